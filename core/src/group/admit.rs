@@ -1,0 +1,325 @@
+//! Changes from others: pushed one by one, or in windows of history.
+//!
+//! Whoever brings a change, it is judged by what it is: its author's grant and role, its author's signature of the chain
+//! up to it, and the gate.
+
+use std::collections::BTreeMap;
+
+use super::Group;
+use super::orphans::Orphan;
+use super::refused::Refusal;
+use crate::delta::columns::{self, Head, Proof};
+use crate::delta::compose::Composed;
+use crate::delta::{Delta, DeltaError, SignedDelta};
+use crate::id::{Actor, ChangeId, EpochId, NodeId, Sig};
+use crate::limits;
+use crate::shard::Shard;
+use crate::shard::chain::{self, Cover, first_link, next_link};
+use crate::shard::gate::{Checked, Verdict};
+use crate::shard::root::{Root, ShardName};
+use crate::store::{Row, Table, key};
+
+/// A change that is new here and was let in.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The shard it belongs to.
+    pub epoch: EpochId,
+    /// Its chain.
+    pub actor: Actor,
+    /// Its place in it.
+    pub seq: u64,
+    /// Its hash.
+    pub id: ChangeId,
+    /// Its bytes, to be passed on.
+    pub delta: Vec<u8>,
+    /// The keys it puts.
+    pub keys: Vec<String>,
+    /// The author's signature at it, if it came by itself.
+    pub signature: Option<Sig>,
+}
+
+/// What came of changes that were offered.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// What is new here, each after everything it depends on.
+    pub new: Vec<Admitted>,
+    /// What is to be made durable.
+    pub rows: Vec<Row>,
+    /// True if something waits for changes that are not here: the peer's positions should be asked for.
+    pub gap: bool,
+    /// Why something was refused; the peer that made or brought it is at fault.
+    pub refused: Option<String>,
+}
+
+impl Group {
+    /// Takes in a change that a neighbour pushed.
+    pub fn take_push(&mut self, epoch: EpochId, pushed: &SignedDelta) -> Taken {
+        let mut taken = Taken::default();
+        let composed = match self.compose(epoch, &pushed.delta) {
+            Ok(Some(composed)) => composed,
+            Ok(None) => {
+                taken.gap = true;
+                return taken;
+            }
+            Err(error) => {
+                taken.refused = Some(error.to_string());
+                return taken;
+            }
+        };
+        self.take_one(composed, pushed.signature, &mut taken);
+        taken
+    }
+
+    /// `Ok(None)` where the shard is not known yet: the grant that makes it may be on its way.
+    fn compose(&self, epoch: EpochId, bytes: &[u8]) -> Result<Option<Composed>, DeltaError> {
+        let Some(root) = self.roots.get(&epoch) else { return Ok(None) };
+        Composed::new(root, Delta::decode(bytes)?).map(Some)
+    }
+
+    fn take_one(&mut self, composed: Composed, signature: Sig, taken: &mut Taken) {
+        let mut next = vec![(composed, signature)];
+        while let Some((composed, signature)) = next.pop() {
+            let id = composed.id();
+            if self.refused.contains(Refusal::Change(id)) {
+                continue;
+            }
+            let Some(author) = self.author_of(&composed, taken) else { continue };
+            match self.shard_mut(composed.delta().epoch).map(|shard| shard.examine(composed)) {
+                None | Some(Verdict::Known(_)) => {}
+                Some(Verdict::Waits { composed, on }) => {
+                    if on.iter().any(|dep| self.refused.contains(Refusal::Change(*dep))) {
+                        self.refuse(id, "it builds on a refused change".to_owned(), taken);
+                        continue;
+                    }
+                    taken.gap = true;
+                    if let Some(on) = on.first() {
+                        self.orphans.keep(Orphan { composed, signature }, *on);
+                    }
+                }
+                Some(Verdict::Rejected { id, fault }) => self.refuse(id, fault.to_string(), taken),
+                Some(Verdict::Ready(checked)) => {
+                    // A false signature says nothing of the change itself, which somebody else may bring with the
+                    // right one: it must not be remembered as refused.
+                    if !self.is_signed(&author, &checked, &signature) {
+                        taken.refused = Some(format!("change {} has a false signature", id.short()));
+                        continue;
+                    }
+                    let epoch = checked.delta().epoch;
+                    let actor = checked.delta().actor(self.id);
+                    self.let_in(*checked, Some(signature), taken);
+                    self.set_cover(epoch, actor, Cover { ahead: Vec::new(), signature }, taken);
+                    let released = self.orphans.release(&id);
+                    next.extend(released.into_iter().map(|orphan| (*orphan.composed, orphan.signature)));
+                }
+            }
+        }
+    }
+
+    /// The key behind a change, if its role may write to this shard. `None` if the change is refused or has to wait.
+    fn author_of(&mut self, composed: &Composed, taken: &mut Taken) -> Option<NodeId> {
+        let delta = composed.delta();
+        let Some(standing) = self.members.grant(&delta.grant) else {
+            taken.gap = true;
+            return None;
+        };
+        let shard = self.roots.get(&delta.epoch).map(Root::shard);
+        let may = match shard {
+            Some(ShardName::Desired) => standing.role.writes_desired(),
+            Some(ShardName::Observed(grant)) => grant == delta.grant && standing.role.writes_observed(),
+            None => false,
+        };
+        let (key, role) = (standing.key, standing.role);
+        if may {
+            return Some(key);
+        }
+        self.refuse(composed.id(), format!("its author is {role}, who may not write there"), taken);
+        None
+    }
+
+    fn refuse(&mut self, id: ChangeId, why: String, taken: &mut Taken) {
+        taken.refused = Some(format!("change {}: {why}", id.short()));
+        self.refused.note(Refusal::Change(id), why);
+    }
+
+    fn is_signed(&self, author: &NodeId, checked: &Checked, signature: &Sig) -> bool {
+        let delta = checked.delta();
+        let actor = delta.actor(self.id);
+        let chain = self.shards.get(&delta.epoch).and_then(|shard| shard.graph().chain(&actor));
+        let link = chain.map_or_else(|| first_link(self.id, delta.epoch, actor), |chain| *chain.link());
+        let link = next_link(&link, checked.id());
+        chain::verify(author, self.id, delta.epoch, delta.seq, &link, signature)
+    }
+
+    /// The shard of an epoch, begun if need be.
+    pub(super) fn shard_mut(&mut self, epoch: EpochId) -> Option<&mut Shard> {
+        let root = self.roots.get(&epoch)?;
+        Some(self.shards.entry(epoch).or_insert_with(|| Shard::new(root.clone())))
+    }
+
+    pub(super) fn let_in(&mut self, checked: Checked, signature: Option<Sig>, taken: &mut Taken) {
+        let delta = checked.delta();
+        let (epoch, actor, seq, id) = (delta.epoch, delta.actor(self.id), delta.seq, checked.id());
+        let keys = delta.puts.iter().map(|put| put.key.clone()).collect();
+        let bytes = checked.bytes().to_vec();
+        taken.rows.push(Row::put(Table::Changes, key::change(self.id, epoch, actor, seq, id), bytes.clone()));
+        taken.new.push(Admitted { epoch, actor, seq, id, delta: bytes, keys, signature });
+        *self.unsaved.entry(epoch).or_default() += 1;
+        if let Some(shard) = self.shard_mut(epoch) {
+            shard.accept(checked);
+        }
+    }
+
+    /// Notes what proves the end of a chain. A signature at a 64th change is kept for ever.
+    pub(super) fn set_cover(&mut self, epoch: EpochId, actor: Actor, cover: Cover, taken: &mut Taken) {
+        let group = self.id;
+        let Some(chain) = self.shards.get_mut(&epoch).and_then(|shard| shard.chain_mut(&actor)) else {
+            return;
+        };
+        let seq = chain.len();
+        if cover.ahead.is_empty() && seq.is_multiple_of(limits::SIGNED_EVERY) {
+            let row = Row::put(Table::Marks, key::seq(group, epoch, actor, seq), cover.signature.0.to_vec());
+            taken.rows.push(row);
+        }
+        taken.rows.push(Row::put_layout(Table::Covers, key::chain(group, epoch, actor), &(seq, &cover)));
+        chain.set_cover(cover);
+    }
+
+    /// Takes in a window of history that a neighbour sent.
+    pub fn take_window(&mut self, epoch: EpochId, sent: &[u8]) -> Taken {
+        let mut taken = Taken::default();
+        let Some(root) = self.roots.get(&epoch) else {
+            taken.gap = true;
+            return taken;
+        };
+        let window = match columns::decode(root, sent) {
+            Ok(window) => window,
+            Err(error) => {
+                taken.refused = Some(error.to_string());
+                return taken;
+            }
+        };
+        let mut runs = BTreeMap::new();
+        for (head, proof) in window.chains {
+            let actor = Actor::of(self.id, epoch, head.grant, head.incarnation);
+            runs.insert(actor, Run { head, proof, ids: Vec::new() });
+        }
+        for composed in &window.changes {
+            let actor = composed.delta().actor(self.id);
+            if let Some(run) = runs.get_mut(&actor) {
+                run.ids.push(composed.id());
+            }
+        }
+        for (actor, run) in &runs {
+            if !self.is_run_proved(epoch, *actor, run, &mut taken) {
+                return taken;
+            }
+        }
+        for composed in window.changes {
+            self.take_proved(composed, &mut taken);
+        }
+        for (actor, run) in &runs {
+            self.keep_proof(epoch, *actor, run, &mut taken);
+        }
+        let released: Vec<Orphan> = taken.new.iter().flat_map(|new| self.orphans.release(&new.id)).collect();
+        for orphan in released {
+            self.take_one(*orphan.composed, orphan.signature, &mut taken);
+        }
+        taken
+    }
+
+    /// Checks every signature that came with a run. A run that begins past what is here cannot be checked: a gap.
+    fn is_run_proved(&self, epoch: EpochId, actor: Actor, run: &Run, taken: &mut Taken) -> bool {
+        let Some(author) = self.members.grant(&run.head.grant).map(|standing| standing.key) else {
+            taken.gap = true;
+            return false;
+        };
+        let graph = self.shards.get(&epoch).map(Shard::graph);
+        let chain = graph.and_then(|graph| graph.chain(&actor));
+        let len = chain.map_or(0, chain::Chain::len);
+        if run.head.after > len {
+            taken.gap = true;
+            return false;
+        }
+        let known = (1..=run.head.after).filter_map(|seq| Some(graph?.at(chain?, seq)?.id));
+        let mut link = match chain {
+            Some(chain) if run.head.after == len => *chain.link(),
+            _ => known.fold(first_link(self.id, epoch, actor), |link, id| next_link(&link, id)),
+        };
+        let mut marks = run.proof.marks.iter();
+        for (seq, id) in (run.head.after + 1..).zip(&run.ids) {
+            link = next_link(&link, *id);
+            let marked = seq.is_multiple_of(limits::SIGNED_EVERY);
+            let good = !marked
+                || marks.next().is_some_and(|mark| chain::verify(&author, self.id, epoch, seq, &link, mark));
+            if !good {
+                taken.refused =
+                    Some(format!("a window of history without the signature at {seq} of a chain"));
+                return false;
+            }
+        }
+        let end = run.head.after + run.ids.len() as u64;
+        let proved =
+            !run.ids.is_empty() && chain::is_covered(&author, (self.id, epoch), end, &link, &run.proof.cover);
+        if !proved {
+            taken.refused = Some("a window of history with a false signature".to_owned());
+        }
+        proved
+    }
+
+    fn take_proved(&mut self, composed: Composed, taken: &mut Taken) {
+        if self.refused.contains(Refusal::Change(composed.id())) || self.author_of(&composed, taken).is_none()
+        {
+            return;
+        }
+        match self.shard_mut(composed.delta().epoch).map(|shard| shard.examine(composed)) {
+            None | Some(Verdict::Known(_)) => {}
+            Some(Verdict::Waits { .. }) => taken.gap = true,
+            Some(Verdict::Rejected { id, fault }) => self.refuse(id, fault.to_string(), taken),
+            Some(Verdict::Ready(checked)) => self.let_in(*checked, None, taken),
+        }
+    }
+
+    /// Keeps the signatures of a run as far as it was let in: marks on the way, and at its end whatever covers it.
+    fn keep_proof(&mut self, epoch: EpochId, actor: Actor, run: &Run, taken: &mut Taken) {
+        let group = self.id;
+        let Some(chain) = self.shards.get_mut(&epoch).and_then(|shard| shard.chain_mut(&actor)) else {
+            return;
+        };
+        let len = chain.len();
+        let Some(past) = len.checked_sub(run.head.after).and_then(|past| usize::try_from(past).ok()) else {
+            return;
+        };
+        if past == 0 || past > run.ids.len() {
+            return;
+        }
+        let nth = |seq: u64| seq / limits::SIGNED_EVERY;
+        let first = nth(run.head.after) + 1;
+        let marks = (first..).map(|nth| nth * limits::SIGNED_EVERY).zip(&run.proof.marks);
+        let (below, above): (Vec<_>, Vec<_>) = marks.partition(|(seq, _)| *seq <= len);
+        for (seq, signature) in below {
+            if chain.mark(seq, *signature) {
+                let row = Row::put(Table::Marks, key::seq(group, epoch, actor, seq), signature.0.to_vec());
+                taken.rows.push(row);
+            }
+        }
+        let ahead: Vec<ChangeId> = run.ids.iter().skip(past).copied().collect();
+        let cover = match above.first() {
+            Some((seq, signature)) => {
+                let upto = usize::try_from(seq - len).unwrap_or(usize::MAX);
+                Cover { ahead: ahead.into_iter().take(upto).collect(), signature: **signature }
+            }
+            None => Cover {
+                ahead: ahead.into_iter().chain(run.proof.cover.ahead.iter().copied()).collect(),
+                signature: run.proof.cover.signature,
+            },
+        };
+        self.set_cover(epoch, actor, cover, taken);
+    }
+}
+
+/// What a window brings of one chain.
+struct Run {
+    head: Head,
+    proof: Proof,
+    ids: Vec<ChangeId>,
+}

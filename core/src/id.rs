@@ -1,0 +1,310 @@
+//! Who is who: the newtypes that name nodes, groups, records, changes, chains and epochs.
+//!
+//! | name          | is                                                                    | shown as                |
+//! |---------------|-----------------------------------------------------------------------|-------------------------|
+//! | `NodeId`      | an Ed25519 public key: one machine                                    | base32 of its hash      |
+//! | `GroupId`     | hash of the group's Genesis record                                    | hex                     |
+//! | `RecordId`    | hash of a membership record; a Grant's id also names what it granted  | hex                     |
+//! | `ChangeId`    | the Automerge hash of a change                                        | hex                     |
+//! | `EpochId`     | first half of the hash of a shard's root change                       | hex                     |
+//! | `Incarnation` | 128 random bits, durable before first use                             | -                       |
+//! | `Actor`       | hash of (group, epoch, grant, incarnation): one chain of changes      | hex                     |
+//!
+//! All hashes but Automerge's own are BLAKE3 in key-derivation mode under a context of their own, so that no two
+//! kinds of hash can be taken for one another.
+
+pub mod base32;
+
+use std::fmt;
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+/// How many characters of an id are shown where a short form will do.
+pub const SHORT: usize = 7;
+
+/// BLAKE3 in key-derivation mode: `context` is a constant of this code base, never data.
+pub fn hash(context: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The first half of [`hash`].
+pub fn hash16(context: &str, parts: &[&[u8]]) -> [u8; 16] {
+    let whole = hash(context, parts);
+    let mut half = [0; 16];
+    for (to, from) in half.iter_mut().zip(whole) {
+        *to = from;
+    }
+    half
+}
+
+macro_rules! hex_id {
+    ($(#[$meta:meta])* $name:ident, $len:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// The id of nothing: stands where no other can.
+            pub const ZERO: Self = Self([0; $len]);
+
+            /// The bytes of `slice`, if it has just the right length.
+            pub fn from_slice(slice: &[u8]) -> Option<Self> {
+                slice.try_into().ok().map(Self)
+            }
+
+            /// Reads the full lower- or upper-case hex form.
+            pub fn parse(text: &str) -> Option<Self> {
+                HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| Self::from_slice(&bytes))
+            }
+
+            /// The first [`SHORT`] characters of the id.
+            pub fn short(&self) -> String {
+                self.to_string().chars().take(SHORT).collect()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&HEXLOWER.encode(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.short())
+            }
+        }
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+    };
+}
+
+hex_id! {
+    /// Names a group: the first 16 bytes of the hash of its Genesis record.
+    GroupId, 16
+}
+hex_id! {
+    /// Names a membership record by the hash of its signed bytes.
+    RecordId, 32
+}
+hex_id! {
+    /// Names a change: Automerge's own hash of it (SHA-256 of the composed chunk).
+    ChangeId, 32
+}
+hex_id! {
+    /// Names an epoch of a shard: the first 16 bytes of the hash of its root change.
+    EpochId, 16
+}
+hex_id! {
+    /// Tells apart the lives of one grant on one machine: 128 random bits, durable before first use.
+    Incarnation, 16
+}
+hex_id! {
+    /// Names a chain: everything written under one (group, epoch, grant, incarnation). It is the Automerge actor.
+    Actor, 16
+}
+hex_id! {
+    /// Stands for a whole state: equal digests, equal states.
+    Digest, 16
+}
+hex_id! {
+    /// Names an invite: the public half of the key that its secret makes.
+    InviteId, 32
+}
+
+/// A Grant record's id, where it stands for the grant itself. The founder's grant is the Genesis record.
+pub type GrantId = RecordId;
+
+impl Actor {
+    /// The actor under which `grant` writes in `epoch` during one incarnation.
+    pub fn of(group: GroupId, epoch: EpochId, grant: GrantId, incarnation: Incarnation) -> Self {
+        Self(hash16("larder 1 actor", &[&group.0, &epoch.0, &grant.0, &incarnation.0]))
+    }
+}
+
+/// One machine: its Ed25519 public key. It is the libp2p identity and the author of the node's changes.
+///
+/// Shown as base32 of the first 20 bytes of the key's hash and three check characters, 35 in all. Two keys whose
+/// shown form agrees would need 2^80 tries; ids are compared as keys everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// The first [`SHORT`] characters of the shown form.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(SHORT).collect()
+    }
+
+    /// Eight bytes that name this node where a hint is enough (who is linked with whom, who issued a code).
+    pub fn hint(&self) -> [u8; 8] {
+        let whole = hash16("larder 1 node hint", &[&self.0]);
+        let mut hint = [0; 8];
+        for (to, from) in hint.iter_mut().zip(whole) {
+            *to = from;
+        }
+        hint
+    }
+
+    /// True if `signature` is this node's over `message`, by the strict rules (no small-order keys, canonical S).
+    pub fn verify(&self, message: &[u8], signature: &Sig) -> bool {
+        verify(&self.0, message, signature)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hash = hash("larder 1 node id", &[&self.0]);
+        let (head, _) = hash.split_at(20);
+        let text = base32::encode(head);
+        let check = base32::encode(&hash16("larder 1 node id check", &[text.as_bytes()]));
+        let check: String = check.chars().take(3).collect();
+        write!(f, "{text}{check}")
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({})", self.short())
+    }
+}
+
+/// True if `text` has the length of a full shown node id but its check characters do not fit: a slip of the pen,
+/// to be told from an id that is well-formed and merely unknown.
+pub fn node_id_is_mistyped(text: &str) -> bool {
+    let Some(folded) = text.chars().map(base32::fold).collect::<Option<String>>() else { return true };
+    let Some((head, check)) = folded.split_at_checked(32) else { return false };
+    if check.len() != 3 {
+        return false;
+    }
+    !base32::encode(&hash16("larder 1 node id check", &[head.as_bytes()])).starts_with(check)
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sig(pub [u8; 64]);
+
+impl Sig {
+    /// The bytes of `slice`, if there are 64.
+    pub fn from_slice(slice: &[u8]) -> Option<Self> {
+        slice.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Debug for Sig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sig(..)")
+    }
+}
+
+impl Serialize for Sig {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (left, right) = self.0.split_at(32);
+        (<[u8; 32]>::try_from(left).unwrap_or_default(), <[u8; 32]>::try_from(right).unwrap_or_default())
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let halves = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
+        let mut whole = [0; 64];
+        for (to, from) in whole.iter_mut().zip(halves.0.into_iter().chain(halves.1)) {
+            *to = from;
+        }
+        Ok(Self(whole))
+    }
+}
+
+/// True if `signature` is `key`'s over `message`. Strict (RFC 8032 with the checks of "Taming the many EdDSAs"):
+/// batch verification disagrees with it on crafted keys, so it is never used.
+pub fn verify(key: &[u8; 32], message: &[u8], signature: &Sig) -> bool {
+    VerifyingKey::from_bytes(key)
+        .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(&signature.0)).is_ok())
+}
+
+/// A secret Ed25519 key: a node's identity, an invite's, or a group's recovery key. Never shown, never serialised.
+#[derive(Clone)]
+pub struct Secret(SigningKey);
+
+impl Secret {
+    /// The key that these 32 secret bytes make.
+    pub fn from_bytes(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The secret bytes, to be written to a file that only its owner may read.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The public half.
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The public half, as a node's id.
+    pub fn node(&self) -> NodeId {
+        NodeId(self.public())
+    }
+
+    /// Signs `message`.
+    pub fn sign(&self, message: &[u8]) -> Sig {
+        Sig(self.0.sign(message).to_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_id_has_35_characters_and_guards_against_slips() {
+        let id = Secret::from_bytes(&[7; 32]).node();
+        let text = id.to_string();
+        assert_eq!(text.len(), 35);
+        assert!(!node_id_is_mistyped(&text));
+        assert!(!node_id_is_mistyped(&text.to_uppercase()));
+        let mut slipped = text.clone();
+        let c = if slipped.remove(4) == 'a' { 'b' } else { 'a' };
+        slipped.insert(4, c);
+        assert!(node_id_is_mistyped(&slipped));
+        assert!(!node_id_is_mistyped(id.short().as_str()), "a prefix has nothing to check");
+    }
+
+    #[test]
+    fn hex_ids_come_back() {
+        let id = ChangeId(std::array::from_fn(|i| i as u8));
+        assert_eq!(ChangeId::parse(&id.to_string()), Some(id));
+        assert_eq!(id.short(), "0001020");
+        assert_eq!(ChangeId::parse("00"), None);
+        assert_eq!(ChangeId::parse("é0"), None);
+    }
+
+    #[test]
+    fn a_signature_binds_key_and_message() {
+        let secret = Secret::from_bytes(&[1; 32]);
+        let sig = secret.sign(b"m");
+        assert!(secret.node().verify(b"m", &sig));
+        assert!(!secret.node().verify(b"n", &sig));
+        assert!(!Secret::from_bytes(&[2; 32]).node().verify(b"m", &sig));
+        let bytes = postcard::to_allocvec(&sig).unwrap();
+        assert_eq!(bytes.len(), 64);
+        assert_eq!(postcard::from_bytes::<Sig>(&bytes).unwrap(), sig);
+    }
+}

@@ -1,0 +1,65 @@
+//! Base32 without the letters I, L, O and U, in lower case: what people read aloud and retype.
+//!
+//! The alphabet is Crockford's (<https://www.crockford.com/base32.html>). Reading forgives what his does: upper
+//! case, `i` and `l` for `1`, `o` for `0`. Bits are taken from the left; a last group is filled with zero bits, and
+//! anything else in their place is refused, so that letter case and look-alikes apart there is one spelling.
+
+use std::sync::LazyLock;
+
+use data_encoding::{Encoding, Specification};
+
+const ALPHABET: &str = "0123456789abcdefghjkmnpqrstvwxyz";
+
+static CROCKFORD: LazyLock<Option<Encoding>> = LazyLock::new(|| {
+    let mut specification = Specification::new();
+    specification.symbols.push_str(ALPHABET);
+    specification.translate.from.push_str("ABCDEFGHJKMNPQRSTVWXYZILOilo");
+    specification.translate.to.push_str("abcdefghjkmnpqrstvwxyz110110");
+    specification.encoding().ok()
+});
+
+/// Writes `bytes` as base32, `ceil(8 * len / 5)` characters.
+pub fn encode(bytes: &[u8]) -> String {
+    CROCKFORD.as_ref().map(|crockford| crockford.encode(bytes)).unwrap_or_default()
+}
+
+/// Reads `text` back into `len` bytes; `None` if it is no base32 or not of that length.
+pub fn decode(text: &str, len: usize) -> Option<Vec<u8>> {
+    let bytes = CROCKFORD.as_ref()?.decode(text.as_bytes()).ok()?;
+    (bytes.len() == len).then_some(bytes)
+}
+
+/// Folds the look-alikes of one character to the alphabet's own; `None` if it is not of the alphabet.
+pub fn fold(c: char) -> Option<char> {
+    match c.to_ascii_lowercase() {
+        'i' | 'l' => Some('1'),
+        'o' => Some('0'),
+        c => ALPHABET.contains(c).then_some(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_comes_back() {
+        for len in 0..70 {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 73 + 5) as u8).collect();
+            let text = encode(&bytes);
+            assert_eq!(text.len(), (len as usize * 8).div_ceil(5));
+            assert_eq!(decode(&text, len as usize), Some(bytes.clone()));
+            assert_eq!(decode(&text.to_uppercase(), len as usize), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn only_one_spelling_is_read() {
+        assert_eq!(decode("00", 1), Some(vec![0]));
+        assert_eq!(decode("01", 1), None, "filling bits must be zero");
+        assert_eq!(decode("0u", 1), None, "u is not of the alphabet");
+        assert_eq!(decode("000", 1), None, "too long");
+        assert_eq!(decode("OO", 1), Some(vec![0]), "look-alikes are forgiven");
+        assert_eq!(encode(&[255]), "zw");
+    }
+}

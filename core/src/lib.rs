@@ -1,0 +1,14 @@
+//! Larder's pure heart.
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
+
+pub mod delta;
+pub mod group;
+pub mod id;
+pub mod limits;
+pub mod machine;
+pub mod record;
+pub mod resource;
+pub mod shard;
+pub mod store;
+pub mod value;
+pub mod wire;

@@ -1,0 +1,150 @@
+//! Every bound of the core, in one place, each with its reason.
+//!
+//! Two sorts stand apart. *Frozen* bounds decide whether a change or record is valid at all; every node must give
+//! the same answer for ever, so they belong to the format version and never move within it. *Local* bounds may
+//! differ from node to node and version to version: they only delay, page or evict.
+
+// --- Frozen with format version 1: what a change may be -------------------------------------------------------
+
+/// Version of the delta and record formats that this code writes and the newest it understands.
+pub const FORMAT: u8 = 1;
+/// Longest encoded delta, in bytes. One `apply` is one change, so this bounds a manifest too.
+pub const DELTA_BYTES: usize = 1 << 20;
+/// Longest key (`<kind>/<name> <field>`), in bytes.
+pub const KEY_BYTES: usize = 1024;
+/// Longest string or byte value; what is longer is an artifact reference, never inline.
+pub const VALUE_BYTES: usize = 64 << 10;
+/// Longest change message with its trailers, in bytes.
+pub const MESSAGE_BYTES: usize = 4 << 10;
+/// Most keys one change may put.
+pub const PUTS: usize = 10_000;
+/// Most dependencies of one change. A writer that sees more heads merges them by empty changes first.
+pub const DEPS: usize = 64;
+/// Most predecessors of one put: the visible values it replaces.
+pub const PREDS: usize = 256;
+/// Highest operation counter; Automerge keeps counters in 32 bits and local commits near the end panic.
+pub const MAX_OP: u64 = 1 << 31;
+/// Highest sequence number in a chain, for the same reason.
+pub const MAX_SEQ: u64 = 1 << 31;
+/// Latest time a change may claim, in seconds since 1970: what a double holds exactly. Earliest is 0.
+pub const MAX_TIME: i64 = 1 << 53;
+/// Buckets of a `desired` shard.
+pub const DESIRED_BUCKETS: u16 = 256;
+/// Buckets of an `observed` shard.
+pub const OBSERVED_BUCKETS: u16 = 16;
+/// Every so many changes of a chain the author's signature is kept for ever.
+pub const SIGNED_EVERY: u64 = 64;
+/// Most hashes between the end of a proved prefix and the signature beyond it.
+pub const COVER: usize = 63;
+
+// --- Frozen with format version 1: what a record may be --------------------------------------------------------
+
+/// Longest encoded membership record, in bytes.
+pub const RECORD_BYTES: usize = 32 << 10;
+/// Longest group name or alias, in bytes.
+pub const NAME_BYTES: usize = 64;
+/// Most labels one grant may carry.
+pub const LABELS: usize = 32;
+/// Longest label key or value, in bytes.
+pub const LABEL_BYTES: usize = 128;
+/// Most chains one set of frontiers may name.
+pub const FRONTIER_CHAINS: usize = 500;
+/// Longest line of grants from a member up to Genesis.
+pub const LINE: usize = 100;
+
+// --- Local: the wire -------------------------------------------------------------------------------------------
+
+/// Longest frame on a link between members, in bytes: one whole delta with room to spare.
+pub const FRAME_BYTES: usize = 2 << 20;
+/// Longest frame on a visit, the only stream a stranger may open, in bytes.
+pub const VISIT_FRAME_BYTES: usize = 64 << 10;
+/// Bytes handed to one link and not yet gone to the socket, above which live pushes to it stop and a digest later
+/// lets the neighbour fetch what it missed.
+pub const LINK_PENDING_BYTES: usize = 4 << 20;
+/// Most bytes of columns in one range window, before compression: the receiver's unit of work and of memory.
+pub const WINDOW_BYTES: usize = 1 << 20;
+/// Most bytes that the changes of a received window may unfold to: one window and one longest delta, with room.
+pub const WINDOW_READ_BYTES: usize = 2 * (WINDOW_BYTES + DELTA_BYTES);
+/// Most changes in one range window.
+pub const WINDOW_CHANGES: usize = 8192;
+/// Most changes a server reads out of its document at once to serve windows from.
+pub const SERVE_CHANGES: usize = 32_768;
+/// Most chains asked for in one request.
+pub const WANT_CHAINS: usize = 4096;
+/// Most positions in one frame.
+pub const POSITION_CHAINS: usize = 20_000;
+/// Most tips kept and told of one chain (one, unless it forked).
+pub const TIPS: usize = 4;
+/// Most records in one frame.
+pub const RECORDS_PER_FRAME: usize = 256;
+/// How often a stranger's request is passed on in search of its issuer.
+pub const CARRY_HOPS: u8 = 8;
+/// Most neighbours a presence message may name.
+pub const PRESENCE_LINKS: usize = 256;
+/// Most addresses of one node told to others.
+pub const ADDRESSES: usize = 8;
+/// Longest address, software version or host name told to others, in bytes.
+pub const TEXT_BYTES: usize = 256;
+
+// --- Local: memory ---------------------------------------------------------------------------------------------
+
+/// Authenticated changes that wait for a dependency: at most so many bytes a group, then the oldest are forgotten
+/// and asked for again.
+pub const ORPHAN_BYTES: usize = 16 << 20;
+/// Signed records that wait for the grant they act under, at most so many a group.
+pub const ORPHAN_RECORDS: usize = 1024;
+/// Hashes of refused changes and records remembered a group, so that they are not asked for in a loop.
+pub const REFUSED: usize = 4096;
+/// Membership records of one group.
+pub const RECORDS: usize = 20_000;
+/// Groups one node may be in.
+pub const GROUPS: usize = 64;
+/// Invites one node keeps a group, used and expired ones included.
+pub const INVITES: usize = 1000;
+/// Join requests of others that wait here for their issuer.
+pub const WAITING_JOINS: usize = 256;
+/// Nodes on the LAN remembered as seen.
+pub const SEEN: usize = 1024;
+/// Visits (stranger links) open at once.
+pub const VISITS: usize = 64;
+/// Answers, sends and notices that wait for storage; above it new writes are refused as busy.
+pub const OUTBOX: usize = 100_000;
+/// Fields one write request may name.
+pub const EDITS: usize = PUTS;
+/// After loading a document, its unused capacity may grow by this much before it is replaced by a compact copy:
+/// Automerge 0.12's value slabs keep their full capacity when they are split.
+pub const SLACK_BYTES: usize = 32 << 20;
+
+// --- Local: time, in milliseconds --------------------------------------------------------------------------------
+
+/// The longest time between two ticks.
+pub const TICK_MS: u64 = 500;
+/// Presence is told at least this often; it is the heartbeat of a link.
+pub const PRESENCE_MS: u64 = 5_000;
+/// A node of which nothing was heard for so long is `away`.
+pub const AWAY_MS: u64 = 12_500;
+/// A neighbour's digest that differs from ours for so long, with nothing under way, starts a session.
+pub const REPAIR_MS: u64 = 1_000;
+/// A request for ranges without any answer for so long is asked of somebody else.
+pub const WANT_MS: u64 = 5_000;
+/// A joining node visits the same peer again after so long.
+pub const REVISIT_MS: u64 = 2_000;
+/// A visit without a step for so long is closed.
+pub const VISIT_MS: u64 = 10_000;
+/// A stranger's request that was passed on is remembered for so long, to lead the answer back.
+pub const CARRY_MS: u64 = 60_000;
+/// Observed transitions are gathered for so long into one change.
+pub const OBSERVE_MS: u64 = 150;
+/// At most one observed change in so long; what flaps is collapsed.
+pub const OBSERVE_SPACING_MS: u64 = 1_000;
+/// Of one node, a presence is taken at most this often.
+pub const PRESENCE_LEAST_MS: u64 = 20;
+/// A presence that is due because links changed waits so long for more of the same.
+pub const PRESENCE_SETTLE_MS: u64 = 50;
+
+// --- Local: the store --------------------------------------------------------------------------------------------
+
+/// A shard is written out whole after at least so many changes, or a quarter of its history if that is more.
+pub const SNAPSHOT_CHANGES: usize = 1024;
+/// Longest observed message, in bytes; long output stays in a log on the node.
+pub const OBSERVED_MESSAGE_BYTES: usize = 120;

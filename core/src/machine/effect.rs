@@ -1,0 +1,197 @@
+//! What a node does: every effect of the machine.
+
+use std::collections::BTreeSet;
+
+use super::input::{Caller, LinkId, Token};
+use crate::group::AuthorError;
+use crate::id::{ChangeId, GroupId, NodeId, Secret};
+use crate::resource::draft::EditError;
+use crate::store::Row;
+use crate::wire::code::Code;
+use crate::wire::visit::Denial;
+
+/// Something to be done. Effects of one call are to be done in order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Make these rows durable, all or none, after those of all earlier tokens; then say [`super::Input::Stored`].
+    Store {
+        /// Names the batch.
+        token: Token,
+        /// The rows.
+        rows: Vec<Row>,
+    },
+    /// Send a frame.
+    Send {
+        /// On which stream.
+        link: LinkId,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// End a stream.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why, for the log.
+        why: String,
+    },
+    /// Open a visit to a node.
+    Visit {
+        /// Which.
+        peer: NodeId,
+    },
+    /// These, and no others, are members of groups of this node: whom to keep links with and whom to admit.
+    Members(BTreeSet<NodeId>),
+    /// A member can be reached there.
+    Learn {
+        /// Who.
+        peer: NodeId,
+        /// Where, as multiaddresses.
+        addresses: Vec<String>,
+    },
+    /// Answer somebody.
+    Answer {
+        /// Who asked.
+        caller: Caller,
+        /// The answer.
+        answer: Result<Answer, Declined>,
+    },
+    /// The desired state of a group, or who is selected by it, may have changed. It is durable.
+    Changed {
+        /// Which group.
+        group: GroupId,
+    },
+    /// Something that an operator may want to know.
+    Notice(Notice),
+}
+
+/// What an operator gets.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A group was founded. The recovery key is shown once and kept nowhere by the machine.
+    Founded {
+        /// Which.
+        group: GroupId,
+        /// The private recovery key.
+        recovery: Secret,
+    },
+    /// The write is durable here; `None` if nothing differed.
+    Written(Option<ChangeId>),
+    /// An invite.
+    Invited(Code),
+    /// Done.
+    Done,
+    /// The node is in the group and has everything that the member it joined by had.
+    Joined(GroupId),
+    /// A neighbour answered after so many microseconds.
+    Ponged(u64),
+}
+
+/// Why an operator does not get it. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Declined {
+    /// The caller's fault: no such group here.
+    #[error("this node is not in that group")]
+    NoGroup,
+    /// The caller's fault: a name that a group cannot have.
+    #[error("a group's name has 1 to {max} bytes and no control characters", max = crate::limits::NAME_BYTES)]
+    GroupName,
+    /// The caller's fault: an edit that cannot be made.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The edit could not be written.
+    #[error(transparent)]
+    Author(#[from] AuthorError),
+    /// Nobody's fault: somebody was faster.
+    #[error("the desired state moved on since {0}; look at it again")]
+    BaseMoved(String),
+    /// The caller's fault: not an admin.
+    #[error("only an admin of the group may do that")]
+    NotAdmin,
+    /// The caller's fault: no such invite.
+    #[error("no such invite here")]
+    NoInvite,
+    /// The caller's fault, or that of time: the code cannot be used.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The caller's fault: already in.
+    #[error("this node is in that group already")]
+    Member,
+    /// The other node's: no link with it now.
+    #[error("no link with that node now")]
+    NoLink,
+    /// This node's: too much at once.
+    #[error("this node is in as many {0} as it may be")]
+    Full(&'static str),
+    /// This node's: too many writes wait for the disk.
+    #[error("too many writes wait for the disk; try again")]
+    Busy,
+    /// The disk's: nothing can be made durable any more.
+    #[error(
+        "the store failed and takes no more writes: {0}; free or repair the disk, then restart the daemon"
+    )]
+    Storage(String),
+}
+
+/// Something that an operator may want to know. Holds ids and names, never values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A neighbour speaks no version that this node does.
+    Version {
+        /// Who.
+        peer: NodeId,
+        /// Its software.
+        software: String,
+    },
+    /// A peer sent something that it should not have.
+    Fault {
+        /// Who.
+        peer: NodeId,
+        /// What.
+        what: String,
+    },
+    /// A member can be heard again, or cannot be any more.
+    Neighbour {
+        /// In which group.
+        group: GroupId,
+        /// Who.
+        peer: NodeId,
+        /// True if it can be heard.
+        up: bool,
+    },
+    /// Everything that a neighbour has of a group is here.
+    InSync {
+        /// In which group.
+        group: GroupId,
+        /// With whom.
+        peer: NodeId,
+    },
+    /// A node was let in.
+    Admitted {
+        /// To which group.
+        group: GroupId,
+        /// Who.
+        peer: NodeId,
+    },
+    /// This node is in a group now.
+    Entered {
+        /// Which.
+        group: GroupId,
+    },
+    /// This node's past in a group is not what it remembers: it writes under a new incarnation from now on.
+    Reborn {
+        /// In which group.
+        group: GroupId,
+    },
+    /// A defect isolated a shard.
+    Isolated {
+        /// In which group.
+        group: GroupId,
+        /// What happened.
+        what: String,
+    },
+    /// The store failed.
+    Storage {
+        /// Why.
+        why: String,
+    },
+}

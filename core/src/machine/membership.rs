@@ -1,0 +1,177 @@
+//! One group with everything this node does about it: sessions with neighbours, who was heard, invites, what waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effect::{Effect, Notice};
+use super::input::{LinkId, Moment, Now};
+use super::outbox::Outbox;
+use super::session::Session;
+use crate::group::{Group, LoadError, Written};
+use crate::id::{Actor, Digest, EpochId, GroupId, InviteId, NodeId, Secret};
+use crate::limits;
+use crate::resource::ResourceName;
+use crate::resource::observed::Observed;
+use crate::store::{GroupRow, InviteRow, Row, Rows, Table, key, layout};
+use crate::wire::link::Frame;
+use crate::wire::presence::Presence;
+use crate::wire::visit::JoinRequest;
+
+/// A link between members, whatever groups they share.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) peer: NodeId,
+    /// True once the other side said hello in a version that both speak.
+    pub(super) greeted: bool,
+    /// Bytes handed to the link and not yet gone.
+    pub(super) pending: usize,
+}
+
+/// What the parts of a membership need from the machine around it.
+pub(super) struct Context<'a> {
+    pub(super) now: Now,
+    pub(super) me: NodeId,
+    pub(super) secret: &'a Secret,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) links: &'a mut BTreeMap<LinkId, Link>,
+}
+
+impl Context<'_> {
+    pub(super) fn send(&mut self, link: LinkId, frame: &Frame) {
+        let bytes = frame.encode();
+        if let Some(link) = self.links.get_mut(&link) {
+            link.pending += bytes.len();
+        }
+        self.outbox.push(Effect::Send { link, bytes });
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.outbox.push(Effect::Notice(notice));
+    }
+
+    /// True if so much is on its way to a link that live news should wait.
+    pub(super) fn is_choked(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_none_or(|link| link.pending > limits::LINK_PENDING_BYTES)
+    }
+}
+
+/// What was heard of a member.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// What it said last; `None` if it is linked but has not spoken yet.
+    pub presence: Option<Presence>,
+    /// When, on this node's own clock.
+    pub at: Moment,
+    /// The same in seconds since 1970.
+    pub wall: i64,
+    /// Boots that are over: what is told of them is old.
+    pub(super) over: Vec<u64>,
+    /// When its newest presence came.
+    pub(super) told: Moment,
+    /// True while it counts as up.
+    pub up: bool,
+}
+
+/// Where the answer to a carried request goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReplyTo {
+    Visit(LinkId),
+    Link(LinkId),
+}
+
+/// What the providers found and is not written yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observing {
+    pub(super) pending: BTreeMap<ResourceName, Observed>,
+    pub(super) due: Option<Moment>,
+    pub(super) written: Option<Moment>,
+}
+
+/// One group, as the machine keeps it.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// Its records and document.
+    pub group: Group,
+    /// True while an operator paused syncing.
+    pub paused: bool,
+    /// Neighbours with whom it is synced.
+    pub(super) sessions: BTreeMap<LinkId, Session>,
+    /// Members that were heard of since this daemon started.
+    pub heard: BTreeMap<NodeId, Heard>,
+    /// Parts of chains that were asked for, of whom and until when the answer is due.
+    pub(super) in_flight: BTreeMap<(EpochId, Actor), (LinkId, Moment)>,
+    /// Invites made here.
+    pub invites: BTreeMap<InviteId, InviteRow>,
+    pub(super) carries: BTreeMap<Digest, (ReplyTo, Moment)>,
+    /// Requests of strangers that wait for their issuer.
+    pub(super) asking: BTreeMap<NodeId, JoinRequest>,
+    pub(super) told: u64,
+    pub(super) presence_due: Moment,
+    pub(super) observing: Observing,
+    /// Links whose peer was asked who it is.
+    pub(super) asked: BTreeSet<LinkId>,
+    digest: Option<Digest>,
+}
+
+impl Membership {
+    pub(super) fn new(group: Group, now: Now) -> Self {
+        Self {
+            group,
+            paused: false,
+            sessions: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            carries: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            told: 0,
+            presence_due: now.mono,
+            observing: Observing::default(),
+            asked: BTreeSet::new(),
+            digest: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> GroupId {
+        self.group.id()
+    }
+
+    /// The digest of everything here, kept until something changes.
+    pub fn digest(&mut self) -> Digest {
+        let group = &self.group;
+        *self.digest.get_or_insert_with(|| group.digest(&group.isolated()))
+    }
+
+    /// To be called whenever the group changed.
+    pub(super) fn touch(&mut self) {
+        self.digest = None;
+    }
+
+    pub(super) fn load_invites<R: Rows>(&mut self, store: &R) -> Result<(), LoadError> {
+        let rows = store.rows(Table::Invites, &key::group(self.id()));
+        for (row, value) in rows.map_err(|error| LoadError::Read(error.to_string()))? {
+            let invite = row.split_at_checked(16).and_then(|(_, invite)| InviteId::from_slice(invite));
+            let (invite, row) = invite
+                .zip(layout::<InviteRow>(&value))
+                .ok_or_else(|| LoadError::Damaged("a row of `invites`".to_owned()))?;
+            self.invites.insert(invite, row);
+        }
+        Ok(())
+    }
+
+    pub(super) fn row(&self) -> Row {
+        let row = GroupRow { version: 1, genesis: self.group.records().genesis(), paused: self.paused };
+        Row::put_layout(Table::Groups, key::group(self.id()), &row)
+    }
+
+    /// Makes an own change durable and tells it.
+    pub(super) fn wrote(&mut self, cx: &mut Context<'_>, written: Written) {
+        self.touch();
+        cx.outbox.store(written.taken.rows);
+        self.spread(cx, &written.taken.new, None);
+    }
+
+    /// The neighbours with whom this group is synced.
+    pub fn neighbours(&self) -> impl Iterator<Item = (NodeId, &Session)> {
+        self.sessions.values().map(|session| (session.peer, session))
+    }
+}

@@ -1,0 +1,175 @@
+//! Presence: who lives, where, and whether it has what we have.
+
+use std::collections::BTreeMap;
+
+use super::effect::{Effect, Notice};
+use super::input::{LinkId, Moment};
+use super::membership::{Context, Heard, Membership};
+use crate::id::NodeId;
+use crate::limits;
+use crate::wire::link::{Frame, Told};
+use crate::wire::presence::Presence;
+
+/// What a node says of itself in every group.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Self_ {
+    pub(super) boot: u64,
+    pub(super) software: String,
+    pub(super) host: String,
+    pub(super) addresses: Vec<String>,
+}
+
+/// Boots of one node that are remembered as over.
+const BOOTS: usize = 8;
+
+impl Membership {
+    /// Tells all neighbours that this node lives, if it is time to.
+    pub(super) fn tell_presence(&mut self, cx: &mut Context<'_>, about: &Self_) {
+        if self.paused || cx.now.mono < self.presence_due {
+            return;
+        }
+        self.presence_due = cx.now.mono.plus_ms(limits::PRESENCE_MS);
+        if self.sessions.is_empty() {
+            return;
+        }
+        self.told += 1;
+        let mut links: Vec<[u8; 8]> = self.sessions.values().map(|session| session.peer.hint()).collect();
+        links.sort_unstable();
+        links.truncate(limits::PRESENCE_LINKS);
+        let presence = Presence {
+            group: self.group.id(),
+            node: cx.me,
+            boot: about.boot,
+            count: self.told,
+            software: about.software.clone(),
+            host: about.host.clone(),
+            addresses: about.addresses.iter().take(limits::ADDRESSES).cloned().collect(),
+            links,
+            digest: self.digest(),
+            changes: self.group.changes(),
+        };
+        let (presence, signature) = presence.sign(cx.secret);
+        let frame = Frame::Presence(Told { group: self.group.id(), presence, signature });
+        let links: Vec<_> = self.sessions.keys().copied().collect();
+        for link in links {
+            cx.send(link, &frame);
+        }
+    }
+
+    /// A link with a member stands: it lives, whatever it says.
+    pub(super) fn hear_link(&mut self, cx: &mut Context<'_>, peer: NodeId) {
+        let heard = self.heard.entry(peer).or_insert_with(|| Heard {
+            presence: None,
+            at: cx.now.mono,
+            wall: cx.now.wall,
+            over: Vec::new(),
+            told: Moment::default(),
+            up: false,
+        });
+        (heard.at, heard.wall) = (cx.now.mono, cx.now.wall);
+        if !heard.up {
+            heard.up = true;
+            let group = self.group.id();
+            cx.notice(Notice::Neighbour { group, peer, up: true });
+        }
+    }
+
+    pub(super) fn on_presence(&mut self, cx: &mut Context<'_>, link: LinkId, told: &Told) {
+        let Some(presence) = Presence::verify(&told.presence, &told.signature) else { return };
+        let node = presence.node;
+        let ours = presence.group == self.group.id() && node != cx.me && self.group.members().contains(&node);
+        if !ours || !self.is_news(cx, &presence) {
+            return;
+        }
+        self.hear_link(cx, node);
+        cx.outbox.push(Effect::Learn { peer: node, addresses: presence.addresses.clone() });
+        let teller = self.sessions.get(&link).map(|session| session.peer);
+        let others: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(other, session)| **other != link && session.peer != node)
+            .filter(|(_, session)| !self.is_linked(teller, session.peer))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in others.into_iter().filter(|other| !cx.is_choked(*other)).collect::<Vec<_>>() {
+            cx.send(other, &Frame::Presence(told.clone()));
+        }
+        let digest = presence.digest;
+        if let Some(heard) = self.heard.get_mut(&node) {
+            heard.presence = Some(presence);
+            heard.told = cx.now.mono;
+        }
+        if teller == Some(node) {
+            self.compare_presence(cx, link, digest);
+        }
+    }
+
+    /// True if it is newer than what is known of that node. A boot that was followed by another is over.
+    fn is_news(&mut self, cx: &Context<'_>, presence: &Presence) -> bool {
+        let Some(heard) = self.heard.get_mut(&presence.node) else { return true };
+        let Some(known) = &heard.presence else { return true };
+        if known.boot == presence.boot {
+            let spaced = cx.now.mono.ms_since(heard.told) >= limits::PRESENCE_LEAST_MS;
+            return presence.count > known.count && spaced;
+        }
+        if heard.over.contains(&presence.boot) {
+            return false;
+        }
+        heard.over.push(known.boot);
+        if heard.over.len() > BOOTS {
+            heard.over.remove(0);
+        }
+        true
+    }
+
+    fn compare_presence(&mut self, cx: &mut Context<'_>, link: LinkId, digest: crate::id::Digest) {
+        let (mine, now, group) = (self.digest(), cx.now.mono, self.group.id());
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        if digest != mine {
+            session.differs.get_or_insert((now, digest));
+            return;
+        }
+        let first = !session.synced;
+        session.has_all(&self.group);
+        let peer = session.peer;
+        if first {
+            cx.notice(Notice::InSync { group, peer });
+        }
+    }
+
+    /// Neighbours that have differed for a while, with nothing under way to mend it, are compared with again.
+    pub(super) fn repair(&mut self, cx: &mut Context<'_>) {
+        let (now, mine) = (cx.now.mono, self.digest());
+        let mut again = Vec::new();
+        for (link, session) in &mut self.sessions {
+            let due = session.differs.is_some_and(|(since, _)| now.ms_since(since) >= limits::REPAIR_MS);
+            if !due {
+                continue;
+            }
+            let heard = self.heard.get(&session.peer).and_then(|heard| heard.presence.as_ref());
+            session.differs = None;
+            if heard.is_none_or(|presence| presence.digest != mine) {
+                again.push(*link);
+            }
+        }
+        for link in again {
+            self.tell_digest(cx, link);
+        }
+    }
+
+    /// Members that have not been heard for too long are away.
+    pub(super) fn age(&mut self, cx: &mut Context<'_>) {
+        let linked: BTreeMap<NodeId, ()> = self.sessions.values().map(|session| (session.peer, ())).collect();
+        let (now, group) = (cx.now.mono, self.group.id());
+        let mut gone = Vec::new();
+        for (node, heard) in &mut self.heard {
+            if heard.up && !linked.contains_key(node) && now.ms_since(heard.at) >= limits::AWAY_MS {
+                heard.up = false;
+                gone.push(*node);
+            }
+        }
+        for peer in gone {
+            cx.notice(Notice::Neighbour { group, peer, up: false });
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A session: how this node and one neighbour bring one group to the same state, and keep it there.
+//!
+//! ```text
+//! A                                    B
+//! |-- Digest ------------------------->|      both at once; equal: in sync
+//! |<------------------------- Digest --|
+//! |-- Have --------------------------->|      each answers a digest that differs
+//! |<---------------------------- Have --|
+//! |-- Records, Positions ------------->|      what the other lacks; where I stand where we differ
+//! |<-------------- Records, Positions --|
+//! |-- Want --------------------------->|      each asks for what it lacks, of one neighbour at a time
+//! |<-------------------------- Window --|
+//! |-- Digest ------------------------->|      nothing left to ask for: compare again
+//! |<------------------------- Digest --|
+//! |-- Push ... ----------------------->|      from then on: new changes as they come
+//! ```
+//!
+//! A session holds what it believes of the other side; if that is ever wrong, the digests differ and a new round begins.
+
+use std::collections::BTreeMap;
+
+use super::input::Moment;
+use crate::group::{Group, Position, Tip};
+use crate::id::{Actor, Digest, EpochId, NodeId};
+
+/// One neighbour in one group.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Who.
+    pub peer: NodeId,
+    /// How far the neighbour has got in every chain, as far as is known.
+    theirs: BTreeMap<(EpochId, Actor), Tip>,
+    /// True once the digests were equal.
+    pub synced: bool,
+    /// True while they are, as far as is known.
+    pub in_sync: bool,
+    /// The digest that this side told last.
+    pub(super) told: Option<Digest>,
+    /// When this side answered a differing digest last, and what its own was then.
+    pub(super) answered: Option<(Moment, Digest)>,
+    /// When a differing presence was first seen, to be looked at again.
+    pub(super) differs: Option<(Moment, Digest)>,
+    /// True if news were held back since the link was choked.
+    pub(super) behind: bool,
+    /// True from the first Positions of a round until nothing is left to ask for.
+    pub(super) fetching: bool,
+}
+
+impl Session {
+    pub(super) fn new(peer: NodeId) -> Self {
+        Self {
+            peer,
+            theirs: BTreeMap::new(),
+            synced: false,
+            in_sync: false,
+            told: None,
+            answered: None,
+            differs: None,
+            behind: false,
+            fetching: false,
+        }
+    }
+
+    /// The neighbour has everything that is here.
+    pub(super) fn has_all(&mut self, group: &Group) {
+        for shard in group.shards() {
+            let epoch = shard.root().epoch();
+            for position in group.positions(&epoch) {
+                self.stands(epoch, &position);
+            }
+        }
+        self.synced = true;
+        self.in_sync = true;
+        self.differs = None;
+        self.answered = None;
+        self.fetching = false;
+    }
+
+    /// The neighbour said where it stands in a chain.
+    pub(super) fn stands(&mut self, epoch: EpochId, position: &Position) {
+        // Of a forked chain, what counts here is the longest branch.
+        if let Some(tip) = position.tips.iter().max() {
+            self.has(epoch, position.actor, *tip);
+        }
+    }
+
+    /// The neighbour has this change and all before it.
+    pub(super) fn has(&mut self, epoch: EpochId, actor: Actor, tip: Tip) {
+        let known = self.theirs.entry((epoch, actor)).or_insert(tip);
+        if known.seq < tip.seq {
+            *known = tip;
+        }
+    }
+
+    /// The neighbour cannot give what it seemed to have.
+    pub(super) fn lacks(&mut self, epoch: EpochId, actor: Actor) {
+        self.theirs.remove(&(epoch, actor));
+    }
+
+    /// How far the neighbour has got in a chain.
+    pub(super) fn reach(&self, epoch: EpochId, actor: Actor) -> u64 {
+        self.theirs.get(&(epoch, actor)).map_or(0, |tip| tip.seq)
+    }
+
+    /// What the neighbour has and this node lacks: chain, reach here, tip there.
+    pub(super) fn ahead<'a>(
+        &'a self,
+        group: &'a Group,
+    ) -> impl Iterator<Item = (EpochId, Actor, u64, Tip)> + 'a {
+        self.theirs.iter().filter_map(|((epoch, actor), tip)| {
+            let reach = group.reach(epoch, actor);
+            (tip.seq > reach).then_some((*epoch, *actor, reach, *tip))
+        })
+    }
+
+    /// How many changes the neighbour has that are not here, as far as is known.
+    pub fn missing_here(&self, group: &Group) -> u64 {
+        self.ahead(group).map(|(_, _, reach, tip)| tip.seq - reach).sum()
+    }
+
+    /// How many changes are here that the neighbour lacks, as far as is known.
+    pub fn missing_there(&self, group: &Group) -> u64 {
+        if self.in_sync {
+            return 0;
+        }
+        let mut missing = 0;
+        for shard in group.shards() {
+            let epoch = shard.root().epoch();
+            for chain in shard.graph().chains() {
+                missing += chain.len().saturating_sub(self.reach(epoch, chain.actor));
+            }
+        }
+        missing
+    }
+}

@@ -1,0 +1,146 @@
+//! Spreading: new changes go at once to the neighbours that lack them, to each at most once.
+//!
+//! Where the change came from a neighbour that is itself linked with another one, that one is left to it: in a full mesh
+//! nobody says twice what everybody heard. If the guess was wrong, digests differ, and a round repairs it.
+
+use std::collections::BTreeMap;
+
+use super::effect::Effect;
+use super::input::LinkId;
+use super::membership::{Context, Membership};
+use crate::delta::SignedDelta;
+use crate::group::{Admitted, Taken, Tip};
+use crate::id::{EpochId, NodeId};
+use crate::limits;
+use crate::shard::root::ShardName;
+use crate::wire::link::{Frame, Push};
+
+impl Membership {
+    pub(super) fn on_push(&mut self, cx: &mut Context<'_>, link: LinkId, push: &Push) -> Result<(), String> {
+        let mut all = Taken::default();
+        for change in &push.changes {
+            let taken = self.group.take_push(push.epoch, change);
+            all.new.extend(taken.new);
+            all.rows.extend(taken.rows);
+            all.gap |= taken.gap;
+            all.refused = all.refused.or(taken.refused);
+        }
+        let (gap, refused) = (all.gap, all.refused.clone());
+        self.took(cx, all, link);
+        if gap {
+            let now = cx.now.mono;
+            let digest = self.digest();
+            if let Some(session) = self.sessions.get_mut(&link) {
+                // What is missing may be on its way by another neighbour: look again shortly.
+                session.differs.get_or_insert((now, digest));
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Changes from a neighbour were let in: make them durable, tell others, wake whom they concern.
+    pub(super) fn took(&mut self, cx: &mut Context<'_>, taken: Taken, from: LinkId) {
+        cx.outbox.store(taken.rows);
+        if taken.new.is_empty() {
+            return;
+        }
+        self.touch();
+        if let Some(session) = self.sessions.get_mut(&from) {
+            for new in &taken.new {
+                session.has(new.epoch, new.actor, Tip { seq: new.seq, id: new.id });
+            }
+        }
+        self.spread(cx, &taken.new, Some(from));
+    }
+
+    /// Tells neighbours what is new.
+    pub(super) fn spread(&mut self, cx: &mut Context<'_>, new: &[Admitted], from: Option<LinkId>) {
+        let desired = self.group.desired().map(|shard| shard.root().epoch());
+        if new.iter().any(|new| Some(new.epoch) == desired) {
+            cx.outbox.push(Effect::Changed { group: self.group.id() });
+        }
+        let teller = from.and_then(|link| self.sessions.get(&link)).map(|session| session.peer);
+        let others: Vec<_> = self.sessions.keys().copied().filter(|link| Some(*link) != from).collect();
+        let single = new.iter().all(|new| new.signature.is_some());
+        for link in others {
+            let covered =
+                self.sessions.get(&link).is_some_and(|session| self.is_linked(teller, session.peer));
+            if covered {
+                continue;
+            }
+            if single && !cx.is_choked(link) {
+                self.push(cx, link, new);
+            } else if let Some(session) = self.sessions.get_mut(&link) {
+                session.behind = true;
+            }
+        }
+        if !single {
+            self.catch_up(cx);
+        }
+    }
+
+    /// True if `teller` says that it has a link with `peer` in this group.
+    pub(super) fn is_linked(&self, teller: Option<NodeId>, peer: NodeId) -> bool {
+        let heard =
+            teller.and_then(|teller| self.heard.get(&teller)).and_then(|heard| heard.presence.as_ref());
+        heard.is_some_and(|presence| presence.links.binary_search(&peer.hint()).is_ok())
+    }
+
+    fn push(&mut self, cx: &mut Context<'_>, link: LinkId, new: &[Admitted]) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let mut by_epoch: BTreeMap<EpochId, Vec<SignedDelta>> = BTreeMap::new();
+        for change in new {
+            let reach = session.reach(change.epoch, change.actor);
+            // A neighbour that is further behind fetches in order; this would only wait there.
+            if let (Some(signature), true) = (change.signature, reach + 1 == change.seq) {
+                session.has(change.epoch, change.actor, Tip { seq: change.seq, id: change.id });
+                let delta = SignedDelta { delta: change.delta.clone(), signature };
+                by_epoch.entry(change.epoch).or_default().push(delta);
+            }
+        }
+        let group = self.group.id();
+        for (epoch, changes) in by_epoch {
+            for changes in portions(changes) {
+                cx.send(link, &Frame::Push(Push { group, epoch, changes }));
+            }
+        }
+    }
+
+    /// Compares with neighbours that were not told something, now that they can be.
+    pub(super) fn catch_up(&mut self, cx: &mut Context<'_>) {
+        let behind: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(link, session)| session.behind && !cx.is_choked(**link))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in behind {
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.behind = false;
+            }
+            self.tell_digest(cx, link);
+        }
+    }
+
+    /// The shard's name, if it is one of this group.
+    pub fn shard_name(&self, epoch: &EpochId) -> Option<ShardName> {
+        self.group.shard_of(epoch).map(|shard| shard.root().shard())
+    }
+}
+
+/// Changes in portions that each fit a frame.
+fn portions(changes: Vec<SignedDelta>) -> Vec<Vec<SignedDelta>> {
+    let mut portions: Vec<Vec<SignedDelta>> = vec![Vec::new()];
+    let mut bytes = 0;
+    for change in changes {
+        bytes += change.delta.len() + 72;
+        if bytes > limits::WINDOW_BYTES && portions.last().is_some_and(|portion| !portion.is_empty()) {
+            portions.push(Vec::new());
+            bytes = change.delta.len() + 72;
+        }
+        if let Some(portion) = portions.last_mut() {
+            portion.push(change);
+        }
+    }
+    portions
+}

@@ -1,0 +1,69 @@
+//! Founding groups, and writing to their desired state.
+
+use super::Machine;
+use super::effect::{Answer, Declined, Effect, Notice};
+use super::hosting;
+use super::input::{Caller, WriteRequest};
+use super::membership::Membership;
+use crate::group::Group;
+use crate::id::ChangeId;
+use crate::limits;
+use crate::record::Records;
+use crate::resource::draft;
+use crate::shard::root::ShardName;
+
+impl Machine {
+    pub(super) fn found(&mut self, caller: Caller, name: &str) {
+        let sound =
+            !name.is_empty() && name.len() <= limits::NAME_BYTES && !name.chars().any(char::is_control);
+        if !sound {
+            return self.decline(caller, Declined::GroupName);
+        }
+        if self.groups.len() >= limits::GROUPS {
+            return self.decline(caller, Declined::Full("groups"));
+        }
+        let (genesis, recovery) =
+            hosting::found(&self.secret, name, self.chance.nonce(), self.chance.secret());
+        let Some(records) = Records::begin(genesis) else { return self.decline(caller, Declined::GroupName) };
+        let of = Membership::new(Group::new(records), self.now);
+        let group = of.group.id();
+        let mut rows = of.group.rows();
+        rows.push(of.row());
+        self.groups.insert(group, of);
+        self.outbox.store(rows);
+        self.outbox.push(Effect::Notice(Notice::Entered { group }));
+        self.outbox.push(Effect::Changed { group });
+        self.outbox.answer(caller, Ok(Answer::Founded { group, recovery }));
+    }
+
+    pub(super) fn write(&mut self, caller: Caller, request: WriteRequest) {
+        let answer = self.try_write(request);
+        self.outbox.answer(caller, answer.map(Answer::Written));
+    }
+
+    fn try_write(&mut self, request: WriteRequest) -> Result<Option<ChangeId>, Declined> {
+        let WriteRequest { group, edits, base, mut note, lenient } = request;
+        note.time = self.now.wall;
+        let fresh = self.chance.incarnation();
+        let (of, mut cx) = self.split(group).ok_or(Declined::NoGroup)?;
+        let desired = of.group.desired().ok_or(Declined::NoGroup)?;
+        let heads = desired.graph().heads();
+        if let Some(base) = base
+            && !same_heads(&base, &heads)
+        {
+            let short: Vec<String> = base.iter().map(ChangeId::short).collect();
+            return Err(Declined::BaseMoved(short.join(", ")));
+        }
+        let puts = draft::draw_up(desired, &edits, lenient)?;
+        let written = of.group.write(cx.secret, ShardName::Desired, puts, &note, fresh)?;
+        let id = written.id;
+        of.wrote(&mut cx, written);
+        Ok(id)
+    }
+}
+
+fn same_heads(base: &[ChangeId], heads: &[ChangeId]) -> bool {
+    let mut base = base.to_vec();
+    base.sort_unstable();
+    base == heads
+}

@@ -1,0 +1,232 @@
+//! Membership: the signed records of a group, and what they mean together.
+//!
+//! A record lives beside the document, not in it. One issuer's records form a hash chain; the grant acted under and
+//! the signing key are part of every record, so a record can be judged long after it was written, by anybody.
+//!
+//! ```text
+//! record = version u8 | group [16] | grant [32] | signer u8 | seq varint | prev [32] | tag varint | body bytes
+//!          (postcard: varints are LEB128, `bytes` carry their length before them)
+//! signed = record bytes | signature [64] over "larder 1 record\0" | record
+//! id     = BLAKE3("larder 1 record id", record)
+//! group  = first 16 bytes of BLAKE3("larder 1 group", Genesis record); a Genesis names group, grant and prev zero
+//! ```
+//!
+//! The id does not cover the signature: who holds a key can sign the same bytes in more than one valid way, and
+//! that must not make two records of one.
+
+pub mod body;
+pub mod fold;
+pub mod set;
+
+use serde::{Deserialize, Serialize};
+
+pub use body::{Admit, Body, Forget, Frontiers, Genesis, Grant, Revoke, Revoked, Role};
+pub use fold::{Members, Standing};
+pub use set::{Placed, RecordFault, RecordTip, Records};
+
+use crate::id::{GrantId, GroupId, NodeId, RecordId, Secret, Sig, hash, hash16};
+use crate::limits;
+
+/// Which key of a grant signed a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signer {
+    /// The key that the grant was given to.
+    Holder,
+    /// The group's recovery key, which acts under Genesis with a chain of its own.
+    Recovery,
+}
+
+impl Signer {
+    /// The byte that stands for this signer in a record.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Holder => 0,
+            Self::Recovery => 1,
+        }
+    }
+
+    /// Reads what [`Signer::byte`] wrote.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Holder),
+            1 => Some(Self::Recovery),
+            _ => None,
+        }
+    }
+}
+
+/// One membership record, decoded. Its signature was checked only if it came out of a [`Records`] set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The group it belongs to; zero in a Genesis, whose own hash names the group.
+    pub group: GroupId,
+    /// The grant its author acted under; zero in a Genesis.
+    pub grant: GrantId,
+    /// Which key of that grant signed.
+    pub signer: Signer,
+    /// Place in the author's chain, from 1; 0 for a Genesis.
+    pub seq: u64,
+    /// The author's previous record under this grant; zero for the first.
+    pub prev: RecordId,
+    /// What it says.
+    pub body: Body,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    version: u8,
+    group: GroupId,
+    grant: GrantId,
+    signer: u8,
+    seq: u64,
+    prev: RecordId,
+    tag: u16,
+    #[serde(borrow)]
+    body: &'a [u8],
+}
+
+/// Why bytes are not a record. The fault is always the sender's, unless it runs a newer version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Longer than any record may be.
+    #[error("a membership record of {0} bytes is longer than the limit of {limit}", limit = limits::RECORD_BYTES)]
+    TooLong(usize),
+    /// Not the layout above, or not its only spelling.
+    #[error("bytes that are not a membership record")]
+    Malformed,
+    /// Written in a later format.
+    #[error("a membership record of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT)]
+    Newer(u8),
+}
+
+impl Record {
+    /// The record's bytes, which are signed and hashed.
+    pub fn encode(&self) -> Vec<u8> {
+        let body = self.body.encode();
+        let envelope = Envelope {
+            version: limits::FORMAT,
+            group: self.group,
+            grant: self.grant,
+            signer: self.signer.byte(),
+            seq: self.seq,
+            prev: self.prev,
+            tag: self.body.tag(),
+            body: &body,
+        };
+        postcard::to_allocvec(&envelope).unwrap_or_default()
+    }
+
+    /// Reads a record. There is one spelling: what does not encode back to the same bytes is refused.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > limits::RECORD_BYTES {
+            return Err(RecordError::TooLong(bytes.len()));
+        }
+        match bytes.first() {
+            Some(&version) if version > limits::FORMAT => return Err(RecordError::Newer(version)),
+            Some(&limits::FORMAT) => {}
+            _ => return Err(RecordError::Malformed),
+        }
+        let (envelope, rest) =
+            postcard::take_from_bytes::<Envelope<'_>>(bytes).map_err(|_| RecordError::Malformed)?;
+        let body = Body::decode(envelope.tag, envelope.body).ok_or(RecordError::Malformed)?;
+        let record = Self {
+            group: envelope.group,
+            grant: envelope.grant,
+            signer: Signer::from_byte(envelope.signer).ok_or(RecordError::Malformed)?,
+            seq: envelope.seq,
+            prev: envelope.prev,
+            body,
+        };
+        if !rest.is_empty() || record.encode() != bytes || !record.has_shape() {
+            return Err(RecordError::Malformed);
+        }
+        Ok(record)
+    }
+
+    /// A Genesis stands at the very beginning and nothing else does.
+    fn has_shape(&self) -> bool {
+        if matches!(self.body, Body::Genesis(_)) {
+            return self.group == GroupId::ZERO
+                && self.grant == GrantId::ZERO
+                && self.prev == RecordId::ZERO
+                && self.seq == 0
+                && self.signer == Signer::Holder;
+        }
+        self.seq > 0 && self.seq <= limits::MAX_SEQ && (self.seq == 1) == (self.prev == RecordId::ZERO)
+    }
+
+    /// Signs the record.
+    pub fn sign(self, secret: &Secret) -> SignedRecord {
+        let bytes = self.encode();
+        let signature = secret.sign(&message(&bytes));
+        SignedRecord::assemble(self, bytes, signature)
+    }
+}
+
+/// A record with its bytes and signature. That the signature is right is known only of those in a [`Records`] set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedRecord {
+    id: RecordId,
+    bytes: Vec<u8>,
+    signature: Sig,
+    record: Record,
+}
+
+impl SignedRecord {
+    fn assemble(record: Record, bytes: Vec<u8>, signature: Sig) -> Self {
+        Self { id: RecordId(hash("larder 1 record id", &[&bytes])), bytes, signature, record }
+    }
+
+    /// Reads record bytes followed by 64 bytes of signature, without checking the signature.
+    pub fn decode(signed: &[u8]) -> Result<Self, RecordError> {
+        let cut = signed.len().checked_sub(64).ok_or(RecordError::Malformed)?;
+        let (bytes, signature) = signed.split_at_checked(cut).ok_or(RecordError::Malformed)?;
+        let signature = Sig::from_slice(signature).ok_or(RecordError::Malformed)?;
+        Ok(Self::assemble(Record::decode(bytes)?, bytes.to_vec(), signature))
+    }
+
+    /// The record's bytes followed by its signature: how it is stored and sent.
+    pub fn encode(&self) -> Vec<u8> {
+        [self.bytes.as_slice(), &self.signature.0].concat()
+    }
+
+    /// The record's id.
+    pub fn id(&self) -> RecordId {
+        self.id
+    }
+
+    /// What it says.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The group a Genesis founds; `None` of any other record.
+    pub fn founds(&self) -> Option<GroupId> {
+        matches!(self.record.body, Body::Genesis(_))
+            .then(|| GroupId(hash16("larder 1 group", &[&self.bytes])))
+    }
+
+    /// True if `key` signed this record.
+    pub fn is_signed_by(&self, key: &NodeId) -> bool {
+        key.verify(&message(&self.bytes), &self.signature)
+    }
+}
+
+fn message(record: &[u8]) -> Vec<u8> {
+    [b"larder 1 record\0".as_slice(), record].concat()
+}
+
+/// Founds a group: makes the Genesis record, signed by the founder. `nonce` and the recovery key come from outside,
+/// since this crate draws no chance of its own.
+pub fn found(founder: &Secret, name: &str, nonce: [u8; 16], recovery: NodeId) -> SignedRecord {
+    let body = Body::Genesis(Genesis { founder: founder.node(), name: name.to_owned(), nonce, recovery });
+    Record {
+        group: GroupId::ZERO,
+        grant: GrantId::ZERO,
+        signer: Signer::Holder,
+        seq: 0,
+        prev: RecordId::ZERO,
+        body,
+    }
+    .sign(founder)
+}

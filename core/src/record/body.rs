@@ -1,0 +1,285 @@
+//! What a membership record can say.
+//!
+//! ```text
+//! 1 Genesis  founder [32] | name string | nonce [16] | recovery [32]
+//! 2 Grant    key [32] | role u8 | alias string | labels [(string, string)] | invite option [32]
+//! 3 Revoke   what: 0 grant [32] | 1 invite [32] ; frontiers
+//! 4 Admit    frontiers
+//! 5 Forget   shard string
+//! frontiers  record option (seq, [32]) | changes [(chain [16], seq, change [32])]
+//! ```
+//!
+//! Lists are sorted and without repeats. A tag that this version does not know is kept with its bytes, passed on and
+//! shown as `unsupported`: a newer member may say things that an older one need not understand.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::id::{Actor, ChangeId, GrantId, InviteId, NodeId, RecordId};
+use crate::limits;
+
+/// What a member may do. Each role may do all that the ones before it may, but `Reader` and `Node`, which differ:
+/// a `Node` writes its own observed state and nothing else, a `Reader` writes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A role that a newer version defined: no rights here.
+    Other(u8),
+    /// Writes nothing.
+    Reader,
+    /// Writes its own observed state: a managed machine.
+    Node,
+    /// Also writes desired state.
+    Operator,
+    /// Also grants and revokes.
+    Admin,
+}
+
+impl Role {
+    /// The number that stands for the role in a Grant.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Reader => 1,
+            Self::Node => 2,
+            Self::Operator => 3,
+            Self::Admin => 4,
+            Self::Other(byte) => byte,
+        }
+    }
+
+    /// Reads what [`Role::byte`] wrote.
+    pub fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Reader,
+            2 => Self::Node,
+            3 => Self::Operator,
+            4 => Self::Admin,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Reads a role's name.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "reader" => Some(Self::Reader),
+            "node" => Some(Self::Node),
+            "operator" => Some(Self::Operator),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+
+    /// True if this role may write the group's desired state.
+    pub fn writes_desired(self) -> bool {
+        self >= Self::Operator
+    }
+
+    /// True if this role may write its own observed state.
+    pub fn writes_observed(self) -> bool {
+        self >= Self::Node
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Reader => f.write_str("reader"),
+            Self::Node => f.write_str("node"),
+            Self::Operator => f.write_str("operator"),
+            Self::Admin => f.write_str("admin"),
+            Self::Other(byte) => write!(f, "role-{byte}"),
+        }
+    }
+}
+
+/// The beginning of a group. Its hash is the group's id; its id is the founder's grant, of role `admin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    /// Who founded the group.
+    pub founder: NodeId,
+    /// What people call it. Two groups may share a name, never an id.
+    pub name: String,
+    /// 128 random bits, so that founding twice makes two groups.
+    pub nonce: [u8; 16],
+    /// Public half of the key that acts when no admin is left.
+    pub recovery: NodeId,
+}
+
+/// Gives a key a role. A grant has one key for life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who is granted.
+    pub key: NodeId,
+    /// What it may do.
+    pub role: Role,
+    /// The alias it asked for at `join`; empty for none. Later changes are operators' changes in `desired`.
+    pub alias: String,
+    /// The labels it asked for at `join`, sorted by key.
+    pub labels: Vec<(String, String)>,
+    /// The invite that was used up by this, if any.
+    pub invite: Option<InviteId>,
+}
+
+/// The last record and the last change of each chain of an ended grant that still count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontiers {
+    /// Last record that counts: place in its chain and id. `None` keeps no record.
+    pub record: Option<(u64, RecordId)>,
+    /// Last change that counts of each chain, sorted by chain; a chain not named keeps nothing.
+    pub changes: Vec<(Actor, u64, ChangeId)>,
+}
+
+/// What a Revoke ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Revoked {
+    /// A grant, with all that was granted under it past the frontiers.
+    Grant(GrantId),
+    /// An invite that nobody may use any more.
+    Invite(InviteId),
+}
+
+/// Ends a grant or an invite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoke {
+    /// What it ends.
+    pub what: Revoked,
+    /// What of it still counts.
+    pub frontiers: Frontiers,
+}
+
+/// Lets in changes that would not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admit {
+    /// What counts from now on.
+    pub frontiers: Frontiers,
+}
+
+/// Lets members drop a shard: the observed state of a machine that is gone for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forget {
+    /// The shard's name.
+    pub shard: String,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Founds the group.
+    Genesis(Genesis),
+    /// Gives a key a role.
+    Grant(Grant),
+    /// Ends a grant or an invite.
+    Revoke(Revoke),
+    /// Lets changes in.
+    Admit(Admit),
+    /// Lets a shard be dropped.
+    Forget(Forget),
+    /// Something that a newer version says.
+    Unknown {
+        /// The tag that this version does not know.
+        tag: u16,
+        /// Its bytes, kept and passed on as they came.
+        bytes: Vec<u8>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct GrantLayout {
+    key: NodeId,
+    role: u8,
+    alias: String,
+    labels: Vec<(String, String)>,
+    invite: Option<InviteId>,
+}
+
+impl Body {
+    /// The number that stands for this kind of body.
+    pub fn tag(&self) -> u16 {
+        match self {
+            Self::Genesis(_) => 1,
+            Self::Grant(_) => 2,
+            Self::Revoke(_) => 3,
+            Self::Admit(_) => 4,
+            Self::Forget(_) => 5,
+            Self::Unknown { tag, .. } => *tag,
+        }
+    }
+
+    /// What a person calls this kind of body.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Genesis(_) => "genesis",
+            Self::Grant(_) => "grant",
+            Self::Revoke(_) => "revoke",
+            Self::Admit(_) => "admit",
+            Self::Forget(_) => "forget",
+            Self::Unknown { .. } => "unsupported",
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let encoded = match self {
+            Self::Genesis(body) => postcard::to_allocvec(body),
+            Self::Grant(body) => postcard::to_allocvec(&GrantLayout {
+                key: body.key,
+                role: body.role.byte(),
+                alias: body.alias.clone(),
+                labels: body.labels.clone(),
+                invite: body.invite,
+            }),
+            Self::Revoke(body) => postcard::to_allocvec(body),
+            Self::Admit(body) => postcard::to_allocvec(body),
+            Self::Forget(body) => postcard::to_allocvec(body),
+            Self::Unknown { bytes, .. } => Ok(bytes.clone()),
+        };
+        encoded.unwrap_or_default()
+    }
+
+    pub(super) fn decode(tag: u16, bytes: &[u8]) -> Option<Self> {
+        let body = match tag {
+            1 => Self::Genesis(layout(bytes)?),
+            2 => {
+                let grant: GrantLayout = layout(bytes)?;
+                Self::Grant(Grant {
+                    key: grant.key,
+                    role: Role::from_byte(grant.role),
+                    alias: grant.alias,
+                    labels: grant.labels,
+                    invite: grant.invite,
+                })
+            }
+            3 => Self::Revoke(layout(bytes)?),
+            4 => Self::Admit(layout(bytes)?),
+            5 => Self::Forget(layout(bytes)?),
+            tag => Self::Unknown { tag, bytes: bytes.to_vec() },
+        };
+        body.is_within_limits().then_some(body)
+    }
+
+    fn is_within_limits(&self) -> bool {
+        match self {
+            Self::Genesis(body) => !body.name.is_empty() && body.name.len() <= limits::NAME_BYTES,
+            Self::Grant(body) => {
+                body.alias.len() <= limits::NAME_BYTES
+                    && body.labels.len() <= limits::LABELS
+                    && body.labels.is_sorted_by(|a, b| a.0 < b.0)
+                    && body.labels.iter().all(|(key, value)| {
+                        !key.is_empty()
+                            && key.len() <= limits::LABEL_BYTES
+                            && value.len() <= limits::LABEL_BYTES
+                    })
+            }
+            Self::Revoke(Revoke { frontiers, .. }) | Self::Admit(Admit { frontiers }) => {
+                frontiers.changes.len() <= limits::FRONTIER_CHAINS
+                    && frontiers.changes.is_sorted_by(|a, b| a.0 < b.0)
+            }
+            Self::Forget(body) => !body.shard.is_empty() && body.shard.len() <= limits::KEY_BYTES,
+            Self::Unknown { .. } => true,
+        }
+    }
+}
+
+fn layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        _ => None,
+    }
+}

@@ -1,0 +1,27 @@
+//! What the values of a group's document mean: resources with kinds and fields, who they are for, and what to do where
+//! two people wanted different things.
+//!
+//! The document itself is flat: every field of every resource is one key.
+//!
+//! ```text
+//! <kind>/<name> <field>             a scalar field; the field is its canonical dotted path, see `field`
+//! <kind>/<name> <field>#<32 hex>    one item of a list: the hash of (value, number of equal items before it);
+//!                                   the value is "<rank> <TOML literal>"
+//! node/<node id> alias              what a node is called; node/<node id> labels.<key> is one label
+//! ```
+
+pub mod conflict;
+pub mod draft;
+pub mod field;
+pub mod item;
+pub mod kind;
+pub mod literal;
+pub mod manifest;
+pub mod name;
+pub mod observed;
+pub mod select;
+pub mod target;
+pub mod view;
+
+pub use field::FieldPath;
+pub use name::ResourceName;

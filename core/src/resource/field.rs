@@ -1,0 +1,111 @@
+//! The path of a field: dotted TOML keys, in one canonical spelling, so that one field is one key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::literal::quote;
+
+/// Most segments of one path.
+const SEGMENTS: usize = 16;
+
+/// A field's path, as `keys.url` or `overlay."role=plc".mode`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldPath(Vec<String>);
+
+/// A text that is no field path. The fault is the caller's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a field: expected dotted keys, as keys.url or keys.\"a b\" ({why})")]
+pub struct FieldError {
+    text: String,
+    why: String,
+}
+
+impl FieldPath {
+    /// The path of these segments; `None` if there is none, one is empty, or there are too many.
+    pub fn new(segments: Vec<String>) -> Option<Self> {
+        let sound = !segments.is_empty()
+            && segments.len() <= SEGMENTS
+            && segments.iter().all(|segment| !segment.is_empty() && !segment.contains('\0'));
+        sound.then_some(Self(segments))
+    }
+
+    /// Its segments, at least one.
+    pub fn segments(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The first segment.
+    pub fn first(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+
+    /// The path below its first segment, if there is more.
+    pub fn rest(&self) -> Option<Self> {
+        self.0.split_first().and_then(|(_, rest)| Self::new(rest.to_vec()))
+    }
+
+    /// The path with one more segment.
+    pub fn child(&self, segment: &str) -> Option<Self> {
+        Self::new(self.0.iter().cloned().chain([segment.to_owned()]).collect())
+    }
+
+    /// What follows the first segment, joined by dots: the key of a flat configuration format.
+    pub fn flat(&self) -> String {
+        self.0.iter().skip(1).cloned().collect::<Vec<_>>().join(".")
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, segment) in self.0.iter().enumerate() {
+            if nth > 0 {
+                f.write_str(".")?;
+            }
+            if segment.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+                f.write_str(segment)?;
+            } else {
+                f.write_str(&quote(segment))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for FieldPath {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let error = |why: &str| FieldError { text: text.to_owned(), why: why.to_owned() };
+        let keys = toml_edit::Key::parse(text).map_err(|error_| error(error_.message()))?;
+        Self::new(keys.iter().map(|key| key.get().to_owned()).collect())
+            .ok_or_else(|| error("an empty or too long path"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_field_has_one_spelling() {
+        for (text, canonical) in [
+            ("keys.url", "keys.url"),
+            ("keys . url", "keys.url"),
+            ("keys.\"url\"", "keys.url"),
+            ("keys.'a b'", "keys.\"a b\""),
+            ("overlay.\"role=plc\".mode", "overlay.\"role=plc\".mode"),
+            ("keys.\"q\\\"\\n\"", "keys.\"q\\\"\\n\""),
+        ] {
+            let path: FieldPath = text.parse().unwrap();
+            assert_eq!(path.to_string(), canonical);
+            assert_eq!(path.to_string().parse::<FieldPath>().unwrap(), path);
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for text in ["", ".", "a..b", "a b", "a.", "keys.\"", "\"\""] {
+            assert!(text.parse::<FieldPath>().is_err(), "{text:?}");
+        }
+    }
+}

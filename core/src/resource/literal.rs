@@ -1,0 +1,140 @@
+//! Values as TOML literals: how list items are stored and how people write and read typed values.
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use crate::value::Value;
+
+/// Why a text is not a value. The fault is the caller's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LiteralError {
+    /// Not TOML.
+    #[error("`{0}` is not a TOML value: {1}")]
+    Syntax(String, String),
+    /// TOML, but of a type that no field has.
+    #[error("{0} cannot be the value of a field")]
+    Type(&'static str),
+    /// Too long, not finite, or minus zero.
+    #[error("a value that is too long, not finite, or minus zero")]
+    Unsound,
+}
+
+/// What a field can be given: one value, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Literal {
+    /// One value.
+    Scalar(Value),
+    /// A list.
+    List(Vec<Value>),
+}
+
+/// Reads a TOML value: string, integer, float, boolean, `{ base64 = "..." }`, or an array of these.
+pub fn parse(text: &str) -> Result<Literal, LiteralError> {
+    let value: toml_edit::Value = text.trim().parse().map_err(|error: toml_edit::TomlError| {
+        LiteralError::Syntax(text.to_owned(), error.message().to_owned())
+    })?;
+    of_toml(&value)
+}
+
+/// The same of a value that was parsed already.
+pub fn of_toml(value: &toml_edit::Value) -> Result<Literal, LiteralError> {
+    match value {
+        toml_edit::Value::Array(array) => {
+            array.iter().map(scalar_of_toml).collect::<Result<Vec<_>, _>>().map(Literal::List)
+        }
+        scalar => scalar_of_toml(scalar).map(Literal::Scalar),
+    }
+}
+
+fn scalar_of_toml(value: &toml_edit::Value) -> Result<Value, LiteralError> {
+    let value = match value {
+        toml_edit::Value::String(text) => Value::Str(text.value().clone()),
+        toml_edit::Value::Integer(int) => Value::Int(*int.value()),
+        toml_edit::Value::Float(float) => Value::Float(*float.value()),
+        toml_edit::Value::Boolean(bool) => Value::Bool(*bool.value()),
+        toml_edit::Value::Datetime(_) => return Err(LiteralError::Type("a date (write it as text)")),
+        toml_edit::Value::Array(_) => return Err(LiteralError::Type("a list in a list")),
+        toml_edit::Value::InlineTable(table) => bytes_of_table(table)?,
+    };
+    value.is_sound().then_some(value).ok_or(LiteralError::Unsound)
+}
+
+fn bytes_of_table(table: &toml_edit::InlineTable) -> Result<Value, LiteralError> {
+    match (table.len(), table.get("base64").and_then(toml_edit::Value::as_str)) {
+        (1, Some(text)) => BASE64
+            .decode(text.as_bytes())
+            .map(Value::Bytes)
+            .map_err(|_| LiteralError::Type("a broken base64 text")),
+        _ => Err(LiteralError::Type("a table")),
+    }
+}
+
+/// Writes a value as TOML, in one canonical spelling.
+pub fn write(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(bool) => bool.to_string(),
+        Value::Int(int) => int.to_string(),
+        Value::Float(float) => write_float(*float),
+        Value::Str(text) => quote(text),
+        Value::Bytes(bytes) => format!("{{ base64 = \"{}\" }}", BASE64.encode(bytes)),
+    }
+}
+
+/// Writes a list as TOML.
+pub fn write_list(values: &[Value]) -> String {
+    format!("[{}]", values.iter().map(write).collect::<Vec<_>>().join(", "))
+}
+
+fn write_float(float: f64) -> String {
+    let text = format!("{float:?}");
+    if text.contains('.') || text.contains('e') { text } else { format!("{text}.0") }
+}
+
+/// A TOML basic string.
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        for value in [
+            Value::Bool(true),
+            Value::Int(-5),
+            Value::Float(1.0),
+            Value::Float(1e300),
+            Value::Float(0.1),
+            Value::Str("a \"b\" \\ \n\t\u{1}é".into()),
+            Value::Str(String::new()),
+            Value::Bytes(vec![]),
+            Value::Bytes((0..=255).collect()),
+        ] {
+            assert_eq!(parse(&write(&value)), Ok(Literal::Scalar(value)));
+        }
+    }
+
+    #[test]
+    fn what_no_field_holds_is_refused() {
+        for text in ["2020-01-01", "[[1]]", "{a=1}", "nan", "-0.0", "inf", "abc", ""] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Manifests: what operators write in files.
+//!
+//! ```toml
+//! [config.db]                      # one table a resource: [kind.name]
+//! path = "etc/db.properties"
+//! keys.url = "jdbc:x"
+//! ```
+
+use super::draft::{Edit, FieldEdit};
+use super::field::FieldPath;
+use super::kind;
+use super::literal::{self, Literal};
+use super::name::ResourceName;
+use super::view::ResourceView;
+use toml_edit::{Document, Item, Table, TableLike};
+
+/// One resource of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is called.
+    pub resource: ResourceName,
+    /// The fields it names, in order.
+    pub fields: Vec<(FieldPath, Literal)>,
+}
+
+impl Entry {
+    /// The edit that applies it. With `replace`, fields that it does not name are unset.
+    pub fn into_edit(self, replace: bool) -> Edit {
+        let fields = self.fields.into_iter().map(|(path, value)| (path, FieldEdit::Assign(value))).collect();
+        Edit::Set { resource: self.resource, fields, replace }
+    }
+}
+
+/// A mistake in a manifest, with its place. The fault is its writer's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {reason}")]
+pub struct ManifestError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Reads a manifest and checks it against the kinds this version knows; with `lenient`, unknown kinds and fields pass.
+pub fn parse(text: &str, lenient: bool) -> Result<Vec<Entry>, ManifestError> {
+    let reader = Reader { text, lenient };
+    let document = Document::parse(text).map_err(|error| {
+        reader.error(
+            error.span().map_or(0, |span| span.start),
+            error.message().lines().next().unwrap_or_default(),
+        )
+    })?;
+    let mut entries = Vec::new();
+    for (kind, item) in document.as_table().iter() {
+        let at = reader.place(document.as_table(), kind, item);
+        let Some(names) = item.as_table_like() else {
+            return Err(
+                reader.error(at, &format!("`{kind}` stands alone; a resource is a table [kind.name]"))
+            );
+        };
+        if kind::kind(kind).is_none() && !lenient {
+            return Err(reader.error(at, &kind::SchemaError::Kind(kind.to_owned()).to_string()));
+        }
+        for (name, item) in names.iter() {
+            entries.push(reader.entry(kind, name, names, item)?);
+        }
+    }
+    Ok(entries)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    lenient: bool,
+}
+
+impl Reader<'_> {
+    fn entry(
+        &self,
+        kind: &str,
+        name: &str,
+        parent: &dyn TableLike,
+        item: &Item,
+    ) -> Result<Entry, ManifestError> {
+        let at = self.place(parent, name, item);
+        let resource = ResourceName::new(kind, name).map_err(|error| self.error(at, &error.to_string()))?;
+        let Some(table) = item.as_table_like() else {
+            return Err(self.error(at, &format!("{resource} must be a table of fields")));
+        };
+        let mut entry = Entry { resource, fields: Vec::new() };
+        self.fields(&mut entry, &[], table)?;
+        Ok(entry)
+    }
+
+    fn fields(
+        &self,
+        entry: &mut Entry,
+        above: &[String],
+        table: &dyn TableLike,
+    ) -> Result<(), ManifestError> {
+        for (key, item) in table.iter() {
+            let at = self.place(table, key, item);
+            let segments: Vec<String> = above.iter().cloned().chain([key.to_owned()]).collect();
+            let Some(path) = FieldPath::new(segments.clone()) else {
+                return Err(self.error(at, "an empty or too long field name"));
+            };
+            if let Some(inner) = self.below(item) {
+                self.fields(entry, &segments, inner)?;
+                continue;
+            }
+            let Some(value) = item.as_value() else {
+                return Err(self.error(at, &format!("`{path}` must be a value")));
+            };
+            let value = literal::of_toml(value).map_err(|error| self.error(at, &error.to_string()))?;
+            kind::check(&entry.resource, &path, &value, self.lenient)
+                .map_err(|error| self.error(at, &error.to_string()))?;
+            entry.fields.push((path, value));
+        }
+        Ok(())
+    }
+
+    /// A table to go down into; an inline table that spells bytes is a value.
+    fn below<'i>(&self, item: &'i Item) -> Option<&'i dyn TableLike> {
+        match item {
+            Item::Value(toml_edit::Value::InlineTable(table)) if table.contains_key("base64") => None,
+            item => item.as_table_like(),
+        }
+    }
+
+    /// Where a key stands, or else its value, or else the beginning.
+    fn place(&self, table: &dyn TableLike, key: &str, item: &Item) -> usize {
+        let key = table.get_key_value(key).and_then(|(key, _)| key.span());
+        key.or_else(|| item.span())
+            .or_else(|| item.as_table().and_then(Table::span))
+            .map_or(0, |span| span.start)
+    }
+
+    fn error(&self, at: usize, reason: &str) -> ManifestError {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        ManifestError { line, column, reason: reason.to_owned() }
+    }
+}
+
+/// Writes resources as a manifest that [`parse`] reads back to the same values. Where a field is in conflict the
+/// winner is written. Removed resources are left out.
+pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> String {
+    let mut out = String::new();
+    for view in views {
+        if !view.name.is_managed() || view.is_removed() || view.values().is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let header = [view.name.kind().to_owned(), view.name.name().to_owned()];
+        let header = FieldPath::new(header.to_vec()).map(|path| path.to_string()).unwrap_or_default();
+        out.push_str(&format!("[{header}]\n"));
+        for (path, value) in view.values() {
+            let value = match &value {
+                Literal::Scalar(value) => literal::write(value),
+                Literal::List(values) => literal::write_list(values),
+            };
+            out.push_str(&format!("{path} = {value}\n"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn a_manifest_is_read_into_fields() {
+        let entries = parse(
+            "[config.db]\npath = \"db\"\nkeys.url = 'x'\nkeys.\"a b\" = [1, 2]\n[config.db.keys]\n",
+            false,
+        );
+        // A table that was begun by dotted keys cannot be opened again: TOML's own rule, with its place.
+        assert_eq!(entries.unwrap_err().line, 5);
+        let entries =
+            parse("[config.db]\npath = \"db\"\n[config.db.keys]\nurl = 'x'\n\"a b\" = [1, 2]\n", false);
+        let [entry] = entries.unwrap().try_into().unwrap();
+        let fields: Vec<_> =
+            entry.fields.iter().map(|(path, value)| (path.to_string(), value.clone())).collect();
+        assert_eq!(
+            fields,
+            [
+                ("path".to_owned(), Literal::Scalar(Value::from("db"))),
+                ("keys.url".to_owned(), Literal::Scalar(Value::from("x"))),
+                ("keys.\"a b\"".to_owned(), Literal::List(vec![Value::Int(1), Value::Int(2)])),
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_placed() {
+        for (text, line, column, word) in [
+            ("[file.a]\npath = \n", 2, 8, ""),
+            ("[file.a]\npath = 5\n", 2, 1, "must be text"),
+            ("[file.a]\npath = \"x\"\nmode = \"9\"\n", 3, 1, "octal"),
+            ("[fille.a]\npath = \"x\"\n", 1, 2, "unknown kind"),
+            ("\n[file.a]\n  pth = \"x\"\n", 3, 3, "no field `pth`"),
+            ("[file.\"a b\"]\npath = \"x\"\n", 1, 7, "not a name"),
+            ("x = 1\n", 1, 1, "stands alone"),
+            ("file.a = 1\n", 1, 6, "must be a table"),
+            ("[config.a]\nkeys.x = 2020-01-01\n", 2, 6, "date"),
+            ("[config.a]\nselect = \"role=\"\n", 2, 1, "label expression"),
+            ("[[file.a]]\npath = \"x\"\n", 1, 8, "must be a table"),
+        ] {
+            let error = parse(text, false).unwrap_err();
+            assert_eq!((error.line, error.column), (line, column), "{text:?}: {error}");
+            assert!(error.reason.contains(word), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_pass_when_asked() {
+        assert_eq!(parse("[novel.a]\nx.y = 1\n", true).unwrap().len(), 1);
+    }
+}

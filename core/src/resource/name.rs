@@ -1,0 +1,108 @@
+//! `<kind>/<name>`: what a resource is called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::id::NodeId;
+
+/// Longest kind, in bytes.
+const KIND_BYTES: usize = 32;
+/// Longest name, in bytes.
+const NAME_BYTES: usize = 128;
+/// The kind under which nodes keep aliases and labels. Written by `alias` and `label` only.
+pub const NODE_KIND: &str = "node";
+
+/// What a resource is called: a kind and a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceName {
+    kind: String,
+    name: String,
+}
+
+/// A text that is no resource name. The fault is the caller's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// There is no `/`.
+    #[error("`{0}` is not a resource: expected KIND/NAME, as config/db")]
+    Shape(String),
+    /// The kind has a character it may not have.
+    #[error(
+        "`{0}` is not a kind: small letters, digits and dashes, beginning with a letter, at most {KIND_BYTES}"
+    )]
+    Kind(String),
+    /// The name has a character it may not have.
+    #[error(
+        "`{0}` is not a name: letters, digits and any of . _ @ + - , beginning with a letter, digit or _, at most {NAME_BYTES}"
+    )]
+    Name(String),
+}
+
+impl ResourceName {
+    /// Checks both halves.
+    pub fn new(kind: &str, name: &str) -> Result<Self, NameError> {
+        let kind_ok = kind.len() <= KIND_BYTES
+            && kind.starts_with(|c: char| c.is_ascii_lowercase())
+            && kind.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if !kind_ok {
+            return Err(NameError::Kind(kind.to_owned()));
+        }
+        let name_ok = name.len() <= NAME_BYTES
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._@+-".contains(c));
+        if !name_ok {
+            return Err(NameError::Name(name.to_owned()));
+        }
+        Ok(Self { kind: kind.to_owned(), name: name.to_owned() })
+    }
+
+    /// The resource that holds the alias and labels of a node.
+    pub fn node(node: &NodeId) -> Self {
+        Self { kind: NODE_KIND.to_owned(), name: node.to_string() }
+    }
+
+    /// What sort of thing it is.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Which one of its sort.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True of what operators manage: everything but the group's own bookkeeping.
+    pub fn is_managed(&self) -> bool {
+        self.kind != NODE_KIND
+    }
+
+    /// What the keys of all its fields begin with.
+    pub fn prefix(&self) -> String {
+        format!("{self} ")
+    }
+
+    /// The key of one of its fields.
+    pub fn key(&self, field: &str) -> String {
+        format!("{self} {field}")
+    }
+
+    /// Takes a key apart: the resource, and the field with its list mark if any.
+    pub fn of_key(key: &str) -> Option<(Self, &str)> {
+        let (name, field) = key.split_once(' ')?;
+        Some((name.parse().ok()?, field))
+    }
+}
+
+impl fmt::Display for ResourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl FromStr for ResourceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (kind, name) = text.split_once('/').ok_or_else(|| NameError::Shape(text.to_owned()))?;
+        Self::new(kind, name)
+    }
+}

@@ -1,0 +1,229 @@
+//! The flat keys of a document, read as resources with fields.
+
+use std::collections::BTreeMap;
+
+use super::item::{self, Item};
+use super::literal::Literal;
+use super::name::ResourceName;
+use crate::delta::OpRef;
+use crate::id::{Digest, NodeId, hash16};
+use crate::record::Members;
+use crate::shard::state::{State, Visible};
+use crate::value::Value;
+
+/// One item of a list field, as it is visible.
+#[derive(Clone, Debug)]
+pub struct ItemView<'a> {
+    /// Its key in the document.
+    pub key: &'a str,
+    /// Its visible values.
+    pub visible: &'a [Visible],
+    /// What the winner says; `None` if the item was taken out.
+    pub item: Option<Item>,
+}
+
+/// One field, as it is visible.
+#[derive(Clone, Debug, Default)]
+pub struct FieldView<'a> {
+    /// The visible values of the field as one value.
+    pub scalar: &'a [Visible],
+    /// Its items, if it is or was a list.
+    pub items: Vec<ItemView<'a>>,
+}
+
+impl<'a> FieldView<'a> {
+    /// The field's value: the winner, where there are several. `None` if it is unset.
+    pub fn value(&self) -> Option<Literal> {
+        let scalar = self.scalar.last().filter(|visible| !visible.value.is_null());
+        let newest_item =
+            self.present().filter_map(|view| view.visible.last()).map(|visible| visible.op).max();
+        match (scalar, newest_item) {
+            (Some(scalar), None) => Some(Literal::Scalar(scalar.value.clone())),
+            (Some(scalar), Some(item)) if scalar.op > item => Some(Literal::Scalar(scalar.value.clone())),
+            (_, Some(_)) => Some(Literal::List(self.list())),
+            (None, None) => None,
+        }
+    }
+
+    fn present(&self) -> impl Iterator<Item = &ItemView<'a>> {
+        self.items.iter().filter(|view| view.item.is_some())
+    }
+
+    /// The items in order.
+    pub fn list(&self) -> Vec<Value> {
+        let mut items: Vec<_> =
+            self.present().filter_map(|view| Some((view.item.as_ref()?, view.key))).collect();
+        items.sort_by_key(|(item, key)| (item.rank, *key));
+        items.into_iter().map(|(item, _)| item.value.clone()).collect()
+    }
+
+    /// True if people who did not know of each other wanted different things here. Equal values are no conflict, and
+    /// an item of a list is in conflict only where one side keeps it and another takes it out.
+    pub fn is_conflicted(&self) -> bool {
+        let mixed =
+            self.scalar.iter().any(|visible| !visible.value.is_null()) && self.present().next().is_some();
+        mixed || is_split(self.scalar) || self.items.iter().any(|view| is_half_out(view.visible))
+    }
+
+    /// All puts visible in the field.
+    pub fn ops(&self) -> impl Iterator<Item = OpRef> {
+        self.scalar.iter().chain(self.items.iter().flat_map(|view| view.visible)).map(|visible| visible.op)
+    }
+}
+
+/// True if there is more than one value among the visible ones.
+pub fn is_split(visible: &[Visible]) -> bool {
+    visible.windows(2).any(|pair| matches!(pair, [a, b] if a.value != b.value))
+}
+
+/// True if one side keeps a value here and another unset it.
+pub fn is_half_out(visible: &[Visible]) -> bool {
+    visible.iter().any(|value| value.value.is_null()) && visible.iter().any(|value| !value.value.is_null())
+}
+
+/// One resource, as it is visible.
+#[derive(Clone, Debug)]
+pub struct ResourceView<'a> {
+    /// What it is called.
+    pub name: ResourceName,
+    /// Its fields by canonical path; unset ones too.
+    pub fields: BTreeMap<&'a str, FieldView<'a>>,
+}
+
+impl<'a> ResourceView<'a> {
+    /// Reads one resource; `None` if nobody ever wrote a field of it.
+    pub fn read(state: &'a State, name: &ResourceName) -> Option<Self> {
+        let prefix = name.prefix();
+        let mut view = Self { name: name.clone(), fields: BTreeMap::new() };
+        for (key, visible) in state.range_with_prefix(&prefix) {
+            view.add(key, visible);
+        }
+        (!view.fields.is_empty()).then_some(view)
+    }
+
+    fn add(&mut self, key: &'a str, visible: &'a [Visible]) {
+        let Some((_, field)) = key.split_once(' ') else { return };
+        let (path, is_item) = item::split(field);
+        let entry = self.fields.entry(path).or_default();
+        if is_item {
+            let item = visible.last().and_then(|winner| Item::decode(&winner.value));
+            entry.items.push(ItemView { key, visible, item });
+        } else {
+            entry.scalar = visible;
+        }
+    }
+
+    /// The value of a field: the winner where there are several.
+    pub fn value(&self, field: &str) -> Option<Literal> {
+        self.fields.get(field).and_then(FieldView::value)
+    }
+
+    /// The text of a field.
+    pub fn text(&self, field: &str) -> Option<String> {
+        match self.value(field) {
+            Some(Literal::Scalar(Value::Str(text))) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// True if the winner says that it is removed.
+    pub fn is_removed(&self) -> bool {
+        self.text("ensure").as_deref() == Some("absent")
+    }
+
+    /// The fields that are set, with their values.
+    pub fn values(&self) -> BTreeMap<&'a str, Literal> {
+        self.fields.iter().filter_map(|(path, field)| Some((*path, field.value()?))).collect()
+    }
+
+    /// All puts visible in the resource, each with its key.
+    pub fn ops(&self) -> Vec<OpRef> {
+        let mut ops: Vec<_> = self.fields.values().flat_map(FieldView::ops).collect();
+        ops.sort_unstable();
+        ops.dedup();
+        ops
+    }
+
+    /// Stands for exactly this state of the resource, whoever asks: two nodes that show the same revision know the same
+    /// writes to it.
+    pub fn revision(&self) -> String {
+        let mut bytes = Vec::new();
+        for op in self.ops() {
+            bytes.extend(op.counter.to_be_bytes());
+            bytes.extend(op.actor.0);
+        }
+        let whole = Digest(hash16("larder 1 revision", &[&bytes])).to_string();
+        whole.chars().take(REVISION).collect()
+    }
+}
+
+/// Hex digits of a revision: 64 bits tell the states of one resource apart.
+pub const REVISION: usize = 16;
+
+/// All resources of which any field was ever written, in order of name.
+pub fn resources(state: &State) -> Vec<ResourceView<'_>> {
+    let mut views: Vec<ResourceView<'_>> = Vec::new();
+    for (key, visible) in state.iter() {
+        let Some((name, _)) = ResourceName::of_key(key) else { continue };
+        if views.last().is_none_or(|view| view.name != name) {
+            views.push(ResourceView { name, fields: BTreeMap::new() });
+        }
+        if let Some(view) = views.last_mut() {
+            view.add(key, visible);
+        }
+    }
+    views
+}
+
+/// What a node is called and labelled: what operators wrote in `desired` or, where they never did, what its grant says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLabels {
+    /// The node's alias, if it has one.
+    pub alias: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Labels (or `alias`) in conflict.
+    pub conflicted: Vec<String>,
+}
+
+impl NodeLabels {
+    /// Reads them.
+    pub fn read(state: &State, members: &Members, node: &NodeId) -> Self {
+        let mut out = Self::default();
+        for standing in members.of(node) {
+            if !standing.alias.is_empty() && out.alias.is_none() {
+                out.alias = Some(standing.alias.clone());
+            }
+            for (key, value) in &standing.labels {
+                out.labels.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        let view = ResourceView::read(state, &ResourceName::node(node));
+        for (path, field) in view.iter().flat_map(|view| &view.fields) {
+            let text = match field.value() {
+                Some(Literal::Scalar(Value::Str(text))) => Some(text),
+                _ => None,
+            };
+            let Ok(parsed) = path.parse::<super::FieldPath>() else { continue };
+            match (parsed.first(), parsed.rest()) {
+                ("alias", None) => out.alias = text,
+                ("labels", Some(_)) => {
+                    let key = parsed.flat();
+                    match text {
+                        Some(text) => out.labels.insert(key, text),
+                        None => out.labels.remove(&key),
+                    };
+                }
+                _ => continue,
+            }
+            if field.is_conflicted() {
+                out.conflicted.push(if parsed.first() == "alias" {
+                    "alias".to_owned()
+                } else {
+                    parsed.flat()
+                });
+            }
+        }
+        out
+    }
+}

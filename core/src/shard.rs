@@ -1,0 +1,167 @@
+//! One shard of a group's document: its derived root, its history and its state.
+//!
+//! A group's document is the union of its shards: `desired`, and `observed/<grant>` for every machine. A change depends
+//! only on changes of its own shard, so shards are loaded, synced, compacted and, if broken, isolated one by one.
+
+pub mod bucket;
+pub mod chain;
+pub mod document;
+pub mod gate;
+pub mod graph;
+pub mod root;
+pub mod state;
+
+use std::collections::BTreeMap;
+
+use crate::delta::compose::decompose;
+use crate::delta::{Delta, OpRef};
+use crate::id::{Actor, ChangeId, Digest, GrantId, Incarnation, hash16};
+use chain::Chain;
+use document::Document;
+use gate::{Branch, Checked};
+use graph::{Clock, Fact, Graph};
+use root::Root;
+use state::{State, Visible};
+
+/// One shard in memory.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    root: Root,
+    graph: Graph,
+    state: State,
+    document: Document,
+    branch: Option<Branch>,
+}
+
+impl Shard {
+    /// A shard that nobody has written to.
+    pub fn new(root: Root) -> Self {
+        let (graph, document) = (Graph::new(&root), Document::new(&root));
+        Self { root, graph, state: State::default(), document, branch: None }
+    }
+
+    /// The shard's derived beginning.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Its history.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What it says now.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its Automerge document, as of the last [`Shard::flush`].
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// The chain of `actor`, to take in signatures that were checked.
+    pub(crate) fn chain_mut(&mut self, actor: &Actor) -> Option<&mut Chain> {
+        self.graph.chain_mut(actor)
+    }
+
+    /// The shard that [`Document::save`] wrote; `chains` says what its actors stand for. `None` if the document is not
+    /// that of this shard, or does not hold just these chains and heads.
+    pub(crate) fn restore(
+        root: Root,
+        document: Document,
+        chains: &[(GrantId, Incarnation, u64)],
+        heads: &[ChangeId],
+    ) -> Option<Self> {
+        let mut graph = Graph::new(&root);
+        let authors: BTreeMap<Actor, (GrantId, Incarnation)> = chains
+            .iter()
+            .map(|(grant, life, _)| (Actor::of(root.group(), root.epoch(), *grant, *life), (*grant, *life)))
+            .collect();
+        for meta in document.metadata() {
+            if meta.id == root.id() {
+                continue;
+            }
+            let author = *authors.get(&meta.actor)?;
+            let (seq, start_op, max_op, time) = (meta.seq, meta.start_op, meta.max_op, meta.time);
+            graph.insert(Fact { id: meta.id, author, seq, start_op, max_op, time, deps: &meta.deps });
+        }
+        let whole = chains.iter().all(|(grant, life, len)| {
+            let actor = Actor::of(root.group(), root.epoch(), *grant, *life);
+            graph.chain(&actor).is_some_and(|chain| chain.len() == *len)
+        });
+        if !whole || graph.heads() != heads || document.heads() != heads {
+            return None;
+        }
+        let mut state = State::default();
+        for (key, visible) in document.read_all(&root)? {
+            state.restore(key, visible);
+        }
+        Some(Self { root, graph, state, document, branch: None })
+    }
+
+    /// Lets a checked change in.
+    pub fn accept(&mut self, checked: Checked) {
+        let actor = checked.delta().actor(self.root.group());
+        let ops: Vec<(String, OpRef)> = (checked.delta().start_op..)
+            .zip(&checked.delta().puts)
+            .map(|(counter, put)| (put.key.clone(), OpRef { counter, actor }))
+            .collect();
+        self.advance_branch(&checked, &ops);
+        let id = checked.id();
+        let (delta, change) = checked.into_parts();
+        self.graph.insert(Fact {
+            id,
+            author: (delta.grant, delta.incarnation),
+            seq: delta.seq,
+            start_op: delta.start_op,
+            max_op: delta.max_op(),
+            time: delta.time,
+            deps: &delta.deps,
+        });
+        for (put, (_, op)) in delta.puts.iter().zip(&ops) {
+            self.state.put(*op, put);
+        }
+        self.document.push(change);
+    }
+
+    /// Brings the Automerge document up to date. To be called before anything reads it.
+    pub fn flush(&mut self) {
+        self.document.flush(&self.root);
+    }
+
+    /// The change `id`, said as a delta again.
+    pub fn delta(&self, id: &ChangeId) -> Option<Delta> {
+        let chain = self.graph.chain_of(self.graph.get(id)?)?;
+        decompose(&self.document.change(id)?, self.root.epoch(), (chain.grant, chain.incarnation))
+    }
+
+    /// All changes past a set, said as deltas, each after its dependencies.
+    pub fn deltas_after(&self, have: &Clock) -> Vec<(ChangeId, Delta)> {
+        let changes = self.document.changes_after(&self.graph.heads_of(have));
+        changes
+            .iter()
+            .filter_map(|change| {
+                let id = crate::delta::compose::change_id(change);
+                let chain = self.graph.chain_of(self.graph.get(&id)?)?;
+                let author = (chain.grant, chain.incarnation);
+                Some((id, decompose(change, self.root.epoch(), author)?))
+            })
+            .collect()
+    }
+
+    /// The visible values of `key` at these heads, the winner last.
+    pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Vec<Visible> {
+        if heads == self.graph.heads() {
+            return self.state.get(key).to_vec();
+        }
+        self.document.visible_at(&self.root, key, heads)
+    }
+
+    /// Stands for everything in the shard: equal digests, equal histories.
+    pub fn digest(&self) -> Digest {
+        let heads = self.graph.heads();
+        let parts: Vec<&[u8]> = heads.iter().map(AsRef::as_ref).collect();
+        Digest(hash16("larder 1 shard digest", &parts))
+    }
+}

@@ -1,0 +1,10 @@
+//! Which bucket a key lives in: what its BLAKE3 names. Automerge walks every operation of a map that a remote change
+//! touches, so a fixed number of small maps keeps that cost flat (46 µs instead of 430 at a history of 100,000).
+
+use crate::id::hash16;
+
+/// The bucket of `key` among `buckets`, which is a power of two of at most 256.
+pub fn of(key: &str, buckets: u16) -> u16 {
+    let first = hash16("larder 1 bucket", &[key.as_bytes()]).first().copied().unwrap_or(0);
+    u16::from(first) % buckets.max(1)
+}

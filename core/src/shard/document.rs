@@ -1,0 +1,195 @@
+//! The Automerge document of one shard: accepted changes only, each made by the composer.
+//!
+//! Everything that calls Automerge is here, and every call that could meet a defect in it is fenced: a panic or an
+//! error isolates this shard and is reported as a bug. It never makes a change invalid, since all nodes must agree on
+//! what is valid whatever their version of Automerge.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::{Automerge, Change, ChangeHash, ReadDoc, SaveOptions};
+
+use super::root::Root;
+use super::state::Visible;
+use crate::delta::OpRef;
+use crate::delta::compose::value_of;
+use crate::id::{Actor, ChangeId};
+use crate::limits;
+
+/// Why a shard was isolated: a defect in Automerge or in this program, never the fault of a peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the document of shard {shard} is isolated after a defect: {what}; its changes are safe, please report this"
+)]
+pub struct Isolated {
+    /// The shard's name.
+    pub shard: String,
+    /// What happened.
+    pub what: String,
+}
+
+/// One shard's Automerge document, with the accepted changes that it has not been given yet.
+#[derive(Clone, Debug)]
+pub struct Document {
+    inner: Automerge,
+    pending: Vec<Change>,
+    /// Bytes of values when the document was last loaded or copied: what each later splice may waste.
+    loaded_bytes: usize,
+    /// Splices since then.
+    splices: usize,
+    isolated: Option<Isolated>,
+}
+
+impl Document {
+    /// The document that holds just a shard's root.
+    pub fn new(root: &Root) -> Self {
+        let mut document = Self {
+            inner: Automerge::new(),
+            pending: vec![root.change().clone()],
+            loaded_bytes: 0,
+            splices: 0,
+            isolated: None,
+        };
+        document.flush(root);
+        document
+    }
+
+    /// Reads a document that [`Document::save`] wrote. `None` if the bytes are not that: rebuild it from its changes.
+    pub fn load(bytes: &[u8], value_bytes: usize) -> Option<Self> {
+        let inner = catch_unwind(AssertUnwindSafe(|| Automerge::load(bytes).ok())).ok()??;
+        Some(Self { inner, pending: Vec::new(), loaded_bytes: value_bytes, splices: 0, isolated: None })
+    }
+
+    /// The document's bytes. They differ between replicas of equal content: compare heads, never bytes.
+    pub fn save(&self) -> Vec<u8> {
+        self.inner.save_with_options(SaveOptions { deflate: true, retain_orphans: false })
+    }
+
+    /// Takes in an accepted change; it is applied with others at the next [`Document::flush`].
+    pub fn push(&mut self, change: Change) {
+        self.pending.push(change);
+    }
+
+    /// Applies what is pending, all at once.
+    pub fn flush(&mut self, root: &Root) {
+        if self.pending.is_empty() || self.isolated.is_some() {
+            return;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let inner = &mut self.inner;
+        let outcome = catch_unwind(AssertUnwindSafe(|| inner.apply_changes(pending)));
+        let what = match outcome {
+            Ok(Ok(())) => return self.trim(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a panic while changes were applied".to_owned(),
+        };
+        self.inner = Automerge::new();
+        self.isolated = Some(Isolated { shard: root.shard().to_string(), what });
+    }
+
+    /// Automerge 0.12 keeps the full capacity of a value slab when it splits one; a copy has none to spare.
+    fn trim(&mut self) {
+        self.splices += 1;
+        if self.splices.saturating_mul(self.loaded_bytes) > limits::SLACK_BYTES {
+            self.inner = self.inner.clone();
+            self.splices = 0;
+        }
+    }
+
+    /// True if changes wait for [`Document::flush`].
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Why the shard is isolated, if it is.
+    pub fn isolated(&self) -> Option<&Isolated> {
+        self.isolated.as_ref()
+    }
+
+    /// The heads, sorted.
+    pub fn heads(&self) -> Vec<ChangeId> {
+        let mut heads: Vec<_> = self.inner.get_heads().iter().map(|hash| ChangeId(hash.0)).collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    /// The values of `key` that are visible at `heads`, the winner last.
+    pub fn visible_at(&self, root: &Root, key: &str, heads: &[ChangeId]) -> Vec<Visible> {
+        let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
+        let all = catch_unwind(AssertUnwindSafe(|| self.inner.get_all_at(root.bucket(key), key, &heads)));
+        let mut visible = match all {
+            Ok(Ok(all)) => all.into_iter().filter_map(|(value, id)| visible_of(&value, &id)).collect(),
+            _ => Vec::new(),
+        };
+        visible.sort_by_key(|value: &Visible| value.op);
+        visible
+    }
+
+    /// Every key with its visible values, as Automerge has them now.
+    pub fn read_all(&self, root: &Root) -> Option<Vec<(String, Vec<Visible>)>> {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut out = Vec::new();
+            for bucket in root.buckets() {
+                let keys: Vec<String> = self.inner.keys(&bucket).collect();
+                for key in keys {
+                    let all = self.inner.get_all(&bucket, key.as_str()).ok()?;
+                    out.push((key, all.iter().filter_map(|(value, id)| visible_of(value, id)).collect()));
+                }
+            }
+            Some(out)
+        }))
+        .ok()
+        .flatten()
+    }
+
+    /// What the document knows of its changes without their contents, each after its dependencies.
+    pub(super) fn metadata(&self) -> Vec<Meta> {
+        let read = || {
+            let all = self.inner.get_changes_meta(&[]);
+            all.into_iter().filter_map(Meta::of).collect::<Vec<_>>()
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
+    }
+
+    /// The change `id`.
+    pub fn change(&self, id: &ChangeId) -> Option<Change> {
+        catch_unwind(AssertUnwindSafe(|| self.inner.get_change_by_hash(&ChangeHash(id.0)))).ok().flatten()
+    }
+
+    /// All changes that are not among `heads` and their ancestors, each after its dependencies.
+    pub fn changes_after(&self, heads: &[ChangeId]) -> Vec<Change> {
+        let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
+        catch_unwind(AssertUnwindSafe(|| self.inner.get_changes(&heads))).unwrap_or_default()
+    }
+}
+
+/// A change without its contents.
+pub(super) struct Meta {
+    pub(super) id: ChangeId,
+    pub(super) actor: Actor,
+    pub(super) seq: u64,
+    pub(super) start_op: u64,
+    pub(super) max_op: u64,
+    pub(super) time: i64,
+    pub(super) deps: Vec<ChangeId>,
+}
+
+impl Meta {
+    fn of(meta: automerge::ChangeMetadata<'_>) -> Option<Self> {
+        Some(Self {
+            id: ChangeId(meta.hash.0),
+            actor: Actor::from_slice(meta.actor.to_bytes())?,
+            seq: meta.seq,
+            start_op: meta.start_op,
+            max_op: meta.max_op,
+            time: meta.timestamp,
+            deps: meta.deps.iter().map(|hash| ChangeId(hash.0)).collect(),
+        })
+    }
+}
+
+fn visible_of(value: &automerge::Value<'_>, id: &automerge::ObjId) -> Option<Visible> {
+    let automerge::ObjId::Id(counter, actor, _) = id else { return None };
+    let actor = Actor::from_slice(actor.to_bytes())?;
+    let automerge::Value::Scalar(scalar) = value else { return None };
+    Some(Visible { op: OpRef { counter: *counter, actor }, value: value_of(scalar)? })
+}

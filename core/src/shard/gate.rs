@@ -1,0 +1,220 @@
+//! The gate: can this change be part of any history?
+//!
+//! It looks only at the change and its own ancestors, so every node answers alike whatever else it holds. Local
+//! changes pass it too, before they are signed. What it lets through is a [`Checked`], which nothing else can make and
+//! without which nothing enters a shard.
+//!
+//! The *writer's rule* that it checks: the dependencies are all heads the author saw and its own previous change; but
+//! for that one, none is an ancestor of another; the first operation's counter follows the highest below; each put
+//! names exactly the values visible at the dependencies. Signature and role are checked before, by the group.
+
+use automerge::Change;
+
+use super::Shard;
+use super::state::Visible;
+use crate::delta::compose::Composed;
+use crate::delta::{Delta, OpRef};
+use crate::id::{Actor, ChangeId};
+
+/// A change that may enter a shard.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    composed: Composed,
+    /// The heads of its dependencies: these without those that are ancestors of others.
+    frontier: Vec<ChangeId>,
+}
+
+impl Checked {
+    /// The change, as we say it.
+    pub fn delta(&self) -> &Delta {
+        self.composed.delta()
+    }
+
+    /// The delta's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.composed.bytes()
+    }
+
+    /// Its hash.
+    pub fn id(&self) -> ChangeId {
+        self.composed.id()
+    }
+
+    pub(super) fn frontier(&self) -> &[ChangeId] {
+        &self.frontier
+    }
+
+    pub(super) fn into_parts(self) -> (Delta, Change) {
+        self.composed.into_parts()
+    }
+}
+
+/// What the gate says of a change.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It is here already.
+    Known(ChangeId),
+    /// It may enter.
+    Ready(Box<Checked>),
+    /// It builds on changes that are not here.
+    Waits {
+        /// The change.
+        composed: Box<Composed>,
+        /// What it waits for.
+        on: Vec<ChangeId>,
+    },
+    /// It can be part of no history, or not of one with what is here.
+    Rejected {
+        /// Its hash.
+        id: ChangeId,
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// Why a change was rejected. The fault is its author's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Its dependencies are not what the writer's rule gives.
+    #[error("its dependencies are not the heads that its author saw")]
+    Deps,
+    /// It does not follow its author's previous change.
+    #[error("it does not follow its author's previous change")]
+    Seq,
+    /// Its operation counter does not follow from its dependencies.
+    #[error("its operation counter does not follow from what it builds on")]
+    StartOp,
+    /// It does not replace exactly the values that its author saw.
+    #[error("it does not replace exactly the values that its author saw")]
+    Preds,
+    /// Another change holds the same place in the same chain.
+    #[error("its author wrote another change in the same place: a copied or restored machine, or malice")]
+    Forked,
+}
+
+/// Where a run of changes, each built on the one before, has got to. Such a run is what a reconnecting neighbour
+/// brings; remembering what it changed spares one reading of the document per change.
+#[derive(Clone, Debug)]
+pub(super) struct Branch {
+    /// The heads of the run so far.
+    at: Vec<ChangeId>,
+    /// Where it left what the document had been given by then.
+    base: Vec<ChangeId>,
+    /// What is visible of the keys that the run touched.
+    touched: std::collections::BTreeMap<String, Vec<OpRef>>,
+}
+
+impl Shard {
+    /// Examines a change of this shard.
+    pub fn examine(&mut self, composed: Composed) -> Verdict {
+        let id = composed.id();
+        if self.graph.contains(&id) {
+            return Verdict::Known(id);
+        }
+        let deps = &composed.delta().deps;
+        let on: Vec<_> = deps.iter().filter(|dep| !self.graph.contains(dep)).copied().collect();
+        if !on.is_empty() {
+            return Verdict::Waits { composed: Box::new(composed), on };
+        }
+        match self.check_rule(composed.delta()) {
+            Ok(frontier) => Verdict::Ready(Box::new(Checked { composed, frontier })),
+            Err(fault) => Verdict::Rejected { id, fault },
+        }
+    }
+
+    fn check_rule(&mut self, delta: &Delta) -> Result<Vec<ChangeId>, Fault> {
+        let previous = self.previous(delta)?;
+        let frontier = self.frontier(&delta.deps, previous)?;
+        let max_op = delta.deps.iter().filter_map(|dep| self.graph.get(dep)).map(|dep| dep.max_op).max();
+        if max_op.map(|max| max + 1) != Some(delta.start_op) {
+            return Err(Fault::StartOp);
+        }
+        self.start_branch(&frontier);
+        for put in &delta.puts {
+            let visible = self.visible_ops(&frontier, &put.key);
+            if visible != put.preds {
+                return Err(Fault::Preds);
+            }
+        }
+        Ok(frontier)
+    }
+
+    /// The author's previous change, which must be among the dependencies.
+    fn previous(&self, delta: &Delta) -> Result<Option<ChangeId>, Fault> {
+        let actor: Actor = delta.actor(self.root.group());
+        let len = self.graph.chain(&actor).map_or(0, super::chain::Chain::len);
+        if delta.seq <= len {
+            return Err(Fault::Forked);
+        }
+        if delta.seq != len + 1 {
+            return Err(Fault::Seq);
+        }
+        let Some(chain) = self.graph.chain(&actor).filter(|_| len > 0) else { return Ok(None) };
+        let previous = self.graph.at(chain, len).map(|entry| entry.id).ok_or(Fault::Seq)?;
+        if delta.deps.binary_search(&previous).is_err() {
+            return Err(Fault::Seq);
+        }
+        Ok(Some(previous))
+    }
+
+    /// The dependencies without the author's previous change where that is an ancestor of another; an error if any
+    /// other one is.
+    fn frontier(&self, deps: &[ChangeId], previous: Option<ChangeId>) -> Result<Vec<ChangeId>, Fault> {
+        if deps.len() == 1 {
+            return Ok(deps.to_vec());
+        }
+        let others: Vec<_> = deps.iter().filter(|dep| Some(**dep) != previous).copied().collect();
+        let heads = self.graph.heads();
+        if heads == deps || heads == others {
+            return Ok(heads);
+        }
+        let mut previous_is_below = false;
+        for dep in deps {
+            let below = self.graph.clock_below([dep]);
+            for other in deps.iter().filter_map(|other| self.graph.get(other)) {
+                let is_below = other.id == self.root.id() || self.graph.covers(&below, other);
+                if is_below && Some(other.id) != previous {
+                    return Err(Fault::Deps);
+                }
+                previous_is_below |= is_below;
+            }
+        }
+        Ok(if previous_is_below { others } else { deps.to_vec() })
+    }
+
+    fn start_branch(&mut self, frontier: &[ChangeId]) {
+        let known = frontier == self.graph.heads()
+            || self.branch.as_ref().is_some_and(|branch| branch.at == frontier);
+        if !known {
+            self.document.flush(&self.root);
+            let (at, base) = (frontier.to_vec(), frontier.to_vec());
+            self.branch = Some(Branch { at, base, touched: std::collections::BTreeMap::new() });
+        }
+    }
+
+    /// The puts of `key` visible at `frontier`, sorted. [`Shard::start_branch`] has prepared for it.
+    fn visible_ops(&self, frontier: &[ChangeId], key: &str) -> Vec<OpRef> {
+        let ops = |visible: &[Visible]| visible.iter().map(|value| value.op).collect();
+        if frontier == self.graph.heads() {
+            return ops(self.state.get(key));
+        }
+        match self.branch.as_ref().filter(|branch| branch.at == frontier) {
+            Some(branch) => match branch.touched.get(key) {
+                Some(touched) => touched.clone(),
+                None => ops(&self.document.visible_at(&self.root, key, &branch.base)),
+            },
+            None => ops(&self.document.visible_at(&self.root, key, frontier)),
+        }
+    }
+
+    /// Moves the branch along, if this change continues it.
+    pub(super) fn advance_branch(&mut self, checked: &Checked, ops: &[(String, OpRef)]) {
+        let Some(branch) = self.branch.as_mut().filter(|branch| branch.at == checked.frontier()) else {
+            return;
+        };
+        for (key, op) in ops {
+            branch.touched.insert(key.clone(), vec![*op]);
+        }
+        branch.at = vec![checked.id()];
+    }
+}

@@ -1,0 +1,299 @@
+//! What a node keeps, as rows of a few sorted tables: the port that any storage fills.
+//!
+//! The core never reads a disk. It emits batches of [`Row`]s, each to be made durable as a whole and in order, and reads
+//! them back once, at the start, through [`Rows`]. Integers in keys are big-endian, so that byte order is their order.
+//!
+//! ```text
+//! table        key                                                        value
+//! meta         name                                                       bytes
+//! groups       group [16]                                                 GroupRow
+//! records      group [16] | record [32]                                   record | signature [64]
+//! changes      group [16] | epoch [16] | actor [16] | seq u64 | id [32]   delta
+//! marks        group [16] | epoch [16] | actor [16] | seq u64             signature [64], every 64th change
+//! covers       group [16] | epoch [16] | actor [16]                       seq u64 | Cover, of the newest change
+//! own          group [16] | epoch [16] | grant [32]                       OwnRow
+//! snapshots    group [16] | epoch [16]                                    SnapshotRow
+//! invites      group [16] | invite [32]                                   InviteRow
+//! joins        group [16]                                                 JoinRow, until the join is done
+//! applied      group [16] | <kind>/<name>                                 the fields last applied here
+//! addresses    node [32]                                                  its addresses, newest first
+//! ```
+//!
+//! A fork of a chain is two rows of `changes`, since the key holds the id. The `groups` row is written last of what
+//! founds or joins a group, in the same batch: without it, nothing of the group exists.
+
+mod memory;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use memory::Memory;
+
+use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation, InviteId, NodeId, RecordId};
+
+/// The tables. Their names are those in the drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Facts on the store itself.
+    Meta,
+    /// Which groups the node is in.
+    Groups,
+    /// Membership records.
+    Records,
+    /// Deltas: with the records and their signatures, the truth from which all else can be rebuilt.
+    Changes,
+    /// Kept signatures.
+    Marks,
+    /// What proves the end of each chain.
+    Covers,
+    /// The last (incarnation, seq) this node used: outside the document, so that a lost document cannot forge a fork.
+    Own,
+    /// Whole shards, to start from.
+    Snapshots,
+    /// Invites made here.
+    Invites,
+    /// Joins under way.
+    Joins,
+    /// What this machine runs.
+    Applied,
+    /// Where other nodes were reached.
+    Addresses,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Self; 12] = [
+        Self::Meta,
+        Self::Groups,
+        Self::Records,
+        Self::Changes,
+        Self::Marks,
+        Self::Covers,
+        Self::Own,
+        Self::Snapshots,
+        Self::Invites,
+        Self::Joins,
+        Self::Applied,
+        Self::Addresses,
+    ];
+
+    /// The table's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Groups => "groups",
+            Self::Records => "records",
+            Self::Changes => "changes",
+            Self::Marks => "marks",
+            Self::Covers => "covers",
+            Self::Own => "own",
+            Self::Snapshots => "snapshots",
+            Self::Invites => "invites",
+            Self::Joins => "joins",
+            Self::Applied => "applied",
+            Self::Addresses => "addresses",
+        }
+    }
+}
+
+/// One row to write, or to remove where there is no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Where.
+    pub table: Table,
+    /// Under which key.
+    pub key: Vec<u8>,
+    /// What; `None` removes the row.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Row {
+    /// A row that writes `value`.
+    pub fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { table, key, value: Some(value) }
+    }
+
+    /// A row that writes a value of one of the layouts below.
+    pub fn put_layout<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Self {
+        Self::put(table, key, postcard::to_allocvec(value).unwrap_or_default())
+    }
+
+    /// A row that removes what is there.
+    pub fn remove(table: Table, key: Vec<u8>) -> Self {
+        Self { table, key, value: None }
+    }
+}
+
+/// A row that was read back: key and value.
+pub type Stored = (Vec<u8>, Vec<u8>);
+
+/// Reads rows back. Implemented by whatever stores them; used only while a node starts.
+pub trait Rows {
+    /// Why rows cannot be read.
+    type Error: std::fmt::Display;
+
+    /// Calls `each` with every row of `table` whose key begins with `prefix`, from `from` on if given, in order of key.
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Self::Error>;
+
+    /// The rows of `table` whose key begins with `prefix`, in order of key.
+    fn rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<Stored>, Self::Error> {
+        let mut rows = Vec::new();
+        self.scan(table, prefix, None, &mut |key, value| rows.push((key.to_vec(), value.to_vec())))?;
+        Ok(rows)
+    }
+}
+
+/// Reads one of the layouts below; `None` if the bytes are something else: the store is damaged or newer.
+pub fn layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        _ => None,
+    }
+}
+
+/// A group this node is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Layout version.
+    pub version: u8,
+    /// The Genesis record's id.
+    pub genesis: RecordId,
+    /// True while an operator paused syncing.
+    pub paused: bool,
+}
+
+/// The place in a chain that this node wrote last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnRow {
+    /// Which life of the grant.
+    pub incarnation: Incarnation,
+    /// The last seq used in it.
+    pub seq: u64,
+    /// The last change.
+    pub id: ChangeId,
+}
+
+/// A shard written out whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRow {
+    /// Layout version.
+    pub version: u8,
+    /// BLAKE3 of all that follows.
+    pub checksum: [u8; 32],
+    /// [`SnapshotBody`], in postcard.
+    pub body: Vec<u8>,
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotBody {
+    /// Every chain in the document: grant, incarnation, newest seq.
+    pub chains: Vec<(GrantId, Incarnation, u64)>,
+    /// The document's heads, sorted.
+    pub heads: Vec<ChangeId>,
+    /// Automerge's `save()` bytes.
+    pub document: Vec<u8>,
+}
+
+impl SnapshotRow {
+    /// Seals a body.
+    pub fn seal(body: &SnapshotBody) -> Self {
+        let body = postcard::to_allocvec(body).unwrap_or_default();
+        Self { version: 1, checksum: checksum(&body), body }
+    }
+
+    /// The body, if the checksum is right.
+    pub fn open(&self) -> Option<SnapshotBody> {
+        (self.version == 1 && checksum(&self.body) == self.checksum).then(|| layout(&self.body)).flatten()
+    }
+}
+
+fn checksum(body: &[u8]) -> [u8; 32] {
+    crate::id::hash("larder 1 snapshot", &[body])
+}
+
+/// An invite made here. Its secret is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRow {
+    /// The grant it was made under.
+    pub grant: GrantId,
+    /// The role it gives, see [`crate::record::Role::byte`].
+    pub role: u8,
+    /// How often it may be used.
+    pub uses: u32,
+    /// When it was made, in seconds since 1970 by this node's clock.
+    pub created: i64,
+    /// When it ends, likewise.
+    pub expires: i64,
+}
+
+/// A join under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRow {
+    /// The code, as bytes.
+    pub code: Vec<u8>,
+    /// The alias asked for.
+    pub alias: String,
+    /// The labels asked for.
+    pub labels: Vec<(String, String)>,
+}
+
+/// Keys, put together as in the drawing.
+pub mod key {
+    use super::{Actor, ChangeId, EpochId, GrantId, GroupId, InviteId, NodeId, RecordId};
+
+    /// Of `groups` and `joins`, and what all keys of a group begin with.
+    pub fn group(group: GroupId) -> Vec<u8> {
+        group.0.to_vec()
+    }
+
+    /// Of `records`.
+    pub fn record(group: GroupId, record: RecordId) -> Vec<u8> {
+        [group.0.as_slice(), &record.0].concat()
+    }
+
+    /// Of `snapshots`, and what all keys of an epoch begin with.
+    pub fn epoch(group: GroupId, epoch: EpochId) -> Vec<u8> {
+        [group.0.as_slice(), &epoch.0].concat()
+    }
+
+    /// Of `covers`, and what all keys of a chain begin with.
+    pub fn chain(group: GroupId, epoch: EpochId, actor: Actor) -> Vec<u8> {
+        [group.0.as_slice(), &epoch.0, &actor.0].concat()
+    }
+
+    /// Of `marks`, and where the changes of a chain from `seq` on begin.
+    pub fn seq(group: GroupId, epoch: EpochId, actor: Actor, seq: u64) -> Vec<u8> {
+        [group.0.as_slice(), &epoch.0, &actor.0, &seq.to_be_bytes()].concat()
+    }
+
+    /// Of `changes`.
+    pub fn change(group: GroupId, epoch: EpochId, actor: Actor, seq: u64, id: ChangeId) -> Vec<u8> {
+        [group.0.as_slice(), &epoch.0, &actor.0, &seq.to_be_bytes(), &id.0].concat()
+    }
+
+    /// Of `own`.
+    pub fn own(group: GroupId, epoch: EpochId, grant: GrantId) -> Vec<u8> {
+        [group.0.as_slice(), &epoch.0, &grant.0].concat()
+    }
+
+    /// Of `invites`.
+    pub fn invite(group: GroupId, invite: InviteId) -> Vec<u8> {
+        [group.0.as_slice(), &invite.0].concat()
+    }
+
+    /// Of `applied`.
+    pub fn applied(group: GroupId, resource: &str) -> Vec<u8> {
+        [group.0.as_slice(), resource.as_bytes()].concat()
+    }
+
+    /// Of `addresses`.
+    pub fn node(node: NodeId) -> Vec<u8> {
+        node.0.to_vec()
+    }
+}

@@ -1,0 +1,108 @@
+//! The scalars a document holds. There is nothing else in it: no list, no text, no counter.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// One value under one key. Equal means equal by type and by bits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Value {
+    /// Nothing: an unset field.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A finite number that is not minus zero.
+    Float(f64),
+    /// Text.
+    Str(String),
+    /// Bytes that are not text.
+    Bytes(Vec<u8>),
+}
+
+impl Value {
+    /// True if this value may stand in a document: within the size limit, finite, not minus zero.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Self::Float(float) => float.is_finite() && (*float != 0.0 || float.is_sign_positive()),
+            Self::Str(text) => text.len() <= limits::VALUE_BYTES,
+            Self::Bytes(bytes) => bytes.len() <= limits::VALUE_BYTES,
+            Self::Null | Self::Bool(_) | Self::Int(_) => true,
+        }
+    }
+
+    /// True of [`Value::Null`].
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The text of a [`Value::Str`].
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// How many bytes the value takes, roughly: for bounds on memory and frames.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Str(text) => text.len() + 8,
+            Self::Bytes(bytes) => bytes.len() + 8,
+            _ => 8,
+        }
+    }
+
+    /// What a person calls the type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Int(_) => "integer",
+            Self::Float(_) => "float",
+            Self::Str(_) => "string",
+            Self::Bytes(_) => "bytes",
+        }
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
+            (Self::Str(a), Self::Str(b)) => a == b,
+            (Self::Bytes(a), Self::Bytes(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Str(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Str(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}

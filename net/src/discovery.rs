@@ -1,0 +1,12 @@
+//! Finding nodes: mDNS, beacon, the operator's addresses and remembered ones, all at the same time.
+//!
+//! libp2p-mdns alone finds a peer in 5 ms but leaves 3-4 % of pairs apart when many hosts start together, and says
+//! nothing when a partition heals; so Larder sends a [`beacon`] of its own. mDNS stays as a second source.
+
+pub(crate) mod air;
+pub(crate) mod beacon;
+pub(crate) mod book;
+pub(crate) mod carrier;
+pub(crate) mod mdns;
+pub(crate) mod pace;
+pub(crate) mod statics;

@@ -1,0 +1,70 @@
+//! The beacon: one tiny UDP packet that says "this key listens on this port".
+//!
+//! ```text
+//! +--------------+---------+----------------+------------------+
+//! | "lrdr", 4 B  | 1, 1 B  | key, 32 B      | TCP port, u16 BE |
+//! +--------------+---------+----------------+------------------+
+//! ```
+//!
+//! Nobody signs it: it is a hint to dial a known member, whose key the handshake then proves. The address is the
+//! packet's own source, so a forged one can name no third machine without forging that too. Longer packets of version
+//! 1 are read as far as they are known.
+
+use larder_core::id::NodeId;
+
+const MAGIC: [u8; 4] = *b"lrdr";
+const VERSION: u8 = 1;
+
+/// Bytes of a packet.
+pub(crate) const SIZE: usize = 39;
+
+/// What a beacon says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beacon {
+    pub(crate) node: NodeId,
+    pub(crate) port: u16,
+}
+
+impl Beacon {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(SIZE);
+        packet.extend(MAGIC);
+        packet.push(VERSION);
+        packet.extend(self.node.0);
+        packet.extend(self.port.to_be_bytes());
+        packet
+    }
+
+    /// Reads a packet; `None` if it is none of ours, or of a version that we do not know.
+    pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
+        let rest = packet.strip_prefix(&MAGIC)?.strip_prefix(&[VERSION])?;
+        let (key, rest) = rest.split_first_chunk::<32>()?;
+        let (port, _) = rest.split_first_chunk::<2>()?;
+        let port = u16::from_be_bytes(*port);
+        (port != 0).then_some(Self { node: NodeId(*key), port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beacon_comes_back_and_nothing_else_passes() {
+        let beacon = Beacon { node: NodeId([9; 32]), port: 7440 };
+        let packet = beacon.encode();
+        assert_eq!(packet.len(), SIZE);
+        assert_eq!(Beacon::decode(&packet), Some(beacon));
+        let longer = [packet.as_slice(), b"later"].concat();
+        assert_eq!(Beacon::decode(&longer), Some(beacon));
+        for cut in 0..SIZE {
+            assert_eq!(Beacon::decode(&packet[..cut]), None);
+        }
+        let mut other = packet.clone();
+        other[4] = 2;
+        assert_eq!(Beacon::decode(&other), None, "another version");
+        other = packet;
+        other[37..39].fill(0);
+        assert_eq!(Beacon::decode(&other), None, "no port");
+    }
+}

@@ -1,0 +1,118 @@
+//! Stranger links, ours and others'.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use larder_core::id::NodeId;
+use libp2p::swarm::{ConnectionId, Stream};
+use tokio::sync::oneshot;
+
+use crate::driver::Driver;
+use crate::event::{Event, LinkId, LinkKind, VisitError};
+use crate::gate::budget::{self, Rate};
+use crate::link::hello::Greeting;
+use crate::peer::{Rope, Visit};
+use crate::{address, limits};
+
+impl Driver {
+    /// The daemon wants to visit `node`.
+    pub(super) fn visit(&mut self, node: NodeId, now: Instant) {
+        let under_way = self.peers.values().filter(|peer| peer.visit != Visit::None).count();
+        let known = self.peers.get(&node);
+        match known.map_or(Visit::None, |peer| peer.visit) {
+            Visit::Dialing(_) | Visit::Opening(_) => return,
+            Visit::Open(_) => return self.refuse_visit(node, VisitError::Busy),
+            Visit::None if under_way >= limits::VISITS_OUT => {
+                return self.refuse_visit(node, VisitError::Busy);
+            }
+            Visit::None => {}
+        }
+        let connected = known.is_some_and(|peer| peer.is_connected());
+        if node == self.us || (!connected && self.book.addresses(node).is_empty()) {
+            return self.refuse_visit(node, VisitError::NoAddress);
+        }
+        let Some(peer) = self.peer(node, now) else { return };
+        peer.visit = Visit::Dialing(now + limits::VISIT_SETUP);
+        if connected {
+            self.open_visit(node, now);
+        } else if peer.dial.flight().is_none() {
+            peer.dial.plan(now);
+        }
+    }
+
+    fn refuse_visit(&mut self, peer: NodeId, reason: VisitError) {
+        self.outbox.push(Event::VisitFailed { peer, reason });
+    }
+
+    /// Asks for the stream of our visit on the connection that there is.
+    pub(super) fn open_visit(&mut self, node: NodeId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(id) = peer.choice().map(|connection| connection.id) else { return };
+        peer.visit = Visit::Opening(now + limits::VISIT_SETUP);
+        self.swarm.behaviour_mut().streams.open(peer.id, id, LinkKind::Stranger);
+    }
+
+    pub(super) fn on_visit_opened(&mut self, node: NodeId, id: ConnectionId, stream: Stream) {
+        if self.peers.get(&node).is_some_and(|peer| matches!(peer.visit, Visit::Opening(_))) {
+            self.spawn_visit(node, id, stream, Greeting::Open);
+        }
+    }
+
+    /// Our visit did not come about.
+    pub(super) fn fail_visit(&mut self, node: NodeId, reason: VisitError) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if matches!(peer.visit, Visit::Dialing(_) | Visit::Opening(_)) {
+            peer.visit = Visit::None;
+            self.refuse_visit(node, reason);
+            self.forget_if_over(node);
+        }
+    }
+
+    /// Somebody visits us: within the budgets, the stream is accepted; else it is dropped, which its opener sees.
+    pub(super) fn on_visitor(&mut self, node: NodeId, id: ConnectionId, stream: Stream, now: Instant) {
+        let theirs = |visits: &[Rope]| visits.iter().filter(|rope| !rope.ours).count();
+        let inside: usize = self.peers.values().map(|peer| theirs(&peer.visits)).sum();
+        let Some(peer) = self.peers.get(&node) else { return };
+        let source = peer.connection(id).and_then(|connection| address::parse(&connection.addr));
+        let Some(source) = source.map(|target| budget::source(target.socket.ip())) else { return };
+        let each = Rate { burst: limits::VISITS_PER_KEY, refill: limits::VISITS_REFILL };
+        let address = Rate { burst: limits::VISITS_PER_SOURCE, refill: limits::VISITS_REFILL };
+        if inside < limits::VISITS_IN
+            && theirs(&peer.visits) == 0
+            && self.visit_keys.take(node, each, now)
+            && self.visit_sources.take(source, address, now)
+        {
+            self.spawn_visit(node, id, stream, Greeting::Accept);
+        } else {
+            tracing::debug!(peer = %node.short(), %source, "a visit is declined");
+        }
+    }
+
+    fn spawn_visit(&mut self, node: NodeId, id: ConnectionId, stream: Stream, greeting: Greeting) {
+        let ours = matches!(greeting, Greeting::Open);
+        let Some(pump) = self.pump(node, id, LinkKind::Stranger) else { return };
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let queue = Arc::clone(&pump.queue);
+        peer.visits.push(Rope { link: pump.link, connection: id, queue, ours, admit: None });
+        peer.pumps += 1;
+        tokio::spawn(pump.run(stream, greeting, oneshot::channel().0));
+    }
+
+    /// The task of `link` has ended, if that was a visit.
+    pub(super) fn on_visit_over(&mut self, node: NodeId, link: LinkId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(place) = peer.visits.iter().position(|rope| rope.link == link) else { return };
+        let rope = peer.visits.remove(place);
+        if let Some(connection) = peer.connection_mut(rope.connection) {
+            connection.used = now;
+        }
+        if !rope.ours {
+            return;
+        }
+        match peer.visit {
+            Visit::Open(_) => peer.visit = Visit::None,
+            Visit::Opening(_) => self.fail_visit(node, VisitError::Declined),
+            Visit::Dialing(_) | Visit::None => {}
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The `larder` command: the daemon, and everything that is asked of it.
+
+fn main() {}

@@ -1,0 +1,261 @@
+//! A little LAN out of network namespaces, to try partitions and healing on real sockets.
+//!
+//! Each host is a namespace with an `eth0` (10.77.x.y/16, no default route) on a bridge that lives in a namespace of
+//! its own, so nothing is ever added to the machine's own network. A namespace lives as long as its holder, a `cat`
+//! whose standard input we hold: whatever happens to the test, the lab ends with it. Needs `ip` (iproute2), `unshare`
+//! and `nsenter` (util-linux), and root or unprivileged user namespaces.
+
+mod namespace;
+mod place;
+mod process;
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub use process::Process;
+
+use self::namespace::{Access, Namespace};
+use self::place::Place;
+
+/// Why there is no lab here.
+#[derive(Debug, thiserror::Error)]
+#[error("no lab of network namespaces here: {0}")]
+pub struct Unavailable(String);
+
+/// One host.
+pub struct Host {
+    namespace: Namespace,
+    addr: Ipv4Addr,
+    logs: PathBuf,
+}
+
+/// Hosts on a bridge, numbered from 0.
+pub struct Lab {
+    // Dropped first: the hosts, then what they hang on, then the place in the queue.
+    hosts: Vec<Host>,
+    switch: Namespace,
+    logs: PathBuf,
+    bridges: usize,
+    _place: Place,
+}
+
+impl Lab {
+    /// A LAN of `count` hosts (at most 250), without IPv6. Waits while other labs of this process use the machine.
+    pub fn new(count: usize) -> Result<Self, Unavailable> {
+        Self::build(count, false)
+    }
+
+    /// The same with IPv6: link-local addresses, and fd77::N/64.
+    pub fn with_ipv6(count: usize) -> Result<Self, Unavailable> {
+        Self::build(count, true)
+    }
+
+    /// A lab, or a loud line on standard error that names what is skipped and how to enable it.
+    pub fn or_skip(count: usize, test: &str) -> Option<Self> {
+        match Self::new(count) {
+            Ok(lab) => Some(lab),
+            Err(error) => {
+                eprintln!(
+                    "\nSKIPPED {test}: {error}. Run as root, or allow unprivileged user namespaces \
+                     (sysctl kernel.unprivileged_userns_clone=1), with iproute2 and util-linux installed.\n"
+                );
+                None
+            }
+        }
+    }
+
+    fn build(count: usize, ipv6: bool) -> Result<Self, Unavailable> {
+        static LABS: AtomicU64 = AtomicU64::new(0);
+        assert!((1..=250).contains(&count), "a lab has 1 to 250 hosts");
+        let access = Access::find()?;
+        let place = Place::take(count);
+        raise_neighbour_limits(count);
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let logs = std::env::temp_dir().join(format!("larder-lab-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&logs)
+            .map_err(|error| Unavailable(format!("{}: {error}", logs.display())))?;
+        let switch = Namespace::first(access, false)?;
+        let mut hosts = Vec::new();
+        for index in 0..count {
+            let namespace = switch.another(ipv6)?;
+            hosts.push(Host { namespace, addr: addr(index), logs: logs.clone() });
+        }
+        let lab = Self { hosts, switch, logs, bridges: 0, _place: place };
+        lab.wire(ipv6)?;
+        Ok(lab)
+    }
+
+    fn wire(&self, ipv6: bool) -> Result<(), Unavailable> {
+        let mut batch = bridge("br0");
+        for (index, host) in self.hosts.iter().enumerate() {
+            let pid = host.namespace.pid();
+            let _ = writeln!(batch, "link add p{index} type veth peer name eth0 netns {pid}");
+            let _ = writeln!(batch, "link set p{index} master br0 up");
+        }
+        self.switch.ip(&batch).map_err(Unavailable)?;
+        for (index, host) in self.hosts.iter().enumerate() {
+            let mut batch = format!("link set lo up\naddress add {}/16 dev eth0\n", host.addr);
+            if ipv6 {
+                // Usable at once: nobody else has the address.
+                let _ = writeln!(batch, "address add fd77::{}/64 dev eth0 nodad", index + 1);
+            }
+            batch.push_str("link set eth0 up\n");
+            host.namespace.ip(&batch).map_err(Unavailable)?;
+        }
+        Ok(())
+    }
+
+    /// The hosts.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Host `index`.
+    pub fn host(&self, index: usize) -> &Host {
+        self.hosts.get(index).unwrap_or_else(|| panic!("no host {index}"))
+    }
+
+    /// Host `index`'s first address.
+    pub fn addr(&self, index: usize) -> Ipv4Addr {
+        self.host(index).addr
+    }
+
+    /// Cuts the LAN into these sets; a host in none is alone. Packets between sets vanish: no reset, no carrier lost.
+    /// Returns when it has happened, within a few milliseconds for all.
+    pub fn split(&mut self, sets: &[&[usize]]) {
+        let mut batch = String::new();
+        for number in self.bridges + 1..=sets.len() {
+            batch.push_str(&bridge(&format!("br{number}")));
+        }
+        self.bridges = self.bridges.max(sets.len());
+        for index in 0..self.hosts.len() {
+            match sets.iter().position(|set| set.contains(&index)) {
+                Some(set) => drop(writeln!(batch, "link set p{index} master br{}", set + 1)),
+                None => drop(writeln!(batch, "link set p{index} nomaster")),
+            }
+        }
+        self.switch_ip(&batch);
+    }
+
+    /// All hosts on one bridge again.
+    pub fn heal(&self) {
+        let mut batch = String::new();
+        for index in 0..self.hosts.len() {
+            let _ = writeln!(batch, "link set p{index} master br0");
+        }
+        self.switch_ip(&batch);
+    }
+
+    /// Plugs or unplugs host `index`'s cable: it sees its carrier come and go.
+    pub fn cable(&self, index: usize, plugged: bool) {
+        self.switch_ip(&format!("link set p{index} {}\n", if plugged { "up" } else { "down" }));
+    }
+
+    /// Gives host `index` another address (as CIDR) in place of the one it has, as DHCP would.
+    pub fn readdress(&self, index: usize, cidr: &str) {
+        self.host_ip(index, &format!("address flush dev eth0\naddress add {cidr} dev eth0\n"));
+    }
+
+    /// Keeps multicast from and to host `index`, until [`Lab::heal`] or [`Lab::split`]. It is put behind a second
+    /// bridge, whose link to the first floods no multicast either way: that needs neither nft nor tc, and the host
+    /// itself notices nothing. (Dropping a route would not do: a socket bound to an interface sends without one.)
+    pub fn block_multicast(&self, index: usize) {
+        let mut batch = bridge(&format!("m{index}"));
+        let _ = writeln!(batch, "link add u{index} type veth peer name d{index}");
+        let _ = writeln!(batch, "link set u{index} master m{index} up");
+        let _ = writeln!(batch, "link set d{index} master br0 up");
+        for port in ["u", "d"] {
+            let _ = writeln!(batch, "link set {port}{index} type bridge_slave mcast_flood off");
+        }
+        let _ = writeln!(batch, "link set p{index} master m{index}");
+        self.switch_ip(&batch);
+    }
+
+    /// Where processes write their output.
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
+    fn switch_ip(&self, batch: &str) {
+        self.switch.ip(batch).unwrap_or_else(|error| panic!("the lab's switch: {error}"));
+    }
+
+    fn host_ip(&self, index: usize, batch: &str) {
+        self.host(index).namespace.ip(batch).unwrap_or_else(|error| panic!("host {index}: {error}"));
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the lab's logs are kept in {}", self.logs.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.logs);
+        }
+    }
+}
+
+impl Host {
+    /// A command that will run inside this host.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.namespace.command();
+        command.arg(program);
+        command
+    }
+
+    /// Starts `command` (made by [`Host::command`]) with its output in a log file named after `name`.
+    pub fn start(&self, name: &str, command: Command) -> Process {
+        Process::start(command, &self.logs.join(format!("{}-{name}.log", self.addr)))
+    }
+
+    /// The first address.
+    pub fn addr(&self) -> Ipv4Addr {
+        self.addr
+    }
+}
+
+/// Waits until `condition` gives something, and panics naming `what` if it has not within `deadline`.
+pub fn until<T>(deadline: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Milliseconds of the clock that all hosts share.
+pub fn now() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)).as_secs_f64() * 1000.0
+}
+
+fn addr(index: usize) -> Ipv4Addr {
+    let [.., high, low] = u32::try_from(index + 1).unwrap_or(1).to_be_bytes();
+    Ipv4Addr::new(10, 77, high, low)
+}
+
+fn bridge(name: &str) -> String {
+    format!("link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set {name} up\n")
+}
+
+/// The neighbour table is one for all namespaces: a full mesh of thirty overflows its default of 1024, which shows
+/// as lost dials. Only real root may change it; elsewhere large labs may be slow.
+fn raise_neighbour_limits(count: usize) {
+    if count <= 20 {
+        return;
+    }
+    for (name, least) in [("gc_thresh3", 65_536), ("gc_thresh2", 32_768), ("gc_thresh1", 16_384)] {
+        let path = format!("/proc/sys/net/ipv4/neigh/default/{name}");
+        let now = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        if now.is_some_and(|now| now < least) {
+            let _ = std::fs::write(&path, least.to_string());
+        }
+    }
+}

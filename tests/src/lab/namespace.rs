@@ -1,0 +1,135 @@
+//! One network namespace and the process that holds it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use super::Unavailable;
+
+/// How this machine lets us make namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// As root.
+    Root,
+    /// As anyone, inside a user namespace.
+    User,
+}
+
+impl Access {
+    /// Finds out, once.
+    pub(super) fn find() -> Result<Self, Unavailable> {
+        static FOUND: OnceLock<Option<Access>> = OnceLock::new();
+        let works = |args: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(args).args(["--", "ip", "link", "set", "lo", "up"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        let found = FOUND.get_or_init(|| {
+            if works(&["--net"]) {
+                Some(Self::Root)
+            } else if works(&["--user", "--map-root-user", "--net"]) {
+                Some(Self::User)
+            } else {
+                None
+            }
+        });
+        found.ok_or_else(|| {
+            Unavailable("`unshare --net` does not work, as root or in a user namespace".into())
+        })
+    }
+}
+
+/// A namespace. It ends with its holder, and that with us: `cat` ends when its input does.
+pub(super) struct Namespace {
+    access: Access,
+    holder: Child,
+}
+
+impl Namespace {
+    /// The lab's first, which in the unprivileged case also makes the user namespace that the others share.
+    pub(super) fn first(access: Access, ipv6: bool) -> Result<Self, Unavailable> {
+        let mut command = Command::new("unshare");
+        if access == Access::User {
+            command.args(["--user", "--map-root-user"]);
+        }
+        Self::hold(access, command, ipv6)
+    }
+
+    /// Another one of the same lab.
+    pub(super) fn another(&self, ipv6: bool) -> Result<Self, Unavailable> {
+        let unshare = match self.access {
+            Access::Root => Command::new("unshare"),
+            Access::User => {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &self.pid().to_string(), "--user", "--preserve-credentials"]);
+                command.args(["--", "unshare"]);
+                command
+            }
+        };
+        Self::hold(self.access, unshare, ipv6)
+    }
+
+    fn hold(access: Access, mut unshare: Command, ipv6: bool) -> Result<Self, Unavailable> {
+        let off =
+            "for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done 2>/dev/null; ";
+        let script = format!("{}echo ready; exec cat", if ipv6 { "" } else { off });
+        unshare.args(["--net", "--", "sh", "-c", &script]);
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = unshare.spawn().map_err(|error| Unavailable(format!("unshare: {error}")))?;
+        let mut line = String::new();
+        if let Some(out) = holder.stdout.take() {
+            let _ = BufReader::new(out).read_line(&mut line);
+        }
+        let namespace = Self { access, holder };
+        if line.trim() == "ready" {
+            Ok(namespace)
+        } else {
+            Err(Unavailable("a namespace was not made".into()))
+        }
+    }
+
+    /// The holder: by it others enter.
+    pub(super) fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// A command that enters the namespace; the program is to follow. It runs in our own child: `nsenter` becomes it.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid().to_string(), "--net"]);
+        if self.access == Access::User {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg("--");
+        command
+    }
+
+    /// Runs these commands of `ip` in one go.
+    pub(super) fn ip(&self, batch: &str) -> Result<(), String> {
+        let mut command = self.command();
+        command
+            .args(["ip", "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("ip: {error}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(batch.as_bytes()).map_err(|error| format!("ip: {error}"))?;
+        }
+        let output = child.wait_with_output().map_err(|error| format!("ip: {error}"))?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Not reaped before, so this can be no other process.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}

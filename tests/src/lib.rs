@@ -1,0 +1,20 @@
+//! What Larder's tests stand on.
+//!
+//! | room      | holds                                                                         |
+//! |-----------|-------------------------------------------------------------------------------|
+//! | [`lab`]   | a LAN of hosts out of network namespaces: cut, heal, unplug, move             |
+//! | [`probe`] | a process that is nothing but a node's network, told by lines, heard by lines |
+//!
+//! A test that needs hosts asks for a [`lab::Lab`]. Where the system allows none, it says so loudly and passes:
+//! everything else still runs.
+
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests: a panic is how they say no"
+)]
+
+pub mod lab;
+pub mod probe;
+pub mod sim;

@@ -1,0 +1,49 @@
+//! Chance from a seed. Each use has a stream of its own, so that a change in one does not shift the others.
+
+use larder_core::id::hash16;
+
+/// One stream (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+#[derive(Clone, Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    /// The stream called `label` of a seed.
+    pub(super) fn new(seed: u64, label: &str) -> Self {
+        let hash = hash16("larder sim dice", &[&seed.to_be_bytes(), label.as_bytes()]);
+        Self(hash.iter().take(8).fold(0, |state, byte| (state << 8) | u64::from(*byte)))
+    }
+
+    /// The next 64 bits.
+    pub(super) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `sides`.
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+        self.bits() % sides.max(1)
+    }
+
+    /// A number between `low` and `high`, both included.
+    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.roll(high.saturating_sub(low) + 1)
+    }
+
+    /// An index into something of that length.
+    pub(super) fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.roll(len as u64)).unwrap_or(0)
+    }
+
+    /// True so many times in a thousand.
+    pub(super) fn once_in_thousand(&mut self, times: u64) -> bool {
+        self.roll(1000) < times
+    }
+
+    /// 256 bits.
+    pub(super) fn seed(&mut self) -> [u8; 32] {
+        std::array::from_fn(|_| u8::try_from(self.roll(256)).unwrap_or(0))
+    }
+}

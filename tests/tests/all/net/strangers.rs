@@ -1,0 +1,71 @@
+//! Strangers, floods and hostile frames.
+
+use std::time::Duration;
+
+use larder_tests::lab::{Lab, until};
+
+use super::{mesh, probe, until_linked};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_stranger_may_visit_and_gets_no_member_link() {
+    let Some(lab) = Lab::or_skip(2, "a stranger visits") else { return };
+    let mut member = probe(&lab, 0, &["--echo"]);
+    // It believes to be a member, and is not known as one.
+    let mut stranger = probe(&lab, 1, &["--members", "0"]);
+    stranger.wait(0, "seen", |e| e["ev"] == "seen" && e["peer"] == 0);
+    stranger.process.tell("visit 0");
+    let up = stranger.wait(0, "a visit", |e| e["ev"] == "up");
+    assert_eq!(up["kind"], "Stranger");
+    let link = up["link"].as_u64().unwrap();
+    stranger.process.tell(&format!("send {link} 60000 1"));
+    stranger.wait(0, "the echo", |e| e["ev"] == "frame" && e["bytes"] == 60_000);
+    assert!(stranger.links().is_empty() && member.links().is_empty());
+    // More than a visit may carry ends it.
+    for _ in 0..6 {
+        stranger.process.tell(&format!("send {link} 60000 4"));
+    }
+    let down = member.wait(0, "the end", |e| e["ev"] == "down");
+    assert!(["TooMuch", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()), "{down}");
+    // Once it is known, it is let in.
+    member.process.tell("members 1");
+    until(PATIENCE, "linked", || (member.links().len() == 1 && stranger.links().len() == 1).then_some(()));
+}
+
+#[test]
+fn one_that_is_removed_loses_its_link() {
+    let Some(lab) = Lab::or_skip(2, "a member is removed") else { return };
+    let mut both = mesh(&lab, &[]);
+    until_linked(&mut both, PATIENCE);
+    both[0].process.tell("members");
+    let down = both[0].wait(0, "down", |e| e["ev"] == "down");
+    assert_eq!(down["reason"], "Removed");
+    until(PATIENCE, "no link", || both[1].links().is_empty().then_some(()));
+    both[0].process.tell("members 1");
+    until_linked(&mut both, PATIENCE);
+}
+
+#[test]
+fn large_frames_pass_and_a_flood_is_bounded() {
+    let Some(lab) = Lab::or_skip(2, "large frames") else { return };
+    let mut both = mesh(&lab, &["--frames"]);
+    until_linked(&mut both, PATIENCE);
+    let link = both[0].links()[&1].link;
+    both[0].process.tell(&format!("send {link} 2097152 1"));
+    both[1].wait(0, "a frame of 2 MiB", |e| e["ev"] == "frame" && e["bytes"] == 2_097_152);
+    // One that does not read: everything on the way fills, then the queue, then the link ends.
+    both[1].process.tell("deaf");
+    let end = until(PATIENCE, "the queue is full", || {
+        both[0].process.tell(&format!("send {link} 1000000 4"));
+        both[0].all("down").into_iter().next()
+    });
+    assert_eq!(end["reason"], "QueueFull");
+    for probe in &both {
+        let memory = probe.process.memory() >> 20;
+        println!("memory after the flood: {memory} MiB");
+        assert!(memory < 150, "{memory} MiB");
+    }
+    both[1].process.tell("hear");
+    until_linked(&mut both, PATIENCE);
+}
