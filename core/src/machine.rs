@@ -269,6 +269,11 @@ impl Machine {
         self.me
     }
 
+    /// True if that node is a member of any group of this one.
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        self.admitted.contains(node)
+    }
+
     /// The groups this node is in, by id.
     pub fn groups(&self) -> impl Iterator<Item = &Membership> {
         self.groups.values()

@@ -131,6 +131,8 @@ pub enum Event {
         peer: NodeId,
         /// What it may carry.
         kind: LinkKind,
+        /// True if this side opened it. (Whoever dialled the connection below: either side may open a visit.)
+        opened: bool,
         /// True if this side dialled the connection below it.
         dialed: bool,
         /// The other end of that connection (of an inbound one: not where the peer listens).

@@ -182,6 +182,12 @@ pub enum Notice {
         /// In which group.
         group: GroupId,
     },
+    /// Changes came that were written with this node's key, but not by it as far as it remembers: a copy of its data
+    /// directory runs, or ran, elsewhere, or this one was restored from a backup.
+    Twin {
+        /// In which group.
+        group: GroupId,
+    },
     /// A defect isolated a shard.
     Isolated {
         /// In which group.

@@ -109,6 +109,8 @@ pub struct Membership {
     pub(super) observing: Observing,
     /// Links whose peer was asked who it is.
     pub(super) asked: BTreeSet<LinkId>,
+    /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::Twin`].
+    pub twin: bool,
     digest: Option<Digest>,
 }
 
@@ -127,6 +129,7 @@ impl Membership {
             presence_due: now.mono,
             observing: Observing::default(),
             asked: BTreeSet::new(),
+            twin: false,
             digest: None,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::effect::Effect;
+use super::effect::{Effect, Notice};
 use super::input::LinkId;
 use super::membership::{Context, Membership};
 use crate::delta::SignedDelta;
@@ -45,12 +45,23 @@ impl Membership {
             return;
         }
         self.touch();
+        if !self.twin && taken.new.iter().any(|new| self.is_by(&cx.me, new)) {
+            self.twin = true;
+            cx.notice(Notice::Twin { group: self.group.id() });
+        }
         if let Some(session) = self.sessions.get_mut(&from) {
             for new in &taken.new {
                 session.has(new.epoch, new.actor, Tip { seq: new.seq, id: new.id });
             }
         }
         self.spread(cx, &taken.new, Some(from));
+    }
+
+    /// True if that node's key wrote the change.
+    fn is_by(&self, node: &NodeId, change: &Admitted) -> bool {
+        let shard = self.group.shard_of(&change.epoch);
+        let grant = shard.and_then(|shard| shard.graph().chain(&change.actor)).map(|chain| chain.grant);
+        grant.is_some_and(|grant| self.group.members().grant(&grant).is_some_and(|of| of.key == *node))
     }
 
     /// Tells neighbours what is new.

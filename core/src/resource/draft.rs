@@ -145,6 +145,18 @@ pub fn draw_up(shard: &Shard, edits: &[Edit], lenient: bool) -> Result<BTreeMap<
     Ok(draft.finish())
 }
 
+/// The state that these puts would leave, as a change by nobody: to be looked at, not kept.
+pub fn preview(state: &State, puts: &BTreeMap<String, Value>) -> State {
+    let mut after = state.clone();
+    let nobody = Actor([0xff; 16]);
+    for (nth, (key, value)) in (limits::MAX_OP..).zip(puts) {
+        let preds = state.get(key).iter().map(|visible| visible.op).collect();
+        let put = Put { key: key.clone(), value: value.clone(), preds };
+        after.put(OpRef { counter: nth, actor: nobody }, &put);
+    }
+    after
+}
+
 impl Draft<'_> {
     fn finish(self) -> BTreeMap<String, Value> {
         let mut puts = BTreeMap::new();

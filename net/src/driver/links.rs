@@ -112,7 +112,7 @@ impl Driver {
         admit: Option<oneshot::Sender<()>>,
     ) {
         let ours = matches!(greeting, Greeting::Open);
-        let Some(mut pump) = self.pump(node, id, LinkKind::Member) else { return };
+        let Some(mut pump) = self.pump(node, id, LinkKind::Member, ours) else { return };
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let (before, done) = peer.begin();
         pump.before = before;
@@ -123,13 +123,20 @@ impl Driver {
     }
 
     /// A new link's task on that connection, not yet running.
-    pub(super) fn pump(&mut self, node: NodeId, id: ConnectionId, kind: LinkKind) -> Option<Pump> {
+    pub(super) fn pump(
+        &mut self,
+        node: NodeId,
+        id: ConnectionId,
+        kind: LinkKind,
+        opened: bool,
+    ) -> Option<Pump> {
         let connection = self.peers.get(&node)?.connection(id)?;
         self.last_link += 1;
         Some(Pump {
             link: LinkId(self.last_link),
             peer: node,
             kind,
+            opened,
             dialed: connection.dialed,
             addr: connection.addr.clone(),
             queue: Arc::new(Queue::new(kind)),

@@ -90,7 +90,7 @@ impl Driver {
 
     fn spawn_visit(&mut self, node: NodeId, id: ConnectionId, stream: Stream, greeting: Greeting) {
         let ours = matches!(greeting, Greeting::Open);
-        let Some(pump) = self.pump(node, id, LinkKind::Stranger) else { return };
+        let Some(pump) = self.pump(node, id, LinkKind::Stranger, ours) else { return };
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let queue = Arc::clone(&pump.queue);
         peer.visits.push(Rope { link: pump.link, connection: id, queue, ours, admit: None });

@@ -49,6 +49,8 @@ pub(crate) struct Pump {
     pub(crate) link: LinkId,
     pub(crate) peer: NodeId,
     pub(crate) kind: LinkKind,
+    /// True if the stream was asked for here.
+    pub(crate) opened: bool,
     pub(crate) dialed: bool,
     pub(crate) addr: Multiaddr,
     pub(crate) queue: Arc<Queue>,
@@ -107,6 +109,7 @@ impl Pump {
             link: self.link,
             peer: self.peer,
             kind: self.kind,
+            opened: self.opened,
             dialed: self.dialed,
             addr: self.addr.clone(),
         };
