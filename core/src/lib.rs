@@ -3,6 +3,7 @@
 
 pub mod delta;
 pub mod group;
+pub mod history;
 pub mod id;
 pub mod limits;
 pub mod machine;

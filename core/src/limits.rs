@@ -109,6 +109,8 @@ pub const SEEN: usize = 1024;
 pub const VISITS: usize = 64;
 /// Answers, sends and notices that wait for storage; above it new writes are refused as busy.
 pub const OUTBOX: usize = 100_000;
+/// Ids named of those that an ambiguous prefix may mean.
+pub const CANDIDATES: usize = 16;
 /// Fields one write request may name.
 pub const EDITS: usize = PUTS;
 /// After loading a document, its unused capacity may grow by this much before it is replaced by a compact copy:

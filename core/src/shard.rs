@@ -13,7 +13,7 @@ pub mod state;
 
 use std::collections::BTreeMap;
 
-use crate::delta::compose::decompose;
+use crate::delta::compose::{change_id, decompose};
 use crate::delta::{Delta, OpRef};
 use crate::id::{Actor, ChangeId, Digest, GrantId, Incarnation, hash16};
 use chain::Chain;
@@ -130,24 +130,27 @@ impl Shard {
         self.document.flush(&self.root);
     }
 
-    /// The change `id`, said as a delta again.
+    /// The change `id`, said as a delta again. `None` if the document does not hold just what has this hash.
     pub fn delta(&self, id: &ChangeId) -> Option<Delta> {
         let chain = self.graph.chain_of(self.graph.get(id)?)?;
-        decompose(&self.document.change(id)?, self.root.epoch(), (chain.grant, chain.incarnation))
+        let change = self.document.change(id).filter(|change| change_id(change) == *id)?;
+        decompose(&change, self.root.epoch(), (chain.grant, chain.incarnation))
     }
 
     /// All changes past a set, said as deltas, each after its dependencies.
     pub fn deltas_after(&self, have: &Clock) -> Vec<(ChangeId, Delta)> {
+        self.read_after(have).collect()
+    }
+
+    /// [`Shard::deltas_after`], one at a time: for who keeps only a little of each.
+    pub(crate) fn read_after(&self, have: &Clock) -> impl Iterator<Item = (ChangeId, Delta)> {
         let changes = self.document.changes_after(&self.graph.heads_of(have));
-        changes
-            .iter()
-            .filter_map(|change| {
-                let id = crate::delta::compose::change_id(change);
-                let chain = self.graph.chain_of(self.graph.get(&id)?)?;
-                let author = (chain.grant, chain.incarnation);
-                Some((id, decompose(change, self.root.epoch(), author)?))
-            })
-            .collect()
+        changes.into_iter().filter_map(|change| {
+            let id = change_id(&change);
+            let chain = self.graph.chain_of(self.graph.get(&id)?)?;
+            let author = (chain.grant, chain.incarnation);
+            Some((id, decompose(&change, self.root.epoch(), author)?))
+        })
     }
 
     /// The visible values of `key` at these heads, the winner last.

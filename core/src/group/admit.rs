@@ -151,7 +151,7 @@ impl Group {
     }
 
     /// The shard of an epoch, begun if need be.
-    pub(super) fn shard_mut(&mut self, epoch: EpochId) -> Option<&mut Shard> {
+    pub(crate) fn shard_mut(&mut self, epoch: EpochId) -> Option<&mut Shard> {
         let root = self.roots.get(&epoch)?;
         Some(self.shards.entry(epoch).or_insert_with(|| Shard::new(root.clone())))
     }

@@ -62,6 +62,13 @@ pub struct Entry {
     deps: Box<[u32]>,
 }
 
+impl Entry {
+    /// What it was built on, by places in the order of arrival: 0 is the root, 1 the first of [`Graph::iter`].
+    pub(crate) fn deps_at(&self) -> &[u32] {
+        &self.deps
+    }
+}
+
 /// What the graph keeps of a change.
 pub(super) struct Fact<'a> {
     pub(super) id: ChangeId,

@@ -1,0 +1,30 @@
+//! Questions to the past of one group: which change is meant, what was written when, by whom, and over what.
+//!
+//! Every answer is a function of what the group holds, so nodes with equal digests answer alike, byte for byte. No
+//! clock is asked: a time here is what an author's clock said, and orders nothing that causality orders.
+//!
+//! Who wrote what on what stands in the graph and costs next to nothing. Contents are read from the Automerge document
+//! as of the last [`Group::flush`](crate::group::Group::flush), which is to be called first: what still waits for it is
+//! listed without its contents, and not as verified.
+
+mod blame;
+mod contents;
+mod diff;
+mod draw;
+mod find;
+mod log;
+mod membership;
+mod order;
+mod past;
+mod spot;
+#[cfg(test)]
+mod tests;
+mod touch;
+
+pub use blame::{Blame, blame};
+pub use diff::{Edit, diff, show};
+pub use draw::{Row, draw};
+pub use find::{FindError, Found, find};
+pub use log::{LogEntry, Query, Source, entry, log};
+pub use past::{heads_at_time, state_at};
+pub use touch::{Op, Touch};

@@ -1,0 +1,185 @@
+//! The order of a log: newest first, and the same on every node.
+//!
+//! Nothing comes before what was built on it. Among what may come next, the latest by its author's clock does, then the
+//! smallest id; so the order follows from the set of events alone, never from the way they arrived.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::group::Group;
+use crate::id::{Actor, ChangeId, EpochId, RecordId};
+use crate::record::{Records, SignedRecord};
+use crate::shard::Shard;
+use crate::shard::chain::Chain;
+use crate::shard::graph::{Clock, Entry};
+
+/// One thing that happened.
+#[derive(Clone, Copy)]
+pub(super) enum Event<'a> {
+    Change(&'a Shard, &'a Entry),
+    Record(&'a SignedRecord),
+}
+
+impl Event<'_> {
+    pub(super) fn id(&self) -> [u8; 32] {
+        match self {
+            Self::Change(_, entry) => entry.id.0,
+            Self::Record(signed) => signed.id().0,
+        }
+    }
+
+    /// Seconds since 1970 by the author's clock; 0 of a record, which carries none.
+    pub(super) fn time(&self) -> i64 {
+        match self {
+            Self::Change(_, entry) => entry.time,
+            Self::Record(_) => 0,
+        }
+    }
+}
+
+/// Stands for the number of events built on one that is not to be given out.
+const NEVER: u32 = u32::MAX;
+
+/// Events being given out in order. An event is named by its place among all.
+pub(super) struct Order<'a> {
+    events: Vec<Event<'a>>,
+    /// What each was built on.
+    below: Vec<Box<[u32]>>,
+    /// How many that are still to come were built on each.
+    above: Vec<u32>,
+    ready: BinaryHeap<(i64, Reverse<[u8; 32]>, u32)>,
+    given: Vec<u32>,
+    /// How far what is still to come reaches into each chain.
+    reaches: BTreeMap<(EpochId, Actor), u64>,
+}
+
+impl<'a> Order<'a> {
+    /// The changes of `desired`, up to `at` if that is said; with `all`, what machines observed and the membership
+    /// records too.
+    pub(super) fn new(group: &'a Group, at: Option<&[ChangeId]>, all: bool) -> Self {
+        let mut order = Self {
+            events: Vec::new(),
+            below: Vec::new(),
+            above: Vec::new(),
+            ready: BinaryHeap::new(),
+            given: Vec::new(),
+            reaches: BTreeMap::new(),
+        };
+        if let Some(shard) = group.desired() {
+            order.add_shard(shard, at.map(|heads| shard.graph().clock(heads)).as_ref());
+        }
+        if all {
+            for (_, shard) in group.observed() {
+                order.add_shard(shard, None);
+            }
+            order.add_records(group.records());
+        }
+        order.count();
+        order
+    }
+
+    fn add(&mut self, event: Event<'a>, below: Box<[u32]>, counts: bool) {
+        self.events.push(event);
+        self.below.push(below);
+        self.above.push(if counts { 0 } else { NEVER });
+    }
+
+    fn add_shard(&mut self, shard: &'a Shard, upto: Option<&Clock>) {
+        let graph = shard.graph();
+        let base = place(self.events.len());
+        for entry in graph.iter() {
+            let below =
+                entry.deps_at().iter().filter_map(|at| at.checked_sub(1)).map(|at| base + at).collect();
+            let counts = upto.is_none_or(|clock| graph.covers(clock, entry));
+            self.add(Event::Change(shard, entry), below, counts);
+        }
+        let epoch = shard.root().epoch();
+        let reach = |chain: &Chain| upto.map_or(chain.len(), |clock| graph.reach(clock, &chain.actor));
+        self.reaches.extend(graph.chains().map(|chain| ((epoch, chain.actor), reach(chain))));
+    }
+
+    fn add_records(&mut self, records: &'a Records) {
+        let base = place(self.events.len());
+        let places: BTreeMap<RecordId, u32> =
+            (base..).zip(records.iter()).map(|(at, signed)| (signed.id(), at)).collect();
+        for signed in records.iter() {
+            let record = signed.record();
+            let on = if record.prev == RecordId::ZERO { record.grant } else { record.prev };
+            self.add(Event::Record(signed), places.get(&on).copied().into_iter().collect(), true);
+        }
+    }
+
+    fn count(&mut self) {
+        for (at, below) in self.below.iter().enumerate() {
+            if self.above.get(at) == Some(&NEVER) {
+                continue;
+            }
+            for dep in below {
+                if let Some(above) = self.above.get_mut(*dep as usize) {
+                    *above += 1;
+                }
+            }
+        }
+        let free = self.above.iter().enumerate().filter(|(_, above)| **above == 0);
+        let free: Vec<u32> = free.map(|(at, _)| place(at)).collect();
+        free.into_iter().for_each(|at| self.make_ready(at));
+    }
+
+    fn make_ready(&mut self, at: u32) {
+        if let Some(event) = self.event(at) {
+            self.ready.push((event.time(), Reverse(event.id()), at));
+        }
+    }
+
+    /// The next event.
+    pub(super) fn next(&mut self) -> Option<(u32, Event<'a>)> {
+        let (_, _, at) = self.ready.pop()?;
+        let event = self.event(at)?;
+        self.given.push(at);
+        if let Event::Change(shard, entry) = event
+            && let Some(chain) = shard.graph().chain_of(entry)
+        {
+            self.reaches.insert((shard.root().epoch(), chain.actor), entry.seq - 1);
+        }
+        let below = self.below.get(at as usize).cloned().unwrap_or_default();
+        for dep in below {
+            let Some(above) = self.above.get_mut(dep as usize) else { continue };
+            *above -= 1;
+            if *above == 0 {
+                self.make_ready(dep);
+            }
+        }
+        Some((at, event))
+    }
+
+    /// The event at a place.
+    pub(super) fn event(&self, at: u32) -> Option<Event<'a>> {
+        self.events.get(at as usize).copied()
+    }
+
+    /// How many events there are, the hidden ones counted.
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// What an event was built on.
+    pub(super) fn below(&self, at: u32) -> &[u32] {
+        self.below.get(at as usize).map_or(&[], |below| below)
+    }
+
+    /// All that was given out so far, in order.
+    pub(super) fn given(&self) -> &[u32] {
+        &self.given
+    }
+
+    /// The changes of a shard that are still to come. Their ancestors are too, so this is a set.
+    pub(super) fn rest(&self, shard: &Shard) -> Clock {
+        let epoch = shard.root().epoch();
+        let of_shard = self.reaches.range((epoch, Actor::ZERO)..).take_while(|((of, _), _)| *of == epoch);
+        shard.graph().clock_of(of_shard.map(|((_, actor), reach)| (*actor, *reach)))
+    }
+}
+
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}

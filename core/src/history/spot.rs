@@ -1,0 +1,72 @@
+//! A *spot*: one field of one resource, with all keys of the document that it is made of.
+
+use crate::delta::OpRef;
+use crate::resource::item::{self, Item};
+use crate::resource::view::{FieldView, ItemView};
+use crate::resource::{ResourceName, literal::Literal};
+use crate::shard::state::State;
+
+/// What the one value that a machine keeps of a resource in its observed shard is called, having no name of its own.
+const OBSERVED: &str = "state";
+
+/// One field of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) resource: ResourceName,
+    /// The field's path; empty of an observed value.
+    path: String,
+}
+
+impl Spot {
+    /// The field that a key belongs to; `None` of a key that only a newer version understands.
+    pub(super) fn of_key(key: &str) -> Option<Self> {
+        match ResourceName::of_key(key) {
+            Some((resource, field)) => Some(Self { resource, path: item::split(field).0.to_owned() }),
+            None => Some(Self { resource: key.parse().ok()?, path: String::new() }),
+        }
+    }
+
+    /// The field's name, as people see it.
+    pub(super) fn field(&self) -> String {
+        if self.path.is_empty() { OBSERVED.to_owned() } else { self.path.clone() }
+    }
+
+    /// What all keys of the field begin with; keys of other fields may too.
+    pub(super) fn prefix(&self) -> String {
+        if self.path.is_empty() { self.resource.to_string() } else { self.resource.key(&self.path) }
+    }
+
+    /// True of the keys of this field.
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        item::split(key).0 == self.prefix()
+    }
+}
+
+/// The field that these are all keys of.
+fn view(state: &State) -> FieldView<'_> {
+    let mut view = FieldView::default();
+    for (key, visible) in state.iter() {
+        if item::split(key).1 {
+            let item = visible.last().and_then(|winner| Item::decode(&winner.value));
+            view.items.push(ItemView { key, visible, item });
+        } else {
+            view.scalar = visible;
+        }
+    }
+    view
+}
+
+/// The value of the field that these are all keys of, and the put that last decided it: of one value, that which wrote
+/// it; of a list, the newest that put an item in or took one out; of an unset field, the newest of all.
+pub(super) fn read(state: &State) -> (Option<Literal>, Option<OpRef>) {
+    let view = view(state);
+    let value = view.value();
+    let scalar = view.scalar.last().map(|visible| visible.op);
+    let items = view.items.iter().filter_map(|item| item.visible.last()).map(|visible| visible.op).max();
+    let op = match value {
+        Some(Literal::Scalar(_)) => scalar,
+        Some(Literal::List(_)) => items,
+        None => scalar.max(items),
+    };
+    (value, op)
+}
