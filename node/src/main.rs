@@ -1,3 +1,7 @@
-//! The `larder` command: the daemon, and everything that is asked of it.
+//! The `larder` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder::main()
+}

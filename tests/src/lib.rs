@@ -3,6 +3,7 @@
 //! | room      | holds                                                                         |
 //! |-----------|-------------------------------------------------------------------------------|
 //! | [`lab`]   | a LAN of hosts out of network namespaces: cut, heal, unplug, move             |
+//! | [`node`]  | a real daemon in one of its hosts, and the real command that asks it            |
 //! | [`probe`] | a process that is nothing but a node's network, told by lines, heard by lines |
 //!
 //! A test that needs hosts asks for a [`lab::Lab`]. Where the system allows none, it says so loudly and passes:
@@ -16,5 +17,6 @@
 )]
 
 pub mod lab;
+pub mod node;
 pub mod probe;
 pub mod sim;

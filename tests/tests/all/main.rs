@@ -4,4 +4,5 @@
 #![allow(clippy::cast_possible_truncation, clippy::missing_docs_in_private_items, reason = "tests")]
 
 mod net;
+mod rows;
 mod sim;

@@ -1,0 +1,137 @@
+//! The local door: HTTP over a Unix socket, one request a command. Whoever may open the socket may do everything that
+//! this node may.
+//!
+//! | path                      | methods          | answers                                              |
+//! |---------------------------|------------------|------------------------------------------------------|
+//! | `/v1/paths`               | GET              | where this node keeps its things                     |
+//! | `/v1/groups`              | GET, POST        | the groups; founds one                               |
+//! | `/v1/invites`             | GET, POST        | the invites made here; makes one                     |
+//! | `/v1/invites/{id}`        | DELETE           | revokes one                                          |
+//! | `/v1/join`                | POST             | joins by a code                                      |
+//! | `/v1/nodes`               | GET              | members, and who is seen                             |
+//! | `/v1/ping`                | POST             | measures the way to a neighbour                      |
+//! | `/v1/write`               | POST             | one atomic change of the desired state               |
+//! | `/v1/plan`                | POST             | what that would change                               |
+//! | `/v1/list`, `/v1/get`, `/v1/export` | GET    | the desired state, now or at a point of the past     |
+//! | `/v1/status`, `/v1/conflicts` | GET          | how it stands                                        |
+//! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
+//! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
+//!
+//! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
+
+mod door;
+pub mod groups;
+mod history;
+pub mod members;
+pub mod names;
+mod resources;
+pub mod standing;
+pub mod writes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+
+pub use door::{Door, User};
+
+use crate::daemon::Handle;
+use crate::failure::{Exit, Failure};
+use crate::limits;
+use crate::place::Place;
+use crate::view::{Tagged, View};
+
+/// What every request can reach.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The machine.
+    pub handle: Handle,
+    /// This node's paths.
+    pub place: Arc<Place>,
+}
+
+/// An answer.
+type Reply<V> = Result<Shown<V>, Failure>;
+
+/// A view on its way out.
+#[derive(Debug)]
+pub struct Shown<V>(pub V);
+
+impl<V: View> IntoResponse for Shown<V> {
+    fn into_response(self) -> Response {
+        respond(StatusCode::OK, &self.0)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = match self.exit {
+            Exit::Usage => StatusCode::BAD_REQUEST,
+            Exit::NotFound => StatusCode::NOT_FOUND,
+            Exit::Refused => StatusCode::CONFLICT,
+            Exit::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            Exit::Partial => StatusCode::ACCEPTED,
+            Exit::Failed | Exit::Differs => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        respond(status, &self)
+    }
+}
+
+fn respond<V: View>(status: StatusCode, view: &V) -> Response {
+    match serde_json::to_vec(&Tagged::new(view)) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// A JSON body; what is wrong with one is said like everything else.
+#[derive(Debug, FromRequest)]
+#[from_request(via(axum::Json), rejection(Failure))]
+pub struct Body<T>(pub T);
+
+/// Query parameters, likewise.
+#[derive(Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(Failure))]
+pub struct Query<T>(pub T);
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::usage(format!("the request's body: {}", rejection.body_text()))
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::usage(format!("the request's parameters: {}", rejection.body_text()))
+    }
+}
+
+fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/paths", get(groups::paths))
+        .route("/v1/groups", get(groups::list).post(groups::create))
+        .route("/v1/invites", get(members::invites).post(members::invite))
+        .route("/v1/invites/{id}", delete(members::revoke))
+        .route("/v1/join", post(members::join))
+        .route("/v1/nodes", get(members::nodes))
+        .route("/v1/ping", post(members::ping))
+        .route("/v1/write", post(writes::write))
+        .route("/v1/plan", post(writes::plan))
+        .route("/v1/list", get(resources::list))
+        .route("/v1/get", get(resources::get))
+        .route("/v1/export", get(resources::export))
+        .route("/v1/conflicts", get(resources::conflicts))
+        .route("/v1/status", get(standing::status))
+        .route("/v1/heads", get(standing::heads))
+        .route("/v1/sync", get(standing::sync).post(standing::steer))
+        .route("/v1/log", get(history::log))
+        .route("/v1/show", get(history::show))
+        .route("/v1/diff", get(history::diff))
+        .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
+        .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
+        .with_state(api)
+}

@@ -1,0 +1,268 @@
+//! `log`, `show`, `diff`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use larder_core::history;
+
+use super::{Context, Outcome, talk};
+use crate::failure::Failure;
+use crate::limits;
+use crate::render::{Style, brief, clean, short, who};
+use crate::time;
+use crate::view::{self, EditRow, LogRow, TouchRow};
+
+/// Flags of `log`.
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// Only changes of this resource: KIND/NAME
+    resource: Option<String>,
+    /// Draw how changes were built on each other
+    #[arg(long)]
+    graph: bool,
+    /// With old and new values
+    #[arg(short, long)]
+    patch: bool,
+    /// Only changes written by this node
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Only changes of this user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Not older than this
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Not newer than this
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// At most so many; 0 for all
+    #[arg(short = 'n', value_name = "N", default_value_t = limits::LOG)]
+    number: usize,
+    /// With what nodes observed, and membership
+    #[arg(long)]
+    all: bool,
+}
+
+/// Flags of `show`.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// A change, or KIND/NAME for the newest change of that
+    what: String,
+}
+
+/// Flags of `diff`.
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// A..B of changes or times [default: everything until now], and KIND/NAME
+    #[arg(num_args = 0..=2, value_name = "A..B|RESOURCE")]
+    what: Vec<String>,
+    /// From this time until now
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+}
+
+pub(super) fn log(context: &Context, args: &Log) -> Outcome {
+    let limit = (args.number > 0).then(|| args.number.to_string());
+    let query = [
+        context.group(),
+        context.at(),
+        ("resource", args.resource.as_deref()),
+        ("node", args.node.as_deref()),
+        ("user", args.user.as_deref()),
+        ("since", args.since.as_deref()),
+        ("until", args.until.as_deref()),
+        ("limit", limit.as_deref()),
+        ("all", args.all.then_some("true")),
+        ("edits", args.patch.then_some("true")),
+    ];
+    let log: view::Log = context.client.get("/v1/log", &query)?;
+    context.print(&log, |log| if args.graph { draw_graph(context, log) } else { draw_log(context, log) })?;
+    if !context.json && log.more {
+        talk(&format!(
+            "There are older changes: see `-n 0` for all, or `-n {}`.",
+            args.number.saturating_mul(4)
+        ));
+    }
+    if !context.json && log.changes.is_empty() {
+        talk("No changes.");
+    }
+    Ok(None)
+}
+
+fn draw_log(context: &Context, log: &view::Log) -> String {
+    let mut out = String::new();
+    for row in &log.changes {
+        for line in entry(context, row) {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+    out
+}
+
+fn draw_graph(context: &Context, log: &view::Log) -> String {
+    let entries: Vec<_> = log.changes.iter().map(|row| (row.id.clone(), row.parents.clone())).collect();
+    let mut out = String::new();
+    for (row, lanes) in log.changes.iter().zip(history::draw(&entries)) {
+        for (nth, line) in entry(context, row).into_iter().enumerate() {
+            let lane = if nth == 0 { &lanes.prefix } else { &lanes.body };
+            let _ = writeln!(out, "{}", format!("{lane}{line}").trim_end());
+        }
+        for joint in &lanes.after {
+            let _ = writeln!(out, "{joint}");
+        }
+    }
+    out
+}
+
+/// One entry as lines: what, who, when; then why; then values, if there are any.
+fn entry(context: &Context, row: &LogRow) -> Vec<String> {
+    let pen = context.pen;
+    let by = match row.user.as_str() {
+        "" => who(row.node.as_ref()),
+        user => format!("{}@{}", clean(user), who(row.node.as_ref())),
+    };
+    let time = time::local(row.time.0);
+    let source = if row.source == "desired" { String::new() } else { format!(" [{}]", row.source) };
+    let doubt = if row.verified { "" } else { "  (not verified!)" };
+    let mut lines = vec![format!(
+        "{}  {}  {by}{}  {}{}",
+        pen.paint(Style::Id, &short(&row.id)),
+        pen.paint(Style::Dim, &time),
+        pen.paint(Style::Dim, &source),
+        touches(row),
+        pen.paint(Style::Bad, doubt)
+    )];
+    lines.extend(row.message.lines().map(|line| format!("    {}", clean(line))));
+    lines.extend(draw_edits(context, &row.edits, true).lines().map(|line| format!("    {line}")));
+    lines
+}
+
+fn touches(row: &LogRow) -> String {
+    if row.touches.is_empty() {
+        let merges = row.source == "desired" && row.deps.len() > 1;
+        return if merges { "(merges)".to_owned() } else { String::new() };
+    }
+    let one = |touch: &TouchRow| {
+        let name = clean(&touch.resource);
+        match (touch.op.as_str(), touch.fields.as_slice()) {
+            ("remove", _) => format!("{name} removed"),
+            (_, []) => name,
+            (op, fields) => {
+                let shown: Vec<String> = fields.iter().take(4).map(|field| clean(field)).collect();
+                let more = if fields.len() > 4 { ", ..." } else { "" };
+                let op = if op == "unset" { " unset" } else { "" };
+                format!("{name}{op} {}{more}", shown.join(", "))
+            }
+        }
+    };
+    let shown: Vec<String> = row.touches.iter().take(3).map(one).collect();
+    let more = row.touches.len().saturating_sub(3);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    shown.join("; ") + &rest
+}
+
+/// Old and new values, by resource.
+pub(super) fn draw_edits(context: &Context, edits: &[EditRow], whole: bool) -> String {
+    let pen = context.pen;
+    let mut out = String::new();
+    let mut last = "";
+    for edit in edits {
+        if edit.resource != last {
+            let _ = writeln!(out, "{}", pen.paint(Style::Bold, &clean(&edit.resource)));
+            last = &edit.resource;
+        }
+        let field = clean(&edit.field);
+        let by = match (&edit.change, whole) {
+            (Some(change), false) => format!("  {}", pen.paint(Style::Id, &short(change))),
+            _ => String::new(),
+        };
+        if let Some(old) = &edit.old {
+            let _ =
+                writeln!(out, "{}", pen.paint(Style::Bad, &format!("  - {field} = {}", brief(Some(old)))));
+        }
+        if let Some(new) = &edit.new {
+            let _ = writeln!(
+                out,
+                "{}{by}",
+                pen.paint(Style::Good, &format!("  + {field} = {}", brief(Some(new))))
+            );
+        }
+        if edit.old.is_none() && edit.new.is_none() {
+            let _ = writeln!(out, "  ~ {field} settled as (unset){by}");
+        }
+    }
+    out
+}
+
+pub(super) fn show(context: &Context, args: &Show) -> Outcome {
+    let query = [context.group(), context.at(), ("what", Some(args.what.as_str()))];
+    let shown: view::Show = context.client.get("/v1/show", &query)?;
+    context.print(&shown, |shown| draw_show(context, &shown.change))?;
+    Ok(None)
+}
+
+fn draw_show(context: &Context, row: &LogRow) -> String {
+    let pen = context.pen;
+    let mut out = String::new();
+    let mut fact = |name: &str, text: String| {
+        if !text.is_empty() {
+            let _ = writeln!(out, "{} {text}", pen.paint(Style::Dim, &format!("{name:9}")));
+        }
+    };
+    fact("change", pen.paint(Style::Id, &clean(&row.id)));
+    fact("source", row.source.clone());
+    fact(
+        "node",
+        row.node
+            .as_ref()
+            .map(|node| format!("{} ({})", who(Some(node)), clean(&node.id)))
+            .unwrap_or_default(),
+    );
+    fact("user", clean(&row.user));
+    fact("time", time::local(row.time.0));
+    fact("command", clean(&row.command));
+    fact("built on", row.deps.iter().map(|dep| short(dep)).collect::<Vec<_>>().join(" "));
+    fact("signature", if row.verified { "verified".to_owned() } else { "NOT verified".to_owned() });
+    for line in row.message.lines() {
+        let _ = writeln!(out, "\n    {}", clean(line));
+    }
+    if !row.edits.is_empty() {
+        out.push('\n');
+        out.push_str(&draw_edits(context, &row.edits, true));
+    }
+    out
+}
+
+pub(super) fn diff(context: &Context, args: &Diff) -> Outcome {
+    if context.at.is_some() && args.what.iter().any(|what| what.contains("..")) {
+        return Err(Failure::usage("`diff A..B` says already which two points; leave out --at"));
+    }
+    let range = args.what.iter().find(|what| what.contains(".."));
+    let resource = args.what.iter().find(|what| !what.contains(".."));
+    if args.what.len() == 2 && (range.is_none() || resource.is_none()) {
+        return Err(Failure::usage("`diff` takes one range A..B and one resource KIND/NAME"));
+    }
+    if range.is_some() && args.since.is_some() {
+        return Err(Failure::usage("`diff` takes a range A..B or --since, not both"));
+    }
+    let (from, to) = range.and_then(|range| range.split_once("..")).unwrap_or_default();
+    let given = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let from = args
+        .since
+        .clone()
+        .map_or_else(|| Ok(given(from)), |since| time::parse_moment(&since).map(|_| Some(since)))?;
+    let to = given(to).or_else(|| context.at.clone());
+    // A bare `1h ago` and the like must be told from a change: times are passed on as they were typed.
+    let query = [
+        context.group(),
+        ("from", from.as_deref()),
+        ("to", to.as_deref()),
+        ("resource", resource.map(String::as_str)),
+    ];
+    let diff: view::Diff = context.client.get("/v1/diff", &query)?;
+    context.print(&diff, |diff| draw_edits(context, &diff.edits, false))?;
+    if !context.json && diff.edits.is_empty() {
+        talk("No differences.");
+    }
+    Ok(None)
+}

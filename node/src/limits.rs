@@ -1,0 +1,56 @@
+//! Every bound of the daemon and its command line, in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Asks of the local API and of providers that wait for the machine: more than this and callers wait their turn.
+pub const ASKS: usize = 1024;
+/// Batches of rows on their way to the disk. The machine declines writes long before, see
+/// [`larder_core::limits::OUTBOX`]; this bounds what a slow disk can pile up from neighbours.
+pub const BATCHES: usize = 4096;
+/// Most rows that share one commit.
+pub const COMMIT_ROWS: usize = 20_000;
+/// Memory for the store's pages. The working set is small: rows are read once, at the start.
+pub const STORE_CACHE: usize = 16 << 20;
+
+/// Longest body of a request to the local API: a whole manifest, with room for JSON around it.
+pub const REQUEST_BYTES: usize = 8 << 20;
+/// Longest answer that a command reads.
+pub const ANSWER_BYTES: u64 = 1 << 30;
+/// Largest file that `FIELD=@FILE`, `apply` and the configuration file read: what is longer fits no change.
+pub const FILE_BYTES: u64 = 4 << 20;
+
+/// How long a command waits for the daemon to answer before it says that it hangs, unless it was told otherwise.
+pub const ANSWER: Duration = Duration::from_secs(60);
+/// How long `join` waits by default before it leaves the rest to the daemon.
+pub const JOIN: Duration = Duration::from_secs(30);
+/// How long `ping` waits for one answer.
+pub const PING: Duration = Duration::from_secs(3);
+/// How long `sync now` waits until all linked neighbours were found equal.
+pub const SYNC: Duration = Duration::from_secs(10);
+/// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
+pub const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Resources applied at the same time: a hanging one delays nobody but itself.
+pub const WORKERS: usize = 8;
+/// A resource that failed is tried again after this long,
+pub const RETRY: Duration = Duration::from_secs(5);
+/// and after twice as long each time, up to this.
+pub const RETRY_MOST: Duration = Duration::from_secs(300);
+
+/// Addresses remembered of one node.
+pub const BOOK_ADDRESSES: usize = 4;
+/// Nodes whose addresses are remembered.
+pub const BOOK_NODES: usize = 1024;
+
+/// Entries that `log` shows unless told otherwise.
+pub const LOG: usize = 50;
+/// Candidates named where a prefix fits more than one.
+pub const CANDIDATES: usize = 10;
+/// Characters of a value shown in tables; `get` and `--json` show all.
+pub const SHOWN: usize = 60;
+/// How long an invite is good, unless told otherwise, in seconds.
+pub const INVITE_SECONDS: i64 = 3600;
+/// The longest an invite may be good, in seconds: ten years.
+pub const INVITE_SECONDS_MOST: i64 = 10 * 366 * 86_400;
+/// How often the code that `up` prints may be used.
+pub const UP_USES: u32 = 10;

@@ -1,0 +1,115 @@
+//! Where a node keeps its things.
+//!
+//! ```text
+//! DATA/node.key              the node's key (0600): whoever has it is this node
+//! DATA/larder.toml           settings, if there are any
+//! DATA/store.redb            records, changes, and everything else that must outlive a crash
+//! DATA/larder.sock           the local door
+//! DATA/recovery-GROUP.key    a founded group's recovery key (0600): to be moved off the machine
+//! DATA/files/                where providers write, unless roots are named
+//! DATA/previous/             what stood there before Larder wrote for the first time
+//! ```
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// The paths of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The local door.
+    pub socket: PathBuf,
+}
+
+impl Place {
+    /// The paths for these flags; those of the system where there are none.
+    pub fn new(data: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        let data = data.unwrap_or_else(default_data);
+        let data = std::path::absolute(&data).unwrap_or(data);
+        let socket = socket.unwrap_or_else(|| data.join("larder.sock"));
+        Self { data, socket }
+    }
+
+    /// The node's key.
+    pub fn key(&self) -> PathBuf {
+        self.data.join("node.key")
+    }
+
+    /// The store.
+    pub fn store(&self) -> PathBuf {
+        self.data.join("store.redb")
+    }
+
+    /// Settings that are read without being named.
+    pub fn settings(&self) -> PathBuf {
+        self.data.join("larder.toml")
+    }
+
+    /// Where providers write unless roots are named.
+    pub fn files(&self) -> PathBuf {
+        self.data.join("files")
+    }
+
+    /// What stood where Larder wrote for the first time.
+    pub fn previous(&self) -> PathBuf {
+        self.data.join("previous")
+    }
+
+    /// A founded group's recovery key.
+    pub fn recovery(&self, group: &str) -> PathBuf {
+        self.data.join(format!("recovery-{group}.key"))
+    }
+
+    /// Makes the data directory, for its owner alone.
+    pub fn make(&self) -> Result<(), Failure> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.data).map_err(|error| {
+            Failure::failed(format!("cannot make the data directory {}: {error}", self.data.display()))
+                .hint("name another with --data DIR or LARDER_DATA")
+        })
+    }
+}
+
+/// Of root, the system's; of anybody else, their own.
+fn default_data() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/larder");
+    }
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    base.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("larder")
+}
+
+/// Writes a file that only its owner may read, all or nothing. Refuses to replace one.
+pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    let staged = path.with_extension("new");
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::hard_link(&staged, path)?;
+    fs::remove_file(&staged)?;
+    match path.parent() {
+        Some(parent) => fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Reads a text file, up to [`crate::limits::FILE_BYTES`].
+pub fn read_text(path: &Path) -> io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let most = crate::limits::FILE_BYTES;
+    fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {most} bytes")));
+    }
+    Ok(text)
+}

@@ -1,0 +1,173 @@
+//! What happened.
+
+use larder_core::resource::ResourceName;
+use larder_core::resource::draft;
+use larder_core::resource::view::ResourceView;
+use larder_core::shard::Shard;
+use larder_core::value::Value;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Plain, Time, View, Who};
+
+/// `larder.log/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Log {
+    /// The heads that this is the history of.
+    pub heads: Vec<String>,
+    /// Newest first; every change before what it was built on.
+    pub changes: Vec<LogRow>,
+    /// True if there are older ones that were not asked for.
+    pub more: bool,
+}
+
+impl View for Log {
+    const SCHEMA: &'static str = "larder.log/1";
+}
+
+/// One change, or one membership record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogRow {
+    /// Its whole id.
+    pub id: String,
+    /// `desired`, `observed` or `membership`.
+    pub source: String,
+    /// The node that wrote it.
+    pub node: Option<Who>,
+    /// The user there.
+    pub user: String,
+    /// When, by that node's clock.
+    pub time: Time,
+    /// Why, in the operator's words.
+    pub message: String,
+    /// The command, with its values cut out.
+    pub command: String,
+    /// What it was built on, apart from what that was built on itself.
+    pub deps: Vec<String>,
+    /// The same of the changes that are listed: what lines of a graph lead to.
+    #[serde(default)]
+    pub parents: Vec<String>,
+    /// True if its author's signature holds.
+    pub verified: bool,
+    /// What it touches.
+    pub touches: Vec<TouchRow>,
+    /// What it did, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<EditRow>,
+}
+
+/// One touched resource.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TouchRow {
+    /// `<kind>/<name>`.
+    pub resource: String,
+    /// The fields.
+    pub fields: Vec<String>,
+    /// `set`, `unset` or `remove`.
+    pub op: String,
+}
+
+/// `larder.show/1`: one change and what it did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Show {
+    /// The change.
+    pub change: LogRow,
+}
+
+impl View for Show {
+    const SCHEMA: &'static str = "larder.show/1";
+}
+
+/// `larder.diff/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Diff {
+    /// The heads on one side,
+    pub from: Vec<String>,
+    /// and on the other.
+    pub to: Vec<String>,
+    /// What differs, in order of resource and field.
+    pub edits: Vec<EditRow>,
+}
+
+impl View for Diff {
+    const SCHEMA: &'static str = "larder.diff/1";
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EditRow {
+    /// `<kind>/<name>`.
+    pub resource: String,
+    /// The field's path.
+    pub field: String,
+    /// `set`, `unset` or `remove`.
+    pub op: String,
+    /// What it was; `None` for unset.
+    pub old: Option<Plain>,
+    /// What it is.
+    pub new: Option<Plain>,
+    /// The change that wrote that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+}
+
+/// `larder.plan/1`: what a write would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The heads that it was drawn up against: what `apply --base` takes.
+    pub base: Vec<String>,
+    /// What would differ, in order of resource and field.
+    pub edits: Vec<EditRow>,
+}
+
+impl View for Plan {
+    const SCHEMA: &'static str = "larder.plan/1";
+}
+
+impl Plan {
+    /// What these puts would change.
+    pub fn new(desired: &Shard, puts: &BTreeMap<String, Value>) -> Self {
+        let after = draft::preview(desired.state(), puts);
+        let touched: BTreeSet<ResourceName> =
+            puts.keys().filter_map(|key| ResourceName::of_key(key)).map(|(name, _)| name).collect();
+        let mut edits = Vec::new();
+        for name in touched {
+            let (old, new) = (ResourceView::read(desired.state(), &name), ResourceView::read(&after, &name));
+            let paths: BTreeSet<&str> =
+                old.iter().chain(&new).flat_map(|view| view.fields.keys().copied()).collect();
+            for path in paths {
+                let value = |view: &Option<ResourceView<'_>>| view.as_ref().and_then(|view| view.value(path));
+                let settled =
+                    old.as_ref().is_some_and(|view| view.fields.get(path).is_some_and(|f| f.is_conflicted()))
+                        && new
+                            .as_ref()
+                            .is_some_and(|view| view.fields.get(path).is_some_and(|f| !f.is_conflicted()));
+                let (old, new) = (value(&old), value(&new));
+                if old == new && !settled {
+                    continue;
+                }
+                let removes = path == "ensure" && new.as_ref().is_some_and(|new| *new == absent());
+                let op = if removes {
+                    "remove"
+                } else if new.is_some() {
+                    "set"
+                } else {
+                    "unset"
+                };
+                edits.push(EditRow {
+                    resource: name.to_string(),
+                    field: path.to_owned(),
+                    op: op.to_owned(),
+                    old: old.map(Plain),
+                    new: new.map(Plain),
+                    change: None,
+                });
+            }
+        }
+        Self { base: desired.graph().heads().iter().map(ToString::to_string).collect(), edits }
+    }
+}
+
+fn absent() -> larder_core::resource::literal::Literal {
+    larder_core::resource::literal::Literal::Scalar(Value::from("absent"))
+}

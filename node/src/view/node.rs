@@ -1,0 +1,89 @@
+//! Nodes.
+
+use std::collections::BTreeMap;
+
+use larder_core::machine::NodeView;
+use serde::{Deserialize, Serialize};
+
+use super::{Time, View};
+
+/// `larder.nodes/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Nodes {
+    /// This node first.
+    pub nodes: Vec<NodeRow>,
+    /// What an operator should know about them.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+impl View for Nodes {
+    const SCHEMA: &'static str = "larder.nodes/1";
+}
+
+/// One node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its whole id.
+    pub id: String,
+    /// What it is called.
+    pub alias: Option<String>,
+    /// True if another member is called the same.
+    pub alias_twice: bool,
+    /// True of the node that answers.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// Its role; `None` of a node that is no member.
+    pub role: Option<String>,
+    /// `up`, `away` or `seen`.
+    pub state: String,
+    /// When it was heard last.
+    pub heard: Option<Time>,
+    /// Where it listens.
+    pub addrs: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its software and version.
+    pub version: String,
+    /// Its host name.
+    pub host: String,
+    /// How many changes it lacks.
+    pub behind: Option<u64>,
+    /// How many resources failed there.
+    pub failed: u64,
+}
+
+impl From<NodeView> for NodeRow {
+    fn from(view: NodeView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            alias: view.alias,
+            alias_twice: view.alias_twice,
+            is_self: view.is_self,
+            role: view.role.map(|role| role.to_string()),
+            state: view.state.word().to_owned(),
+            heard: view.heard.map(Time),
+            addrs: view.addresses,
+            labels: view.labels,
+            version: view.software,
+            host: view.host,
+            behind: view.behind,
+            failed: view.failed,
+        }
+    }
+}
+
+/// `larder.ping/1`: one answer of a neighbour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ping {
+    /// Who answered.
+    pub id: String,
+    /// What it is called.
+    pub alias: Option<String>,
+    /// After how many milliseconds.
+    pub ms: f64,
+}
+
+impl View for Ping {
+    const SCHEMA: &'static str = "larder.ping/1";
+}

@@ -1,0 +1,121 @@
+//! Resources, as they are wanted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Plain, Time, View};
+
+/// `larder.list/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct List {
+    /// In order of name.
+    pub resources: Vec<ListRow>,
+}
+
+impl View for List {
+    const SCHEMA: &'static str = "larder.list/1";
+}
+
+/// One resource.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListRow {
+    /// `<kind>/<name>`.
+    pub resource: String,
+    /// How many fields are set.
+    pub fields: usize,
+    /// Whom it is meant for; `None` for all.
+    pub select: Option<String>,
+    /// How many conflicts it has.
+    pub conflicts: usize,
+    /// Its path, if it has one.
+    pub path: Option<String>,
+}
+
+/// `larder.get/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Got {
+    /// `<kind>/<name>`.
+    pub resource: String,
+    /// The fields that are set, by path. Where one is in conflict, the winner.
+    pub fields: BTreeMap<String, Plain>,
+    /// The fields in conflict.
+    pub conflicted: Vec<String>,
+}
+
+impl View for Got {
+    const SCHEMA: &'static str = "larder.get/1";
+}
+
+/// `larder.export/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Export {
+    /// The manifest.
+    pub manifest: String,
+    /// `RESOURCE FIELD` of every field in conflict: the winner was written.
+    pub conflicted: Vec<String>,
+}
+
+impl View for Export {
+    const SCHEMA: &'static str = "larder.export/1";
+}
+
+/// `larder.write/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    /// The change; `None` if nothing differed and nothing was written.
+    pub change: Option<String>,
+}
+
+impl View for Written {
+    const SCHEMA: &'static str = "larder.write/1";
+}
+
+/// `larder.conflicts/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Conflicts {
+    /// In order of resource and field.
+    pub conflicts: Vec<Conflict>,
+}
+
+impl View for Conflicts {
+    const SCHEMA: &'static str = "larder.conflicts/1";
+}
+
+/// One conflict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Stands for exactly these values.
+    pub id: String,
+    /// `value` or `edit/remove`.
+    pub kind: String,
+    /// `<kind>/<name>`.
+    pub resource: String,
+    /// The field.
+    pub field: String,
+    /// What all sides started from, if that was one value.
+    pub base: Option<Plain>,
+    /// The nodes that keep what they run because of it.
+    pub held_on: Vec<String>,
+    /// The sides.
+    pub values: Vec<Side>,
+}
+
+/// One side.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Side {
+    /// `A`, `B`, ...
+    pub tag: String,
+    /// The value; `None` where that side unset the field.
+    pub value: Option<Plain>,
+    /// The change that wrote it.
+    pub change: String,
+    /// The node that wrote it.
+    pub node: Option<super::sync::Who>,
+    /// The user there.
+    pub user: String,
+    /// When, by that node's clock.
+    pub time: Time,
+    /// True of the side that `get` prints.
+    pub winner: bool,
+}

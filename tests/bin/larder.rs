@@ -1,0 +1,7 @@
+//! The `larder` command once more, so that cargo builds it before the tests that start it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder::main()
+}

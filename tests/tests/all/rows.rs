@@ -1,0 +1,23 @@
+//! What a user sees, with real daemons on separate hosts. Each test names what it shows.
+
+mod history;
+mod input;
+mod merge;
+mod network;
+mod nodes;
+mod resources;
+mod writes;
+
+/// The `larder` that was built for these tests.
+const LARDER: &str = env!("CARGO_BIN_EXE_larder-under-test");
+
+/// A lab, or the end of the test where none is to be had; that is said loudly.
+macro_rules! lab {
+    ($count:expr, $name:expr) => {
+        match larder_tests::lab::Lab::or_skip($count, $name) {
+            Some(lab) => lab,
+            None => return,
+        }
+    };
+}
+use lab;
