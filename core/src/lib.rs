@@ -11,4 +11,6 @@ pub mod resource;
 pub mod shard;
 pub mod store;
 pub mod value;
+#[cfg(test)]
+mod vectors;
 pub mod wire;
