@@ -1,6 +1,7 @@
 //! Larder's pure heart.
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
+pub mod accept;
 pub mod delta;
 pub mod group;
 pub mod id;

@@ -14,6 +14,6 @@ mod ids;
 mod keys;
 mod records;
 mod rows;
-mod scene;
+pub(crate) mod scene;
 mod visits;
 mod windows;

@@ -10,37 +10,37 @@ use crate::shard::gate::Verdict;
 use crate::shard::root::{Root, ShardName};
 
 /// The founder, an admin.
-pub(super) fn founder() -> Secret {
+pub(crate) fn founder() -> Secret {
     Secret::from_bytes(&[1; 32])
 }
 
 /// An operator whom the founder let in.
-pub(super) fn operator() -> Secret {
+pub(crate) fn operator() -> Secret {
     Secret::from_bytes(&[2; 32])
 }
 
 /// The group's recovery key.
-pub(super) fn recovery() -> Secret {
+pub(crate) fn recovery() -> Secret {
     Secret::from_bytes(&[3; 32])
 }
 
 /// The group's first record.
-pub(super) fn genesis() -> SignedRecord {
+pub(crate) fn genesis() -> SignedRecord {
     found(&founder(), "shop", [9; 16], recovery().node())
 }
 
 /// The group.
-pub(super) fn group() -> GroupId {
+pub(crate) fn group() -> GroupId {
     genesis().founds().unwrap()
 }
 
 /// A record that the founder issues.
-pub(super) fn record(seq: u64, prev: RecordId, body: Body) -> Record {
+pub(crate) fn record(seq: u64, prev: RecordId, body: Body) -> Record {
     Record { group: group(), grant: genesis().id(), signer: Signer::Holder, seq, prev, body }
 }
 
 /// The operator's grant, with everything that a grant can hold.
-pub(super) fn grant() -> SignedRecord {
+pub(crate) fn grant() -> SignedRecord {
     let body = Body::Grant(Grant {
         key: operator().node(),
         role: Role::Operator,
@@ -52,7 +52,7 @@ pub(super) fn grant() -> SignedRecord {
 }
 
 /// Both records, placed.
-pub(super) fn records() -> Records {
+pub(crate) fn records() -> Records {
     let mut records = Records::begin(genesis()).unwrap();
     records.place(grant());
     assert_eq!(records.len(), 2);
@@ -60,48 +60,48 @@ pub(super) fn records() -> Records {
 }
 
 /// The root of the desired state.
-pub(super) fn desired() -> Root {
+pub(crate) fn desired() -> Root {
     Root::derive(group(), ShardName::Desired)
 }
 
 /// The root of what the operator's machine observes.
-pub(super) fn observed() -> Root {
+pub(crate) fn observed() -> Root {
     Root::derive(group(), ShardName::Observed(grant().id()))
 }
 
 /// Who writes: a key under a grant, in one of its lives.
-pub(super) struct Writer {
-    pub(super) secret: Secret,
-    pub(super) grant: GrantId,
-    pub(super) incarnation: Incarnation,
+pub(crate) struct Writer {
+    pub(crate) secret: Secret,
+    pub(crate) grant: GrantId,
+    pub(crate) incarnation: Incarnation,
 }
 
 /// The founder as a writer.
-pub(super) fn first_writer() -> Writer {
+pub(crate) fn first_writer() -> Writer {
     Writer { secret: founder(), grant: genesis().id(), incarnation: Incarnation([5; 16]) }
 }
 
 /// The operator as a writer.
-pub(super) fn second_writer() -> Writer {
+pub(crate) fn second_writer() -> Writer {
     Writer { secret: operator(), grant: grant().id(), incarnation: Incarnation([6; 16]) }
 }
 
 /// One change of the history.
-pub(super) struct Written {
-    pub(super) name: &'static str,
-    pub(super) composed: Composed,
-    pub(super) signed: SignedDelta,
+pub(crate) struct Written {
+    pub(crate) name: &'static str,
+    pub(crate) composed: Composed,
+    pub(crate) signed: SignedDelta,
 }
 
 /// A shard with the changes that made it, in order.
-pub(super) struct Story {
-    pub(super) shard: Shard,
-    pub(super) changes: Vec<Written>,
+pub(crate) struct Story {
+    pub(crate) shard: Shard,
+    pub(crate) changes: Vec<Written>,
 }
 
 impl Story {
     /// The change called `name`.
-    pub(super) fn change(&self, name: &str) -> &Written {
+    pub(crate) fn change(&self, name: &str) -> &Written {
         self.changes.iter().find(|written| written.name == name).unwrap()
     }
 
@@ -158,7 +158,7 @@ struct Change<'a> {
 }
 
 /// Every type of value, with its edges.
-pub(super) fn values() -> Vec<(&'static str, Value)> {
+pub(crate) fn values() -> Vec<(&'static str, Value)> {
     vec![
         ("values/all a-null", Value::Null),
         ("values/all b-false", Value::Bool(false)),
@@ -179,7 +179,7 @@ pub(super) fn values() -> Vec<(&'static str, Value)> {
 }
 
 /// A history with all that a history can have: concurrent writes, values replaced, merges, changes that put nothing.
-pub(super) fn story() -> Story {
+pub(crate) fn story() -> Story {
     let (first, second) = (first_writer(), second_writer());
     let mut story = Story { shard: Shard::new(desired()), changes: Vec::new() };
     let (url, text) = ("config/db keys.url", |text: &str| Value::from(text));
