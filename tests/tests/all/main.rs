@@ -5,3 +5,4 @@
 
 mod net;
 mod sim;
+mod tidy;
