@@ -81,6 +81,10 @@ pub const RECORDS_PER_FRAME: usize = 256;
 pub const CARRY_HOPS: u8 = 8;
 /// Most neighbours a presence message may name.
 pub const PRESENCE_LINKS: usize = 256;
+/// Most chains of one neighbour remembered a group; what it says beyond them is passed over.
+pub const SESSION_CHAINS: usize = 4 * POSITION_CHAINS;
+/// Most bytes of records taken in portions on one visit: the longest line of grants that is read.
+pub const LINE_BYTES: usize = 8 << 20;
 /// Most addresses of one node told to others.
 pub const ADDRESSES: usize = 8;
 /// Longest address, software version or host name told to others, in bytes.

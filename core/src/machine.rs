@@ -36,6 +36,8 @@ mod presence;
 mod session;
 mod spread;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -190,6 +190,11 @@ impl SignedRecord {
         [self.bytes.as_slice(), &self.signature.0].concat()
     }
 
+    /// How many bytes the record takes with its signature.
+    pub fn weight(&self) -> usize {
+        self.bytes.len() + self.signature.0.len()
+    }
+
     /// The record's id.
     pub fn id(&self) -> RecordId {
         self.id

@@ -5,7 +5,7 @@
 //! most of a history is small differences and repeats, and zstd leaves about one byte a change.
 //!
 //! ```text
-//! window  = chains [ grant [32] | incarnation [16] | after varint | base [32] ]   first seq is after + 1
+//! window  = chains [ grant [32] | incarnation [16] | after varint | base [32] ]   each once; first seq is after + 1
 //!         | actors [ [16] ]          other chains that puts refer to
 //!         | count varint             changes
 //!         | ten columns, each bytes, read side by side:
@@ -25,7 +25,7 @@
 //!
 //! What comes out is checked and composed change by change like any other, so a window needs no canonical form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,11 @@ pub fn decode(root: &Root, sent: &[u8]) -> Result<Window, BadWindow> {
     let raw = zstd::bulk::decompress(sent, limits::FRAME_BYTES).map_err(|_| BadWindow)?;
     let (sheet, rest) = postcard::take_from_bytes::<Sheet>(&raw).map_err(|_| BadWindow)?;
     if !rest.is_empty() || sheet.count > limits::WINDOW_CHANGES as u64 || sheet.chains.is_empty() {
+        return Err(BadWindow);
+    }
+    // What proves a chain proves all of it that is here; told as two, neither would be proved.
+    let named: BTreeSet<_> = sheet.chains.iter().map(|head| (head.grant, head.incarnation)).collect();
+    if named.len() != sheet.chains.len() {
         return Err(BadWindow);
     }
     Reader::new(root, &sheet).read().ok_or(BadWindow)
@@ -356,7 +361,29 @@ impl<'a> Reader<'a> {
             return self.texts.get(usize::try_from(index).ok()?).copied();
         }
         let text: &'a str = self.columns.texts.next()?;
+        // Told once and copied often: what is no message and no key must not even be copied.
+        if text.len() > limits::MESSAGE_BYTES.max(limits::KEY_BYTES) {
+            return None;
+        }
         self.texts.push(text);
         Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::scene;
+
+    #[test]
+    fn a_text_that_can_be_neither_message_nor_key_is_not_copied() {
+        let root = scene::desired();
+        for (len, fits) in [(limits::MESSAGE_BYTES, true), (limits::MESSAGE_BYTES + 1, false)] {
+            let mut sheet = Sheet::default();
+            push(&mut sheet.texts, &"x".repeat(len));
+            let mut reader = Reader::new(&root, &sheet);
+            assert_eq!(reader.text(0).is_some(), fits);
+            assert_eq!(reader.text(1).is_some(), fits, "and so is not there to be named again");
+        }
     }
 }

@@ -116,7 +116,7 @@ pub fn compose_root(actor: Actor, shard: &str, buckets: u16) -> Change {
 }
 
 /// Says a change of our own document as a delta again. `author` is what the change's actor stands for. `None` if the
-/// change is not one that [`compose`] makes: then the document is damaged.
+/// change is not one that `compose` makes: then the document is damaged.
 pub fn decompose(change: &Change, epoch: EpochId, author: (GrantId, Incarnation)) -> Option<Delta> {
     let expanded = change.decode();
     let mut puts = Vec::with_capacity(expanded.operations.len());

@@ -258,8 +258,13 @@ impl Group {
             }
         }
         let end = run.head.after + run.ids.len() as u64;
-        let proved =
-            !run.ids.is_empty() && chain::is_covered(&author, (self.id, epoch), end, &link, &run.proof.cover);
+        // Signatures past the end prove nothing here, and a cover ends at the next kept signature at the latest: if only a
+        // part of the run is let in, what is left of the cover must still be one.
+        let next_mark = end.next_multiple_of(limits::SIGNED_EVERY);
+        let proved = !run.ids.is_empty()
+            && marks.next().is_none()
+            && end + run.proof.cover.ahead.len() as u64 <= next_mark
+            && chain::is_covered(&author, (self.id, epoch), end, &link, &run.proof.cover);
         if !proved {
             taken.refused = Some("a window of history with a false signature".to_owned());
         }
@@ -279,37 +284,37 @@ impl Group {
         }
     }
 
-    /// Keeps the signatures of a run as far as it was let in: marks on the way, and at its end whatever covers it.
+    /// Keeps the signatures of a run as far as it was let in: marks on the way, and at its end whatever covers it. What is
+    /// here of the chain may be another branch than what came: then nothing of the run speaks of it.
     fn keep_proof(&mut self, epoch: EpochId, actor: Actor, run: &Run, taken: &mut Taken) {
         let group = self.id;
-        let Some(chain) = self.shards.get_mut(&epoch).and_then(|shard| shard.chain_mut(&actor)) else {
-            return;
+        let Some(shard) = self.shards.get_mut(&epoch) else { return };
+        let tip = |shard: &Shard| {
+            let chain = shard.graph().chain(&actor)?;
+            Some((chain.len(), shard.graph().at(chain, chain.len())?.id))
         };
-        let len = chain.len();
-        let Some(past) = len.checked_sub(run.head.after).and_then(|past| usize::try_from(past).ok()) else {
-            return;
-        };
-        if past == 0 || past > run.ids.len() {
+        let Some((len, tip)) = tip(shard) else { return };
+        let past = len.checked_sub(run.head.after).and_then(|past| usize::try_from(past).ok()).unwrap_or(0);
+        let (here, ahead) = run.ids.split_at_checked(past).unwrap_or_default();
+        if here.last() != Some(&tip) {
             return;
         }
-        let nth = |seq: u64| seq / limits::SIGNED_EVERY;
-        let first = nth(run.head.after) + 1;
+        let Some(chain) = shard.chain_mut(&actor) else { return };
+        let first = run.head.after / limits::SIGNED_EVERY + 1;
         let marks = (first..).map(|nth| nth * limits::SIGNED_EVERY).zip(&run.proof.marks);
-        let (below, above): (Vec<_>, Vec<_>) = marks.partition(|(seq, _)| *seq <= len);
-        for (seq, signature) in below {
+        for (seq, signature) in marks.clone().filter(|(seq, _)| *seq <= len) {
             if chain.mark(seq, *signature) {
                 let row = Row::put(Table::Marks, key::seq(group, epoch, actor, seq), signature.0.to_vec());
                 taken.rows.push(row);
             }
         }
-        let ahead: Vec<ChangeId> = run.ids.iter().skip(past).copied().collect();
-        let cover = match above.first() {
+        let cover = match marks.clone().find(|(seq, _)| *seq >= len) {
             Some((seq, signature)) => {
                 let upto = usize::try_from(seq - len).unwrap_or(usize::MAX);
-                Cover { ahead: ahead.into_iter().take(upto).collect(), signature: **signature }
+                Cover { ahead: ahead.iter().take(upto).copied().collect(), signature: *signature }
             }
             None => Cover {
-                ahead: ahead.into_iter().chain(run.proof.cover.ahead.iter().copied()).collect(),
+                ahead: ahead.iter().chain(&run.proof.cover.ahead).copied().collect(),
                 signature: run.proof.cover.signature,
             },
         };

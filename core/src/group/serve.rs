@@ -68,17 +68,21 @@ impl Group {
     }
 
     /// The next window of what was asked for, in causal order, and whether more is left after it. Chains that this node
-    /// does not have, or not so, are passed over.
+    /// does not have, or not so, are passed over; of one that is asked for twice, the first part counts.
     pub fn window(&mut self, epoch: &EpochId, wants: &[Want]) -> Option<(Vec<u8>, bool)> {
         let shard = self.shards.get_mut(epoch)?;
         shard.flush();
         let shard = self.shards.get(epoch)?;
         let graph = shard.graph();
         let mut lacking: Vec<&Entry> = Vec::new();
+        let mut asked = BTreeSet::new();
         for want in wants.iter().take(limits::WANT_CHAINS) {
-            let Some(chain) = graph.chain(&want.actor) else { continue };
+            let Some(chain) = graph.chain(&want.actor).filter(|chain| asked.insert(chain.actor)) else {
+                continue;
+            };
+            let from = want.after.saturating_add(1);
             let upto = want.upto.seq.min(chain.len());
-            lacking.extend((want.after + 1..=upto).filter_map(|seq| graph.at(chain, seq)));
+            lacking.extend((from..=upto).filter_map(|seq| graph.at(chain, seq)));
         }
         lacking.sort_unstable_by_key(|entry| (entry.depth, entry.id));
         let mut deltas = std::mem::take(&mut self.served);

@@ -1,5 +1,7 @@
 //! Random histories of a few writers, merged by windows and pushes, against what must hold of every group.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 
 use super::*;

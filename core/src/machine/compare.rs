@@ -28,10 +28,10 @@ impl Membership {
     }
 
     pub(super) fn close_session(&mut self, cx: &mut Context<'_>, link: LinkId) {
+        self.asked.remove(&link);
         if self.sessions.remove(&link).is_none() {
             return;
         }
-        self.asked.remove(&link);
         self.in_flight.retain(|_, (of, _)| *of != link);
         self.presence_due = self.presence_due.min(cx.now.mono.plus_ms(limits::PRESENCE_SETTLE_MS));
         // What was asked of this neighbour is asked of others.

@@ -95,17 +95,18 @@ impl Machine {
 
     /// A member that this node had not heard of shows its line of grants.
     pub(super) fn on_line(&mut self, link: LinkId, peer: NodeId, line: &LineProof) -> Result<(), String> {
+        if !self.groups.contains_key(&line.group) {
+            // Not in that group: keep nothing, and say no more than to any stranger.
+            self.say(link, &VisitFrame::NotHere);
+            return Ok(());
+        }
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
         collect(&mut visit.line, &line.records)?;
         if !line.last {
             return Ok(());
         }
         let records = std::mem::take(&mut visit.line);
-        let Some((of, mut cx)) = self.split(line.group) else {
-            // Not in that group: say no more than to any stranger.
-            self.say(link, &VisitFrame::NotHere);
-            return Ok(());
-        };
+        let Some((of, mut cx)) = self.split(line.group) else { return Ok(()) };
         let recorded = of.group.record(records);
         let fault = recorded.fault;
         of.recorded(&mut cx, recorded.new, recorded.rows, None);
@@ -160,7 +161,9 @@ impl Membership {
         if request.terms.issuer != cx.me.hint() {
             let hops = limits::CARRY_HOPS;
             self.keep_asking(&request);
-            self.carries.insert(request.id(), (reply, cx.now.mono));
+            if self.carries.len() < limits::WAITING_JOINS {
+                self.carries.insert(request.id(), (reply, cx.now.mono));
+            }
             let issuer = self.linked_issuer(&request);
             if issuer.is_none() {
                 let issuer = self.issuer_name(&request);

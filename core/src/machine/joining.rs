@@ -37,6 +37,8 @@ pub(super) struct Asking {
     pub(super) group: GroupId,
     pub(super) nonce: [u8; 16],
     pub(super) records: Vec<SignedRecord>,
+    /// True once the member proved itself and was asked to let this node in.
+    pub(super) requested: bool,
 }
 
 impl Machine {
@@ -91,7 +93,7 @@ impl Machine {
         let Some((&group, _)) = next else { return false };
         let nonce = self.chance.nonce();
         if let Some(visit) = self.visits.get_mut(&link) {
-            visit.asking = Some(Asking { group, nonce, records: Vec::new() });
+            visit.asking = Some(Asking { group, nonce, records: Vec::new(), requested: false });
         }
         self.say(link, &VisitFrame::Probe(Probe::new(group, &self.me, &peer, nonce)));
         true
@@ -99,7 +101,7 @@ impl Machine {
 
     pub(super) fn on_proof(&mut self, link: LinkId, peer: NodeId, proof: &Proof) -> Result<(), String> {
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
-        let Some(asking) = visit.asking.as_mut() else {
+        let Some(asking) = visit.asking.as_mut().filter(|asking| !asking.requested) else {
             return Err("a proof that nobody asked for".to_owned());
         };
         collect(&mut asking.records, &proof.records)?;
@@ -111,6 +113,7 @@ impl Machine {
         if !crate::record::Members::fold(&records).contains(&peer) {
             return Err("a line of grants that leads to somebody else".to_owned());
         }
+        asking.requested = true;
         let Some(joining) = self.joins.get(&group).filter(|joining| !joining.granted) else { return Ok(()) };
         let terms = JoinTerms {
             group,
@@ -129,7 +132,8 @@ impl Machine {
 
     pub(super) fn on_join_answer(&mut self, link: LinkId, answer: &JoinAnswer) -> Result<(), String> {
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
-        let Some(asking) = visit.asking.as_mut() else {
+        // Whoever has not proved that it is a member has no say in it: any node on the LAN can be visited.
+        let Some(asking) = visit.asking.as_mut().filter(|asking| asking.requested) else {
             return Err("an answer that nobody asked for".to_owned());
         };
         let group = asking.group;
@@ -207,9 +211,12 @@ impl Machine {
 
 /// Reads records that come in portions.
 pub(super) fn collect(into: &mut Vec<SignedRecord>, blobs: &Blobs) -> Result<(), String> {
+    let mut weight: usize = into.iter().map(SignedRecord::weight).sum();
     for bytes in blobs {
-        into.push(SignedRecord::decode(bytes).map_err(|error| error.to_string())?);
-        if into.len() > limits::RECORDS {
+        let record = SignedRecord::decode(bytes).map_err(|error| error.to_string())?;
+        weight += record.weight();
+        into.push(record);
+        if into.len() > limits::RECORDS || weight > limits::LINE_BYTES {
             return Err("more records than a group may have".to_owned());
         }
     }

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use super::input::Moment;
 use crate::group::{Group, Position, Tip};
 use crate::id::{Actor, Digest, EpochId, NodeId};
+use crate::limits;
 
 /// One neighbour in one group.
 #[derive(Clone, Debug)]
@@ -84,8 +85,12 @@ impl Session {
         }
     }
 
-    /// The neighbour has this change and all before it.
+    /// The neighbour has this change and all before it. What nobody can have is not believed.
     pub(super) fn has(&mut self, epoch: EpochId, actor: Actor, tip: Tip) {
+        let full = self.theirs.len() >= limits::SESSION_CHAINS && !self.theirs.contains_key(&(epoch, actor));
+        if full || tip.seq > limits::MAX_SEQ {
+            return;
+        }
         let known = self.theirs.entry((epoch, actor)).or_insert(tip);
         if known.seq < tip.seq {
             *known = tip;
@@ -131,5 +136,26 @@ impl Session {
             }
         }
         missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ChangeId, Secret};
+
+    #[test]
+    fn what_a_neighbour_says_has_bounds() {
+        let mut session = Session::new(Secret::from_bytes(&[1; 32]).node());
+        let tip = |seq| Tip { seq, id: ChangeId([1; 32]) };
+        let actor = |n: usize| Actor((n as u128).to_be_bytes());
+        for n in 0..limits::SESSION_CHAINS + 10 {
+            session.has(EpochId::ZERO, actor(n), tip(1));
+        }
+        assert_eq!(session.theirs.len(), limits::SESSION_CHAINS);
+        session.has(EpochId::ZERO, actor(0), tip(2));
+        session.has(EpochId::ZERO, actor(1), tip(limits::MAX_SEQ + 1));
+        let reach = |n| session.reach(EpochId::ZERO, actor(n));
+        assert_eq!((reach(0), reach(1), reach(limits::SESSION_CHAINS)), (2, 1, 0));
     }
 }

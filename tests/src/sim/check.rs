@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_core::id::{ChangeId, Digest, GroupId};
+use larder_core::accept::{Changes, Valid, accept};
+use larder_core::delta::Delta;
+use larder_core::id::{ChangeId, Digest, EpochId, GroupId, RecordId};
+use larder_core::machine::Membership;
+use larder_core::record::{Members, Records, SignedRecord};
 use larder_core::resource::conflict::conflicts;
 use larder_core::shard::state::Visible;
+use larder_core::store::{Memory, Rows, Table, key};
 
-use super::world::World;
+use super::world::{Node, World};
 
 /// What one node shows of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +104,91 @@ fn replayed(world: &World, node: usize, group: GroupId) -> BTreeMap<String, BTre
         }
     }
     state
+}
+
+/// How much a node holds: acceptance is judged anew when this moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    records: usize,
+    changes: u64,
+    durable: bool,
+}
+
+/// Judges what a node accepted change by change against the pure function, if anything is new since `before`: of what it
+/// has in memory, and, with nothing on its way to the disk, of the records and deltas that it stored.
+pub(super) fn judge(node: &Node, before: Held) -> Result<Held, String> {
+    let Some(machine) = node.machine.as_ref() else { return Ok(Held::default()) };
+    let held = Held {
+        records: machine.groups().map(|of| of.group.records().len()).sum(),
+        changes: machine.groups().map(|of| of.group.changes()).sum(),
+        durable: node.disk.pending() == 0,
+    };
+    if held != before {
+        for of in machine.groups() {
+            accepts_by_the_rule(of)?;
+            if held.durable {
+                accepts_what_it_stored(of, &node.disk.rows)?;
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn accepts_by_the_rule(of: &Membership) -> Result<(), String> {
+    let members = Members::fold(of.group.records());
+    for shard in of.group.shards() {
+        let changes = Changes::of(shard);
+        let accepted = accept(&members, &changes).accepted;
+        let heads = shard.document().heads();
+        if !changes.ids().eq(accepted) || heads != shard.graph().heads() {
+            return Err(format!("{} holds other changes than are accepted", shard.root().shard()));
+        }
+    }
+    Ok(())
+}
+
+/// From nothing but rows: who is a member, which changes there are, and so what the document must be made of.
+fn accepts_what_it_stored(of: &Membership, disk: &Memory) -> Result<(), String> {
+    let group = of.group.id();
+    let members = Members::fold(&stored_records(disk, group, of.group.records().genesis())?);
+    let stored = stored_changes(disk, group)?;
+    let mut accepted = 0;
+    for (epoch, changes) in &stored {
+        let shard = of.group.shard_of(epoch).ok_or("a stored change of a shard that is not there")?;
+        let rule = accept(&members, changes).accepted;
+        accepted += rule.len();
+        if shard.graph().iter().map(|entry| entry.id).collect::<BTreeSet<_>>() != rule {
+            return Err(format!("{} holds other changes than its rows give", shard.root().shard()));
+        }
+    }
+    if accepted as u64 != of.group.changes() {
+        return Err("a change is held that is not stored".to_owned());
+    }
+    Ok(())
+}
+
+fn stored_records(disk: &Memory, group: GroupId, genesis: RecordId) -> Result<Records, String> {
+    let rows = disk.rows(Table::Records, &key::group(group)).map_err(|error| error.to_string())?;
+    let read = |(_, value): &(Vec<u8>, Vec<u8>)| SignedRecord::decode(value).map_err(|e| e.to_string());
+    let stored = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let first = stored.iter().find(|record| record.id() == genesis).ok_or("no Genesis is stored")?;
+    let mut records = Records::begin(first.clone()).ok_or("the stored Genesis is none")?;
+    for record in stored {
+        records.place(record);
+    }
+    Ok(records)
+}
+
+fn stored_changes(disk: &Memory, group: GroupId) -> Result<BTreeMap<EpochId, Changes>, String> {
+    let mut stored: BTreeMap<EpochId, Changes> = BTreeMap::new();
+    for (row, value) in disk.rows(Table::Changes, &key::group(group)).map_err(|error| error.to_string())? {
+        let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
+        let id = id.ok_or("a row of `changes` without an id")?;
+        let delta = Delta::decode(&value).map_err(|error| error.to_string())?;
+        let valid = Valid { grant: delta.grant, deps: delta.deps };
+        stored.entry(delta.epoch).or_default().insert(id, valid);
+    }
+    Ok(stored)
 }
 
 /// Checks all that must hold of a healed world; says what does not.

@@ -7,6 +7,7 @@ use larder_core::machine::{
     Answer, Caller, Config, Declined, Effect, Input, LinkId, LinkKind, Machine, Moment, Notice, Now, Request,
 };
 
+use super::check::{Held, judge};
 use super::dice::Dice;
 use super::disk::Disk;
 use super::wire::Wire;
@@ -38,6 +39,7 @@ pub(super) struct Node {
     pub(super) clock: i64,
     wake: u64,
     syncing: bool,
+    judged: Held,
 }
 
 /// What can go wrong on the way, and how often. Times are in microseconds.
@@ -101,6 +103,7 @@ impl World {
             clock: 0,
             wake: u64::MAX,
             syncing: false,
+            judged: Held::default(),
         };
         let nodes = (0..count).map(node).collect();
         let mut world = Self {
@@ -165,6 +168,7 @@ impl World {
         of.boot += 1;
         of.wake = u64::MAX;
         of.syncing = false;
+        of.judged = Held::default();
         self.note(&format!("boot {node}"));
         self.carry_out(node, effects);
         self.schedule(node);
@@ -234,6 +238,10 @@ impl World {
         let effects = machine.handle(now, input);
         self.carry_out(node, effects);
         self.schedule(node);
+        match judge(&self.nodes[node], self.nodes[node].judged) {
+            Ok(held) => self.nodes[node].judged = held,
+            Err(what) => self.faults_seen.push(format!("node {node}: {what}")),
+        }
     }
 
     fn schedule(&mut self, node: usize) {

@@ -6,3 +6,4 @@
 mod net;
 mod rows;
 mod sim;
+mod tidy;
