@@ -150,7 +150,7 @@ impl Probe {
                     list(&addrs)
                 ));
             }
-            Event::LinkUp { link, peer, kind, dialed, addr } => {
+            Event::LinkUp { link, peer, kind, dialed, addr, .. } => {
                 self.links.insert(link, kind);
                 self.silent.insert(link);
                 let peer = self.name(peer);

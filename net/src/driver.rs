@@ -167,7 +167,7 @@ impl Driver {
         self.alone_at = None;
         let reachable = self.listeners.reachable().to_vec();
         let addrs: Vec<Multiaddr> = reachable.iter().copied().map(address::plain).collect();
-        tracing::info!(?addrs, "listening");
+        tracing::debug!(?addrs, "listening");
         self.outbox.push(Event::Listening { addrs });
         if !self.multicast {
             return;

@@ -26,7 +26,13 @@ use crate::view::{Tagged, View};
 
 /// Keeps the provisions of a group of machines in order, with or without the network.
 #[derive(Debug, Parser)]
-#[command(name = "larder", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "larder",
+    bin_name = "larder",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon or no group, 4 nothing so called, \
     5 refused, 6 not done everywhere, 10 differences (with --exit-code)"
@@ -42,10 +48,24 @@ pub struct Cli {
 #[derive(Debug, Args)]
 struct Global {
     /// Data directory of the node
-    #[arg(long, global = true, env = "LARDER_DATA", value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "LARDER_DATA",
+        hide_env_values = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     data: Option<PathBuf>,
     /// Socket of the daemon [default: larder.sock in the data directory]
-    #[arg(long, global = true, env = "LARDER_SOCKET", value_name = "PATH", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "LARDER_SOCKET",
+        hide_env_values = true,
+        value_name = "PATH",
+        help_heading = "Global options"
+    )]
     socket: Option<PathBuf>,
     /// Which group, by name or id [default: the only one]
     #[arg(
@@ -53,6 +73,7 @@ struct Global {
         long,
         global = true,
         env = "LARDER_GROUP",
+        hide_env_values = true,
         value_name = "GROUP",
         help_heading = "Global options"
     )]

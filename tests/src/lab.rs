@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub use process::Process;
@@ -39,7 +39,7 @@ pub struct Lab {
     hosts: Vec<Host>,
     switch: Namespace,
     logs: PathBuf,
-    bridges: usize,
+    bridges: AtomicUsize,
     _place: Place,
 }
 
@@ -84,7 +84,7 @@ impl Lab {
             let namespace = switch.another(ipv6)?;
             hosts.push(Host { namespace, addr: addr(index), logs: logs.clone() });
         }
-        let lab = Self { hosts, switch, logs, bridges: 0, _place: place };
+        let lab = Self { hosts, switch, logs, bridges: AtomicUsize::new(0), _place: place };
         lab.wire(ipv6)?;
         Ok(lab)
     }
@@ -126,12 +126,12 @@ impl Lab {
 
     /// Cuts the LAN into these sets; a host in none is alone. Packets between sets vanish: no reset, no carrier lost.
     /// Returns when it has happened, within a few milliseconds for all.
-    pub fn split(&mut self, sets: &[&[usize]]) {
+    pub fn split(&self, sets: &[&[usize]]) {
         let mut batch = String::new();
-        for number in self.bridges + 1..=sets.len() {
+        let bridges = self.bridges.fetch_max(sets.len(), Ordering::Relaxed);
+        for number in bridges + 1..=sets.len() {
             batch.push_str(&bridge(&format!("br{number}")));
         }
-        self.bridges = self.bridges.max(sets.len());
         for index in 0..self.hosts.len() {
             match sets.iter().position(|set| set.contains(&index)) {
                 Some(set) => drop(writeln!(batch, "link set p{index} master br{}", set + 1)),

@@ -74,7 +74,7 @@ impl Pump {
         if let Some(stream) = opened {
             let since = Instant::now();
             let reason = self.carry(stream).await;
-            tracing::info!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, %reason, "link down");
+            tracing::debug!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, %reason, "link down");
             self.registry.remove(self.link);
             let _ = self.feed.tell(Event::LinkDown { link: self.link, peer: self.peer, reason }).await;
             lasted = Some(since.elapsed());
@@ -103,7 +103,7 @@ impl Pump {
         greet(&mut stream, greeting, || self.note(News::OnHold)).await.ok()?;
         self.note(News::Up).await;
         self.predecessor().await;
-        tracing::info!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, addr = %self.addr, "link up");
+        tracing::debug!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, addr = %self.addr, "link up");
         self.registry.add(self.link, self.kind, Arc::clone(&self.queue));
         let up = Event::LinkUp {
             link: self.link,

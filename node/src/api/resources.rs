@@ -179,7 +179,7 @@ fn describe_side(of: &Membership, desired: &Shard, side: &conflict::Side) -> Sid
 }
 
 /// The nodes that say that they keep what they run.
-fn held_on(of: &Membership, resource: &ResourceName) -> Vec<String> {
+fn held_on(of: &Membership, resource: &ResourceName) -> Vec<view::Who> {
     let members = of.group.members();
     let key = resource.to_string();
     let holds = |shard: &Shard| {
@@ -188,5 +188,5 @@ fn held_on(of: &Membership, resource: &ResourceName) -> Vec<String> {
     };
     let nodes =
         of.group.observed().filter(|(_, shard)| holds(shard)).filter_map(|(grant, _)| members.grant(&grant));
-    nodes.map(|grant| grant.key.to_string()).collect()
+    nodes.map(|grant| names::who(of, &grant.key)).collect()
 }

@@ -4,10 +4,12 @@ use axum::extract::State;
 use larder_core::group::Note;
 use larder_core::id::{ChangeId, GroupId};
 use larder_core::machine::{Answer, Membership, Request, WriteRequest};
-use larder_core::resource::conflict;
 use larder_core::resource::draft::{self, Edit, FieldEdit, Settle};
 use larder_core::resource::field::FieldPath;
 use larder_core::resource::literal::Literal;
+use larder_core::resource::view::ResourceView;
+use larder_core::resource::{ResourceName, conflict};
+use larder_core::shard::Shard;
 use larder_core::value::Value;
 use serde::{Deserialize, Serialize};
 
@@ -175,7 +177,13 @@ fn edit(of: &Membership, say: &Say) -> Result<Edit, Failure> {
                 fields.iter().map(|field| field_edit(field, overlay.as_deref())).collect::<Result<_, _>>()?;
             Ok(Edit::Set { resource, fields, replace: *replace })
         }
-        Say::Remove(resource) => Ok(Edit::Remove(names::resource(resource)?)),
+        Say::Remove(resource) => {
+            let resource = names::resource(resource)?;
+            if !exists(of, &resource) && !is_contested(of, &resource) {
+                return Err(no_resource(&resource));
+            }
+            Ok(Edit::Remove(resource))
+        }
         Say::Resolve { resource, field, take, value, id } => {
             let resource = names::resource(resource)?;
             let field = field.parse::<FieldPath>().map_err(|error| Failure::not_found(error.to_string()))?;
@@ -192,8 +200,19 @@ fn edit(of: &Membership, say: &Say) -> Result<Edit, Failure> {
     }
 }
 
-fn exists(of: &Membership, resource: &larder_core::resource::ResourceName) -> bool {
-    use larder_core::resource::view::ResourceView;
+fn no_resource(resource: &ResourceName) -> Failure {
+    Failure::not_found(format!("no resource {resource} here")).hint("see `larder list`")
+}
+
+fn is_contested(of: &Membership, resource: &ResourceName) -> bool {
+    let contested = |shard: &Shard| {
+        let view = ResourceView::read(shard.state(), resource);
+        view.is_some_and(|view| !conflict::conflicts_of(shard, &view).is_empty())
+    };
+    of.group.desired().is_some_and(contested)
+}
+
+fn exists(of: &Membership, resource: &ResourceName) -> bool {
     let view = of.group.desired().and_then(|shard| ResourceView::read(shard.state(), resource));
     view.is_some_and(|view| !view.is_removed() && !view.values().is_empty())
 }

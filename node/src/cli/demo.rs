@@ -149,11 +149,16 @@ impl Stage {
         Ok(command)
     }
 
+    /// The nodes that a machine sees; none while it cannot be asked.
+    fn nodes(&self, name: &str) -> Result<Vec<crate::view::NodeRow>, Failure> {
+        let Ok(text) = self.ask(name, &["nodes", "--json"]) else { return Ok(Vec::new()) };
+        let nodes = serde_json::from_str::<crate::view::Nodes>(&text);
+        nodes.map(|nodes| nodes.nodes).map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    /// Where a machine listens; empty while it does not.
     fn address(&self, name: &str) -> Result<String, Failure> {
-        let Ok(text) = self.ask(name, &["nodes", "--json"]) else { return Ok(String::new()) };
-        let nodes: crate::view::Nodes =
-            serde_json::from_str(&text).map_err(|error| Failure::failed(error.to_string()))?;
-        let own = nodes.nodes.into_iter().find(|node| node.is_self);
+        let own = self.nodes(name)?.into_iter().find(|node| node.is_self);
         Ok(own.and_then(|node| node.addrs.into_iter().next()).unwrap_or_default())
     }
 
@@ -220,6 +225,8 @@ fn story(stage: &mut Stage) -> Result<(), Failure> {
     let me = me.nodes.into_iter().find(|node| node.is_self).map(|node| node.id).unwrap_or_default();
     drop(stage.ask("shop", &["alias", &me, "shop"])?);
     stage.until("three linked nodes", |stage| stage.same_everywhere())?;
+    stage
+        .until("all addresses", |stage| Ok(stage.nodes("shop")?.iter().all(|node| !node.addrs.is_empty())))?;
     stage.show("shop", &["nodes"])?;
 
     stage.title("A configuration is put under Larder's care: it appears on all three.")?;
@@ -272,6 +279,7 @@ fn story(stage: &mut Stage) -> Result<(), Failure> {
             && stage.same_everywhere()?)
     })?;
     stage.show("lab", &["log", "--graph"])?;
+    stage.until("everybody's report", |stage| Ok(stage.ask("lab", &["status", "--exit-code"]).is_ok()))?;
     stage.show("lab", &["status"])?;
     talk("That was all. The daemons are stopped and their files are gone.");
     Ok(())

@@ -143,7 +143,10 @@ fn touches(row: &LogRow) -> String {
         return if merges { "(merges)".to_owned() } else { String::new() };
     }
     let one = |touch: &TouchRow| {
-        let name = clean(&touch.resource);
+        let name = match touch.resource.strip_prefix("node/") {
+            Some(id) => format!("node/{}", short(id)),
+            None => clean(&touch.resource),
+        };
         match (touch.op.as_str(), touch.fields.as_slice()) {
             ("remove", _) => format!("{name} removed"),
             (_, []) => name,

@@ -9,7 +9,7 @@ use larder_core::value::Value;
 use super::write::raw;
 use super::{Context, Outcome, talk};
 use crate::failure::Exit;
-use crate::render::{Style, Table, brief, cell, clean, count, name, plain, short, value, who};
+use crate::render::{Style, Table, brief, cell, clean, count, plain, short, value, who};
 use crate::time;
 use crate::view::{self, Export as Manifest, Got, Plain};
 
@@ -182,7 +182,7 @@ fn draw_conflict(context: &Context, one: &view::Conflict) -> String {
         let _ = writeln!(out, "  before: {}", brief(one.base.as_ref()));
     }
     if !one.held_on.is_empty() {
-        let nodes: Vec<String> = one.held_on.iter().map(|id| name(id, None)).collect();
+        let nodes: Vec<String> = one.held_on.iter().map(|node| who(Some(node))).collect();
         let _ = writeln!(out, "  held on: {}", nodes.join(", "));
     }
     out

@@ -96,7 +96,7 @@ pub struct Conflict {
     /// What all sides started from, if that was one value.
     pub base: Option<Plain>,
     /// The nodes that keep what they run because of it.
-    pub held_on: Vec<String>,
+    pub held_on: Vec<super::sync::Who>,
     /// The sides.
     pub values: Vec<Side>,
 }

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Cuts `lab` into two halves for `length`, heals it, and prints what it took. (noticed, renewed) in ms.
 fn cut_and_heal(count: usize, length: Duration, args: &[&str], name: &str) -> Option<(f64, f64)> {
-    let mut lab = Lab::or_skip(count, name)?;
+    let lab = Lab::or_skip(count, name)?;
     let mut probes = mesh(&lab, args);
     until_linked(&mut probes, PATIENCE);
     let hosts: Vec<usize> = (0..count).collect();
@@ -93,7 +93,7 @@ fn figures(count: usize) {
 
 /// As [`cut_and_heal`], without waiting for the notice where the cut is shorter than that.
 fn cut_short_or_long(count: usize, seconds: u64, name: &str) {
-    let Some(mut lab) = Lab::or_skip(count, name) else { return };
+    let Some(lab) = Lab::or_skip(count, name) else { return };
     let start = now();
     let mut probes = mesh(&lab, &[]);
     let mesh_after = until_linked(&mut probes, PATIENCE) - start;

@@ -1,1 +1,117 @@
-//! To come.
+//! History: what happened, equal everywhere, and nothing that did not.
+
+use larder_tests::lab::until;
+use larder_tests::node::{PATIENCE, cluster, converge, settle};
+
+use super::{LARDER, lab};
+
+#[test]
+fn the_log_is_equal_on_all_nodes_and_draws_divergence_and_join() {
+    let lab = lab!(3, "the_log_is_equal_on_all_nodes_and_draws_divergence_and_join");
+    let nodes = cluster(&lab, LARDER);
+    nodes[0].ok(&["set", "config/a", "path=a", "keys.x=1", "-m", "the base"]);
+    converge(&nodes);
+    lab.split(&[&[0], &[1, 2]]);
+    until(PATIENCE, "the cut to be noticed", || {
+        let state = |index: usize| nodes[index].json(&["sync"])["peers"].to_string();
+        (!state(0).contains("in-sync")).then_some(())
+    });
+    nodes[0].ok(&["set", "config/a", "keys.left=1", "-m", "the left"]);
+    nodes[1].ok(&["set", "config/a", "keys.right=1", "-m", "the right"]);
+    lab.heal();
+    converge(&nodes);
+    nodes[2].ok(&["set", "config/a", "keys.x=2", "-m", "the join"]);
+    converge(&nodes);
+    for node in &nodes {
+        settle(node);
+    }
+    converge(&nodes);
+    for args in
+        [["log", "-n", "0"].as_slice(), &["log", "--graph", "-n", "0"], &["log", "--all", "-n", "0", "-p"]]
+    {
+        let logs: Vec<String> = nodes.iter().map(|node| node.ok(args)).collect();
+        assert!(logs.windows(2).all(|pair| pair[0] == pair[1]), "{args:?}:\n{}\n{}", logs[0], logs[1]);
+    }
+    let graph = nodes[1].ok(&["log", "--graph"]);
+    let lanes: Vec<&str> = graph
+        .lines()
+        .map(|line| {
+            line.split_at(line.find(|c: char| !"*|\\/ ".contains(c)).unwrap_or(line.len())).0.trim_end()
+        })
+        .collect();
+    let picture = lanes.join("\n");
+    assert!(picture.contains("*\n|\n|\\\n* |\n| |\n| *\n| |\n|/\n*"), "{graph}");
+    let log = nodes[0].json(&["log"]);
+    assert!(log["changes"].as_array().unwrap().iter().all(|change| change["verified"] == true));
+    assert_eq!(log["changes"][0]["message"], "the join");
+    assert_eq!(log["changes"][0]["deps"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn changes_are_shown_compared_and_looked_back_at() {
+    let lab = lab!(1, "changes_are_shown_compared_and_looked_back_at");
+    let nodes = cluster(&lab, LARDER);
+    let node = &nodes[0];
+    let write = |args: &[&str]| node.json(args)["change"].as_str().unwrap().to_owned();
+    let first = write(&["set", "config/a", "path=a", "keys.x=secret-one", "keys.y=1"]);
+    let second = write(&["set", "config/a", "keys.x=secret-two", "-m", "why not"]);
+    let third = write(&["unset", "config/a", "keys.y"]);
+    let show = node.json(&["show", &second[..12]])["change"].clone();
+    assert_eq!((&show["message"], &show["verified"]), (&"why not".into(), &true.into()));
+    assert_eq!(show["command"], "set config/a keys.x=...");
+    assert_eq!(
+        (&show["edits"][0]["old"], &show["edits"][0]["new"]),
+        (&"secret-one".into(), &"secret-two".into())
+    );
+    assert_eq!(node.json(&["show", "config/a"])["change"]["id"], third.as_str());
+    let diff = node.json(&["diff", &format!("{}..{}", &first[..10], &third[..10])]);
+    let edits = diff["edits"].as_array().unwrap();
+    assert_eq!(edits.len(), 2, "{diff}");
+    assert_eq!(
+        (&edits[0]["field"], &edits[0]["old"], &edits[0]["new"]),
+        (&"keys.x".into(), &"secret-one".into(), &"secret-two".into())
+    );
+    assert_eq!(
+        (&edits[1]["field"], &edits[1]["op"], &edits[1]["new"]),
+        (&"keys.y".into(), &"unset".into(), &serde_json::Value::Null)
+    );
+    assert_eq!(
+        node.json(&["diff", "--since", "1h ago"])["edits"].as_array().unwrap().len(),
+        node.json(&["diff"])["edits"].as_array().unwrap().len()
+    );
+    assert_eq!(node.ok(&["get", "config/a", "keys.x", "--at", &first]), "secret-one\n");
+    assert!(node.ok(&["export", "--at", &second[..9]]).contains("secret-two"));
+    assert_eq!(node.ok(&["list", "--at", "2h ago"]), "");
+    for args in [
+        ["show", "ffffffffffff"].as_slice(),
+        &["show", "config/none"],
+        &["get", "config/a", "--at", "zz"],
+        &["diff", "nothing..here"],
+        &["show", "not/a/name"],
+    ] {
+        let ran = node.larder(args);
+        assert_eq!(ran.code, 4, "{args:?}: {}", ran.err);
+    }
+    let ambiguous = node.larder(&["show", ""]);
+    assert_eq!(ambiguous.code, 4, "{}", ambiguous.err);
+    // Values stand in the document and its history, not in commands or in the daemon's log.
+    assert!(!node.log().contains("secret-"));
+}
+
+#[test]
+fn idle_nodes_write_nothing() {
+    let lab = lab!(5, "idle_nodes_write_nothing");
+    let nodes = cluster(&lab, LARDER);
+    nodes[0].ok(&["set", "config/a", "path=a", "keys.x=1"]);
+    for node in &nodes {
+        settle(node);
+    }
+    converge(&nodes);
+    let all =
+        |index: usize| nodes[index].json(&["log", "--all", "-n", "0"])["changes"].as_array().unwrap().len();
+    let (before, digest) = (all(0), nodes[0].digest());
+    // Long enough for every timer that there is: presence, digests, observation, retries.
+    let idle = std::time::Instant::now();
+    until(PATIENCE * 2, "a while to pass", || (idle.elapsed().as_secs() >= 20).then_some(()));
+    assert_eq!((all(0), nodes[0].digest()), (before, digest));
+}

@@ -1,1 +1,156 @@
-//! To come.
+//! Bad input of every kind: a clear error, and nothing lost.
+
+use larder_tests::node::{Node, cluster};
+use serde_json::Value;
+
+use super::{LARDER, lab};
+
+#[test]
+fn commands_that_need_no_daemon() {
+    let dir = std::env::temp_dir().join(format!("larder-input-{}", std::process::id()));
+    let node = Node::here(&dir, "input", LARDER);
+    for (name, text, place, word) in [
+        ("syntax.toml", "[file.a]\npath = \n", "syntax.toml:2:", ""),
+        ("kind.toml", "[fille.a]\npath = \"x\"\n", "kind.toml:1:2: ", "unknown kind `fille`"),
+        ("field.toml", "\n[file.a]\n  pth = \"x\"\n", "field.toml:3:3: ", "no field `pth`"),
+        ("value.toml", "[file.a]\npath = 5\n", "value.toml:2:1: ", "must be text"),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+        let ran = node.larder(&["validate", name]);
+        assert_eq!(ran.code, 2, "{name}");
+        assert!(ran.err.contains(place) && ran.err.contains(word), "{name}: {}", ran.err);
+    }
+    std::fs::write(dir.join("good.toml"), "[file.a]\npath = \"x\"\ncontent = \"y\"\n").unwrap();
+    assert_eq!(node.larder(&["validate", "good.toml"]).code, 0);
+    assert_eq!(node.larder(&["validate", "novel.toml"]).code, 2);
+    for args in [
+        ["nonsense"].as_slice(),
+        &["set"],
+        &["log", "-n", "x"],
+        &["list", "--colour"],
+        &["ping", "x", "-c", "0"],
+    ] {
+        assert_eq!(node.larder(args).code, 2, "{args:?}");
+    }
+    let ran = node.larder(&["list", "--nonsense", "--json"]);
+    let error: Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!((&error["schema"], &error["exit"]), (&"larder.error/1".into(), &2.into()));
+    let ran = node.larder(&["nodes", "--json"]);
+    let error: Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!((ran.code, &error["code"]), (3, &"unreachable".into()));
+    let completions = node.ok(&["completions", "bash"]);
+    assert!(completions.contains("_larder") && completions.contains("conflicts"));
+    assert_eq!(node.larder(&["paths"]).code, 3);
+    drop(std::fs::remove_dir_all(dir));
+}
+
+#[test]
+fn a_node_in_no_group_says_so() {
+    let dir = std::env::temp_dir().join(format!("larder-alone-{}", std::process::id()));
+    let mut node = Node::here(&dir, "alone", LARDER);
+    node.start(&["daemon", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    for args in [
+        ["list"].as_slice(),
+        &["status"],
+        &["log"],
+        &["set", "config/a", "keys.x=1"],
+        &["invite"],
+        &["heads"],
+        &["conflicts"],
+    ] {
+        let ran = node.larder(args);
+        assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
+        assert!(ran.err.contains("in no group") && ran.err.contains("larder init"), "{}", ran.err);
+    }
+    for args in [["nodes"].as_slice(), &["groups"], &["paths"]] {
+        assert_eq!(node.larder(args).code, 0, "{args:?}");
+    }
+    assert_eq!(node.larder(&["init", ""]).code, 2);
+    assert_eq!(node.larder(&["init", "a\nb"]).code, 2);
+    node.stop();
+    drop(std::fs::remove_dir_all(dir));
+}
+
+#[test]
+fn names_that_name_nothing_and_values_that_fit_nowhere() {
+    let lab = lab!(1, "names_that_name_nothing_and_values_that_fit_nowhere");
+    let nodes = cluster(&lab, LARDER);
+    let node = &nodes[0];
+    node.ok(&["set", "config/a", "path=a"]);
+    let before = node.json(&["heads"])["heads"].clone();
+    for (args, code, word) in [
+        (["get", "nothing"].as_slice(), 4, "expected KIND/NAME"),
+        (&["get", "config/none"], 4, "no resource config/none"),
+        (&["get", "config/a", "keys.none"], 4, "no field"),
+        (&["get", "config/a", "ke..ys"], 4, "not a field"),
+        (&["rm", "config/none"], 4, "no resource"),
+        (&["rm", "x y"], 4, "expected KIND/NAME"),
+        (&["unset", "config/none", "keys.x"], 4, "no resource"),
+        (&["list", "novel"], 4, "no resource of kind"),
+        (&["status", "config/none"], 4, "no resource"),
+        (&["alias", "nobody", "x"], 4, "no member is called"),
+        (&["resolve", "config/a", "path", "--take", "A"], 4, "no conflict"),
+        (&["invite", "revoke", "zzzz"], 4, "no such invite"),
+        (&["set", "config/a b", "keys.x=1"], 2, "not a name"),
+        (&["set", "config/a", "novel=1"], 2, "no field `novel`"),
+        (&["set", "config/a", "keys.x"], 2, "not a field with a value"),
+        (&["set", "config/a", "keys.x:=[["], 2, "not a TOML value"),
+        (&["set", "config/a", "ke..ys=1"], 2, "not a field"),
+        (&["set", "novel/a", "x=1"], 2, "unknown kind"),
+        (&["set", "file/a", "mode=rw"], 2, "octal"),
+        (&["set", "config/a", "--select", "role="], 2, "label expression"),
+        (&["set", "config/a", "content=@/no/such/file"], 2, "cannot read"),
+        (&["label", "n0", "nonsense"], 2, "not a label"),
+        (&["invite", "--expires", "soon"], 2, "not a duration"),
+        (&["invite", "--role", "king"], 2, "not a role"),
+        (&["invite", "--uses", "0"], 2, "at least one use"),
+        (&["log", "--since", "soonish"], 2, "not a time"),
+        (&["list", "-g", "other"], 3, "in no group `other`"),
+        (&["apply", "good.toml", "--at", "now"], 2, ""),
+    ] {
+        let ran = node.larder(args);
+        assert_eq!(ran.code, code, "{args:?}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains(word), "{args:?}: {}", ran.err);
+    }
+    assert_eq!(node.json(&["heads"])["heads"], before);
+    // What only newer nodes understand is taken on request, kept, and shown as what it is.
+    node.ok(&["set", "novel/a", "x=1", "--allow-unknown"]);
+    larder_tests::node::settle(node);
+    assert!(node.ok(&["status", "novel/a"]).contains("unsupported"));
+}
+
+#[test]
+fn what_others_write_cannot_steer_a_terminal() {
+    let lab = lab!(1, "what_others_write_cannot_steer_a_terminal");
+    let nodes = cluster(&lab, LARDER);
+    let evil = "\u{1b}[31mred\u{7}";
+    nodes[0].ok(&["set", "config/a", &format!("keys.x={evil}"), "-m", evil]);
+    for args in
+        [["log", "-p"].as_slice(), &["get", "config/a"], &["show", "config/a"], &["diff"], &["export"]]
+    {
+        let out = nodes[0].ok(args);
+        assert!(!out.contains('\u{1b}') && !out.contains('\u{7}'), "{args:?}: {out:?}");
+        assert!(out.contains("u{1b}") || out.contains("\\u001B"), "{args:?}: {out:?}");
+    }
+}
+
+/// Help and errors as they look: changes here are changes for people, and are looked at.
+#[test]
+fn help_reads_as_it_did() {
+    let dir = std::env::temp_dir().join(format!("larder-help-{}", std::process::id()));
+    let node = Node::here(&dir, "help", LARDER);
+    let mut all = node.ok(&["--help"]);
+    for command in all
+        .clone()
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+    {
+        let name = command.split_whitespace().next().unwrap();
+        all.push_str(&format!("\n$ larder {name} --help\n{}", node.ok(&[name, "--help"])));
+    }
+    insta::with_settings!({ snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("help", all);
+    });
+    drop(std::fs::remove_dir_all(dir));
+}

@@ -89,8 +89,9 @@ fn a_write_goes_over_a_third_where_two_cannot_meet() {
     nodes[0].ok(&["set", "config/far", "path=far", "keys.x=1"]);
     until(PATIENCE, "the write on the far side", || (nodes[2].file("far").contains("x=1")).then_some(()));
     converge(&nodes);
-    let far = nodes[0].json(&["sync"])["peers"].to_string();
-    assert!(far.contains("indirect"), "{far}");
+    until(PATIENCE, "the far node to be heard of", || {
+        nodes[0].json(&["sync"])["peers"].to_string().contains("indirect").then_some(())
+    });
 }
 
 /// Everything that crosses a wire of the lab is looked at: on the host itself, as `tcpdump` would.
