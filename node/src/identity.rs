@@ -71,7 +71,7 @@ pub fn print(secret: &Secret) -> String {
     format!("{PREFIX}{}\n", HEXLOWER.encode(&secret.to_bytes()))
 }
 
-/// Reads what [`print`] wrote.
+/// Reads what [`print()`] wrote.
 pub fn parse(text: &str) -> Option<Secret> {
     let seed = HEXLOWER.decode(text.strip_prefix(PREFIX)?.trim_end().as_bytes()).ok()?;
     Some(Secret::from_bytes(&seed.try_into().ok()?))

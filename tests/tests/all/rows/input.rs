@@ -134,6 +134,23 @@ fn what_others_write_cannot_steer_a_terminal() {
     }
 }
 
+/// The README's first promise, and that nothing is left of it.
+#[test]
+fn the_demo_plays_the_whole_story_and_leaves_nothing_behind() {
+    let dir = std::env::temp_dir().join(format!("larder-demo-test-{}", std::process::id()));
+    let node = Node::here(&dir, "demo", LARDER);
+    std::fs::create_dir(dir.join("tmp")).unwrap();
+    let mut command = node.command(LARDER.as_ref());
+    let output = command.arg("demo").env("TMPDIR", dir.join("tmp")).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    for word in ["larder conflicts", "\"http://lab\"", "\"http://shop\"", "talked it over", "|\\", "3 applied"] {
+        assert!(out.contains(word), "{word}: {out}");
+    }
+    assert_eq!(std::fs::read_dir(dir.join("tmp")).unwrap().count(), 0);
+    drop(std::fs::remove_dir_all(dir));
+}
+
 /// Help and errors as they look: changes here are changes for people, and are looked at.
 #[test]
 fn help_reads_as_it_did() {
