@@ -12,6 +12,7 @@
 //!          store thread (redb)       keeper -> providers (blocking threads)
 //! ```
 
+mod changes;
 mod driver;
 mod handle;
 mod keeper;

@@ -1,14 +1,16 @@
 //! The one task that owns the machine: everything that happens becomes an input, every effect is carried out in order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use larder_core::id::{GroupId, NodeId};
+use larder_core::id::NodeId;
 use larder_core::machine::{Answer, Caller, Declined, Effect, Input, LinkId, LinkKind, Machine, Moment, Now};
 use larder_core::store::{Row, Table, key};
 use larder_net::{Event, Events, Multiaddr, Net};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::changes::Changes;
 use super::handle::Ask;
 use super::{lines, told_to_stop};
 use crate::limits;
@@ -22,7 +24,7 @@ pub(super) struct Driver {
     pub(super) writer: Writer,
     pub(super) outcomes: mpsc::UnboundedReceiver<Outcome>,
     pub(super) asked: mpsc::Receiver<Ask>,
-    pub(super) changed: mpsc::UnboundedSender<GroupId>,
+    pub(super) changes: Arc<Changes>,
     /// The port to ask for at the next start, told by whoever made the driver if it is to be kept up.
     pub(super) keep_port: bool,
     pub(super) book: BTreeMap<NodeId, Vec<String>>,
@@ -207,7 +209,7 @@ impl Driver {
                         drop(way.send(answer));
                     }
                 }
-                Effect::Changed { group } => drop(self.changed.send(group)),
+                Effect::Changed { group } => self.changes.note(group),
                 Effect::Notice(notice) => lines::notice(&notice),
             }
         }

@@ -12,10 +12,11 @@ use larder_core::resource::ResourceName;
 use larder_core::resource::observed::{CHANGE, Condition, Observed};
 use larder_core::resource::target::{Applied, Fields, Target, targets};
 use larder_core::store::{Row, Rows, Table, key, layout};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::changes::Changes;
 use super::driver::wall;
 use super::handle::{Handle, Stopped};
 use super::told_to_stop;
@@ -72,11 +73,7 @@ impl Keeper {
     }
 
     /// Runs until the daemon stops.
-    pub(super) async fn run(
-        mut self,
-        mut changes: mpsc::UnboundedReceiver<GroupId>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    pub(super) async fn run(mut self, changes: Arc<Changes>, mut stop: watch::Receiver<bool>) {
         loop {
             let again = self.tasks.values().filter(|task| !task.busy).filter_map(|task| task.again).min();
             let outcome = tokio::select! {
@@ -89,10 +86,7 @@ impl Keeper {
                         Ok(())
                     }
                 },
-                group = changes.recv() => match group {
-                    Some(group) => self.look(group, &mut changes).await,
-                    None => break,
-                },
+                groups = changes.take() => self.look(groups).await,
                 () = sleep_until(again) => {
                     self.retry();
                     Ok(())
@@ -108,15 +102,7 @@ impl Keeper {
     }
 
     /// Asks what is wanted in the groups that changed.
-    async fn look(
-        &mut self,
-        first: GroupId,
-        more: &mut mpsc::UnboundedReceiver<GroupId>,
-    ) -> Result<(), Stopped> {
-        let mut groups = BTreeSet::from([first]);
-        while let Ok(group) = more.try_recv() {
-            groups.insert(group);
-        }
+    async fn look(&mut self, groups: BTreeSet<GroupId>) -> Result<(), Stopped> {
         for group in groups {
             let runs = self.runs.get(&group).cloned().unwrap_or_default();
             let wanted = self.handle.look(move |machine| {

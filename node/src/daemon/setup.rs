@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use larder_core::id::{GroupId, NodeId, Secret};
 use larder_core::machine::{Config, Effect, Machine, Request};
@@ -11,6 +12,7 @@ use larder_net::{Events, Multiaddr, Net};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::changes::Changes;
 use super::driver::{Clock, Driver};
 use super::handle::Handle;
 use super::keeper::Keeper;
@@ -88,7 +90,7 @@ impl Daemon {
         let writer = Writer::start(store, outcomes)
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         let (handle, asked) = Handle::new();
-        let (changed, changes) = mpsc::unbounded_channel();
+        let changes = Arc::<Changes>::default();
         let (stop, stopping) = watch::channel(false);
         let driver = Driver {
             machine,
@@ -97,7 +99,7 @@ impl Daemon {
             writer,
             outcomes: stored,
             asked,
-            changed,
+            changes: Arc::clone(&changes),
             keep_port: settings.listen.is_none(),
             book: kept.book,
             callers: BTreeMap::new(),

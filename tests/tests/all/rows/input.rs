@@ -144,7 +144,9 @@ fn the_demo_plays_the_whole_story_and_leaves_nothing_behind() {
     let output = command.arg("demo").env("TMPDIR", dir.join("tmp")).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
-    for word in ["larder conflicts", "\"http://lab\"", "\"http://shop\"", "talked it over", "|\\", "3 applied"] {
+    for word in
+        ["larder conflicts", "\"http://lab\"", "\"http://shop\"", "talked it over", "|\\", "3 applied"]
+    {
         assert!(out.contains(word), "{word}: {out}");
     }
     assert_eq!(std::fs::read_dir(dir.join("tmp")).unwrap().count(), 0);
