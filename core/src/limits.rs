@@ -145,6 +145,8 @@ pub const OBSERVE_MS: u64 = 150;
 pub const OBSERVE_SPACING_MS: u64 = 1_000;
 /// Of one node, a presence is taken at most this often.
 pub const PRESENCE_LEAST_MS: u64 = 20;
+/// While a neighbour is not known to be equal, what came from others is told of after so long, for all that came by then.
+pub const SETTLE_MS: u64 = 150;
 /// A presence that is due because links changed waits so long for more of the same.
 pub const PRESENCE_SETTLE_MS: u64 = 50;
 

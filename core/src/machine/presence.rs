@@ -129,9 +129,13 @@ impl Membership {
             session.differs.get_or_insert((now, digest));
             return;
         }
-        let first = !session.synced;
+        let (first, news) = (!session.synced, !session.in_sync);
         session.has_all(&self.group);
         let peer = session.peer;
+        if news {
+            // It may have told this before it could know that we are equal.
+            self.tell_digest(cx, link);
+        }
         if first {
             cx.notice(Notice::InSync { group, peer });
         }
