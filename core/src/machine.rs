@@ -251,6 +251,7 @@ impl Machine {
         for of in self.groups.values() {
             if !of.paused {
                 wake = wake.min(of.presence_due);
+                wake = of.sessions.values().filter_map(Session::repair_due).fold(wake, Moment::min);
             }
             wake = of.observing.due.map_or(wake, |due| wake.min(due));
         }

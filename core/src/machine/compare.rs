@@ -62,10 +62,8 @@ impl Membership {
         let (now, mine) = (cx.now.mono, self.digest());
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.in_sync = false;
-        let again = session
-            .answered
-            .is_none_or(|(at, digest)| digest != mine || now.ms_since(at) >= limits::REPAIR_MS);
-        if again {
+        session.heard = Some(theirs.digest);
+        if !session.has_answered(mine, now) {
             self.tell_have(cx, link);
         }
     }
@@ -81,11 +79,31 @@ impl Membership {
         without == theirs.omitted && self.group.digest(&without) == theirs.digest
     }
 
-    fn on_equal(&mut self, cx: &mut Context<'_>, link: LinkId) {
+    /// This side's digest changed: neighbours that told the same before are equal now.
+    pub(super) fn find_equal(&mut self, cx: &mut Context<'_>) {
+        if self.sessions.values().all(|session| session.in_sync) {
+            return;
+        }
+        let mine = self.digest();
+        let equal: Vec<LinkId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !session.in_sync && session.heard == Some(mine))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in equal {
+            self.on_equal(cx, link);
+        }
+        // And those that learn the same from others need not wait for the next heartbeat.
+        self.presence_due = self.presence_due.min(cx.now.mono.plus_ms(limits::SETTLE_MS));
+    }
+
+    pub(super) fn on_equal(&mut self, cx: &mut Context<'_>, link: LinkId) {
         let (group, mine) = (self.group.id(), self.digest());
         let Some(session) = self.sessions.get_mut(&link) else { return };
         let first = !session.synced;
         session.has_all(&self.group);
+        session.heard = Some(mine);
         let told = session.told == Some(mine);
         let peer = session.peer;
         if !told {
@@ -99,7 +117,7 @@ impl Membership {
     fn tell_have(&mut self, cx: &mut Context<'_>, link: LinkId) {
         let (now, mine) = (cx.now.mono, self.digest());
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.answered = Some((now, mine));
+        session.answered = Some((now, mine, session.heard));
         let shards = self.group.shards().filter(|shard| !shard.graph().is_empty());
         let have = Have {
             group: self.group.id(),
@@ -112,7 +130,7 @@ impl Membership {
     pub(super) fn on_have(&mut self, cx: &mut Context<'_>, link: LinkId, theirs: &Have) {
         let mine = self.digest();
         let Some(session) = self.sessions.get(&link) else { return };
-        if session.answered.is_none_or(|(_, digest)| digest != mine) {
+        if !session.has_answered(mine, cx.now.mono) {
             self.tell_have(cx, link);
         }
         let lacking = self.group.records().missing(&theirs.record_tips());

@@ -50,9 +50,10 @@ impl Membership {
         };
         let (presence, signature) = presence.sign(cx.secret);
         let frame = Frame::Presence(Told { group: self.group.id(), presence, signature });
-        let links: Vec<_> = self.sessions.keys().copied().collect();
-        for link in links {
-            cx.send(link, &frame);
+        let mine = self.digest();
+        for (link, session) in &mut self.sessions {
+            session.told = Some(mine);
+            cx.send(*link, &frame);
         }
     }
 
@@ -123,22 +124,13 @@ impl Membership {
     }
 
     fn compare_presence(&mut self, cx: &mut Context<'_>, link: LinkId, digest: crate::id::Digest) {
-        let (mine, now, group) = (self.digest(), cx.now.mono, self.group.id());
+        let (mine, now) = (self.digest(), cx.now.mono);
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        if digest != mine {
-            session.differs.get_or_insert((now, digest));
-            return;
+        session.heard = Some(digest);
+        if digest == mine {
+            return self.on_equal(cx, link);
         }
-        let (first, news) = (!session.synced, !session.in_sync);
-        session.has_all(&self.group);
-        let peer = session.peer;
-        if news {
-            // It may have told this before it could know that we are equal.
-            self.tell_digest(cx, link);
-        }
-        if first {
-            cx.notice(Notice::InSync { group, peer });
-        }
+        session.differs.get_or_insert((now, digest));
     }
 
     /// Neighbours that have differed for a while, with nothing under way to mend it, are compared with again.
@@ -146,13 +138,11 @@ impl Membership {
         let (now, mine) = (cx.now.mono, self.digest());
         let mut again = Vec::new();
         for (link, session) in &mut self.sessions {
-            let due = session.differs.is_some_and(|(since, _)| now.ms_since(since) >= limits::REPAIR_MS);
-            if !due {
+            if session.repair_due().is_none_or(|due| due > now) {
                 continue;
             }
-            let heard = self.heard.get(&session.peer).and_then(|heard| heard.presence.as_ref());
             session.differs = None;
-            if heard.is_none_or(|presence| presence.digest != mine) {
+            if session.heard != Some(mine) {
                 again.push(*link);
             }
         }

@@ -37,8 +37,10 @@ pub struct Session {
     pub in_sync: bool,
     /// The digest that this side told last.
     pub(super) told: Option<Digest>,
-    /// When this side answered a differing digest last, and what its own was then.
-    pub(super) answered: Option<(Moment, Digest)>,
+    /// The digest that the other side told last: as soon as this side's is the same, the two are equal.
+    pub(super) heard: Option<Digest>,
+    /// When this side told what it has last, and what the digests of the two sides were then.
+    pub(super) answered: Option<(Moment, Digest, Option<Digest>)>,
     /// When a differing presence was first seen, to be looked at again.
     pub(super) differs: Option<(Moment, Digest)>,
     /// True if news were held back since the link was choked.
@@ -55,6 +57,7 @@ impl Session {
             synced: false,
             in_sync: false,
             told: None,
+            heard: None,
             answered: None,
             differs: None,
             behind: false,
@@ -75,6 +78,24 @@ impl Session {
         self.differs = None;
         self.answered = None;
         self.fetching = false;
+    }
+
+    /// True if this side has told what it has lately, and neither side changed since.
+    pub(super) fn has_answered(&self, mine: Digest, now: Moment) -> bool {
+        self.answered.is_some_and(|(at, own, theirs)| {
+            (own, theirs) == (mine, self.heard) && now.ms_since(at) < limits::REPAIR_MS
+        })
+    }
+
+    /// How long a digest that differs is left to what is under way. Between neighbours that were equal that is news on
+    /// its way; else something was missed.
+    pub(super) fn patience_ms(&self) -> u64 {
+        if self.in_sync { limits::REPAIR_MS } else { limits::SETTLE_MS }
+    }
+
+    /// When it is to be compared with again, unless it is found equal before.
+    pub(super) fn repair_due(&self) -> Option<Moment> {
+        self.differs.map(|(since, _)| since.plus_ms(self.patience_ms()))
     }
 
     /// The neighbour said where it stands in a chain.

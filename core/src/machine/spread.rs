@@ -54,11 +54,8 @@ impl Membership {
                 session.has(new.epoch, new.actor, Tip { seq: new.seq, id: new.id });
             }
         }
-        if self.sessions.values().any(|session| !session.in_sync) {
-            // Neighbours that learn the same from others need not wait for the next heartbeat to find us equal.
-            self.presence_due = self.presence_due.min(cx.now.mono.plus_ms(limits::SETTLE_MS));
-        }
         self.spread(cx, &taken.new, Some(from));
+        self.find_equal(cx);
     }
 
     /// True if that node's key wrote the change.
