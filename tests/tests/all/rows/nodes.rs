@@ -157,7 +157,9 @@ fn a_copied_data_directory_harms_nobody_and_is_told_of() {
     assert!(copied.unwrap().success());
     // Both write: the copy while the original is off, the original after that.
     nodes[2].start(&["daemon"]);
-    assert!(nodes[2].log().contains("copied, moved or restored"), "{}", nodes[2].log());
+    until(PATIENCE, "the copy to say so", || {
+        nodes[2].log().contains("copied, moved or restored").then_some(())
+    });
     nodes[2].ok(&["set", "config/a", "keys.copy=1"]);
     converge(&[nodes[0].twin(), nodes[2].twin()]);
     nodes[1].start(&["daemon"]);
