@@ -13,7 +13,8 @@
 //!
 //! * `now.mono` never goes back; `now.wall` may do what it likes.
 //! * Effects are carried out in order. `Store` batches become durable in order of token, each all or none, and each is
-//!   confirmed by `Stored` (one confirmation may stand for many) or refuted, with all after it, by `StoreFailed`.
+//!   confirmed by `Stored` (one confirmation may stand for many) or refuted, with all after it, by `StoreFailed`. From
+//!   then on the machine declines every request, takes no other input and sends nothing: it is to be opened anew.
 //! * `LinkUp` comes before any frame of a link, `LinkDown` after the last. At most one member link per peer is up at any
 //!   time. Frames on one link arrive whole and in order, or the link goes down.
 //! * Every `Request` is answered once, unless its caller hangs up before.
@@ -144,6 +145,13 @@ impl Machine {
     /// Takes in what happened; answers what is to be done.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
         self.now = Now { mono: self.now.mono.max(now.mono), wall: now.wall };
+        if self.outbox.failed().is_some() {
+            // Neither taken in nor given away: what is here and not on the disk must not be built upon.
+            if let Input::Request { caller, request } = input {
+                self.request(caller, request);
+            }
+            return self.outbox.take();
+        }
         match input {
             Input::Tick => self.tick(),
             Input::Seen { peer, addresses } => self.on_seen(peer, addresses),

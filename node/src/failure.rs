@@ -119,6 +119,7 @@ impl From<Declined> for Failure {
             Declined::NoInvite => (Exit::NotFound, "not-found", "see `larder invite list`"),
             Declined::Denied(denial) => return Self::of_denial(*denial),
             Declined::Member => (Exit::Refused, "member", "see `larder groups`"),
+            Declined::Replaced => (Exit::Refused, "replaced", "see `larder groups`"),
             Declined::NoLink => (Exit::Failed, "no-link", "see `larder nodes`"),
             Declined::Full(_) => (Exit::Refused, "full", ""),
             Declined::Busy => (Exit::Failed, "busy", "try again in a moment"),

@@ -29,22 +29,23 @@ pub struct Note {
 }
 
 impl Note {
-    /// The change's message: the words, then trailers as Git has them.
+    /// The change's message: the words, then trailers as Git has them. What is too long is cut: a trailer to a quarter of
+    /// the room, the words to what is left, so that who and how are never lost to a long why.
     pub fn message(&self) -> String {
-        let mut lines = Vec::new();
-        if !self.words.is_empty() {
-            lines.push(format!("{}\n", self.words.trim_end()));
-        }
+        let mut trailers = Vec::new();
         for (name, value) in [("User", &self.user), ("Command", &self.command)] {
             if !value.is_empty() {
-                lines.push(format!("{name}: {}", value.replace(['\n', '\r'], " ")));
+                let value = value.replace(['\n', '\r'], " ");
+                trailers.push(format!("{name}: {}", cut(&value, limits::MESSAGE_BYTES / 4)));
             }
         }
-        let mut message = lines.join("\n");
-        while message.len() > limits::MESSAGE_BYTES {
-            message.pop();
+        let trailers = trailers.join("\n");
+        let words = cut(self.words.trim_end(), limits::MESSAGE_BYTES.saturating_sub(trailers.len() + 2));
+        match (words.is_empty(), trailers.is_empty()) {
+            (true, _) => trailers,
+            (false, true) => format!("{words}\n"),
+            (false, false) => format!("{words}\n\n{trailers}"),
         }
-        message
     }
 
     /// Reads what [`Note::message`] wrote.
@@ -64,6 +65,12 @@ impl Note {
         note.words = words.join("\n").trim_end().to_owned();
         note
     }
+}
+
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// What this node wrote.

@@ -1,5 +1,6 @@
 //! Random histories of a few writers, merged by windows and pushes, against what must hold of every group.
 
+mod drafts;
 mod hostile;
 
 use std::collections::BTreeMap;

@@ -116,11 +116,14 @@ pub enum Declined {
     /// The caller's fault: already in.
     #[error("this node is in that group already")]
     Member,
+    /// The caller's fault: it asked to join once more, elsewhere, and that is answered instead.
+    #[error("another request to join this group took the place of this one")]
+    Replaced,
     /// The other node's: no link with it now.
     #[error("no link with that node now")]
     NoLink,
     /// This node's: too much at once.
-    #[error("this node is in as many {0} as it may be")]
+    #[error("this node has as many {0} as it may have")]
     Full(&'static str),
     /// This node's: too many writes wait for the disk.
     #[error("too many writes wait for the disk; try again")]

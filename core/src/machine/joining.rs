@@ -66,7 +66,10 @@ impl Machine {
         self.outbox.store(vec![Row::put_layout(Table::Joins, key::group(group), &row)]);
         let joining =
             Joining { code, alias, labels, caller, asked: BTreeMap::new(), granted: false, waiting: None };
-        self.joins.insert(group, joining);
+        let earlier = self.joins.insert(group, joining);
+        if let Some(caller) = earlier.and_then(|earlier| earlier.caller) {
+            self.outbox.answer(caller, Err(Declined::Replaced));
+        }
         self.ask_around();
     }
 
@@ -146,6 +149,10 @@ impl Machine {
                     self.enter(records)?;
                     self.hang_up(link, "joined");
                 }
+            }
+            // One that was granted meanwhile, by way of another member, stays granted.
+            JoinAnswer::Refused(_) if self.joins.get(&group).is_none_or(|joining| joining.granted) => {
+                self.hang_up(link, "granted already");
             }
             JoinAnswer::Refused(denial) => {
                 if let Some(joining) = self.joins.remove(&group) {

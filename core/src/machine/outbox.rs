@@ -27,9 +27,11 @@ impl Outbox {
         self.ready.push(Effect::Store { token: self.issued, rows });
     }
 
-    /// Adds an effect after everything issued so far.
+    /// Adds an effect after everything issued so far. Once storage failed, callers are answered and operators told,
+    /// and nothing else is done: whatever follows might follow from what is not durable.
     pub(super) fn push(&mut self, effect: Effect) {
         match (&self.failed, effect) {
+            (Some(_), effect) if !matches!(effect, Effect::Answer { .. } | Effect::Notice(_)) => {}
             (Some(why), Effect::Answer { caller, answer: Ok(answer) }) if is_written(&answer) => {
                 let answer = Err(Declined::Storage(why.clone()));
                 self.ready.push(Effect::Answer { caller, answer });

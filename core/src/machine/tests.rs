@@ -1,5 +1,7 @@
 //! What a peer may say to a machine that no honest one would.
 
+mod latch;
+
 use super::*;
 use crate::group::{Note, Position, Tip};
 use crate::id::{Actor, ChangeId, InviteId};

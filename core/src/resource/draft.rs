@@ -98,7 +98,10 @@ pub enum EditError {
     #[error("the conflict in `{1}` of {0} changed since; look again")]
     ConflictMoved(ResourceName, String),
     /// The caller's fault: an alias or label that is too long or holds control characters.
-    #[error("`{0}` cannot be an alias or label: at most {max} bytes, no control characters, not empty", max = limits::NAME_BYTES)]
+    #[error(
+        "`{0}` cannot be an alias or label: not empty, no control characters, an alias at most {alias} bytes, a label's key and value {label} each",
+        alias = limits::NAME_BYTES, label = limits::LABEL_BYTES
+    )]
     BadName(String),
     /// The caller's fault: too much at once.
     #[error("more than {max} fields at once", max = limits::EDITS)]
@@ -182,14 +185,13 @@ impl Draft<'_> {
             Edit::Alias(node, alias) => {
                 let resource = ResourceName::node(node);
                 self.copy(&resource);
-                if let Some(alias) = alias {
-                    check_name(alias)?;
+                match alias {
+                    Some(alias) => {
+                        check_name(alias, limits::NAME_BYTES)?;
+                        self.assign(&resource, "alias", Some(text(alias)));
+                    }
+                    None => self.take_off(&resource.key("alias")),
                 }
-                self.assign(
-                    &resource,
-                    "alias",
-                    alias.clone().map(|alias| Literal::Scalar(Value::Str(alias))),
-                );
                 Ok(())
             }
             Edit::Label(node, labels) => self.label(&ResourceName::node(node), labels),
@@ -203,25 +205,26 @@ impl Draft<'_> {
     ) -> Result<(), EditError> {
         self.copy(resource);
         for (key, value) in labels {
-            check_name(key)?;
+            check_name(key, limits::LABEL_BYTES)?;
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                check_name(value)?;
+                check_name(value, limits::LABEL_BYTES)?;
             }
             let path = FieldPath::new(vec!["labels".to_owned(), key.clone()]);
             let path = path.ok_or_else(|| EditError::BadName(key.clone()))?.to_string();
             match value {
                 Some(value) => self.put(&resource.key(&path), Value::Str(value.clone())),
-                None => {
-                    // A label that the grant carries was never put here; it is taken off by saying so.
-                    let key = resource.key(&path);
-                    self.put(&key, Value::Null);
-                    if self.shard.state().get(&key).is_empty() {
-                        self.forced.insert(key);
-                    }
-                }
+                None => self.take_off(&resource.key(&path)),
             }
         }
         Ok(())
+    }
+
+    /// Takes an alias or label off. One that the grant carries was never put here; it is taken off by saying so.
+    fn take_off(&mut self, key: &str) {
+        self.put(key, Value::Null);
+        if self.shard.state().get(key).is_empty() {
+            self.forced.insert(key.to_owned());
+        }
     }
 
     fn set(
@@ -237,15 +240,14 @@ impl Draft<'_> {
             return Err(EditError::NoResource(resource.clone()));
         }
         let named: BTreeSet<String> = fields.iter().map(|(path, _)| path.to_string()).collect();
+        self.check_settled(resource, &self.written(resource, fields, replace))?;
         let removed = self.view(resource).is_some_and(|view| view.is_removed());
-        if removed && makes && !named.contains("ensure") {
+        let revives = removed && makes && !named.contains("ensure");
+        if revives || replace {
             self.unset_all_but(resource, &named);
-            self.assign(resource, "ensure", Some(text("present")));
-        } else {
-            self.check_settled(resource, &named)?;
         }
-        if replace {
-            self.unset_all_but(resource, &named);
+        if revives {
+            self.assign(resource, "ensure", Some(text("present")));
         }
         for (path, edit) in fields {
             self.field(resource, path, edit)?;
@@ -254,6 +256,23 @@ impl Draft<'_> {
             self.assign(resource, "ensure", Some(text("present")));
         }
         Ok(())
+    }
+
+    /// The fields that these edits write: those that are named, those below one that is unset, and with `replace` all.
+    fn written(
+        &self,
+        resource: &ResourceName,
+        fields: &[(FieldPath, FieldEdit)],
+        replace: bool,
+    ) -> BTreeSet<String> {
+        let hits = |name: &str| {
+            fields.iter().any(|(path, edit)| {
+                let path = path.to_string();
+                let below = name.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
+                name == path || (matches!(edit, FieldEdit::Unset) && below)
+            })
+        };
+        self.field_names(resource).into_iter().filter(|name| replace || hits(name)).collect()
     }
 
     fn remove(&mut self, resource: &ResourceName) -> Result<(), EditError> {
@@ -328,17 +347,20 @@ impl Draft<'_> {
 
     /// Adds one item at the end of a list, or takes the last equal one out.
     fn item(&mut self, resource: &ResourceName, path: &str, value: &Value, adds: bool) {
-        let key_of = |nth| resource.key(&item::mark(path, value, nth));
-        let is_in = |draft: &Self, nth| draft.scratch.winner(&key_of(nth)).is_some();
-        let equal = (0..).find(|nth| !is_in(self, *nth)).unwrap_or(0);
+        let view = self.view(resource);
+        let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
+        let there = items.filter_map(|view| Some((view.key.to_owned(), view.item.as_ref()?)));
         if adds {
-            let view = self.view(resource);
-            let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
-            let last = items.filter_map(|item| item.item.as_ref()).map(|item| item.rank).max();
+            let last = there.map(|(_, item)| item.rank).max();
+            let key_of = |nth| resource.key(&item::mark(path, value, nth));
+            let free = (0..).find(|nth| self.scratch.winner(&key_of(*nth)).is_none()).unwrap_or(0);
             let item = Item { rank: last.unwrap_or(0).saturating_add(SPACING), value: value.clone() };
-            self.put(&key_of(equal), item.encode());
-        } else if let Some(last) = equal.checked_sub(1) {
-            self.put(&key_of(last), Value::Null);
+            self.put(&key_of(free), item.encode());
+        } else {
+            let equal = there.filter(|(_, item)| item.value == *value);
+            if let Some((key, _)) = equal.max_by_key(|(key, item)| (item.rank, key.clone())) {
+                self.put(&key, Value::Null);
+            }
         }
     }
 
@@ -473,7 +495,7 @@ fn text(text: &str) -> Literal {
     Literal::Scalar(Value::from(text))
 }
 
-fn check_name(text: &str) -> Result<(), EditError> {
-    let sound = !text.is_empty() && text.len() <= limits::NAME_BYTES && !text.chars().any(char::is_control);
+fn check_name(text: &str, most: usize) -> Result<(), EditError> {
+    let sound = !text.is_empty() && text.len() <= most && !text.chars().any(char::is_control);
     if sound { Ok(()) } else { Err(EditError::BadName(text.to_owned())) }
 }

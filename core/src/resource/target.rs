@@ -105,6 +105,10 @@ pub fn targets(desired: &Shard, members: &Members, node: &NodeId, applied: &Appl
         .collect()
 }
 
+/// The fields that count on one machine, each with the path where the resource has it (which is another one for what
+/// an overlay sets).
+type Effective<'a> = BTreeMap<String, (&'a str, FieldView<'a>)>;
+
 struct Aim<'a> {
     desired: &'a Shard,
     view: &'a ResourceView<'a>,
@@ -138,21 +142,17 @@ impl Aim<'_> {
         Some(self.apply(kind, &effective, contested.fields))
     }
 
-    fn apply(
-        &self,
-        kind: &Kind,
-        effective: &BTreeMap<String, FieldView<'_>>,
-        held: BTreeSet<String>,
-    ) -> Intent {
-        if let Some(unknown) = effective.iter().find_map(|(path, field)| self.unknown(kind, path, field)) {
+    fn apply(&self, kind: &Kind, effective: &Effective<'_>, held: BTreeSet<String>) -> Intent {
+        if let Some(unknown) = effective.iter().find_map(|(path, (_, field))| self.unknown(kind, path, field))
+        {
             return Intent::Unsupported(format!("field {unknown} is not known to this version"));
         }
         let mut fields = Fields::new();
-        for (path, field) in effective {
+        for (path, (source, field)) in effective {
             let value = match (held.contains(path), self.runs) {
                 (false, _) => field.value(),
                 (true, Some(runs)) if runs.contains_key(path) => runs.get(path).cloned(),
-                (true, _) => self.base(path),
+                (true, _) => self.base(source),
             };
             fields.extend(value.map(|value| (path.clone(), value)));
         }
@@ -165,14 +165,13 @@ impl Aim<'_> {
     }
 
     /// The whole resource stays as it is; where the machine runs nothing of it, as it was before the sides parted.
-    fn hold(
-        &self,
-        kind: &Kind,
-        effective: &BTreeMap<String, FieldView<'_>>,
-        held: BTreeSet<String>,
-    ) -> Intent {
+    fn hold(&self, kind: &Kind, effective: &Effective<'_>, held: BTreeSet<String>) -> Intent {
         let keep = Intent::Keep { held: held.iter().cloned().collect() };
-        let settled = !held.contains("ensure") && held.iter().all(|path| self.base(path).is_some());
+        let settled = !held.contains("ensure")
+            && held.iter().all(|path| {
+                let source = effective.get(path).map_or(path.as_str(), |(source, _)| source);
+                self.base(source).is_some()
+            });
         if self.runs.is_some() || !settled || self.view.is_removed() {
             return keep;
         }
@@ -188,17 +187,17 @@ impl Aim<'_> {
     }
 
     /// The fields that count here: those of the resource, overlaid by those for selected nodes like this one.
-    fn effective(&self) -> BTreeMap<String, FieldView<'_>> {
-        let mut effective = BTreeMap::new();
+    fn effective(&self) -> Effective<'_> {
+        let mut effective = Effective::new();
         for (path, field) in &self.view.fields {
             if !path.starts_with("overlay.") {
-                effective.insert((*path).to_owned(), field.clone());
+                effective.insert((*path).to_owned(), (path, field.clone()));
             }
         }
         for (path, field) in &self.view.fields {
             let Some((select, inner)) = overlay(path) else { continue };
             if select.matches(self.node) && (field.value().is_some() || field.is_conflicted()) {
-                effective.insert(inner, field.clone());
+                effective.insert(inner, (path, field.clone()));
             }
         }
         effective
@@ -211,9 +210,9 @@ impl Aim<'_> {
         })
     }
 
-    fn contested(&self, kind: &Kind, effective: &BTreeMap<String, FieldView<'_>>) -> Contested {
+    fn contested(&self, kind: &Kind, effective: &Effective<'_>) -> Contested {
         let mut contested = Contested::default();
-        for path in effective.iter().filter(|(_, field)| field.is_conflicted()).map(|(path, _)| path) {
+        for path in effective.iter().filter(|(_, (_, field))| field.is_conflicted()).map(|(path, _)| path) {
             let whole =
                 kind.holds == Holds::Resource || ["ensure", "path", "select"].contains(&path.as_str());
             // A conflict in on_conflict itself means hold, which is what happens anyway.
