@@ -135,6 +135,12 @@ pub const REPAIR_MS: u64 = 1_000;
 pub const WANT_MS: u64 = 5_000;
 /// A joining node visits the same peer again after so long.
 pub const REVISIT_MS: u64 = 2_000;
+/// A node that was seen within this time is near.
+pub const NEAR_MS: u64 = 60_000;
+/// A member that is near and not linked after so long is visited, to show it who this node is,
+pub const PROVE_AFTER_MS: u64 = 2_000;
+/// and again after so long, while that goes on.
+pub const PROVE_AGAIN_MS: u64 = 20_000;
 /// A visit without a step for so long is closed.
 pub const VISIT_MS: u64 = 10_000;
 /// A stranger's request that was passed on is remembered for so long, to lead the answer back.

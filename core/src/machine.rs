@@ -89,6 +89,8 @@ pub struct Machine {
     links: BTreeMap<LinkId, Link>,
     visits: BTreeMap<LinkId, Visit>,
     seen: BTreeMap<NodeId, Seen>,
+    /// Members that are near and yet not linked: when each is to be shown who this node is.
+    unproved: BTreeMap<NodeId, Moment>,
     pings: BTreeMap<u64, Pinging>,
     /// The members that were told last.
     admitted: BTreeSet<NodeId>,
@@ -114,6 +116,7 @@ impl Machine {
             links: BTreeMap::new(),
             visits: BTreeMap::new(),
             seen: BTreeMap::new(),
+            unproved: BTreeMap::new(),
             pings: BTreeMap::new(),
             admitted: BTreeSet::new(),
             outbox: Outbox::default(),
@@ -231,6 +234,7 @@ impl Machine {
         }
         self.write_observed();
         self.ask_around();
+        self.prove_to_members();
         self.close_old_visits();
     }
 

@@ -1,5 +1,7 @@
 //! Links and visits: what comes in on them, and to whom it goes.
 
+use std::collections::BTreeSet;
+
 use super::Machine;
 use super::effect::{Answer, Declined, Effect, Notice};
 use super::input::{Caller, LinkId, LinkKind, Moment};
@@ -49,6 +51,27 @@ impl Machine {
         }
         self.seen.insert(peer, Seen { addresses, at: self.now.mono, wall: self.now.wall });
         self.ask_around();
+    }
+
+    /// Visits members that are near and not linked, to show them the line of grants: one that was admitted on the other
+    /// side of a cut is unknown here, and of a pair only the lower key dials.
+    pub(super) fn prove_to_members(&mut self) {
+        let now = self.now.mono;
+        let linked: BTreeSet<NodeId> = self.links.values().map(|link| link.peer).collect();
+        let near = |peer: &NodeId| {
+            let seen = self.seen.get(peer);
+            seen.is_some_and(|seen| now.ms_since(seen.at) < limits::NEAR_MS)
+        };
+        let missed: BTreeSet<NodeId> =
+            self.admitted.iter().copied().filter(|peer| !linked.contains(peer) && near(peer)).collect();
+        self.unproved.retain(|peer, _| missed.contains(peer));
+        for peer in missed {
+            let due = self.unproved.entry(peer).or_insert(now.plus_ms(limits::PROVE_AFTER_MS));
+            if *due <= now {
+                *due = now.plus_ms(limits::PROVE_AGAIN_MS);
+                self.outbox.push(Effect::Visit { peer });
+            }
+        }
     }
 
     pub(super) fn on_addresses(&mut self, addresses: Vec<String>) {

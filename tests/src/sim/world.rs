@@ -410,7 +410,8 @@ impl World {
                     let link = self.wire.open(a, b, LinkKind::Member);
                     self.input(a, Input::LinkUp { link, peer: id_b, kind: LinkKind::Member, opened: true });
                     self.input(b, Input::LinkUp { link, peer: id_a, kind: LinkKind::Member, opened: false });
-                } else {
+                } else if id_a < id_b {
+                    // Of a pair only the lower key dials, so only it hears that it is not known.
                     self.input(a, Input::Refused { peer: id_b });
                 }
             }

@@ -2,6 +2,7 @@
 
 mod history;
 mod input;
+mod meeting;
 mod merge;
 mod network;
 mod nodes;
