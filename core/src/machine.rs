@@ -19,7 +19,8 @@
 //! * Every `Request` is answered once, unless its caller hangs up before.
 //!
 //! Nothing that follows from a change leaves the node before the change is durable: effects wait in an outbox for all
-//! batches issued before them.
+//! batches issued before them. Once a batch failed, nothing is written or taken in and nothing new is told any more, until
+//! the node is opened again; what only reads is still answered.
 
 mod chance;
 mod compare;
@@ -36,6 +37,8 @@ mod presence;
 mod session;
 mod spread;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,11 +169,12 @@ impl Machine {
     }
 
     fn request(&mut self, caller: Caller, request: Request) {
-        if let Some(why) = self.outbox.failed() {
+        let reads = matches!(request, Request::Ping { .. } | Request::Sync { .. });
+        if let Some(why) = self.outbox.failed().filter(|_| !reads) {
             let why = why.to_owned();
             return self.decline(caller, Declined::Storage(why));
         }
-        if self.outbox.is_full() {
+        if self.outbox.is_full() && !reads {
             return self.decline(caller, Declined::Busy);
         }
         match request {
@@ -213,7 +217,7 @@ impl Machine {
             of.age(&mut cx);
             of.catch_up(&mut cx);
             of.forget_carries(&cx);
-            if now >= of.presence_due {
+            if now >= of.presence_due && !cx.outbox.has_failed() {
                 let rows = of.group.snapshots();
                 cx.outbox.store(rows);
             }
@@ -228,6 +232,7 @@ impl Machine {
     fn settle(&mut self) {
         for of in self.groups.values_mut() {
             of.group.flush();
+            self.outbox.extend(of.note_isolated());
         }
         let members: BTreeSet<NodeId> = self
             .groups

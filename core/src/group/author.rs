@@ -203,6 +203,7 @@ impl Group {
         };
         let checked = match shard.examine(Composed::new(&root, delta)?) {
             Verdict::Ready(checked) => checked,
+            Verdict::Isolated(isolated) => return Err(isolated.into()),
             Verdict::Rejected { fault, .. } => return Err(AuthorError::Gate(fault)),
             Verdict::Known(_) | Verdict::Waits { .. } => return Err(AuthorError::Lost),
         };

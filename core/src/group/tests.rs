@@ -121,6 +121,28 @@ fn pull(from: &mut Peer, to: &mut Peer) {
     }
 }
 
+/// A second machine with the same key and the same store.
+fn copy(peer: &Peer) -> Peer {
+    let (secret, group, store) = (peer.secret.clone(), peer.group.clone(), peer.store.clone());
+    Peer { secret, group, store, lives: peer.lives }
+}
+
+fn one(key: &str, value: i64) -> BTreeMap<String, Value> {
+    BTreeMap::from([(key.to_owned(), Value::Int(value))])
+}
+
+/// What `to` would ask `from` for in `desired`.
+fn wants(from: &Group, to: &Group) -> (EpochId, Vec<Want>) {
+    let epoch = from.desired().unwrap().root().epoch();
+    let positions = from.positions(&epoch);
+    let wants = positions.iter().filter_map(|position| {
+        let after = to.reach(&epoch, &position.actor);
+        let upto = position.tips[0];
+        (upto.seq > after).then_some(Want { actor: position.actor, after, upto })
+    });
+    (epoch, wants.collect())
+}
+
 fn check(peer: &mut Peer) {
     peer.group.flush();
     for shard in peer.group.shards() {
@@ -330,4 +352,75 @@ fn a_note_comes_back() {
         let note = Note { words: words.into(), user: user.into(), command: command.into(), time: 5 };
         assert_eq!(Note::read(&note.message(), 5), note);
     }
+}
+
+#[test]
+fn a_forked_chain_keeps_no_other_out() {
+    let mut peers = peers(4);
+    let [a, b, c, d] = &mut peers[..] else { panic!() };
+    a.write(ShardName::Desired, one("config/db keys.z", 0), 0);
+    let mut twin = copy(a);
+    a.write(ShardName::Desired, one("config/db keys.a", 1), 0);
+    twin.write(ShardName::Desired, one("config/db keys.a", 2), 0);
+    let parted = twin.write(ShardName::Desired, one("config/db keys.a", 3), 0).unwrap();
+    let fine = c.write(ShardName::Desired, one("config/db keys.c", 1), 0).unwrap();
+    pull(a, b);
+    pull(&mut twin, c);
+    let built = d.write(ShardName::Desired, one("config/db keys.d", 1), 0).unwrap();
+    pull(d, c);
+    let above = c.write(ShardName::Desired, one("config/db keys.c", 2), 0).unwrap();
+    let (epoch, wants) = wants(&c.group, &b.group);
+    assert_eq!(wants.len(), 3);
+    let (window, _) = c.group.window(&epoch, &wants).unwrap();
+    let taken = b.group.take_window(epoch, &window);
+    let mut new: Vec<ChangeId> = taken.new.iter().map(|new| new.id).collect();
+    new.sort_unstable();
+    let mut expected = vec![fine, built];
+    expected.sort_unstable();
+    assert_eq!(new, expected, "the chains that did not fork");
+    assert_eq!(taken.stuck.len(), 1, "{:?}", taken.stuck);
+    let refused: Vec<_> = b.group.refused().map(|item| item.what).collect();
+    assert_eq!(refused, [Refusal::Change(parted), Refusal::Change(above)]);
+    // What was let in of it is proved, and comes back from the store.
+    b.store.write(&taken.rows);
+    b.reload();
+    check(b);
+}
+
+#[test]
+fn a_false_signature_keeps_out_its_own_chain_only() {
+    let mut peers = peers(3);
+    let [a, b, c] = &mut peers[..] else { panic!() };
+    a.write(ShardName::Desired, one("config/db keys.a", 1), 0);
+    let fine = c.write(ShardName::Desired, one("config/db keys.c", 1), 0).unwrap();
+    pull(a, c);
+    let (epoch, wants) = wants(&c.group, &b.group);
+    let window = c.group.window(&epoch, &wants).unwrap().0;
+    let root = c.group.desired().unwrap().root().clone();
+    let mut read = crate::delta::columns::decode(&root, &window).unwrap();
+    let author = |head: &crate::delta::columns::Head| {
+        c.group.members().grant(&head.grant).map(|standing| standing.key)
+    };
+    for (head, proof) in &mut read.chains {
+        if author(head) == Some(a.secret.node()) {
+            proof.cover.signature.0[0] ^= 1;
+        }
+    }
+    let places: Vec<_> = read
+        .changes
+        .iter()
+        .map(|composed| {
+            let grant = composed.delta().grant;
+            let place = read.chains.iter().position(|(head, _)| head.grant == grant).unwrap();
+            (place, composed.id(), composed.delta())
+        })
+        .collect();
+    let broken = crate::delta::columns::encode(&root, &read.chains, &places);
+    let taken = b.group.take_window(epoch, &broken);
+    assert_eq!(taken.new.iter().map(|new| new.id).collect::<Vec<_>>(), [fine]);
+    assert!(taken.refused.is_some() && taken.stuck.len() == 1);
+    assert_eq!(b.group.refused().count(), 0, "somebody else may bring it with the right one");
+    b.store.write(&taken.rows);
+    pull(a, b);
+    assert_eq!(b.group.digest(&[]), c.group.digest(&[]));
 }

@@ -70,6 +70,9 @@ impl Machine {
 
     /// Visits every node that was seen and not asked lately, while a join is under way.
     pub(super) fn ask_around(&mut self) {
+        if self.outbox.has_failed() {
+            return;
+        }
         let now = self.now.mono;
         for joining in self.joins.values_mut().filter(|joining| !joining.granted) {
             for peer in self.seen.keys() {

@@ -1,9 +1,12 @@
 //! What waits for the disk. Nothing that follows from a change leaves this node, wakes a provider or answers a caller
 //! before the change is durable: every effect waits for all batches that were issued before it.
+//!
+//! Once a batch failed, what is in memory is more than what is durable, and nobody can tell which part. So nothing that
+//! comes of it leaves any more: only callers are answered, and links are kept alive.
 
 use std::collections::VecDeque;
 
-use super::effect::{Answer, Declined, Effect};
+use super::effect::{Answer, Declined, Effect, Notice};
 use super::input::{Caller, Token};
 use crate::limits;
 use crate::store::Row;
@@ -34,9 +37,15 @@ impl Outbox {
                 let answer = Err(Declined::Storage(why.clone()));
                 self.ready.push(Effect::Answer { caller, answer });
             }
+            (Some(_), Effect::Changed { .. } | Effect::Visit { .. }) => {}
             (_, effect) if self.durable >= self.issued => self.ready.push(effect),
             (_, effect) => self.waiting.push_back((self.issued, effect)),
         }
+    }
+
+    /// Adds notices.
+    pub(super) fn extend(&mut self, notices: Vec<Notice>) {
+        notices.into_iter().for_each(|notice| self.push(Effect::Notice(notice)));
     }
 
     /// Answers a caller.
@@ -56,12 +65,19 @@ impl Outbox {
     pub(super) fn fail(&mut self, why: &str) {
         self.failed = Some(why.to_owned());
         for (_, effect) in std::mem::take(&mut self.waiting) {
-            if let Effect::Answer { caller, .. } = effect {
-                let answer = Err(Declined::Storage(why.to_owned()));
-                self.ready.push(Effect::Answer { caller, answer });
-            }
+            let Effect::Answer { caller, answer } = effect else { continue };
+            let answer = match answer {
+                Ok(Answer::Ponged(micros)) => Ok(Answer::Ponged(micros)),
+                _ => Err(Declined::Storage(why.to_owned())),
+            };
+            self.ready.push(Effect::Answer { caller, answer });
         }
         self.durable = self.issued;
+    }
+
+    /// True once storage failed: nothing may be written, and nothing new told.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Why storage failed, if it did.
@@ -80,6 +96,7 @@ impl Outbox {
     }
 }
 
+/// True if the answer says that something was made durable. What is done after a failure was reading.
 fn is_written(answer: &Answer) -> bool {
-    !matches!(answer, Answer::Ponged(_))
+    !matches!(answer, Answer::Ponged(_) | Answer::Done)
 }

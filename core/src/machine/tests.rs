@@ -1,0 +1,233 @@
+//! Small worlds of machines, wired by hand.
+
+use super::*;
+use crate::id::ChangeId;
+use crate::record::{Body, Grant, Record, Role, Signer, found};
+use crate::resource::draft::{Edit, FieldEdit};
+use crate::resource::literal::Literal;
+use crate::resource::observed::{Condition, Observed};
+use crate::store::{Memory, Row, key};
+use crate::value::Value;
+use crate::wire::link::{Frame, Window};
+
+/// A machine with its store.
+struct Peer {
+    machine: Machine,
+    rows: Memory,
+    /// False while what is stored is not confirmed.
+    syncs: bool,
+    stored: Vec<Token>,
+    callers: u64,
+    answers: BTreeMap<Caller, Result<Answer, Declined>>,
+    others: Vec<Effect>,
+}
+
+const LINK: LinkId = LinkId(1);
+
+fn secret(n: u8) -> Secret {
+    Secret::from_bytes(&[n; 32])
+}
+
+fn at(ms: u64) -> Now {
+    Now { mono: Moment(ms * 1000), wall: 1_700_000_000 }
+}
+
+impl Peer {
+    fn new(n: u8, rows: &Memory) -> Self {
+        let config = Config {
+            secret: secret(n),
+            seed: [n; 32],
+            software: "test".to_owned(),
+            host: format!("host-{n}"),
+            reborn: false,
+        };
+        let (machine, effects) = Machine::open(config, at(0), rows).unwrap();
+        let (stored, answers, others) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut peer = Self { machine, rows: rows.clone(), syncs: true, stored, callers: 0, answers, others };
+        assert!(peer.carry_out(at(0), effects).is_empty());
+        peer
+    }
+
+    /// Hands over an input; answers the frames to be sent.
+    fn input(&mut self, now: Now, input: Input) -> Vec<(LinkId, Vec<u8>)> {
+        let effects = self.machine.handle(now, input);
+        self.carry_out(now, effects)
+    }
+
+    fn carry_out(&mut self, now: Now, effects: Vec<Effect>) -> Vec<(LinkId, Vec<u8>)> {
+        let (mut sent, mut newest) = (Vec::new(), None);
+        for effect in effects {
+            match effect {
+                Effect::Store { token, rows } => {
+                    self.rows.write(&rows);
+                    self.stored.push(token);
+                    newest = Some(token);
+                }
+                Effect::Send { link, bytes } => sent.push((link, bytes)),
+                Effect::Answer { caller, answer } => drop(self.answers.insert(caller, answer)),
+                effect => self.others.push(effect),
+            }
+        }
+        if let Some(token) = newest.filter(|_| self.syncs) {
+            sent.extend(self.input(now, Input::Stored { token }));
+        }
+        sent
+    }
+
+    fn ask(&mut self, now: Now, request: Request) -> (Caller, Vec<(LinkId, Vec<u8>)>) {
+        self.callers += 1;
+        let caller = Caller(self.callers);
+        let sent = self.input(now, Input::Request { caller, request });
+        (caller, sent)
+    }
+
+    fn write(&mut self, now: Now, group: GroupId, value: i64) -> (Caller, Vec<(LinkId, Vec<u8>)>) {
+        let value = FieldEdit::Assign(Literal::Scalar(Value::Int(value)));
+        let fields = vec![("keys.k".parse().unwrap(), value)];
+        let edits = vec![Edit::Set { resource: "config/x".parse().unwrap(), fields, replace: false }];
+        let note = crate::group::Note::default();
+        let write = WriteRequest { group, edits, base: None, note, lenient: false };
+        self.ask(now, Request::Write(write))
+    }
+
+    fn heads(&self, group: GroupId) -> Vec<ChangeId> {
+        self.machine.group(&group).unwrap().group.desired().unwrap().graph().heads()
+    }
+}
+
+/// A group of `n` operators, the first its founder and admin, each with a store of its own.
+fn members(n: u8) -> (GroupId, Vec<Peer>) {
+    let genesis = found(&secret(1), "shop", [0; 16], secret(200).node());
+    let group = genesis.founds().unwrap();
+    let mut rows = vec![Row::put(Table::Records, key::record(group, genesis.id()), genesis.encode())];
+    let mut prev = crate::id::RecordId::ZERO;
+    for i in 2..=n {
+        let (key, role) = (secret(i).node(), Role::Operator);
+        let body = Body::Grant(Grant { key, role, alias: String::new(), labels: vec![], invite: None });
+        let (grant, signer, seq) = (genesis.id(), Signer::Holder, u64::from(i) - 1);
+        let record = Record { group, grant, signer, seq, prev, body }.sign(&secret(1));
+        prev = record.id();
+        rows.push(Row::put(Table::Records, crate::store::key::record(group, record.id()), record.encode()));
+    }
+    let row = GroupRow { version: 1, genesis: genesis.id(), paused: false };
+    rows.push(Row::put_layout(Table::Groups, key::group(group), &row));
+    let mut memory = Memory::default();
+    memory.write(&rows);
+    (group, (1..=n).map(|i| Peer::new(i, &memory)).collect())
+}
+
+/// Brings up a link between two, and everything that follows.
+fn link(now: Now, a: &mut Peer, b: &mut Peer) {
+    let (ka, kb) = (a.machine.me(), b.machine.me());
+    let kind = LinkKind::Member;
+    let to_b = a.input(now, Input::LinkUp { link: LINK, peer: kb, kind, opened: true });
+    let to_a = b.input(now, Input::LinkUp { link: LINK, peer: ka, kind, opened: false });
+    talk(now, a, b, to_a, to_b);
+}
+
+/// Delivers frames, and those that answer them.
+fn talk(
+    now: Now,
+    a: &mut Peer,
+    b: &mut Peer,
+    mut to_a: Vec<(LinkId, Vec<u8>)>,
+    mut to_b: Vec<(LinkId, Vec<u8>)>,
+) {
+    while !to_a.is_empty() || !to_b.is_empty() {
+        for (link, bytes) in std::mem::take(&mut to_b) {
+            to_a.extend(b.input(now, Input::Frame { link, bytes }));
+        }
+        for (link, bytes) in std::mem::take(&mut to_a) {
+            to_b.extend(a.input(now, Input::Frame { link, bytes }));
+        }
+    }
+}
+
+fn frames(sent: &[(LinkId, Vec<u8>)]) -> Vec<Frame> {
+    sent.iter().map(|(_, bytes)| Frame::decode(bytes).unwrap()).collect()
+}
+
+#[test]
+fn a_window_that_nobody_asked_for_is_not_read() {
+    let (group, mut all) = members(2);
+    let [a, b] = &mut all[..] else { panic!() };
+    link(at(1), a, b);
+    // A push is held back, and the window that would make up for it comes by itself.
+    a.write(at(2), group, 1);
+    let of = &mut a.machine.groups.get_mut(&group).unwrap().group;
+    let epoch = of.desired().unwrap().root().epoch();
+    let position = of.positions(&epoch)[0].clone();
+    let want = crate::group::Want { actor: position.actor, after: 0, upto: position.tips[0] };
+    let (columns, more) = of.window(&epoch, &[want]).unwrap();
+    let window = Frame::Window(Window { group, epoch, more, columns }).encode();
+    b.input(at(3), Input::Frame { link: LINK, bytes: window });
+    assert_ne!(a.heads(group), b.heads(group), "nobody asked for it");
+    let (_, to_b) = a.ask(at(4), Request::Sync { group });
+    talk(at(4), a, b, vec![], to_b);
+    assert_eq!(a.heads(group), b.heads(group), "asked for, it is taken");
+}
+
+#[test]
+fn after_the_store_failed_nothing_new_leaves() {
+    let (group, mut all) = members(2);
+    let [a, b] = &mut all[..] else { panic!() };
+    let code = {
+        let request = Request::Invite { group, role: Role::Node, uses: 1, expires: i64::MAX };
+        let (caller, _) = a.ask(at(1), request);
+        let Some(Ok(Answer::Invited(code))) = a.answers.remove(&caller) else { panic!() };
+        code
+    };
+    link(at(1), a, b);
+    a.syncs = false;
+    let (write, sent) = a.write(at(2), group, 1);
+    assert!(sent.is_empty() && !a.answers.contains_key(&write), "it waits for the disk");
+    let sent = a.input(at(3), Input::StoreFailed { why: "full".to_owned() });
+    assert!(sent.is_empty());
+    assert!(matches!(a.answers[&write], Err(Declined::Storage(_))));
+    let name: crate::resource::ResourceName = "config/x".parse().unwrap();
+    let (condition, since, code_) = (Condition::Applied, 0, 0);
+    let [change, revision, message] = [const { String::new() }; 3];
+    let observed = Observed { condition, change, revision, since, code: code_, message };
+    let mut sent = a.input(at(4), Input::Observed { group, reports: vec![(name, observed)] });
+    for ms in (5..20_000).step_by(500) {
+        sent.extend(a.input(at(ms), Input::Tick));
+    }
+    // A neighbour that compares gets nothing, and what it writes is not taken in.
+    let (_, asks) = b.ask(at(20_000), Request::Sync { group });
+    let (_, pushes) = b.write(at(20_001), group, 2);
+    let before = a.heads(group);
+    for (link, bytes) in asks.into_iter().chain(pushes) {
+        sent.extend(a.input(at(20_002), Input::Frame { link, bytes }));
+    }
+    assert_eq!(a.heads(group), before);
+    for frame in frames(&sent) {
+        match frame {
+            Frame::Ping(_) => {}
+            Frame::Presence(told) => {
+                let presence = crate::wire::presence::Presence::verify(&told.presence, &told.signature);
+                assert_eq!(presence.unwrap().digest, crate::id::Digest::ZERO, "it claims nothing");
+            }
+            frame => panic!("{frame:?}"),
+        }
+    }
+    // Nobody is let in, and nobody is visited.
+    let mut c = Peer::new(3, &Memory::default());
+    c.ask(at(20_003), Request::Join { code, alias: String::new(), labels: vec![] });
+    let up = |peer, opened| Input::LinkUp { link: LinkId(2), peer, kind: LinkKind::Visit, opened };
+    let to_a = c.input(at(20_003), up(a.machine.me(), true));
+    let mut to_c = a.input(at(20_003), up(c.machine.me(), false));
+    for (link, bytes) in to_a {
+        to_c.extend(a.input(at(20_003), Input::Frame { link, bytes }));
+    }
+    assert!(to_c.is_empty());
+    let closed = |effect: &Effect| matches!(effect, Effect::Close { link: LinkId(2), .. });
+    assert!(a.others.iter().any(closed));
+    // What only reads is answered, what writes is not.
+    let (sync, _) = a.ask(at(20_004), Request::Sync { group });
+    assert!(matches!(a.answers[&sync], Ok(Answer::Done)));
+    let (ping, to_b) = a.ask(at(20_004), Request::Ping { node: b.machine.me() });
+    talk(at(20_005), a, b, vec![], to_b);
+    assert!(matches!(a.answers[&ping], Ok(Answer::Ponged(1000))), "{:?}", a.answers[&ping]);
+    let (write, _) = a.write(at(20_006), group, 3);
+    assert!(matches!(a.answers[&write], Err(Declined::Storage(_))));
+}
