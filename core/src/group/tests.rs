@@ -1,5 +1,7 @@
 //! Random histories of a few writers, merged by windows and pushes, against what must hold of every group.
 
+mod edits;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -60,6 +62,11 @@ fn secret(n: u8) -> Secret {
 
 /// A group with `n` operators, the first its founder.
 fn peers(n: u8) -> Vec<Peer> {
+    peers_called(n, "")
+}
+
+/// The same, all but the founder with this alias.
+fn peers_called(n: u8, alias: &str) -> Vec<Peer> {
     let genesis = found(&secret(1), "shop", [9; 16], secret(200).node());
     let grant_id = genesis.id();
     let mut records = vec![];
@@ -68,7 +75,7 @@ fn peers(n: u8) -> Vec<Peer> {
         let grant = Grant {
             key: secret(i).node(),
             role: Role::Operator,
-            alias: String::new(),
+            alias: alias.to_owned(),
             labels: vec![],
             invite: None,
         };
@@ -344,13 +351,65 @@ fn many_heads_are_merged_before_they_are_too_many() {
     check(&mut first);
 }
 
+fn note(words: &str, user: &str, command: &str) -> Note {
+    Note { words: words.into(), user: user.into(), command: command.into(), time: 5 }
+}
+
 #[test]
 fn a_note_comes_back() {
     for (words, user, command) in
-        [("", "root", "larder set x"), ("two\nlines", "", ""), ("a\n\nUser: b", "root", "c d")]
+        [("", "root", "larder set x"), ("two\nlines", "", ""), ("a\n\nUser: b", "root", "c d"), ("", "", "")]
     {
-        let note = Note { words: words.into(), user: user.into(), command: command.into(), time: 5 };
+        let note = note(words, user, command);
         assert_eq!(Note::read(&note.message(), 5), note);
+    }
+    assert_eq!(note("why", "root", "larder set x").message(), "why\n\nUser: root\nCommand: larder set x");
+    assert_eq!(note("why", "", "").message(), "why");
+}
+
+#[test]
+fn whatever_the_words_are_they_are_no_trailers() {
+    let pieces = [
+        "User: a",
+        "Command: b",
+        "User:",
+        "\n",
+        "\n\n",
+        " ",
+        "\r",
+        "word",
+        "é",
+        "\u{2028}",
+        "User: ",
+        "Command: ",
+    ];
+    let mut dice = Dice(7);
+    for _ in 0..20_000 {
+        let words: String =
+            (0..dice.roll(7)).map(|_| pieces[dice.roll(pieces.len() as u64) as usize]).collect();
+        let user = ["", "root", "User: x", " "][dice.roll(4) as usize];
+        let command = ["", "larder set x", "Command: y"][dice.roll(3) as usize];
+        let note = note(&words, user, command);
+        assert_eq!(Note::read(&note.message(), 5), note, "{:?}", note.message());
+    }
+}
+
+#[test]
+fn long_words_are_cut_and_trailers_are_not() {
+    for word in ["x", "é", "\u{1f600}", "User: x\n", "\n"] {
+        let long = note(&word.repeat(5000), "root", "larder set x");
+        let message = long.message();
+        assert!(message.len() <= crate::limits::MESSAGE_BYTES && message.len() > 4000, "{}", message.len());
+        let read = Note::read(&message, 5);
+        assert_eq!((read.user, read.command), (long.user, long.command));
+        assert!(long.words.starts_with(&read.words) && read.words.len() > 4000);
+        let long = note(&word.repeat(5000), &"é".repeat(5000), &"c".repeat(5000));
+        assert!(long.message().len() <= crate::limits::MESSAGE_BYTES);
+        let read = Note::read(&long.message(), 5);
+        assert!(read.words.len() > 2000 && read.user.len() > 1000 && read.command.len() > 1000);
+        let bare = note(&word.repeat(5000), "", "").message();
+        assert!(bare.len() <= crate::limits::MESSAGE_BYTES);
+        assert!(long.words.starts_with(&Note::read(&bare, 5).words));
     }
 }
 

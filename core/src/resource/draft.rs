@@ -98,8 +98,8 @@ pub enum EditError {
     #[error("the conflict in `{1}` of {0} changed since; look again")]
     ConflictMoved(ResourceName, String),
     /// The caller's fault: an alias or label that is too long or holds control characters.
-    #[error("`{0}` cannot be an alias or label: at most {max} bytes, no control characters, not empty", max = limits::NAME_BYTES)]
-    BadName(String),
+    #[error("`{0}` cannot be {1}: at most {2} bytes, no control characters, not empty")]
+    BadName(String, &'static str, usize),
     /// The caller's fault: too much at once.
     #[error("more than {max} fields at once", max = limits::EDITS)]
     TooMany,
@@ -179,20 +179,28 @@ impl Draft<'_> {
             Edit::Set { resource, fields, replace } => self.set(resource, fields, *replace),
             Edit::Remove(resource) => self.remove(resource),
             Edit::Resolve { resource, field, settle, id } => self.resolve(resource, field, settle, *id),
-            Edit::Alias(node, alias) => {
-                let resource = ResourceName::node(node);
-                self.copy(&resource);
-                if let Some(alias) = alias {
-                    check_name(alias)?;
-                }
-                self.assign(
-                    &resource,
-                    "alias",
-                    alias.clone().map(|alias| Literal::Scalar(Value::Str(alias))),
-                );
-                Ok(())
-            }
+            Edit::Alias(node, alias) => self.alias(&ResourceName::node(node), alias.as_deref()),
             Edit::Label(node, labels) => self.label(&ResourceName::node(node), labels),
+        }
+    }
+
+    fn alias(&mut self, resource: &ResourceName, alias: Option<&str>) -> Result<(), EditError> {
+        self.copy(resource);
+        match alias {
+            Some(alias) => {
+                check_name(alias, "an alias", limits::NAME_BYTES)?;
+                self.assign(resource, "alias", Some(text(alias)));
+            }
+            None => self.take_off(resource.key("alias")),
+        }
+        Ok(())
+    }
+
+    /// Unsets what may never have been put here: an alias or label that the grant carries is taken off by saying so.
+    fn take_off(&mut self, key: String) {
+        self.put(&key, Value::Null);
+        if self.shard.state().get(&key).is_empty() {
+            self.forced.insert(key);
         }
     }
 
@@ -203,22 +211,16 @@ impl Draft<'_> {
     ) -> Result<(), EditError> {
         self.copy(resource);
         for (key, value) in labels {
-            check_name(key)?;
+            check_name(key, "a label", limits::LABEL_BYTES)?;
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                check_name(value)?;
+                check_name(value, "a label", limits::LABEL_BYTES)?;
             }
             let path = FieldPath::new(vec!["labels".to_owned(), key.clone()]);
-            let path = path.ok_or_else(|| EditError::BadName(key.clone()))?.to_string();
+            let bad = || EditError::BadName(key.clone(), "a label", limits::LABEL_BYTES);
+            let key = resource.key(&path.ok_or_else(bad)?.to_string());
             match value {
-                Some(value) => self.put(&resource.key(&path), Value::Str(value.clone())),
-                None => {
-                    // A label that the grant carries was never put here; it is taken off by saying so.
-                    let key = resource.key(&path);
-                    self.put(&key, Value::Null);
-                    if self.shard.state().get(&key).is_empty() {
-                        self.forced.insert(key);
-                    }
-                }
+                Some(value) => self.put(&key, Value::Str(value.clone())),
+                None => self.take_off(key),
             }
         }
         Ok(())
@@ -239,10 +241,17 @@ impl Draft<'_> {
         let named: BTreeSet<String> = fields.iter().map(|(path, _)| path.to_string()).collect();
         let removed = self.view(resource).is_some_and(|view| view.is_removed());
         if removed && makes && !named.contains("ensure") {
+            // What stood there is gone with the consent of whoever removed it, unless somebody edited it meanwhile.
+            self.check_settled(resource, |field| field == "ensure")?;
             self.unset_all_but(resource, &named);
             self.assign(resource, "ensure", Some(text("present")));
         } else {
-            self.check_settled(resource, &named)?;
+            let emptied: Vec<&FieldPath> =
+                fields.iter().filter(|(_, edit)| *edit == FieldEdit::Unset).map(|(path, _)| path).collect();
+            let touched = |field: &str| {
+                replace || named.contains(field) || emptied.iter().any(|path| is_within(field, path))
+            };
+            self.check_settled(resource, touched)?;
         }
         if replace {
             self.unset_all_but(resource, &named);
@@ -261,7 +270,7 @@ impl Draft<'_> {
         if !self.copy(resource) {
             return Err(EditError::NoResource(resource.clone()));
         }
-        self.check_settled(resource, &BTreeSet::from(["ensure".to_owned()]))?;
+        self.check_settled(resource, |field| field == "ensure")?;
         self.assign(resource, "ensure", Some(text("absent")));
         Ok(())
     }
@@ -315,9 +324,8 @@ impl Draft<'_> {
                 self.item(resource, &name, value, matches!(edit, FieldEdit::Add(_)));
             }
             FieldEdit::Unset => {
-                let below = format!("{name}.");
                 for field in self.field_names(resource) {
-                    if field == name || field.starts_with(&below) {
+                    if is_within(&field, path) {
                         self.assign(resource, &field, None);
                     }
                 }
@@ -328,17 +336,26 @@ impl Draft<'_> {
 
     /// Adds one item at the end of a list, or takes the last equal one out.
     fn item(&mut self, resource: &ResourceName, path: &str, value: &Value, adds: bool) {
-        let key_of = |nth| resource.key(&item::mark(path, value, nth));
-        let is_in = |draft: &Self, nth| draft.scratch.winner(&key_of(nth)).is_some();
-        let equal = (0..).find(|nth| !is_in(self, *nth)).unwrap_or(0);
-        if adds {
-            let view = self.view(resource);
-            let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
-            let last = items.filter_map(|item| item.item.as_ref()).map(|item| item.rank).max();
-            let item = Item { rank: last.unwrap_or(0).saturating_add(SPACING), value: value.clone() };
-            self.put(&key_of(equal), item.encode());
-        } else if let Some(last) = equal.checked_sub(1) {
-            self.put(&key_of(last), Value::Null);
+        let view = self.view(resource);
+        let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
+        let present: Vec<(i64, &str, &Value)> = items
+            .filter_map(|view| view.item.as_ref().map(|item| (item.rank, view.key, &item.value)))
+            .collect();
+        let (key, item) = if adds {
+            let key_of = |nth| resource.key(&item::mark(path, value, nth));
+            let free = (0..).map(key_of).find(|key| self.scratch.winner(key).is_none());
+            let last = present.iter().map(|(rank, ..)| *rank).max().unwrap_or(0);
+            let item = Item { rank: last.saturating_add(SPACING), value: value.clone() };
+            (free, item.encode())
+        } else {
+            let equal = present
+                .iter()
+                .filter(|(_, _, other)| *other == value)
+                .max_by_key(|(rank, key, _)| (rank, key));
+            (equal.map(|(_, key, _)| (*key).to_owned()), Value::Null)
+        };
+        if let Some(key) = key {
+            self.put(&key, item);
         }
     }
 
@@ -405,16 +422,25 @@ impl Draft<'_> {
     }
 
     /// Refuses to write over an unsettled conflict: whoever writes should know what both sides wanted.
-    fn check_settled(&self, resource: &ResourceName, named: &BTreeSet<String>) -> Result<(), EditError> {
+    fn check_settled(
+        &self,
+        resource: &ResourceName,
+        touched: impl Fn(&str) -> bool,
+    ) -> Result<(), EditError> {
         let Some(view) = ResourceView::read(self.shard.state(), resource) else { return Ok(()) };
         for conflict in conflicts_of(self.shard, &view) {
-            let hit = conflict.kind == ConflictKind::EditRemove || named.contains(&conflict.field);
-            if hit {
+            if conflict.kind == ConflictKind::EditRemove || touched(&conflict.field) {
                 return Err(EditError::Conflicted(resource.clone(), conflict.field));
             }
         }
         Ok(())
     }
+}
+
+/// True of the field at `path` and of all below it.
+fn is_within(field: &str, path: &FieldPath) -> bool {
+    let path = path.to_string();
+    field.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The keys and values of a list. Items that were in it keep their rank while that keeps the order.
@@ -473,7 +499,7 @@ fn text(text: &str) -> Literal {
     Literal::Scalar(Value::from(text))
 }
 
-fn check_name(text: &str) -> Result<(), EditError> {
-    let sound = !text.is_empty() && text.len() <= limits::NAME_BYTES && !text.chars().any(char::is_control);
-    if sound { Ok(()) } else { Err(EditError::BadName(text.to_owned())) }
+fn check_name(text: &str, what: &'static str, most: usize) -> Result<(), EditError> {
+    let sound = !text.is_empty() && text.len() <= most && !text.chars().any(char::is_control);
+    if sound { Ok(()) } else { Err(EditError::BadName(text.to_owned(), what, most)) }
 }

@@ -138,21 +138,17 @@ impl Aim<'_> {
         Some(self.apply(kind, &effective, contested.fields))
     }
 
-    fn apply(
-        &self,
-        kind: &Kind,
-        effective: &BTreeMap<String, FieldView<'_>>,
-        held: BTreeSet<String>,
-    ) -> Intent {
-        if let Some(unknown) = effective.iter().find_map(|(path, field)| self.unknown(kind, path, field)) {
+    fn apply(&self, kind: &Kind, effective: &Effective<'_>, held: BTreeSet<String>) -> Intent {
+        let unknown = |(path, field): (&String, &Counting<'_>)| self.unknown(kind, path, &field.view);
+        if let Some(unknown) = effective.iter().find_map(unknown) {
             return Intent::Unsupported(format!("field {unknown} is not known to this version"));
         }
         let mut fields = Fields::new();
         for (path, field) in effective {
             let value = match (held.contains(path), self.runs) {
-                (false, _) => field.value(),
+                (false, _) => field.view.value(),
                 (true, Some(runs)) if runs.contains_key(path) => runs.get(path).cloned(),
-                (true, _) => self.base(path),
+                (true, _) => self.base(field.written),
             };
             fields.extend(value.map(|value| (path.clone(), value)));
         }
@@ -165,14 +161,10 @@ impl Aim<'_> {
     }
 
     /// The whole resource stays as it is; where the machine runs nothing of it, as it was before the sides parted.
-    fn hold(
-        &self,
-        kind: &Kind,
-        effective: &BTreeMap<String, FieldView<'_>>,
-        held: BTreeSet<String>,
-    ) -> Intent {
+    fn hold(&self, kind: &Kind, effective: &Effective<'_>, held: BTreeSet<String>) -> Intent {
         let keep = Intent::Keep { held: held.iter().cloned().collect() };
-        let settled = !held.contains("ensure") && held.iter().all(|path| self.base(path).is_some());
+        let base = |path: &String| effective.get(path).and_then(|field| self.base(field.written));
+        let settled = !held.contains("ensure") && held.iter().all(|path| base(path).is_some());
         if self.runs.is_some() || !settled || self.view.is_removed() {
             return keep;
         }
@@ -188,17 +180,17 @@ impl Aim<'_> {
     }
 
     /// The fields that count here: those of the resource, overlaid by those for selected nodes like this one.
-    fn effective(&self) -> BTreeMap<String, FieldView<'_>> {
+    fn effective(&self) -> Effective<'_> {
         let mut effective = BTreeMap::new();
-        for (path, field) in &self.view.fields {
-            if !path.starts_with("overlay.") {
-                effective.insert((*path).to_owned(), field.clone());
+        for (written, view) in &self.view.fields {
+            if !written.starts_with("overlay.") {
+                effective.insert((*written).to_owned(), Counting { written, view: view.clone() });
             }
         }
-        for (path, field) in &self.view.fields {
-            let Some((select, inner)) = overlay(path) else { continue };
-            if select.matches(self.node) && (field.value().is_some() || field.is_conflicted()) {
-                effective.insert(inner, field.clone());
+        for (written, view) in &self.view.fields {
+            let Some((select, inner)) = overlay(written) else { continue };
+            if select.matches(self.node) && (view.value().is_some() || view.is_conflicted()) {
+                effective.insert(inner, Counting { written, view: view.clone() });
             }
         }
         effective
@@ -211,9 +203,9 @@ impl Aim<'_> {
         })
     }
 
-    fn contested(&self, kind: &Kind, effective: &BTreeMap<String, FieldView<'_>>) -> Contested {
+    fn contested(&self, kind: &Kind, effective: &Effective<'_>) -> Contested {
         let mut contested = Contested::default();
-        for path in effective.iter().filter(|(_, field)| field.is_conflicted()).map(|(path, _)| path) {
+        for path in effective.iter().filter(|(_, field)| field.view.is_conflicted()).map(|(path, _)| path) {
             let whole =
                 kind.holds == Holds::Resource || ["ensure", "path", "select"].contains(&path.as_str());
             // A conflict in on_conflict itself means hold, which is what happens anyway.
@@ -242,10 +234,21 @@ impl Aim<'_> {
         keys.map(|key| if key == "node" { "alias" } else { key }.to_owned()).collect()
     }
 
-    fn base(&self, path: &str) -> Option<Literal> {
-        conflicts_of(self.desired, self.view).into_iter().find(|conflict| conflict.field == path)?.base
+    /// What all sides of a conflict in the field written at this path started from.
+    fn base(&self, written: &str) -> Option<Literal> {
+        conflicts_of(self.desired, self.view).into_iter().find(|conflict| conflict.field == written)?.base
     }
 }
+
+/// A field that counts here.
+struct Counting<'a> {
+    /// Where it is written: its own path, or that of an overlay.
+    written: &'a str,
+    view: FieldView<'a>,
+}
+
+/// The fields that count here, by the path that they have in the resource.
+type Effective<'a> = BTreeMap<String, Counting<'a>>;
 
 /// Fields in conflict.
 #[derive(Default)]
