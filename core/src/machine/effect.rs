@@ -119,8 +119,11 @@ pub enum Declined {
     /// The other node's: no link with it now.
     #[error("no link with that node now")]
     NoLink,
+    /// Nobody's: the group is asked for by another code now.
+    #[error("another join of this group took its place")]
+    Replaced,
     /// This node's: too much at once.
-    #[error("this node is in as many {0} as it may be")]
+    #[error("this node has as many {0} as it may have")]
     Full(&'static str),
     /// This node's: too many writes wait for the disk.
     #[error("too many writes wait for the disk; try again")]

@@ -8,7 +8,7 @@ use super::effect::{Answer, Declined, Effect, Notice};
 use super::input::{Caller, LinkId, Moment};
 use super::membership::Membership;
 use crate::group::Group;
-use crate::id::{GroupId, NodeId};
+use crate::id::{GroupId, InviteId, NodeId};
 use crate::limits;
 use crate::record::{Records, SignedRecord};
 use crate::store::{JoinRow, Row, Table, key};
@@ -36,6 +36,8 @@ pub struct Joining {
 pub(super) struct Asking {
     pub(super) group: GroupId,
     pub(super) nonce: [u8; 16],
+    /// By which invite it asked to be let in.
+    pub(super) invite: Option<InviteId>,
     pub(super) records: Vec<SignedRecord>,
 }
 
@@ -64,7 +66,10 @@ impl Machine {
         self.outbox.store(vec![Row::put_layout(Table::Joins, key::group(group), &row)]);
         let joining =
             Joining { code, alias, labels, caller, asked: BTreeMap::new(), granted: false, waiting: None };
-        self.joins.insert(group, joining);
+        let earlier = self.joins.insert(group, joining);
+        if let Some(caller) = earlier.and_then(|earlier| earlier.caller) {
+            self.outbox.answer(caller, Err(Declined::Replaced));
+        }
         self.ask_around();
     }
 
@@ -94,7 +99,7 @@ impl Machine {
         let Some((&group, _)) = next else { return false };
         let nonce = self.chance.nonce();
         if let Some(visit) = self.visits.get_mut(&link) {
-            visit.asking = Some(Asking { group, nonce, records: Vec::new() });
+            visit.asking = Some(Asking { group, nonce, invite: None, records: Vec::new() });
         }
         self.say(link, &VisitFrame::Probe(Probe::new(group, &self.me, &peer, nonce)));
         true
@@ -125,6 +130,7 @@ impl Machine {
             alias: joining.alias.clone(),
             labels: joining.labels.clone(),
         };
+        asking.invite = Some(terms.invite);
         let request = JoinRequest::sign(terms, &joining.code.key(), &self.secret);
         self.say(link, &VisitFrame::Join(request));
         Ok(())
@@ -147,7 +153,12 @@ impl Machine {
                 }
             }
             JoinAnswer::Refused(denial) => {
-                if let Some(joining) = self.joins.remove(&group) {
+                // What is granted stays granted; and a join by another code is not meant.
+                let asked = asking.invite;
+                let is_meant = |joining: &Joining| !joining.granted && Some(joining.code.invite()) == asked;
+                if self.joins.get(&group).is_some_and(is_meant)
+                    && let Some(joining) = self.joins.remove(&group)
+                {
                     self.outbox.store(vec![Row::remove(Table::Joins, key::group(group))]);
                     if let Some(caller) = joining.caller {
                         self.outbox.answer(caller, Err(Declined::Denied(*denial)));
@@ -156,7 +167,7 @@ impl Machine {
                 self.hang_up(link, "refused");
             }
             JoinAnswer::Waiting { issuer } => {
-                if let Some(joining) = self.joins.get_mut(&group) {
+                if let Some(joining) = self.joins.get_mut(&group).filter(|joining| !joining.granted) {
                     joining.waiting = Some(issuer.clone());
                 }
             }

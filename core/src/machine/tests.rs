@@ -231,3 +231,65 @@ fn after_the_store_failed_nothing_new_leaves() {
     let (write, _) = a.write(at(20_006), group, 3);
     assert!(matches!(a.answers[&write], Err(Declined::Storage(_))));
 }
+
+fn code(group: GroupId, n: u8) -> Code {
+    Code::new(group, &secret(1).node(), [n; 16])
+}
+
+#[test]
+fn a_join_that_another_replaces_is_answered() {
+    let mut a = Peer::new(3, &Memory::default());
+    let group = GroupId([5; 16]);
+    let join = |n| Request::Join { code: code(group, n), alias: String::new(), labels: vec![] };
+    let (first, _) = a.ask(at(1), join(1));
+    let (second, _) = a.ask(at(2), join(2));
+    assert!(matches!(a.answers[&first], Err(Declined::Replaced)));
+    assert!(!a.answers.contains_key(&second), "it goes on");
+}
+
+#[test]
+fn a_refusal_ends_only_the_join_that_it_answers() {
+    use crate::wire::visit::{Denial, JoinAnswer, VisitFrame};
+    let (group, mut all) = members(1);
+    let mut a = all.remove(0);
+    let (caller, _) = a.ask(at(1), Request::Invite { group, role: Role::Node, uses: 1, expires: i64::MAX });
+    let Some(Ok(Answer::Invited(good))) = a.answers.remove(&caller) else { panic!() };
+    let mut c = Peer::new(3, &Memory::default());
+    let join = |code: Code| Request::Join { code, alias: String::new(), labels: vec![] };
+    let up = |link, peer, opened| Input::LinkUp { link, peer, kind: LinkKind::Visit, opened };
+    // Asks by a bad code on one visit, and has the answer held back.
+    let (_, _) = c.ask(at(2), join(code(group, 9)));
+    let visit = |a: &mut Peer, c: &mut Peer, link: LinkId| {
+        let mut to_a = c.input(at(3), up(link, a.machine.me(), true));
+        let mut to_c = a.input(at(3), up(link, c.machine.me(), false));
+        let mut held = Vec::new();
+        while !to_a.is_empty() || !to_c.is_empty() {
+            for (link, bytes) in std::mem::take(&mut to_a) {
+                to_c.extend(a.input(at(3), Input::Frame { link, bytes }));
+            }
+            for (link, bytes) in std::mem::take(&mut to_c) {
+                match VisitFrame::decode(&bytes).unwrap() {
+                    VisitFrame::Answer(answer) => held.push((link, answer)),
+                    _ => to_a.extend(c.input(at(3), Input::Frame { link, bytes })),
+                }
+            }
+        }
+        held
+    };
+    let bad = visit(&mut a, &mut c, LinkId(2));
+    assert!(matches!(bad[..], [(_, JoinAnswer::Refused(Denial::Unknown))]));
+    let (caller, _) = c.ask(at(4), join(good));
+    let granted = visit(&mut a, &mut c, LinkId(3));
+    let answer = |c: &mut Peer, (link, answer): &(LinkId, JoinAnswer)| {
+        c.input(at(5), Input::Frame { link: *link, bytes: VisitFrame::Answer(answer.clone()).encode() })
+    };
+    answer(&mut c, &bad[0]);
+    assert!(!c.answers.contains_key(&caller), "that was the other code");
+    // A refusal of the good code that comes after the grant.
+    let third = visit(&mut a, &mut c, LinkId(4));
+    answer(&mut c, &granted[0]);
+    assert!(c.machine.group(&group).is_some());
+    answer(&mut c, &(third[0].0, JoinAnswer::Refused(Denial::Used)));
+    assert!(!c.answers.contains_key(&caller), "what is granted stays granted");
+    assert_eq!(c.machine.joins().count(), 1);
+}
