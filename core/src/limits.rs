@@ -160,5 +160,8 @@ pub const PRESENCE_SETTLE_MS: u64 = 50;
 
 /// A shard is written out whole after at least so many changes, or a quarter of its history if that is more.
 pub const SNAPSHOT_CHANGES: usize = 1024;
+/// Longest user or command that goes with an own change, in bytes; what is longer is cut, so that there is room for
+/// words.
+pub const TRAILER_BYTES: usize = 1 << 10;
 /// Longest observed message, in bytes; long output stays in a log on the node.
 pub const OBSERVED_MESSAGE_BYTES: usize = 120;

@@ -20,7 +20,8 @@
 //! * Every `Request` is answered once, unless its caller hangs up before.
 //!
 //! Nothing that follows from a change leaves the node before the change is durable: effects wait in an outbox for all
-//! batches issued before them.
+//! batches issued before them. Once a batch failed, nothing is written, taken in or told any more, until the node is
+//! opened again.
 
 mod chance;
 mod compare;
@@ -226,7 +227,7 @@ impl Machine {
             of.age(&mut cx);
             of.catch_up(&mut cx);
             of.forget_carries(&cx);
-            if now >= of.presence_due {
+            if now >= of.presence_due && !cx.outbox.has_failed() {
                 let rows = of.group.snapshots();
                 cx.outbox.store(rows);
             }
@@ -242,6 +243,7 @@ impl Machine {
     fn settle(&mut self) {
         for of in self.groups.values_mut() {
             of.group.flush();
+            self.outbox.extend(of.note_isolated());
         }
         let members: BTreeSet<NodeId> = self
             .groups

@@ -17,7 +17,7 @@ use crate::delta::compose::{change_id, decompose};
 use crate::delta::{Delta, OpRef};
 use crate::id::{Actor, ChangeId, Digest, GrantId, Incarnation, hash16};
 use chain::Chain;
-use document::Document;
+use document::{Document, Isolated};
 use gate::{Branch, Checked};
 use graph::{Clock, Fact, Graph};
 use root::Root;
@@ -153,10 +153,10 @@ impl Shard {
         })
     }
 
-    /// The visible values of `key` at these heads, the winner last.
-    pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Vec<Visible> {
+    /// The visible values of `key` at these heads, the winner last; a defect, if the document cannot say.
+    pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Result<Vec<Visible>, Isolated> {
         if heads == self.graph.heads() {
-            return self.state.get(key).to_vec();
+            return Ok(self.state.get(key).to_vec());
         }
         self.document.visible_at(&self.root, key, heads)
     }

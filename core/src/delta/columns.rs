@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::compose::Composed;
-use super::{Delta, OpRef, Put};
+use super::{Delta, OpRef, Put, Value};
 use crate::id::{Actor, ChangeId, GrantId, Incarnation, Sig};
 use crate::limits;
 use crate::shard::chain::Cover;
@@ -89,11 +89,18 @@ struct Sheet {
     proofs: Vec<u8>,
 }
 
+/// What a change weighs besides what it holds, in bytes.
+const CHANGE_WEIGHT: usize = 48;
+/// What a dependency weighs.
+const DEP_WEIGHT: usize = 33;
+/// What a predecessor weighs.
+const PRED_WEIGHT: usize = 20;
+
 /// About how many bytes a change takes in a window, before compression.
 pub fn weight(delta: &Delta) -> usize {
     let puts: usize =
-        delta.puts.iter().map(|put| put.key.len() + put.value.weight() + 20 * put.preds.len()).sum();
-    48 + 33 * delta.deps.len() + delta.message.len() + puts
+        delta.puts.iter().map(|put| put.key.len() + put.value.weight() + PRED_WEIGHT * put.preds.len()).sum();
+    CHANGE_WEIGHT + DEP_WEIGHT * delta.deps.len() + delta.message.len() + puts
 }
 
 /// A change to be written: the index of its chain, its hash and its content.
@@ -250,6 +257,9 @@ struct Reader<'a> {
     texts: Vec<&'a str>,
     clock: (u64, i64),
     changes: Vec<Composed>,
+    /// Bytes that may still be unfolded. Texts are told once and used often: what a few bytes unfold to is counted
+    /// before it is copied.
+    room: usize,
     columns: Columns<'a>,
 }
 
@@ -283,15 +293,13 @@ impl<'a> Reader<'a> {
             proofs: Column(&sheet.proofs),
         };
         let last = sheet.chains.iter().map(|head| (head.after, head.base)).collect();
-        Self { root, sheet, actors, last, texts: Vec::new(), clock: (0, 0), changes: Vec::new(), columns }
+        let (texts, changes, room) = (Vec::new(), Vec::new(), limits::WINDOW_READ_BYTES);
+        Self { root, sheet, actors, last, texts, clock: (0, 0), changes, room, columns }
     }
 
     fn read(mut self) -> Option<Window> {
-        let mut room = limits::WINDOW_READ_BYTES;
         for _ in 0..self.sheet.count {
             let change = self.change()?;
-            // Texts are told once and used often: what a few bytes can unfold to must be bounded by itself.
-            room = room.checked_sub(weight(change.delta()))?;
             self.changes.push(change);
         }
         let mut chains = Vec::with_capacity(self.sheet.chains.len());
@@ -302,6 +310,12 @@ impl<'a> Reader<'a> {
         Some(Window { chains, changes: self.changes })
     }
 
+    /// Counts bytes about to be unfolded, as [`weight`] does.
+    fn spend(&mut self, bytes: usize) -> Option<()> {
+        self.room = self.room.checked_sub(bytes)?;
+        Some(())
+    }
+
     fn change(&mut self) -> Option<Composed> {
         let place = self.columns.place.next_len(self.sheet.chains.len())?;
         let head = self.sheet.chains.get(place)?;
@@ -309,11 +323,12 @@ impl<'a> Reader<'a> {
         let mut deps = self.deps()?;
         deps.extend((seq > 0).then_some(previous));
         deps.sort_unstable();
+        self.spend(CHANGE_WEIGHT + DEP_WEIGHT * deps.len())?;
         let (next_op, time) = self.clock;
         let start_op = next_op.wrapping_add(self.columns.clock.next::<i64>()?.cast_unsigned());
         let time = time.wrapping_add(self.columns.clock.next::<i64>()?);
         let nth = self.columns.message.next()?;
-        let message = self.text(nth)?.to_owned();
+        let message = self.text(nth, limits::MESSAGE_BYTES)?;
         let count = self.columns.puts.next_len(limits::PUTS)?;
         let puts = (0..count).map(|_| self.put(start_op)).collect::<Option<Vec<_>>>()?;
         let (grant, incarnation, epoch) = (head.grant, head.incarnation, self.root.epoch());
@@ -344,9 +359,10 @@ impl<'a> Reader<'a> {
 
     fn put(&mut self, start_op: u64) -> Option<Put> {
         let nth = self.columns.puts.next()?;
-        let key = self.text(nth)?.to_owned();
+        let key = self.text(nth, limits::KEY_BYTES)?;
         let count = self.columns.puts.next_len(limits::PREDS)?;
-        let value = self.columns.values.next()?;
+        let value: Value = self.columns.values.next()?;
+        self.spend(value.weight() + PRED_WEIGHT * count)?;
         let mut preds = Vec::with_capacity(count);
         for _ in 0..count {
             let counter = start_op.wrapping_sub(self.columns.preds.next::<i64>()?.cast_unsigned());
@@ -356,34 +372,80 @@ impl<'a> Reader<'a> {
         Some(Put { key, value, preds })
     }
 
-    fn text(&mut self, nth: u64) -> Option<&'a str> {
-        if let Some(index) = nth.checked_sub(1) {
-            return self.texts.get(usize::try_from(index).ok()?).copied();
-        }
-        let text: &'a str = self.columns.texts.next()?;
-        // Told once and copied often: what is no message and no key must not even be copied.
-        if text.len() > limits::MESSAGE_BYTES.max(limits::KEY_BYTES) {
+    /// A copy of a text of at most `most` bytes.
+    fn text(&mut self, nth: u64, most: usize) -> Option<String> {
+        let text: &'a str = match nth.checked_sub(1) {
+            Some(index) => self.texts.get(usize::try_from(index).ok()?).copied()?,
+            None => {
+                let text = self.columns.texts.next()?;
+                self.texts.push(text);
+                text
+            }
+        };
+        if text.len() > most {
             return None;
         }
-        self.texts.push(text);
-        Some(text)
+        self.spend(text.len())?;
+        Some(text.to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vectors::scene;
+    use crate::id::{GroupId, RecordId};
+    use crate::shard::root::ShardName;
+
+    /// One change that puts its keys as `keys` says, in a window before compression.
+    fn sheet(keys: &[(u64, Option<&str>)], message: &str) -> Sheet {
+        let head = Head {
+            grant: RecordId([1; 32]),
+            incarnation: Incarnation([1; 16]),
+            after: 0,
+            base: ChangeId::ZERO,
+        };
+        let mut sheet = Sheet { chains: vec![head], count: 1, ..Sheet::default() };
+        push(&mut sheet.place, &0u64);
+        push(&mut sheet.deps, &0u64);
+        push(&mut sheet.clock, &258i64);
+        push(&mut sheet.clock, &0i64);
+        push(&mut sheet.message, &0u64);
+        push(&mut sheet.texts, &message);
+        push(&mut sheet.puts, &keys.len());
+        for (nth, text) in keys {
+            text.iter().for_each(|text| push(&mut sheet.texts, text));
+            push(&mut sheet.puts, nth);
+            push(&mut sheet.puts, &0u64);
+            push(&mut sheet.values, &Value::Null);
+        }
+        sheet
+    }
+
+    /// How much of its room a reader used, and how many texts it copied into a change.
+    fn spent(sheet: &Sheet) -> usize {
+        let root = Root::derive(GroupId([1; 16]), ShardName::Desired);
+        let mut reader = Reader::new(&root, sheet);
+        let before = reader.room;
+        assert!(reader.change().is_none());
+        before - reader.room
+    }
 
     #[test]
-    fn a_text_that_can_be_neither_message_nor_key_is_not_copied() {
-        let root = scene::desired();
-        for (len, fits) in [(limits::MESSAGE_BYTES, true), (limits::MESSAGE_BYTES + 1, false)] {
-            let mut sheet = Sheet::default();
-            push(&mut sheet.texts, &"x".repeat(len));
-            let mut reader = Reader::new(&root, &sheet);
-            assert_eq!(reader.text(0).is_some(), fits);
-            assert_eq!(reader.text(1).is_some(), fits, "and so is not there to be named again");
-        }
+    fn no_text_is_copied_beyond_what_a_key_or_message_may_have() {
+        let long = "k".repeat(1 << 20);
+        let mut keys = vec![(2, None); 1500];
+        keys[0] = (0, Some(long.as_str()));
+        assert!(spent(&sheet(&keys, "")) <= CHANGE_WEIGHT + DEP_WEIGHT, "the first is refused");
+        assert!(spent(&sheet(&[], &long)) <= CHANGE_WEIGHT + DEP_WEIGHT);
+    }
+
+    #[test]
+    fn every_copy_is_counted_before_it_is_made() {
+        let key = "k".repeat(limits::KEY_BYTES);
+        let mut keys = vec![(2, None); limits::PUTS];
+        keys[0] = (0, Some(key.as_str()));
+        let used = spent(&sheet(&keys, ""));
+        let room = limits::WINDOW_READ_BYTES;
+        assert!(used <= room && used + 2 * limits::KEY_BYTES > room, "it stops where the room ends: {used}");
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever brings a change, it is judged by what it is: its author's grant and role, its author's signature of the chain
 //! up to it, and the gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
 use super::orphans::Orphan;
@@ -15,7 +15,7 @@ use crate::id::{Actor, ChangeId, EpochId, NodeId, Sig};
 use crate::limits;
 use crate::shard::Shard;
 use crate::shard::chain::{self, Cover, first_link, next_link};
-use crate::shard::gate::{Checked, Verdict};
+use crate::shard::gate::{Checked, Fault, Verdict};
 use crate::shard::root::{Root, ShardName};
 use crate::store::{Row, Table, key};
 
@@ -49,6 +49,8 @@ pub struct Taken {
     pub gap: bool,
     /// Why something was refused; the peer that made or brought it is at fault.
     pub refused: Option<String>,
+    /// Chains of which a window brought changes and none could be let in.
+    pub stuck: Vec<Actor>,
 }
 
 impl Group {
@@ -86,6 +88,8 @@ impl Group {
             let Some(author) = self.author_of(&composed, taken) else { continue };
             match self.shard_mut(composed.delta().epoch).map(|shard| shard.examine(composed)) {
                 None | Some(Verdict::Known(_)) => {}
+                // It is asked for again, and let in once the shard can be read.
+                Some(Verdict::Isolated(_)) => taken.gap = true,
                 Some(Verdict::Waits { composed, on }) => {
                     if on.iter().any(|dep| self.refused.contains(Refusal::Change(*dep))) {
                         self.refuse(id, "it builds on a refused change".to_owned(), taken);
@@ -209,17 +213,29 @@ impl Group {
                 run.ids.push(composed.id());
             }
         }
+        // Each chain stands by its own signatures: one that proves nothing takes no other with it.
+        let mut unproved = BTreeSet::new();
         for (actor, run) in &runs {
             if !self.is_run_proved(epoch, *actor, run, &mut taken) {
-                return taken;
+                unproved.insert(*actor);
             }
         }
         for composed in window.changes {
-            self.take_proved(composed, &mut taken);
+            let actor = composed.delta().actor(self.id);
+            let parted = runs.get(&actor).is_some_and(|run| self.is_parted(epoch, actor, run, &composed));
+            if parted {
+                self.refuse(composed.id(), Fault::Forked.to_string(), &mut taken);
+            } else {
+                self.take_from_window(composed, !unproved.contains(&actor), &mut taken);
+            }
         }
-        for (actor, run) in &runs {
+        for (actor, run) in runs.iter().filter(|(actor, _)| !unproved.contains(actor)) {
             self.keep_proof(epoch, *actor, run, &mut taken);
         }
+        let moved: BTreeSet<Actor> = taken.new.iter().map(|new| new.actor).collect();
+        let stuck =
+            |actor: &Actor, run: &Run| self.reach(&epoch, actor) < run.end() && !moved.contains(actor);
+        taken.stuck = runs.iter().filter(|(actor, run)| stuck(actor, run)).map(|(actor, _)| *actor).collect();
         let released: Vec<Orphan> = taken.new.iter().flat_map(|new| self.orphans.release(&new.id)).collect();
         for orphan in released {
             self.take_one(*orphan.composed, orphan.signature, &mut taken);
@@ -257,7 +273,7 @@ impl Group {
                 return false;
             }
         }
-        let end = run.head.after + run.ids.len() as u64;
+        let end = run.end();
         // Signatures past the end prove nothing here, and a cover ends at the next kept signature at the latest: if only a
         // part of the run is let in, what is left of the cover must still be one.
         let next_mark = end.next_multiple_of(limits::SIGNED_EVERY);
@@ -271,14 +287,32 @@ impl Group {
         proved
     }
 
-    fn take_proved(&mut self, composed: Composed, taken: &mut Taken) {
-        if self.refused.contains(Refusal::Change(composed.id())) || self.author_of(&composed, taken).is_none()
-        {
+    /// True if a change goes on from another one than is here in that place of its chain. That needs no signature to
+    /// be told: the change itself names what it follows, and can never follow what is here.
+    fn is_parted(&self, epoch: EpochId, actor: Actor, run: &Run, composed: &Composed) -> bool {
+        let (delta, graph) = (composed.delta(), self.shards.get(&epoch).map(Shard::graph));
+        let here = graph.and_then(|graph| graph.at(graph.chain(&actor)?, run.head.after));
+        delta.seq == run.head.after + 1
+            && here.is_some_and(|here| here.id != run.head.base && !delta.deps.contains(&here.id))
+    }
+
+    /// Takes in a change of a window. Where nothing proves it, it is only looked at for whether it builds on something
+    /// refused, and so can never be let in.
+    fn take_from_window(&mut self, composed: Composed, proved: bool, taken: &mut Taken) {
+        let id = composed.id();
+        if self.refused.contains(Refusal::Change(id)) {
+            return;
+        }
+        let deps = &composed.delta().deps;
+        if deps.iter().any(|dep| self.refused.contains(Refusal::Change(*dep))) {
+            return self.refuse(id, "it builds on a refused change".to_owned(), taken);
+        }
+        if !proved || self.author_of(&composed, taken).is_none() {
             return;
         }
         match self.shard_mut(composed.delta().epoch).map(|shard| shard.examine(composed)) {
             None | Some(Verdict::Known(_)) => {}
-            Some(Verdict::Waits { .. }) => taken.gap = true,
+            Some(Verdict::Waits { .. } | Verdict::Isolated(_)) => taken.gap = true,
             Some(Verdict::Rejected { id, fault }) => self.refuse(id, fault.to_string(), taken),
             Some(Verdict::Ready(checked)) => self.let_in(*checked, None, taken),
         }
@@ -327,4 +361,11 @@ struct Run {
     head: Head,
     proof: Proof,
     ids: Vec<ChangeId>,
+}
+
+impl Run {
+    /// The seq of its last change.
+    fn end(&self) -> u64 {
+        self.head.after.saturating_add(self.ids.len() as u64)
+    }
 }

@@ -29,48 +29,55 @@ pub struct Note {
 }
 
 impl Note {
-    /// The change's message: the words, then trailers as Git has them. What is too long is cut: a trailer to a quarter of
-    /// the room, the words to what is left, so that who and how are never lost to a long why.
+    /// The change's message: the words, an empty line, and trailers as Git has them. What is too long is cut: words
+    /// before trailers.
     pub fn message(&self) -> String {
-        let mut trailers = Vec::new();
-        for (name, value) in [("User", &self.user), ("Command", &self.command)] {
-            if !value.is_empty() {
-                let value = value.replace(['\n', '\r'], " ");
-                trailers.push(format!("{name}: {}", cut(&value, limits::MESSAGE_BYTES / 4)));
-            }
-        }
+        let trailers: Vec<String> = [(USER, &self.user), (COMMAND, &self.command)]
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| {
+                format!("{name}{}", cut(value, limits::TRAILER_BYTES).replace(['\n', '\r'], " "))
+            })
+            .collect();
         let trailers = trailers.join("\n");
-        let words = cut(self.words.trim_end(), limits::MESSAGE_BYTES.saturating_sub(trailers.len() + 2));
-        match (words.is_empty(), trailers.is_empty()) {
-            (true, _) => trailers,
-            (false, true) => format!("{words}\n"),
-            (false, false) => format!("{words}\n\n{trailers}"),
+        let words = cut(&self.words, limits::MESSAGE_BYTES - trailers.len() - PARTING.len());
+        let plain = trailers.is_empty() && split(words) == (words, "");
+        match (words, plain) {
+            ("", _) => trailers,
+            (words, true) => words.to_owned(),
+            // Words that look like trailers are told from them by trailers of their own, though there be none.
+            (words, false) => format!("{words}{PARTING}{trailers}"),
         }
     }
 
     /// Reads what [`Note::message`] wrote.
     pub fn read(message: &str, time: i64) -> Self {
-        let mut note = Self { time, ..Self::default() };
-        let lines: Vec<&str> = message.lines().collect();
-        let is_trailer = |line: &&&str| line.starts_with("User: ") || line.starts_with("Command: ");
-        let trailers = lines.iter().rev().take_while(is_trailer).count();
-        let (words, trailers) = lines.split_at(lines.len() - trailers);
-        for line in trailers {
-            if let Some(user) = line.strip_prefix("User: ") {
-                note.user = user.to_owned();
-            } else if let Some(command) = line.strip_prefix("Command: ") {
-                note.command = command.to_owned();
-            }
-        }
-        note.words = words.join("\n").trim_end().to_owned();
-        note
+        let (words, trailers) = split(message);
+        let of = |name| trailers.split('\n').find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        Self { words: words.to_owned(), user: of(USER).to_owned(), command: of(COMMAND).to_owned(), time }
     }
 }
 
-/// The beginning of a text, in whole characters.
+const USER: &str = "User: ";
+const COMMAND: &str = "Command: ";
+/// What stands between words and trailers.
+const PARTING: &str = "\n\n";
+
+/// Words and trailers of a message. Trailers are its last paragraph, if that is nothing else.
+fn split(message: &str) -> (&str, &str) {
+    let is_trailer = |line: &str| line.starts_with(USER) || line.starts_with(COMMAND);
+    let are_trailers = |text: &str| text.split('\n').all(is_trailer);
+    match message.rsplit_once(PARTING) {
+        Some((words, trailers)) if trailers.is_empty() || are_trailers(trailers) => (words, trailers),
+        None if are_trailers(message) => ("", message),
+        _ => (message, ""),
+    }
+}
+
+/// The beginning of a text, in so many bytes.
 fn cut(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }
 
 /// What this node wrote.
@@ -210,6 +217,7 @@ impl Group {
         };
         let checked = match shard.examine(Composed::new(&root, delta)?) {
             Verdict::Ready(checked) => checked,
+            Verdict::Isolated(isolated) => return Err(isolated.into()),
             Verdict::Rejected { fault, .. } => return Err(AuthorError::Gate(fault)),
             Verdict::Known(_) | Verdict::Waits { .. } => return Err(AuthorError::Lost),
         };

@@ -98,6 +98,8 @@ impl Group {
                 match shard.examine(composed) {
                     Verdict::Ready(checked) => shard.accept(*checked),
                     Verdict::Known(_) => {}
+                    // A defect: the rest stays in the store, and the shard takes nothing until it can be read.
+                    Verdict::Isolated(_) => return Ok(()),
                     Verdict::Waits { composed, .. } => left.push(*composed),
                     Verdict::Rejected { id, fault } => {
                         return Err(LoadError::Damaged(format!(
@@ -127,6 +129,9 @@ impl Group {
         covers: BTreeMap<Actor, (u64, Cover)>,
     ) -> Result<(), LoadError> {
         let group = self.id;
+        if self.shards.get(&epoch).is_some_and(|shard| shard.document().isolated().is_some()) {
+            return Ok(());
+        }
         for (actor, (seq, cover)) in covers {
             let marks = rows(store, Table::Marks, &key::chain(group, epoch, actor))?;
             let shard = self.shards.get_mut(&epoch).ok_or_else(|| damaged("a shard without changes"))?;

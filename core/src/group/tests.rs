@@ -1,6 +1,7 @@
 //! Random histories of a few writers, merged by windows and pushes, against what must hold of every group.
 
 mod drafts;
+mod edits;
 mod hostile;
 
 use std::collections::BTreeMap;
@@ -63,6 +64,11 @@ fn secret(n: u8) -> Secret {
 
 /// A group with `n` operators, the first its founder.
 fn peers(n: u8) -> Vec<Peer> {
+    peers_called(n, "")
+}
+
+/// The same, all but the founder with this alias.
+fn peers_called(n: u8, alias: &str) -> Vec<Peer> {
     let genesis = found(&secret(1), "shop", [9; 16], secret(200).node());
     let grant_id = genesis.id();
     let mut records = vec![];
@@ -71,7 +77,7 @@ fn peers(n: u8) -> Vec<Peer> {
         let grant = Grant {
             key: secret(i).node(),
             role: Role::Operator,
-            alias: String::new(),
+            alias: alias.to_owned(),
             labels: vec![],
             invite: None,
         };
@@ -122,6 +128,28 @@ fn pull(from: &mut Peer, to: &mut Peer) {
             assert!(!taken.new.is_empty() && !taken.gap, "each window brings something");
         }
     }
+}
+
+/// A second machine with the same key and the same store.
+fn copy(peer: &Peer) -> Peer {
+    let (secret, group, store) = (peer.secret.clone(), peer.group.clone(), peer.store.clone());
+    Peer { secret, group, store, lives: peer.lives }
+}
+
+fn one(key: &str, value: i64) -> BTreeMap<String, Value> {
+    BTreeMap::from([(key.to_owned(), Value::Int(value))])
+}
+
+/// What `to` would ask `from` for in `desired`.
+fn wants(from: &Group, to: &Group) -> (EpochId, Vec<Want>) {
+    let epoch = from.desired().unwrap().root().epoch();
+    let positions = from.positions(&epoch);
+    let wants = positions.iter().filter_map(|position| {
+        let after = to.reach(&epoch, &position.actor);
+        let upto = position.tips[0];
+        (upto.seq > after).then_some(Want { actor: position.actor, after, upto })
+    });
+    (epoch, wants.collect())
 }
 
 fn check(peer: &mut Peer) {
@@ -325,12 +353,135 @@ fn many_heads_are_merged_before_they_are_too_many() {
     check(&mut first);
 }
 
+fn note(words: &str, user: &str, command: &str) -> Note {
+    Note { words: words.into(), user: user.into(), command: command.into(), time: 5 }
+}
+
 #[test]
 fn a_note_comes_back() {
     for (words, user, command) in
-        [("", "root", "larder set x"), ("two\nlines", "", ""), ("a\n\nUser: b", "root", "c d")]
+        [("", "root", "larder set x"), ("two\nlines", "", ""), ("a\n\nUser: b", "root", "c d"), ("", "", "")]
     {
-        let note = Note { words: words.into(), user: user.into(), command: command.into(), time: 5 };
+        let note = note(words, user, command);
         assert_eq!(Note::read(&note.message(), 5), note);
     }
+    assert_eq!(note("why", "root", "larder set x").message(), "why\n\nUser: root\nCommand: larder set x");
+    assert_eq!(note("why", "", "").message(), "why");
+}
+
+#[test]
+fn whatever_the_words_are_they_are_no_trailers() {
+    let pieces = [
+        "User: a",
+        "Command: b",
+        "User:",
+        "\n",
+        "\n\n",
+        " ",
+        "\r",
+        "word",
+        "é",
+        "\u{2028}",
+        "User: ",
+        "Command: ",
+    ];
+    let mut dice = Dice(7);
+    for _ in 0..20_000 {
+        let words: String =
+            (0..dice.roll(7)).map(|_| pieces[dice.roll(pieces.len() as u64) as usize]).collect();
+        let user = ["", "root", "User: x", " "][dice.roll(4) as usize];
+        let command = ["", "larder set x", "Command: y"][dice.roll(3) as usize];
+        let note = note(&words, user, command);
+        assert_eq!(Note::read(&note.message(), 5), note, "{:?}", note.message());
+    }
+}
+
+#[test]
+fn long_words_are_cut_and_trailers_are_not() {
+    for word in ["x", "é", "\u{1f600}", "User: x\n", "\n"] {
+        let long = note(&word.repeat(5000), "root", "larder set x");
+        let message = long.message();
+        assert!(message.len() <= crate::limits::MESSAGE_BYTES && message.len() > 4000, "{}", message.len());
+        let read = Note::read(&message, 5);
+        assert_eq!((read.user, read.command), (long.user, long.command));
+        assert!(long.words.starts_with(&read.words) && read.words.len() > 4000);
+        let long = note(&word.repeat(5000), &"é".repeat(5000), &"c".repeat(5000));
+        assert!(long.message().len() <= crate::limits::MESSAGE_BYTES);
+        let read = Note::read(&long.message(), 5);
+        assert!(read.words.len() > 2000 && read.user.len() > 1000 && read.command.len() > 1000);
+        let bare = note(&word.repeat(5000), "", "").message();
+        assert!(bare.len() <= crate::limits::MESSAGE_BYTES);
+        assert!(long.words.starts_with(&Note::read(&bare, 5).words));
+    }
+}
+
+#[test]
+fn a_forked_chain_keeps_no_other_out() {
+    let mut peers = peers(4);
+    let [a, b, c, d] = &mut peers[..] else { panic!() };
+    a.write(ShardName::Desired, one("config/db keys.z", 0), 0);
+    let mut twin = copy(a);
+    a.write(ShardName::Desired, one("config/db keys.a", 1), 0);
+    twin.write(ShardName::Desired, one("config/db keys.a", 2), 0);
+    let parted = twin.write(ShardName::Desired, one("config/db keys.a", 3), 0).unwrap();
+    let fine = c.write(ShardName::Desired, one("config/db keys.c", 1), 0).unwrap();
+    pull(a, b);
+    pull(&mut twin, c);
+    let built = d.write(ShardName::Desired, one("config/db keys.d", 1), 0).unwrap();
+    pull(d, c);
+    let above = c.write(ShardName::Desired, one("config/db keys.c", 2), 0).unwrap();
+    let (epoch, wants) = wants(&c.group, &b.group);
+    assert_eq!(wants.len(), 3);
+    let (window, _) = c.group.window(&epoch, &wants).unwrap();
+    let taken = b.group.take_window(epoch, &window);
+    let mut new: Vec<ChangeId> = taken.new.iter().map(|new| new.id).collect();
+    new.sort_unstable();
+    let mut expected = vec![fine, built];
+    expected.sort_unstable();
+    assert_eq!(new, expected, "the chains that did not fork");
+    assert_eq!(taken.stuck.len(), 1, "{:?}", taken.stuck);
+    let refused: Vec<_> = b.group.refused().map(|item| item.what).collect();
+    assert_eq!(refused, [Refusal::Change(parted), Refusal::Change(above)]);
+    // What was let in of it is proved, and comes back from the store.
+    b.store.write(&taken.rows);
+    b.reload();
+    check(b);
+}
+
+#[test]
+fn a_false_signature_keeps_out_its_own_chain_only() {
+    let mut peers = peers(3);
+    let [a, b, c] = &mut peers[..] else { panic!() };
+    a.write(ShardName::Desired, one("config/db keys.a", 1), 0);
+    let fine = c.write(ShardName::Desired, one("config/db keys.c", 1), 0).unwrap();
+    pull(a, c);
+    let (epoch, wants) = wants(&c.group, &b.group);
+    let window = c.group.window(&epoch, &wants).unwrap().0;
+    let root = c.group.desired().unwrap().root().clone();
+    let mut read = crate::delta::columns::decode(&root, &window).unwrap();
+    let author = |head: &crate::delta::columns::Head| {
+        c.group.members().grant(&head.grant).map(|standing| standing.key)
+    };
+    for (head, proof) in &mut read.chains {
+        if author(head) == Some(a.secret.node()) {
+            proof.cover.signature.0[0] ^= 1;
+        }
+    }
+    let places: Vec<_> = read
+        .changes
+        .iter()
+        .map(|composed| {
+            let grant = composed.delta().grant;
+            let place = read.chains.iter().position(|(head, _)| head.grant == grant).unwrap();
+            (place, composed.id(), composed.delta())
+        })
+        .collect();
+    let broken = crate::delta::columns::encode(&root, &read.chains, &places);
+    let taken = b.group.take_window(epoch, &broken);
+    assert_eq!(taken.new.iter().map(|new| new.id).collect::<Vec<_>>(), [fine]);
+    assert!(taken.refused.is_some() && taken.stuck.len() == 1);
+    assert_eq!(b.group.refused().count(), 0, "somebody else may bring it with the right one");
+    b.store.write(&taken.rows);
+    pull(a, b);
+    assert_eq!(b.group.digest(&[]), c.group.digest(&[]));
 }

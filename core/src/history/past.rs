@@ -70,7 +70,12 @@ impl<'a> Past<'a> {
     pub(super) fn gather<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k [Visible])>) -> State {
         let mut state = State::default();
         for (key, now) in keys {
-            let then = if self.is_same(now) { now.to_vec() } else { self.shard.visible_at(key, &self.heads) };
+            // What an isolated document does not tell is left out; that it is isolated is said elsewhere.
+            let then = if self.is_same(now) {
+                now.to_vec()
+            } else {
+                self.shard.visible_at(key, &self.heads).unwrap_or_default()
+            };
             if !then.is_empty() {
                 state.restore(key.to_owned(), then);
             }

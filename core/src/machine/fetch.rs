@@ -43,6 +43,9 @@ impl Membership {
         for want in &wants {
             self.in_flight.insert((epoch, want.actor), (link, due));
         }
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.owed.insert(epoch);
+        }
         cx.send(link, &Frame::Want(Wanted { group: self.group.id(), epoch, wants }));
     }
 
@@ -68,6 +71,11 @@ impl Membership {
         link: LinkId,
         window: &Window,
     ) -> Result<(), String> {
+        // To read a window is work and memory. One that nobody asked for may be the answer to a session that has since
+        // begun anew, so it is nobody's fault; but it is not read.
+        if !self.sessions.get_mut(&link).is_some_and(|session| session.owed.remove(&window.epoch)) {
+            return Ok(());
+        }
         let asked: Vec<_> = self
             .in_flight
             .iter()
@@ -83,11 +91,13 @@ impl Membership {
         } else {
             self.group.take_window(window.epoch, &window.columns)
         };
-        if taken.new.is_empty()
-            && let Some(session) = self.sessions.get_mut(&link)
-        {
-            // Nothing came of it: this neighbour cannot give it, and asking again would go on for ever.
-            for (epoch, actor) in &asked {
+        // What nothing came of this neighbour cannot give, and asking again would go on for ever.
+        let stuck: Vec<_> = match taken.stuck.as_slice() {
+            [] if taken.new.is_empty() => asked,
+            stuck => stuck.iter().map(|actor| (window.epoch, *actor)).collect(),
+        };
+        if let Some(session) = self.sessions.get_mut(&link) {
+            for (epoch, actor) in &stuck {
                 session.lacks(*epoch, *actor);
             }
         }

@@ -8,7 +8,7 @@ use super::effect::{Answer, Declined, Effect, Notice};
 use super::input::{Caller, LinkId, Moment};
 use super::membership::Membership;
 use crate::group::Group;
-use crate::id::{GroupId, NodeId};
+use crate::id::{GroupId, InviteId, NodeId};
 use crate::limits;
 use crate::record::{Records, SignedRecord};
 use crate::store::{JoinRow, Row, Table, key};
@@ -37,8 +37,8 @@ pub(super) struct Asking {
     pub(super) group: GroupId,
     pub(super) nonce: [u8; 16],
     pub(super) records: Vec<SignedRecord>,
-    /// True once the member proved itself and was asked to let this node in.
-    pub(super) requested: bool,
+    /// By which invite it was asked to let this node in, once it had proved itself.
+    pub(super) invite: Option<InviteId>,
 }
 
 impl Machine {
@@ -96,7 +96,7 @@ impl Machine {
         let Some((&group, _)) = next else { return false };
         let nonce = self.chance.nonce();
         if let Some(visit) = self.visits.get_mut(&link) {
-            visit.asking = Some(Asking { group, nonce, records: Vec::new(), requested: false });
+            visit.asking = Some(Asking { group, nonce, records: Vec::new(), invite: None });
         }
         self.say(link, &VisitFrame::Probe(Probe::new(group, &self.me, &peer, nonce)));
         true
@@ -104,7 +104,7 @@ impl Machine {
 
     pub(super) fn on_proof(&mut self, link: LinkId, peer: NodeId, proof: &Proof) -> Result<(), String> {
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
-        let Some(asking) = visit.asking.as_mut().filter(|asking| !asking.requested) else {
+        let Some(asking) = visit.asking.as_mut().filter(|asking| asking.invite.is_none()) else {
             return Err("a proof that nobody asked for".to_owned());
         };
         collect(&mut asking.records, &proof.records)?;
@@ -116,8 +116,8 @@ impl Machine {
         if !crate::record::Members::fold(&records).contains(&peer) {
             return Err("a line of grants that leads to somebody else".to_owned());
         }
-        asking.requested = true;
         let Some(joining) = self.joins.get(&group).filter(|joining| !joining.granted) else { return Ok(()) };
+        asking.invite = Some(joining.code.invite());
         let terms = JoinTerms {
             group,
             invite: joining.code.invite(),
@@ -136,7 +136,7 @@ impl Machine {
     pub(super) fn on_join_answer(&mut self, link: LinkId, answer: &JoinAnswer) -> Result<(), String> {
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
         // Whoever has not proved that it is a member has no say in it: any node on the LAN can be visited.
-        let Some(asking) = visit.asking.as_mut().filter(|asking| asking.requested) else {
+        let Some(asking) = visit.asking.as_mut().filter(|asking| asking.invite.is_some()) else {
             return Err("an answer that nobody asked for".to_owned());
         };
         let group = asking.group;
@@ -150,12 +150,13 @@ impl Machine {
                     self.hang_up(link, "joined");
                 }
             }
-            // One that was granted meanwhile, by way of another member, stays granted.
-            JoinAnswer::Refused(_) if self.joins.get(&group).is_none_or(|joining| joining.granted) => {
-                self.hang_up(link, "granted already");
-            }
             JoinAnswer::Refused(denial) => {
-                if let Some(joining) = self.joins.remove(&group) {
+                // What is granted stays granted; and a join by another code is not meant.
+                let asked = asking.invite;
+                let is_meant = |joining: &Joining| !joining.granted && Some(joining.code.invite()) == asked;
+                if self.joins.get(&group).is_some_and(is_meant)
+                    && let Some(joining) = self.joins.remove(&group)
+                {
                     self.outbox.store(vec![Row::remove(Table::Joins, key::group(group))]);
                     if let Some(caller) = joining.caller {
                         self.outbox.answer(caller, Err(Declined::Denied(*denial)));
@@ -164,7 +165,7 @@ impl Machine {
                 self.hang_up(link, "refused");
             }
             JoinAnswer::Waiting { issuer } => {
-                if let Some(joining) = self.joins.get_mut(&group) {
+                if let Some(joining) = self.joins.get_mut(&group).filter(|joining| !joining.granted) {
                     joining.waiting = Some(issuer.clone());
                 }
             }

@@ -36,7 +36,11 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Sends a frame of a group. Once storage failed, only presence is still told.
     pub(super) fn send(&mut self, link: LinkId, frame: &Frame) {
+        if self.outbox.has_failed() && !matches!(frame, Frame::Presence(_)) {
+            return;
+        }
         let bytes = frame.encode();
         if let Some(link) = self.links.get_mut(&link) {
             link.pending += bytes.len();
@@ -111,6 +115,8 @@ pub struct Membership {
     pub(super) asked: BTreeSet<LinkId>,
     /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::Twin`].
     pub twin: bool,
+    /// Shards that were isolated when last looked.
+    isolated: Vec<EpochId>,
     digest: Option<Digest>,
 }
 
@@ -130,6 +136,7 @@ impl Membership {
             observing: Observing::default(),
             asked: BTreeSet::new(),
             twin: false,
+            isolated: Vec::new(),
             digest: None,
         }
     }
@@ -142,6 +149,21 @@ impl Membership {
     pub fn digest(&mut self) -> Digest {
         let group = &self.group;
         *self.digest.get_or_insert_with(|| group.digest(&group.isolated()))
+    }
+
+    /// Looks for shards that a defect has isolated since the last time: digests leave them out.
+    pub(super) fn note_isolated(&mut self) -> Vec<Notice> {
+        let group = self.id();
+        let now = self.group.isolated();
+        if now == self.isolated {
+            return Vec::new();
+        }
+        self.touch();
+        let before = std::mem::replace(&mut self.isolated, now);
+        let new = self.isolated.iter().filter(|epoch| !before.contains(epoch));
+        new.filter_map(|epoch| self.group.shard_of(epoch)?.document().isolated())
+            .map(|isolated| Notice::Isolated { group, what: isolated.to_string() })
+            .collect()
     }
 
     /// To be called whenever the group changed.

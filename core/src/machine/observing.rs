@@ -14,6 +14,9 @@ use crate::value::Value;
 
 impl Machine {
     pub(super) fn observe(&mut self, group: GroupId, reports: Vec<(ResourceName, Observed)>) {
+        if self.outbox.has_failed() {
+            return;
+        }
         let now = self.now.mono;
         let Some(of) = self.groups.get_mut(&group) else { return };
         of.observing.pending.extend(reports);
@@ -26,6 +29,9 @@ impl Machine {
     }
 
     pub(super) fn write_observed(&mut self) {
+        if self.outbox.has_failed() {
+            return;
+        }
         let now = self.now.mono;
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
             let fresh = self.chance.incarnation();

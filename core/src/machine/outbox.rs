@@ -1,9 +1,12 @@
 //! What waits for the disk. Nothing that follows from a change leaves this node, wakes a provider or answers a caller
 //! before the change is durable: every effect waits for all batches that were issued before it.
+//!
+//! Once a batch failed, what is in memory is more than what is durable, and nobody can tell which part. So nothing that
+//! comes of it leaves any more: only callers are answered, and links are kept alive.
 
 use std::collections::VecDeque;
 
-use super::effect::{Answer, Declined, Effect};
+use super::effect::{Answer, Declined, Effect, Notice};
 use super::input::{Caller, Token};
 use crate::limits;
 use crate::store::Row;
@@ -41,6 +44,11 @@ impl Outbox {
         }
     }
 
+    /// Adds notices.
+    pub(super) fn extend(&mut self, notices: Vec<Notice>) {
+        notices.into_iter().for_each(|notice| self.push(Effect::Notice(notice)));
+    }
+
     /// Answers a caller.
     pub(super) fn answer(&mut self, caller: Caller, answer: Result<Answer, Declined>) {
         self.push(Effect::Answer { caller, answer });
@@ -66,6 +74,11 @@ impl Outbox {
         self.durable = self.issued;
     }
 
+    /// True once storage failed: nothing may be written, and nothing new told.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Why storage failed, if it did.
     pub(super) fn failed(&self) -> Option<&str> {
         self.failed.as_deref()
@@ -82,6 +95,7 @@ impl Outbox {
     }
 }
 
+/// True if the answer says that something was made durable. What is done after a failure was reading.
 fn is_written(answer: &Answer) -> bool {
-    !matches!(answer, Answer::Ponged(_))
+    !matches!(answer, Answer::Ponged(_) | Answer::Done)
 }

@@ -36,6 +36,11 @@ impl Membership {
         let mut links: Vec<[u8; 8]> = self.sessions.values().map(|session| session.peer.hint()).collect();
         links.sort_unstable();
         links.truncate(limits::PRESENCE_LINKS);
+        // What is in memory after storage failed may not be durable: nobody may take it for that.
+        let (digest, changes) = match cx.outbox.has_failed() {
+            true => (crate::id::Digest::ZERO, 0),
+            false => (self.digest(), self.group.changes()),
+        };
         let presence = Presence {
             group: self.group.id(),
             node: cx.me,
@@ -45,8 +50,8 @@ impl Membership {
             host: about.host.clone(),
             addresses: about.addresses.iter().take(limits::ADDRESSES).cloned().collect(),
             links,
-            digest: self.digest(),
-            changes: self.group.changes(),
+            digest,
+            changes,
         };
         let (presence, signature) = presence.sign(cx.secret);
         let frame = Frame::Presence(Told { group: self.group.id(), presence, signature });

@@ -17,7 +17,7 @@
 //!
 //! A session holds what it believes of the other side; if that is ever wrong, the digests differ and a new round begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Moment;
 use crate::group::{Group, Position, Tip};
@@ -47,6 +47,9 @@ pub struct Session {
     pub(super) behind: bool,
     /// True from the first Positions of a round until nothing is left to ask for.
     pub(super) fetching: bool,
+    /// Epochs of which a window was asked for and has not come. Unlike a want, this is not forgotten when the answer
+    /// is late.
+    pub(super) owed: BTreeSet<EpochId>,
 }
 
 impl Session {
@@ -62,6 +65,7 @@ impl Session {
             differs: None,
             behind: false,
             fetching: false,
+            owed: BTreeSet::new(),
         }
     }
 

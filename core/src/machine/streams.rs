@@ -98,6 +98,10 @@ impl Machine {
             self.outbox.push(Effect::Close { link, why: "too many visits at once".to_owned() });
             return;
         }
+        if self.outbox.has_failed() {
+            self.outbox.push(Effect::Close { link, why: "the store failed".to_owned() });
+            return;
+        }
         let since = self.now.mono;
         self.visits
             .insert(link, Visit { peer, opened, since, asking: None, hosting: None, line: Vec::new() });
@@ -168,6 +172,9 @@ impl Machine {
                 }
             }
         } else if let Some(peer) = self.visits.get(&link).map(|visit| visit.peer) {
+            if self.outbox.has_failed() {
+                return self.hang_up(link, "the store failed");
+            }
             let outcome = match VisitFrame::decode(bytes) {
                 Ok(frame) => self.on_visit_frame(link, peer, frame),
                 Err(error) => Err(error.to_string()),
@@ -226,7 +233,8 @@ impl Machine {
     fn on_group_frame(&mut self, link: LinkId, peer: NodeId, frame: Frame) -> Result<(), String> {
         let Some(group) = group_of(&frame) else { return Ok(()) };
         let Some((of, mut cx)) = self.split(group) else { return Ok(()) };
-        if of.paused {
+        // What cannot be stored is not taken in, and what may not be stored is not given out.
+        if of.paused || (cx.outbox.has_failed() && !matches!(frame, Frame::Presence(_) | Frame::Bye(_))) {
             return Ok(());
         }
         if !of.group.members().contains(&peer) {

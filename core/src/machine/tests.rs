@@ -1,6 +1,7 @@
 //! What a peer may say to a machine that no honest one would.
 
 mod latch;
+mod promises;
 
 use super::*;
 use crate::group::{Note, Position, Tip};

@@ -217,7 +217,7 @@ fn base_of(
     let mut state = State::default();
     let prefix = resource.key(path);
     for (key, _) in shard.state().range_with_prefix(&prefix).filter(|(key, _)| item::split(key).0 == prefix) {
-        state.restore(key.to_owned(), shard.visible_at(key, &heads));
+        state.restore(key.to_owned(), shard.visible_at(key, &heads).ok()?);
     }
     let view = ResourceView::read(&state, resource)?;
     let field = view.fields.get(path)?;

@@ -82,8 +82,7 @@ impl Document {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "a panic while changes were applied".to_owned(),
         };
-        self.inner = Automerge::new();
-        self.isolated = Some(Isolated { shard: root.shard().to_string(), what });
+        self.isolate(defect(root, what));
     }
 
     /// Automerge 0.12 keeps the full capacity of a value slab when it splits one; a copy has none to spare.
@@ -112,16 +111,27 @@ impl Document {
         heads
     }
 
-    /// The values of `key` that are visible at `heads`, the winner last.
-    pub fn visible_at(&self, root: &Root, key: &str, heads: &[ChangeId]) -> Vec<Visible> {
+    /// The values of `key` that are visible at `heads`, the winner last; what is wrong, if they cannot be read.
+    pub fn visible_at(&self, root: &Root, key: &str, heads: &[ChangeId]) -> Result<Vec<Visible>, Isolated> {
+        if let Some(isolated) = &self.isolated {
+            return Err(isolated.clone());
+        }
         let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
         let all = catch_unwind(AssertUnwindSafe(|| self.inner.get_all_at(root.bucket(key), key, &heads)));
-        let mut visible = match all {
-            Ok(Ok(all)) => all.into_iter().filter_map(|(value, id)| visible_of(&value, &id)).collect(),
-            _ => Vec::new(),
+        let read = match all {
+            Ok(Ok(all)) => all.iter().map(|(value, id)| visible_of(value, id)).collect::<Option<Vec<_>>>(),
+            Ok(Err(error)) => return Err(defect(root, error.to_string())),
+            Err(_) => return Err(defect(root, "a panic while an earlier state was read".to_owned())),
         };
+        let mut visible = read.ok_or_else(|| defect(root, "a value that no change can put".to_owned()))?;
         visible.sort_by_key(|value: &Visible| value.op);
-        visible
+        Ok(visible)
+    }
+
+    /// Gives the document up.
+    pub(super) fn isolate(&mut self, isolated: Isolated) {
+        self.inner = Automerge::new();
+        self.isolated = Some(isolated);
     }
 
     /// Every key with its visible values, as Automerge has them now.
@@ -185,6 +195,10 @@ impl Meta {
             deps: meta.deps.iter().map(|hash| ChangeId(hash.0)).collect(),
         })
     }
+}
+
+fn defect(root: &Root, what: String) -> Isolated {
+    Isolated { shard: root.shard().to_string(), what }
 }
 
 fn visible_of(value: &automerge::Value<'_>, id: &automerge::ObjId) -> Option<Visible> {

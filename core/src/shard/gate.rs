@@ -11,6 +11,7 @@
 use automerge::Change;
 
 use super::Shard;
+use super::document::Isolated;
 use super::state::Visible;
 use crate::delta::compose::Composed;
 use crate::delta::{Delta, OpRef};
@@ -63,6 +64,8 @@ pub enum Verdict {
         /// What it waits for.
         on: Vec<ChangeId>,
     },
+    /// Nothing can be said of it: a defect isolated the shard. It is neither taken in nor refused.
+    Isolated(Isolated),
     /// It can be part of no history, or not of one with what is here.
     Rejected {
         /// Its hash.
@@ -92,6 +95,24 @@ pub enum Fault {
     Forked,
 }
 
+/// What speaks against a change: itself, or a defect here that keeps it from being judged.
+enum Against {
+    Fault(Fault),
+    Defect(Isolated),
+}
+
+impl From<Fault> for Against {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Isolated> for Against {
+    fn from(isolated: Isolated) -> Self {
+        Self::Defect(isolated)
+    }
+}
+
 /// Where a run of changes, each built on the one before, has got to. Such a run is what a reconnecting neighbour
 /// brings; remembering what it changed spares one reading of the document per change.
 #[derive(Clone, Debug)]
@@ -111,6 +132,9 @@ impl Shard {
         if self.graph.contains(&id) {
             return Verdict::Known(id);
         }
+        if let Some(isolated) = self.document.isolated() {
+            return Verdict::Isolated(isolated.clone());
+        }
         let deps = &composed.delta().deps;
         let on: Vec<_> = deps.iter().filter(|dep| !self.graph.contains(dep)).copied().collect();
         if !on.is_empty() {
@@ -118,22 +142,26 @@ impl Shard {
         }
         match self.check_rule(composed.delta()) {
             Ok(frontier) => Verdict::Ready(Box::new(Checked { composed, frontier })),
-            Err(fault) => Verdict::Rejected { id, fault },
+            Err(Against::Fault(fault)) => Verdict::Rejected { id, fault },
+            Err(Against::Defect(isolated)) => {
+                self.document.isolate(isolated.clone());
+                Verdict::Isolated(isolated)
+            }
         }
     }
 
-    fn check_rule(&mut self, delta: &Delta) -> Result<Vec<ChangeId>, Fault> {
+    fn check_rule(&mut self, delta: &Delta) -> Result<Vec<ChangeId>, Against> {
         let previous = self.previous(delta)?;
         let frontier = self.frontier(&delta.deps, previous)?;
         let max_op = delta.deps.iter().filter_map(|dep| self.graph.get(dep)).map(|dep| dep.max_op).max();
         if max_op.map(|max| max + 1) != Some(delta.start_op) {
-            return Err(Fault::StartOp);
+            return Err(Fault::StartOp.into());
         }
         self.start_branch(&frontier);
         for put in &delta.puts {
-            let visible = self.visible_ops(&frontier, &put.key);
+            let visible = self.visible_ops(&frontier, &put.key)?;
             if visible != put.preds {
-                return Err(Fault::Preds);
+                return Err(Fault::Preds.into());
             }
         }
         Ok(frontier)
@@ -193,17 +221,18 @@ impl Shard {
     }
 
     /// The puts of `key` visible at `frontier`, sorted. [`Shard::start_branch`] has prepared for it.
-    fn visible_ops(&self, frontier: &[ChangeId], key: &str) -> Vec<OpRef> {
+    fn visible_ops(&self, frontier: &[ChangeId], key: &str) -> Result<Vec<OpRef>, Isolated> {
         let ops = |visible: &[Visible]| visible.iter().map(|value| value.op).collect();
         if frontier == self.graph.heads() {
-            return ops(self.state.get(key));
+            return Ok(ops(self.state.get(key)));
         }
+        let read = |heads: &[ChangeId]| Ok(ops(&self.document.visible_at(&self.root, key, heads)?));
         match self.branch.as_ref().filter(|branch| branch.at == frontier) {
             Some(branch) => match branch.touched.get(key) {
-                Some(touched) => touched.clone(),
-                None => ops(&self.document.visible_at(&self.root, key, &branch.base)),
+                Some(touched) => Ok(touched.clone()),
+                None => read(&branch.base),
             },
-            None => ops(&self.document.visible_at(&self.root, key, frontier)),
+            None => read(frontier),
         }
     }
 
@@ -216,5 +245,48 @@ impl Shard {
             branch.touched.insert(key.clone(), vec![*op]);
         }
         branch.at = vec![checked.id()];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::Put;
+    use crate::id::{GroupId, Incarnation, RecordId};
+    use crate::shard::document::Document;
+    use crate::shard::root::{Root, ShardName};
+    use crate::value::Value;
+
+    /// A change of one key by the `n`-th author, on nothing but the root.
+    fn first(root: &Root, n: u8) -> Composed {
+        let put = Put { key: "config/a keys.k".to_owned(), value: Value::Int(n.into()), preds: vec![] };
+        let delta = Delta {
+            epoch: root.epoch(),
+            grant: RecordId([n; 32]),
+            incarnation: Incarnation([n; 16]),
+            seq: 1,
+            deps: vec![root.id()],
+            start_op: 258,
+            time: 0,
+            message: String::new(),
+            puts: vec![put],
+        };
+        Composed::new(root, delta).unwrap()
+    }
+
+    #[test]
+    fn a_defect_isolates_the_shard_and_rejects_nothing() {
+        let root = Root::derive(GroupId([1; 16]), ShardName::Desired);
+        let mut shard = Shard::new(root.clone());
+        let Verdict::Ready(checked) = shard.examine(first(&root, 1)) else { panic!() };
+        shard.accept(*checked);
+        shard.flush();
+        // What the document of another group says of this one's buckets is an error in Automerge.
+        shard.document = Document::new(&Root::derive(GroupId([2; 16]), ShardName::Desired));
+        for n in [2, 3] {
+            let verdict = shard.examine(first(&root, n));
+            assert!(matches!(verdict, Verdict::Isolated(_)), "{verdict:?}");
+        }
+        assert!(shard.document().isolated().is_some());
     }
 }

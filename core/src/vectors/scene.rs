@@ -122,7 +122,7 @@ impl Story {
         let put = |(key, value): &(&str, Value)| Put {
             key: (*key).to_owned(),
             value: value.clone(),
-            preds: self.shard.visible_at(key, &heads).iter().map(|visible| visible.op).collect(),
+            preds: self.shard.visible_at(key, &heads).unwrap().iter().map(|visible| visible.op).collect(),
         };
         let mut puts: Vec<Put> = change.puts.iter().map(put).collect();
         puts.sort_by(|a, b| a.key.cmp(&b.key));

@@ -1,7 +1,6 @@
 //! What edits make of a state that two sides wrote to without knowing of each other.
 
 use super::*;
-use crate::limits;
 use crate::resource::draft::{Edit, EditError, FieldEdit, draw_up};
 use crate::resource::literal::Literal;
 use crate::resource::target::{Applied, Intent, targets};
@@ -123,20 +122,4 @@ fn what_stood_before_a_conflict_in_an_overlay_is_applied_where_nothing_ran() {
     let Intent::Apply { fields, held } = &target.intent else { panic!("{target:?}") };
     assert_eq!(fields.get("keys.x"), Some(&Literal::Scalar(Value::from("base"))));
     assert_eq!(held, &["keys.x"]);
-}
-
-#[test]
-fn a_long_why_never_costs_who_and_how() {
-    let note = Note {
-        words: "é".repeat(limits::MESSAGE_BYTES),
-        user: "root".into(),
-        command: "set ".repeat(limits::MESSAGE_BYTES),
-        time: 5,
-    };
-    let message = note.message();
-    assert!(message.len() <= limits::MESSAGE_BYTES);
-    let read = Note::read(&message, 5);
-    assert_eq!(read.user, "root");
-    assert!(read.command.starts_with("set set") && read.command.len() <= limits::MESSAGE_BYTES / 4);
-    assert!(read.words.len() > limits::MESSAGE_BYTES / 2 && note.words.starts_with(&read.words));
 }
