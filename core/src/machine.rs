@@ -224,6 +224,7 @@ impl Machine {
             of.tell_presence(&mut cx, &about);
         }
         self.write_observed();
+        self.keep_alive();
         self.ask_around();
         self.close_old_visits();
     }
