@@ -58,9 +58,10 @@ pub const LINE: usize = 100;
 pub const FRAME_BYTES: usize = 2 << 20;
 /// Longest frame on a visit, the only stream a stranger may open, in bytes.
 pub const VISIT_FRAME_BYTES: usize = 64 << 10;
-/// Bytes handed to one link and not yet gone to the socket, above which live pushes to it stop and a digest later
-/// lets the neighbour fetch what it missed.
-pub const LINK_PENDING_BYTES: usize = 4 << 20;
+/// Bytes handed to one link and not yet gone to the socket, above which what can wait does: live pushes, which a digest
+/// later makes up for, and the pages of a comparison. Half of what the network lets wait before it ends the link, so
+/// that the longest frame still fits.
+pub const LINK_PENDING_BYTES: usize = 2 << 20;
 /// Most bytes of columns in one range window, before compression: the receiver's unit of work and of memory.
 pub const WINDOW_BYTES: usize = 1 << 20;
 /// Most bytes that the changes of a received window may unfold to: one window and one longest delta, with room.
@@ -75,8 +76,10 @@ pub const WANT_CHAINS: usize = 4096;
 pub const POSITION_CHAINS: usize = 20_000;
 /// Most tips kept and told of one chain (one, unless it forked).
 pub const TIPS: usize = 4;
-/// Most records in one frame.
+/// Most records in one frame that is read.
 pub const RECORDS_PER_FRAME: usize = 256;
+/// Most records in one frame that is sent: as many of the longest make half a frame.
+pub const RECORDS_SENT: usize = FRAME_BYTES / RECORD_BYTES / 2;
 /// How often a stranger's request is passed on in search of its issuer.
 pub const CARRY_HOPS: u8 = 8;
 /// Most neighbours a presence message may name.
@@ -92,8 +95,8 @@ pub const TEXT_BYTES: usize = 256;
 
 // --- Local: memory ---------------------------------------------------------------------------------------------
 
-/// Authenticated changes that wait for a dependency: at most so many bytes a group, then the oldest are forgotten
-/// and asked for again.
+/// Pushed changes that wait for a dependency, and with it for the check of their signature: at most so many bytes a
+/// group, then the oldest are forgotten and asked for again.
 pub const ORPHAN_BYTES: usize = 16 << 20;
 /// Signed records that wait for the grant they act under, at most so many a group.
 pub const ORPHAN_RECORDS: usize = 1024;
@@ -125,7 +128,8 @@ pub const SLACK_BYTES: usize = 32 << 20;
 
 /// The longest time between two ticks.
 pub const TICK_MS: u64 = 500;
-/// Presence is told at least this often; it is the heartbeat of a link.
+/// Presence is told at least this often; it is the heartbeat of a link. A link with nothing else to carry is pinged
+/// after so long.
 pub const PRESENCE_MS: u64 = 5_000;
 /// A node of which nothing was heard for so long is `away`.
 pub const AWAY_MS: u64 = 12_500;

@@ -234,6 +234,7 @@ impl Machine {
             of.tell_presence(&mut cx, &about);
         }
         self.write_observed();
+        self.keep_alive();
         self.ask_around();
         self.prove_to_members();
         self.close_old_visits();

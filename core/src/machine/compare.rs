@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::effect::{Effect, Notice};
 use super::input::LinkId;
 use super::membership::{Context, Membership};
-use super::session::Session;
+use super::session::{Difference, Session};
 use crate::id::{Digest, EpochId, NodeId};
 use crate::limits;
 use crate::record::SignedRecord;
@@ -134,7 +134,7 @@ impl Membership {
             self.tell_have(cx, link);
         }
         let lacking = self.group.records().missing(&theirs.record_tips());
-        self.send_records(cx, link, &lacking);
+        let lacking = lacking.iter().map(|record| Difference::Record(record.id()));
         let mine: BTreeMap<EpochId, Digest> = self
             .group
             .shards()
@@ -143,16 +143,38 @@ impl Membership {
             .collect();
         let theirs: BTreeMap<EpochId, Digest> = theirs.shards.iter().copied().collect();
         let all: BTreeSet<EpochId> = mine.keys().chain(theirs.keys()).copied().collect();
-        for epoch in all.into_iter().filter(|epoch| mine.get(epoch) != theirs.get(epoch)) {
-            let chains = self.group.positions(&epoch);
-            cx.send(link, &Frame::Positions(Positions { group: self.group.id(), epoch, chains }));
+        let differing = all.into_iter().filter(|epoch| mine.get(epoch) != theirs.get(epoch));
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.differences = lacking.chain(differing.map(Difference::Shard)).collect();
+        }
+        self.tell_differences(cx, link);
+    }
+
+    /// Sends a neighbour what it lacks, as far as the link takes it; the rest follows once there is room.
+    pub(super) fn tell_differences(&mut self, cx: &mut Context<'_>, link: LinkId) {
+        let group = self.group.id();
+        while !cx.is_choked(link) {
+            let Some(session) = self.sessions.get_mut(&link) else { return };
+            let mut records = Vec::new();
+            while let Some(Difference::Record(id)) = session.differences.front()
+                && records.len() < limits::RECORDS_SENT
+            {
+                records.extend(self.group.records().get(id).cloned());
+                session.differences.pop_front();
+            }
+            if !records.is_empty() {
+                self.send_records(cx, link, &records);
+            } else if let Some(Difference::Shard(epoch)) = session.differences.pop_front() {
+                let chains = self.group.positions(&epoch);
+                cx.send(link, &Frame::Positions(Positions { group, epoch, chains }));
+            } else {
+                return;
+            }
         }
     }
 
     pub(super) fn send_records(&self, cx: &mut Context<'_>, link: LinkId, records: &[SignedRecord]) {
-        for portion in
-            records.chunks(limits::RECORDS_PER_FRAME.min(limits::FRAME_BYTES / limits::RECORD_BYTES / 2))
-        {
+        for portion in records.chunks(limits::RECORDS_SENT) {
             let records = portion.iter().map(SignedRecord::encode).collect();
             cx.send(link, &Frame::Records(Bundle { group: self.group.id(), records, last: true }));
         }

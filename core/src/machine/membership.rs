@@ -24,6 +24,20 @@ pub(super) struct Link {
     pub(super) greeted: bool,
     /// Bytes handed to the link and not yet gone.
     pub(super) pending: usize,
+    /// When a frame was sent last.
+    pub(super) told: Moment,
+}
+
+impl Link {
+    pub(super) fn new(peer: NodeId, now: Moment) -> Self {
+        Self { peer, greeted: false, pending: 0, told: now }
+    }
+
+    /// Notes a frame that is handed to it.
+    pub(super) fn carry(&mut self, now: Moment, bytes: usize) {
+        self.pending += bytes;
+        self.told = now;
+    }
 }
 
 /// What the parts of a membership need from the machine around it.
@@ -43,7 +57,7 @@ impl Context<'_> {
         }
         let bytes = frame.encode();
         if let Some(link) = self.links.get_mut(&link) {
-            link.pending += bytes.len();
+            link.carry(self.now.mono, bytes.len());
         }
         self.outbox.push(Effect::Send { link, bytes });
     }
@@ -52,9 +66,14 @@ impl Context<'_> {
         self.outbox.push(Effect::Notice(notice));
     }
 
-    /// True if so much is on its way to a link that live news should wait.
+    /// True if so much is on its way to a link that what can wait should.
     pub(super) fn is_choked(&self, link: LinkId) -> bool {
-        self.links.get(&link).is_none_or(|link| link.pending > limits::LINK_PENDING_BYTES)
+        self.room(link).is_none()
+    }
+
+    /// How many bytes more may be on their way to a link before it is choked; `None` if it is.
+    pub(super) fn room(&self, link: LinkId) -> Option<usize> {
+        self.links.get(&link).and_then(|link| limits::LINK_PENDING_BYTES.checked_sub(link.pending))
     }
 }
 

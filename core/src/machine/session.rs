@@ -17,12 +17,21 @@
 //!
 //! A session holds what it believes of the other side; if that is ever wrong, the digests differ and a new round begins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::input::Moment;
 use crate::group::{Group, Position, Tip};
-use crate::id::{Actor, Digest, EpochId, NodeId};
+use crate::id::{Actor, Digest, EpochId, NodeId, RecordId};
 use crate::limits;
+
+/// What a neighbour is still to be told of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// A record that it lacks.
+    Record(RecordId),
+    /// Where this side stands in a shard.
+    Shard(EpochId),
+}
 
 /// One neighbour in one group.
 #[derive(Clone, Debug)]
@@ -50,6 +59,8 @@ pub struct Session {
     /// Epochs of which a window was asked for and has not come. Unlike a want, this is not forgotten when the answer
     /// is late.
     pub(super) owed: BTreeSet<EpochId>,
+    /// What the other side lacks and was not sent yet: it goes as the link takes it.
+    pub(super) differences: VecDeque<Difference>,
 }
 
 impl Session {
@@ -66,6 +77,7 @@ impl Session {
             behind: false,
             fetching: false,
             owed: BTreeSet::new(),
+            differences: VecDeque::new(),
         }
     }
 

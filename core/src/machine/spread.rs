@@ -99,16 +99,21 @@ impl Membership {
     }
 
     fn push(&mut self, cx: &mut Context<'_>, link: LinkId, new: &[Admitted]) {
-        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let (Some(session), Some(room)) = (self.sessions.get_mut(&link), cx.room(link)) else { return };
         let mut by_epoch: BTreeMap<EpochId, Vec<SignedDelta>> = BTreeMap::new();
+        let mut bytes = 0;
         for change in new {
             let reach = session.reach(change.epoch, change.actor);
             // A neighbour that is further behind fetches in order; this would only wait there.
-            if let (Some(signature), true) = (change.signature, reach + 1 == change.seq) {
-                session.has(change.epoch, change.actor, Tip { seq: change.seq, id: change.id });
-                let delta = SignedDelta { delta: change.delta.clone(), signature };
-                by_epoch.entry(change.epoch).or_default().push(delta);
+            let (Some(signature), true) = (change.signature, reach + 1 == change.seq) else { continue };
+            if bytes > room {
+                session.behind = true;
+                break;
             }
+            bytes += change.delta.len();
+            session.has(change.epoch, change.actor, Tip { seq: change.seq, id: change.id });
+            let delta = SignedDelta { delta: change.delta.clone(), signature };
+            by_epoch.entry(change.epoch).or_default().push(delta);
         }
         let group = self.group.id();
         for (epoch, changes) in by_epoch {
@@ -118,7 +123,7 @@ impl Membership {
         }
     }
 
-    /// Compares with neighbours that were not told something, now that they can be.
+    /// Goes on with neighbours that were not told something, now that they can be.
     pub(super) fn catch_up(&mut self, cx: &mut Context<'_>) {
         let behind: Vec<_> = self
             .sessions
@@ -132,6 +137,8 @@ impl Membership {
             }
             self.tell_digest(cx, link);
         }
+        let links: Vec<_> = self.sessions.keys().copied().collect();
+        links.into_iter().for_each(|link| self.tell_differences(cx, link));
     }
 
     /// The shard's name, if it is one of this group.

@@ -84,10 +84,10 @@ impl Machine {
     pub(super) fn on_link_up(&mut self, link: LinkId, peer: NodeId, kind: LinkKind, opened: bool) {
         match kind {
             LinkKind::Member => {
-                self.links.insert(link, Link { peer, greeted: false, pending: 0 });
+                self.links.insert(link, Link::new(peer, self.now.mono));
                 let hello =
                     Hello { version: VERSION, least: LEAST_VERSION, software: self.about.software.clone() };
-                self.outbox.push(Effect::Send { link, bytes: Frame::Hello(hello).encode() });
+                self.tell(link, &Frame::Hello(hello));
             }
             LinkKind::Visit => self.on_visit_up(link, peer, opened),
         }
@@ -198,7 +198,7 @@ impl Machine {
                 return Ok(());
             }
             Frame::Ping(nonce) => {
-                self.outbox.push(Effect::Send { link, bytes: Frame::Pong(*nonce).encode() });
+                self.tell(link, &Frame::Pong(*nonce));
                 return Ok(());
             }
             Frame::Pong(nonce) => {
@@ -290,6 +290,15 @@ impl Machine {
         Ok(())
     }
 
+    /// Sends a frame that belongs to no group.
+    fn tell(&mut self, link: LinkId, frame: &Frame) {
+        let bytes = frame.encode();
+        if let Some(link) = self.links.get_mut(&link) {
+            link.carry(self.now.mono, bytes.len());
+        }
+        self.outbox.push(Effect::Send { link, bytes });
+    }
+
     pub(super) fn say(&mut self, link: LinkId, frame: &VisitFrame) {
         self.outbox.push(Effect::Send { link, bytes: frame.encode() });
     }
@@ -313,7 +322,17 @@ impl Machine {
         };
         let nonce = self.chance.number();
         self.pings.insert(nonce, Pinging { caller, link, since: self.now.mono });
-        self.outbox.push(Effect::Send { link, bytes: Frame::Ping(nonce).encode() });
+        self.tell(link, &Frame::Ping(nonce));
+    }
+
+    /// Pings links that carried nothing for a while: one without a frame counts as dead. Nobody waits for the answer.
+    pub(super) fn keep_alive(&mut self) {
+        let now = self.now.mono;
+        let quiet = self.links.iter().filter(|(_, link)| now.ms_since(link.told) >= limits::PRESENCE_MS);
+        for link in quiet.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let nonce = self.chance.number();
+            self.tell(link, &Frame::Ping(nonce));
+        }
     }
 
     pub(super) fn pause(&mut self, caller: Caller, group: GroupId, paused: bool) {

@@ -4,7 +4,7 @@
 //!  1 Hello      version u16 | least u16 | software string              first on a link, both ways
 //!  2 Digest     group | digest | omitted [epoch]                       "this is all I have"
 //!  3 Have       group | records [tip] | shards [(epoch, digest)]       the answer to a digest that differs
-//!  4 Records    group | [record | signature]                           records that the other lacks
+//!  4 Records    group | [record | signature] | last bool               records that the other lacks
 //!  5 Positions  group | epoch | [actor, [seq, id]]                     where I stand in a shard that differs
 //!  6 Want       group | epoch | [actor, after, (seq, id)]              what I lack of it
 //!  7 Window     group | epoch | more bool | columns                    some of that; ask again if `more`

@@ -5,7 +5,6 @@ use crate::id::ChangeId;
 use crate::record::{Body, Grant, Record, Role, Signer, found};
 use crate::resource::draft::{Edit, FieldEdit};
 use crate::resource::literal::Literal;
-
 use crate::store::{Memory, Row, key};
 use crate::value::Value;
 use crate::wire::link::{Frame, Window};
@@ -97,23 +96,37 @@ impl Peer {
 
 /// A group of `n` operators, the first its founder and admin, each with a store of its own.
 fn members(n: u8) -> (GroupId, Vec<Peer>) {
+    let (group, rows) = records(u16::from(n), &[]);
+    (group, (1..=n).map(|i| Peer::new(i, &memory(&rows))).collect())
+}
+
+fn memory(rows: &[Row]) -> Memory {
+    let mut memory = Memory::default();
+    memory.write(rows);
+    memory
+}
+
+/// What is stored of a group of `n` operators with these labels: the row that says it exists, Genesis, and the grants
+/// in order.
+fn records(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>) {
     let genesis = found(&secret(1), "shop", [0; 16], secret(200).node());
     let group = genesis.founds().unwrap();
-    let mut rows = vec![Row::put(Table::Records, key::record(group, genesis.id()), genesis.encode())];
+    let row = GroupRow { version: 1, genesis: genesis.id(), paused: false };
+    let mut rows = vec![Row::put_layout(Table::Groups, key::group(group), &row)];
+    rows.push(Row::put(Table::Records, key::record(group, genesis.id()), genesis.encode()));
     let mut prev = crate::id::RecordId::ZERO;
     for i in 2..=n {
-        let (key, role) = (secret(i).node(), Role::Operator);
-        let body = Body::Grant(Grant { key, role, alias: String::new(), labels: vec![], invite: None });
+        let (low, high) = (i as u8, (i >> 8) as u8);
+        let bytes: Vec<u8> = (0..32).map(|at| if at == 31 && high > 0 { high + 100 } else { low }).collect();
+        let key = Secret::from_bytes(bytes.as_slice().try_into().unwrap()).node();
+        let (role, alias, labels) = (Role::Operator, String::new(), labels.to_vec());
+        let body = Body::Grant(Grant { key, role, alias, labels, invite: None });
         let (grant, signer, seq) = (genesis.id(), Signer::Holder, u64::from(i) - 1);
         let record = Record { group, grant, signer, seq, prev, body }.sign(&secret(1));
         prev = record.id();
         rows.push(Row::put(Table::Records, crate::store::key::record(group, record.id()), record.encode()));
     }
-    let row = GroupRow { version: 1, genesis: genesis.id(), paused: false };
-    rows.push(Row::put_layout(Table::Groups, key::group(group), &row));
-    let mut memory = Memory::default();
-    memory.write(&rows);
-    (group, (1..=n).map(|i| Peer::new(i, &memory)).collect())
+    (group, rows)
 }
 
 /// Brings up a link between two, and everything that follows.
@@ -223,4 +236,67 @@ fn a_refusal_ends_only_the_join_that_it_answers() {
     answer(&mut c, &(third[0].0, JoinAnswer::Refused(Denial::Used)));
     assert!(!c.answers.contains_key(&caller), "what is granted stays granted");
     assert_eq!(c.machine.joins().count(), 1);
+}
+
+#[test]
+fn a_link_without_a_word_is_kept_alive() {
+    let (group, mut all) = members(2);
+    let [a, b] = &mut all[..] else { panic!() };
+    link(at(1), a, b);
+    let (_, to_b) = a.ask(at(2), Request::Pause { group, paused: true });
+    talk(at(2), a, b, vec![], to_b);
+    let (_, to_a) = b.ask(at(3), Request::Pause { group, paused: true });
+    talk(at(3), a, b, to_a, vec![]);
+    let mut heard = [3, 3];
+    for ms in (4..60_000).step_by(limits::TICK_MS as usize) {
+        let (to_b, to_a) = (a.input(at(ms), Input::Tick), b.input(at(ms), Input::Tick));
+        for (heard, frames) in heard.iter_mut().zip([&to_a, &to_b]) {
+            if !frames.is_empty() {
+                *heard = ms;
+            }
+            assert!(ms - *heard < limits::AWAY_MS / 2, "silent since {heard}, now {ms}");
+        }
+        talk(at(ms), a, b, to_a, to_b);
+    }
+    let fault =
+        |effect: &Effect| matches!(effect, Effect::Notice(Notice::Fault { .. }) | Effect::Close { .. });
+    assert!(!a.others.iter().chain(&b.others).any(fault), "an answer that nobody waits for is nothing");
+}
+
+#[test]
+fn a_comparison_never_fills_the_link() {
+    let labels: Vec<_> =
+        (0..limits::LABELS).map(|n| (format!("{n:0>128}"), "v".repeat(limits::LABEL_BYTES))).collect();
+    let (group, rows) = records(700, &labels);
+    let (mut a, mut b) = (Peer::new(1, &memory(&rows)), Peer::new(2, &memory(&rows[..3])));
+    let (ka, kb) = (a.machine.me(), b.machine.me());
+    let kind = LinkKind::Member;
+    let mut to_b = a.input(at(1), Input::LinkUp { link: LINK, peer: kb, kind, opened: true });
+    let mut to_a = b.input(at(1), Input::LinkUp { link: LINK, peer: ka, kind, opened: false });
+    let (mut pending, mut most, mut all) = (0, 0, 0);
+    let mut count = |sent: &[(LinkId, Vec<u8>)], pending: &mut usize| {
+        let bytes: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
+        *pending += bytes;
+        all += bytes;
+        most = most.max(*pending);
+    };
+    count(&to_b, &mut pending);
+    while !to_a.is_empty() || !to_b.is_empty() {
+        for (link, bytes) in std::mem::take(&mut to_a) {
+            let sent = a.input(at(2), Input::Frame { link, bytes });
+            count(&sent, &mut pending);
+            to_b.extend(sent);
+        }
+        // The link takes one frame at a time.
+        if !to_b.is_empty() {
+            let (link, bytes) = to_b.remove(0);
+            pending -= bytes.len();
+            let sent = a.input(at(2), Input::Sent { link, bytes: bytes.len() });
+            count(&sent, &mut pending);
+            to_b.extend(sent);
+            to_a.extend(b.input(at(2), Input::Frame { link, bytes }));
+        }
+    }
+    assert_eq!(b.machine.group(&group).unwrap().group.records().len(), 700);
+    assert!(all > 5 << 20 && most <= limits::LINK_PENDING_BYTES + limits::FRAME_BYTES, "{most} of {all}");
 }
