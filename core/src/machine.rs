@@ -78,7 +78,7 @@ pub struct Config {
 }
 
 /// A whole node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     me: NodeId,
     secret: Secret,

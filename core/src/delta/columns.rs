@@ -126,6 +126,9 @@ pub fn decode(root: &Root, sent: &[u8]) -> Result<Window, BadWindow> {
     if !rest.is_empty() || sheet.count > limits::WINDOW_CHANGES as u64 || sheet.chains.is_empty() {
         return Err(BadWindow);
     }
+    if sheet.chains.iter().any(|head| (head.after == 0) != (head.base == ChangeId::ZERO)) {
+        return Err(BadWindow);
+    }
     // What proves a chain proves all of it that is here; told as two, neither would be proved.
     let named: BTreeSet<_> = sheet.chains.iter().map(|head| (head.grant, head.incarnation)).collect();
     if named.len() != sheet.chains.len() {

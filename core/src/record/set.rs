@@ -154,8 +154,10 @@ impl Records {
         Placed::New(placed)
     }
 
+    /// True if just this waits. The same record with another signature is another matter: which of the two is right
+    /// shows only once it can be judged.
     fn waits(&self, record: &SignedRecord) -> bool {
-        self.waiting.values().flatten().any(|other| other.id() == record.id())
+        self.waiting.values().flatten().any(|other| other == record)
     }
 
     fn keep(&mut self, record: SignedRecord) {
@@ -269,25 +271,22 @@ impl Records {
         records.range((*seq, RecordId::ZERO)..).next().copied()
     }
 
-    /// The records that a peer with these tips lacks, in an order in which each can be placed at once: whole chains
-    /// past the peer's newest place, in order of the depth of the grant they stand under.
+    /// The records that a peer with these tips lacks, in an order in which each can be placed at once: of every chain what
+    /// is neither a tip of theirs nor below one, in order of the depth of the grant it stands under. A tip that is not
+    /// known here says nothing of what is below it.
     pub fn missing(&self, theirs: &[RecordTip]) -> Vec<SignedRecord> {
+        let mut have: BTreeSet<RecordId> = BTreeSet::new();
+        for tip in theirs {
+            let mut at = tip.id;
+            while let Some(known) = self.held.get(&at).filter(|_| have.insert(at)) {
+                at = known.record().prev;
+            }
+        }
         let mut chains: Vec<_> = self.chains.iter().collect();
         chains.sort_by_key(|((grant, _), _)| self.line(grant).map_or(usize::MAX, |line| line.len()));
-        let mut out = Vec::new();
-        for (&(grant, signer), records) in chains {
-            let of_chain: Vec<_> =
-                theirs.iter().filter(|tip| (tip.grant, tip.signer) == (grant, signer)).collect();
-            // Known tips cover all below them. Where all their tips are known here, start past the lowest of them;
-            // where one is not, its branch is theirs to send, and ours goes out whole from the start of the chain.
-            let known = of_chain.iter().all(|tip| self.held.contains_key(&tip.id));
-            let after = if known { of_chain.iter().map(|tip| tip.seq).min().unwrap_or(0) } else { 0 };
-            let have: BTreeSet<RecordId> = of_chain.iter().map(|tip| tip.id).collect();
-            let lacking =
-                records.iter().filter(|(seq, id)| (*seq > after || of_chain.len() > 1) && !have.contains(id));
-            out.extend(lacking.filter_map(|(_, id)| self.held.get(id).cloned()));
-        }
-        out
+        let records = chains.into_iter().flat_map(|(_, records)| records);
+        let lacking = records.filter(|(_, id)| !have.contains(id));
+        lacking.filter_map(|(_, id)| self.held.get(id).cloned()).collect()
     }
 }
 
@@ -303,5 +302,60 @@ fn may_issue(role: Option<Role>, record: &Record) -> bool {
         (Some(Role::Admin), _) => true,
         (Some(_), Body::Revoke(Revoke { what: Revoked::Grant(grant), .. })) => *grant == record.grant,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Forget;
+    use crate::vectors::scene::{founder, genesis, grant, record};
+
+    fn forget(seq: u64, prev: RecordId, shard: &str) -> SignedRecord {
+        record(seq, prev, Body::Forget(Forget { shard: shard.to_owned() })).sign(&founder())
+    }
+
+    fn set(of: &[&SignedRecord]) -> Records {
+        let mut records = Records::begin(genesis()).unwrap();
+        of.iter().for_each(|record| drop(records.place((*record).clone())));
+        records
+    }
+
+    fn ids(of: &[SignedRecord]) -> Vec<RecordId> {
+        of.iter().map(SignedRecord::id).collect()
+    }
+
+    #[test]
+    fn a_peer_lacks_what_is_not_below_its_tips() {
+        let first = grant();
+        let (left, right) = (forget(2, first.id(), "left"), forget(2, first.id(), "right"));
+        let (longer, longest) = (forget(3, left.id(), "l"), forget(4, right.id(), "never placed"));
+        let all = set(&[&first, &left, &right, &longer]);
+        assert_eq!(all.len(), 5);
+        let lacks = |of: &[&SignedRecord]| ids(&all.missing(&set(of).tips()));
+        assert_eq!(lacks(&[&first, &left, &right, &longer]), []);
+        assert_eq!(lacks(&[&first, &left, &longer]), [right.id()], "one branch says nothing of the other");
+        let mut both = vec![left.id(), right.id()];
+        both.sort_unstable();
+        assert_eq!(lacks(&[&first]), [both[0], both[1], longer.id()]);
+        let unknown = RecordTip { grant: genesis().id(), signer: Signer::Holder, seq: 4, id: longest.id() };
+        assert_eq!(all.missing(&[unknown]).len(), 4, "what is not known here proves nothing");
+        let behind = set(&[&first, &left]);
+        assert_eq!(behind.missing(&all.tips()).len(), 2, "nor does what may be another branch");
+    }
+
+    #[test]
+    fn a_false_copy_does_not_keep_the_right_one_out() {
+        let first = grant();
+        let second = forget(2, first.id(), "x");
+        let forged = second.record().clone().sign(&crate::vectors::scene::operator());
+        assert_eq!(forged.id(), second.id());
+        let mut records = set(&[]);
+        assert_eq!(records.place(forged.clone()), Placed::Delayed);
+        assert_eq!(records.place(forged), Placed::Known);
+        assert_eq!(records.place(second.clone()), Placed::Delayed);
+        assert_eq!(records.place(first.clone()), Placed::New(vec![first.id(), second.id()]));
+        assert_eq!(records.get(&second.id()), Some(&second));
+        assert_eq!(records.waiting(), 0);
     }
 }

@@ -1,0 +1,4 @@
+//! See [`larder_fuzz::records::records`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::records::records(data));
