@@ -335,7 +335,7 @@ mod tests {
         let lacks = |of: &[&SignedRecord]| ids(&all.missing(&set(of).tips()));
         assert_eq!(lacks(&[&first, &left, &right, &longer]), []);
         assert_eq!(lacks(&[&first, &left, &longer]), [right.id()], "one branch says nothing of the other");
-        let mut both = vec![left.id(), right.id()];
+        let mut both = [left.id(), right.id()];
         both.sort_unstable();
         assert_eq!(lacks(&[&first]), [both[0], both[1], longer.id()]);
         let unknown = RecordTip { grant: genesis().id(), signer: Signer::Holder, seq: 4, id: longest.id() };
