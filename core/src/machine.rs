@@ -95,6 +95,8 @@ pub struct Machine {
     pings: BTreeMap<u64, Pinging>,
     /// The members that were told last.
     admitted: BTreeSet<NodeId>,
+    /// How many records each group had then: who is a member follows from them, and they only grow.
+    folded: BTreeMap<GroupId, usize>,
     outbox: Outbox,
 }
 
@@ -120,6 +122,7 @@ impl Machine {
             unproved: BTreeMap::new(),
             pings: BTreeMap::new(),
             admitted: BTreeSet::new(),
+            folded: BTreeMap::new(),
             outbox: Outbox::default(),
         };
         for (key, value) in read(Table::Groups)? {
@@ -246,6 +249,18 @@ impl Machine {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
         }
+        let folded: BTreeMap<GroupId, usize> =
+            self.groups.iter().map(|(id, of)| (*id, of.group.records().len())).collect();
+        if folded != self.folded {
+            self.folded = folded;
+            self.admit_members();
+        }
+        self.finish_joins();
+    }
+
+    /// Who is a member of some group may have changed: tells whom to keep links with, and syncs every group over the
+    /// links that stand already.
+    fn admit_members(&mut self) {
         let members: BTreeSet<NodeId> = self
             .groups
             .values()
@@ -255,9 +270,8 @@ impl Machine {
         if members != self.admitted {
             self.admitted = members.clone();
             self.outbox.push(Effect::Members(members));
-            self.open_sessions();
         }
-        self.finish_joins();
+        self.open_sessions();
     }
 
     /// When [`Input::Tick`] is due, at the latest.

@@ -1,28 +1,42 @@
-//! A world of nodes in one thread, with a clock of its own: the same seed makes the same history, to the last byte.
+//! A world of nodes in one thread, with a clock of its own: the same plan makes the same history, to the last byte.
 //!
-//! The world drives nothing but `larder-core`: machines, and the rows they store. Everything between them (wires, disks,
-//! clocks) is played, and misbehaves by lot. Phases of one run:
+//! The world drives nothing but `larder-core` and the store's port: machines, and the rows they store. Everything between
+//! them (wires, disks, clocks) is played, and misbehaves by plan and by lot. `docs/testing.md` says what is played, what
+//! must hold, and what is not checked.
 //!
-//! 1. a group is founded and joined, by invite codes, like a real one;
-//! 2. operators write while links are cut, one-way or both, and reset, machines crash between any two batches, and
-//!    clocks are wrong;
-//! 3. everything heals, and within a bound of virtual time all must be equal and quiet;
-//! 4. every node is restarted from its disk alone, and must come up equal.
-//!
-//! | room      | holds                                                            |
-//! |-----------|------------------------------------------------------------------|
-//! | `dice`    | independent streams of chance from one seed                      |
-//! | `wire`    | who can reach whom, what is under way                            |
-//! | `disk`    | rows that are durable, and batches that are not yet              |
-//! | `world`   | the event queue, the nodes, the trace                            |
-//! | `check`   | what must hold                                                   |
-//! | `play`    | one run from seed to verdict                                     |
+//! | room      | holds                                                                    |
+//! |-----------|--------------------------------------------------------------------------|
+//! | `dice`    | independent streams of chance from one seed                              |
+//! | `plan`    | everything that is decided before a run, as plain data                   |
+//! | `draw`    | a plan drawn from a seed: groups, faults, workload, steps                |
+//! | `play`    | one run from plan to verdict, in phases                                  |
+//! | `act`     | what each act of a plan does to the world                                |
+//! | `world`   | the event queue, the nodes, their lives and links                        |
+//! | `wire`    | who can reach whom, and the streams between                              |
+//! | `disk`    | rows that are durable, and batches that are not yet                      |
+//! | `check`   | the invariants                                                           |
+//! | `oracle`  | a naive reader of a history, to compare with                             |
+//! | `marks`   | rare situations that must have been reached                              |
+//! | `trace`   | the hash over everything that happened, and its last lines               |
+//! | `shrink`  | the smallest plan that still fails                                       |
 
+mod act;
 mod check;
 mod dice;
 mod disk;
+mod draw;
+mod marks;
+mod oracle;
+mod plan;
 mod play;
+mod shrink;
+mod trace;
 mod wire;
 mod world;
 
-pub use play::{Outcome, play};
+pub use check::Invariant;
+pub use draw::draw;
+pub use marks::{MARKS, Marks};
+pub use plan::{Act, Cut, Faults, GroupPlan, Part, Plan, SECOND, Step};
+pub use play::{Failure, Outcome, play, play_telling};
+pub use shrink::shrink;

@@ -97,7 +97,9 @@ impl Machine {
     pub(super) fn on_line(&mut self, link: LinkId, peer: NodeId, line: &LineProof) -> Result<(), String> {
         if !self.groups.contains_key(&line.group) {
             // Not in that group: keep nothing, and say no more than to any stranger.
-            self.say(link, &VisitFrame::NotHere);
+            if line.last {
+                self.say(link, &VisitFrame::NotHere);
+            }
             return Ok(());
         }
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
@@ -127,6 +129,10 @@ impl Machine {
             for (records, last) in portions(records.iter().map(SignedRecord::encode).collect()) {
                 frames.push(VisitFrame::Line(LineProof { group: of.group.id(), records, last }));
             }
+        }
+        let ends = frames.iter().filter(|frame| matches!(frame, VisitFrame::Line(line) if line.last));
+        if let Some(visit) = self.visits.get_mut(&link) {
+            visit.shown = ends.count();
         }
         for frame in frames {
             self.say(link, &frame);

@@ -28,6 +28,9 @@ pub(super) struct Visit {
     pub(super) hosting: Option<(GroupId, [u8; 16], [u8; 16])>,
     /// A line of grants that comes in portions.
     pub(super) line: Vec<SignedRecord>,
+    /// Lines of grants that this node showed and that were not answered yet. Answers come in order: these before that
+    /// to the first probe.
+    pub(super) shown: usize,
 }
 
 /// A ping under way.
@@ -103,14 +106,16 @@ impl Machine {
             return;
         }
         let since = self.now.mono;
-        self.visits
-            .insert(link, Visit { peer, opened, since, asking: None, hosting: None, line: Vec::new() });
+        self.visits.insert(
+            link,
+            Visit { peer, opened, since, asking: None, hosting: None, line: Vec::new(), shown: 0 },
+        );
         if !opened {
             return;
         }
         self.show_lines(link, peer);
         let asks = self.probe(link, peer);
-        let shows = self.groups.values().any(|of| of.group.members().contains(&peer));
+        let shows = self.visits.get(&link).is_some_and(|visit| visit.shown > 0);
         if !asks && !shows {
             self.hang_up(link, "nothing to say");
         }
@@ -280,14 +285,28 @@ impl Machine {
             VisitFrame::Answer(answer) => self.on_join_answer(link, &answer)?,
             VisitFrame::Line(line) => self.on_line(link, peer, &line)?,
             VisitFrame::NotHere => {
-                if !self.probe(link, peer) {
+                if !self.line_answered(link, "not known") && !self.probe(link, peer) {
                     self.hang_up(link, "not in the same group");
                 }
             }
-            VisitFrame::Welcome(_) => self.hang_up(link, "known now"),
+            VisitFrame::Welcome(_) => drop(self.line_answered(link, "known now")),
             VisitFrame::Unknown(_) => {}
         }
         Ok(())
+    }
+
+    /// A line that this node showed was answered, and nothing is left to say once all were, unless it came to ask for
+    /// something too. False if none was waited for.
+    fn line_answered(&mut self, link: LinkId, why: &str) -> bool {
+        let Some(visit) = self.visits.get_mut(&link) else { return true };
+        if visit.shown == 0 {
+            return false;
+        }
+        visit.shown -= 1;
+        if visit.shown == 0 && visit.asking.is_none() {
+            self.hang_up(link, why);
+        }
+        true
     }
 
     /// Sends a frame that belongs to no group.

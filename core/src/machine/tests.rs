@@ -74,6 +74,12 @@ impl Host {
         effects.iter().filter_map(said).collect()
     }
 
+    /// True if a frame on a visit makes this node end it.
+    fn closes(&mut self, link: u64, frame: &VisitFrame) -> bool {
+        let effects = self.input(Input::Frame { link: LinkId(link), bytes: frame.encode() });
+        effects.iter().any(|effect| matches!(effect, Effect::Close { .. }))
+    }
+
     fn ask(&mut self, request: Request) -> Vec<Effect> {
         self.callers += 1;
         self.input(Input::Request { caller: Caller(self.callers), request })
@@ -165,6 +171,25 @@ fn only_a_member_that_proved_itself_may_refuse_a_join() {
     assert_eq!(host.machine.joins().count(), 0);
 }
 
+/// A visit to a member of one's own group shows it the line of grants, and asks for another group: the answer to the
+/// one is not the answer to the other.
+#[test]
+fn a_node_joins_a_second_group_by_a_member_of_its_first() {
+    for answer in [VisitFrame::Welcome(scene::group()), VisitFrame::NotHere] {
+        let mut host = Host::member(scene::operator());
+        let other = Code::new(GroupId([9; 16]), &scene::founder().node(), [7; 16]);
+        host.ask(Request::Join { code: other, alias: String::new(), labels: vec![] });
+        let effects = host.link(1, &scene::founder(), LinkKind::Visit, true);
+        let first: Vec<_> = effects.iter().filter_map(said).collect();
+        assert!(matches!(first[..], [VisitFrame::Line(_), VisitFrame::Probe(_)]), "{first:?}");
+        assert!(!host.closes(1, &answer), "the probe was not answered yet");
+        assert!(host.closes(1, &VisitFrame::NotHere), "now it was");
+    }
+    let mut host = Host::member(scene::operator());
+    host.link(1, &scene::founder(), LinkKind::Visit, true);
+    assert!(host.closes(1, &VisitFrame::Welcome(scene::group())), "nothing else was asked");
+}
+
 #[test]
 fn requests_of_one_stranger_do_not_pile_up() {
     let mut host = Host::member(scene::operator());
@@ -196,6 +221,9 @@ fn a_line_is_not_collected_for_a_group_that_is_not_here() {
     host.link(1, &stranger(), LinkKind::Visit, false);
     let line = |group, records: Vec<Vec<u8>>| VisitFrame::Line(LineProof { group, records, last: false });
     let other = line(GroupId([1; 16]), vec![scene::grant().encode()]);
+    assert_eq!(host.visited(1, &other), [], "one answer a line, at its end");
+    let VisitFrame::Line(LineProof { group, records, .. }) = other else { unreachable!() };
+    let other = VisitFrame::Line(LineProof { group, records, last: true });
     assert_eq!(host.visited(1, &other), [VisitFrame::NotHere]);
     assert_eq!(host.machine.visits[&LinkId(1)].line.len(), 0);
     assert_eq!(host.visited(1, &line(scene::group(), vec![scene::grant().encode()])), []);

@@ -1,5 +1,4 @@
-//! A disk: rows that are durable, and batches on their way there. A crash loses what is not durable; of the batch being
-//! written it may lose all or nothing, since a batch is atomic.
+//! A disk: rows that are durable, and batches on their way there. A batch is atomic; a crash keeps some of the oldest.
 
 use std::collections::VecDeque;
 
@@ -12,6 +11,8 @@ pub(super) struct Disk {
     /// What is durable.
     pub(super) rows: Memory,
     pending: VecDeque<(Token, Vec<Row>)>,
+    /// Until when it takes no more, and why.
+    pub(super) failing: Option<(u64, &'static str)>,
 }
 
 impl Disk {
@@ -36,11 +37,12 @@ impl Disk {
         self.pending.len()
     }
 
-    /// The power goes. The batch being written survives if `lucky`.
-    pub(super) fn crash(&mut self, lucky: bool) {
-        if lucky {
-            self.sync(1);
-        }
+    /// The power goes, or the disk fails: of the batches under way, the oldest `kept` are durable, though nobody was
+    /// told. Answers how many were lost.
+    pub(super) fn crash(&mut self, kept: usize) -> usize {
+        self.sync(kept);
+        let lost = self.pending.len();
         self.pending.clear();
+        lost
     }
 }

@@ -1,258 +1,411 @@
-//! One run from seed to verdict.
+//! One run from plan to verdict.
+//!
+//! Phases: gather (groups are founded and joined) → trouble (the steps of the plan, under its faults) → heal (a connected
+//! core, within a bound all must be equal) → quiet (nothing but signs of life) → cold restart (equal from disks alone).
 
-use larder_core::group::Note;
+use std::collections::{BTreeMap, BTreeSet};
+
 use larder_core::id::GroupId;
-use larder_core::machine::{Answer, Caller, Input, Request, WriteRequest};
+use larder_core::machine::{Answer, Caller, Request};
 use larder_core::record::Role;
-use larder_core::resource::conflict::conflicts;
-use larder_core::resource::draft::{Edit, FieldEdit, Settle};
-use larder_core::resource::literal::Literal;
-use larder_core::resource::observed::{Condition, Observed};
-use larder_core::resource::{FieldPath, ResourceName};
-use larder_core::value::Value;
+use larder_core::resource::conflict::{ConflictKind, conflicts};
+use larder_core::wire::code::Code;
 
-use super::check::{converged, describe, verify};
-use super::dice::Dice;
-use super::world::{Faults, World};
+use super::check::{Broken, Invariant, converged, describe, members, shown, verify};
+use super::marks::Marks;
+use super::plan::{Act, Part, Plan, SECOND};
+use super::trace::Trace;
+use super::world::World;
 
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Hash over every input and effect.
     pub trace: [u8; 16],
-    /// Inputs handled.
-    pub inputs: u64,
+    /// Events handled.
+    pub events: u64,
     /// Writes acknowledged.
     pub acknowledged: usize,
     /// Conflicts left at the end.
     pub conflicts: usize,
     /// Virtual microseconds from the heal to equality.
     pub healed: u64,
+    /// Rare situations that were reached.
+    pub marks: Marks,
+    /// Hash over what every group shows in the end, without ids and times.
+    pub values: [u8; 16],
 }
 
-const SECOND: u64 = 1_000_000;
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What did not hold.
+    pub invariant: Invariant,
+    /// How that showed.
+    pub what: String,
+    /// The last things that happened, if they were kept.
+    pub last: Vec<String>,
+    /// After how many steps of the plan.
+    pub steps: usize,
+}
+
 /// After a heal, everything must be equal within this.
 const HEAL: u64 = 60 * SECOND;
+/// From then on, what still has to be written down is, within this,
+const SETTLE: u64 = 10 * SECOND;
+/// and after it nothing is said for so long but that one lives.
+const QUIET: u64 = 20 * SECOND;
+/// How long a rest is.
+const REST: u64 = 2 * 3600 * SECOND;
+/// How long the gathering may take.
+const GATHER: u64 = 120 * SECOND;
+/// The longest that anything stays down by itself.
+const DOWN: u64 = 11 * SECOND;
 
-struct Play {
-    world: World,
-    dice: Dice,
-    group: GroupId,
-    members: Vec<usize>,
-    written: u64,
-    /// Which sorts of trouble this run has: each is off in half of all runs.
-    cuts: bool,
-    one_way: bool,
-    crashes: bool,
-    clocks: bool,
+pub(super) struct Play<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) world: World,
+    pub(super) groups: Vec<GroupId>,
+    /// A code for every role of every group, by index of the group.
+    codes: BTreeMap<(usize, u8), Code>,
+    step: usize,
+    pub(super) settled: BTreeMap<larder_core::id::Digest, usize>,
+    cut_since: Option<u64>,
 }
 
-/// Plays the world of `seed`; an error says what did not hold.
-pub fn play(seed: u64) -> Result<Outcome, String> {
-    let mut dice = Dice::new(seed, "play");
-    let count = usize::try_from(dice.between(2, 5)).unwrap_or(2);
-    let faults = Faults {
-        delay: [500, 5_000, 200_000][dice.index(3)],
-        commit: [100, 3_000, 100_000][dice.index(3)],
-        resets: [0, 2, 20][dice.index(3)],
-    };
-    let coin = |dice: &mut Dice| dice.roll(2) == 0;
+/// Plays a plan.
+pub fn play(plan: &Plan) -> Result<Outcome, Failure> {
+    run(plan, Trace::default())
+}
+
+/// Plays a plan and keeps its last events for the report; `loud` prints them all.
+pub fn play_telling(plan: &Plan, loud: bool) -> Result<Outcome, Failure> {
+    run(plan, Trace::telling(loud))
+}
+
+fn run(plan: &Plan, trace: Trace) -> Result<Outcome, Failure> {
     let mut play = Play {
-        world: World::new(seed, count, faults),
-        group: GroupId::ZERO,
-        members: vec![0],
-        written: 0,
-        cuts: coin(&mut dice),
-        one_way: coin(&mut dice),
-        crashes: coin(&mut dice),
-        clocks: coin(&mut dice),
-        dice,
+        plan,
+        world: World::new(plan, trace),
+        groups: Vec::new(),
+        codes: BTreeMap::new(),
+        step: 0,
+        settled: BTreeMap::new(),
+        cut_since: None,
     };
-    play.gather()?;
-    play.trouble();
-    play.heal()
+    play.whole().map_err(|(invariant, what)| Failure {
+        invariant,
+        what,
+        last: play.world.trace.lines(),
+        steps: play.step,
+    })
 }
 
-impl Play {
-    fn wait(&mut self, caller: Caller, what: &str) -> Result<Answer, String> {
-        let until = self.world.now + 120 * SECOND;
-        self.world.run(until, |world| world.answers.contains_key(&caller));
-        match self.world.answers.remove(&caller) {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(format!("{what}: {error}")),
-            None => Err(format!("{what}: no answer")),
+impl Play<'_> {
+    fn whole(&mut self) -> Result<Outcome, Broken> {
+        self.gather()?;
+        for (nth, step) in self.plan.steps.iter().enumerate() {
+            self.step = nth + 1;
+            let until = self.world.now + step.after;
+            self.world.run(until, |_| false);
+            self.sound()?;
+            self.act(step.node % self.plan.nodes, &step.act);
+            self.look();
+            self.sound()?;
+        }
+        let healed = self.heal()?;
+        self.quiet()?;
+        self.restart()?;
+        Ok(self.outcome(healed))
+    }
+
+    /// The first thing that did not hold, if any.
+    fn sound(&mut self) -> Result<(), Broken> {
+        match self.world.violations.first() {
+            Some(broken) => Err(broken.clone()),
+            None => Ok(()),
         }
     }
 
-    /// The founder invites everybody, with different roles.
-    fn gather(&mut self) -> Result<(), String> {
-        let caller = self.world.ask(0, Request::Found { name: "sim".to_owned() });
-        let Answer::Founded { group, .. } = self.wait(caller, "found")? else {
-            return Err("found".to_owned());
-        };
-        self.group = group;
-        for node in 1..self.world.nodes.len() {
-            let role = [Role::Operator, Role::Operator, Role::Admin, Role::Node][self.dice.index(4)];
-            let issuer = self.admin();
-            let expires = i64::MAX;
-            let caller = self.world.ask(issuer, Request::Invite { group, role, uses: 1, expires });
-            let Answer::Invited(code) = self.wait(caller, "invite")? else { return Err("invite".to_owned()) };
-            let request = Request::Join { code, alias: format!("n{node}"), labels: Vec::new() };
-            let caller = self.world.ask(node, request);
-            let Answer::Joined(_) = self.wait(caller, "join")? else { return Err("join".to_owned()) };
-            self.members.push(node);
+    fn wait(&mut self, caller: Caller, what: &str) -> Result<Answer, Broken> {
+        let until = self.world.now + GATHER;
+        self.world.run(until, |world| world.answers.contains_key(&caller));
+        self.sound()?;
+        match self.world.answers.remove(&caller) {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err((Invariant::Sound, format!("{what}: {error}"))),
+            None => Err((Invariant::Sound, format!("{what}: no answer"))),
+        }
+    }
+
+    /// Groups are founded, and joined by code, without trouble but what the plan's faults make.
+    fn gather(&mut self) -> Result<(), Broken> {
+        let wrong = |what: &str| (Invariant::Sound, format!("another answer to {what}"));
+        for (at, group) in self.plan.groups.iter().enumerate() {
+            let founder = group.members[0].0;
+            self.world.founding = Some(founder);
+            let caller = self.world.ask(founder, Request::Found { name: format!("sim{at}") });
+            self.world.founding = None;
+            let Answer::Founded { group: id, .. } = self.wait(caller, "found")? else {
+                return Err(wrong("found"));
+            };
+            self.groups.push(id);
+            for part in [Part::Admin, Part::Operator, Part::Node, Part::Reader] {
+                let role = role(part);
+                let request = Request::Invite { group: id, role, uses: 32, expires: i64::MAX };
+                let caller = self.world.ask(founder, request);
+                let Answer::Invited(code) = self.wait(caller, "invite")? else { return Err(wrong("invite")) };
+                self.codes.insert((at, role.byte()), code);
+            }
+            for (node, part) in &group.members[1..] {
+                let Some(caller) = self.join(*node, at, *part) else { continue };
+                let Answer::Joined(_) = self.wait(caller, "join")? else { return Err(wrong("join")) };
+            }
         }
         Ok(())
     }
 
-    fn admin(&mut self) -> usize {
-        let admins: Vec<usize> =
-            self.members.iter().copied().filter(|node| self.role(*node) == Some(Role::Admin)).collect();
-        admins[self.dice.index(admins.len())]
-    }
-
-    fn role(&self, node: usize) -> Option<Role> {
-        let of = &self.world.nodes[node];
-        of.machine.as_ref()?.group(&self.group)?.group.members().role(&of.secret.node())
-    }
-
-    fn trouble(&mut self) {
-        let steps = self.dice.between(20, 120);
-        for _ in 0..steps {
-            let pause = [0, 1_000, 50_000, SECOND, 20 * SECOND][self.dice.index(5)];
-            let until = self.world.now + self.dice.roll(pause + 1);
-            self.world.run(until, |_| false);
-            let node = self.members[self.dice.index(self.members.len())];
-            match self.dice.roll(12) {
-                0 if self.cuts => self.cut(),
-                1 if self.cuts => self.world.wire.cut.clear(),
-                2 if self.crashes => {
-                    let pause = self.dice.between(1, 10 * SECOND);
-                    self.world.crash(node, pause);
-                }
-                3 if self.clocks => {
-                    let day = i64::try_from(self.dice.roll(172_800)).unwrap_or(0);
-                    self.world.nodes[node].clock = day - 86_400;
-                }
-                4 => self.observe(node),
-                5 => self.settle(node),
-                6 => {
-                    let (group, paused) = (self.group, self.dice.roll(3) == 0);
-                    self.world.ask(node, Request::Pause { group, paused });
-                }
-                _ => self.write(node),
-            }
+    /// Asks a node to join a group, unless it is in it.
+    pub(super) fn join(&mut self, node: usize, at: usize, part: Part) -> Option<Caller> {
+        let (at, group) = (at % self.groups.len(), self.groups[at % self.groups.len()]);
+        let machine = self.world.nodes[node].machine.as_ref()?;
+        if machine.group(&group).is_some() {
+            return None;
         }
+        let code = self.codes.get(&(at, role(part).byte()))?.clone();
+        self.world.invited.entry(group).or_default().insert(node);
+        let request = Request::Join { code, alias: format!("n{node}"), labels: Vec::new() };
+        Some(self.world.ask(node, request))
     }
 
-    /// A partition: a random half against the rest, in both directions or in one.
-    fn cut(&mut self) {
-        let side: Vec<bool> = self.world.nodes.iter().map(|_| self.dice.roll(2) == 0).collect();
-        for a in 0..side.len() {
-            for b in 0..side.len() {
-                if side[a] != side[b] && (!self.one_way || side[a]) {
-                    self.world.cut(a, b, true);
+    /// Which directions a cut closes; all at once.
+    pub(super) fn cut(&mut self, parts: impl Fn(usize, usize) -> bool) {
+        self.cut_since.get_or_insert(self.world.now);
+        for a in 0..self.plan.nodes {
+            for b in 0..self.plan.nodes {
+                if a != b && parts(a, b) {
+                    self.world.cut(a, b);
                 }
             }
         }
     }
 
-    fn write(&mut self, node: usize) {
-        self.written += 1;
-        let (resource, value) = (self.dice.roll(4), format!("{}-{node}", self.written));
-        let resource: ResourceName = format!("config/r{resource}").parse().expect("a good name");
-        let field = |name: &str| name.parse::<FieldPath>().expect("a good path");
-        let key = field(&format!("keys.k{}", self.dice.roll(4)));
-        let edit = match self.dice.roll(8) {
-            0 => Edit::Remove(resource),
-            1 => Edit::Set {
-                resource,
-                fields: vec![(field("keys.list"), FieldEdit::Add(Value::from(value)))],
-                replace: false,
-            },
-            2 => Edit::Set { resource, fields: vec![(key, FieldEdit::Unset)], replace: false },
-            _ => {
-                let value = FieldEdit::Assign(Literal::Scalar(Value::from(value)));
-                Edit::Set { resource, fields: vec![(key, value)], replace: false }
-            }
-        };
-        self.request(node, vec![edit]);
-    }
-
-    fn request(&mut self, node: usize, edits: Vec<Edit>) {
-        let note =
-            Note { words: String::new(), user: "sim".to_owned(), command: "write".to_owned(), time: 0 };
-        let write = WriteRequest { group: self.group, edits, base: None, note, lenient: false };
-        self.world.ask(node, Request::Write(write));
-    }
-
-    /// Settles a conflict, if the node sees one.
-    fn settle(&mut self, node: usize) {
-        let of = self.world.nodes[node].machine.as_ref().and_then(|machine| machine.group(&self.group));
-        let found = of.and_then(|of| of.group.desired()).map(conflicts).unwrap_or_default();
-        if found.is_empty() {
-            return;
-        }
-        let conflict = &found[self.dice.index(found.len())];
-        let side = &conflict.sides[self.dice.index(conflict.sides.len())];
-        let edit = Edit::Resolve {
-            resource: conflict.resource.clone(),
-            field: conflict.field.clone(),
-            settle: Settle::Take(side.tag.clone()),
-            id: Some(conflict.id),
-        };
-        self.request(node, vec![edit]);
-    }
-
-    fn observe(&mut self, node: usize) {
-        let resource: ResourceName = format!("config/r{}", self.dice.roll(4)).parse().expect("a good name");
-        let observed = Observed {
-            condition: [Condition::Applied, Condition::Failed][self.dice.index(2)].clone(),
-            change: String::new(),
-            revision: format!("{:016x}", self.dice.bits()),
-            since: 0,
-            code: 0,
-            message: String::new(),
-        };
-        let (group, reports) = (self.group, vec![(resource, observed)]);
-        self.world.input(node, Input::Observed { group, reports });
-    }
-
-    /// Everything works again; all must become equal, stay so, and come back from disk so.
-    fn heal(mut self) -> Result<Outcome, String> {
+    pub(super) fn mend(&mut self) {
         self.world.wire.cut.clear();
-        self.world.faults.resets = 0;
-        let (group, members) = (self.group, self.members.clone());
-        // Whoever is down comes up by itself within ten seconds.
-        let up = self.world.now + 11 * SECOND;
+        if let Some(since) = self.cut_since.take()
+            && self.world.now - since > 3600 * SECOND
+        {
+            self.world.marks.reach("cut-long");
+        }
+    }
+
+    pub(super) fn rest(&mut self) {
+        let until = self.world.now + REST;
+        self.world.run(until, |_| false);
+    }
+
+    /// Notes rare situations that only looking at the nodes shows.
+    fn look(&mut self) {
+        let mut reached = BTreeSet::new();
+        for group in &self.groups {
+            let mut sizes = Vec::new();
+            for node in &self.world.nodes {
+                let Some(of) = node.machine.as_ref().and_then(|machine| machine.group(group)) else {
+                    continue;
+                };
+                sizes.push((of.group.changes(), of.paused));
+                if of.group.waiting() > 0 {
+                    reached.insert("waited");
+                }
+            }
+            let most = sizes.iter().map(|(size, _)| *size).max().unwrap_or(0);
+            if sizes.iter().any(|(size, paused)| *paused && size + 5 < most) {
+                reached.insert("paused-behind");
+            }
+            if sizes.iter().any(|(size, _)| size + 1000 < most) {
+                reached.insert("backlog");
+            }
+        }
+        reached.into_iter().for_each(|name| self.world.marks.reach(name));
+    }
+
+    /// Faults end, and what is up is connected: all with all, or in a line. All must become equal.
+    fn heal(&mut self) -> Result<u64, Broken> {
+        self.mend();
+        self.world.faults = self.world.faults.healed();
+        self.world.nodes.iter_mut().for_each(|node| node.spare());
+        let up = self.world.now + DOWN;
         self.world.run(up, |_| false);
-        for node in &members {
-            self.world.ask(*node, Request::Pause { group, paused: false });
+        self.sound()?;
+        for node in 0..self.plan.nodes {
+            for group in self.groups.clone() {
+                self.world.ask(node, Request::Pause { group, paused: false });
+            }
+        }
+        let line = self.line();
+        if line {
+            self.cut_to_line();
         }
         let from = self.world.now;
-        let equal = self.world.run(from + HEAL, |world| converged(world, &members, group));
-        if !equal {
-            let state = describe(&self.world, &members, group);
-            return Err(format!("not equal within the bound after the heal\n{state}"));
+        for group in self.groups.clone() {
+            let until = from + HEAL;
+            if !self.world.run(until, |world| converged(world, group)) {
+                self.sound()?;
+                let state = describe(&self.world, group);
+                let words = format!("not equal within {} s after the heal\n{state}", HEAL / SECOND);
+                return Err((Invariant::Converged, words));
+            }
         }
-        let healed = self.world.now - from;
-        // Observed state that was still being gathered is written now.
-        let settle = self.world.now + 10 * SECOND;
-        self.world.run(settle, |_| false);
-        verify(&mut self.world, &members, group)?;
-        let (trace, inputs) = (self.world.trace, self.world.inputs);
-        for node in &members {
-            self.world.crash(*node, 1);
+        if line {
+            self.world.marks.reach("line-healed");
+        }
+        Ok(self.world.now - from)
+    }
+
+    /// True if this run heals to a line and not to a mesh: in half of those in which all know each other.
+    fn line(&self) -> bool {
+        let joins = self.plan.steps.iter().any(|step| matches!(step.act, Act::Join { .. }));
+        self.plan.seed.is_multiple_of(2) && !joins && self.plan.nodes > 2
+    }
+
+    /// Leaves only the ways between neighbours in the order in which each group was joined.
+    fn cut_to_line(&mut self) {
+        let groups = self.plan.groups.iter();
+        let ways: BTreeSet<(usize, usize)> = groups
+            .flat_map(|group| group.members.windows(2).map(|pair| (pair[0].0, pair[1].0)))
+            .flat_map(|(a, b)| [(a, b), (b, a)])
+            .collect();
+        self.cut(|a, b| !ways.contains(&(a, b)));
+        self.cut_since = None;
+    }
+
+    /// What was still to be written is; then nothing is said but that one lives, and all is as the history gives.
+    fn quiet(&mut self) -> Result<(), Broken> {
+        let settled = self.world.now + SETTLE;
+        self.world.run(settled, |_| false);
+        self.sound()?;
+        self.world.noise = 0;
+        let until = self.world.now + QUIET;
+        self.world.run(until, |_| false);
+        self.sound()?;
+        if self.world.noise > 0 {
+            let noise = self.world.noise;
+            return Err((
+                Invariant::Quiet,
+                format!("{noise} frames and batches while there was nothing to say"),
+            ));
+        }
+        for (at, group) in self.groups.clone().into_iter().enumerate() {
+            verify(&mut self.world, group)?;
+            let node = members(&self.world, group)[0];
+            let found = self.desired(node, at).map(conflicts).unwrap_or_default();
+            self.mark_conflicts(&found);
+            self.added(at, group)?;
+        }
+        Ok(())
+    }
+
+    /// What was added to a list is in it, if nobody took anything out or removed the list.
+    fn added(&mut self, at: usize, group: GroupId) -> Result<(), Broken> {
+        let takes = |act: &Act| match act {
+            Act::Take { group, .. } | Act::Remove { group, .. } => group % self.groups.len() == at,
+            Act::Settle { .. } => true,
+            _ => false,
+        };
+        if self.plan.steps.iter().any(|step| takes(&step.act)) {
+            return Ok(());
+        }
+        let node = members(&self.world, group)[0];
+        let of = self.world.nodes[node].machine.as_ref().and_then(|machine| machine.group(&group));
+        let Some(desired) = of.and_then(|of| of.group.desired()) else { return Ok(()) };
+        let resources = larder_core::resource::view::resources(desired.state());
+        for by in self.world.acknowledged.values().filter(|by| by.group == group) {
+            let Some((resource, value)) = &by.adds else { continue };
+            let name = format!("config/r{resource}");
+            let view = resources.iter().find(|view| view.name.to_string() == name);
+            let list = view.and_then(|view| view.fields.get("keys.list")).map(|field| field.list());
+            if !list.is_some_and(|list| list.contains(&larder_core::value::Value::from(value.as_str()))) {
+                return Err((
+                    Invariant::Added,
+                    format!("{value}, added to {name} by node {}, is not in it", by.node),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every node is started from its disk alone, and shows what it showed before it hears of anybody.
+    fn restart(&mut self) -> Result<(), Broken> {
+        let before: Vec<_> = self.everything();
+        self.cut(|_, _| true);
+        for node in 0..self.plan.nodes {
+            self.world.crash(node, 1, u64::MAX);
         }
         let restarted = self.world.now + SECOND;
         self.world.run(restarted, |_| false);
-        if !converged(&mut self.world, &members, group) {
-            return Err("not equal after a cold restart".to_owned());
+        self.sound()?;
+        if self.everything() != before {
+            return Err((Invariant::Restart, "a node shows something else after a cold restart".to_owned()));
         }
-        verify(&mut self.world, &members, group)?;
-        let of = self.world.nodes[0].machine.as_ref().and_then(|machine| machine.group(&group));
-        let left = of.and_then(|of| of.group.desired()).map_or(0, |desired| conflicts(desired).len());
-        let acknowledged = self.world.acknowledged.len();
-        Ok(Outcome { trace, inputs, acknowledged, conflicts: left, healed })
+        for group in self.groups.clone() {
+            verify(&mut self.world, group)?;
+        }
+        Ok(())
+    }
+
+    fn everything(&mut self) -> Vec<Option<super::check::Shown>> {
+        let mut all = Vec::new();
+        for group in self.groups.clone() {
+            all.extend((0..self.plan.nodes).map(|node| shown(&mut self.world, node, group)));
+        }
+        all
+    }
+
+    fn outcome(&mut self, healed: u64) -> Outcome {
+        let mut left = 0;
+        let mut values = Vec::new();
+        for group in self.groups.clone() {
+            let node = members(&self.world, group)[0];
+            let of = self.world.nodes[node].machine.as_ref().and_then(|machine| machine.group(&group));
+            let Some(desired) = of.and_then(|of| of.group.desired()) else { continue };
+            left += conflicts(desired).len();
+            for (key, visible) in desired.state().iter() {
+                values.push(format!("{key}={:?}", visible.iter().map(|one| &one.value).collect::<Vec<_>>()));
+            }
+        }
+        let world = &self.world;
+        Outcome {
+            trace: world.trace.hash,
+            events: world.events,
+            acknowledged: world.acknowledged.len(),
+            conflicts: left,
+            healed,
+            marks: world.marks.clone(),
+            values: larder_core::id::hash16("larder sim values", &[values.join("\n").as_bytes()]),
+        }
+    }
+
+    /// Notes what sorts of conflicts a node sees.
+    pub(super) fn mark_conflicts(&mut self, found: &[larder_core::resource::conflict::Conflict]) {
+        for conflict in found {
+            let name = match conflict.kind {
+                ConflictKind::EditRemove => "edit-remove",
+                ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
+                ConflictKind::Value => "conflict",
+            };
+            self.world.marks.reach(name);
+            if conflict.sides.len() > 2 {
+                self.world.marks.reach("conflict-three");
+            }
+        }
+    }
+}
+
+fn role(part: Part) -> Role {
+    match part {
+        Part::Admin => Role::Admin,
+        Part::Operator => Role::Operator,
+        Part::Node => Role::Node,
+        Part::Reader => Role::Reader,
     }
 }

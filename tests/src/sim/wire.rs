@@ -1,8 +1,12 @@
-//! Who can reach whom, and the streams between them. Streams are like TCP: in order and whole, or broken.
+//! Who can reach whom, and the streams between them. Streams are like TCP: in order and whole, or broken; a plan may
+//! have them break that promise.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use larder_core::machine::{LinkId, LinkKind};
+
+/// Frames of a pair that are remembered, to come again.
+const REMEMBERED: usize = 32;
 
 /// One stream between two nodes.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub(super) struct Wire {
     /// The streams.
     pub(super) streams: BTreeMap<LinkId, Stream>,
     next: u64,
+    /// Frames of member links, by direction.
+    old: BTreeMap<(usize, usize), VecDeque<Vec<u8>>>,
 }
 
 impl Wire {
@@ -64,5 +70,28 @@ impl Wire {
         let stream = self.streams.get(&link)?;
         let side = stream.ends.iter().position(|end| *end == node)?;
         Some((side, stream.ends[1 - side]))
+    }
+
+    /// The streams of a node, with who is at the other end.
+    pub(super) fn of(&self, node: usize) -> Vec<(LinkId, usize)> {
+        let links = self.streams.keys();
+        links.filter_map(|link| self.side(*link, node).map(|(_, other)| (*link, other))).collect()
+    }
+
+    /// True if a frame that arrives at that end is heard.
+    pub(super) fn hears(&self, link: LinkId, node: usize) -> bool {
+        let side = self.side(link, node).map(|(side, _)| side);
+        side.zip(self.streams.get(&link)).is_some_and(|(side, of)| of.alive[side] && !of.lost[side])
+    }
+
+    /// Remembers a frame, and answers one that was sent in that direction earlier, on whatever stream.
+    pub(super) fn old_frame(&mut self, from: usize, to: usize, bytes: &[u8], pick: usize) -> Option<Vec<u8>> {
+        let old = self.old.entry((from, to)).or_default();
+        let again = old.get(pick % old.len().max(1)).cloned();
+        if old.len() == REMEMBERED {
+            old.pop_front();
+        }
+        old.push_back(bytes.to_vec());
+        again
     }
 }

@@ -1,0 +1,230 @@
+//! The simulator's command: long runs, replays, shrinking.
+
+#![allow(clippy::panic, clippy::expect_used, reason = "this is a test: a panic is how it says no")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use larder_tests::sim::{Failure, MARKS, Marks, Plan, draw, play, play_telling, shrink};
+
+/// Plays worlds of nodes from seeds.
+#[derive(Parser)]
+#[command(name = "larder-sim")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play many seeds; say what failed, how fast it went and which rare situations were reached.
+    Run {
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// How many at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Fail if a rare situation was not reached.
+        #[arg(long)]
+        marks: bool,
+    },
+    /// Play one plan again, by seed or from a file, and tell its last events, or all.
+    Replay {
+        /// A seed, or a file that holds a plan.
+        plan: String,
+        /// Tell everything.
+        #[arg(long)]
+        loud: bool,
+    },
+    /// Cut a plan that fails down to the least that still does, and write it to a file.
+    Shrink {
+        /// A seed, or a file that holds a plan.
+        plan: String,
+        /// The file; by default one in tests/seeds, named by the invariant and the seed.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Print the hash over everything that happens in one run.
+    Trace {
+        /// The seed.
+        seed: u64,
+    },
+    /// Print a plan as JSON.
+    Plan {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run { first, seeds, jobs, marks } => run(first, seeds, jobs, marks),
+        Command::Replay { plan, loud } => replay(&read(&plan), loud),
+        Command::Shrink { plan, out } => reduce(&read(&plan), out),
+        Command::Trace { seed } => match play(&draw(seed)) {
+            Ok(outcome) => {
+                println!("{}", hex(&outcome.trace));
+                ExitCode::SUCCESS
+            }
+            Err(failure) => failed(&seed.to_string(), &failure),
+        },
+        Command::Plan { seed } => {
+            println!("{}", json(&draw(seed)));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn json(plan: &Plan) -> String {
+    serde_json::to_string_pretty(plan).expect("a plan is plain data")
+}
+
+/// A plan by its seed, or from a file.
+fn read(plan: &str) -> Plan {
+    match plan.parse() {
+        Ok(seed) => draw(seed),
+        Err(_) => {
+            let text = std::fs::read_to_string(plan).unwrap_or_else(|error| panic!("{plan}: {error}"));
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{plan}: {error}"))
+        }
+    }
+}
+
+fn failed(name: &str, failure: &Failure) -> ExitCode {
+    println!("{} {}: {}", failure.invariant.id(), name, failure.what);
+    for line in &failure.last {
+        println!("    {line}");
+    }
+    ExitCode::FAILURE
+}
+
+fn replay(plan: &Plan, loud: bool) -> ExitCode {
+    let began = Instant::now();
+    match play_telling(plan, loud) {
+        Ok(outcome) => {
+            println!(
+                "holds: {} events in {:.2?}, trace {}",
+                outcome.events,
+                began.elapsed(),
+                hex(&outcome.trace)
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => failed(&format!("after {} of {} steps", failure.steps, plan.steps.len()), &failure),
+    }
+}
+
+fn reduce(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let Some(shrunk) = shrink(plan) else {
+        println!("nothing to shrink: the plan holds");
+        return ExitCode::SUCCESS;
+    };
+    let name = format!("{}-{}.json", shrunk.failure.invariant.id().to_lowercase(), plan.seed);
+    let out = out.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name));
+    std::fs::write(&out, json(&shrunk.plan) + "\n")
+        .unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+    println!(
+        "{} of {} steps and {} of {} nodes are left after {} runs, in {}",
+        shrunk.plan.steps.len(),
+        plan.steps.len(),
+        shrunk.plan.nodes,
+        plan.nodes,
+        shrunk.runs,
+        out.display()
+    );
+    failed("still fails", &shrunk.failure)
+}
+
+#[derive(Default)]
+struct Total {
+    marks: Marks,
+    events: u64,
+    acknowledged: usize,
+    slowest: u64,
+    failed: Vec<(u64, String)>,
+}
+
+fn run(first: u64, seeds: u64, jobs: usize, need_marks: bool) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let next = AtomicU64::new(first);
+    let total = Mutex::new(Total::default());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    one(seed, &total);
+                }
+            });
+        }
+    });
+    let total = total.into_inner().expect("no job panics");
+    report(&total, seeds, began.elapsed().as_secs_f64(), jobs, need_marks)
+}
+
+fn one(seed: u64, total: &Mutex<Total>) {
+    let played = std::panic::catch_unwind(|| play(&draw(seed)));
+    let mut total = total.lock().expect("no job panics");
+    match played {
+        Ok(Ok(outcome)) => {
+            total.marks.add(&outcome.marks);
+            total.events += outcome.events;
+            total.acknowledged += outcome.acknowledged;
+            total.slowest = total.slowest.max(outcome.healed);
+        }
+        Ok(Err(failure)) => {
+            let first = failure.what.lines().next().unwrap_or_default().to_owned();
+            println!("{} seed {seed}, step {}: {first}", failure.invariant.id(), failure.steps);
+            total.failed.push((seed, failure.invariant.id()));
+        }
+        Err(_) => {
+            println!("I11 seed {seed}: a panic");
+            total.failed.push((seed, "I11".to_owned()));
+        }
+    }
+}
+
+fn report(total: &Total, seeds: u64, seconds: f64, jobs: usize, need_marks: bool) -> ExitCode {
+    println!(
+        "{seeds} seeds, {} events, {} writes acknowledged, {seconds:.1} s: {:.0} events a second and job; slowest heal {:.1} s",
+        total.events,
+        total.acknowledged,
+        total.events as f64 / seconds / jobs.max(1) as f64,
+        total.slowest as f64 / 1e6,
+    );
+    for (name, what) in MARKS {
+        println!("{:>10}  {name:<20} {what}", total.marks.count(name));
+    }
+    let missing = total.marks.missing();
+    if !missing.is_empty() {
+        println!("not reached: {}", missing.join(", "));
+    }
+    match total.failed.first() {
+        Some((seed, _)) => {
+            println!(
+                "{} of {seeds} failed; again: cargo run --release -p larder-tests --bin larder-sim -- replay {seed}",
+                total.failed.len()
+            );
+            ExitCode::FAILURE
+        }
+        None if need_marks && !missing.is_empty() => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,82 @@
+//! Marks: rare situations that a long run must have reached. A run that never gets there proves nothing of them.
+
+use std::collections::BTreeMap;
+
+/// How often each situation was reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks(BTreeMap<&'static str, u64>);
+
+/// Every situation, and what it is.
+pub const MARKS: &[(&str, &str)] = &[
+    ("crash-lost", "a crash lost a batch that was under way"),
+    ("crash-kept", "a crash came after a batch was durable and before anybody was told"),
+    ("crash-midway", "a node died between two effects of one input"),
+    ("crash-joining", "a node died while it was joining"),
+    ("disk-full", "a full disk refused a batch"),
+    ("disk-broken", "a broken disk refused a batch"),
+    ("declined-storage", "a write was declined since the store failed"),
+    ("clock-back-restart", "a node came back with an earlier clock than it had"),
+    ("frozen", "a node stood still for longer than its links lived"),
+    ("cut-sides", "two sides were cut from each other"),
+    ("cut-one-way", "one direction was cut"),
+    ("cut-alone", "one node was cut from all"),
+    ("cut-bridge", "one node reached both sides of a cut"),
+    ("cut-ring", "each node reached only its neighbours in a ring"),
+    ("cut-long", "a cut lasted for more than an hour"),
+    ("line-healed", "a group became equal over a line of nodes, not a mesh"),
+    ("stream-broke", "a stream broke with a frame under way"),
+    ("stream-stuck", "a stream stood still and then went on"),
+    ("window-broke", "a stream broke under a window of changes"),
+    ("window-more", "what was asked for took more than one window"),
+    ("duplicated", "a frame arrived twice"),
+    ("reordered", "a frame overtook another"),
+    ("replayed", "an old frame came again"),
+    ("later-hello", "a node met one that speaks a later version"),
+    ("later-frame", "a node was sent a frame of a kind it does not know"),
+    ("later-kind", "a kind that this version does not know was written"),
+    ("waited", "a change waited for one it builds on"),
+    ("orphans-forgotten", "waiting changes were forgotten for want of room"),
+    ("records", "records were sent to a neighbour that lacked them"),
+    ("line-shown", "members met that did not know each other"),
+    ("carried", "a request to join was carried to its issuer"),
+    ("late-join", "a node joined while there was trouble"),
+    ("two-groups", "two nodes shared a link for more than one group"),
+    ("paused-behind", "a group went on while one of its members paused"),
+    ("backlog", "a node came back with a thousand changes or more"),
+    ("snapshot", "a shard was written out whole"),
+    ("mark", "a signature was kept for ever"),
+    ("conflict", "two values stood against each other"),
+    ("conflict-three", "three values or more stood against each other"),
+    ("conflict-list", "a list was in conflict"),
+    ("edit-remove", "an edit stood against a removal"),
+    ("settled-twice", "one conflict was settled on two nodes"),
+    ("recreated", "what was removed was made anew"),
+    ("declined-conflict", "a write to a conflicted field was declined"),
+    ("merged-heads", "a change merged three heads or more"),
+    ("reader", "a reader's write was declined"),
+];
+
+impl Marks {
+    /// Notes that a situation was reached.
+    pub(super) fn reach(&mut self, name: &'static str) {
+        debug_assert!(MARKS.iter().any(|(known, _)| *known == name), "{name} is no mark");
+        *self.0.entry(name).or_default() += 1;
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            *self.0.entry(name).or_default() += count;
+        }
+    }
+
+    /// How often a situation was reached.
+    pub fn count(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// Situations that were not reached.
+    pub fn missing(&self) -> Vec<&'static str> {
+        MARKS.iter().map(|(name, _)| *name).filter(|name| self.count(name) == 0).collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! A naive reader of a shard's history: slow, short, and written apart from the product. It knows what a put replaces,
+//! who knew of whom, and the words of the rule for conflicts; nothing of views, clocks or graphs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use larder_core::delta::Delta;
+use larder_core::id::{ChangeId, GroupId};
+use larder_core::shard::Shard;
+use larder_core::value::Value;
+
+/// Counter and actor of a put.
+pub(super) type Op = (u64, [u8; 16]);
+/// Resource, field and kind of a conflict.
+pub(super) type Clash = (String, String, &'static str);
+
+/// One put that nothing replaced.
+#[derive(Clone, Debug)]
+struct Live {
+    op: Op,
+    value: Value,
+    /// The index of the change that wrote it.
+    change: usize,
+}
+
+/// A whole history, read once.
+pub(super) struct History {
+    /// The ancestors of every change and itself, a bit each.
+    known: Vec<Vec<u64>>,
+    live: BTreeMap<String, Vec<Live>>,
+}
+
+impl History {
+    /// Reads what a shard holds, in any order in which causes come first.
+    pub(super) fn of(shard: &Shard, group: GroupId) -> Self {
+        let mut changes: Vec<_> =
+            shard.graph().iter().filter_map(|entry| Some((entry.id, shard.delta(&entry.id)?))).collect();
+        let at: BTreeMap<ChangeId, usize> = causes_first(&mut changes);
+        let words = changes.len() / 64 + 1;
+        let mut known: Vec<Vec<u64>> = vec![vec![0; words]; changes.len()];
+        let mut live: BTreeMap<String, Vec<Live>> = BTreeMap::new();
+        let mut replaced: BTreeSet<(&str, Op)> = BTreeSet::new();
+        for (id, delta) in &changes {
+            let nth = at[id];
+            for dep in delta.deps.iter().filter_map(|dep| at.get(dep)) {
+                let theirs = known[*dep].clone();
+                known[nth].iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine |= theirs);
+            }
+            known[nth][nth / 64] |= 1 << (nth % 64);
+            let actor = delta.actor(group).0;
+            for (counter, put) in (delta.start_op..).zip(&delta.puts) {
+                replaced
+                    .extend(put.preds.iter().map(|pred| (put.key.as_str(), (pred.counter, pred.actor.0))));
+                let one = Live { op: (counter, actor), value: put.value.clone(), change: nth };
+                live.entry(put.key.clone()).or_default().push(one);
+            }
+        }
+        for (key, puts) in &mut live {
+            puts.retain(|put| !replaced.contains(&(key.as_str(), put.op)));
+            puts.sort_by_key(|put| put.op);
+        }
+        Self { known, live }
+    }
+
+    /// True if the writer of change `newer` knew of change `older`.
+    fn knew(&self, newer: usize, older: usize) -> bool {
+        self.known[newer][older / 64] >> (older % 64) & 1 == 1
+    }
+
+    /// Every key with the puts that nothing replaced.
+    pub(super) fn visible(&self) -> BTreeMap<String, BTreeSet<Op>> {
+        let ops = |puts: &Vec<Live>| puts.iter().map(|put| put.op).collect();
+        self.live.iter().map(|(key, puts)| (key.clone(), ops(puts))).collect()
+    }
+
+    /// The conflicts: a field whose visible values differ (an unset one is a value too), a list with an item that one
+    /// side keeps and another takes out, a list against a single value; and a resource that is removed and at the same
+    /// time edited by somebody who did not know of it.
+    pub(super) fn conflicts(&self) -> BTreeSet<Clash> {
+        let mut out = BTreeSet::new();
+        for (resource, fields) in self.fields() {
+            for (field, keys) in &fields {
+                if self.is_split(keys) {
+                    out.insert((resource.clone(), (*field).to_owned(), "value"));
+                }
+            }
+            let ensure = (resource.clone(), "ensure".to_owned(), "value");
+            if !out.contains(&ensure) && self.is_edited_and_removed(&fields) {
+                out.insert((resource, "ensure".to_owned(), "edit/remove"));
+            }
+        }
+        out
+    }
+
+    /// Resources with their fields, and the keys that make up each: itself, and `<field>#<mark>` of every list item.
+    fn fields(&self) -> BTreeMap<String, BTreeMap<&str, Vec<&String>>> {
+        let mut out: BTreeMap<String, BTreeMap<&str, Vec<&String>>> = BTreeMap::new();
+        for key in self.live.keys() {
+            let Some((resource, field)) = key.split_once(' ') else { continue };
+            let path = field.rsplit_once('#').map_or(field, |(path, _)| path);
+            out.entry(resource.to_owned()).or_default().entry(path).or_default().push(key);
+        }
+        out
+    }
+
+    fn is_split(&self, keys: &[&String]) -> bool {
+        let (mut single, mut list) = (false, false);
+        for key in keys {
+            let puts = &self.live[*key];
+            let (unset, set) =
+                (puts.iter().any(|put| put.value.is_null()), puts.iter().any(|put| !put.value.is_null()));
+            if key.contains('#') {
+                if unset && set {
+                    return true;
+                }
+                // The winner says whether the item is in the list.
+                list |= puts.last().is_some_and(|put| !put.value.is_null());
+            } else {
+                if puts.iter().any(|put| put.value != puts[0].value) {
+                    return true;
+                }
+                single |= set;
+            }
+        }
+        single && list
+    }
+
+    fn is_edited_and_removed(&self, fields: &BTreeMap<&str, Vec<&String>>) -> bool {
+        let puts = |field: &str| {
+            fields.get(field).into_iter().flatten().flat_map(|key| &self.live[*key]).collect::<Vec<_>>()
+        };
+        let ensure = puts("ensure");
+        if ensure.last().is_none_or(|winner| winner.value != Value::from("absent")) {
+            return false;
+        }
+        let edits = fields.keys().filter(|field| **field != "ensure").flat_map(|field| puts(field));
+        edits.filter(|edit| !edit.value.is_null()).any(|edit| {
+            let apart = |removal: &&Live| {
+                !self.knew(removal.change, edit.change) && !self.knew(edit.change, removal.change)
+            };
+            ensure.iter().all(apart)
+        })
+    }
+}
+
+/// Sorts changes so that each comes after those it builds on; answers the place of each.
+fn causes_first(changes: &mut Vec<(ChangeId, Delta)>) -> BTreeMap<ChangeId, usize> {
+    let all: BTreeSet<ChangeId> = changes.iter().map(|(id, _)| *id).collect();
+    let mut at = BTreeMap::new();
+    let mut waiting: Vec<(ChangeId, Delta)> = std::mem::take(changes);
+    // Nearly sorted by the counter of their first put, so that few passes do.
+    waiting.sort_by_key(|(id, delta)| (delta.start_op, delta.seq, *id));
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut later = Vec::new();
+        for (id, delta) in waiting {
+            if delta.deps.iter().all(|dep| !all.contains(dep) || at.contains_key(dep)) {
+                at.insert(id, changes.len());
+                changes.push((id, delta));
+            } else {
+                later.push((id, delta));
+            }
+        }
+        waiting = later;
+        assert!(waiting.len() < before, "a history goes round in a circle");
+    }
+    at
+}

@@ -1,0 +1,280 @@
+//! The plan of a run: everything that is decided before it begins, as plain data.
+//!
+//! A seed draws a plan (see [`super::draw`]), and the plan plays the same everywhere. A plan that failed is written down
+//! as JSON, cut down, and played on every change for ever: it does not depend on how plans are drawn later on.
+
+use serde::{Deserialize, Serialize};
+
+/// One microsecond of virtual time, times so many.
+pub const SECOND: u64 = 1_000_000;
+
+/// Everything that is decided before a run begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Of the streams of chance that the world itself draws from: keys, delays, what is lost.
+    pub seed: u64,
+    /// What the writers are mostly at; for the report.
+    pub workload: String,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// Which groups there are, and who is in them.
+    pub groups: Vec<GroupPlan>,
+    /// What goes wrong by itself.
+    pub faults: Faults,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One group. Its members join before the first step, in this order; the first one founds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    /// Nodes with their roles.
+    pub members: Vec<(usize, Part)>,
+}
+
+/// A role, as a plan spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Founder or admin.
+    Admin,
+    /// Writes desired and observed state.
+    Operator,
+    /// Writes observed state.
+    Node,
+    /// Writes nothing.
+    Reader,
+}
+
+/// What goes wrong by itself, and how often. Each class is off in half of all plans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Faults {
+    /// Longest delay of a frame, in microseconds; each direction of each pair has a share of it.
+    pub delay: u64,
+    /// Longest time a commit takes, in microseconds.
+    pub commit: u64,
+    /// Frames out of a thousand with which their stream breaks: they are lost, wholly or in the middle.
+    pub resets: u64,
+    /// Frames out of a thousand behind which their stream is stuck for a while.
+    pub clogs: u64,
+    /// Frames out of a thousand that arrive twice.
+    pub duplicates: u64,
+    /// Frames out of a thousand that overtake those before them.
+    pub reorders: u64,
+    /// Frames out of a thousand after which an old one, of any earlier stream of the pair, comes again.
+    pub replays: u64,
+    /// How far clocks run off, in millionths.
+    pub drift: u64,
+    /// Nodes that speak a later version: one greater in every hello, with frames of kinds that nobody knows yet.
+    pub later: Vec<usize>,
+    /// Nodes whose disk is a real store on simulated sectors, where a crash tears what was not synced.
+    pub sectors: Vec<usize>,
+}
+
+impl Faults {
+    /// What is left of them once everything works again: how slow things are, and who speaks what.
+    pub fn healed(&self) -> Self {
+        Self { resets: 0, clogs: 0, duplicates: 0, reorders: 0, replays: 0, ..self.clone() }
+    }
+
+    /// True if streams break the promise that frames come whole, once and in order. Noise keeps it on a real wire; a
+    /// node must stay sound all the same, though it may blame its neighbour.
+    pub fn unruly(&self) -> bool {
+        self.duplicates + self.reorders + self.replays > 0
+    }
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// How long after the step before it, in microseconds.
+    pub after: u64,
+    /// To which node.
+    pub node: usize,
+    /// What.
+    pub act: Act,
+}
+
+/// What can happen. Values are different in every act of a plan, so that each can be found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// Assigns a value to a key of a `config`.
+    Set {
+        /// In which group.
+        group: usize,
+        /// Of which resource.
+        resource: u8,
+        /// Which key.
+        key: u8,
+        /// What.
+        value: String,
+    },
+    /// Adds an item to the list of a `config`.
+    Add {
+        /// In which group.
+        group: usize,
+        /// Of which resource.
+        resource: u8,
+        /// Which.
+        value: String,
+    },
+    /// Takes the oldest item out of the list of a `config`.
+    Take {
+        /// In which group.
+        group: usize,
+        /// Of which resource.
+        resource: u8,
+    },
+    /// Unsets a key.
+    Unset {
+        /// In which group.
+        group: usize,
+        /// Of which resource.
+        resource: u8,
+        /// Which key.
+        key: u8,
+    },
+    /// Removes a resource.
+    Remove {
+        /// In which group.
+        group: usize,
+        /// Which.
+        resource: u8,
+    },
+    /// Writes a kind and a field that this version does not know, as a later one would.
+    Later {
+        /// In which group.
+        group: usize,
+        /// What.
+        value: String,
+    },
+    /// Many writes at once.
+    Backlog {
+        /// In which group.
+        group: usize,
+        /// How many.
+        count: u32,
+        /// How long each value is.
+        bytes: u32,
+    },
+    /// Settles one of the conflicts that the node sees.
+    Settle {
+        /// In which group.
+        group: usize,
+        /// Which, and by which side.
+        pick: u64,
+    },
+    /// The providers report.
+    Observe {
+        /// In which group.
+        group: usize,
+        /// On which resource.
+        resource: u8,
+        /// Applied, or failed.
+        applied: bool,
+        /// What it runs.
+        revision: u64,
+    },
+    /// Stops or goes on syncing a group.
+    Pause {
+        /// Which.
+        group: usize,
+        /// True to stop.
+        paused: bool,
+    },
+    /// Joins a group, through any node that is in it.
+    Join {
+        /// Which.
+        group: usize,
+        /// As what.
+        part: Part,
+    },
+    /// Some directions carry nothing any more.
+    Cut {
+        /// Which.
+        cut: Cut,
+    },
+    /// Everything carries again.
+    Mend,
+    /// The node dies between two batches.
+    Crash {
+        /// For how long, in microseconds.
+        pause: u64,
+        /// How many of the batches under way reached the disk, of as many as there are.
+        kept: u64,
+    },
+    /// The node dies after so many more effects, wherever that is.
+    Die {
+        /// How many.
+        effects: u32,
+        /// For how long, in microseconds.
+        pause: u64,
+    },
+    /// The node stands still, and goes on as if nothing had been.
+    Freeze {
+        /// For how long, in microseconds.
+        pause: u64,
+    },
+    /// The disk takes no more.
+    Disk {
+        /// Because it is full, or broken.
+        full: bool,
+        /// For how long, in microseconds; then the daemon opens its store anew.
+        pause: u64,
+    },
+    /// The clock steps.
+    Clock {
+        /// By so many seconds.
+        by: i64,
+    },
+    /// Nothing happens for a long time.
+    Rest,
+}
+
+/// Which directions carry nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// The nodes of one side against the rest.
+    Sides {
+        /// A bit for each node.
+        side: u32,
+        /// Only from that side to the rest.
+        one_way: bool,
+    },
+    /// One node against all.
+    Alone {
+        /// Which.
+        node: usize,
+    },
+    /// Two sides, and one node that reaches both.
+    Bridge {
+        /// A bit for each node of one side.
+        side: u32,
+        /// Who reaches both.
+        bridge: usize,
+    },
+    /// In a ring, each reaches only so many neighbours to the left and to the right.
+    Ring {
+        /// How many.
+        reach: usize,
+    },
+}
+
+impl Cut {
+    /// True if it keeps frames of `a` from `b`, of so many nodes.
+    pub fn parts(&self, nodes: usize, a: usize, b: usize) -> bool {
+        let at = |side: u32, node: usize| side >> (node % 32) & 1 == 1;
+        match *self {
+            Self::Sides { side, one_way } => at(side, a) != at(side, b) && (!one_way || at(side, a)),
+            Self::Alone { node } => a == node || b == node,
+            Self::Bridge { side, bridge } => a != bridge && b != bridge && at(side, a) != at(side, b),
+            Self::Ring { reach } => {
+                let apart = a.abs_diff(b);
+                apart.min(nodes - apart) > reach.max(1)
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Shrinking: a plan that fails, cut down to the least that still breaks the same invariant (Zeller and Hildebrandt,
+//! "Simplifying and isolating failure-inducing input", 2002, on steps; one by one on everything else).
+
+use super::check::Invariant;
+use super::plan::{Faults, Plan};
+use super::play::{Failure, play};
+
+/// Most runs that shrinking one plan may take.
+const RUNS: usize = 3000;
+
+/// What shrinking made of a plan.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The smallest plan found.
+    pub plan: Plan,
+    /// How it fails.
+    pub failure: Failure,
+    /// How many runs that took.
+    pub runs: usize,
+}
+
+/// Cuts down a plan that fails; `None` if it does not.
+pub fn shrink(plan: &Plan) -> Option<Shrunk> {
+    let failure = fails(plan)?;
+    let mut plan = plan.clone();
+    // What comes after the failure has no part in it.
+    let cut = Plan { steps: plan.steps.iter().take(failure.steps).cloned().collect(), ..plan.clone() };
+    let mut search = Search { invariant: failure.invariant, failure, runs: 1 };
+    search.try_one(&mut plan, cut);
+    loop {
+        let before = plan.clone();
+        search.fewer_steps(&mut plan);
+        search.fewer_faults(&mut plan);
+        search.fewer_nodes(&mut plan);
+        search.shorter_pauses(&mut plan);
+        if plan == before || search.runs >= RUNS {
+            return Some(Shrunk { plan, failure: search.failure, runs: search.runs });
+        }
+    }
+}
+
+/// How a plan fails, if it does. A panic is a failure like any other.
+fn fails(plan: &Plan) -> Option<Failure> {
+    match std::panic::catch_unwind(|| play(plan)) {
+        Ok(outcome) => outcome.err(),
+        Err(_) => Some(Failure {
+            invariant: Invariant::Sound,
+            what: "a panic".to_owned(),
+            last: Vec::new(),
+            steps: plan.steps.len(),
+        }),
+    }
+}
+
+struct Search {
+    invariant: Invariant,
+    failure: Failure,
+    runs: usize,
+}
+
+impl Search {
+    /// Takes `smaller` in place of `plan` if it breaks the same invariant.
+    fn try_one(&mut self, plan: &mut Plan, smaller: Plan) -> bool {
+        if self.runs >= RUNS || smaller == *plan {
+            return false;
+        }
+        self.runs += 1;
+        match fails(&smaller) {
+            Some(failure) if failure.invariant == self.invariant => {
+                self.failure = failure;
+                *plan = smaller;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn fewer_steps(&mut self, plan: &mut Plan) {
+        let mut chunk = plan.steps.len().div_ceil(2).max(1);
+        while !plan.steps.is_empty() {
+            let mut at = 0;
+            while at < plan.steps.len() {
+                let mut steps = plan.steps.clone();
+                let gone: u64 = steps.drain(at..(at + chunk).min(steps.len())).map(|step| step.after).sum();
+                // Time goes on as it did, for what comes after.
+                if let Some(next) = steps.get_mut(at) {
+                    next.after += gone;
+                }
+                if !self.try_one(plan, Plan { steps, ..plan.clone() }) {
+                    at += chunk;
+                }
+            }
+            if chunk == 1 {
+                break;
+            }
+            chunk = chunk.div_ceil(2);
+        }
+    }
+
+    fn fewer_faults(&mut self, plan: &mut Plan) {
+        let without: [fn(&mut Faults); 10] = [
+            |faults| faults.resets = 0,
+            |faults| faults.clogs = 0,
+            |faults| faults.duplicates = 0,
+            |faults| faults.reorders = 0,
+            |faults| faults.replays = 0,
+            |faults| faults.drift = 0,
+            |faults| faults.later.clear(),
+            |faults| faults.sectors.clear(),
+            |faults| faults.delay = 500,
+            |faults| faults.commit = 100,
+        ];
+        for change in without {
+            let mut faults = plan.faults.clone();
+            change(&mut faults);
+            self.try_one(plan, Plan { faults, ..plan.clone() });
+        }
+    }
+
+    fn fewer_nodes(&mut self, plan: &mut Plan) {
+        let groups = plan.groups.len();
+        if groups > 1 {
+            let mut less = plan.clone();
+            less.groups.pop();
+            self.try_one(plan, less);
+        }
+        for at in 0..plan.groups.len() {
+            let mut member = plan.groups[at].members.len();
+            while member > 1 {
+                member -= 1;
+                let mut less = plan.clone();
+                less.groups[at].members.remove(member);
+                self.try_one(plan, less);
+            }
+        }
+        while plan.nodes > 2 {
+            let last = plan.nodes - 1;
+            let mut less = Plan { nodes: last, ..plan.clone() };
+            less.steps.retain(|step| step.node != last);
+            let founds = plan.groups.iter().any(|group| group.members[0].0 == last);
+            less.groups.iter_mut().for_each(|group| group.members.retain(|(node, _)| *node != last));
+            less.faults.later.retain(|node| *node != last);
+            less.faults.sectors.retain(|node| *node != last);
+            if founds || !self.try_one(plan, less) {
+                break;
+            }
+        }
+    }
+
+    fn shorter_pauses(&mut self, plan: &mut Plan) {
+        for at in 0..plan.steps.len() {
+            for after in [0, plan.steps[at].after / 2] {
+                let mut less = plan.clone();
+                less.steps[at].after = after;
+                if self.try_one(plan, less) {
+                    break;
+                }
+            }
+        }
+    }
+}
