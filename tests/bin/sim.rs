@@ -2,13 +2,14 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "this is a test: a panic is how it says no")]
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use larder_tests::sim::canary::{CANARIES, lay_out};
 use larder_tests::sim::{Failure, MARKS, Marks, Plan, draw, play, play_telling, shrink};
 
 /// Plays worlds of nodes from seeds.
@@ -35,6 +36,9 @@ enum Command {
         /// Fail if a rare situation was not reached.
         #[arg(long)]
         marks: bool,
+        /// Stop at the first that fails.
+        #[arg(long)]
+        stop: bool,
     },
     /// Play one plan again, by seed or from a file, and tell its last events, or all.
     Replay {
@@ -57,6 +61,18 @@ enum Command {
         /// The seed.
         seed: u64,
     },
+    /// Plant defects in copies of the product, one at a time, and play until each is caught.
+    Canaries {
+        /// Only those whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+        /// Seeds that a defect may survive.
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+        /// How many at the same time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
     /// Print a plan as JSON.
     Plan {
         /// The seed.
@@ -66,7 +82,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Run { first, seeds, jobs, marks } => run(first, seeds, jobs, marks),
+        Command::Run { first, seeds, jobs, marks, stop } => run(&Run { first, seeds, jobs, marks, stop }),
+        Command::Canaries { only, seeds, jobs } => canaries(&only, seeds, jobs),
         Command::Replay { plan, loud } => replay(&read(&plan), loud),
         Command::Shrink { plan, out } => reduce(&read(&plan), out),
         Command::Trace { seed } => match play(&draw(seed)) {
@@ -157,29 +174,76 @@ struct Total {
     failed: Vec<(u64, String)>,
 }
 
-fn run(first: u64, seeds: u64, jobs: usize, need_marks: bool) -> ExitCode {
+struct Run {
+    first: u64,
+    seeds: u64,
+    jobs: usize,
+    marks: bool,
+    stop: bool,
+}
+
+fn run(run: &Run) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
-    let next = AtomicU64::new(first);
+    let next = AtomicU64::new(run.first);
     let total = Mutex::new(Total::default());
     let began = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for _ in 0..run.jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
+                    if seed >= run.first + run.seeds {
                         return;
                     }
-                    one(seed, &total);
+                    if !one(seed, &total) && run.stop {
+                        next.store(u64::MAX / 2, Ordering::Relaxed);
+                    }
                 }
             });
         }
     });
     let total = total.into_inner().expect("no job panics");
-    report(&total, seeds, began.elapsed().as_secs_f64(), jobs, need_marks)
+    report(&total, run, began.elapsed().as_secs_f64())
 }
 
-fn one(seed: u64, total: &Mutex<Total>) {
+/// Plants every canary in a copy of the product, and plays until it is caught.
+fn canaries(only: &str, seeds: u64, jobs: usize) -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
+    let (copy, built) = (root.join("target/canaries/src"), root.join("target/canaries/build"));
+    let mut survived = Vec::new();
+    for canary in CANARIES.iter().filter(|canary| canary.name.contains(only)) {
+        let began = Instant::now();
+        let planted = lay_out(root, &copy).and_then(|()| canary.plant(&copy));
+        planted.unwrap_or_else(|error| panic!("{}: {error}", canary.name));
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Process::new(cargo);
+        build.args(["build", "--quiet", "--offline", "--bin", "larder-sim"]).current_dir(&copy);
+        // Altered code may well warn.
+        build.env("CARGO_TARGET_DIR", &built).env("RUSTFLAGS", "--cap-lints warn -A warnings");
+        assert!(build.status().is_ok_and(|status| status.success()), "{} does not build", canary.name);
+        let mut play = Process::new(built.join("debug/larder-sim"));
+        play.args(["run", "--stop", "--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
+        let ran = play.output().unwrap_or_else(|error| panic!("{}: {error}", canary.name));
+        let said = String::from_utf8_lossy(&ran.stdout);
+        let caught = said.lines().next().filter(|_| !ran.status.success()).unwrap_or("-");
+        let good = ran.status.success() == canary.sound;
+        let verdict = match (good, canary.sound) {
+            (true, true) => "holds",
+            (true, false) => "caught",
+            (false, true) => "FAILS",
+            (false, false) => "SURVIVED",
+        };
+        println!("{verdict:<8} {:<16} {:>4.0?} {}", canary.name, began.elapsed(), canary.what);
+        println!("         by {}", caught.chars().take(140).collect::<String>());
+        if !good {
+            survived.push(canary.name);
+        }
+    }
+    if survived.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays one seed; false if something did not hold.
+fn one(seed: u64, total: &Mutex<Total>) -> bool {
     let played = std::panic::catch_unwind(|| play(&draw(seed)));
     let mut total = total.lock().expect("no job panics");
     match played {
@@ -199,9 +263,11 @@ fn one(seed: u64, total: &Mutex<Total>) {
             total.failed.push((seed, "I11".to_owned()));
         }
     }
+    total.failed.is_empty()
 }
 
-fn report(total: &Total, seeds: u64, seconds: f64, jobs: usize, need_marks: bool) -> ExitCode {
+fn report(total: &Total, run: &Run, seconds: f64) -> ExitCode {
+    let Run { seeds, jobs, marks: need_marks, .. } = *run;
     println!(
         "{seeds} seeds, {} events, {} writes acknowledged, {seconds:.1} s: {:.0} events a second and job; slowest heal {:.1} s",
         total.events,

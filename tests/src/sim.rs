@@ -19,8 +19,10 @@
 //! | `marks`   | rare situations that must have been reached                              |
 //! | `trace`   | the hash over everything that happened, and its last lines               |
 //! | `shrink`  | the smallest plan that still fails                                       |
+//! | [`canary`]| the product with a planted defect, which must be caught                  |
 
 mod act;
+pub mod canary;
 mod check;
 mod dice;
 mod disk;

@@ -144,7 +144,6 @@ fn faults(dice: &mut Dice, nodes: usize) -> Faults {
         replays: unruly(dice),
         drift: some(dice, &[50, 10_000]),
         later: few(dice),
-        sectors: if dice.roll(4) == 0 { few(dice) } else { Vec::new() },
     }
 }
 
@@ -175,6 +174,12 @@ impl Draw<'_> {
         format!("v{}", self.written)
     }
 
+    /// An item for a list. Where items are taken out too, one that is added again and again.
+    fn item(&mut self) -> String {
+        let taken = self.table.iter().any(|(kind, _)| *kind == Take);
+        if taken && self.dice.roll(3) == 0 { "again".to_owned() } else { self.value() }
+    }
+
     fn small(&mut self, sides: u64) -> u8 {
         u8::try_from(self.dice.roll(sides)).unwrap_or(0)
     }
@@ -190,7 +195,7 @@ impl Draw<'_> {
         let (group, resource) = (self.group(node), self.small(RESOURCES));
         match kind {
             Set => Act::Set { group, resource, key: self.small(KEYS), value: self.value() },
-            Add => Act::Add { group, resource, value: self.value() },
+            Add => Act::Add { group, resource, value: self.item() },
             Take => Act::Take { group, resource },
             Unset => Act::Unset { group, resource, key: self.small(KEYS) },
             Remove => Act::Remove { group, resource },

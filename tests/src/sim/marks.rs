@@ -35,7 +35,6 @@ pub const MARKS: &[(&str, &str)] = &[
     ("later-frame", "a node was sent a frame of a kind it does not know"),
     ("later-kind", "a kind that this version does not know was written"),
     ("waited", "a change waited for one it builds on"),
-    ("orphans-forgotten", "waiting changes were forgotten for want of room"),
     ("records", "records were sent to a neighbour that lacked them"),
     ("line-shown", "members met that did not know each other"),
     ("carried", "a request to join was carried to its issuer"),

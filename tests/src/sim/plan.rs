@@ -68,8 +68,6 @@ pub struct Faults {
     pub drift: u64,
     /// Nodes that speak a later version: one greater in every hello, with frames of kinds that nobody knows yet.
     pub later: Vec<usize>,
-    /// Nodes whose disk is a real store on simulated sectors, where a crash tears what was not synced.
-    pub sectors: Vec<usize>,
 }
 
 impl Faults {
@@ -96,7 +94,8 @@ pub struct Step {
     pub act: Act,
 }
 
-/// What can happen. Values are different in every act of a plan, so that each can be found again.
+/// What can happen. Values are different in every act of a plan, so that each can be found again, but for one item that
+/// is added to lists and taken out of them again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {

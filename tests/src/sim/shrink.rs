@@ -98,7 +98,7 @@ impl Search {
     }
 
     fn fewer_faults(&mut self, plan: &mut Plan) {
-        let without: [fn(&mut Faults); 10] = [
+        let without: [fn(&mut Faults); 9] = [
             |faults| faults.resets = 0,
             |faults| faults.clogs = 0,
             |faults| faults.duplicates = 0,
@@ -106,7 +106,6 @@ impl Search {
             |faults| faults.replays = 0,
             |faults| faults.drift = 0,
             |faults| faults.later.clear(),
-            |faults| faults.sectors.clear(),
             |faults| faults.delay = 500,
             |faults| faults.commit = 100,
         ];
@@ -140,7 +139,6 @@ impl Search {
             let founds = plan.groups.iter().any(|group| group.members[0].0 == last);
             less.groups.iter_mut().for_each(|group| group.members.retain(|(node, _)| *node != last));
             less.faults.later.retain(|node| *node != last);
-            less.faults.sectors.retain(|node| *node != last);
             if founds || !self.try_one(plan, less) {
                 break;
             }

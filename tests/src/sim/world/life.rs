@@ -147,6 +147,7 @@ impl World {
         let pending = self.nodes[node].disk.pending();
         if let Some((until, why)) = self.nodes[node].disk.failing
             && pending > 0
+            && until > self.now
         {
             self.marks.reach(if why.starts_with("no space") { "disk-full" } else { "disk-broken" });
             let kept = self.storage.index(pending + 1);
