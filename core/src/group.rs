@@ -225,6 +225,11 @@ impl Group {
         Digest(hash16("larder 1 group digest", &parts))
     }
 
+    /// The epochs of all shards that can be.
+    pub fn epochs(&self) -> impl Iterator<Item = EpochId> {
+        self.roots.keys().copied()
+    }
+
     /// Shards that are isolated by a defect, and so left out of every digest.
     pub fn isolated(&self) -> Vec<EpochId> {
         let isolated = self.shards.values().filter(|shard| shard.document().isolated().is_some());

@@ -54,7 +54,7 @@ pub use session::Session;
 use crate::group::{Group, LoadError};
 use crate::id::{GroupId, NodeId, Secret};
 use crate::limits;
-use crate::store::{GroupRow, JoinRow, Rows, Table, layout};
+use crate::store::{GroupRow, JoinRow, Rows, Table, versioned};
 use crate::wire::code::Code;
 use chance::Chance;
 use membership::{Context, Link};
@@ -127,7 +127,7 @@ impl Machine {
         };
         for (key, value) in read(Table::Groups)? {
             let id = GroupId::from_slice(&key).ok_or_else(|| damaged("a row of `groups`"))?;
-            let row: GroupRow = layout(&value).ok_or_else(|| damaged("a row of `groups`"))?;
+            let row: GroupRow = versioned(Table::Groups, &value)?;
             let mut group = Group::load(store, id, row.genesis)?;
             if config.reborn {
                 machine.outbox.store(group.forget_lives());
@@ -135,12 +135,13 @@ impl Machine {
             }
             let mut of = Membership::new(group, now);
             of.paused = row.paused;
+            of.refetching = row.refetching;
             of.load_invites(store)?;
             machine.groups.insert(id, of);
             machine.outbox.push(Effect::Changed { group: id });
         }
         for (_, value) in read(Table::Joins)? {
-            let row: JoinRow = layout(&value).ok_or_else(|| damaged("a row of `joins`"))?;
+            let row: JoinRow = versioned(Table::Joins, &value)?;
             let code = Code::from_bytes(&row.code).ok_or_else(|| damaged("a row of `joins`"))?;
             machine.join(None, code, row.alias, row.labels);
         }

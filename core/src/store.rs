@@ -23,11 +23,13 @@
 //! founds or joins a group, in the same batch: without it, nothing of the group exists.
 
 mod memory;
+pub mod salvage;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use memory::Memory;
 
+use crate::group::LoadError;
 use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation, InviteId, NodeId, RecordId};
 
 /// The tables. Their names are those in the drawing.
@@ -114,7 +116,7 @@ impl Row {
 
     /// A row that writes a value of one of the layouts below.
     pub fn put_layout<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Self {
-        Self::put(table, key, postcard::to_allocvec(value).unwrap_or_default())
+        Self::put(table, key, write_layout(value))
     }
 
     /// A row that removes what is there.
@@ -148,13 +150,30 @@ pub trait Rows {
     }
 }
 
-/// Reads one of the layouts below; `None` if the bytes are something else: the store is damaged or newer.
+/// Writes one of the layouts below, or one of the daemon's own.
+pub fn write_layout<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).unwrap_or_default()
+}
+
+/// Reads one of the layouts below; `None` if the bytes are something else: the store is damaged.
 pub fn layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         _ => None,
     }
 }
+
+/// Reads one of the layouts below that begin with their version; says which version wrote it, if that is newer.
+pub fn versioned<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, LoadError> {
+    match bytes.first() {
+        Some(&version) if version > LAYOUT => Err(LoadError::Newer { table: table.name(), version }),
+        _ => layout(bytes).ok_or_else(|| LoadError::Damaged(format!("a row of `{}`", table.name()))),
+    }
+}
+
+/// The version of every layout below that this code writes, and the newest that it understands. It is the first byte of
+/// each.
+pub const LAYOUT: u8 = 1;
 
 /// A group this node is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,11 +184,16 @@ pub struct GroupRow {
     pub genesis: RecordId,
     /// True while an operator paused syncing.
     pub paused: bool,
+    /// True after damage, until the copy was found equal with that of a member: it may lack anything, and is shown to
+    /// nobody as what the group wants.
+    pub refetching: bool,
 }
 
 /// The place in a chain that this node wrote last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnRow {
+    /// Layout version.
+    pub version: u8,
     /// Which life of the grant.
     pub incarnation: Incarnation,
     /// The last seq used in it.
@@ -204,12 +228,14 @@ impl SnapshotRow {
     /// Seals a body.
     pub fn seal(body: &SnapshotBody) -> Self {
         let body = postcard::to_allocvec(body).unwrap_or_default();
-        Self { version: 1, checksum: checksum(&body), body }
+        Self { version: LAYOUT, checksum: checksum(&body), body }
     }
 
     /// The body, if the checksum is right.
     pub fn open(&self) -> Option<SnapshotBody> {
-        (self.version == 1 && checksum(&self.body) == self.checksum).then(|| layout(&self.body)).flatten()
+        (self.version == LAYOUT && checksum(&self.body) == self.checksum)
+            .then(|| layout(&self.body))
+            .flatten()
     }
 }
 
@@ -220,6 +246,8 @@ fn checksum(body: &[u8]) -> [u8; 32] {
 /// An invite made here. Its secret is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteRow {
+    /// Layout version.
+    pub version: u8,
     /// The grant it was made under.
     pub grant: GrantId,
     /// The role it gives, see [`crate::record::Role::byte`].
@@ -235,6 +263,8 @@ pub struct InviteRow {
 /// A join under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRow {
+    /// Layout version.
+    pub version: u8,
     /// The code, as bytes.
     pub code: Vec<u8>,
     /// The alias asked for.

@@ -110,10 +110,10 @@ pub static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     villain.flush();
     let code = Code::new(group(), &secret(FOUNDER).node(), [7; 16]);
     let invite =
-        InviteRow { grant: genesis().id(), role: Role::Node.byte(), uses: 2, created: 0, expires: i64::MAX };
+        InviteRow { version: 1, grant: genesis().id(), role: Role::Node.byte(), uses: 2, created: 0, expires: i64::MAX };
     rows.push(Row::put_layout(Table::Invites, key::invite(group(), code.invite()), &invite));
     rows.push(snapshot(&founder));
-    let group_row = GroupRow { version: 1, genesis: genesis().id(), paused: false };
+    let group_row = GroupRow { version: 1, genesis: genesis().id(), paused: false, refetching: false };
     rows.push(Row::put_layout(Table::Groups, key::group(group()), &group_row));
     let mut store = Memory::default();
     store.write(&rows);

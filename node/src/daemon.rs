@@ -17,6 +17,7 @@ mod driver;
 mod handle;
 mod keeper;
 mod lines;
+mod opening;
 mod setup;
 
 use tokio::sync::watch;

@@ -106,6 +106,10 @@ impl Failure {
     }
 }
 
+/// What to do about a copy that was damaged.
+pub const REFETCHING: &str = "it comes back by itself with the first member that is reached (see `larder sync status`); with no other member, \
+                              restore the data directory from a backup";
+
 impl From<Declined> for Failure {
     fn from(why: Declined) -> Self {
         let text = why.to_string();
@@ -124,6 +128,7 @@ impl From<Declined> for Failure {
             Declined::Full(_) => (Exit::Refused, "full", ""),
             Declined::Busy => (Exit::Failed, "busy", "try again in a moment"),
             Declined::Storage(_) => (Exit::Failed, "storage", ""),
+            Declined::Refetching => (Exit::Failed, "refetching", REFETCHING),
         };
         let failure = Self::new(exit, code, text);
         if hint.is_empty() { failure } else { failure.hint(hint) }

@@ -12,6 +12,13 @@ pub const COMMIT_ROWS: usize = 20_000;
 /// Memory for the store's pages. The working set is small: rows are read once, at the start.
 pub const STORE_CACHE: usize = 16 << 20;
 
+/// Longest roster that is read: the records of every group a node may be in, many times over.
+pub const ROSTER_BYTES: u64 = 256 << 20;
+/// A store that failed is opened again after this long,
+pub const REOPEN: Duration = Duration::from_secs(1);
+/// and after twice as long each time, up to this.
+pub const REOPEN_MOST: Duration = Duration::from_secs(30);
+
 /// Longest body of a request to the local API: a whole manifest, with room for JSON around it.
 pub const REQUEST_BYTES: usize = 8 << 20;
 /// Longest answer that a command reads.

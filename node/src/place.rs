@@ -4,6 +4,8 @@
 //! DATA/node.key              the node's key (0600): whoever has it is this node
 //! DATA/larder.toml           settings, if there are any
 //! DATA/store.redb            records, changes, and everything else that must outlive a crash
+//! DATA/groups.kept           membership records once more, to come back with if the store is lost
+//! DATA/store.redb.damaged-N  a store that was found damaged, as it was
 //! DATA/larder.sock           the local door
 //! DATA/recovery-GROUP.key    a founded group's recovery key (0600): to be moved off the machine
 //! DATA/files/                where providers write, unless roots are named
@@ -43,6 +45,11 @@ impl Place {
     /// The store.
     pub fn store(&self) -> PathBuf {
         self.data.join("store.redb")
+    }
+
+    /// What a node comes back with if its store is lost.
+    pub fn roster(&self) -> PathBuf {
+        self.data.join("groups.kept")
     }
 
     /// Settings that are read without being named.

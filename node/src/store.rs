@@ -3,13 +3,21 @@
 //! One table a [`Table`], bytes to bytes; keys and values are laid out in [`larder_core::store`]. The file is read once,
 //! at the start; from then on only the writer thread touches it.
 
+pub mod recover;
+mod roster;
 mod writer;
 
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use larder_core::store::{Row, Rows, Table};
-use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError};
 
+pub use redb::StorageBackend;
+
+pub use roster::{Kept, Roster};
 pub use writer::{Batch, Outcome, Writer};
 
 use crate::failure::Failure;
@@ -36,20 +44,80 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
     }
 }
 
-impl Store {
-    /// Opens the store, or makes it where there is none.
-    ///
-    /// A file that cannot be opened is never replaced: a node does not start empty in place of damaged.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
-        let database = Database::builder().set_cache_size(limits::STORE_CACHE).create(path);
-        match database {
-            Ok(database) => Ok(Self { database }),
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-                Err(Failure::failed(format!("another daemon uses {}", path.display()))
-                    .hint("stop it first, or name another data directory with --data"))
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The caller's fault: one daemon a data directory.
+    #[error("another daemon uses it")]
+    InUse,
+    /// The disk's fault, or that of whoever wrote into the file: it is not what was written.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    /// The system's fault: the file may be well, and cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl OpenError {
+    /// What is said of it.
+    pub fn failure(&self, path: &Path) -> Failure {
+        match self {
+            Self::InUse => Failure::failed(format!("another daemon uses {}", path.display()))
+                .hint("stop it first, or name another data directory with --data"),
+            Self::Damaged(why) => damaged(path, why),
+            Self::Unreachable(why) => {
+                Failure::failed(format!("the store {} cannot be used: {why}", path.display()))
+                    .hint("nothing was changed; the data directory must be there, writable, and have room")
             }
-            Err(error) => Err(damaged(path, &error.to_string())),
         }
+    }
+}
+
+impl From<DatabaseError> for OpenError {
+    fn from(error: DatabaseError) -> Self {
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            DatabaseError::Storage(StorageError::Io(error))
+                if !matches!(error.kind(), InvalidData | UnexpectedEof) =>
+            {
+                Self::Unreachable(error.to_string())
+            }
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store, or makes it where there is none. The checksum of every page is looked at first: what is not as
+    /// it was written is an error, and never replaced here (see [`recover`]).
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_as(path, true)
+    }
+
+    /// Opens a store without looking whether it is damaged. Reading it may fail or panic, and what is read may be wrong.
+    fn open_unchecked(path: &Path) -> Result<Self, OpenError> {
+        Self::open_as(path, false)
+    }
+
+    fn open_as(path: &Path, checked: bool) -> Result<Self, OpenError> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| OpenError::Unreachable(error.to_string()))?;
+        Self::make(FileBackend::new(file)?, checked)
+    }
+
+    /// Opens the store on any storage, or makes it where that is empty: on a disk that tests can break, for one.
+    pub fn on(storage: impl StorageBackend) -> Result<Self, OpenError> {
+        Self::make(storage, true)
+    }
+
+    fn make(storage: impl StorageBackend, checked: bool) -> Result<Self, OpenError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(limits::STORE_CACHE).set_check_integrity_on_open(checked);
+        // Its own checks find damage; where they do not foresee it, it panics.
+        let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(storage)));
+        let opened = opened.map_err(|_| OpenError::Damaged("its pages make no sense".to_owned()))?;
+        Ok(Self { database: opened? })
     }
 
     /// One value.
@@ -79,9 +147,9 @@ impl Store {
 
 /// What is said of a store that cannot be used.
 pub fn damaged(path: &Path, what: &str) -> Failure {
-    Failure::failed(format!("the store {} cannot be used: {what}", path.display())).hint(
-        "nothing was changed; check the disk, then restore the file from a backup, or move it away and join the group \
-         again: the other members have everything that was replicated",
+    Failure::failed(format!("the store {} is damaged: {what}", path.display())).hint(
+        "nothing was changed; check the disk, then restore the file from a backup, or begin anew in an empty data directory \
+         and join the groups again: the other members have everything that was replicated",
     )
 }
 

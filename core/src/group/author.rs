@@ -12,7 +12,7 @@ use crate::shard::chain::{self, Chain, Cover, first_link, next_link};
 use crate::shard::document::Isolated;
 use crate::shard::gate::{Fault, Verdict};
 use crate::shard::root::ShardName;
-use crate::store::{OwnRow, Row, Table, key};
+use crate::store::{LAYOUT, OwnRow, Row, Table, key};
 use crate::value::Value;
 
 /// What goes with a change besides its puts.
@@ -225,7 +225,7 @@ impl Group {
         let signature = chain::sign(secret, self.id, life.epoch, seq, &next_link(&link, id));
         self.let_in(*checked, Some(signature), taken);
         self.set_cover(life.epoch, life.actor, Cover { ahead: Vec::new(), signature }, taken);
-        let own = OwnRow { incarnation: life.incarnation, seq, id };
+        let own = OwnRow { version: LAYOUT, incarnation: life.incarnation, seq, id };
         taken.rows.push(Row::put_layout(Table::Own, key::own(self.id, life.epoch, life.grant), &own));
         self.own.insert((life.epoch, life.grant), own);
         Ok(id)

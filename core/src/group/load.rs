@@ -13,7 +13,7 @@ use crate::shard::chain::{self, Cover};
 use crate::shard::document::Document;
 use crate::shard::gate::Verdict;
 use crate::shard::root::Root;
-use crate::store::{Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout};
+use crate::store::{LAYOUT, Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout, versioned};
 
 /// Why a group could not be read back. The fault is the disk's, or that of whoever changed the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,16 @@ pub enum LoadError {
     /// The rows are not what this node wrote.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// A newer version wrote the rows. They are whole; nothing was changed.
+    #[error(
+        "a newer version of larder wrote `{table}` in the store (layout {version}, and this one knows {LAYOUT})"
+    )]
+    Newer {
+        /// Into which table.
+        table: &'static str,
+        /// The layout's version.
+        version: u8,
+    },
 }
 
 fn damaged(what: &str) -> LoadError {
@@ -41,8 +51,9 @@ impl Group {
         for (row, value) in rows(store, Table::Own, &key::group(id))? {
             let (_, rest) = row.split_at_checked(16).ok_or_else(|| damaged("a row of `own`"))?;
             let (epoch, grant) = rest.split_at_checked(16).ok_or_else(|| damaged("a row of `own`"))?;
-            let parsed = EpochId::from_slice(epoch).zip(GrantId::from_slice(grant)).zip(layout(&value));
-            let (place, own) = parsed.ok_or_else(|| damaged("a row of `own`"))?;
+            let place = EpochId::from_slice(epoch).zip(GrantId::from_slice(grant));
+            let place = place.ok_or_else(|| damaged("a row of `own`"))?;
+            let own = versioned(Table::Own, &value)?;
             group.own.insert(place, own);
         }
         let roots: Vec<Root> = group.roots.values().cloned().collect();

@@ -100,6 +100,13 @@ impl Membership {
 
     pub(super) fn on_equal(&mut self, cx: &mut Context<'_>, link: LinkId) {
         let (group, mine) = (self.group.id(), self.digest());
+        if self.refetching && self.sessions.contains_key(&link) {
+            // Whatever was lost here and is still known anywhere near is here again.
+            self.refetching = false;
+            cx.outbox.store(vec![self.row()]);
+            cx.outbox.push(Effect::Changed { group });
+            cx.notice(Notice::Refetched { group });
+        }
         let Some(session) = self.sessions.get_mut(&link) else { return };
         let first = !session.synced;
         session.has_all(&self.group);

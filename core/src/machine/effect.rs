@@ -110,6 +110,9 @@ pub enum Declined {
     /// The caller's fault: no such invite.
     #[error("no such invite here")]
     NoInvite,
+    /// Nobody's fault, or the disk's: this copy of the group was damaged.
+    #[error("this node's copy of the group was damaged, and was not compared with a member's since")]
+    Refetching,
     /// The caller's fault, or that of time: the code cannot be used.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -130,7 +133,7 @@ pub enum Declined {
     Busy,
     /// The disk's: nothing can be made durable any more.
     #[error(
-        "the store failed and takes no more writes: {0}; free or repair the disk, then restart the daemon"
+        "the store failed and takes no writes: {0}; free or repair the disk, and the daemon goes on by itself"
     )]
     Storage(String),
 }
@@ -189,6 +192,11 @@ pub enum Notice {
     /// directory runs, or ran, elsewhere, or this one was restored from a backup.
     Twin {
         /// In which group.
+        group: GroupId,
+    },
+    /// What was damaged in a group's copy is as that of a member again.
+    Refetched {
+        /// Which.
         group: GroupId,
     },
     /// A defect isolated a shard.

@@ -9,7 +9,7 @@ use crate::group::Recorded;
 use crate::id::{GrantId, GroupId, InviteId, NodeId, RecordId, Secret};
 use crate::limits;
 use crate::record::{Body, Frontiers, Grant, Record, Revoke, Revoked, Role, SignedRecord, Signer};
-use crate::store::{InviteRow, Row, Table, key};
+use crate::store::{InviteRow, LAYOUT, Row, Table, key};
 use crate::wire::code::Code;
 use crate::wire::link::{Bundle, Carried, Carry, Frame};
 use crate::wire::visit::{Denial, JoinAnswer, JoinRequest, LineProof, Probe, Proof, VisitFrame, portions};
@@ -37,7 +37,7 @@ impl Machine {
             }
         }
         let code = Code::new(group, &me, secret);
-        let row = InviteRow { grant, role: role.byte(), uses, created: now.wall, expires };
+        let row = InviteRow { version: LAYOUT, grant, role: role.byte(), uses, created: now.wall, expires };
         cx.outbox.store(vec![Row::put_layout(Table::Invites, key::invite(group, code.invite()), &row)]);
         of.invites.insert(code.invite(), row);
         cx.outbox.answer(caller, Ok(Answer::Invited(code)));

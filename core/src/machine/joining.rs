@@ -11,7 +11,7 @@ use crate::group::Group;
 use crate::id::{GroupId, InviteId, NodeId};
 use crate::limits;
 use crate::record::{Records, SignedRecord};
-use crate::store::{JoinRow, Row, Table, key};
+use crate::store::{JoinRow, LAYOUT, Row, Table, key};
 use crate::wire::Blobs;
 use crate::wire::code::Code;
 use crate::wire::visit::{JoinAnswer, JoinRequest, JoinTerms, Probe, Proof, VisitFrame};
@@ -62,7 +62,8 @@ impl Machine {
             }
             return;
         }
-        let row = JoinRow { code: code.to_bytes(), alias: alias.clone(), labels: labels.clone() };
+        let row =
+            JoinRow { version: LAYOUT, code: code.to_bytes(), alias: alias.clone(), labels: labels.clone() };
         self.outbox.store(vec![Row::put_layout(Table::Joins, key::group(group), &row)]);
         let joining =
             Joining { code, alias, labels, caller, asked: BTreeMap::new(), granted: false, waiting: None };

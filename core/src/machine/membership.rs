@@ -11,7 +11,7 @@ use crate::id::{Actor, Digest, EpochId, GroupId, InviteId, NodeId, Secret};
 use crate::limits;
 use crate::resource::ResourceName;
 use crate::resource::observed::Observed;
-use crate::store::{GroupRow, InviteRow, Row, Rows, Table, key, layout};
+use crate::store::{GroupRow, InviteRow, LAYOUT, Row, Rows, Table, key, versioned};
 use crate::wire::link::Frame;
 use crate::wire::presence::Presence;
 use crate::wire::visit::JoinRequest;
@@ -116,6 +116,8 @@ pub struct Membership {
     pub group: Group,
     /// True while an operator paused syncing.
     pub paused: bool,
+    /// True after damage, until this copy was found equal with that of a member: it may lack anything.
+    pub refetching: bool,
     /// Neighbours with whom it is synced.
     pub(super) sessions: BTreeMap<LinkId, Session>,
     /// Members that were heard of since this daemon started.
@@ -144,6 +146,7 @@ impl Membership {
         Self {
             group,
             paused: false,
+            refetching: false,
             sessions: BTreeMap::new(),
             heard: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -194,16 +197,19 @@ impl Membership {
         let rows = store.rows(Table::Invites, &key::group(self.id()));
         for (row, value) in rows.map_err(|error| LoadError::Read(error.to_string()))? {
             let invite = row.split_at_checked(16).and_then(|(_, invite)| InviteId::from_slice(invite));
-            let (invite, row) = invite
-                .zip(layout::<InviteRow>(&value))
-                .ok_or_else(|| LoadError::Damaged("a row of `invites`".to_owned()))?;
-            self.invites.insert(invite, row);
+            let invite = invite.ok_or_else(|| LoadError::Damaged("a row of `invites`".to_owned()))?;
+            self.invites.insert(invite, versioned(Table::Invites, &value)?);
         }
         Ok(())
     }
 
     pub(super) fn row(&self) -> Row {
-        let row = GroupRow { version: 1, genesis: self.group.records().genesis(), paused: self.paused };
+        let row = GroupRow {
+            version: LAYOUT,
+            genesis: self.group.records().genesis(),
+            paused: self.paused,
+            refetching: self.refetching,
+        };
         Row::put_layout(Table::Groups, key::group(self.id()), &row)
     }
 

@@ -36,7 +36,7 @@ impl Machine {
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
             let fresh = self.chance.incarnation();
             let Some((of, mut cx)) = self.split(group) else { continue };
-            if of.observing.due.is_none_or(|due| due > now) {
+            if of.refetching || of.observing.due.is_none_or(|due| due > now) {
                 continue;
             }
             of.observing.due = None;

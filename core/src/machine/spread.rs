@@ -45,7 +45,7 @@ impl Membership {
             return;
         }
         self.touch();
-        if !self.twin && taken.new.iter().any(|new| self.is_by(&cx.me, new)) {
+        if !self.twin && !self.refetching && taken.new.iter().any(|new| self.is_by(&cx.me, new)) {
             self.twin = true;
             cx.notice(Notice::Twin { group: self.group.id() });
         }

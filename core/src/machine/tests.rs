@@ -37,7 +37,7 @@ impl Host {
         let mut store = Memory::default();
         let group = Group::new(scene::records());
         store.write(&group.rows());
-        let row = GroupRow { version: 1, genesis: scene::genesis().id(), paused: false };
+        let row = GroupRow { version: 1, genesis: scene::genesis().id(), paused: false, refetching: false };
         store.write(&[Row::put_layout(Table::Groups, key::group(group.id()), &row)]);
         Self::open(secret, store)
     }

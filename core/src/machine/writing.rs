@@ -46,6 +46,9 @@ impl Machine {
         note.time = self.now.wall;
         let fresh = self.chance.incarnation();
         let (of, mut cx) = self.split(group).ok_or(Declined::NoGroup)?;
+        if of.refetching {
+            return Err(Declined::Refetching);
+        }
         let desired = of.group.desired().ok_or(Declined::NoGroup)?;
         let heads = desired.graph().heads();
         if let Some(base) = base

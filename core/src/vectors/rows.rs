@@ -46,20 +46,26 @@ fn rows_are_written_and_read_as_ever() {
     for (table, key) in keys {
         golden.fact(&format!("{}.key", table.name()), key);
     }
-    let group_row = GroupRow { version: 1, genesis: genesis().id(), paused: true };
+    let group_row = GroupRow { version: 1, genesis: genesis().id(), paused: true, refetching: false };
     pin(&mut golden, "groups.value", &group_row);
     let signature = scene::story().change("first").signed.signature;
     let cover = (300u64, Cover { ahead: vec![ChangeId([2; 32])], signature });
     pin(&mut golden, "covers.value", &cover);
-    let own = OwnRow { incarnation: Incarnation([5; 16]), seq: 300, id: ChangeId([2; 32]) };
+    let own = OwnRow { version: 1, incarnation: Incarnation([5; 16]), seq: 300, id: ChangeId([2; 32]) };
     pin(&mut golden, "own.value", &own);
     let role = Role::Operator.byte();
-    let invite =
-        InviteRow { grant: genesis().id(), role, uses: 3, created: 1_700_000_000, expires: i64::MAX };
+    let invite = InviteRow {
+        version: 1,
+        grant: genesis().id(),
+        role,
+        uses: 3,
+        created: 1_700_000_000,
+        expires: i64::MAX,
+    };
     pin(&mut golden, "invites.value", &invite);
     let code = Code::new(group(), &founder().node(), [7; 16]).to_bytes();
     let labels = vec![("role".to_owned(), "till".to_owned())];
-    pin(&mut golden, "joins.value", &JoinRow { code, alias: "till-3".into(), labels });
+    pin(&mut golden, "joins.value", &JoinRow { version: 1, code, alias: "till-3".into(), labels });
     let body = SnapshotBody {
         chains: vec![(grant().id(), Incarnation([5; 16]), 300)],
         heads: vec![ChangeId([2; 32])],

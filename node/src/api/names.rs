@@ -56,6 +56,10 @@ pub fn membership<'a>(machine: &'a mut Machine, named: Option<&str>) -> Result<&
 
 /// A group's desired state.
 pub fn desired(of: &Membership) -> Result<&Shard, Failure> {
+    if of.refetching {
+        // What is here may lack anything; to show it would be to say that the group wants no more than that.
+        return Err(larder_core::machine::Declined::Refetching.into());
+    }
     of.group.desired().ok_or_else(|| Failure::failed("the group has no desired state"))
 }
 

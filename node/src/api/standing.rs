@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use larder_core::id::NodeId;
-use larder_core::machine::{Machine, Membership, NodeState, Request};
+use larder_core::machine::{Declined, Machine, Membership, NodeState, Request};
 use larder_core::resource::ResourceName;
 use larder_core::resource::conflict;
 use larder_core::resource::observed::Observed;
@@ -52,7 +52,10 @@ pub enum Act {
 pub(super) async fn status(State(api): State<Api>, Query(of): Query<Of>) -> Reply<Status> {
     let look = move |machine: &mut Machine| {
         let only = of.resource.as_deref().map(names::resource).transpose()?;
-        read(names::membership(machine, of.group.as_deref())?, only.as_ref())
+        let failure = machine.storage_failure().map(str::to_owned);
+        let mut status = read(names::membership(machine, of.group.as_deref())?, only.as_ref())?;
+        status.warnings.extend(failure.map(|why| Declined::Storage(why).to_string()));
+        Ok(status)
     };
     api.handle.look(look).await?.map(Shown)
 }
@@ -107,7 +110,7 @@ fn read(of: &mut Membership, only: Option<&ResourceName>) -> Result<Status, Fail
     }
     let conflicts = conflict::conflicts(desired).len();
     let group = GroupName { id: of.group.id().to_string(), name: of.group.name().to_owned() };
-    Ok(Status { group, summary, conflicts, resources: rows })
+    Ok(Status { group, summary, conflicts, warnings: Vec::new(), resources: rows })
 }
 
 /// `None` if the resource is not meant for that node, and it never had to do with it.

@@ -27,6 +27,11 @@ pub(super) fn status(context: &Context, args: &Status) -> Outcome {
     if !context.json && status.resources.is_empty() {
         talk("No resources. Make one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.");
     }
+    if !context.json {
+        for warning in &status.warnings {
+            talk(&format!("warning: {}", clean(warning)));
+        }
+    }
     let good = status.summary.counts().iter().all(|(state, _)| *state == "applied") && status.conflicts == 0;
     Ok((args.exit_code && !good).then_some(Exit::Differs))
 }

@@ -1,8 +1,8 @@
 //! The one task that owns the machine: everything that happens becomes an input, every effect is carried out in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use larder_core::id::NodeId;
 use larder_core::machine::{Answer, Caller, Declined, Effect, Input, LinkId, LinkKind, Machine, Moment, Now};
@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::changes::Changes;
 use super::handle::Ask;
+use super::opening::{Opened, Opening, start_writer};
 use super::{lines, told_to_stop};
+use crate::failure::Failure;
 use crate::limits;
 use crate::store::{Batch, Outcome, Writer};
 
@@ -30,6 +32,23 @@ pub(super) struct Driver {
     pub(super) book: BTreeMap<NodeId, Vec<String>>,
     pub(super) callers: BTreeMap<Caller, oneshot::Sender<Result<Answer, Declined>>>,
     pub(super) clock: Clock,
+    /// Where this node listens.
+    pub(super) addresses: Vec<String>,
+    /// The links that stand.
+    pub(super) links: BTreeSet<LinkId>,
+    /// How to open the store again.
+    pub(super) opening: Opening,
+    /// Set while the store does not work.
+    pub(super) broken: Option<Broken>,
+}
+
+/// A store that failed.
+pub(super) struct Broken {
+    /// When it is tried next, and how long to wait after that.
+    again: tokio::time::Instant,
+    wait: Duration,
+    /// The daemon's own rows that are still to be written: the newest of each place, as many as there are places.
+    rows: BTreeMap<(Table, Vec<u8>), Row>,
 }
 
 /// The process's clock: monotonic time from its start, and the machine's wall clock.
@@ -51,6 +70,14 @@ impl Clock {
     }
 }
 
+/// Returns when a store that failed is to be tried again; never while it works.
+async fn due(broken: Option<&Broken>) {
+    match broken {
+        Some(broken) => tokio::time::sleep_until(broken.again).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Seconds since 1970; 0 before that.
 pub(crate) fn wall() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -66,6 +93,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut stop) => break,
+                () = due(self.broken.as_ref()) => self.reopen(),
                 // After a failure the writer is gone, and the daemon goes on without: it says so to whoever writes.
                 Some(outcome) = self.outcomes.recv() => self.stored(outcome),
                 () = tokio::time::sleep_until(wake) => self.input(Input::Tick),
@@ -86,7 +114,7 @@ impl Driver {
         self.net.shutdown();
         let goodbye = async { while self.events.recv().await.is_some() {} };
         drop(tokio::time::timeout(limits::GOODBYE, goodbye).await);
-        let writer = self.writer;
+        let mut writer = self.writer;
         drop(tokio::task::spawn_blocking(move || writer.finish()).await);
     }
 
@@ -96,10 +124,60 @@ impl Driver {
     }
 
     fn stored(&mut self, outcome: Outcome) {
-        self.input(match outcome {
-            Outcome::Stored(token) => Input::Stored { token },
-            Outcome::Failed(why) => Input::StoreFailed { why },
-        });
+        match outcome {
+            Outcome::Stored(token) => self.input(Input::Stored { token }),
+            Outcome::Failed { why, rows } => {
+                let again = tokio::time::Instant::now() + limits::REOPEN;
+                self.broken = Some(Broken { again, wait: limits::REOPEN, rows: BTreeMap::new() });
+                self.write(rows);
+                self.input(Input::StoreFailed { why });
+            }
+        }
+    }
+
+    /// Tries whether the store works again. If so, the node is opened anew from what is durable: what was in memory
+    /// beyond that was told to nobody.
+    fn reopen(&mut self) {
+        let Some(mut broken) = self.broken.take() else { return };
+        match tokio::task::block_in_place(|| self.try_open(&broken.rows)) {
+            Ok(()) => tracing::info!("the store works again"),
+            Err(failure) => {
+                tracing::debug!(why = failure.text, "the store does not work yet");
+                broken.wait = (broken.wait * 2).min(limits::REOPEN_MOST);
+                broken.again = tokio::time::Instant::now() + broken.wait;
+                self.broken = Some(broken);
+            }
+        }
+    }
+
+    fn try_open(&mut self, rows: &BTreeMap<(Table, Vec<u8>), Row>) -> Result<(), Failure> {
+        // The thread lets go of the file as it ends.
+        self.writer.finish();
+        let Opened { machine, first, kept, store, .. } = self.opening.open()?;
+        let rows: Vec<Row> = rows.values().cloned().chain(kept.mark).collect();
+        (self.writer, self.outcomes) = start_writer(store, &self.opening.place, &rows)?;
+        self.machine = machine;
+        // Whoever still waits asked a machine that is gone.
+        for (_, way) in std::mem::take(&mut self.callers) {
+            drop(way.send(Err(Declined::Busy)));
+        }
+        // Neighbours believe to know what this node has: sessions begin anew.
+        for link in std::mem::take(&mut self.links) {
+            self.net.close(larder_net::LinkId(link.0));
+        }
+        self.carry_out(first);
+        self.input(Input::Addresses(self.addresses.clone()));
+        Ok(())
+    }
+
+    /// Writes rows of the daemon's own, or keeps them until the store works again.
+    fn write(&mut self, rows: Vec<Row>) {
+        match &mut self.broken {
+            Some(broken) => {
+                broken.rows.extend(rows.into_iter().map(|row| ((row.table, row.key.clone()), row)));
+            }
+            None => self.writer.write(Batch { token: None, rows }),
+        }
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -115,7 +193,7 @@ impl Driver {
             }
             Ask::Look(look) => look(&mut self.machine),
             Ask::Observed(group, reports) => self.input(Input::Observed { group, reports }),
-            Ask::Store(rows) => self.writer.write(Batch { token: None, rows }),
+            Ask::Store(rows) => self.write(rows),
         }
     }
 
@@ -126,6 +204,7 @@ impl Driver {
             Event::Listening { addrs } => {
                 self.remember_port(&addrs);
                 tracing::info!(addresses = texts(&addrs).join(" "), "listening");
+                self.addresses = texts(&addrs);
                 self.input(Input::Addresses(texts(&addrs)));
             }
             Event::Seen { peer, addrs, .. } => self.input(Input::Seen { peer, addresses: texts(&addrs) }),
@@ -135,10 +214,12 @@ impl Driver {
                     larder_net::LinkKind::Member => LinkKind::Member,
                     larder_net::LinkKind::Stranger => LinkKind::Visit,
                 };
+                self.links.insert(id(link));
                 self.input(Input::LinkUp { link: id(link), peer, kind, opened });
             }
             Event::LinkDown { link, peer, reason } => {
                 tracing::debug!(link = link.0, peer = %peer.short(), %reason, "link down");
+                self.links.remove(&id(link));
                 self.input(Input::LinkDown { link: id(link) });
             }
             Event::Frame { link, bytes } => self.input(Input::Frame { link: id(link), bytes }),
@@ -168,7 +249,7 @@ impl Driver {
                 rows.push(Row::remove(Table::Addresses, key::node(gone)));
             }
         }
-        self.writer.write(Batch { token: None, rows });
+        self.write(rows);
     }
 
     fn remember_port(&mut self, addrs: &[Multiaddr]) {
@@ -181,7 +262,7 @@ impl Driver {
         });
         if let Some(port) = port {
             let row = Row::put(Table::Meta, b"port".to_vec(), port.to_be_bytes().to_vec());
-            self.writer.write(Batch { token: None, rows: vec![row] });
+            self.write(vec![row]);
         }
     }
 

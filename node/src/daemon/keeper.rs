@@ -107,7 +107,8 @@ impl Keeper {
             let runs = self.runs.get(&group).cloned().unwrap_or_default();
             let wanted = self.handle.look(move |machine| {
                 let me = machine.me();
-                let of = machine.group(&group)?;
+                // A copy that was damaged may lack what is wanted: nothing is brought to that.
+                let of = machine.group(&group).filter(|of| !of.refetching)?;
                 Some(targets(of.group.desired()?, of.group.members(), &me, &runs))
             });
             for target in wanted.await?.unwrap_or_default() {

@@ -30,13 +30,16 @@ pub(super) fn notice(notice: &Notice) {
         Notice::Twin { group } => {
             tracing::error!(group = %group.short(), "another daemon runs with this node's key: a copied data directory; stop one of the two");
         }
+        Notice::Refetched { group } => {
+            tracing::info!(group = %group.short(), "what was damaged is here again");
+        }
         Notice::Isolated { group, what } => {
             tracing::error!(group = %group.short(), what, "a shard is isolated")
         }
         Notice::Storage { why } => {
             tracing::error!(
                 why,
-                "the store failed: nothing more is written; free or repair the disk, then restart"
+                "the store failed: nothing is written until it works again; free or repair the disk"
             );
         }
     }

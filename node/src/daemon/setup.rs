@@ -1,28 +1,27 @@
 //! Starting a daemon, in the order in which it can fail: data directory, key, store, machine, network, door.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use larder_core::id::{GroupId, NodeId, Secret};
-use larder_core::machine::{Config, Effect, Machine, Request};
-use larder_core::store::{Row, Rows, Table, layout};
+use larder_core::machine::{Effect, Request};
 use larder_core::wire::code::Code;
 use larder_net::{Events, Multiaddr, Net};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::changes::Changes;
 use super::driver::{Clock, Driver};
 use super::handle::Handle;
 use super::keeper::Keeper;
+use super::opening::{Kept, Opened, Opening, start_writer};
 use crate::api::Door;
 use crate::failure::Failure;
 use crate::identity;
 use crate::place::Place;
 use crate::provider::{Providers, Roots};
 use crate::settings::Settings;
-use crate::store::{Store, Writer, damaged};
 
 /// What a daemon is started with.
 #[derive(Clone, Debug)]
@@ -49,19 +48,6 @@ pub struct Daemon {
     door: Door,
 }
 
-/// Software and version, as it is told to others.
-const SOFTWARE: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
-
-/// What is read from the store besides what the machine reads.
-struct Kept {
-    port: Option<u16>,
-    book: BTreeMap<NodeId, Vec<String>>,
-    /// True if the store is not where it was made.
-    reborn: bool,
-    /// Where it is, to be written once what follows from that is durable.
-    mark: Vec<Row>,
-}
-
 impl Daemon {
     /// Starts a daemon. What fails leaves nothing running.
     pub async fn start(options: Options) -> Result<Self, Failure> {
@@ -69,26 +55,15 @@ impl Daemon {
         place.make()?;
         let secret = identity::load_or_make(&place)?;
         let me = secret.node();
-        let store = Store::open(&place.store())?;
-        let kept = Kept::read(&store, &place, me)?;
         let clock = Clock::start();
-        let config = Config {
-            secret: secret.clone(),
-            seed: identity::random()?,
-            software: SOFTWARE.to_owned(),
-            host: host(),
-            reborn: kept.reborn,
-        };
-        let opened = Machine::open(config, clock.now(), &store);
-        let (machine, first) = opened.map_err(|error| damaged(&place.store(), &error.to_string()))?;
-        let runs = Keeper::read_runs(&store).map_err(|error| damaged(&place.store(), &error.to_string()))?;
+        let opening = Opening { place: place.clone(), secret: secret.clone(), clock };
+        let Opened { machine, first, kept, runs, store } = opening.open()?;
         let providers = providers(&place, &settings)?;
         let (net, events) = network(secret, &settings, &kept)?;
         let door = Door::open(&place, settings.socket_group.as_deref())?;
 
-        let (outcomes, stored) = mpsc::unbounded_channel();
-        let writer = Writer::start(store, outcomes)
-            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+        // Where the store lies is written only after what follows from its being elsewhere, see below.
+        let (writer, stored) = start_writer(store, &place, &[])?;
         let (handle, asked) = Handle::new();
         let changes = Arc::<Changes>::default();
         let (stop, stopping) = watch::channel(false);
@@ -104,6 +79,10 @@ impl Daemon {
             book: kept.book,
             callers: BTreeMap::new(),
             clock,
+            addresses: Vec::new(),
+            links: BTreeSet::new(),
+            opening,
+            broken: None,
         };
         let keeper = Keeper::new(handle.clone(), providers, runs);
         let keeper = tokio::spawn(keeper.run(changes, stopping.clone()));
@@ -164,40 +143,6 @@ impl Daemon {
 
 async fn run(driver: Driver, first: Vec<Effect>, stopping: watch::Receiver<bool>) {
     driver.run(first, stopping).await;
-}
-
-impl Kept {
-    fn read(store: &Store, place: &Place, me: NodeId) -> Result<Self, Failure> {
-        let bad = |error: &dyn std::fmt::Display| damaged(&place.store(), &error.to_string());
-        let get = |name: &str| store.get(Table::Meta, name.as_bytes()).map_err(|error| bad(&error));
-        if get("node")?.is_some_and(|node| node != me.0) {
-            return Err(Failure::failed(format!(
-                "{} belongs to another node than {}",
-                place.store().display(),
-                place.key().display()
-            ))
-            .hint("put back the key that belongs to it, or begin anew in an empty data directory"));
-        }
-        let here = identity::mark(place).map_err(|error| bad(&error))?;
-        let reborn = get("mark")?.is_some_and(|made| made != here);
-        let mark = vec![
-            Row::put(Table::Meta, b"node".to_vec(), me.0.to_vec()),
-            Row::put(Table::Meta, b"mark".to_vec(), here.to_vec()),
-        ];
-        let port = get("port")?.and_then(|port| port.try_into().ok()).map(u16::from_be_bytes);
-        let mut book = BTreeMap::new();
-        for (node, addresses) in store.rows(Table::Addresses, &[]).map_err(|error| bad(&error))? {
-            if let (Some(node), Some(addresses)) = (node.try_into().ok().map(NodeId), layout(&addresses)) {
-                book.insert(node, addresses);
-            }
-        }
-        Ok(Self { port, book, reborn, mark })
-    }
-}
-
-fn host() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    host.chars().filter(|c| !c.is_control()).take(larder_core::limits::NAME_BYTES).collect()
 }
 
 fn providers(place: &Place, settings: &Settings) -> Result<Providers, Failure> {

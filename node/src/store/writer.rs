@@ -4,10 +4,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use larder_core::machine::Token;
-use larder_core::store::Row;
+use larder_core::store::{Row, Table};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Store;
+use super::{Roster, Store};
 use crate::limits;
 
 /// Rows that belong together.
@@ -24,8 +24,13 @@ pub struct Batch {
 pub enum Outcome {
     /// All up to this one are durable.
     Stored(Token),
-    /// A commit failed. Nothing is written from now on.
-    Failed(String),
+    /// A commit failed. Nothing is written from now on by this writer.
+    Failed {
+        /// Why.
+        why: String,
+        /// Rows that nobody waits for and that were not written: they are to be written by the next one.
+        rows: Vec<Row>,
+    },
 }
 
 /// The handle to the writer thread. Dropping it lets the thread finish what waits, and end.
@@ -37,11 +42,11 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub fn start(store: Store, outcomes: UnboundedSender<Outcome>) -> std::io::Result<Self> {
+    pub fn start(store: Store, roster: Roster, outcomes: UnboundedSender<Outcome>) -> std::io::Result<Self> {
         let (batches, waiting) = sync_channel(limits::BATCHES);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_all(&store, &waiting, &outcomes))?;
+            .spawn(move || write_all(&store, &roster, &waiting, &outcomes))?;
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
@@ -58,7 +63,7 @@ impl Writer {
     }
 
     /// Waits until everything that was handed over is durable or has failed.
-    pub fn finish(mut self) {
+    pub fn finish(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -66,7 +71,7 @@ impl Writer {
     }
 }
 
-fn write_all(store: &Store, waiting: &Receiver<Batch>, outcomes: &UnboundedSender<Outcome>) {
+fn write_all(store: &Store, roster: &Roster, waiting: &Receiver<Batch>, outcomes: &UnboundedSender<Outcome>) {
     while let Ok(first) = waiting.recv() {
         let mut batches = vec![first];
         let mut rows = batches.iter().map(|batch| batch.rows.len()).sum::<usize>();
@@ -78,8 +83,18 @@ fn write_all(store: &Store, waiting: &Receiver<Batch>, outcomes: &UnboundedSende
         }
         if let Err(error) = store.commit(batches.iter().flat_map(|batch| &batch.rows)) {
             // After a failed flush nobody knows what the disk holds: say so once and write no more.
-            drop(outcomes.send(Outcome::Failed(error.to_string())));
+            batches.extend(waiting.try_iter());
+            let rows = batches.into_iter().filter(|batch| batch.token.is_none());
+            let rows = rows.flat_map(|batch| batch.rows).collect();
+            drop(outcomes.send(Outcome::Failed { why: error.to_string(), rows }));
             return;
+        }
+        let kept_twice = |row: &Row| matches!(row.table, Table::Records | Table::Groups);
+        if batches.iter().flat_map(|batch| &batch.rows).any(kept_twice)
+            && let Err(error) = roster.keep(store)
+        {
+            // The store has it all; what is missing is only the second copy, which the next change brings.
+            tracing::warn!(%error, "the roster could not be written");
         }
         if let Some(token) = batches.iter().filter_map(|batch| batch.token).max() {
             drop(outcomes.send(Outcome::Stored(token)));
@@ -90,7 +105,8 @@ fn write_all(store: &Store, waiting: &Receiver<Batch>, outcomes: &UnboundedSende
 #[cfg(test)]
 mod tests {
     use super::*;
-    use larder_core::store::{Rows, Table};
+    use crate::store::OpenError;
+    use larder_core::store::Rows;
 
     fn row(key: u64, value: &str) -> Row {
         Row::put(Table::Meta, key.to_be_bytes().to_vec(), value.as_bytes().to_vec())
@@ -102,7 +118,8 @@ mod tests {
         drop(std::fs::create_dir_all(&dir));
         let path = dir.join("store.redb");
         let (outcomes, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let writer = Writer::start(Store::open(&path).unwrap(), outcomes).unwrap();
+        let roster = Roster::at(dir.join("groups.kept"));
+        let mut writer = Writer::start(Store::open(&path).unwrap(), roster, outcomes).unwrap();
         for nth in 1..=100 {
             writer.write(Batch { token: Some(Token(nth)), rows: vec![row(nth, "x")] });
         }
@@ -115,10 +132,10 @@ mod tests {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.rows(Table::Meta, &[]).unwrap().len(), 100);
         assert_eq!(store.rows(Table::Meta, &[0, 0, 0, 0, 0, 0, 0, 9]).unwrap().len(), 1);
-        assert!(Store::open(&path).unwrap_err().text.contains("another daemon"));
+        assert!(matches!(Store::open(&path), Err(OpenError::InUse)));
         drop(store);
         std::fs::write(&path, b"no store at all, but quite long enough to look at").unwrap();
-        assert!(Store::open(&path).unwrap_err().text.contains("cannot be used"));
+        assert!(matches!(Store::open(&path), Err(OpenError::Damaged(_))));
         assert_eq!(std::fs::read(&path).unwrap().len(), 49);
         drop(std::fs::remove_dir_all(dir));
     }

@@ -13,6 +13,9 @@ pub struct Status {
     pub summary: Summary,
     /// How many conflicts there are.
     pub conflicts: usize,
+    /// What an operator should know besides.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// In order of name.
     pub resources: Vec<StatusRow>,
 }

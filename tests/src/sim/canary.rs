@@ -169,12 +169,12 @@ pub const CANARIES: &[Canary] = &[
             edit(
                 "core/src/limits.rs",
                 "pub const WINDOW_CHANGES: usize = 8192;",
-                "pub const WINDOW_CHANGES: usize = 5;",
+                "pub const WINDOW_CHANGES: usize = 60;",
             ),
             edit(
                 "core/src/limits.rs",
                 "pub const SERVE_CHANGES: usize = 32_768;",
-                "pub const SERVE_CHANGES: usize = 7;",
+                "pub const SERVE_CHANGES: usize = 90;",
             ),
             edit(
                 "core/src/limits.rs",

@@ -6,4 +6,5 @@
 mod net;
 mod rows;
 mod sim;
+mod store;
 mod tidy;

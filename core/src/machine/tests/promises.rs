@@ -111,7 +111,7 @@ fn memory(rows: &[Row]) -> Memory {
 fn records(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>) {
     let genesis = found(&secret(1), "shop", [0; 16], secret(200).node());
     let group = genesis.founds().unwrap();
-    let row = GroupRow { version: 1, genesis: genesis.id(), paused: false };
+    let row = GroupRow { version: 1, genesis: genesis.id(), paused: false, refetching: false };
     let mut rows = vec![Row::put_layout(Table::Groups, key::group(group), &row)];
     rows.push(Row::put(Table::Records, key::record(group, genesis.id()), genesis.encode()));
     let mut prev = crate::id::RecordId::ZERO;

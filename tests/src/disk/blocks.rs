@@ -1,0 +1,72 @@
+//! The bytes of a disk, in blocks that copies share until one of them is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const BLOCK: usize = 4096;
+
+type Block = [u8; BLOCK];
+
+/// Bytes from 0 up to a length. What was never written is zero, and takes no memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Blocks {
+    len: u64,
+    blocks: BTreeMap<u64, Arc<Block>>,
+}
+
+impl Blocks {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Shorter: what is behind is gone. Longer: what is new is zero.
+    pub(super) fn set_len(&mut self, len: u64) {
+        if len < self.len {
+            let kept = len.div_ceil(BLOCK as u64);
+            self.blocks.split_off(&kept);
+            let within = (len % BLOCK as u64) as usize;
+            if let Some(last) = self.blocks.get_mut(&(len / BLOCK as u64)).filter(|_| within > 0) {
+                Arc::make_mut(last)[within..].fill(0);
+            }
+        }
+        self.len = len;
+    }
+
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) {
+        pieces(offset, out.len(), |block, within, piece| {
+            let len = piece.len();
+            match self.blocks.get(&block) {
+                Some(bytes) => out[piece].copy_from_slice(&bytes[within..within + len]),
+                None => out[piece].fill(0),
+            }
+        });
+    }
+
+    /// Writes; the file grows as it must.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        pieces(offset, bytes.len(), |block, within, piece| {
+            let into = self.blocks.entry(block).or_insert_with(|| Arc::new([0; BLOCK]));
+            let len = piece.len();
+            Arc::make_mut(into)[within..within + len].copy_from_slice(&bytes[piece]);
+        });
+        self.len = self.len.max(offset + bytes.len() as u64);
+    }
+
+    pub(super) fn flip(&mut self, bit: u64) {
+        let mut byte = [0];
+        self.read(bit / 8, &mut byte);
+        self.write(bit / 8, &[byte[0] ^ (1 << (bit % 8))]);
+    }
+}
+
+/// Calls `each` with every block that the bytes at `offset` touch, where in it they begin, and which of them they are.
+fn pieces(offset: u64, len: usize, mut each: impl FnMut(u64, usize, std::ops::Range<usize>)) {
+    let mut done = 0;
+    while done < len {
+        let at = offset + done as u64;
+        let within = (at % BLOCK as u64) as usize;
+        let next = (done + BLOCK - within).min(len);
+        each(at / BLOCK as u64, within, done..next);
+        done = next;
+    }
+}

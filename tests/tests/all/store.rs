@@ -1,0 +1,189 @@
+//! The store on a disk that breaks: crashes at every operation, faults, damage.
+//!
+//! `LARDER_STORE_ALL=1` tries every way in which a crash may leave the disk at every operation, not one of them in turn.
+
+use std::collections::BTreeMap;
+
+use larder::store::{OpenError, Store};
+use larder_core::id::hash16;
+use larder_core::store::{Memory, Row, Rows, Table};
+use larder_tests::disk::{Damage, Disk, Fault, Lasts, Survival};
+
+/// Writes of the workload; some share a commit.
+const WRITES: u64 = 500;
+
+/// Chance that depends on nothing but its arguments.
+fn chance(what: &str, nth: u64, sides: u64) -> u64 {
+    let hash = hash16("larder store test", &[what.as_bytes(), &nth.to_be_bytes()]);
+    hash.iter().take(8).fold(0, |all, byte| (all << 8) | u64::from(*byte)) % sides
+}
+
+/// The `nth` write: a few rows of any tables, put or removed, small or large.
+fn write(nth: u64) -> Vec<Row> {
+    let rows = 1 + chance("rows", nth, 4);
+    (0..rows)
+        .map(|row| {
+            let at = nth * 8 + row;
+            let index = usize::try_from(chance("table", at, Table::ALL.len() as u64)).unwrap();
+            let key = chance("key", at, 60).to_be_bytes().to_vec();
+            if chance("removes", at, 5) == 0 {
+                return Row::remove(Table::ALL[index], key);
+            }
+            let most = [40, 400, 9_000][usize::try_from(chance("size", at, 3)).unwrap()];
+            let bytes = usize::try_from(chance("bytes", at, most)).unwrap();
+            let value = at.to_be_bytes().into_iter().cycle().take(8 + bytes).collect();
+            Row::put(Table::ALL[index], key, value)
+        })
+        .collect()
+}
+
+/// The workload as commits: as many writes share one as chance has it.
+fn commits() -> Vec<Vec<Row>> {
+    let (mut commits, mut nth) = (Vec::new(), 0);
+    while nth < WRITES {
+        let shared = (1 + chance("shared", nth, 5)).min(WRITES - nth);
+        commits.push((nth..nth + shared).flat_map(write).collect());
+        nth += shared;
+    }
+    commits
+}
+
+/// What the store holds after each number of commits.
+fn models(commits: &[Vec<Row>]) -> Vec<Memory> {
+    let mut models = vec![Memory::default()];
+    for commit in commits {
+        let mut next = models.last().unwrap().clone();
+        next.write(commit);
+        models.push(next);
+    }
+    models
+}
+
+fn contents(store: &Store) -> Memory {
+    let mut all = Memory::default();
+    for table in Table::ALL {
+        let rows = store.rows(table, &[]).unwrap();
+        all.write(&rows.into_iter().map(|(key, value)| Row::put(table, key, value)).collect::<Vec<_>>());
+    }
+    all
+}
+
+/// A disk with a new store on it. The daemon makes that aside and puts it in place when it is whole.
+fn made() -> Disk {
+    let disk = Disk::new();
+    drop(Store::on(disk.clone()).unwrap());
+    Disk::of(&disk.bytes())
+}
+
+/// Commits until one fails; answers how many were acknowledged.
+fn work(disk: &Disk, commits: &[Vec<Row>]) -> usize {
+    let Ok(store) = Store::on(disk.clone()) else { return 0 };
+    let done = commits.iter().take_while(|commit| store.commit(commit.iter()).is_ok()).count();
+    // A store that failed may say so once more when it is let go of.
+    drop(store);
+    done
+}
+
+/// What is found after a crash is every acknowledged commit and the one under way or not, and stays so.
+fn judge(found: &Disk, acknowledged: usize, models: &[Memory], what: &str) {
+    let read = |disk: &Disk| {
+        let store = Store::on(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        contents(&store)
+    };
+    // A crash while the store is put in order changes nothing of what it holds.
+    let first = Disk::of(&found.bytes());
+    for operation in 1..4 {
+        let again = Disk::of(&found.bytes());
+        again.crash_at(operation);
+        drop(Store::on(again.clone()));
+        let after = again.after_crash(Survival::Sectors, operation);
+        let held = read(&after);
+        assert!(
+            models[acknowledged..].iter().take(2).any(|model| *model == held),
+            "{what}, again at {operation}"
+        );
+    }
+    let held = read(&first);
+    let nth = models[acknowledged..].iter().take(2).position(|model| *model == held);
+    assert!(
+        nth.is_some(),
+        "{what}: after {acknowledged} acknowledged commits the store holds something else"
+    );
+    assert_eq!(read(&first), held, "{what}: opened once more");
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
+    let all = std::env::var_os("LARDER_STORE_ALL").is_some();
+    let commits = commits();
+    let models = models(&commits);
+    let whole = made();
+    assert_eq!(work(&whole, &commits), commits.len());
+    let operations = whole.operations();
+    assert!(operations > WRITES, "{operations}");
+    let mut tried = 0;
+    // Not every operation without the variable: each costs the whole workload up to it.
+    for operation in (1..=operations).step_by(if all { 1 } else { 7 }) {
+        let disk = made();
+        disk.crash_at(operation);
+        let acknowledged = work(&disk, &commits);
+        for (nth, survival) in Survival::ALL.into_iter().enumerate() {
+            if all || nth as u64 == operation % Survival::ALL.len() as u64 {
+                let found = disk.after_crash(survival, operation);
+                judge(&found, acknowledged, &models, &format!("operation {operation}, {survival:?}"));
+                tried += 1;
+            }
+        }
+    }
+    eprintln!("{tried} crashes in {operations} operations, {} commits", commits.len());
+}
+
+#[test]
+fn a_disk_that_fails_or_is_full_loses_nothing_acknowledged_and_works_again() {
+    let commits = commits();
+    let models = models(&commits);
+    let whole = made();
+    work(&whole, &commits);
+    for operation in (1..whole.operations()).step_by(23) {
+        let fault = if operation % 2 == 0 { Fault::Io } else { Fault::Full };
+        let disk = made();
+        disk.fail_at(operation, fault, Lasts::UntilCleared);
+        let acknowledged = work(&disk, &commits);
+        disk.clear();
+        let what = format!("operation {operation}, {fault:?}");
+        // As a restarted machine finds it, and as the same process does, which reads through the same cache.
+        judge(&disk.after_crash(Survival::Nothing, 0), acknowledged, &models, &what);
+        let store = Store::on(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let held = contents(&store);
+        assert!(models[acknowledged..].iter().take(2).any(|model| *model == held), "{what}");
+        store
+            .commit(&[Row::put(Table::Meta, vec![1], vec![2])])
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}
+
+/// Whatever is wrong in the file: it is said, or it makes no difference. Nothing damaged is believed.
+#[test]
+fn damage_is_seen_and_never_believed() {
+    let commits = commits();
+    let models = models(&commits);
+    let disk = made();
+    work(&disk, &commits);
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for seed in 0..400 {
+        let kind = [Damage::Flip, Damage::Flip, Damage::Sector, Damage::Truncated]
+            [usize::try_from(seed % 4).unwrap()];
+        let damaged = disk.damaged(kind, seed);
+        let seen = match Store::on(damaged) {
+            Err(OpenError::Damaged(_)) => "seen",
+            Err(error) => panic!("{kind:?} {seed}: {error}"),
+            Ok(store) => {
+                let same = contents(&store) == *models.last().unwrap();
+                assert!(same, "{kind:?} {seed}: something else was believed");
+                "no matter"
+            }
+        };
+        *counts.entry(seen).or_default() += 1;
+    }
+    assert!(counts.get("seen").is_some_and(|count| *count > 50), "{counts:?}");
+}
