@@ -225,9 +225,9 @@ impl Group {
         Digest(hash16("larder 1 group digest", &parts))
     }
 
-    /// The epochs of all shards that can be.
-    pub fn epochs(&self) -> impl Iterator<Item = EpochId> {
-        self.roots.keys().copied()
+    /// The roots of all shards that can be, by epoch.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Root> {
+        self.roots.values()
     }
 
     /// Shards that are isolated by a defect, and so left out of every digest.

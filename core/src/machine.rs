@@ -224,7 +224,8 @@ impl Machine {
     fn tick(&mut self) {
         let now = self.now.mono;
         for of in self.groups.keys().copied().collect::<Vec<_>>() {
-            let about = self.about.clone();
+            let told = self.groups.get(&of).is_some_and(|of| !of.paused && now >= of.presence_due);
+            let about = told.then(|| self.about.clone());
             let Some((of, mut cx)) = self.split(of) else { continue };
             of.expire_wants(&mut cx);
             of.repair(&mut cx);
@@ -235,7 +236,9 @@ impl Machine {
                 let rows = of.group.snapshots();
                 cx.outbox.store(rows);
             }
-            of.tell_presence(&mut cx, &about);
+            if let Some(about) = about {
+                of.tell_presence(&mut cx, &about);
+            }
         }
         self.write_observed();
         self.keep_alive();
@@ -250,10 +253,9 @@ impl Machine {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
         }
-        let folded: BTreeMap<GroupId, usize> =
-            self.groups.iter().map(|(id, of)| (*id, of.group.records().len())).collect();
-        if folded != self.folded {
-            self.folded = folded;
+        let records = || self.groups.iter().map(|(id, of)| (*id, of.group.records().len()));
+        if !records().eq(self.folded.iter().map(|(id, count)| (*id, *count))) {
+            self.folded = records().collect();
             self.admit_members();
         }
         self.finish_joins();

@@ -47,7 +47,8 @@ fn look_into(frame: Frame) {
         }
         Frame::Push(push) => push.changes.iter().for_each(|change| canonical(&change.delta)),
         Frame::Presence(told) => {
-            let _ = Presence::verify(&told.presence, &told.signature);
+            let read = Presence::read(&told.presence);
+            let _ = read.is_some_and(|presence| presence.is_signed(&told.presence, &told.signature));
         }
         Frame::Carry(carry) => {
             let _ = (carry.request.is_signed(), carry.request.id());

@@ -17,7 +17,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinit
 
 pub use redb::StorageBackend;
 
-pub use roster::{Kept, Roster};
+pub use roster::Roster;
 pub use writer::{Batch, Outcome, Writer};
 
 use crate::failure::Failure;
@@ -128,6 +128,27 @@ impl Store {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Calls `each` with every row of a table, from either end, up to the first that cannot be read.
+    fn read_table(
+        &self,
+        table: Table,
+        from_end: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), ReadError> {
+        let read = self.database.begin_read()?;
+        let table = match read.open_table(definition(table)) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut rows = table.range::<&[u8]>(..)?;
+        while let Some(row) = if from_end { rows.next_back() } else { rows.next() } {
+            let (key, value) = row?;
+            each(key.value(), value.value());
+        }
+        Ok(())
     }
 
     /// Makes rows durable, all or none.

@@ -139,7 +139,10 @@ fn replay(plan: &Plan, loud: bool) -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        Err(failure) => failed(&format!("after {} of {} steps", failure.steps, plan.steps.len()), &failure),
+        Err(failure) => {
+            println!("{}", plan.summary());
+            failed(&format!("after {} of {} steps", failure.steps, plan.steps.len()), &failure)
+        }
     }
 }
 

@@ -39,6 +39,6 @@ mod world;
 pub use check::Invariant;
 pub use draw::draw;
 pub use marks::{MARKS, Marks};
-pub use plan::{Act, Cut, Faults, GroupPlan, Part, Plan, SECOND, Step};
+pub use plan::{Act, Cut, Faults, GroupPlan, Hits, Part, Plan, SECOND, Step};
 pub use play::{Failure, Outcome, play, play_telling};
 pub use shrink::shrink;

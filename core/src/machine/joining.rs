@@ -36,7 +36,10 @@ pub struct Joining {
 pub(super) struct Asking {
     pub(super) group: GroupId,
     pub(super) nonce: [u8; 16],
+    /// Records that come in portions.
     pub(super) records: Vec<SignedRecord>,
+    /// The line of grants by which it proved itself.
+    pub(super) proved: Option<Records>,
     /// By which invite it was asked to let this node in, once it had proved itself.
     pub(super) invite: Option<InviteId>,
 }
@@ -97,7 +100,7 @@ impl Machine {
         let Some((&group, _)) = next else { return false };
         let nonce = self.chance.nonce();
         if let Some(visit) = self.visits.get_mut(&link) {
-            visit.asking = Some(Asking { group, nonce, records: Vec::new(), invite: None });
+            visit.asking = Some(Asking { group, nonce, records: Vec::new(), proved: None, invite: None });
         }
         self.say(link, &VisitFrame::Probe(Probe::new(group, &self.me, &peer, nonce)));
         true
@@ -113,12 +116,14 @@ impl Machine {
             return Ok(());
         }
         let (group, joiner_nonce) = (asking.group, asking.nonce);
-        let records = read_line(group, &asking.records).ok_or("a line of grants that proves nothing")?;
+        let told = std::mem::take(&mut asking.records);
+        let records = read_line(group, told).ok_or("a line of grants that proves nothing")?;
         if !crate::record::Members::fold(&records).contains(&peer) {
             return Err("a line of grants that leads to somebody else".to_owned());
         }
         let Some(joining) = self.joins.get(&group).filter(|joining| !joining.granted) else { return Ok(()) };
         asking.invite = Some(joining.code.invite());
+        asking.proved = Some(records);
         let terms = JoinTerms {
             group,
             invite: joining.code.invite(),
@@ -145,9 +150,11 @@ impl Machine {
             JoinAnswer::Granted { records, last } => {
                 collect(&mut asking.records, records)?;
                 if *last {
-                    let records = std::mem::take(&mut asking.records);
-                    let records = read_line(group, &records).ok_or("a grant that proves nothing")?;
-                    self.enter(records)?;
+                    let mut line = asking.proved.take().ok_or("a grant that proves nothing")?;
+                    for record in std::mem::take(&mut asking.records) {
+                        line.place(record);
+                    }
+                    self.enter(line)?;
                     self.hang_up(link, "joined");
                 }
             }
@@ -233,11 +240,11 @@ pub(super) fn collect(into: &mut Vec<SignedRecord>, blobs: &Blobs) -> Result<(),
 }
 
 /// The set that these records make, Genesis first; `None` if it is not that of `group`.
-fn read_line(group: GroupId, records: &[SignedRecord]) -> Option<Records> {
+fn read_line(group: GroupId, records: Vec<SignedRecord>) -> Option<Records> {
     let genesis = records.iter().find(|record| record.founds() == Some(group))?;
     let mut set = Records::begin(genesis.clone())?;
     for record in records {
-        set.place(record.clone());
+        set.place(record);
     }
     Some(set)
 }

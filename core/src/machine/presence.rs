@@ -81,15 +81,20 @@ impl Membership {
     }
 
     pub(super) fn on_presence(&mut self, cx: &mut Context<'_>, link: LinkId, told: &Told) {
-        let Some(presence) = Presence::verify(&told.presence, &told.signature) else { return };
+        let Some(presence) = Presence::read(&told.presence) else { return };
         let node = presence.node;
+        let teller = self.sessions.get(&link).map(|session| session.peer);
         let ours = presence.group == self.group.id() && node != cx.me && self.group.members().contains(&node);
-        if !ours || !self.is_news(cx, &presence) {
+        // Who is at the other end of a link was proved when it came up; of others only a signature proves the word.
+        let proved =
+            |presence: &Presence| teller == Some(node) || presence.is_signed(&told.presence, &told.signature);
+        // What is old is passed over before its signature is looked at: that is most of what comes twice.
+        if !ours || !self.is_news(cx, &presence) || !proved(&presence) {
             return;
         }
+        self.leave_boot(&presence);
         self.hear_link(cx, node);
         cx.outbox.push(Effect::Learn { peer: node, addresses: presence.addresses.clone() });
-        let teller = self.sessions.get(&link).map(|session| session.peer);
         let others: Vec<_> = self
             .sessions
             .iter()
@@ -111,21 +116,24 @@ impl Membership {
     }
 
     /// True if it is newer than what is known of that node. A boot that was followed by another is over.
-    fn is_news(&mut self, cx: &Context<'_>, presence: &Presence) -> bool {
-        let Some(heard) = self.heard.get_mut(&presence.node) else { return true };
+    fn is_news(&self, cx: &Context<'_>, presence: &Presence) -> bool {
+        let Some(heard) = self.heard.get(&presence.node) else { return true };
         let Some(known) = &heard.presence else { return true };
         if known.boot == presence.boot {
             let spaced = cx.now.mono.ms_since(heard.told) >= limits::PRESENCE_LEAST_MS;
             return presence.count > known.count && spaced;
         }
-        if heard.over.contains(&presence.boot) {
-            return false;
-        }
-        heard.over.push(known.boot);
+        !heard.over.contains(&presence.boot)
+    }
+
+    /// A node speaks that was started anew: what is told of its earlier boot is old from now on.
+    fn leave_boot(&mut self, presence: &Presence) {
+        let Some(heard) = self.heard.get_mut(&presence.node) else { return };
+        let before = heard.presence.as_ref().map(|known| known.boot);
+        heard.over.extend(before.filter(|boot| *boot != presence.boot));
         if heard.over.len() > BOOTS {
             heard.over.remove(0);
         }
-        true
     }
 
     fn compare_presence(&mut self, cx: &mut Context<'_>, link: LinkId, digest: crate::id::Digest) {

@@ -40,17 +40,10 @@ pub struct Document {
 }
 
 impl Document {
-    /// The document that holds just a shard's root.
+    /// The document that holds just a shard's root, once it is flushed.
     pub fn new(root: &Root) -> Self {
-        let mut document = Self {
-            inner: Automerge::new(),
-            pending: vec![root.change().clone()],
-            loaded_bytes: 0,
-            splices: 0,
-            isolated: None,
-        };
-        document.flush(root);
-        document
+        let pending = vec![root.change().clone()];
+        Self { inner: Automerge::new(), pending, loaded_bytes: 0, splices: 0, isolated: None }
     }
 
     /// Reads a document that [`Document::save`] wrote. `None` if the bytes are not that: rebuild it from its changes.

@@ -51,8 +51,8 @@ impl Presence {
         (bytes, signature)
     }
 
-    /// Reads a presence and checks that the node it names signed it.
-    pub fn verify(bytes: &[u8], signature: &Sig) -> Option<Self> {
+    /// Reads a presence. Whether the node that it names said so is another question: see [`Presence::is_signed`].
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let (presence, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
         let sound = rest.is_empty()
             && presence.software.len() <= limits::TEXT_BYTES
@@ -61,6 +61,11 @@ impl Presence {
             && presence.addresses.iter().all(|address| address.len() <= limits::TEXT_BYTES)
             && presence.links.len() <= limits::PRESENCE_LINKS
             && presence.links.is_sorted();
-        (sound && presence.node.verify(&message(bytes), signature)).then_some(presence)
+        sound.then_some(presence)
+    }
+
+    /// True if the node that this names signed `bytes`, of which it was read.
+    pub fn is_signed(&self, bytes: &[u8], signature: &Sig) -> bool {
+        self.node.verify(&message(bytes), signature)
     }
 }

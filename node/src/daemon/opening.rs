@@ -53,7 +53,7 @@ pub(super) struct Kept {
 impl Opening {
     /// Opens everything. What is damaged is set aside, and the node goes on with what could be saved.
     pub(super) fn open(&self) -> Result<Opened, Failure> {
-        let (store, loss) = recover::open(&self.place)?;
+        let (store, loss) = recover::open(&self.place, &self.secret)?;
         if let Some(loss) = &loss {
             tell(loss);
         }
@@ -61,7 +61,7 @@ impl Opening {
             Ok(opened) => Ok(opened),
             // Every page is as it was written, and yet the rows make no sense.
             Err(why) if loss.is_none() => {
-                let (store, loss) = recover::begin_anew(&self.place, &why)?;
+                let (store, loss) = recover::begin_anew(&self.place, &why, &self.secret)?;
                 tell(&loss);
                 self.read(store)?.map_err(|why| damaged(&self.place.store(), &why))
             }

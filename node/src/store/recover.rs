@@ -9,16 +9,14 @@
 //! store.redb is not there, or empty, and there never was a group -----------------> a new store
 //! ```
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use larder_core::id::GroupId;
-use larder_core::record::SignedRecord;
-use larder_core::store::salvage::{self, salvage};
-use larder_core::store::{Memory, Row, Rows, Table};
+use larder_core::id::{GroupId, Secret};
+use larder_core::store::salvage::salvage_all;
+use larder_core::store::{Memory, Row, Table};
 
 use super::{OpenError, Roster, Store};
 use crate::failure::Failure;
@@ -36,13 +34,13 @@ pub struct Loss {
 }
 
 /// Opens a node's store; if it is damaged, sets it aside and begins a new one of what could be saved.
-pub fn open(place: &Place) -> Result<(Store, Option<Loss>), Failure> {
+pub fn open(place: &Place, me: &Secret) -> Result<(Store, Option<Loss>), Failure> {
     let path = place.store();
     let roster = Roster::at(place.roster()).read();
     let len = fs::metadata(&path).map(|meta| meta.len()).ok();
     if !roster.is_empty() && len.unwrap_or(0) == 0 {
         let why = if len.is_some() { "the file is empty" } else { "the file is gone" };
-        return begin_anew(place, why).map(|(store, loss)| (store, Some(loss)));
+        return begin_anew(place, why, me).map(|(store, loss)| (store, Some(loss)));
     }
     if len.unwrap_or(0) == 0 {
         // Made aside: a crash must not leave half a store, which would be taken for a damaged one ever after.
@@ -52,34 +50,22 @@ pub fn open(place: &Place) -> Result<(Store, Option<Loss>), Failure> {
     }
     match Store::open(&path) {
         Ok(store) => Ok((store, None)),
-        Err(OpenError::Damaged(why)) => begin_anew(place, &why).map(|(store, loss)| (store, Some(loss))),
+        Err(OpenError::Damaged(why)) => begin_anew(place, &why, me).map(|(store, loss)| (store, Some(loss))),
         Err(error) => Err(error.failure(&path)),
     }
 }
 
 /// Sets a damaged store aside, and begins a new one of what could be saved.
-pub fn begin_anew(place: &Place, why: &str) -> Result<(Store, Loss), Failure> {
+pub fn begin_anew(place: &Place, why: &str, me: &Secret) -> Result<(Store, Loss), Failure> {
     let path = place.store();
     let there = fs::metadata(&path).is_ok_and(|meta| meta.len() > 0);
     let (found, whole) = if there { read_all(&path) } else { (Memory::default(), false) };
-    let mut known: BTreeMap<GroupId, (bool, Vec<SignedRecord>)> = BTreeMap::new();
-    for kept in Roster::at(place.roster()).read() {
-        known.insert(kept.group, (kept.paused, kept.records));
-    }
-    let Ok(stored) = found.rows(Table::Groups, &[]);
-    for group in stored.iter().filter_map(|(id, _)| GroupId::from_slice(id)) {
-        known.entry(group).or_default().1.extend(salvage::records(&found, group));
-    }
-    let mut rows: Vec<Row> = Vec::new();
-    let mut groups = Vec::new();
-    for (group, (paused, records)) in &known {
-        let Some(saved) = salvage(&found, *group, records, *paused, whole) else { continue };
-        groups.push((*group, saved.changes, !whole || saved.lost > 0));
-        rows.extend(saved.rows);
-    }
-    if groups.is_empty() {
+    let saved = salvage_all(&found, &Roster::at(place.roster()).read(), whole, me);
+    if saved.is_empty() {
         return Err(OpenError::Damaged(why.to_owned()).failure(&path));
     }
+    let groups = saved.iter().map(|(group, saved)| (*group, saved.changes, saved.lacking)).collect();
+    let rows: Vec<Row> = saved.into_values().flat_map(|saved| saved.rows).collect();
     let cannot = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("a new store cannot be made in place of the damaged one: {error}"))
             .hint("nothing is lost by this: free or repair the disk, and start the daemon again")
@@ -137,12 +123,20 @@ fn read_all(path: &Path) -> (Memory, bool) {
 fn read_copy(copy: &Path, found: &mut Memory) -> bool {
     let Ok(store) = Store::open_unchecked(copy) else { return false };
     let mut whole = true;
-    for table in [Table::Groups, Table::Records, Table::Changes, Table::Marks, Table::Covers] {
-        let mut rows = Vec::new();
-        let mut each = |key: &[u8], value: &[u8]| rows.push(Row::put(table, key.to_vec(), value.to_vec()));
-        let read = catch_unwind(AssertUnwindSafe(|| store.scan(table, &[], None, &mut each)));
-        whole &= matches!(read, Ok(Ok(())));
-        found.write(&rows);
+    let tables = [Table::Groups, Table::Records, Table::Changes, Table::Marks, Table::Covers, Table::Own];
+    for table in tables {
+        // What lies behind a page that cannot be read is reached from the other end.
+        for from_end in [false, true] {
+            let mut rows = Vec::new();
+            let mut each =
+                |key: &[u8], value: &[u8]| rows.push(Row::put(table, key.to_vec(), value.to_vec()));
+            let read = catch_unwind(AssertUnwindSafe(|| store.read_table(table, from_end, &mut each)));
+            found.write(&rows);
+            if matches!(read, Ok(Ok(()))) {
+                break;
+            }
+            whole = false;
+        }
     }
     // What the library does when it lets go of a damaged file may be a panic too.
     whole & catch_unwind(AssertUnwindSafe(|| drop(store))).is_ok()

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use larder_core::id::{GroupId, hash};
 use larder_core::record::SignedRecord;
+use larder_core::store::salvage::Kept;
 use larder_core::store::{GroupRow, Rows, Table, key, layout, write_layout};
 
 use super::Store;
@@ -29,17 +30,6 @@ const HEAD: usize = 33;
 #[derive(Debug)]
 pub struct Roster {
     path: PathBuf,
-}
-
-/// One group of a roster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Which.
-    pub group: GroupId,
-    /// True while an operator paused syncing.
-    pub paused: bool,
-    /// Its membership records, as they were known.
-    pub records: Vec<SignedRecord>,
 }
 
 impl Roster {

@@ -59,6 +59,7 @@ impl Play<'_> {
             Act::Die { effects, pause } => self.world.die(node, *effects, *pause),
             Act::Freeze { pause } => self.world.freeze(node, *pause),
             Act::Disk { full, pause } => self.world.fail_disk(node, *full, *pause),
+            Act::Damage { hits, seed, pause } => self.world.damage(node, *hits, *seed, *pause),
             Act::Clock { by } => {
                 let of = &mut self.world.nodes[node];
                 of.clock = of.clock.saturating_add(*by);

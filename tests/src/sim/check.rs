@@ -1,10 +1,11 @@
 //! What must hold. Each invariant has an id, by which reports, shrinking and `docs/testing.md` name it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::accept::{Changes, Valid, accept};
 use larder_core::delta::Delta;
-use larder_core::id::{ChangeId, Digest, EpochId, GroupId, RecordId};
+use larder_core::id::{ChangeId, Digest, EpochId, GroupId, RecordId, hash16};
 use larder_core::machine::Membership;
 use larder_core::record::{Members, Records, SignedRecord};
 use larder_core::resource::conflict::conflicts;
@@ -171,12 +172,51 @@ pub(super) struct Held {
     durable: bool,
 }
 
+/// What was read of rows before: to check the signatures of a whole set of records again at every step, and to read
+/// every change, would take most of a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Read {
+    /// Who is a member, by the hash of all stored records.
+    members: BTreeMap<[u8; 16], Members>,
+    /// Changes, by their bytes.
+    valid: BTreeMap<Vec<u8>, (EpochId, Valid)>,
+}
+
+impl Read {
+    fn members(&mut self, disk: &Memory, group: GroupId, genesis: RecordId) -> Result<&Members, String> {
+        let rows = disk.rows(Table::Records, &key::group(group)).map_err(|error| error.to_string())?;
+        let parts: Vec<&[u8]> = rows.iter().flat_map(|(key, value)| [key.as_slice(), value]).collect();
+        match self.members.entry(hash16("larder sim records", &parts)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => Ok(new.insert(Members::fold(&read_records(&rows, genesis)?))),
+        }
+    }
+
+    fn changes(&mut self, disk: &Memory, group: GroupId) -> Result<BTreeMap<EpochId, Changes>, String> {
+        let mut stored: BTreeMap<EpochId, Changes> = BTreeMap::new();
+        let rows = disk.rows(Table::Changes, &key::group(group)).map_err(|error| error.to_string())?;
+        for (row, value) in rows {
+            let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
+            let id = id.ok_or("a row of `changes` without an id")?;
+            let (epoch, valid) = match self.valid.entry(value) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => {
+                    let delta = Delta::decode(new.key()).map_err(|error| error.to_string())?;
+                    new.insert((delta.epoch, Valid { grant: delta.grant, deps: delta.deps })).clone()
+                }
+            };
+            stored.entry(epoch).or_default().insert(id, valid);
+        }
+        Ok(stored)
+    }
+}
+
 /// Up to so many changes acceptance is judged after every step; above, each time that a sixteenth more is there.
 const SMALL: u64 = 200;
 
 /// Judges what a node accepted change by change against the pure function, if enough is new since `before`: of what it
 /// has in memory, and, with nothing on its way to the disk, of the records and deltas that it stored.
-pub(super) fn judge(node: &Node, before: Held) -> Result<Held, Broken> {
+pub(super) fn judge(node: &Node, before: Held, read: &mut Read) -> Result<Held, Broken> {
     let Some(machine) = node.machine.as_ref() else { return Ok(Held::default()) };
     let held = Held {
         records: machine.groups().map(|of| of.group.records().len()).sum(),
@@ -188,20 +228,20 @@ pub(super) fn judge(node: &Node, before: Held) -> Result<Held, Broken> {
         return Ok(before);
     }
     for of in machine.groups() {
-        judge_group(of, &node.disk.rows, held.durable).map_err(|words| (Invariant::Accepted, words))?;
+        judge_group(of, &node.disk.rows, held.durable, read).map_err(|words| (Invariant::Accepted, words))?;
         judge_bounds(of)?;
     }
     Ok(held)
 }
 
 /// Judges all that a node holds, however much.
-pub(super) fn judge_all(node: &Node) -> Result<(), Broken> {
-    judge(node, Held::default()).map(drop)
+fn judge_all(node: &Node, read: &mut Read) -> Result<(), Broken> {
+    judge(node, Held::default(), read).map(drop)
 }
 
-fn judge_group(of: &Membership, disk: &Memory, durable: bool) -> Result<(), String> {
+fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Read) -> Result<(), String> {
     accepts_by_the_rule(of)?;
-    if durable { accepts_what_it_stored(of, disk) } else { Ok(()) }
+    if durable { accepts_what_it_stored(of, disk, read) } else { Ok(()) }
 }
 
 fn judge_bounds(of: &Membership) -> Result<(), Broken> {
@@ -236,14 +276,14 @@ fn accepts_by_the_rule(of: &Membership) -> Result<(), String> {
 }
 
 /// From nothing but rows: who is a member, which changes there are, and so what the document must be made of.
-fn accepts_what_it_stored(of: &Membership, disk: &Memory) -> Result<(), String> {
+fn accepts_what_it_stored(of: &Membership, disk: &Memory, read: &mut Read) -> Result<(), String> {
     let group = of.group.id();
-    let members = Members::fold(&stored_records(disk, group, of.group.records().genesis())?);
-    let stored = stored_changes(disk, group)?;
+    let stored = read.changes(disk, group)?;
+    let members = read.members(disk, group, of.group.records().genesis())?;
     let mut accepted = 0;
     for (epoch, changes) in &stored {
         let shard = of.group.shard_of(epoch).ok_or("a stored change of a shard that is not there")?;
-        let rule = accept(&members, changes).accepted;
+        let rule = accept(members, changes).accepted;
         accepted += rule.len();
         if shard.graph().iter().map(|entry| entry.id).collect::<BTreeSet<_>>() != rule {
             return Err(format!("{} holds other changes than its rows give", shard.root().shard()));
@@ -255,8 +295,7 @@ fn accepts_what_it_stored(of: &Membership, disk: &Memory) -> Result<(), String> 
     Ok(())
 }
 
-fn stored_records(disk: &Memory, group: GroupId, genesis: RecordId) -> Result<Records, String> {
-    let rows = disk.rows(Table::Records, &key::group(group)).map_err(|error| error.to_string())?;
+fn read_records(rows: &[(Vec<u8>, Vec<u8>)], genesis: RecordId) -> Result<Records, String> {
     let read = |(_, value): &(Vec<u8>, Vec<u8>)| SignedRecord::decode(value).map_err(|e| e.to_string());
     let stored = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let first = stored.iter().find(|record| record.id() == genesis).ok_or("no Genesis is stored")?;
@@ -265,18 +304,6 @@ fn stored_records(disk: &Memory, group: GroupId, genesis: RecordId) -> Result<Re
         records.place(record);
     }
     Ok(records)
-}
-
-fn stored_changes(disk: &Memory, group: GroupId) -> Result<BTreeMap<EpochId, Changes>, String> {
-    let mut stored: BTreeMap<EpochId, Changes> = BTreeMap::new();
-    for (row, value) in disk.rows(Table::Changes, &key::group(group)).map_err(|error| error.to_string())? {
-        let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
-        let id = id.ok_or("a row of `changes` without an id")?;
-        let delta = Delta::decode(&value).map_err(|error| error.to_string())?;
-        let valid = Valid { grant: delta.grant, deps: delta.deps };
-        stored.entry(delta.epoch).or_default().insert(id, valid);
-    }
-    Ok(stored)
 }
 
 /// Checks all that must hold of a group in a healed world.
@@ -290,13 +317,23 @@ pub(super) fn verify(world: &mut World, group: GroupId) -> Result<(), Broken> {
             let words = format!("node {node} shows something else than node {}", members[0]);
             return Err((Invariant::Converged, words));
         }
-        judge_all(&world.nodes[*node])?;
+        judge_all(&world.nodes[*node], &mut world.read)?;
+        is_whole_again(&world.nodes[*node], group, members.len())?;
     }
     let of = world.nodes[members[0]].machine.as_ref().and_then(|machine| machine.group(&group));
     for shard in of.iter().flat_map(|of| of.group.shards()) {
         reads_as_its_history(shard, group)?;
     }
     nothing_lost(world, group, &first)
+}
+
+/// A copy that was damaged is one again as soon as it met a member.
+fn is_whole_again(node: &Node, group: GroupId, members: usize) -> Result<(), Broken> {
+    let of = node.machine.as_ref().and_then(|machine| machine.group(&group));
+    match of.is_some_and(|of| of.refetching) && members > 1 {
+        true => Err((Invariant::Restart, "a copy that was damaged is still not taken for whole".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Values and conflicts are those that a naive reader finds.

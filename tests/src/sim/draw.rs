@@ -1,7 +1,7 @@
 //! Drawing a plan from chance: which groups, which faults, which workload, which steps.
 
 use super::dice::Dice;
-use super::plan::{Act, Cut, Faults, GroupPlan, Part, Plan, SECOND, Step};
+use super::plan::{Act, Cut, Faults, GroupPlan, Hits, Part, Plan, SECOND, Step};
 
 /// What the writers are mostly at. Each is a table of acts with their weights.
 struct Workload {
@@ -29,13 +29,14 @@ enum Kind {
     Die,
     Freeze,
     Disk,
+    Damage,
     Clock,
     Rest,
 }
 
 use Kind::{
-    Add, Backlog, Clock, Crash, Die, Disk, Freeze, Join, Later, Mend, Observe, Pause, Remove, Rest, Set,
-    Settle, Take, Unset,
+    Add, Backlog, Clock, Crash, Damage, Die, Disk, Freeze, Join, Later, Mend, Observe, Pause, Remove, Rest,
+    Set, Settle, Take, Unset,
 };
 
 const WORKLOADS: &[Workload] = &[
@@ -65,12 +66,14 @@ const WORKLOADS: &[Workload] = &[
 
 /// What may happen besides, in a plan that has it at all.
 const TROUBLE: &[(Kind, u64)] =
-    &[(Kind::Cut, 8), (Crash, 4), (Die, 4), (Freeze, 3), (Disk, 2), (Clock, 3), (Join, 3)];
+    &[(Kind::Cut, 8), (Crash, 4), (Die, 4), (Freeze, 3), (Disk, 2), (Damage, 2), (Clock, 3), (Join, 3)];
 
 const RESOURCES: u64 = 4;
 const KEYS: u64 = 4;
-/// One plan in so many has hours in which nothing happens, and a node that writes for days alone.
+/// One plan in so many has hours in which nothing happens,
 const RARELY: u64 = 40;
+/// and one backlog in so many is that of days alone: each costs as much as a hundred plans.
+const SELDOM: u64 = 400;
 
 struct Draw<'a> {
     dice: &'a mut Dice,
@@ -220,13 +223,17 @@ impl Draw<'_> {
             }
             Freeze => Act::Freeze { pause: self.short() },
             Disk => Act::Disk { full: self.dice.roll(2) == 0, pause: self.short() },
+            Damage => {
+                let hits = [Hits::OneTable, Hits::Anything, Hits::Everything][self.dice.index(3)];
+                Act::Damage { hits, seed: self.dice.bits(), pause: self.short() }
+            }
             Clock => Act::Clock { by: self.jump() },
             Rest => Act::Rest,
         }
     }
 
     fn backlog(&mut self, group: usize) -> Act {
-        let long = self.dice.roll(RARELY) == 0;
+        let long = self.dice.roll(SELDOM) == 0;
         let count = if long { 10_000 } else { self.dice.between(5, 120) };
         let bytes = if long { 8 } else { [8, 200, 20_000][self.dice.index(3)] };
         Act::Backlog { group, count: u32::try_from(count).unwrap_or(1), bytes }

@@ -25,6 +25,22 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// What it is in a few words, for the report of a run that failed.
+    pub fn summary(&self) -> String {
+        let groups: Vec<String> = self.groups.iter().map(|group| format!("{:?}", group.members)).collect();
+        format!(
+            "seed {}, workload {}, {} nodes, groups {}, {} steps, {:?}",
+            self.seed,
+            self.workload,
+            self.nodes,
+            groups.join(" "),
+            self.steps.len(),
+            self.faults
+        )
+    }
+}
+
 /// One group. Its members join before the first step, in this order; the first one founds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupPlan {
@@ -223,6 +239,15 @@ pub enum Act {
         /// For how long, in microseconds; then the daemon opens its store anew.
         pause: u64,
     },
+    /// The node dies, and its store is found damaged when it starts again: some rows are gone or wrong.
+    Damage {
+        /// What is hit.
+        hits: Hits,
+        /// Of which chance.
+        seed: u64,
+        /// For how long it is down, in microseconds.
+        pause: u64,
+    },
     /// The clock steps.
     Clock {
         /// By so many seconds.
@@ -230,6 +255,18 @@ pub enum Act {
     },
     /// Nothing happens for a long time.
     Rest,
+}
+
+/// What damage hits of a store. Beside it lies the roster, which says which groups the node is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hits {
+    /// Rows of one table, here and there, and all can still be read.
+    OneTable,
+    /// Rows of any table, and what is between them cannot be read.
+    Anything,
+    /// All of it.
+    Everything,
 }
 
 /// Which directions carry nothing.

@@ -375,7 +375,7 @@ impl Play<'_> {
         }
         let world = &self.world;
         Outcome {
-            trace: world.trace.hash,
+            trace: world.trace.hash(),
             events: world.events,
             acknowledged: world.acknowledged.len(),
             conflicts: left,

@@ -7,12 +7,16 @@ use larder_core::machine::{Effect, Input};
 
 /// Lines kept for a report.
 const LINES: usize = 60;
+/// So many bytes are hashed at once.
+const BLOCK: usize = 64 << 10;
 
 /// What happened so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trace {
-    /// Hash over everything.
-    pub(super) hash: [u8; 16],
+    /// Hash over everything but what follows.
+    hash: [u8; 16],
+    /// What is not hashed yet.
+    rest: Vec<u8>,
     /// The last lines, if they are kept.
     lines: Option<VecDeque<String>>,
     /// True to print each line at once.
@@ -26,10 +30,20 @@ impl Trace {
     }
 
     fn add(&mut self, now: u64, parts: &[&[u8]]) {
-        let time = now.to_be_bytes();
-        let mut all: Vec<&[u8]> = vec![&self.hash, &time];
-        all.extend(parts);
-        self.hash = hash16("larder sim trace", &all);
+        self.rest.extend(now.to_be_bytes());
+        for part in parts {
+            self.rest.extend(part.len().to_be_bytes());
+            self.rest.extend(*part);
+        }
+        if self.rest.len() >= BLOCK {
+            self.hash = self.hash();
+            self.rest.clear();
+        }
+    }
+
+    /// The hash over everything so far.
+    pub(super) fn hash(&self) -> [u8; 16] {
+        hash16("larder sim trace", &[&self.hash, &self.rest])
     }
 
     fn tell(&mut self, now: u64, line: impl FnOnce() -> String) {
@@ -61,6 +75,8 @@ impl Trace {
                 self.add(now, &[&node_bytes, b"sent", &link.0.to_be_bytes(), &bytes.to_be_bytes()]);
             }
             Input::Tick => self.add(now, &[&node_bytes, b"tick"]),
+            // Said often, and dear to print.
+            Input::Seen { peer, .. } => self.add(now, &[&node_bytes, b"seen", &peer.0]),
             Input::Stored { token } => self.add(now, &[&node_bytes, b"stored", &token.0.to_be_bytes()]),
             other => self.add(now, &[&node_bytes, format!("{other:?}").as_bytes()]),
         }
@@ -96,6 +112,13 @@ impl Trace {
                         row.value.as_deref().unwrap_or_default(),
                     ]);
                 }
+                self.add(now, &parts);
+            }
+            Effect::Visit { peer } => self.add(now, &[&node_bytes, b"visit", &peer.0]),
+            Effect::Learn { peer, .. } => self.add(now, &[&node_bytes, b"learn", &peer.0]),
+            Effect::Members(members) => {
+                let mut parts: Vec<&[u8]> = vec![&node_bytes, b"members"];
+                parts.extend(members.iter().map(|member| member.0.as_slice()));
                 self.add(now, &parts);
             }
             other => self.add(now, &[&node_bytes, format!("{other:?}").as_bytes()]),

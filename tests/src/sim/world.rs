@@ -5,8 +5,10 @@
 //! | `node`    | one node: key, disk, clock, machine                       |
 //! | `life`    | how nodes start, die, stand still, and what disks do      |
 //! | `links`   | how nodes meet, and what becomes of a frame               |
+//! | `damage`  | stores in which rows are gone or wrong                    |
 //! | `watch`   | what must hold of every single effect                     |
 
+mod damage;
 mod life;
 mod links;
 mod node;
@@ -19,7 +21,7 @@ use larder_core::machine::{Answer, Caller, Declined, Effect, Input, LinkId, Requ
 
 pub(super) use node::Node;
 
-use super::check::{Invariant, judge};
+use super::check::{Invariant, Read, judge};
 use super::dice::Dice;
 use super::marks::Marks;
 use super::plan::{Faults, Plan};
@@ -64,6 +66,8 @@ pub(super) struct Waiting {
     pub(super) group: GroupId,
     /// The item that it adds to a list, with its resource.
     pub(super) adds: Option<(u8, String)>,
+    /// True once the disk that it was first made durable on was damaged: others have it.
+    pub(super) forgotten: bool,
 }
 
 /// The whole world.
@@ -90,6 +94,8 @@ pub(super) struct World {
     pub(super) invited: BTreeMap<GroupId, BTreeSet<usize>>,
     /// The node that founds a group just now: whatever group it writes first is that.
     pub(super) founding: Option<usize>,
+    /// What was read of rows before.
+    pub(super) read: Read,
     /// What did not hold. A run ends with the first.
     pub(super) violations: Vec<(Invariant, String)>,
     /// What happened.
@@ -127,6 +133,7 @@ impl World {
             waiting: BTreeMap::new(),
             invited: BTreeMap::new(),
             founding: None,
+            read: Read::default(),
             violations: Vec::new(),
             trace,
             marks: Marks::default(),
@@ -161,7 +168,7 @@ impl World {
         self.callers += 1;
         let caller = Caller(self.callers);
         if let Request::Write(write) = &request {
-            self.waiting.insert(caller, Waiting { node, group: write.group, adds });
+            self.waiting.insert(caller, Waiting { node, group: write.group, adds, forgotten: false });
         }
         self.input(node, Input::Request { caller, request });
         caller
@@ -176,7 +183,7 @@ impl World {
         let effects = machine.handle(now, input);
         self.carry_out(node, effects);
         self.schedule(node);
-        match judge(&self.nodes[node], self.nodes[node].judged) {
+        match judge(&self.nodes[node], self.nodes[node].judged, &mut self.read) {
             Ok(held) => self.nodes[node].judged = held,
             Err((what, words)) => self.violate(what, format!("node {node}: {words}")),
         }

@@ -24,7 +24,8 @@ fn failure(name: &str, plan: &Plan) -> Option<String> {
         return Some(format!("{}: {name} panics; again:\n  {again}", Invariant::Sound.id()));
     };
     let (id, what, last) = (failure.invariant.id(), failure.what, failure.last.join("\n    "));
-    Some(format!("{id}: {name}, step {}: {what}\n  again: {again}\n    {last}", failure.steps))
+    let plan = plan.summary();
+    Some(format!("{id}: {name}, step {}: {what}\n  {plan}\n  again: {again}\n    {last}", failure.steps))
 }
 
 #[test]

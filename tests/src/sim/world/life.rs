@@ -45,7 +45,7 @@ impl World {
     /// Everything that was acknowledged by a node is there when it starts.
     fn remembers(&mut self, node: usize) {
         let Some(machine) = self.nodes[node].machine.as_ref() else { return };
-        let mine = self.acknowledged.iter().filter(|(_, by)| by.node == node);
+        let mine = self.acknowledged.iter().filter(|(_, by)| by.node == node && !by.forgotten);
         let lost = mine.filter(|(change, by)| {
             let desired = machine.group(&by.group).and_then(|of| of.group.desired());
             !desired.is_some_and(|desired| desired.graph().contains(change))

@@ -42,6 +42,8 @@ pub(in super::super) struct Node {
     pub(super) judged: Held,
     /// The latest wall-clock second it ever saw.
     pub(super) latest: i64,
+    /// True once its store was damaged: what it wrote before may come back to it from others.
+    pub(in super::super) damaged: bool,
 }
 
 impl Node {
@@ -61,6 +63,7 @@ impl Node {
             dies: None,
             judged: Held::default(),
             latest: 0,
+            damaged: false,
         }
     }
 

@@ -30,6 +30,8 @@ impl World {
             Notice::Isolated { what, .. } => {
                 self.violate(Invariant::Sound, format!("node {node} isolated a shard: {what}"));
             }
+            Notice::Refetched { .. } => self.marks.reach("refetched"),
+            Notice::Twin { .. } if self.nodes[node].damaged => {}
             Notice::Twin { .. } | Notice::Reborn { .. } => {
                 self.violate(Invariant::Sound, format!("node {node} takes itself for a copy: {notice:?}"));
             }
@@ -116,6 +118,7 @@ impl World {
     /// Looks at an answer before its caller hears it.
     pub(super) fn watch_answer(&mut self, waiting: Option<&Waiting>, answer: &Result<Answer, Declined>) {
         match answer {
+            Err(Declined::Refetching) => self.marks.reach("declined-refetching"),
             Err(Declined::Storage(_)) => self.marks.reach("declined-storage"),
             Err(Declined::Edit(EditError::Conflicted(..))) => self.marks.reach("declined-conflict"),
             Err(Declined::Author(AuthorError::Role(_))) => self.marks.reach("reader"),
