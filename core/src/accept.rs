@@ -65,6 +65,11 @@ impl Changes {
         self.0.insert(id, valid);
     }
 
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&ChangeId, &Valid)> {
+        self.0.iter()
+    }
+
     /// The ids of all of them.
     pub fn ids(&self) -> impl Iterator<Item = ChangeId> {
         self.0.keys().copied()

@@ -3,13 +3,21 @@
 //! | room            | holds                                                                                    |
 //! |-----------------|------------------------------------------------------------------------------------------|
 //! | [`codecs`]      | frames, deltas, windows, codes: what is read is written back as it was                   |
+//! | [`texts`]       | manifests, settings, arguments                                                           |
 //! | [`records`]     | signed records in any order: one set, one fold                                           |
+//! | [`rows`]        | rows of a damaged store: what proves itself is saved, and nothing is invented            |
+//! | [`store_file`]  | the store's file, with bytes changed                                                     |
 //! | [`node_inputs`] | a whole node that is told anything: it stays sound, and answers a write afterwards       |
+//! | [`sim_bytes`]   | a world of nodes that is played as the bytes say                                         |
 //! | [`script`]      | bytes as decisions                                                                       |
 //! | [`scene`]       | a group of five with a history, known to all of these                                    |
 
 pub mod codecs;
 pub mod node_inputs;
 pub mod records;
+pub mod rows;
 pub mod scene;
 pub mod script;
+pub mod sim_bytes;
+pub mod store_file;
+pub mod texts;

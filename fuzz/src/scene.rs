@@ -109,8 +109,14 @@ pub static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     founder.flush();
     villain.flush();
     let code = Code::new(group(), &secret(FOUNDER).node(), [7; 16]);
-    let invite =
-        InviteRow { version: 1, grant: genesis().id(), role: Role::Node.byte(), uses: 2, created: 0, expires: i64::MAX };
+    let invite = InviteRow {
+        version: 1,
+        grant: genesis().id(),
+        role: Role::Node.byte(),
+        uses: 2,
+        created: 0,
+        expires: i64::MAX,
+    };
     rows.push(Row::put_layout(Table::Invites, key::invite(group(), code.invite()), &invite));
     rows.push(snapshot(&founder));
     let group_row = GroupRow { version: 1, genesis: genesis().id(), paused: false, refetching: false };

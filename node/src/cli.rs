@@ -1,7 +1,7 @@
 //! The commands: flags in, one request to the daemon, text out.
 
 mod demo;
-mod fields;
+pub mod fields;
 mod groups;
 mod history;
 mod nodes;

@@ -13,7 +13,7 @@
 //! ```
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -111,12 +111,22 @@ pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 
 /// Reads a text file, up to [`crate::limits::FILE_BYTES`].
 pub fn read_text(path: &Path) -> io::Result<String> {
-    use std::io::Read;
-    let mut text = String::new();
+    text_of(fs::File::open(path)?)
+}
+
+/// Reads a text to its end, which must come before [`crate::limits::FILE_BYTES`].
+pub fn text_of(from: impl Read) -> io::Result<String> {
+    String::from_utf8(bytes_of(from)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// The same of any bytes. What has no end, as a device, is too long.
+pub fn bytes_of(from: impl Read) -> io::Result<Vec<u8>> {
     let most = crate::limits::FILE_BYTES;
-    fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > most {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {most} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }

@@ -4,7 +4,7 @@
 //! at the start; from then on only the writer thread touches it.
 
 pub mod recover;
-mod roster;
+pub mod roster;
 mod writer;
 
 use std::fs::File;

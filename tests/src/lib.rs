@@ -3,6 +3,7 @@
 //! | room      | holds                                                                         |
 //! |-----------|-------------------------------------------------------------------------------|
 //! | [`disk`]  | a disk in memory under a real store: crashes, torn writes, full, failing, rotting   |
+//! | [`clock`] | clocks of processes that run wrong                                            |
 //! | [`lab`]   | a LAN of hosts out of network namespaces: cut, heal, unplug, move             |
 //! | [`node`]  | a real daemon in one of its hosts, and the real command that asks it            |
 //! | [`probe`] | a process that is nothing but a node's network, told by lines, heard by lines |
@@ -17,6 +18,7 @@
     reason = "this crate is tests: a panic is how they say no"
 )]
 
+pub mod clock;
 #[allow(clippy::cast_possible_truncation, reason = "it is all in memory, so every place in it fits a usize")]
 pub mod disk;
 pub mod lab;

@@ -34,6 +34,8 @@ pub struct Node<'a> {
     logs: PathBuf,
     /// The daemon, if it was started.
     pub daemon: Option<Process>,
+    /// What its processes find in their environment besides.
+    pub env: Vec<(String, String)>,
     name: String,
 }
 
@@ -51,7 +53,8 @@ impl<'a> Node<'a> {
     fn new(host: Option<&'a Host>, dir: &Path, name: &str, binary: &str) -> Self {
         let data = dir.join(name);
         std::fs::create_dir_all(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
-        Self { host, data, binary: binary.into(), logs: dir.to_owned(), daemon: None, name: name.to_owned() }
+        let (binary, logs, name) = (binary.into(), dir.to_owned(), name.to_owned());
+        Self { host, data, binary, logs, daemon: None, env: Vec::new(), name }
     }
 
     /// A command on this machine, with nothing of the tester's own surroundings in it.
@@ -62,13 +65,15 @@ impl<'a> Node<'a> {
         };
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("LARDER_DATA", &self.data).env("TZ", "UTC").env("HOME", &self.data);
+        command.envs(self.env.iter().cloned());
         command
     }
 
     /// The same machine again, to ask it by; it has no daemon to stop.
     pub fn twin(&self) -> Self {
         let (data, binary, logs) = (self.data.clone(), self.binary.clone(), self.logs.clone());
-        Self { host: self.host, data, binary, logs, daemon: None, name: self.name.clone() }
+        let (env, name) = (self.env.clone(), self.name.clone());
+        Self { host: self.host, data, binary, logs, daemon: None, env, name }
     }
 
     /// Starts the daemon: `args` begin with `up` or `daemon`. Returns once it answers.

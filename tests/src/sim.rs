@@ -37,7 +37,7 @@ mod wire;
 mod world;
 
 pub use check::Invariant;
-pub use draw::draw;
+pub use draw::{draw, draw_from};
 pub use marks::{MARKS, Marks};
 pub use plan::{Act, Cut, Faults, GroupPlan, Hits, Part, Plan, SECOND, Step};
 pub use play::{Failure, Outcome, play, play_telling};

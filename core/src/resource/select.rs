@@ -11,7 +11,6 @@
 //! least seven characters.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::str::FromStr;
 
 /// Longest expression, in bytes.
@@ -89,25 +88,6 @@ impl FromStr for Select {
         match parser.peek() {
             None => Ok(select),
             Some(c) => Err(parser.error(&format!("unexpected `{c}`"))),
-        }
-    }
-}
-
-impl fmt::Display for Select {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let join = |parts: &[Self], by: &str| {
-            parts.iter().map(|part| format!("({part})")).collect::<Vec<_>>().join(by)
-        };
-        match self {
-            Self::All => f.write_str("*"),
-            Self::Has(key) => f.write_str(key),
-            Self::Is(key, values) => match values.as_slice() {
-                [value] => write!(f, "{key}={value}"),
-                values => write!(f, "{key} in ({})", values.join(", ")),
-            },
-            Self::Not(inner) => write!(f, "!({inner})"),
-            Self::And(parts) => f.write_str(&join(parts, " & ")),
-            Self::Or(parts) => f.write_str(&join(parts, " | ")),
         }
     }
 }

@@ -1,17 +1,15 @@
 //! `FIELD=VALUE` and its kin, as `set` takes them.
 
-use std::path::Path;
-
 use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
 
 use crate::api::writes::{Field, FieldChange};
 use crate::failure::Failure;
-use crate::limits;
+use crate::place::bytes_of;
 use crate::view::Plain;
 
 /// Reads one argument: `F=TEXT`, `F:=LITERAL`, `F+=TEXT`, `F-=TEXT`; a value that begins with `@` is read from a file.
-pub(super) fn parse(argument: &str) -> Result<Field, Failure> {
+pub fn parse(argument: &str) -> Result<Field, Failure> {
     let bad = || {
         Failure::usage(format!("`{}` is not a field with a value", cut(argument)))
             .hint("as keys.url=TEXT, keys.port:=8080, keys.list+=ITEM, keys.list-=ITEM, content=@FILE")
@@ -48,12 +46,8 @@ fn parse_literal(text: &str) -> Result<Plain, Failure> {
 /// A text, or the contents of the file that it names.
 pub(super) fn read(text: &str) -> Result<Value, Failure> {
     let Some(path) = text.strip_prefix('@') else { return Ok(Value::from(text)) };
-    let fail = |error: std::io::Error| Failure::usage(format!("cannot read {path}: {error}"));
-    let meta = std::fs::metadata(Path::new(path)).map_err(fail)?;
-    if meta.len() > limits::FILE_BYTES {
-        return Err(Failure::usage(format!("{path} is longer than a value may be")));
-    }
-    let bytes = std::fs::read(path).map_err(fail)?;
+    let bytes = std::fs::File::open(path).and_then(bytes_of);
+    let bytes = bytes.map_err(|error| Failure::usage(format!("cannot read {path}: {error}")))?;
     Ok(String::from_utf8(bytes).map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Str))
 }
 
@@ -110,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(parsed(text), (field.to_owned(), change.to_owned()), "{text}");
         }
-        for text in ["", "keys.url", "=x", ":=1", "keys.x:=abc", "a=@/no/such/file"] {
+        for text in ["", "keys.url", "=x", ":=1", "keys.x:=abc", "a=@/no/such/file", "a=@/dev/zero"] {
             assert_eq!(parse(text).unwrap_err().exit, crate::failure::Exit::Usage, "{text}");
         }
     }

@@ -1,6 +1,5 @@
 //! Writing commands: each is one atomic change.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use clap::Args;
@@ -11,8 +10,7 @@ use super::history::draw_edits;
 use super::{Context, Outcome, fields, say, talk};
 use crate::api::writes::{Field, FieldChange, Say, Write};
 use crate::failure::{Exit, Failure};
-use crate::limits;
-use crate::place::read_text;
+use crate::place::{read_text, text_of};
 use crate::render::{Style, count, short};
 use crate::view::{self, Plain, Written};
 
@@ -156,7 +154,7 @@ fn read_all(args: &Validate) -> Result<Vec<Entry>, Failure> {
     for file in &args.files {
         let name = if file == "-" { "standard input" } else { file };
         let text = match file.as_str() {
-            "-" => read_stdin(),
+            "-" => text_of(std::io::stdin()),
             path => read_text(Path::new(path)),
         };
         let text = text.map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
@@ -174,12 +172,6 @@ fn read_all(args: &Validate) -> Result<Vec<Entry>, Failure> {
         }
     }
     Ok(entries)
-}
-
-fn read_stdin() -> std::io::Result<String> {
-    let mut text = String::new();
-    std::io::stdin().take(limits::FILE_BYTES).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 pub(super) fn validate(context: &Context, args: &Validate) -> Outcome {

@@ -95,7 +95,8 @@ fn print(groups: &[Kept]) -> Vec<u8> {
     [[VERSION].as_slice(), &checksum(&body), &body].concat()
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<Kept>> {
+/// Reads the bytes of a roster; `None` if they are not what was written.
+pub fn parse(bytes: &[u8]) -> Option<Vec<Kept>> {
     let (head, body) = bytes.split_at_checked(HEAD)?;
     let (version, sum) = head.split_first()?;
     if *version != VERSION || sum != checksum(body) {

@@ -103,6 +103,22 @@ pub const CANARIES: &[Canary] = &[
         )],
     ),
     defect(
+        "foreign-shard",
+        "writes what it has to the founder's shard, and takes such changes from others",
+        &[
+            edit(
+                "core/src/group/author.rs",
+                "ShardName::Observed(grant) };\n        let epoch",
+                "ShardName::Observed(self.records.genesis()) };\n        let epoch",
+            ),
+            edit(
+                "core/src/group/admit.rs",
+                "grant == delta.grant && standing.role.writes_observed()",
+                "grant == grant && standing.role.writes_observed()",
+            ),
+        ],
+    ),
+    defect(
         "everybody",
         "syncs every group over every link",
         &[edit(

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::accept::{Changes, Valid, accept};
 use larder_core::delta::Delta;
-use larder_core::id::{ChangeId, Digest, EpochId, GroupId, RecordId, hash16};
+use larder_core::id::{ChangeId, Digest, EpochId, GrantId, GroupId, RecordId, hash16};
 use larder_core::machine::Membership;
-use larder_core::record::{Members, Records, SignedRecord};
+use larder_core::record::{Members, Records, Role, SignedRecord};
 use larder_core::resource::conflict::conflicts;
 use larder_core::shard::Shard;
+use larder_core::shard::root::ShardName;
 use larder_core::shard::state::Visible;
 use larder_core::store::{Memory, Rows, Table, key};
 
@@ -45,11 +46,13 @@ pub enum Invariant {
     Added,
     /// I13: the same plan makes the same history; clocks change no value.
     Repeats,
+    /// I14: nothing is stored that its author's role does not allow in that shard.
+    Authority,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Converged,
         Self::Durable,
         Self::Accepted,
@@ -63,6 +66,7 @@ impl Invariant {
         Self::Sound,
         Self::Added,
         Self::Repeats,
+        Self::Authority,
     ];
 
     /// Its id.
@@ -228,7 +232,7 @@ pub(super) fn judge(node: &Node, before: Held, read: &mut Read) -> Result<Held, 
         return Ok(before);
     }
     for of in machine.groups() {
-        judge_group(of, &node.disk.rows, held.durable, read).map_err(|words| (Invariant::Accepted, words))?;
+        judge_group(of, &node.disk.rows, held.durable, read)?;
         judge_bounds(of)?;
     }
     Ok(held)
@@ -239,9 +243,17 @@ fn judge_all(node: &Node, read: &mut Read) -> Result<(), Broken> {
     judge(node, Held::default(), read).map(drop)
 }
 
-fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Read) -> Result<(), String> {
-    accepts_by_the_rule(of)?;
-    if durable { accepts_what_it_stored(of, disk, read) } else { Ok(()) }
+fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Read) -> Result<(), Broken> {
+    let not_accepted = |words| (Invariant::Accepted, words);
+    accepts_by_the_rule(of).map_err(not_accepted)?;
+    if !durable {
+        return Ok(());
+    }
+    let group = of.group.id();
+    let stored = read.changes(disk, group).map_err(not_accepted)?;
+    let members = read.members(disk, group, of.group.records().genesis()).map_err(not_accepted)?;
+    accepts_what_it_stored(of, members, &stored).map_err(not_accepted)?;
+    may_be_written(of, members, &stored).map_err(|words| (Invariant::Authority, words))
 }
 
 fn judge_bounds(of: &Membership) -> Result<(), Broken> {
@@ -276,12 +288,13 @@ fn accepts_by_the_rule(of: &Membership) -> Result<(), String> {
 }
 
 /// From nothing but rows: who is a member, which changes there are, and so what the document must be made of.
-fn accepts_what_it_stored(of: &Membership, disk: &Memory, read: &mut Read) -> Result<(), String> {
-    let group = of.group.id();
-    let stored = read.changes(disk, group)?;
-    let members = read.members(disk, group, of.group.records().genesis())?;
+fn accepts_what_it_stored(
+    of: &Membership,
+    members: &Members,
+    stored: &BTreeMap<EpochId, Changes>,
+) -> Result<(), String> {
     let mut accepted = 0;
-    for (epoch, changes) in &stored {
+    for (epoch, changes) in stored {
         let shard = of.group.shard_of(epoch).ok_or("a stored change of a shard that is not there")?;
         let rule = accept(members, changes).accepted;
         accepted += rule.len();
@@ -291,6 +304,28 @@ fn accepts_what_it_stored(of: &Membership, disk: &Memory, read: &mut Read) -> Re
     }
     if accepted as u64 != of.group.changes() {
         return Err("a change is held that is not stored".to_owned());
+    }
+    Ok(())
+}
+
+/// Operators and admins write what is wanted; every machine writes its own shard of what it has, and nobody else does.
+fn may_be_written(
+    of: &Membership,
+    members: &Members,
+    stored: &BTreeMap<EpochId, Changes>,
+) -> Result<(), String> {
+    for (epoch, changes) in stored {
+        let Some(name) = of.group.shard_of(epoch).map(|shard| shard.root().shard()) else { continue };
+        let may = |grant: &GrantId| {
+            let role = members.grant(grant).map(|standing| standing.role);
+            match name {
+                ShardName::Desired => matches!(role, Some(Role::Operator | Role::Admin)),
+                ShardName::Observed(own) => own == *grant && role != Some(Role::Reader),
+            }
+        };
+        if let Some((id, _)) = changes.iter().find(|(_, valid)| !may(&valid.grant)) {
+            return Err(format!("change {} stands in {name}, where its author may not write", id.short()));
+        }
     }
     Ok(())
 }

@@ -88,8 +88,24 @@ pub fn draw(seed: u64) -> Plan {
     draw_with(seed, &mut Dice::new(seed, "plan"))
 }
 
+/// Draws a small plan out of bytes, as a fuzzer gives them: every byte decides something.
+pub fn draw_from(bytes: &[u8]) -> Plan {
+    let mut dice = Dice::of(bytes);
+    let mut plan = draw_with(dice.roll(1 << 16), &mut dice);
+    plan.steps.truncate(STEPS);
+    for step in &mut plan.steps {
+        if let Act::Backlog { count, .. } = &mut step.act {
+            *count = (*count).min(100);
+        }
+    }
+    plan
+}
+
+/// Most steps of a small plan.
+const STEPS: usize = 40;
+
 /// Draws a plan out of any chance.
-pub(super) fn draw_with(seed: u64, dice: &mut Dice) -> Plan {
+fn draw_with(seed: u64, dice: &mut Dice) -> Plan {
     // Few nodes find most of what there is to be found, and fast.
     let nodes = [2, 3, 3, 4, 4, 5, 6, 7, 8, 9][dice.index(10)];
     let groups = (0..[1, 1, 2, 3][dice.index(4)]).map(|_| group(dice, nodes)).collect();

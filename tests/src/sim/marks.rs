@@ -44,6 +44,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("line-shown", "members met that did not know each other"),
     ("carried", "a request to join was carried to its issuer"),
     ("late-join", "a node joined while there was trouble"),
+    ("joined-again", "a node that was granted and did not know asked once more"),
     ("two-groups", "two nodes shared a link for more than one group"),
     ("paused-behind", "a group went on while one of its members paused"),
     ("backlog", "a node came back with a thousand changes or more"),

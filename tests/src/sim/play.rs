@@ -232,6 +232,10 @@ impl Play<'_> {
     /// Faults end, and what is up is connected: all with all, or in a line. All must become equal.
     fn heal(&mut self) -> Result<u64, Broken> {
         self.mend();
+        if self.world.faults.unruly() {
+            // What a stream turned round while it kept no promise may still be on its way: new ones begin.
+            self.world.end_links();
+        }
         self.world.faults = self.world.faults.healed();
         self.world.nodes.iter_mut().for_each(|node| node.spare());
         let up = self.world.now + DOWN;
@@ -242,6 +246,7 @@ impl Play<'_> {
                 self.world.ask(node, Request::Pause { group, paused: false });
             }
         }
+        self.join_again();
         let line = self.line();
         if line {
             self.cut_to_line();
@@ -260,6 +265,22 @@ impl Play<'_> {
             self.world.marks.reach("line-healed");
         }
         Ok(self.world.now - from)
+    }
+
+    /// A node that was granted while it lost its store does not know; its operator asks once more.
+    fn join_again(&mut self) {
+        for (at, group) in self.groups.clone().into_iter().enumerate() {
+            for node in 0..self.plan.nodes {
+                let key = self.world.nodes[node].secret.node();
+                let counts = |of: &super::world::Node| {
+                    let of = of.machine.as_ref().and_then(|machine| machine.group(&group));
+                    of.is_some_and(|of| of.group.members().contains(&key))
+                };
+                if self.world.nodes.iter().any(counts) && self.join(node, at, Part::Reader).is_some() {
+                    self.world.marks.reach("joined-again");
+                }
+            }
+        }
     }
 
     /// True if this run heals to a line and not to a mesh: in half of those in which all know each other.

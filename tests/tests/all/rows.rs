@@ -1,6 +1,7 @@
 //! What a user sees, with real daemons on separate hosts. Each test names what it shows.
 
 mod damage;
+mod endurance;
 mod history;
 mod input;
 mod meeting;
@@ -11,7 +12,7 @@ mod resources;
 mod writes;
 
 /// The `larder` that was built for these tests.
-const LARDER: &str = env!("CARGO_BIN_EXE_larder-under-test");
+pub(crate) const LARDER: &str = env!("CARGO_BIN_EXE_larder-under-test");
 
 /// A lab, or the end of the test where none is to be had; that is said loudly.
 macro_rules! lab {

@@ -50,6 +50,9 @@ struct Found {
 /// Saves what `found` has of the shard that `root` begins. `me` is the node whose store it was.
 pub(super) fn save(found: &Memory, group: &Group, root: &Root, me: &Secret) -> Saved {
     let there = Found::read(found, root);
+    if there.ids.is_empty() && there.covers.is_empty() && there.own.is_empty() {
+        return Saved { rows: Vec::new(), changes: 0, whole: !there.spoiled };
+    }
     let mut most: BTreeMap<Actor, u64> = BTreeMap::new();
     loop {
         let shard = there.build(root, &most);

@@ -160,6 +160,14 @@ impl World {
         }
     }
 
+    /// Ends every stream at both ends: what is on its way on them is never heard.
+    pub(in super::super) fn end_links(&mut self) {
+        let streams: Vec<_> = self.wire.streams.iter().map(|(link, stream)| (*link, stream.ends)).collect();
+        for (link, ends) in streams {
+            ends.into_iter().for_each(|node| self.break_link(link, node));
+        }
+    }
+
     /// What the network crate does all the time: nodes hear of each other, and members that can reach each other and
     /// have no link get one.
     pub(super) fn meet(&mut self) {

@@ -1,0 +1,4 @@
+//! See [`larder_fuzz::texts::manifest`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::texts::manifest(data));
