@@ -158,7 +158,8 @@ impl Found {
         let signed = self.signatures(shard, actor, &author, &links);
         let marks = |upto: u64| (1..=upto / limits::SIGNED_EVERY).map(|nth| nth * limits::SIGNED_EVERY);
         let cover = |upto: u64| {
-            let (at, signature) = signed.range(upto..=upto + limits::COVER as u64).next()?;
+            // Never past the next kept signature: whoever cuts the chain earlier needs all the hashes up to there.
+            let (at, signature) = signed.range(upto..=upto.next_multiple_of(limits::SIGNED_EVERY)).next()?;
             let ahead = (upto + 1..=*at).filter_map(|seq| links.get(&seq)).map(|(_, id)| *id).collect();
             Some(Cover { ahead, signature: *signature })
         };

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::group::{Note, Want};
+use crate::group::{Note, Tip, Want};
 use crate::id::{ChangeId, Incarnation};
 use crate::shard::root::ShardName;
 use crate::value::Value;
@@ -48,19 +48,27 @@ fn rows(found: &Memory, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
     found.rows(table, &key::group(scene::group())).unwrap()
 }
 
-/// What was saved is proved to others too: a node that has nothing takes all of it.
+/// What was saved is proved to others too, wherever it is cut: a node that has nothing takes all of it.
 fn convinces(group: &mut Group) -> usize {
-    let mut other = Group::new(scene::records());
     let epoch = group.desired().unwrap().root().epoch();
-    let wants: Vec<Want> = group
-        .positions(&epoch)
-        .iter()
-        .map(|position| Want { actor: position.actor, after: 0, upto: position.tips[0] })
-        .collect();
-    let Some((window, _)) = group.window(&epoch, &wants) else { return 0 };
-    let taken = other.take_window(epoch, &window);
-    assert_eq!(taken.refused, None);
-    taken.new.len()
+    let positions = group.positions(&epoch);
+    let most = positions.iter().map(|position| position.tips[0].seq).max().unwrap_or(0);
+    let mut taken = 0;
+    for upto in 1..=most {
+        let wants: Vec<Want> = positions
+            .iter()
+            .map(|position| Want {
+                actor: position.actor,
+                after: 0,
+                upto: Tip { seq: upto, ..position.tips[0] },
+            })
+            .collect();
+        let Some((window, _)) = group.window(&epoch, &wants) else { return 0 };
+        let told = Group::new(scene::records()).take_window(epoch, &window);
+        assert_eq!(told.refused, None, "up to {upto}");
+        taken = told.new.len();
+    }
+    taken
 }
 
 #[test]
@@ -111,6 +119,19 @@ fn all_before_a_missing_row_is_saved() {
         damaged.write(&[Row::put(Table::Changes, row, bad)]);
         let saved = save(&damaged, &scene::operator()).unwrap();
         assert_eq!((saved.changes, saved.lacking), (left, true), "{gone}");
+        assert_eq!(convinces(&mut loaded(&saved)) as u64, left);
+    }
+}
+
+/// A lost signature in the middle: what is left ends before it, and is proved by the next one wherever it is cut.
+#[test]
+fn a_lost_mark_cuts_the_chain_before_it() {
+    for (mark, left) in [(0, 0), (1, 64)] {
+        let mut damaged = stored(140, false);
+        let (row, _) = rows(&damaged, Table::Marks)[mark].clone();
+        damaged.write(&[Row::remove(Table::Marks, row)]);
+        let saved = save(&damaged, &scene::operator()).unwrap();
+        assert_eq!((saved.changes, saved.lacking), (left, true));
         assert_eq!(convinces(&mut loaded(&saved)) as u64, left);
     }
 }
