@@ -166,6 +166,8 @@ impl Delta {
         for put in &self.puts {
             limit(!put.key.is_empty() && put.key.len() <= limits::KEY_BYTES, "a key's length")?;
             limit(put.preds.len() <= limits::PREDS, "values replaced at once")?;
+            // What is replaced was written below. Counters beyond all bounds make Automerge panic when it reads them.
+            limit(put.preds.iter().all(|pred| pred.counter < self.start_op), "the counter of a replaced value")?;
             limit(put.value.is_sound(), "a value")?;
         }
         let sorted = is_sorted_unique(&self.deps)
@@ -189,4 +191,40 @@ pub struct SignedDelta {
     pub delta: Vec<u8>,
     /// The signature of the chain at this change, see [`crate::shard::chain`].
     pub signature: Sig,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::compose::{Composed, decompose};
+    use crate::shard::root::{Root, ShardName};
+
+    fn delta(root: &Root, pred: u64) -> Delta {
+        let preds = vec![OpRef { counter: pred, actor: Actor([1; 16]) }];
+        Delta {
+            epoch: root.epoch(),
+            grant: crate::id::RecordId([1; 32]),
+            incarnation: Incarnation([1; 16]),
+            seq: 1,
+            deps: vec![root.id()],
+            start_op: 300,
+            time: 0,
+            message: String::new(),
+            puts: vec![Put { key: "k".to_owned(), value: Value::Null, preds }],
+        }
+    }
+
+    /// Found by the fuzz target `delta`: Automerge panicked when it read what was composed of this.
+    #[test]
+    fn a_change_replaces_nothing_that_comes_after_it() {
+        let root = Root::derive(GroupId([1; 16]), ShardName::Desired);
+        for pred in [300, limits::MAX_OP + 1, u64::MAX] {
+            let limit = DeltaError::Limit("the counter of a replaced value");
+            assert_eq!(Composed::new(&root, delta(&root, pred)).unwrap_err(), limit);
+        }
+        let fine = delta(&root, 299);
+        let composed = Composed::new(&root, fine.clone()).unwrap();
+        let author = (fine.grant, fine.incarnation);
+        assert_eq!(decompose(&composed.into_parts().1, root.epoch(), author), Some(fine));
+    }
 }
