@@ -1,41 +1,62 @@
 //! Acceptance: which valid changes the document is made of, as one pure function of records and changes.
 //!
 //! Whether a change is *valid* (see [`crate::shard::gate`]) follows from itself and its ancestors and never changes.
-//! Whether it is *accepted* follows from the whole set of records and changes, and may change with every new record.
+//! Whether it is *accepted* follows from the whole set of records and changes, and may change with every new one.
 //! Nothing else has a say: not the order of arrival, not a clock, not what this node once showed.
 //!
 //! | set      | is                                                                                              |
 //! |----------|-------------------------------------------------------------------------------------------------|
-//! | anchors  | changes that count by themselves: today, those under a grant that counts and is live            |
-//! | kept     | anchors and all their ancestors: what is stored, compared and passed on                         |
-//! | accepted | what of this the document is made of: today, all of it                                          |
+//! | anchors  | changes that count by themselves: their grant counts and is live, or they lie at or below the frontiers of all that ended it, or of a counting Admit |
+//! | kept     | anchors and all their ancestors before forks are settled, and what a counting record's frontier names: stored, compared, passed on |
+//! | accepted | anchors that are left once forks are settled, and all their ancestors: the document              |
 //!
 //! An ancestor is kept whoever wrote it: an honest member built on it before it knew better, and its work must not be
-//! lost. What is valid and not kept has no effect here.
+//! lost. What is valid and not kept is this node's *quarantine*: it has no effect, and is offered to nobody.
 //!
-//! Two rules of the trust model have their place here and are not part of format version 1 as it stands:
+//! ```text
+//!            valid
+//! +-------------------------------------------+
+//! |  outside (quarantine)                     |
+//! |      kept                                 |
+//! |  +-------------------------------------+  |
+//! |  |  losing (a fork's other branches)   |  |
+//! |  |      accepted                       |  |
+//! |  |  +-------------------------------+  |  |
+//! |  |  |  held: ancestors, no anchors  |  |  |
+//! |  |  |      anchors                  |  |  |
+//! |  |  +-------------------------------+  |  |
+//! |  +-------------------------------------+  |
+//! +-------------------------------------------+
+//! ```
 //!
-//! * *Ended grants.* Once [`Members`] acts on a Revoke, a change of the grant it ends is an anchor only at or below the
-//!   frontiers of everything that ended it, or of an Admit that counts. That is one more way to be an anchor, in
-//!   [`accept`]; the closure stays. A frontier's own changes are kept too, as evidence.
-//! * *Forks.* Two changes in one place of one chain are both valid. Of *kept*, one branch then stays: the others and
-//!   what builds on them stop being anchors, and *accepted* is the closure of the anchors that are left, taken anew for
-//!   each fork in order of (epoch, actor, seq). Until then the gate refuses the second of two.
-//!
-//! A group does not call this on its way: it lets in what is valid, one change after another. The simulator calls it
-//! after every step, and both must say the same.
+//! The argument for these rules, and the cases that it has to stand, are in `docs/trust.md`. A group does not call this
+//! for every change: it lets in by itself what cannot alter the rest ([`crate::group`]). The simulator calls it after
+//! every step, and both must say the same.
+#![allow(clippy::indexing_slicing, reason = "places come from the index, and every array is as long as it")]
+
+mod forks;
+mod index;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{ChangeId, GrantId};
-use crate::record::Members;
+use crate::id::{Actor, ChangeId, GrantId, NodeId};
+use crate::record::{Members, Records};
 use crate::shard::Shard;
+use index::{Index, Reach};
 
 /// A valid change, as far as acceptance looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Valid {
+    /// Its chain.
+    pub actor: Actor,
+    /// Its place in it.
+    pub seq: u64,
     /// The grant it was written under.
     pub grant: GrantId,
+    /// The key of that grant.
+    pub key: NodeId,
     /// What it was built on. Those that are not among the changes are the shard's root.
     pub deps: Vec<ChangeId>,
 }
@@ -50,17 +71,19 @@ impl Changes {
         Self::default()
     }
 
-    /// The changes that a shard holds.
-    pub fn of(shard: &Shard) -> Self {
+    /// The changes that a shard is made of.
+    pub fn of(shard: &Shard, records: &Records) -> Self {
         let graph = shard.graph();
         let valid = graph.iter().filter_map(|entry| {
-            let grant = graph.chain_of(entry)?.grant;
-            Some((entry.id, Valid { grant, deps: graph.deps(entry).map(|dep| dep.id).collect() }))
+            let chain = graph.chain_of(entry)?;
+            let (key, _) = records.holder(&chain.grant)?;
+            let deps = graph.deps(entry).map(|dep| dep.id).collect();
+            Some((entry.id, Valid { actor: chain.actor, seq: entry.seq, grant: chain.grant, key, deps }))
         });
         Self(valid.collect())
     }
 
-    /// Adds a change that passed the gate.
+    /// Adds a change that is valid.
     pub fn insert(&mut self, id: ChangeId, valid: Valid) {
         self.0.insert(id, valid);
     }
@@ -74,158 +97,86 @@ impl Changes {
     pub fn ids(&self) -> impl Iterator<Item = ChangeId> {
         self.0.keys().copied()
     }
-
-    /// These changes and all their ancestors.
-    fn closure(&self, of: &BTreeSet<ChangeId>) -> BTreeSet<ChangeId> {
-        let mut closed = BTreeSet::new();
-        let mut todo: Vec<ChangeId> = of.iter().copied().collect();
-        while let Some(id) = todo.pop() {
-            let Some(valid) = self.0.get(&id) else { continue };
-            if closed.insert(id) {
-                todo.extend(&valid.deps);
-            }
-        }
-        closed
-    }
 }
 
-/// What [`accept`] says.
+/// Two or more changes in one place of one chain, of which one branch stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The chain.
+    pub actor: Actor,
+    /// The place.
+    pub seq: u64,
+    /// The first change of the branch that stays.
+    pub winner: ChangeId,
+    /// The first changes of the others, sorted.
+    pub losers: Vec<ChangeId>,
+}
+
+/// What [`accept`] says. A change that is named nowhere here is an anchor and accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acceptance {
-    /// Changes that count by themselves.
-    pub anchors: BTreeSet<ChangeId>,
-    /// These with all their ancestors: what members compare and pass on.
-    pub kept: BTreeSet<ChangeId>,
-    /// What the document is made of.
-    pub accepted: BTreeSet<ChangeId>,
+    /// Accepted for the sake of what was built on them, and not by themselves.
+    pub held: BTreeSet<ChangeId>,
+    /// Kept, and not accepted: other branches of forks with what was built on them, and evidence.
+    pub losing: BTreeSet<ChangeId>,
+    /// Valid, and not kept.
+    pub outside: BTreeSet<ChangeId>,
+    /// The forks among what is kept, in the order in which they were settled.
+    pub forks: Vec<Fork>,
+}
+
+impl Acceptance {
+    /// True if the document holds it.
+    pub fn is_accepted(&self, id: &ChangeId) -> bool {
+        self.is_kept(id) && !self.losing.contains(id)
+    }
+
+    /// True if members pass it on.
+    pub fn is_kept(&self, id: &ChangeId) -> bool {
+        !self.outside.contains(id)
+    }
+
+    /// True if it counts by itself.
+    pub fn is_anchor(&self, id: &ChangeId) -> bool {
+        self.is_accepted(id) && !self.held.contains(id)
+    }
 }
 
 /// Says which of one shard's valid changes count, given who is a member.
 pub fn accept(members: &Members, changes: &Changes) -> Acceptance {
-    let counts = |valid: &Valid| members.grant(&valid.grant).is_some();
-    let anchors = changes.0.iter().filter(|(_, valid)| counts(valid)).map(|(id, _)| *id).collect();
-    let kept = changes.closure(&anchors);
-    let accepted = kept.clone();
-    Acceptance { anchors, kept, accepted }
+    let index = Index::new(changes);
+    let mut anchors = anchors(members, &index);
+    let closed = index.closure(&anchors);
+    let thinned = forks::thin(&index, &closed, &anchors);
+    index.all().filter(|at| !thinned[*at]).for_each(|at| anchors[at] = false);
+    let closed = index.closure(&anchors);
+    let mut kept: Vec<bool> =
+        index.all().map(|at| closed[at] || members.named().contains(&index.id(at))).collect();
+    kept = index.closure(&kept);
+    let (accepted, forks) = forks::settle(members, &index, closed, &mut anchors);
+    let ids =
+        |holds: &dyn Fn(usize) -> bool| index.all().filter(|at| holds(*at)).map(|at| index.id(at)).collect();
+    Acceptance {
+        held: ids(&|at| accepted[at] && !anchors[at]),
+        losing: ids(&|at| kept[at] && !accepted[at]),
+        outside: ids(&|at| !kept[at]),
+        forks,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{InviteId, RecordId, Secret};
-    use crate::record::{Body, Grant, Record, Records, Role, Signer, found};
-
-    /// A group of a founder and one operator: their grants, and who is a member before and after the second.
-    fn members() -> ([GrantId; 2], [Members; 2]) {
-        let founder = Secret::from_bytes(&[1; 32]);
-        let genesis = found(&founder, "shop", [9; 16], Secret::from_bytes(&[3; 32]).node());
-        let (group, first) = (genesis.founds().unwrap(), genesis.id());
-        let mut records = Records::begin(genesis).unwrap();
-        let before = Members::fold(&records);
-        let grant = Grant {
-            key: Secret::from_bytes(&[2; 32]).node(),
-            role: Role::Operator,
-            alias: String::new(),
-            labels: vec![],
-            invite: None::<InviteId>,
-        };
-        let (signer, prev) = (Signer::Holder, RecordId::ZERO);
-        let record = Record { group, grant: first, signer, seq: 1, prev, body: Body::Grant(grant) };
-        let record = record.sign(&founder);
-        let second = record.id();
-        records.place(record);
-        ([first, second], [before, Members::fold(&records)])
-    }
-
-    fn id(n: u32) -> ChangeId {
-        let mut id = ChangeId([0xcc; 32]);
-        id.0[..4].copy_from_slice(&n.to_be_bytes());
-        id
-    }
-
-    fn changes(of: &[(u32, GrantId, &[u32])]) -> Changes {
-        let mut changes = Changes::new();
-        for (n, grant, deps) in of {
-            let deps = deps.iter().map(|dep| id(*dep)).collect();
-            changes.insert(id(*n), Valid { grant: *grant, deps });
-        }
-        changes
-    }
-
-    fn ids(of: &[u32]) -> BTreeSet<ChangeId> {
-        of.iter().map(|n| id(*n)).collect()
-    }
-
-    #[test]
-    fn what_live_members_wrote_is_accepted() {
-        let ([a, b], [_, members]) = members();
-        let changes = changes(&[(1, a, &[0]), (2, b, &[1]), (3, a, &[1]), (4, b, &[2, 3])]);
-        let acceptance = accept(&members, &changes);
-        assert_eq!(acceptance.anchors, ids(&[1, 2, 3, 4]));
-        assert_eq!(acceptance.kept, acceptance.anchors);
-        assert_eq!(acceptance.accepted, acceptance.anchors);
-    }
-
-    #[test]
-    fn what_a_live_member_built_on_is_kept_and_no_more() {
-        let ([a, gone], [members, _]) = members();
-        // 2 and 3 are by somebody who is no member; 4 is a member's work on 2; 5 and 6 lie beside and above.
-        let changes = changes(&[
-            (1, a, &[0]),
-            (2, gone, &[1]),
-            (3, gone, &[2]),
-            (4, a, &[1, 2]),
-            (5, gone, &[0]),
-            (6, gone, &[4]),
-        ]);
-        let acceptance = accept(&members, &changes);
-        assert_eq!(acceptance.anchors, ids(&[1, 4]));
-        assert_eq!(acceptance.kept, ids(&[1, 2, 4]));
-        assert_eq!(acceptance.accepted, ids(&[1, 2, 4]));
-    }
-
-    #[test]
-    fn a_new_member_brings_its_changes_in() {
-        let ([a, b], [before, after]) = members();
-        let changes = changes(&[(1, b, &[0]), (2, a, &[0]), (3, b, &[2])]);
-        assert_eq!(accept(&before, &changes).accepted, ids(&[2]));
-        assert_eq!(accept(&after, &changes).accepted, ids(&[1, 2, 3]));
-    }
-
-    #[test]
-    fn nothing_of_strangers_alone_is_kept() {
-        let ([_, gone], [members, _]) = members();
-        let changes = changes(&[(1, gone, &[0]), (2, gone, &[1])]);
-        assert_eq!(accept(&members, &changes), Acceptance::default());
-        assert_eq!(accept(&members, &Changes::new()), Acceptance::default());
-    }
-
-    #[test]
-    fn a_long_history_is_no_deep_one() {
-        let ([a, gone], [members, _]) = members();
-        let mut changes = Changes::new();
-        for n in 1..=50_000 {
-            changes.insert(id(n), Valid { grant: gone, deps: vec![id(n - 1)] });
-        }
-        changes.insert(id(50_001), Valid { grant: a, deps: vec![id(50_000)] });
-        let acceptance = accept(&members, &changes);
-        assert_eq!((acceptance.anchors.len(), acceptance.kept.len()), (1, 50_001));
-    }
-
-    #[test]
-    fn a_shard_holds_just_what_is_accepted() {
-        let story = crate::vectors::scene::story();
-        let changes = Changes::of(&story.shard);
-        let members = Members::fold(&crate::vectors::scene::records());
-        let held: BTreeSet<ChangeId> = story.shard.graph().iter().map(|entry| entry.id).collect();
-        assert_eq!(held.len(), 6);
-        assert_eq!(accept(&members, &changes).accepted, held);
-        let grants: BTreeSet<_> = changes.0.values().map(|valid| valid.grant).collect();
-        assert_eq!(grants.len(), 2, "of both members");
-        assert_eq!(
-            changes.closure(&BTreeSet::from([story.shard.graph().heads()[0]])),
-            held,
-            "one head, above all"
-        );
-    }
+/// Which changes count by themselves, forks apart.
+fn anchors(members: &Members, index: &Index<'_>) -> Vec<bool> {
+    let mut reaches: BTreeMap<(Actor, (u64, ChangeId)), Reach> = BTreeMap::new();
+    let mut is_below = |at: usize, actor: Actor, frontier: Option<&(u64, ChangeId)>| {
+        let Some(frontier) = frontier else { return false };
+        reaches.entry((actor, *frontier)).or_insert_with(|| index.reach(actor, frontier)).has(index, at)
+    };
+    let mut is_anchor = |at: usize| {
+        let valid = index.valid(at);
+        let endings = members.endings(&valid.grant);
+        let counts = members.grant(&valid.grant).is_some()
+            && endings.iter().all(|ending| is_below(at, valid.actor, ending.changes.get(&valid.actor)));
+        counts || members.admits().any(|(_, admitted)| is_below(at, valid.actor, admitted.get(&valid.actor)))
+    };
+    index.all().map(&mut is_anchor).collect()
 }

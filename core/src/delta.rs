@@ -167,7 +167,10 @@ impl Delta {
             limit(!put.key.is_empty() && put.key.len() <= limits::KEY_BYTES, "a key's length")?;
             limit(put.preds.len() <= limits::PREDS, "values replaced at once")?;
             // What is replaced was written below. Counters beyond all bounds make Automerge panic when it reads them.
-            limit(put.preds.iter().all(|pred| pred.counter < self.start_op), "the counter of a replaced value")?;
+            limit(
+                put.preds.iter().all(|pred| pred.counter < self.start_op),
+                "the counter of a replaced value",
+            )?;
             limit(put.value.is_sound(), "a value")?;
         }
         let sorted = is_sorted_unique(&self.deps)

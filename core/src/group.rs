@@ -4,25 +4,31 @@
 //! is new, and the machine around it decides whom to tell.
 
 mod admit;
+mod aside;
 mod author;
 mod load;
 mod orphans;
 mod refused;
+mod run;
 mod serve;
+mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use admit::{Admitted, Taken};
+pub use aside::{Aside, Beside};
 pub use author::{AuthorError, Note, Written};
 pub use load::LoadError;
 pub use refused::{Refusal, RefusedItem};
 pub use serve::{Position, Tip, Want};
 
+use crate::accept::Fork;
 use crate::delta::Delta;
-use crate::id::{ChangeId, Digest, EpochId, GrantId, GroupId, NodeId, hash16};
-use crate::record::{Members, Placed, RecordFault, Records, SignedRecord};
+use crate::id::{ChangeId, Digest, EpochId, GrantId, GroupId, NodeId, RecordId, hash16};
+use crate::limits;
+use crate::record::{Members, Placed, RecordFault, RecordTip, Records, Role, SignedRecord};
 use crate::shard::Shard;
 use crate::shard::root::{Root, ShardName};
 use crate::store::{OwnRow, Row, Table, key};
@@ -35,17 +41,27 @@ pub struct Group {
     id: GroupId,
     records: Records,
     members: Members,
+    /// How often the records' meaning was read.
+    folds: u64,
     /// The roots of all shards that can be: `desired`, and one for every grant that may write observed state.
     roots: BTreeMap<EpochId, Root>,
     by_name: BTreeMap<ShardName, EpochId>,
     /// The shards that hold a change. `desired` always stands.
     shards: BTreeMap<EpochId, Shard>,
+    /// Valid changes that they are not made of.
+    asides: BTreeMap<EpochId, Aside>,
+    /// The forks among what is kept of them.
+    forks: BTreeMap<EpochId, Vec<Fork>>,
+    /// The records that members pass on: those that count, with all that is needed to understand them.
+    offered: BTreeSet<RecordId>,
     orphans: Orphans,
     refused: Refused,
     /// What this node wrote last, by epoch and grant.
     own: BTreeMap<(EpochId, GrantId), OwnRow>,
     /// Changes of each shard since it was last written out whole.
     unsaved: BTreeMap<EpochId, usize>,
+    /// Rows that are to be written, after a load found that others follow from the rest.
+    mended: Vec<Row>,
     /// Contents read for a neighbour's next window.
     served: BTreeMap<ChangeId, Delta>,
 }
@@ -59,6 +75,8 @@ pub struct Recorded {
     pub fault: Option<RecordFault>,
     /// What is to be made durable.
     pub rows: Vec<Row>,
+    /// What became of changes because of them.
+    pub taken: Taken,
 }
 
 impl Group {
@@ -68,14 +86,19 @@ impl Group {
         let mut group = Self {
             id,
             members: Members::default(),
+            folds: 0,
             records,
             roots: BTreeMap::new(),
             by_name: BTreeMap::new(),
             shards: BTreeMap::new(),
+            asides: BTreeMap::new(),
+            forks: BTreeMap::new(),
+            offered: BTreeSet::new(),
             orphans: Orphans::default(),
             refused: Refused::default(),
             own: BTreeMap::new(),
             unsaved: BTreeMap::new(),
+            mended: Vec::new(),
             served: BTreeMap::new(),
         };
         let desired = Root::derive(id, ShardName::Desired);
@@ -88,16 +111,34 @@ impl Group {
     /// Reads the records' meaning anew.
     fn fold(&mut self) {
         self.members = Members::fold(&self.records);
+        self.folds += 1;
+        // What is written under a grant is valid whether it counts or not.
+        let observes = |id: &GrantId| self.records.role(id).is_some_and(Role::writes_observed);
         let missing: Vec<ShardName> = self
-            .members
-            .grants()
-            .filter(|standing| standing.role.writes_observed())
-            .map(|standing| ShardName::Observed(standing.grant))
+            .records
+            .iter()
+            .map(SignedRecord::id)
+            .filter(observes)
+            .map(ShardName::Observed)
             .filter(|name| !self.by_name.contains_key(name))
             .collect();
         for name in missing {
             self.add_root(Root::derive(self.id, name));
         }
+        self.find_offered();
+    }
+
+    /// Looks anew at which records members pass on.
+    fn find_offered(&mut self) {
+        let kept = self.asides.values().flat_map(|aside| aside.kept()).map(|beside| beside.delta().grant);
+        let shown = self.shards.values().flat_map(|shard| shard.graph().chains()).map(|chain| chain.grant);
+        let grants: BTreeSet<GrantId> = kept.chain(shown).collect();
+        self.offered = self.records.with_foundations(self.members.speaking().chain(grants));
+    }
+
+    /// The records that members pass on, by id.
+    pub fn offered(&self) -> impl Iterator<Item = &SignedRecord> {
+        self.offered.iter().filter_map(|id| self.records.get(id))
     }
 
     fn add_root(&mut self, root: Root) {
@@ -123,6 +164,16 @@ impl Group {
     /// Who is a member, with which role.
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// How often the records' meaning was read: while this stays, so does everything in [`Group::members`].
+    pub fn folds(&self) -> u64 {
+        self.folds
+    }
+
+    /// True while a document is made anew without what it has given up.
+    pub fn is_rebuilding(&self) -> bool {
+        self.shards.values().any(|shard| shard.document().is_rebuilding())
     }
 
     /// The desired state.
@@ -159,6 +210,11 @@ impl Group {
         self.shard(ShardName::Observed(grant))
     }
 
+    /// True if a change was refused for good.
+    pub fn is_refused(&self, id: &ChangeId) -> bool {
+        self.refused.contains(Refusal::Change(*id))
+    }
+
     /// What was refused and is not asked for again.
     pub fn refused(&self) -> impl Iterator<Item = &RefusedItem> {
         self.refused.iter()
@@ -179,6 +235,16 @@ impl Group {
         for shard in self.shards.values_mut() {
             shard.flush();
         }
+    }
+
+    /// The newest of them in every chain.
+    pub fn record_tips(&self) -> Vec<RecordTip> {
+        self.records.tips(&self.offered)
+    }
+
+    /// Those that a peer with these tips lacks, in an order in which each can be placed at once.
+    pub fn missing_records(&self, theirs: &[RecordTip]) -> Vec<SignedRecord> {
+        self.records.missing(&self.offered, theirs)
     }
 
     /// Takes in records.
@@ -202,27 +268,85 @@ impl Group {
             }
         }
         if !out.new.is_empty() {
+            let before = std::mem::take(&mut self.members);
             self.fold();
+            self.settle_after(&before, &mut out.taken);
+            self.finish(&mut out.taken);
+            self.find_offered();
+            self.evict_records(&mut out);
+            out.new.retain(|record| self.offered.contains(&record.id()));
         }
         out
+    }
+
+    /// Lets go of records that came just now and do not count, if there are too many of those.
+    fn evict_records(&mut self, out: &mut Recorded) {
+        let mut outside = self.records.len() - self.offered.len();
+        for record in out.new.iter().rev() {
+            if outside <= limits::QUARANTINE_RECORDS {
+                return;
+            }
+            if !self.offered.contains(&record.id()) {
+                self.records.forget(&record.id());
+                out.rows.retain(|row| row.key != key::record(self.id, record.id()));
+                outside -= 1;
+            }
+        }
     }
 
     /// Stands for everything the group holds: records and changes of every shard. Equal digests, equal groups. Shards in
     /// `without` are left out.
     pub fn digest(&self, without: &[EpochId]) -> Digest {
         let mut parts: Vec<&[u8]> = vec![&self.id.0];
-        let records: Vec<_> = self.records.iter().map(SignedRecord::id).collect();
-        parts.extend(records.iter().map(AsRef::as_ref));
-        let shards: Vec<_> = self
-            .shards
-            .values()
-            .filter(|shard| !shard.graph().is_empty() && !without.contains(&shard.root().epoch()))
-            .map(|shard| (shard.root().epoch(), shard.digest()))
-            .collect();
+        parts.extend(self.offered.iter().map(AsRef::as_ref));
+        let shards: Vec<_> = self.digests().filter(|(epoch, _)| !without.contains(epoch)).collect();
         for (epoch, digest) in &shards {
             parts.extend([epoch.as_ref(), digest.as_ref()]);
         }
         Digest(hash16("larder 1 group digest", &parts))
+    }
+
+    /// What stands for all that is kept of each shard that holds a change, by epoch.
+    pub fn digests(&self) -> impl Iterator<Item = (EpochId, Digest)> {
+        self.shards.iter().filter_map(|(epoch, shard)| {
+            let heads = self.kept_heads(epoch, shard);
+            let parts: Vec<&[u8]> = heads.iter().map(AsRef::as_ref).collect();
+            let empty = heads.iter().eq([&shard.root().id()]);
+            (!empty).then(|| (*epoch, Digest(hash16("larder 1 shard digest", &parts))))
+        })
+    }
+
+    /// The kept changes that nothing kept was built on.
+    fn kept_heads(&self, epoch: &EpochId, shard: &Shard) -> BTreeSet<ChangeId> {
+        let mut heads: BTreeSet<ChangeId> = shard.graph().heads().into_iter().collect();
+        for beside in self.asides.get(epoch).map(Aside::kept).unwrap_or_default() {
+            for dep in &beside.delta().deps {
+                heads.remove(dep);
+            }
+            heads.insert(beside.id());
+        }
+        heads
+    }
+
+    /// What is valid and not part of a shard's document.
+    pub fn aside(&self, epoch: &EpochId) -> Option<&Aside> {
+        self.asides.get(epoch).filter(|aside| !aside.is_empty())
+    }
+
+    /// All of that, by shard.
+    pub fn asides(&self) -> impl Iterator<Item = (&EpochId, &Aside)> {
+        self.asides.iter()
+    }
+
+    /// The forks among what is kept, by shard, as they were settled.
+    pub fn forks(&self) -> impl Iterator<Item = (EpochId, &Fork)> {
+        self.forks.iter().flat_map(|(epoch, forks)| forks.iter().map(|fork| (*epoch, fork)))
+    }
+
+    /// True if a change is here, wherever: accepted, kept aside or in quarantine.
+    pub fn knows(&self, epoch: &EpochId, id: &ChangeId) -> bool {
+        self.shards.get(epoch).is_some_and(|shard| shard.graph().contains(id))
+            || self.asides.get(epoch).is_some_and(|aside| aside.contains(id))
     }
 
     /// The roots of all shards that can be, by epoch.

@@ -49,6 +49,8 @@ pub const LABELS: usize = 32;
 pub const LABEL_BYTES: usize = 128;
 /// Most chains one set of frontiers may name.
 pub const FRONTIER_CHAINS: usize = 500;
+/// Longest user or words that go with a record, in bytes.
+pub const REMARK_BYTES: usize = 1 << 10;
 /// Longest line of grants from a member up to Genesis.
 pub const LINE: usize = 100;
 
@@ -74,6 +76,8 @@ pub const SERVE_CHANGES: usize = 32_768;
 pub const WANT_CHAINS: usize = 4096;
 /// Most positions in one frame.
 pub const POSITION_CHAINS: usize = 20_000;
+/// Branches of one chain that are kept though no other member built on them. *Frozen*: it decides what is kept.
+pub const WEAK_BRANCHES: usize = 2;
 /// Most tips kept and told of one chain (one, unless it forked).
 pub const TIPS: usize = 4;
 /// Most records in one frame that is read.
@@ -86,6 +90,8 @@ pub const CARRY_HOPS: u8 = 8;
 pub const PRESENCE_LINKS: usize = 256;
 /// Most chains of one neighbour remembered a group; what it says beyond them is passed over.
 pub const SESSION_CHAINS: usize = 4 * POSITION_CHAINS;
+/// Most ends of branches remembered of one chain of a neighbour; it is told of the rest again.
+pub const SESSION_TIPS: usize = 64;
 /// Most bytes of records taken in portions on one visit: the longest line of grants that is read.
 pub const LINE_BYTES: usize = 8 << 20;
 /// Most addresses of one node told to others.
@@ -118,6 +124,16 @@ pub const VISITS: usize = 64;
 pub const OUTBOX: usize = 100_000;
 /// Ids named of those that an ambiguous prefix may mean.
 pub const CANDIDATES: usize = 16;
+/// Most changes that are aside and below one that is to be judged; what builds on more has to wait.
+pub const ASIDE_DEPTH: usize = 16_384;
+/// Bytes of memory that a group's quarantine may take: valid changes that do not count.
+pub const QUARANTINE_BYTES: usize = 32 << 20;
+/// Membership records of a group that are held and do not count.
+pub const QUARANTINE_RECORDS: usize = 2000;
+/// Changes of one window that may gather aside before it is looked at again which of them count.
+pub const ASIDE_GATHER: usize = 256;
+/// Changes that a document under reconstruction takes in at a time, some 50 ms of work.
+pub const REBUILD_SLICE: usize = 1024;
 /// Fields one write request may name.
 pub const EDITS: usize = PUTS;
 /// After loading a document, its unused capacity may grow by this much before it is replaced by a compact copy:

@@ -95,8 +95,8 @@ pub struct Machine {
     pings: BTreeMap<u64, Pinging>,
     /// The members that were told last.
     admitted: BTreeSet<NodeId>,
-    /// How many records each group had then: who is a member follows from them, and they only grow.
-    folded: BTreeMap<GroupId, usize>,
+    /// Which reading of each group's records that followed from.
+    folded: BTreeMap<GroupId, u64>,
     outbox: Outbox,
 }
 
@@ -133,6 +133,7 @@ impl Machine {
                 machine.outbox.store(group.forget_lives());
                 machine.outbox.push(Effect::Notice(Notice::Reborn { group: id }));
             }
+            machine.outbox.store(group.take_mended());
             let mut of = Membership::new(group, now);
             of.paused = row.paused;
             of.refetching = row.refetching;
@@ -253,9 +254,9 @@ impl Machine {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
         }
-        let records = || self.groups.iter().map(|(id, of)| (*id, of.group.records().len()));
-        if !records().eq(self.folded.iter().map(|(id, count)| (*id, *count))) {
-            self.folded = records().collect();
+        let folds = || self.groups.iter().map(|(id, of)| (*id, of.group.folds()));
+        if !folds().eq(self.folded.iter().map(|(id, folds)| (*id, *folds))) {
+            self.folded = folds().collect();
             self.admit_members();
         }
         self.finish_joins();
@@ -286,6 +287,10 @@ impl Machine {
                 wake = of.sessions.values().filter_map(Session::repair_due).fold(wake, Moment::min);
             }
             wake = of.observing.due.map_or(wake, |due| wake.min(due));
+            if of.group.is_rebuilding() {
+                // Slice after slice; inputs are taken in between them.
+                wake = self.now.mono;
+            }
         }
         wake.max(self.now.mono)
     }

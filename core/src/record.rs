@@ -6,6 +6,8 @@
 //! ```text
 //! record = version u8 | group [16] | grant [32] | signer u8 | seq varint | prev [32] | tag varint | body bytes
 //!          (postcard: varints are LEB128, `bytes` carry their length before them)
+//! body   = the layout that the tag names, see `body`; or, with tag 6, a remark and such a body:
+//!          time zigzag | user string | words string | tag varint | body bytes
 //! signed = record bytes | signature [64] over "larder 1 record\0" | record
 //! id     = BLAKE3("larder 1 record id", record)
 //! group  = first 16 bytes of BLAKE3("larder 1 group", Genesis record); a Genesis names group, grant and prev zero
@@ -21,7 +23,7 @@ pub mod set;
 use serde::{Deserialize, Serialize};
 
 pub use body::{Admit, Body, Forget, Frontiers, Genesis, Grant, Revoke, Revoked, Role};
-pub use fold::{Members, Standing};
+pub use fold::{Ending, Members, Standing};
 pub use set::{Placed, RecordFault, RecordTip, Records};
 
 use crate::id::{GrantId, GroupId, NodeId, RecordId, Secret, Sig, hash, hash16};
@@ -55,6 +57,25 @@ impl Signer {
     }
 }
 
+/// What goes with a record besides what it says. Advisory: nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Seconds since 1970 by the author's clock.
+    pub time: i64,
+    /// The operator's local user.
+    pub user: String,
+    /// Why, in the operator's words.
+    pub words: String,
+}
+
+impl Remark {
+    fn is_within_limits(&self) -> bool {
+        (0..=limits::MAX_TIME).contains(&self.time)
+            && self.user.len() <= limits::REMARK_BYTES
+            && self.words.len() <= limits::REMARK_BYTES
+    }
+}
+
 /// One membership record, decoded. Its signature was checked only if it came out of a [`Records`] set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -70,6 +91,19 @@ pub struct Record {
     pub prev: RecordId,
     /// What it says.
     pub body: Body,
+    /// When, by whom and why; records of the first version have none.
+    pub remark: Option<Remark>,
+}
+
+/// The tag of a body that is wrapped in a remark.
+const REMARKED: u16 = 6;
+
+#[derive(Serialize, Deserialize)]
+struct Remarked<'a> {
+    remark: Remark,
+    tag: u16,
+    #[serde(borrow)]
+    body: &'a [u8],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +136,11 @@ pub enum RecordError {
 impl Record {
     /// The record's bytes, which are signed and hashed.
     pub fn encode(&self) -> Vec<u8> {
-        let body = self.body.encode();
+        let (mut tag, mut body) = (self.body.tag(), self.body.encode());
+        if let Some(remark) = &self.remark {
+            let remarked = Remarked { remark: remark.clone(), tag, body: &body };
+            (tag, body) = (REMARKED, postcard::to_allocvec(&remarked).unwrap_or_default());
+        }
         let envelope = Envelope {
             version: limits::FORMAT,
             group: self.group,
@@ -110,7 +148,7 @@ impl Record {
             signer: self.signer.byte(),
             seq: self.seq,
             prev: self.prev,
-            tag: self.body.tag(),
+            tag,
             body: &body,
         };
         postcard::to_allocvec(&envelope).unwrap_or_default()
@@ -128,7 +166,18 @@ impl Record {
         }
         let (envelope, rest) =
             postcard::take_from_bytes::<Envelope<'_>>(bytes).map_err(|_| RecordError::Malformed)?;
-        let body = Body::decode(envelope.tag, envelope.body).ok_or(RecordError::Malformed)?;
+        let (remark, tag, body) = match envelope.tag {
+            REMARKED => {
+                let (remarked, rest) = postcard::take_from_bytes::<Remarked<'_>>(envelope.body)
+                    .map_err(|_| RecordError::Malformed)?;
+                if !rest.is_empty() || !remarked.remark.is_within_limits() || remarked.tag == REMARKED {
+                    return Err(RecordError::Malformed);
+                }
+                (Some(remarked.remark), remarked.tag, remarked.body)
+            }
+            tag => (None, tag, envelope.body),
+        };
+        let body = Body::decode(tag, body).ok_or(RecordError::Malformed)?;
         let record = Self {
             group: envelope.group,
             grant: envelope.grant,
@@ -136,6 +185,7 @@ impl Record {
             seq: envelope.seq,
             prev: envelope.prev,
             body,
+            remark,
         };
         if !rest.is_empty() || record.encode() != bytes || !record.has_shape() {
             return Err(RecordError::Malformed);
@@ -150,6 +200,7 @@ impl Record {
                 && self.grant == GrantId::ZERO
                 && self.prev == RecordId::ZERO
                 && self.seq == 0
+                && self.remark.is_none()
                 && self.signer == Signer::Holder;
         }
         self.seq > 0 && self.seq <= limits::MAX_SEQ && (self.seq == 1) == (self.prev == RecordId::ZERO)
@@ -232,6 +283,7 @@ pub fn found(founder: &Secret, name: &str, nonce: [u8; 16], recovery: NodeId) ->
         seq: 0,
         prev: RecordId::ZERO,
         body,
+        remark: None,
     }
     .sign(founder)
 }

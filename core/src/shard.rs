@@ -8,10 +8,11 @@ pub mod chain;
 pub mod document;
 pub mod gate;
 pub mod graph;
+mod retract;
 pub mod root;
 pub mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delta::compose::{change_id, decompose};
 use crate::delta::{Delta, OpRef};
@@ -20,6 +21,7 @@ use chain::Chain;
 use document::{Document, Isolated};
 use gate::{Branch, Checked};
 use graph::{Clock, Fact, Graph};
+pub(crate) use retract::Retracted;
 use root::Root;
 use state::{State, Visible};
 
@@ -31,13 +33,15 @@ pub struct Shard {
     state: State,
     document: Document,
     branch: Option<Branch>,
+    /// Changes that are part of it for the sake of what was built on them, and do not count by themselves.
+    held: BTreeSet<ChangeId>,
 }
 
 impl Shard {
     /// A shard that nobody has written to.
     pub fn new(root: Root) -> Self {
         let (graph, document) = (Graph::new(&root), Document::new(&root));
-        Self { root, graph, state: State::default(), document, branch: None }
+        Self { root, graph, state: State::default(), document, branch: None, held: BTreeSet::new() }
     }
 
     /// The shard's derived beginning.
@@ -58,6 +62,27 @@ impl Shard {
     /// Its Automerge document, as of the last [`Shard::flush`].
     pub fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// Changes that are part of it only for the sake of what was built on them: what they say is held, see
+    /// [`crate::accept`].
+    pub fn held(&self) -> &BTreeSet<ChangeId> {
+        &self.held
+    }
+
+    pub(crate) fn set_held(&mut self, held: BTreeSet<ChangeId>) {
+        let ops = |entry: &graph::Entry| {
+            let actor = self.graph.chain_of(entry).map(|chain| chain.actor);
+            actor.map(|actor| (entry.start_op..=entry.max_op).map(move |counter| OpRef { counter, actor }))
+        };
+        let ops = held.iter().filter_map(|id| ops(self.graph.get(id)?)).flatten().collect();
+        self.state.set_held(ops);
+        self.held = held;
+    }
+
+    /// Gives the document up after a defect.
+    pub(crate) fn isolate(&mut self, what: &str) {
+        self.document.isolate_for(&self.root, what);
     }
 
     /// The chain of `actor`, to take in signatures that were checked.
@@ -97,7 +122,7 @@ impl Shard {
         for (key, visible) in document.read_all(&root)? {
             state.restore(key, visible);
         }
-        Some(Self { root, graph, state, document, branch: None })
+        Some(Self { root, graph, state, document, branch: None, held: BTreeSet::new() })
     }
 
     /// Lets a checked change in.

@@ -9,6 +9,7 @@
 //! groups       group [16]                                                 GroupRow
 //! records      group [16] | record [32]                                   record | signature [64]
 //! changes      group [16] | epoch [16] | actor [16] | seq u64 | id [32]   delta
+//! aside        as of changes                                              AsideRow: valid, and not part of the document
 //! marks        group [16] | epoch [16] | actor [16] | seq u64             signature [64], every 64th change
 //! covers       group [16] | epoch [16] | actor [16]                       seq u64 | Cover, of the newest change
 //! own          group [16] | epoch [16] | grant [32]                       OwnRow
@@ -19,7 +20,7 @@
 //! addresses    node [32]                                                  its addresses, newest first
 //! ```
 //!
-//! A fork of a chain is two rows of `changes`, since the key holds the id. The `groups` row is written last of what
+//! Of a forked chain one branch is in `changes`, the others are in `aside`, whose keys hold the id for that. The `groups` row is written last of what
 //! founds or joins a group, in the same batch: without it, nothing of the group exists.
 
 mod memory;
@@ -31,6 +32,7 @@ pub use memory::Memory;
 
 use crate::group::LoadError;
 use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation, InviteId, NodeId, RecordId};
+use crate::shard::chain::Cover;
 
 /// The tables. Their names are those in the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,8 @@ pub enum Table {
     Records,
     /// Deltas: with the records and their signatures, the truth from which all else can be rebuilt.
     Changes,
+    /// Changes that are valid and not part of the document, each with what proves it.
+    Aside,
     /// Kept signatures.
     Marks,
     /// What proves the end of each chain.
@@ -63,11 +67,12 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Groups,
         Self::Records,
         Self::Changes,
+        Self::Aside,
         Self::Marks,
         Self::Covers,
         Self::Own,
@@ -85,6 +90,7 @@ impl Table {
             Self::Groups => "groups",
             Self::Records => "records",
             Self::Changes => "changes",
+            Self::Aside => "aside",
             Self::Marks => "marks",
             Self::Covers => "covers",
             Self::Own => "own",
@@ -200,6 +206,17 @@ pub struct OwnRow {
     pub seq: u64,
     /// The last change.
     pub id: ChangeId,
+}
+
+/// A valid change that is not part of the document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideRow {
+    /// Layout version.
+    pub version: u8,
+    /// What proves it, given its chain up to it.
+    pub cover: Cover,
+    /// [`crate::delta::Delta::encode`].
+    pub delta: Vec<u8>,
 }
 
 /// A shard written out whole.

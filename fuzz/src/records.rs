@@ -97,7 +97,7 @@ impl Office {
         let (body, to) = self.body(step, script);
         let (seq, prev) = self.place(grant, signer, script);
         let group = if script.rarely(32) { larder_core::id::GroupId::ZERO } else { scene::group() };
-        let record = Record { group, grant, signer, seq, prev, body };
+        let record = Record { group, grant, signer, seq, prev, body, remark: None };
         let by = if script.rarely(16) { secret(script.byte()) } else { by };
         let signed = record.sign(&by);
         if let Some(to) = to {

@@ -68,7 +68,7 @@ pub fn grant(number: u8, role: Role) -> Body {
 /// A record of the group, signed.
 pub fn issue(by: (GrantId, &Secret), at: (u64, RecordId), body: Body) -> SignedRecord {
     let (seq, prev) = at;
-    Record { group: group(), grant: by.0, signer: Signer::Holder, seq, prev, body }.sign(by.1)
+    Record { group: group(), grant: by.0, signer: Signer::Holder, seq, prev, body, remark: None }.sign(by.1)
 }
 
 /// All there is before anything happens.

@@ -1,25 +1,27 @@
 //! Changes from others: pushed one by one, or in windows of history.
 //!
 //! Whoever brings a change, it is judged by what it is: its author's grant and role, its author's signature of the chain
-//! up to it, and the gate.
+//! up to it, and the gate. What is valid is let in if it counts, and else laid aside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Group;
+use super::aside::{self, Beside};
 use super::orphans::Orphan;
 use super::refused::Refusal;
-use crate::delta::columns::{self, Head, Proof};
+use super::run::Run;
+use super::{Aside, Group};
+use crate::delta::columns;
 use crate::delta::compose::Composed;
 use crate::delta::{Delta, DeltaError, SignedDelta};
 use crate::id::{Actor, ChangeId, EpochId, NodeId, Sig};
 use crate::limits;
 use crate::shard::Shard;
-use crate::shard::chain::{self, Cover, first_link, next_link};
-use crate::shard::gate::{Checked, Fault, Verdict};
+use crate::shard::chain::{self, Cover, Link, first_link, next_link};
+use crate::shard::gate::{Against, Checked, Fault, Verdict};
 use crate::shard::root::{Root, ShardName};
 use crate::store::{Row, Table, key};
 
-/// A change that is new here and was let in.
+/// A change that is new here and is kept.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     /// The shard it belongs to.
@@ -32,7 +34,7 @@ pub struct Admitted {
     pub id: ChangeId,
     /// Its bytes, to be passed on.
     pub delta: Vec<u8>,
-    /// The keys it puts.
+    /// The keys it puts; none if it is not part of the document.
     pub keys: Vec<String>,
     /// The author's signature at it, if it came by itself.
     pub signature: Option<Sig>,
@@ -41,7 +43,7 @@ pub struct Admitted {
 /// What came of changes that were offered.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    /// What is new here, each after everything it depends on.
+    /// What is new here and kept, each after everything it depends on.
     pub new: Vec<Admitted>,
     /// What is to be made durable.
     pub rows: Vec<Row>,
@@ -49,8 +51,62 @@ pub struct Taken {
     pub gap: bool,
     /// Why something was refused; the peer that made or brought it is at fault.
     pub refused: Option<String>,
-    /// Chains of which a window brought changes and none could be let in.
+    /// Chains of which a window brought changes and none could be taken.
     pub stuck: Vec<Actor>,
+    /// Chains of which a window begins on a change that is not here, and after which place: what came is another branch,
+    /// and more of it has to be asked for.
+    pub parted: Vec<(Actor, u64)>,
+    /// What was taken out of the document again.
+    pub retracted: BTreeSet<ChangeId>,
+    /// How many changes the quarantine had no room for.
+    pub evicted: usize,
+    /// Chains of which something is here that was not.
+    moved: BTreeSet<Actor>,
+    /// Shards of which it is to be settled what counts.
+    pub(super) unsettled: BTreeSet<EpochId>,
+    /// Chains whose end is proved by something else than before.
+    pub(super) covered: BTreeSet<(EpochId, Actor)>,
+}
+
+impl Taken {
+    /// True if nothing came of it.
+    pub fn brought_nothing(&self) -> bool {
+        self.new.is_empty() && self.moved.is_empty() && self.parted.is_empty()
+    }
+}
+
+/// What the gate says of a change that builds on anything that is here.
+enum Judged {
+    Known,
+    Isolated,
+    /// It builds on what is not here, or on too much that is aside.
+    Waits(Box<Composed>, Vec<ChangeId>),
+    Rejected(ChangeId, Fault),
+    Valid(Valid),
+}
+
+/// A valid change, and where it stands.
+enum Valid {
+    /// All below it is accepted, and it is the next of its chain.
+    Next(Box<Checked>),
+    /// Another branch, or built on one; so deep.
+    Beside(Box<Composed>, u32),
+}
+
+impl Valid {
+    fn delta(&self) -> &Delta {
+        match self {
+            Self::Next(checked) => checked.delta(),
+            Self::Beside(composed, _) => composed.delta(),
+        }
+    }
+
+    fn id(&self) -> ChangeId {
+        match self {
+            Self::Next(checked) => checked.id(),
+            Self::Beside(composed, _) => composed.id(),
+        }
+    }
 }
 
 impl Group {
@@ -69,7 +125,27 @@ impl Group {
             }
         };
         self.take_one(composed, pushed.signature, &mut taken);
+        self.finish(&mut taken);
         taken
+    }
+
+    /// Takes in a change with what proves it, as it was kept aside. False if it proves nothing, or builds on what is not
+    /// here.
+    pub(crate) fn take_proved(&mut self, epoch: EpochId, delta: &[u8], cover: Cover) -> Option<Taken> {
+        let mut taken = Taken::default();
+        let composed = self.compose(epoch, delta).ok().flatten()?;
+        let author = self.author_of(&composed, &mut taken)?;
+        match self.judge(composed) {
+            Judged::Known => {}
+            Judged::Valid(valid) => {
+                let link =
+                    self.link_of(&valid).filter(|link| self.is_covered(&author, &valid, link, &cover))?;
+                self.admit(valid, author, link, cover, &mut taken);
+            }
+            Judged::Waits(..) | Judged::Rejected(..) | Judged::Isolated => return None,
+        }
+        self.finish(&mut taken);
+        Some(taken)
     }
 
     /// `Ok(None)` where the shard is not known yet: the grant that makes it may be on its way.
@@ -86,11 +162,11 @@ impl Group {
                 continue;
             }
             let Some(author) = self.author_of(&composed, taken) else { continue };
-            match self.shard_mut(composed.delta().epoch).map(|shard| shard.examine(composed)) {
-                None | Some(Verdict::Known(_)) => {}
+            match self.judge(composed) {
+                Judged::Known => {}
                 // It is asked for again, and let in once the shard can be read.
-                Some(Verdict::Isolated(_)) => taken.gap = true,
-                Some(Verdict::Waits { composed, on }) => {
+                Judged::Isolated => taken.gap = true,
+                Judged::Waits(composed, on) => {
                     if on.iter().any(|dep| self.refused.contains(Refusal::Change(*dep))) {
                         self.refuse(id, "it builds on a refused change".to_owned(), taken);
                         continue;
@@ -100,18 +176,18 @@ impl Group {
                         self.orphans.keep(Orphan { composed, signature }, *on);
                     }
                 }
-                Some(Verdict::Rejected { id, fault }) => self.refuse(id, fault.to_string(), taken),
-                Some(Verdict::Ready(checked)) => {
+                Judged::Rejected(id, fault) => self.refuse(id, fault.to_string(), taken),
+                Judged::Valid(valid) => {
+                    let cover = Cover { ahead: Vec::new(), signature };
                     // A false signature says nothing of the change itself, which somebody else may bring with the
                     // right one: it must not be remembered as refused.
-                    if !self.is_signed(&author, &checked, &signature) {
+                    let link =
+                        self.link_of(&valid).filter(|link| self.is_covered(&author, &valid, link, &cover));
+                    let Some(link) = link else {
                         taken.refused = Some(format!("change {} has a false signature", id.short()));
                         continue;
-                    }
-                    let epoch = checked.delta().epoch;
-                    let actor = checked.delta().actor(self.id);
-                    self.let_in(*checked, Some(signature), taken);
-                    self.set_cover(epoch, actor, Cover { ahead: Vec::new(), signature }, taken);
+                    };
+                    self.admit(valid, author, link, cover, taken);
                     let released = self.orphans.release(&id);
                     next.extend(released.into_iter().map(|orphan| (*orphan.composed, orphan.signature)));
                 }
@@ -119,20 +195,76 @@ impl Group {
         }
     }
 
+    /// The gate, for what builds on what is accepted or aside.
+    fn judge(&mut self, composed: Composed) -> Judged {
+        let (epoch, id) = (composed.delta().epoch, composed.id());
+        let Some(root) = self.roots.get(&epoch) else { return Judged::Waits(Box::new(composed), Vec::new()) };
+        let shard = self.shards.entry(epoch).or_insert_with(|| Shard::new(root.clone()));
+        let aside = self.asides.entry(epoch).or_default();
+        if aside.contains(&id) {
+            return Judged::Known;
+        }
+        if composed.delta().deps.iter().any(|dep| aside.contains(dep)) {
+            return judge_beside(aside, shard, composed);
+        }
+        match shard.examine(composed) {
+            Verdict::Known(_) => Judged::Known,
+            Verdict::Isolated(_) => Judged::Isolated,
+            Verdict::Waits { composed, on } => Judged::Waits(composed, on),
+            Verdict::Rejected { id, fault } => Judged::Rejected(id, fault),
+            Verdict::Ready(checked) if shard.is_next(checked.delta()) => Judged::Valid(Valid::Next(checked)),
+            Verdict::Ready(checked) => {
+                let depth = self.depth_of(&epoch, &checked.delta().deps);
+                Judged::Valid(Valid::Beside(Box::new(checked.into_composed()), depth))
+            }
+        }
+    }
+
+    /// Takes in a valid change whose signature was checked: into the document if it counts, else aside.
+    fn admit(&mut self, valid: Valid, author: NodeId, link: Link, cover: Cover, taken: &mut Taken) {
+        let epoch = valid.delta().epoch;
+        let actor = valid.delta().actor(self.id);
+        taken.moved.insert(actor);
+        let (composed, depth) = match valid {
+            Valid::Next(checked) if self.counts_by_itself(&checked, &actor) => {
+                if !self.needs_no_settling(&checked, &actor) {
+                    taken.unsettled.insert(epoch);
+                }
+                let signature = cover.ahead.is_empty().then_some(cover.signature);
+                self.let_in(*checked, signature, taken);
+                return self.set_cover(epoch, actor, cover, taken);
+            }
+            Valid::Next(checked) => {
+                let depth = self.depth_of(&epoch, &checked.delta().deps);
+                (checked.into_composed(), depth)
+            }
+            Valid::Beside(composed, depth) => (*composed, depth),
+        };
+        taken.unsettled.insert(epoch);
+        self.put_aside(
+            epoch,
+            Beside { composed, actor, key: author, link, cover, depth, kept: false },
+            taken,
+        );
+    }
+
     /// The key behind a change, if its role may write to this shard. `None` if the change is refused or has to wait.
     fn author_of(&mut self, composed: &Composed, taken: &mut Taken) -> Option<NodeId> {
         let delta = composed.delta();
-        let Some(standing) = self.members.grant(&delta.grant) else {
+        // Whether the grant counts decides what becomes of a change, not whether it is one.
+        let Some((key, role)) = self.records.holder(&delta.grant) else {
             taken.gap = true;
             return None;
         };
         let shard = self.roots.get(&delta.epoch).map(Root::shard);
+        if shard.is_some_and(|shard| self.is_forgotten(shard)) {
+            return None;
+        }
         let may = match shard {
-            Some(ShardName::Desired) => standing.role.writes_desired(),
-            Some(ShardName::Observed(grant)) => grant == delta.grant && standing.role.writes_observed(),
+            Some(ShardName::Desired) => role.writes_desired(),
+            Some(ShardName::Observed(grant)) => grant == delta.grant && role.writes_observed(),
             None => false,
         };
-        let (key, role) = (standing.key, standing.role);
         if may {
             return Some(key);
         }
@@ -145,13 +277,49 @@ impl Group {
         self.refused.note(Refusal::Change(id), why);
     }
 
-    fn is_signed(&self, author: &NodeId, checked: &Checked, signature: &Sig) -> bool {
-        let delta = checked.delta();
+    fn is_covered(&self, author: &NodeId, valid: &Valid, link: &Link, cover: &Cover) -> bool {
+        let delta = valid.delta();
+        chain::is_covered(author, (self.id, delta.epoch), delta.seq, link, cover)
+    }
+
+    fn link_of(&self, valid: &Valid) -> Option<Link> {
+        self.link_after(valid.delta(), valid.id())
+    }
+
+    /// The link of a chain at a change whose author's change before it is here.
+    pub(super) fn link_after(&self, delta: &Delta, id: ChangeId) -> Option<Link> {
         let actor = delta.actor(self.id);
-        let chain = self.shards.get(&delta.epoch).and_then(|shard| shard.graph().chain(&actor));
-        let link = chain.map_or_else(|| first_link(self.id, delta.epoch, actor), |chain| *chain.link());
-        let link = next_link(&link, checked.id());
-        chain::verify(author, self.id, delta.epoch, delta.seq, &link, signature)
+        let before = match delta.seq.checked_sub(1)? {
+            0 => first_link(self.id, delta.epoch, actor),
+            seq => delta.deps.iter().find_map(|dep| self.link_at(&delta.epoch, &actor, seq, dep))?,
+        };
+        Some(next_link(&before, id))
+    }
+
+    /// The link of a chain at `seq`, on the branch that has `id` there.
+    pub(super) fn link_at(&self, epoch: &EpochId, actor: &Actor, seq: u64, id: &ChangeId) -> Option<Link> {
+        if let Some(beside) = self.asides.get(epoch).and_then(|aside| aside.get(id)) {
+            return (beside.actor == *actor && beside.delta().seq == seq).then_some(beside.link);
+        }
+        let graph = self.shards.get(epoch)?.graph();
+        let chain = graph.chain(actor)?;
+        graph.at(chain, seq).filter(|entry| entry.id == *id)?;
+        if seq == chain.len() {
+            return Some(*chain.link());
+        }
+        let ids = (1..=seq).filter_map(|seq| Some(graph.at(chain, seq)?.id));
+        Some(ids.fold(first_link(self.id, *epoch, *actor), |link, id| next_link(&link, id)))
+    }
+
+    /// How deep a change stands that builds on these.
+    pub(super) fn depth_of(&self, epoch: &EpochId, deps: &[ChangeId]) -> u32 {
+        let graph = self.shards.get(epoch).map(Shard::graph);
+        let aside = self.asides.get(epoch);
+        let depth = |dep: &ChangeId| {
+            let accepted = graph.and_then(|graph| graph.get(dep)).map(|entry| entry.depth);
+            accepted.or_else(|| aside?.get(dep).map(|beside| beside.depth))
+        };
+        deps.iter().filter_map(depth).max().unwrap_or(0).saturating_add(1)
     }
 
     /// The shard of an epoch, begun if need be.
@@ -184,8 +352,23 @@ impl Group {
             let row = Row::put(Table::Marks, key::seq(group, epoch, actor, seq), cover.signature.0.to_vec());
             taken.rows.push(row);
         }
-        taken.rows.push(Row::put_layout(Table::Covers, key::chain(group, epoch, actor), &(seq, &cover)));
+        taken.covered.insert((epoch, actor));
         chain.set_cover(cover);
+    }
+
+    /// Settles what is not settled, and writes down what proves the ends of chains that moved: once, however far.
+    pub(super) fn finish(&mut self, taken: &mut Taken) {
+        for epoch in std::mem::take(&mut taken.unsettled) {
+            self.settle(epoch, taken);
+        }
+        for (epoch, actor) in std::mem::take(&mut taken.covered) {
+            let chain = self.shards.get(&epoch).and_then(|shard| shard.graph().chain(&actor));
+            let place = key::chain(self.id, epoch, actor);
+            taken.rows.push(match chain.and_then(|chain| Some((chain.len(), chain.cover()?))) {
+                Some(proof) => Row::put_layout(Table::Covers, place, &proof),
+                None => Row::remove(Table::Covers, place),
+            });
+        }
     }
 
     /// Takes in a window of history that a neighbour sent.
@@ -205,100 +388,71 @@ impl Group {
         let mut runs = BTreeMap::new();
         for (head, proof) in window.chains {
             let actor = Actor::of(self.id, epoch, head.grant, head.incarnation);
-            runs.insert(actor, Run { head, proof, ids: Vec::new() });
+            runs.insert(actor, Run::new(head, proof));
         }
         for composed in &window.changes {
             let actor = composed.delta().actor(self.id);
             if let Some(run) = runs.get_mut(&actor) {
-                run.ids.push(composed.id());
+                run.push(composed.id());
             }
         }
         // Each chain stands by its own signatures: one that proves nothing takes no other with it.
-        let mut unproved = BTreeSet::new();
+        let mut proved = BTreeSet::new();
         for (actor, run) in &runs {
-            if !self.is_run_proved(epoch, *actor, run, &mut taken) {
-                unproved.insert(*actor);
+            if self.is_run_proved(epoch, *actor, run, &mut taken) {
+                proved.insert(*actor);
             }
         }
         for composed in window.changes {
             let actor = composed.delta().actor(self.id);
-            let parted = runs.get(&actor).is_some_and(|run| self.is_parted(epoch, actor, run, &composed));
-            if parted {
-                self.refuse(composed.id(), Fault::Forked.to_string(), &mut taken);
-            } else {
-                self.take_from_window(composed, !unproved.contains(&actor), &mut taken);
+            let run = runs.get(&actor).filter(|_| proved.contains(&actor));
+            self.take_from_window(composed, run, &mut taken);
+            if self.asides.get(&epoch).is_some_and(|aside| aside.unsettled() >= limits::ASIDE_GATHER) {
+                self.settle(epoch, &mut taken);
             }
         }
-        for (actor, run) in runs.iter().filter(|(actor, _)| !unproved.contains(actor)) {
-            self.keep_proof(epoch, *actor, run, &mut taken);
-        }
-        let moved: BTreeSet<Actor> = taken.new.iter().map(|new| new.actor).collect();
-        let stuck =
-            |actor: &Actor, run: &Run| self.reach(&epoch, actor) < run.end() && !moved.contains(actor);
-        taken.stuck = runs.iter().filter(|(actor, run)| stuck(actor, run)).map(|(actor, _)| *actor).collect();
+        self.finish(&mut taken);
+        let parted: BTreeSet<Actor> = taken.parted.iter().map(|(actor, _)| *actor).collect();
+        let stuck = |(actor, run): &(&Actor, &Run)| {
+            let has = run.last().is_none_or(|last| self.knows(&epoch, &last));
+            !has && !taken.moved.contains(*actor) && !parted.contains(*actor)
+        };
+        taken.stuck = runs.iter().filter(stuck).map(|(actor, _)| *actor).collect();
         let released: Vec<Orphan> = taken.new.iter().flat_map(|new| self.orphans.release(&new.id)).collect();
         for orphan in released {
             self.take_one(*orphan.composed, orphan.signature, &mut taken);
         }
+        self.finish(&mut taken);
         taken
     }
 
-    /// Checks every signature that came with a run. A run that begins past what is here cannot be checked: a gap.
+    /// Checks every signature that came with a run. A run that begins on what is not here cannot be checked: a gap.
     fn is_run_proved(&self, epoch: EpochId, actor: Actor, run: &Run, taken: &mut Taken) -> bool {
-        let Some(author) = self.members.grant(&run.head.grant).map(|standing| standing.key) else {
+        let Some((author, _)) = self.records.holder(&run.head.grant) else {
             taken.gap = true;
             return false;
         };
-        let graph = self.shards.get(&epoch).map(Shard::graph);
-        let chain = graph.and_then(|graph| graph.chain(&actor));
-        let len = chain.map_or(0, chain::Chain::len);
-        if run.head.after > len {
-            taken.gap = true;
-            return false;
-        }
-        let known = (1..=run.head.after).filter_map(|seq| Some(graph?.at(chain?, seq)?.id));
-        let mut link = match chain {
-            Some(chain) if run.head.after == len => *chain.link(),
-            _ => known.fold(first_link(self.id, epoch, actor), |link, id| next_link(&link, id)),
+        let base = match run.head.after {
+            0 => Some(first_link(self.id, epoch, actor)),
+            after => self.link_at(&epoch, &actor, after, &run.head.base),
         };
-        let mut marks = run.proof.marks.iter();
-        for (seq, id) in (run.head.after + 1..).zip(&run.ids) {
-            link = next_link(&link, *id);
-            let marked = seq.is_multiple_of(limits::SIGNED_EVERY);
-            let good = !marked
-                || marks.next().is_some_and(|mark| chain::verify(&author, self.id, epoch, seq, &link, mark));
-            if !good {
-                taken.refused =
-                    Some(format!("a window of history without the signature at {seq} of a chain"));
-                return false;
+        let Some(base) = base else {
+            taken.gap = true;
+            taken.parted.push((actor, run.head.after));
+            return false;
+        };
+        match run.check(&author, (self.id, epoch), base) {
+            Ok(()) => true,
+            Err(why) => {
+                taken.refused = Some(why);
+                false
             }
         }
-        let end = run.end();
-        // Signatures past the end prove nothing here, and a cover ends at the next kept signature at the latest: if only a
-        // part of the run is let in, what is left of the cover must still be one.
-        let next_mark = end.next_multiple_of(limits::SIGNED_EVERY);
-        let proved = !run.ids.is_empty()
-            && marks.next().is_none()
-            && end + run.proof.cover.ahead.len() as u64 <= next_mark
-            && chain::is_covered(&author, (self.id, epoch), end, &link, &run.proof.cover);
-        if !proved {
-            taken.refused = Some("a window of history with a false signature".to_owned());
-        }
-        proved
-    }
-
-    /// True if a change goes on from another one than is here in that place of its chain. That needs no signature to
-    /// be told: the change itself names what it follows, and can never follow what is here.
-    fn is_parted(&self, epoch: EpochId, actor: Actor, run: &Run, composed: &Composed) -> bool {
-        let (delta, graph) = (composed.delta(), self.shards.get(&epoch).map(Shard::graph));
-        let here = graph.and_then(|graph| graph.at(graph.chain(&actor)?, run.head.after));
-        delta.seq == run.head.after + 1
-            && here.is_some_and(|here| here.id != run.head.base && !delta.deps.contains(&here.id))
     }
 
     /// Takes in a change of a window. Where nothing proves it, it is only looked at for whether it builds on something
     /// refused, and so can never be let in.
-    fn take_from_window(&mut self, composed: Composed, proved: bool, taken: &mut Taken) {
+    fn take_from_window(&mut self, composed: Composed, run: Option<&Run>, taken: &mut Taken) {
         let id = composed.id();
         if self.refused.contains(Refusal::Change(id)) {
             return;
@@ -307,65 +461,39 @@ impl Group {
         if deps.iter().any(|dep| self.refused.contains(Refusal::Change(*dep))) {
             return self.refuse(id, "it builds on a refused change".to_owned(), taken);
         }
-        if !proved || self.author_of(&composed, taken).is_none() {
-            return;
-        }
-        match self.shard_mut(composed.delta().epoch).map(|shard| shard.examine(composed)) {
-            None | Some(Verdict::Known(_)) => {}
-            Some(Verdict::Waits { .. } | Verdict::Isolated(_)) => taken.gap = true,
-            Some(Verdict::Rejected { id, fault }) => self.refuse(id, fault.to_string(), taken),
-            Some(Verdict::Ready(checked)) => self.let_in(*checked, None, taken),
-        }
-    }
-
-    /// Keeps the signatures of a run as far as it was let in: marks on the way, and at its end whatever covers it. What is
-    /// here of the chain may be another branch than what came: then nothing of the run speaks of it.
-    fn keep_proof(&mut self, epoch: EpochId, actor: Actor, run: &Run, taken: &mut Taken) {
-        let group = self.id;
-        let Some(shard) = self.shards.get_mut(&epoch) else { return };
-        let tip = |shard: &Shard| {
-            let chain = shard.graph().chain(&actor)?;
-            Some((chain.len(), shard.graph().at(chain, chain.len())?.id))
-        };
-        let Some((len, tip)) = tip(shard) else { return };
-        let past = len.checked_sub(run.head.after).and_then(|past| usize::try_from(past).ok()).unwrap_or(0);
-        let (here, ahead) = run.ids.split_at_checked(past).unwrap_or_default();
-        if here.last() != Some(&tip) {
-            return;
-        }
-        let Some(chain) = shard.chain_mut(&actor) else { return };
-        let first = run.head.after / limits::SIGNED_EVERY + 1;
-        let marks = (first..).map(|nth| nth * limits::SIGNED_EVERY).zip(&run.proof.marks);
-        for (seq, signature) in marks.clone().filter(|(seq, _)| *seq <= len) {
-            if chain.mark(seq, *signature) {
-                let row = Row::put(Table::Marks, key::seq(group, epoch, actor, seq), signature.0.to_vec());
-                taken.rows.push(row);
+        let Some(run) = run else { return };
+        let Some(author) = self.author_of(&composed, taken) else { return };
+        match self.judge(composed) {
+            Judged::Known => {}
+            Judged::Waits(..) | Judged::Isolated => taken.gap = true,
+            Judged::Rejected(id, fault) => self.refuse(id, fault.to_string(), taken),
+            Judged::Valid(valid) => {
+                let (seq, link) = (valid.delta().seq, self.link_of(&valid));
+                if let Some((link, cover)) = link.zip(run.cover(seq)) {
+                    self.admit(valid, author, link, cover, taken);
+                }
             }
         }
-        let cover = match marks.clone().find(|(seq, _)| *seq >= len) {
-            Some((seq, signature)) => {
-                let upto = usize::try_from(seq - len).unwrap_or(usize::MAX);
-                Cover { ahead: ahead.iter().take(upto).copied().collect(), signature: *signature }
-            }
-            None => Cover {
-                ahead: ahead.iter().chain(&run.proof.cover.ahead).copied().collect(),
-                signature: run.proof.cover.signature,
-            },
-        };
-        self.set_cover(epoch, actor, cover, taken);
     }
 }
 
-/// What a window brings of one chain.
-struct Run {
-    head: Head,
-    proof: Proof,
-    ids: Vec<ChangeId>,
-}
-
-impl Run {
-    /// The seq of its last change.
-    fn end(&self) -> u64 {
-        self.head.after.saturating_add(self.ids.len() as u64)
+/// The gate for what builds on something that is aside.
+fn judge_beside(aside: &Aside, shard: &mut Shard, composed: Composed) -> Judged {
+    if shard.document().isolated().is_some() {
+        return Judged::Isolated;
+    }
+    let here = |dep: &&ChangeId| shard.graph().contains(dep) || aside.contains(dep);
+    let on: Vec<ChangeId> = composed.delta().deps.iter().filter(|dep| !here(dep)).copied().collect();
+    if !on.is_empty() {
+        return Judged::Waits(Box::new(composed), on);
+    }
+    match aside::check(aside, shard, composed.delta()) {
+        Ok(Some(depth)) => Judged::Valid(Valid::Beside(Box::new(composed), depth)),
+        Ok(None) => Judged::Waits(Box::new(composed), Vec::new()),
+        Err(Against::Fault(fault)) => Judged::Rejected(composed.id(), fault),
+        Err(Against::Defect(isolated)) => {
+            shard.isolate(&isolated.what);
+            Judged::Isolated
+        }
     }
 }

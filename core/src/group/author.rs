@@ -148,6 +148,7 @@ impl Group {
             self.author(secret, life, BTreeMap::new(), &merge, &mut written.taken)?;
         }
         written.id = Some(self.author(secret, life, puts, note, &mut written.taken)?);
+        self.finish(&mut written.taken);
         Ok(written)
     }
 
@@ -222,6 +223,9 @@ impl Group {
             Verdict::Known(_) | Verdict::Waits { .. } => return Err(AuthorError::Lost),
         };
         let id = checked.id();
+        if !self.needs_no_settling(&checked, &life.actor) {
+            taken.unsettled.insert(life.epoch);
+        }
         let signature = chain::sign(secret, self.id, life.epoch, seq, &next_link(&link, id));
         self.let_in(*checked, Some(signature), taken);
         self.set_cover(life.epoch, life.actor, Cover { ahead: Vec::new(), signature }, taken);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Group;
+use super::{Beside, Group, Taken};
 use crate::delta::Delta;
 use crate::delta::compose::Composed;
-use crate::id::{Actor, EpochId, GrantId, GroupId, RecordId, Sig};
+use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, RecordId, Sig};
 use crate::limits;
 use crate::record::{Records, SignedRecord};
 use crate::shard::Shard;
@@ -13,7 +13,7 @@ use crate::shard::chain::{self, Cover};
 use crate::shard::document::Document;
 use crate::shard::gate::Verdict;
 use crate::shard::root::Root;
-use crate::store::{LAYOUT, Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout, versioned};
+use crate::store::{AsideRow, LAYOUT, Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout, versioned};
 
 /// Why a group could not be read back. The fault is the disk's, or that of whoever changed the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,10 +57,72 @@ impl Group {
             group.own.insert(place, own);
         }
         let roots: Vec<Root> = group.roots.values().cloned().collect();
-        for root in roots {
-            group.load_shard(store, root)?;
+        for root in &roots {
+            group.load_shard(store, root.clone())?;
         }
+        for root in &roots {
+            group.load_aside(store, root)?;
+        }
+        group.find_offered();
         Ok(group)
+    }
+
+    /// Reads what is valid and not part of the document, and settles anew what counts: where nothing was removed and
+    /// nothing forked, there is nothing to settle.
+    fn load_aside<R: Rows>(&mut self, store: &R, root: &Root) -> Result<(), LoadError> {
+        let mut left = Vec::new();
+        for (_, value) in rows(store, Table::Aside, &key::epoch(self.id, root.epoch()))? {
+            let row: AsideRow = versioned(Table::Aside, &value)?;
+            let composed = Delta::decode(&row.delta).and_then(|delta| Composed::new(root, delta));
+            left.push((composed.map_err(|error| LoadError::Damaged(error.to_string()))?, row.cover));
+        }
+        let ended = |chain: &chain::Chain| !self.members.is_live(&chain.grant);
+        let touched = self.shards.get(&root.epoch()).is_some_and(|shard| shard.graph().chains().any(ended));
+        if left.is_empty() && !touched {
+            return Ok(());
+        }
+        left.sort_by_key(|(composed, _)| (composed.delta().start_op, composed.delta().max_op()));
+        while !left.is_empty() {
+            let before = left.len();
+            let mut waits = Vec::new();
+            for (composed, cover) in left {
+                let here = |dep: &ChangeId| *dep == root.id() || self.knows(&root.epoch(), dep);
+                match composed.delta().deps.iter().all(here) {
+                    true => self.restore_aside(root, composed, cover)?,
+                    false => waits.push((composed, cover)),
+                }
+            }
+            if waits.len() == before {
+                return Err(damaged("changes that are aside lack what they build on"));
+            }
+            left = waits;
+        }
+        let mut taken = Taken::default();
+        self.settle(root.epoch(), &mut taken);
+        self.finish(&mut taken);
+        self.mended.extend(taken.rows);
+        Ok(())
+    }
+
+    /// Lays aside a change that passed the gate before it was stored.
+    fn restore_aside(&mut self, root: &Root, composed: Composed, cover: Cover) -> Result<(), LoadError> {
+        let delta = composed.delta();
+        let (epoch, actor) = (root.epoch(), delta.actor(self.id));
+        let (key, _) =
+            self.records.holder(&delta.grant).ok_or_else(|| damaged("a change of an unknown grant"))?;
+        let link = self.link_after(delta, composed.id());
+        let link = link.filter(|link| chain::is_covered(&key, (self.id, epoch), delta.seq, link, &cover));
+        let link = link.ok_or_else(|| damaged("a change that is aside and that its author did not sign"))?;
+        let depth = self.depth_of(&epoch, &delta.deps);
+        let beside = Beside { composed, actor, key, link, cover, depth, kept: true };
+        self.shard_mut(epoch);
+        self.asides.entry(epoch).or_default().insert(beside);
+        Ok(())
+    }
+
+    /// What the store has to be told since the rows that it held say less, or otherwise, than what follows from them.
+    pub fn take_mended(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.mended)
     }
 
     fn load_shard<R: Rows>(&mut self, store: &R, root: Root) -> Result<(), LoadError> {
@@ -155,7 +217,7 @@ impl Group {
                     return Err(damaged("a kept signature past the end of its chain"));
                 }
             }
-            let author = self.members.grant(&chain.grant).map(|standing| standing.key);
+            let author = self.records.holder(&chain.grant).map(|(key, _)| key);
             let link = *chain.link();
             let proved =
                 author.is_some_and(|author| chain::is_covered(&author, (group, epoch), seq, &link, &cover));
@@ -186,7 +248,7 @@ impl Group {
                 continue;
             }
             shard.flush();
-            if shard.document().isolated().is_some() {
+            if shard.document().isolated().is_some() || shard.document().is_rebuilding() {
                 continue;
             }
             let chains =

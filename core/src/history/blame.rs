@@ -39,9 +39,9 @@ pub fn blame(group: &Group, resource: &ResourceName, at: &[ChangeId]) -> Vec<Bla
         let (Some(value), Some(change)) = past.read(&spot) else { continue };
         let Some(entry) = shard.graph().get(&change) else { continue };
         let chain = shard.graph().chain_of(entry);
-        let standing = chain.and_then(|chain| group.members().grant(&chain.grant));
+        let holder = chain.and_then(|chain| group.records().holder(&chain.grant));
         let user = users.entry(change).or_insert_with(|| user_of(shard, &change)).clone();
-        let node = standing.map(|standing| standing.key);
+        let node = holder.map(|(key, _)| key);
         out.push(Blame { field: spot.field(), value, change, node, user, time: entry.time });
     }
     out

@@ -10,7 +10,7 @@ use super::order::{Event, Order};
 use super::touch::Touch;
 use crate::group::{Group, Note};
 use crate::id::{Actor, ChangeId, EpochId, GrantId, NodeId};
-use crate::record::SignedRecord;
+use crate::record::{Record, SignedRecord};
 use crate::resource::ResourceName;
 use crate::shard::Shard;
 use crate::shard::chain::{self, Chain};
@@ -180,7 +180,7 @@ fn author(group: &Group, event: &Event<'_>) -> Option<NodeId> {
     match event {
         Event::Change(shard, entry) => {
             let chain = shard.graph().chain_of(entry)?;
-            group.members().grant(&chain.grant).map(|standing| standing.key)
+            group.records().holder(&chain.grant).map(|(key, _)| key)
         }
         Event::Record(signed) => {
             let key = signing_key(group.records(), signed.record())?;
@@ -235,7 +235,7 @@ impl Scribe<'_> {
             id: signed.id().to_string(),
             source: Source::Membership,
             node: author(self.group, &Event::Record(signed)),
-            note: Note { words: sentence(self.group, record), ..Note::default() },
+            note: note(self.group, record),
             parents: deps.clone(),
             deps,
             verified: key.is_some_and(|key| signed.is_signed_by(&key)),
@@ -246,14 +246,20 @@ impl Scribe<'_> {
 
     fn is_proved(&mut self, shard: &Shard, chain: &Chain) -> bool {
         let at = (self.group.id(), shard.root().epoch());
-        let members = self.group.members();
+        let records = self.group.records();
         *self.proved.entry((at.1, chain.actor)).or_insert_with(|| {
-            let author = members.grant(&chain.grant).map(|standing| standing.key);
+            let author = records.holder(&chain.grant).map(|(key, _)| key);
             author.zip(chain.cover()).is_some_and(|(author, cover)| {
                 chain::is_covered(&author, at, chain.len(), chain.link(), cover)
             })
         })
     }
+}
+
+/// What a record says, who said it, and when.
+fn note(group: &Group, record: &Record) -> Note {
+    let remark = record.remark.clone().unwrap_or_default();
+    Note { words: sentence(group, record), user: remark.user, time: remark.time, ..Note::default() }
 }
 
 /// What a change was built on, the author's previous change first; without that one where another builds on it, and

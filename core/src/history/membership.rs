@@ -28,11 +28,16 @@ pub(super) fn sentence(group: &Group, record: &Record) -> String {
         },
         Body::Admit(_) => "admit changes that did not count".to_owned(),
         Body::Forget(forget) => format!("forget {}", forget.shard),
+        Body::Dissolve => "dissolve the group".to_owned(),
         Body::Unknown { tag, .. } => format!("unsupported record of kind {tag}"),
     };
-    match record.signer {
+    let words = match record.signer {
         Signer::Holder => words,
         Signer::Recovery => format!("{words}, by the recovery key"),
+    };
+    match record.remark.as_ref().map(|remark| remark.words.as_str()) {
+        None | Some("") => words,
+        Some(why) => format!("{words}: {why}"),
     }
 }
 

@@ -109,7 +109,8 @@ fn peers(n: u8) -> Vec<Peer> {
         let alias = if i == 2 { "plc".to_owned() } else { String::new() };
         let body = Grant { key: secret(i).node(), role: Role::Operator, alias, labels: vec![], invite: None };
         let (signer, seq) = (Signer::Holder, u64::from(i) - 1);
-        let record = Record { group, grant, signer, seq, prev, body: Body::Grant(body) }.sign(&secret(1));
+        let record = Record { group, grant, signer, seq, prev, body: Body::Grant(body), remark: None }
+            .sign(&secret(1));
         prev = record.id();
         records.push(record);
     }

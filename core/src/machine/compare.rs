@@ -6,6 +6,7 @@ use super::effect::{Effect, Notice};
 use super::input::LinkId;
 use super::membership::{Context, Membership};
 use super::session::{Difference, Session};
+use crate::group::Recorded;
 use crate::id::{Digest, EpochId, NodeId};
 use crate::limits;
 use crate::record::SignedRecord;
@@ -125,11 +126,10 @@ impl Membership {
         let (now, mine) = (cx.now.mono, self.digest());
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.answered = Some((now, mine, session.heard));
-        let shards = self.group.shards().filter(|shard| !shard.graph().is_empty());
         let have = Have {
             group: self.group.id(),
-            records: Have::tips(&self.group.records().tips()),
-            shards: shards.map(|shard| (shard.root().epoch(), shard.digest())).collect(),
+            records: Have::tips(&self.group.record_tips()),
+            shards: self.group.digests().collect(),
         };
         cx.send(link, &Frame::Have(have));
     }
@@ -140,14 +140,11 @@ impl Membership {
         if !session.has_answered(mine, cx.now.mono) {
             self.tell_have(cx, link);
         }
-        let lacking = self.group.records().missing(&theirs.record_tips());
+        let lacking = self.group.missing_records(&theirs.record_tips());
         let lacking = lacking.iter().map(|record| Difference::Record(record.id()));
-        let mine: BTreeMap<EpochId, Digest> = self
-            .group
-            .shards()
-            .filter(|shard| !shard.graph().is_empty() && shard.document().isolated().is_none())
-            .map(|shard| (shard.root().epoch(), shard.digest()))
-            .collect();
+        let isolated = self.group.isolated();
+        let mine: BTreeMap<EpochId, Digest> =
+            self.group.digests().filter(|(epoch, _)| !isolated.contains(epoch)).collect();
         let theirs: BTreeMap<EpochId, Digest> = theirs.shards.iter().copied().collect();
         let all: BTreeSet<EpochId> = mine.keys().chain(theirs.keys()).copied().collect();
         let differing = all.into_iter().filter(|epoch| mine.get(epoch) != theirs.get(epoch));
@@ -203,35 +200,31 @@ impl Membership {
         }
         let recorded = self.group.record(records);
         let fault = recorded.fault.map(|fault| fault.to_string());
-        self.recorded(cx, recorded.new, recorded.rows, Some(link));
+        self.recorded(cx, recorded, Some(link));
         fault.map_or(Ok(()), Err)
     }
 
     /// New records: make them durable, tell the neighbours, look again at what they mean.
-    pub(super) fn recorded(
-        &mut self,
-        cx: &mut Context<'_>,
-        new: Vec<SignedRecord>,
-        rows: Vec<crate::store::Row>,
-        from: Option<LinkId>,
-    ) {
-        if new.is_empty() {
+    pub(super) fn recorded(&mut self, cx: &mut Context<'_>, recorded: Recorded, from: Option<LinkId>) {
+        let Recorded { new, mut rows, mut taken, .. } = recorded;
+        if rows.is_empty() {
             return;
         }
         self.touch();
+        // In one batch: what a record says of changes is durable with it, or not at all.
+        rows.append(&mut taken.rows);
         cx.outbox.store(rows);
         let others: Vec<_> = self.sessions.keys().copied().filter(|link| Some(*link) != from).collect();
         for link in others {
             self.send_records(cx, link, &new);
         }
         cx.outbox.push(Effect::Changed { group: self.group.id() });
+        self.took(cx, taken, from);
     }
 
     pub(super) fn on_positions(&mut self, cx: &mut Context<'_>, link: LinkId, positions: &Positions) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        for position in &positions.chains {
-            session.stands(positions.epoch, position);
-        }
+        session.stands(positions.epoch, &positions.chains);
         session.fetching = true;
         self.fetch(cx, link);
     }

@@ -26,7 +26,8 @@ impl Membership {
                 continue;
             }
             let wants = by_epoch.entry(epoch).or_default();
-            if wants.len() < limits::WANT_CHAINS {
+            // Of a forked chain one branch after the other.
+            if wants.len() < limits::WANT_CHAINS && wants.last().is_none_or(|want| want.actor != actor) {
                 wants.push(Want { actor, after, upto });
             }
         }
@@ -93,16 +94,19 @@ impl Membership {
         };
         // What nothing came of this neighbour cannot give, and asking again would go on for ever.
         let stuck: Vec<_> = match taken.stuck.as_slice() {
-            [] if taken.new.is_empty() => asked,
+            [] if taken.brought_nothing() => asked,
             stuck => stuck.iter().map(|actor| (window.epoch, *actor)).collect(),
         };
         if let Some(session) = self.sessions.get_mut(&link) {
             for (epoch, actor) in &stuck {
                 session.lacks(*epoch, *actor);
             }
+            for (actor, after) in &taken.parted {
+                session.go_back(window.epoch, *actor, *after);
+            }
         }
         let refused = taken.refused.clone();
-        self.took(cx, taken, link);
+        self.took(cx, taken, Some(link));
         self.fetch_all(cx);
         refused.map_or(Ok(()), Err)
     }

@@ -5,7 +5,6 @@ use super::effect::{Answer, Declined, Effect, Notice};
 use super::input::{Caller, LinkId};
 use super::joining::collect;
 use super::membership::{Context, Membership, ReplyTo};
-use crate::group::Recorded;
 use crate::id::{GrantId, GroupId, InviteId, NodeId, RecordId, Secret};
 use crate::limits;
 use crate::record::{Body, Frontiers, Grant, Record, Revoke, Revoked, Role, SignedRecord, Signer};
@@ -111,7 +110,7 @@ impl Machine {
         let Some((of, mut cx)) = self.split(line.group) else { return Ok(()) };
         let recorded = of.group.record(records);
         let fault = recorded.fault;
-        of.recorded(&mut cx, recorded.new, recorded.rows, None);
+        of.recorded(&mut cx, recorded, None);
         if of.group.members().contains(&peer) {
             self.say(link, &VisitFrame::Welcome(line.group));
         } else {
@@ -146,8 +145,8 @@ impl Membership {
         let grant = self.group.members().grant_for(&cx.me, |role| role == Role::Admin)?;
         let record = self.next_record(grant, body).sign(cx.secret);
         let id = record.id();
-        let Recorded { new, rows, .. } = self.group.record([record]);
-        self.recorded(cx, new, rows, None);
+        let recorded = self.group.record([record]);
+        self.recorded(cx, recorded, None);
         self.group.records().get(&id).map(|_| id)
     }
 
@@ -156,7 +155,7 @@ impl Membership {
             Some((seq, id)) => (seq + 1, id),
             None => (1, RecordId::ZERO),
         };
-        Record { group: self.group.id(), grant, signer: Signer::Holder, seq, prev, body }
+        Record { group: self.group.id(), grant, signer: Signer::Holder, seq, prev, body, remark: None }
     }
 
     /// Sees to a request to join: grants or refuses it here, or carries it to its issuer.

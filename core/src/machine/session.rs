@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::input::Moment;
 use crate::group::{Group, Position, Tip};
-use crate::id::{Actor, Digest, EpochId, NodeId, RecordId};
+use crate::id::{Actor, ChangeId, Digest, EpochId, NodeId, RecordId};
 use crate::limits;
 
 /// What a neighbour is still to be told of a comparison.
@@ -38,8 +38,10 @@ pub(super) enum Difference {
 pub struct Session {
     /// Who.
     pub peer: NodeId,
-    /// How far the neighbour has got in every chain, as far as is known.
-    theirs: BTreeMap<(EpochId, Actor), Tip>,
+    /// The ends of the branches of every chain that the neighbour has, as far as is known.
+    theirs: BTreeMap<(EpochId, Actor), Vec<Tip>>,
+    /// From where on to ask for a chain whose branch there was not found yet, and how far that was gone back last.
+    from: BTreeMap<(EpochId, Actor), (u64, u64)>,
     /// True once the digests were equal.
     pub synced: bool,
     /// True while they are, as far as is known.
@@ -68,6 +70,7 @@ impl Session {
         Self {
             peer,
             theirs: BTreeMap::new(),
+            from: BTreeMap::new(),
             synced: false,
             in_sync: false,
             told: None,
@@ -85,15 +88,14 @@ impl Session {
     pub(super) fn has_all(&mut self, group: &Group) {
         for shard in group.shards() {
             let epoch = shard.root().epoch();
-            for position in group.positions(&epoch) {
-                self.stands(epoch, &position);
-            }
+            self.stands(epoch, &group.positions(&epoch));
         }
         self.synced = true;
         self.in_sync = true;
         self.differs = None;
         self.answered = None;
         self.fetching = false;
+        self.from.clear();
     }
 
     /// True if this side has told what it has lately, and neither side changed since.
@@ -114,50 +116,87 @@ impl Session {
         self.differs.map(|(since, _)| since.plus_ms(self.patience_ms()))
     }
 
-    /// The neighbour said where it stands in a chain.
-    pub(super) fn stands(&mut self, epoch: EpochId, position: &Position) {
-        // Of a forked chain, what counts here is the longest branch.
-        if let Some(tip) = position.tips.iter().max() {
-            self.has(epoch, position.actor, *tip);
+    /// The neighbour said where it stands in a shard. Of a chain that is named nothing else is believed any more.
+    pub(super) fn stands(&mut self, epoch: EpochId, positions: &[Position]) {
+        for position in positions {
+            if let Some(tips) = self.theirs.get_mut(&(epoch, position.actor)) {
+                tips.clear();
+            }
+        }
+        for position in positions {
+            let full = self.theirs.len() >= limits::SESSION_CHAINS;
+            if full && !self.theirs.contains_key(&(epoch, position.actor)) {
+                continue;
+            }
+            // What nobody can have is not believed.
+            let tips = position.tips.iter().filter(|tip| tip.seq <= limits::MAX_SEQ);
+            let known = self.theirs.entry((epoch, position.actor)).or_default();
+            known.extend(tips.take(limits::SESSION_TIPS - known.len()));
         }
     }
 
-    /// The neighbour has this change and all before it. What nobody can have is not believed.
-    pub(super) fn has(&mut self, epoch: EpochId, actor: Actor, tip: Tip) {
+    /// The neighbour has this change and all before it, of which `previous` is the last.
+    pub(super) fn has(&mut self, epoch: EpochId, actor: Actor, tip: Tip, previous: Option<ChangeId>) {
         let full = self.theirs.len() >= limits::SESSION_CHAINS && !self.theirs.contains_key(&(epoch, actor));
         if full || tip.seq > limits::MAX_SEQ {
             return;
         }
-        let known = self.theirs.entry((epoch, actor)).or_insert(tip);
-        if known.seq < tip.seq {
-            *known = tip;
+        let known = self.theirs.entry((epoch, actor)).or_default();
+        if let Some(follows) = known.iter_mut().find(|known| Some(known.id) == previous) {
+            *follows = tip;
+        } else if known.is_empty() {
+            known.push(tip);
+        } else if let Some(newest) = known.iter_mut().max().filter(|newest| newest.seq < tip.seq) {
+            *newest = tip;
         }
     }
 
     /// The neighbour cannot give what it seemed to have.
     pub(super) fn lacks(&mut self, epoch: EpochId, actor: Actor) {
         self.theirs.remove(&(epoch, actor));
+        self.from.remove(&(epoch, actor));
+    }
+
+    /// What the neighbour gave of a chain begins on a change that is not here: next time it is asked from further below.
+    pub(super) fn go_back(&mut self, epoch: EpochId, actor: Actor, after: u64) {
+        // Twice as far each time, so that no fork takes long to find.
+        let step = self.from.get(&(epoch, actor)).map_or(limits::SIGNED_EVERY, |(_, step)| 2 * step);
+        self.from.insert((epoch, actor), (after.saturating_sub(step), step));
+    }
+
+    /// True if a change after `previous` is what the neighbour lacks next of a chain.
+    pub(super) fn stands_before(&self, epoch: EpochId, actor: Actor, previous: Option<ChangeId>) -> bool {
+        let tips = self.theirs.get(&(epoch, actor)).map_or(&[][..], Vec::as_slice);
+        match previous {
+            None => tips.is_empty(),
+            Some(previous) => tips.iter().any(|tip| tip.id == previous),
+        }
     }
 
     /// How far the neighbour has got in a chain.
     pub(super) fn reach(&self, epoch: EpochId, actor: Actor) -> u64 {
-        self.theirs.get(&(epoch, actor)).map_or(0, |tip| tip.seq)
+        self.theirs.get(&(epoch, actor)).into_iter().flatten().map(|tip| tip.seq).max().unwrap_or(0)
     }
 
-    /// What the neighbour has and this node lacks: chain, reach here, tip there.
+    /// What the neighbour has and this node lacks: chain, from where on, tip there.
     pub(super) fn ahead<'a>(
         &'a self,
         group: &'a Group,
     ) -> impl Iterator<Item = (EpochId, Actor, u64, Tip)> + 'a {
-        self.theirs.iter().filter_map(|((epoch, actor), tip)| {
-            let reach = group.reach(epoch, actor);
-            (tip.seq > reach).then_some((*epoch, *actor, reach, *tip))
+        self.theirs.iter().flat_map(move |((epoch, actor), tips)| {
+            let unknown =
+                tips.iter().filter(move |tip| !group.knows(epoch, &tip.id) && !group.is_refused(&tip.id));
+            unknown.map(move |tip| {
+                let guess = group.guess(epoch, actor, *tip);
+                let from = self.from.get(&(*epoch, *actor)).map_or(guess, |(from, _)| guess.min(*from));
+                (*epoch, *actor, from, *tip)
+            })
         })
     }
 
     /// How many changes the neighbour has that are not here, as far as is known.
     pub fn missing_here(&self, group: &Group) -> u64 {
-        self.ahead(group).map(|(_, _, reach, tip)| tip.seq - reach).sum()
+        self.ahead(group).map(|(_, _, reach, tip)| tip.seq.saturating_sub(reach)).sum()
     }
 
     /// How many changes are here that the neighbour lacks, as far as is known.
@@ -179,7 +218,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{ChangeId, Secret};
+    use crate::id::Secret;
 
     #[test]
     fn what_a_neighbour_says_has_bounds() {
@@ -187,11 +226,11 @@ mod tests {
         let tip = |seq| Tip { seq, id: ChangeId([1; 32]) };
         let actor = |n: usize| Actor((n as u128).to_be_bytes());
         for n in 0..limits::SESSION_CHAINS + 10 {
-            session.has(EpochId::ZERO, actor(n), tip(1));
+            session.has(EpochId::ZERO, actor(n), tip(1), None);
         }
         assert_eq!(session.theirs.len(), limits::SESSION_CHAINS);
-        session.has(EpochId::ZERO, actor(0), tip(2));
-        session.has(EpochId::ZERO, actor(1), tip(limits::MAX_SEQ + 1));
+        session.has(EpochId::ZERO, actor(0), tip(2), Some(tip(1).id));
+        session.has(EpochId::ZERO, actor(1), tip(limits::MAX_SEQ + 1), None);
         let reach = |n| session.reach(EpochId::ZERO, actor(n));
         assert_eq!((reach(0), reach(1), reach(limits::SESSION_CHAINS)), (2, 1, 0));
     }

@@ -24,9 +24,11 @@ impl Membership {
             all.rows.extend(taken.rows);
             all.gap |= taken.gap;
             all.refused = all.refused.or(taken.refused);
+            all.retracted.extend(taken.retracted);
+            all.evicted += taken.evicted;
         }
         let (gap, refused) = (all.gap, all.refused.clone());
-        self.took(cx, all, link);
+        self.took(cx, all, Some(link));
         if gap {
             let now = cx.now.mono;
             let digest = self.digest();
@@ -39,22 +41,26 @@ impl Membership {
     }
 
     /// Changes from a neighbour were let in: make them durable, tell others, wake whom they concern.
-    pub(super) fn took(&mut self, cx: &mut Context<'_>, taken: Taken, from: LinkId) {
+    pub(super) fn took(&mut self, cx: &mut Context<'_>, taken: Taken, from: Option<LinkId>) {
         cx.outbox.store(taken.rows);
-        if taken.new.is_empty() {
+        if taken.new.is_empty() && taken.retracted.is_empty() {
             return;
         }
         self.touch();
+        if !taken.retracted.is_empty() {
+            cx.outbox.push(Effect::Changed { group: self.group.id() });
+        }
         if !self.twin && !self.refetching && taken.new.iter().any(|new| self.is_by(&cx.me, new)) {
             self.twin = true;
             cx.notice(Notice::Twin { group: self.group.id() });
         }
-        if let Some(session) = self.sessions.get_mut(&from) {
+        if let Some(session) = from.and_then(|from| self.sessions.get_mut(&from)) {
             for new in &taken.new {
-                session.has(new.epoch, new.actor, Tip { seq: new.seq, id: new.id });
+                let previous = self.group.previous(&new.epoch, &new.id);
+                session.has(new.epoch, new.actor, Tip { seq: new.seq, id: new.id }, previous);
             }
         }
-        self.spread(cx, &taken.new, Some(from));
+        self.spread(cx, &taken.new, from);
         self.find_equal(cx);
     }
 
@@ -62,7 +68,9 @@ impl Membership {
     fn is_by(&self, node: &NodeId, change: &Admitted) -> bool {
         let shard = self.group.shard_of(&change.epoch);
         let grant = shard.and_then(|shard| shard.graph().chain(&change.actor)).map(|chain| chain.grant);
-        grant.is_some_and(|grant| self.group.members().grant(&grant).is_some_and(|of| of.key == *node))
+        let holder = grant.and_then(|grant| self.group.records().holder(&grant)).map(|(key, _)| key);
+        let aside = || self.group.aside(&change.epoch)?.get(&change.id).map(|beside| beside.key);
+        holder.or_else(aside) == Some(*node)
     }
 
     /// Tells neighbours what is new.
@@ -103,15 +111,16 @@ impl Membership {
         let mut by_epoch: BTreeMap<EpochId, Vec<SignedDelta>> = BTreeMap::new();
         let mut bytes = 0;
         for change in new {
-            let reach = session.reach(change.epoch, change.actor);
+            let previous = self.group.previous(&change.epoch, &change.id);
             // A neighbour that is further behind fetches in order; this would only wait there.
-            let (Some(signature), true) = (change.signature, reach + 1 == change.seq) else { continue };
+            let follows = session.stands_before(change.epoch, change.actor, previous);
+            let (Some(signature), true) = (change.signature, follows) else { continue };
             if bytes > room {
                 session.behind = true;
                 break;
             }
             bytes += change.delta.len();
-            session.has(change.epoch, change.actor, Tip { seq: change.seq, id: change.id });
+            session.has(change.epoch, change.actor, Tip { seq: change.seq, id: change.id }, previous);
             let delta = SignedDelta { delta: change.delta.clone(), signature };
             by_epoch.entry(change.epoch).or_default().push(delta);
         }

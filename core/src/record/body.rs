@@ -6,6 +6,8 @@
 //! 3 Revoke   what: 0 grant [32] | 1 invite [32] ; frontiers
 //! 4 Admit    frontiers
 //! 5 Forget   shard string
+//! 6          any of the others with a remark, see `record`
+//! 7 Dissolve nothing
 //! frontiers  record option (seq, [32]) | changes [(chain [16], seq, change [32])]
 //! ```
 //!
@@ -172,6 +174,8 @@ pub enum Body {
     Admit(Admit),
     /// Lets a shard be dropped.
     Forget(Forget),
+    /// Ends the group: nobody is a member of it any more.
+    Dissolve,
     /// Something that a newer version says.
     Unknown {
         /// The tag that this version does not know.
@@ -199,6 +203,7 @@ impl Body {
             Self::Revoke(_) => 3,
             Self::Admit(_) => 4,
             Self::Forget(_) => 5,
+            Self::Dissolve => 7,
             Self::Unknown { tag, .. } => *tag,
         }
     }
@@ -211,6 +216,7 @@ impl Body {
             Self::Revoke(_) => "revoke",
             Self::Admit(_) => "admit",
             Self::Forget(_) => "forget",
+            Self::Dissolve => "dissolve",
             Self::Unknown { .. } => "unsupported",
         }
     }
@@ -228,6 +234,7 @@ impl Body {
             Self::Revoke(body) => postcard::to_allocvec(body),
             Self::Admit(body) => postcard::to_allocvec(body),
             Self::Forget(body) => postcard::to_allocvec(body),
+            Self::Dissolve => Ok(Vec::new()),
             Self::Unknown { bytes, .. } => Ok(bytes.clone()),
         };
         encoded.unwrap_or_default()
@@ -249,6 +256,7 @@ impl Body {
             3 => Self::Revoke(layout(bytes)?),
             4 => Self::Admit(layout(bytes)?),
             5 => Self::Forget(layout(bytes)?),
+            7 => layout::<()>(bytes).map(|()| Self::Dissolve)?,
             tag => Self::Unknown { tag, bytes: bytes.to_vec() },
         };
         body.is_within_limits().then_some(body)
@@ -272,7 +280,7 @@ impl Body {
                     && frontiers.changes.is_sorted_by(|a, b| a.0 < b.0)
             }
             Self::Forget(body) => !body.shard.is_empty() && body.shard.len() <= limits::KEY_BYTES,
-            Self::Unknown { .. } => true,
+            Self::Dissolve | Self::Unknown { .. } => true,
         }
     }
 }

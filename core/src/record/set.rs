@@ -210,11 +210,7 @@ impl Records {
 
     /// The role that a grant gives; `None` if `id` is not a grant held here.
     pub fn role(&self, id: &GrantId) -> Option<Role> {
-        match &self.held.get(id)?.record().body {
-            Body::Genesis(_) => Some(Role::Admin),
-            Body::Grant(grant) => Some(grant.role),
-            _ => None,
-        }
+        self.holder(id).map(|(_, role)| role)
     }
 
     /// The grants from `id` up to Genesis, both included. Never longer than [`limits::LINE`].
@@ -229,6 +225,33 @@ impl Records {
             }
         }
         Some(line)
+    }
+
+    /// Whom a grant held here was given to, and with which role; whether it counts is another question.
+    pub fn holder(&self, id: &GrantId) -> Option<(NodeId, Role)> {
+        match &self.held.get(id)?.record().body {
+            Body::Genesis(genesis) => Some((genesis.founder, Role::Admin)),
+            Body::Grant(grant) => Some((grant.key, grant.role)),
+            _ => None,
+        }
+    }
+
+    /// A record and those before it in its chain, newest first.
+    pub fn chain_to(&self, id: &RecordId) -> impl Iterator<Item = RecordId> {
+        std::iter::successors(self.held.get(id), |signed| self.held.get(&signed.record().prev))
+            .map(SignedRecord::id)
+    }
+
+    /// These records and all that is needed to place them: the chains before them, and the lines that they stand under.
+    pub(crate) fn with_foundations(&self, of: impl IntoIterator<Item = RecordId>) -> BTreeSet<RecordId> {
+        let mut out = BTreeSet::new();
+        let mut todo: Vec<RecordId> = of.into_iter().collect();
+        while let Some(id) = todo.pop() {
+            let Some(signed) = self.held.get(&id).filter(|_| !out.contains(&id)) else { continue };
+            out.insert(id);
+            todo.extend([signed.record().prev, signed.record().grant]);
+        }
+        out
     }
 
     /// The records that convince a stranger that `grant` belongs to this group: Genesis, the line of grants, and the
@@ -249,18 +272,30 @@ impl Records {
         Some(proof)
     }
 
-    /// The newest records of every chain, sorted.
-    pub fn tips(&self) -> Vec<RecordTip> {
-        let has_next: BTreeSet<RecordId> = self.held.values().map(|signed| signed.record().prev).collect();
-        let mut tips = Vec::new();
-        for (&(grant, signer), chain) in &self.chains {
-            for &(seq, id) in chain {
-                if !has_next.contains(&id) {
-                    tips.push(RecordTip { grant, signer, seq, id });
-                }
-            }
-        }
+    /// The newest records of every chain of a set that has with each record those before it, sorted.
+    pub fn tips(&self, of: &BTreeSet<RecordId>) -> Vec<RecordTip> {
+        let records = || of.iter().filter_map(|id| self.held.get(id));
+        let has_next: BTreeSet<RecordId> = records().map(|signed| signed.record().prev).collect();
+        let newest =
+            records().filter(|signed| signed.id() != self.genesis && !has_next.contains(&signed.id()));
+        let tip = |signed: &SignedRecord| {
+            let record = signed.record();
+            RecordTip { grant: record.grant, signer: record.signer, seq: record.seq, id: signed.id() }
+        };
+        let mut tips: Vec<RecordTip> = newest.map(tip).collect();
+        tips.sort_unstable();
         tips
+    }
+
+    /// Lets go of a record on which nothing that is held builds.
+    pub(crate) fn forget(&mut self, id: &RecordId) {
+        if let Some(signed) = self.held.remove(id) {
+            let Record { grant, signer, seq, .. } = *signed.record();
+            if let Some(chain) = self.chains.get_mut(&(grant, signer)) {
+                chain.remove(&(seq, *id));
+            }
+            self.chains.retain(|_, chain| !chain.is_empty());
+        }
     }
 
     /// The place and id that the next record of a chain names: the newest one's. Of a forked chain the longest, then
@@ -271,10 +306,10 @@ impl Records {
         records.range((*seq, RecordId::ZERO)..).next().copied()
     }
 
-    /// The records that a peer with these tips lacks, in an order in which each can be placed at once: of every chain what
+    /// The records of a set that a peer with these tips lacks, in an order in which each can be placed at once: of every chain what
     /// is neither a tip of theirs nor below one, in order of the depth of the grant it stands under. A tip that is not
     /// known here says nothing of what is below it.
-    pub fn missing(&self, theirs: &[RecordTip]) -> Vec<SignedRecord> {
+    pub fn missing(&self, of: &BTreeSet<RecordId>, theirs: &[RecordTip]) -> Vec<SignedRecord> {
         let mut have: BTreeSet<RecordId> = BTreeSet::new();
         for tip in theirs {
             let mut at = tip.id;
@@ -285,7 +320,7 @@ impl Records {
         let mut chains: Vec<_> = self.chains.iter().collect();
         chains.sort_by_key(|((grant, _), _)| self.line(grant).map_or(usize::MAX, |line| line.len()));
         let records = chains.into_iter().flat_map(|(_, records)| records);
-        let lacking = records.filter(|(_, id)| !have.contains(id));
+        let lacking = records.filter(|(_, id)| of.contains(id) && !have.contains(id));
         lacking.filter_map(|(_, id)| self.held.get(id).cloned()).collect()
     }
 }
@@ -325,6 +360,18 @@ mod tests {
         of.iter().map(SignedRecord::id).collect()
     }
 
+    fn whole(of: &Records) -> BTreeSet<RecordId> {
+        of.iter().map(SignedRecord::id).collect()
+    }
+
+    fn tips(of: &Records) -> Vec<RecordTip> {
+        of.tips(&whole(of))
+    }
+
+    fn missing(of: &Records, theirs: &[RecordTip]) -> Vec<SignedRecord> {
+        of.missing(&whole(of), theirs)
+    }
+
     #[test]
     fn a_peer_lacks_what_is_not_below_its_tips() {
         let first = grant();
@@ -332,16 +379,16 @@ mod tests {
         let (longer, longest) = (forget(3, left.id(), "l"), forget(4, right.id(), "never placed"));
         let all = set(&[&first, &left, &right, &longer]);
         assert_eq!(all.len(), 5);
-        let lacks = |of: &[&SignedRecord]| ids(&all.missing(&set(of).tips()));
+        let lacks = |of: &[&SignedRecord]| ids(&missing(&all, &tips(&set(of))));
         assert_eq!(lacks(&[&first, &left, &right, &longer]), []);
         assert_eq!(lacks(&[&first, &left, &longer]), [right.id()], "one branch says nothing of the other");
         let mut both = [left.id(), right.id()];
         both.sort_unstable();
         assert_eq!(lacks(&[&first]), [both[0], both[1], longer.id()]);
         let unknown = RecordTip { grant: genesis().id(), signer: Signer::Holder, seq: 4, id: longest.id() };
-        assert_eq!(all.missing(&[unknown]).len(), 4, "what is not known here proves nothing");
+        assert_eq!(missing(&all, &[unknown]).len(), 4, "what is not known here proves nothing");
         let behind = set(&[&first, &left]);
-        assert_eq!(behind.missing(&all.tips()).len(), 2, "nor does what may be another branch");
+        assert_eq!(missing(&behind, &tips(&all)).len(), 2, "nor does what may be another branch");
     }
 
     #[test]

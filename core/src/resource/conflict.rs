@@ -19,6 +19,8 @@ pub enum ConflictKind {
     Value,
     /// One side removed the resource, another edited it.
     EditRemove,
+    /// A value stands only by the word of somebody who was removed: what members built on it keeps it in the document.
+    RemovedAuthor,
 }
 
 impl ConflictKind {
@@ -27,6 +29,7 @@ impl ConflictKind {
         match self {
             Self::Value => "value",
             Self::EditRemove => "edit/remove",
+            Self::RemovedAuthor => "removed-author",
         }
     }
 }
@@ -38,7 +41,8 @@ pub struct Side {
     pub tag: String,
     /// The value; `None` where that side unset the field.
     pub value: Option<Literal>,
-    /// The change that wrote it (of several with the same value, the one with the smallest id).
+    /// The change that wrote it (of several with the same value, the one with the smallest id). Where nobody ever wrote
+    /// the field before, the beginning of the shard.
     pub change: ChangeId,
     /// True of the side that `get` prints.
     pub winner: bool,
@@ -86,7 +90,11 @@ fn value_conflict(
     if !field.is_conflicted() {
         return None;
     }
-    let writers: Vec<(&Entry, Option<Literal>)> = split_sides(shard, field);
+    let mut writers: Vec<(&Entry, Option<Literal>)> = split_sides(shard, field);
+    if field.is_held && field.items.iter().any(|view| shard.state().holds_any(view.visible)) {
+        // A list in which an item is held: all of it, against what it was without.
+        writers.extend(held_writer(shard, field).map(|entry| (entry, field.value())));
+    }
     let winner = field.value();
     let mut sides: Vec<Side> = Vec::new();
     for (entry, value) in writers {
@@ -98,8 +106,59 @@ fn value_conflict(
             }
         }
     }
+    if field.is_held {
+        let (value, change) = vouched(shard, &view.name, path);
+        if sides.iter().all(|side| side.value != value) {
+            sides.push(Side { tag: String::new(), value: value.clone(), change, winner: false });
+        }
+        return Some(finish(view, path, ConflictKind::RemovedAuthor, value, sides, field.ops()));
+    }
     let base = base_of(shard, &view.name, path, sides.iter().map(|side| side.change));
     Some(finish(view, path, ConflictKind::Value, base, sides, field.ops()))
+}
+
+/// The first of the changes by which a value is held.
+fn held_writer<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Option<&'a Entry> {
+    let held = field.ops().filter(|op| shard.state().is_held(op));
+    held.filter_map(|op| shard.graph().writer(&op)).min_by_key(|entry| entry.id)
+}
+
+/// What a field says without what only removed members said: each key as those have it who count, else as it was below.
+fn vouched(shard: &Shard, resource: &ResourceName, path: &str) -> (Option<Literal>, ChangeId) {
+    let mut state = State::default();
+    for (key, visible) in keys_of(shard, resource, path) {
+        state.restore(key.to_owned(), vouched_for(shard, key, visible.to_vec()));
+    }
+    let view = ResourceView::read(&state, resource);
+    let field = view.as_ref().and_then(|view| view.fields.get(path));
+    let newest = field.and_then(|field| field.ops().max()).and_then(|op| shard.graph().writer(&op));
+    (field.and_then(FieldView::value), newest.map_or(shard.root().id(), |entry| entry.id))
+}
+
+fn vouched_for(shard: &Shard, key: &str, mut visible: Vec<Visible>) -> Vec<Visible> {
+    let (graph, state) = (shard.graph(), shard.state());
+    loop {
+        let (held, rest): (Vec<Visible>, Vec<Visible>) =
+            visible.into_iter().partition(|one| state.is_held(&one.op));
+        if held.is_empty() || !rest.is_empty() {
+            return rest;
+        }
+        let writers: Vec<ChangeId> =
+            held.iter().filter_map(|one| graph.writer(&one.op)).map(|entry| entry.id).collect();
+        let below = graph.heads_of(&graph.clock_below(&writers));
+        visible = shard.visible_at(key, &below).unwrap_or_default();
+    }
+}
+
+/// The keys that a field is made of, with their visible values.
+fn keys_of<'a>(
+    shard: &'a Shard,
+    resource: &ResourceName,
+    path: &str,
+) -> impl Iterator<Item = (&'a str, &'a [Visible])> + use<'a> {
+    let prefix = resource.key(path);
+    let all = shard.state().range_with_prefix(&prefix);
+    all.filter(move |(key, _)| item::split(key).0 == prefix)
 }
 
 /// Whose values stand against each other. Of a plain field, its visible values. Of a list, the list with and the list
@@ -215,8 +274,7 @@ fn base_of(
     let common = changes.map(|id| graph.clock([&id])).reduce(|a, b| a.meet(&b))?;
     let heads = graph.heads_of(&common);
     let mut state = State::default();
-    let prefix = resource.key(path);
-    for (key, _) in shard.state().range_with_prefix(&prefix).filter(|(key, _)| item::split(key).0 == prefix) {
+    for (key, _) in keys_of(shard, resource, path) {
         state.restore(key.to_owned(), shard.visible_at(key, &heads).ok()?);
     }
     let view = ResourceView::read(&state, resource)?;

@@ -29,6 +29,8 @@ pub struct FieldView<'a> {
     pub scalar: &'a [Visible],
     /// Its items, if it is or was a list.
     pub items: Vec<ItemView<'a>>,
+    /// True if a value here stands only by what a removed member wrote.
+    pub is_held: bool,
 }
 
 impl<'a> FieldView<'a> {
@@ -58,11 +60,15 @@ impl<'a> FieldView<'a> {
     }
 
     /// True if people who did not know of each other wanted different things here. Equal values are no conflict, and
-    /// an item of a list is in conflict only where one side keeps it and another takes it out.
+    /// an item of a list is in conflict only where one side keeps it and another takes it out. What stands only by a
+    /// removed member's word is in conflict with what stood before.
     pub fn is_conflicted(&self) -> bool {
         let mixed =
             self.scalar.iter().any(|visible| !visible.value.is_null()) && self.present().next().is_some();
-        mixed || is_split(self.scalar) || self.items.iter().any(|view| is_half_out(view.visible))
+        self.is_held
+            || mixed
+            || is_split(self.scalar)
+            || self.items.iter().any(|view| is_half_out(view.visible))
     }
 
     /// All puts visible in the field.
@@ -96,15 +102,16 @@ impl<'a> ResourceView<'a> {
         let prefix = name.prefix();
         let mut view = Self { name: name.clone(), fields: BTreeMap::new() };
         for (key, visible) in state.range_with_prefix(&prefix) {
-            view.add(key, visible);
+            view.add(state, key, visible);
         }
         (!view.fields.is_empty()).then_some(view)
     }
 
-    fn add(&mut self, key: &'a str, visible: &'a [Visible]) {
+    fn add(&mut self, state: &State, key: &'a str, visible: &'a [Visible]) {
         let Some((_, field)) = key.split_once(' ') else { return };
         let (path, is_item) = item::split(field);
         let entry = self.fields.entry(path).or_default();
+        entry.is_held |= state.holds_any(visible);
         if is_item {
             let item = visible.last().and_then(|winner| Item::decode(&winner.value));
             entry.items.push(ItemView { key, visible, item });
@@ -169,7 +176,7 @@ pub fn resources(state: &State) -> Vec<ResourceView<'_>> {
             views.push(ResourceView { name, fields: BTreeMap::new() });
         }
         if let Some(view) = views.last_mut() {
-            view.add(key, visible);
+            view.add(state, key, visible);
         }
     }
     views

@@ -134,6 +134,13 @@ impl Chain {
         self.cover = Some(cover);
     }
 
+    /// Takes over the marks of a chain that this one is the beginning of, and what proves its end.
+    pub(super) fn prove_like(&mut self, whole: &Self, cover: Option<Cover>) {
+        let marks = usize::try_from(self.len() / limits::SIGNED_EVERY).unwrap_or(usize::MAX);
+        self.marks = whole.marks.iter().take(marks).copied().collect();
+        self.cover = cover;
+    }
+
     /// What proves the newest change.
     pub fn cover(&self) -> Option<&Cover> {
         self.cover.as_ref()

@@ -4,6 +4,7 @@
 //! error isolates this shard and is reported as a bug. It never makes a change invalid, since all nodes must agree on
 //! what is valid whatever their version of Automerge.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, Change, ChangeHash, ReadDoc, SaveOptions};
@@ -37,19 +38,23 @@ pub struct Document {
     /// Splices since then.
     splices: usize,
     isolated: Option<Isolated>,
+    /// While it is rebuilt: the document as it was, with what was accepted since. It has more than the history has, and
+    /// answers for all that the history has.
+    before: Option<Automerge>,
 }
 
 impl Document {
     /// The document that holds just a shard's root, once it is flushed.
     pub fn new(root: &Root) -> Self {
         let pending = vec![root.change().clone()];
-        Self { inner: Automerge::new(), pending, loaded_bytes: 0, splices: 0, isolated: None }
+        Self { inner: Automerge::new(), pending, loaded_bytes: 0, splices: 0, isolated: None, before: None }
     }
 
     /// Reads a document that [`Document::save`] wrote. `None` if the bytes are not that: rebuild it from its changes.
     pub fn load(bytes: &[u8], value_bytes: usize) -> Option<Self> {
         let inner = catch_unwind(AssertUnwindSafe(|| Automerge::load(bytes).ok())).ok()??;
-        Some(Self { inner, pending: Vec::new(), loaded_bytes: value_bytes, splices: 0, isolated: None })
+        let pending = Vec::new();
+        Some(Self { inner, pending, loaded_bytes: value_bytes, splices: 0, isolated: None, before: None })
     }
 
     /// The document's bytes. They differ between replicas of equal content: compare heads, never bytes.
@@ -59,15 +64,50 @@ impl Document {
 
     /// Takes in an accepted change; it is applied with others at the next [`Document::flush`].
     pub fn push(&mut self, change: Change) {
+        if let Some(before) = &mut self.before {
+            let taken = catch_unwind(AssertUnwindSafe(|| before.apply_changes([change.clone()])));
+            if !matches!(taken, Ok(Ok(()))) {
+                // It takes the place of one that was taken out: only the document that comes can hold it.
+                self.before = None;
+            }
+        }
         self.pending.push(change);
     }
 
-    /// Applies what is pending, all at once.
+    /// Applies what is pending, all at once; while the document is rebuilt, a slice of it.
     pub fn flush(&mut self, root: &Root) {
+        let slice = if self.before.is_some() { limits::REBUILD_SLICE } else { usize::MAX };
+        self.apply(root, slice);
+    }
+
+    /// Applies all that is pending.
+    pub(super) fn finish(&mut self, root: &Root) {
+        self.apply(root, usize::MAX);
+    }
+
+    /// True while it is rebuilt.
+    pub fn is_rebuilding(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Begins anew with all changes but these; the document as it was answers until it is done.
+    pub(super) fn rebuild_without(&mut self, lost: &BTreeSet<ChangeId>) {
+        let mut all = self.changes_after(&[]);
+        all.retain(|change| !lost.contains(&ChangeId(change.hash().0)));
+        self.pending = all;
+        self.before = Some(std::mem::replace(&mut self.inner, Automerge::new()));
+        self.splices = 0;
+    }
+
+    fn apply(&mut self, root: &Root, most: usize) {
         if self.pending.is_empty() || self.isolated.is_some() {
             return;
         }
-        let pending = std::mem::take(&mut self.pending);
+        let rest = self.pending.split_off(most.min(self.pending.len()));
+        let pending = std::mem::replace(&mut self.pending, rest);
+        if self.pending.is_empty() {
+            self.before = None;
+        }
         let inner = &mut self.inner;
         let outcome = catch_unwind(AssertUnwindSafe(|| inner.apply_changes(pending)));
         let what = match outcome {
@@ -97,7 +137,12 @@ impl Document {
         self.isolated.as_ref()
     }
 
-    /// The heads, sorted.
+    /// The document that answers questions about the past.
+    fn past(&self) -> &Automerge {
+        self.before.as_ref().unwrap_or(&self.inner)
+    }
+
+    /// The heads, sorted; not to be asked for while it is rebuilt.
     pub fn heads(&self) -> Vec<ChangeId> {
         let mut heads: Vec<_> = self.inner.get_heads().iter().map(|hash| ChangeId(hash.0)).collect();
         heads.sort_unstable();
@@ -110,7 +155,7 @@ impl Document {
             return Err(isolated.clone());
         }
         let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
-        let all = catch_unwind(AssertUnwindSafe(|| self.inner.get_all_at(root.bucket(key), key, &heads)));
+        let all = catch_unwind(AssertUnwindSafe(|| self.past().get_all_at(root.bucket(key), key, &heads)));
         let read = match all {
             Ok(Ok(all)) => all.iter().map(|(value, id)| visible_of(value, id)).collect::<Option<Vec<_>>>(),
             Ok(Err(error)) => return Err(defect(root, error.to_string())),
@@ -124,7 +169,12 @@ impl Document {
     /// Gives the document up.
     pub(super) fn isolate(&mut self, isolated: Isolated) {
         self.inner = Automerge::new();
+        self.before = None;
         self.isolated = Some(isolated);
+    }
+
+    pub(super) fn isolate_for(&mut self, root: &Root, what: &str) {
+        self.isolate(defect(root, what.to_owned()));
     }
 
     /// Every key with its visible values, as Automerge has them now.
@@ -155,13 +205,13 @@ impl Document {
 
     /// The change `id`.
     pub fn change(&self, id: &ChangeId) -> Option<Change> {
-        catch_unwind(AssertUnwindSafe(|| self.inner.get_change_by_hash(&ChangeHash(id.0)))).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.past().get_change_by_hash(&ChangeHash(id.0)))).ok().flatten()
     }
 
     /// All changes that are not among `heads` and their ancestors, each after its dependencies.
     pub fn changes_after(&self, heads: &[ChangeId]) -> Vec<Change> {
         let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
-        catch_unwind(AssertUnwindSafe(|| self.inner.get_changes(&heads))).unwrap_or_default()
+        catch_unwind(AssertUnwindSafe(|| self.past().get_changes(&heads))).unwrap_or_default()
     }
 }
 

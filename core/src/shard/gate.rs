@@ -41,6 +41,11 @@ impl Checked {
         self.composed.id()
     }
 
+    /// The change alone.
+    pub(crate) fn into_composed(self) -> Composed {
+        self.composed
+    }
+
     pub(super) fn frontier(&self) -> &[ChangeId] {
         &self.frontier
     }
@@ -55,7 +60,7 @@ impl Checked {
 pub enum Verdict {
     /// It is here already.
     Known(ChangeId),
-    /// It may enter.
+    /// It is valid. Whether its place in its chain is free is another question: see [`Shard::is_next`].
     Ready(Box<Checked>),
     /// It builds on changes that are not here.
     Waits {
@@ -66,7 +71,7 @@ pub enum Verdict {
     },
     /// Nothing can be said of it: a defect isolated the shard. It is neither taken in nor refused.
     Isolated(Isolated),
-    /// It can be part of no history, or not of one with what is here.
+    /// It can be part of no history.
     Rejected {
         /// Its hash.
         id: ChangeId,
@@ -90,13 +95,13 @@ pub enum Fault {
     /// It does not replace exactly the values that its author saw.
     #[error("it does not replace exactly the values that its author saw")]
     Preds,
-    /// Another change holds the same place in the same chain.
-    #[error("its author wrote another change in the same place: a copied or restored machine, or malice")]
-    Forked,
+    /// It builds on two changes that hold one place of one chain.
+    #[error("it builds on both branches of a fork")]
+    BothBranches,
 }
 
 /// What speaks against a change: itself, or a defect here that keeps it from being judged.
-enum Against {
+pub(crate) enum Against {
     Fault(Fault),
     Defect(Isolated),
 }
@@ -167,22 +172,28 @@ impl Shard {
         Ok(frontier)
     }
 
-    /// The author's previous change, which must be among the dependencies.
+    /// The author's previous change, which must be among the dependencies, and the last of its chain below them.
     fn previous(&self, delta: &Delta) -> Result<Option<ChangeId>, Fault> {
         let actor: Actor = delta.actor(self.root.group());
-        let len = self.graph.chain(&actor).map_or(0, super::chain::Chain::len);
-        if delta.seq <= len {
-            return Err(Fault::Forked);
+        let chain = self.graph.chain(&actor);
+        let previous = chain.and_then(|chain| self.graph.at(chain, delta.seq - 1)).map(|entry| entry.id);
+        match previous {
+            None if delta.seq > 1 => return Err(Fault::Seq),
+            Some(previous) if delta.deps.binary_search(&previous).is_err() => return Err(Fault::Seq),
+            _ => {}
         }
-        if delta.seq != len + 1 {
-            return Err(Fault::Seq);
+        // Where the chain goes on here, this is another branch of it, and must not build on this one too.
+        let len = chain.map_or(0, super::chain::Chain::len);
+        if delta.seq <= len && self.graph.reach(&self.graph.clock(&delta.deps), &actor) >= delta.seq {
+            return Err(Fault::BothBranches);
         }
-        let Some(chain) = self.graph.chain(&actor).filter(|_| len > 0) else { return Ok(None) };
-        let previous = self.graph.at(chain, len).map(|entry| entry.id).ok_or(Fault::Seq)?;
-        if delta.deps.binary_search(&previous).is_err() {
-            return Err(Fault::Seq);
-        }
-        Ok(Some(previous))
+        Ok(previous)
+    }
+
+    /// True if the place of a change is the next one of its chain.
+    pub(crate) fn is_next(&self, delta: &Delta) -> bool {
+        let chain = self.graph.chain(&delta.actor(self.root.group()));
+        delta.seq == chain.map_or(0, super::chain::Chain::len) + 1
     }
 
     /// The dependencies without the author's previous change where that is an ancestor of another; an error if any

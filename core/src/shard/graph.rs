@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chain::Chain;
+use super::chain::{Chain, Cover};
 use super::root::Root;
 use crate::delta::OpRef;
 use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation};
+use crate::limits;
 
 /// How far a set of changes, closed under ancestors, reaches into each chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,6 +234,18 @@ impl Graph {
     pub fn at(&self, chain: &Chain, seq: u64) -> Option<&Entry> {
         let place = usize::try_from(seq.checked_sub(1)?).ok()?;
         chain.entries.get(place).and_then(|&at| self.entry_at(at))
+    }
+
+    /// What proves a chain up to `seq`: the next signature at or beyond it, and the hashes on the way there.
+    pub(crate) fn cover_at(&self, chain: &Chain, seq: u64) -> Option<Cover> {
+        let next_mark = seq.next_multiple_of(limits::SIGNED_EVERY);
+        let ids = |upto: u64| (seq + 1..=upto).filter_map(|seq| Some(self.at(chain, seq)?.id));
+        if let Some(signature) = chain.mark_at(next_mark) {
+            return Some(Cover { ahead: ids(next_mark).collect(), signature: *signature });
+        }
+        let cover = chain.cover()?;
+        let ahead = ids(chain.len()).chain(cover.ahead.iter().copied()).collect();
+        Some(Cover { ahead, signature: cover.signature })
     }
 
     /// The change that wrote an operation.

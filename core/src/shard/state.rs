@@ -1,7 +1,7 @@
 //! What a shard says now: every key with its visible values. Kept beside the Automerge document and always equal to
 //! what that would answer, so that no reader has to walk it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::delta::{OpRef, Put, Value};
@@ -20,6 +20,8 @@ pub struct Visible {
 pub struct State {
     keys: BTreeMap<String, Vec<Visible>>,
     bytes: usize,
+    /// Puts of changes that are here only for the sake of what was built on them.
+    held: BTreeSet<OpRef>,
 }
 
 impl State {
@@ -60,6 +62,24 @@ impl State {
         self.keys.is_empty()
     }
 
+    /// True if a change wrote this that is here only for the sake of what was built on it, see [`crate::accept`].
+    pub fn is_held(&self, op: &OpRef) -> bool {
+        self.held.contains(op)
+    }
+
+    /// True if one of these values stands by held puts alone.
+    pub fn holds_any(&self, visible: &[Visible]) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
+        let vouched = |value: &Value| visible.iter().any(|one| one.value == *value && !self.is_held(&one.op));
+        visible.iter().any(|one| self.is_held(&one.op) && !vouched(&one.value))
+    }
+
+    pub(super) fn set_held(&mut self, held: BTreeSet<OpRef>) {
+        self.held = held;
+    }
+
     /// Bytes of keys and visible values.
     pub fn weight(&self) -> usize {
         self.bytes
@@ -76,6 +96,16 @@ impl State {
         let place = visible.partition_point(|old| old.op < op);
         visible.insert(place, Visible { op, value: put.value.clone() });
         self.bytes += visible.iter().map(|new| new.value.weight()).sum::<usize>();
+    }
+
+    /// Puts a key to what was read of it; one with nothing visible was never put.
+    pub(super) fn replace(&mut self, key: &str, visible: Vec<Visible>) {
+        if let Some(old) = self.keys.remove(key) {
+            self.bytes -= key.len() + old.iter().map(|value| value.value.weight()).sum::<usize>();
+        }
+        if !visible.is_empty() {
+            self.restore(key.to_owned(), visible);
+        }
     }
 
     /// Puts a key back as it was read.

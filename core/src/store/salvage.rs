@@ -1,18 +1,19 @@
 //! What can be saved of a damaged store: every row that proves itself.
 //!
 //! Records and changes are named by their hashes and signed by their authors, so a copy of them is either right or seen
-//! to be wrong. They are read again from nothing, shard by shard, and what of a shard proves itself is saved (`shard`);
-//! members have the rest. Everything else proves nothing and is left behind: snapshots are made anew, invites and joins
-//! are asked for anew, and the place in this node's own chains is forgotten on purpose. A node that may have lost its
-//! newest change must not write another one in its place; without an `own` row it begins a new chain.
+//! to be wrong. They are read again from nothing, shard by shard, and what of a shard proves itself is saved (`shard`),
+//! then what was aside of it; members have the rest. Everything else proves nothing and is left behind: snapshots are
+//! made anew, invites and joins are asked for anew, and the place in this node's own chains is forgotten on purpose. A
+//! node that may have lost its newest change must not write another one in its place; without an `own` row it begins a
+//! new chain.
 
 mod shard;
 
 use std::collections::BTreeMap;
 
-use super::{GroupRow, LAYOUT, Memory, Row, Rows, Table, key};
+use super::{AsideRow, GroupRow, LAYOUT, Memory, Row, Rows, Table, key, layout};
 use crate::group::Group;
-use crate::id::{GroupId, Secret};
+use crate::id::{EpochId, GroupId, RecordId, Secret};
 use crate::record::{Records, SignedRecord};
 
 /// What is known of a group from elsewhere than its store.
@@ -80,10 +81,49 @@ fn salvage(
         lost += usize::from(!saved.whole);
         kept.extend(saved.rows);
     }
+    lost += aside(found, &empty, genesis.id(), &mut kept);
     let lacking = !whole || spoiled || lost > 0;
     let row = GroupRow { version: LAYOUT, genesis: genesis.id(), paused, refetching: lacking };
     kept.push(Row::put_layout(Table::Groups, key::group(group), &row));
     Some(Salvaged { rows: kept, changes, lost, lacking })
+}
+
+/// Adds what was aside and still proves itself, given what was saved. Answers how many changes did not.
+fn aside(found: &Memory, empty: &Group, genesis: RecordId, kept: &mut Vec<Row>) -> usize {
+    let id = empty.id();
+    let Ok(mut left) = found.rows(Table::Aside, &key::group(id));
+    let mut memory = Memory::default();
+    memory.write(kept);
+    let Some(mut group) = (!left.is_empty()).then(|| Group::load(&memory, id, genesis).ok()).flatten() else {
+        return left.len();
+    };
+    memory.write(&group.take_mended());
+    loop {
+        let before = left.len();
+        left.retain(|(row, value)| {
+            let epoch = row.get(16..32).and_then(EpochId::from_slice);
+            let aside = layout::<AsideRow>(value);
+            let taken =
+                epoch.zip(aside).and_then(|(epoch, row)| group.take_proved(epoch, &row.delta, row.cover));
+            match taken {
+                Some(taken) => {
+                    memory.write(&taken.rows);
+                    false
+                }
+                None => true,
+            }
+        });
+        if left.len() == before {
+            break;
+        }
+    }
+    *kept = Table::ALL.into_iter().flat_map(|table| all(&memory, table)).collect();
+    left.len()
+}
+
+fn all(memory: &Memory, table: Table) -> Vec<Row> {
+    let Ok(rows) = memory.rows(table, &[]);
+    rows.into_iter().map(|(row, value)| Row::put(table, row, value)).collect()
 }
 
 /// The records that `found` has of a group and that can be read.

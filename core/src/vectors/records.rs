@@ -4,8 +4,8 @@ use super::golden::Golden;
 use super::scene::{self, founder, recovery};
 use crate::id::{Actor, ChangeId, InviteId, RecordId, Secret};
 use crate::record::{
-    Admit, Body, Forget, Frontiers, Grant, Placed, Record, Records, Revoke, Revoked, Role, SignedRecord,
-    Signer,
+    Admit, Body, Forget, Frontiers, Grant, Placed, Record, Records, Remark, Revoke, Revoked, Role,
+    SignedRecord, Signer,
 };
 
 fn frontiers() -> Frontiers {
@@ -56,7 +56,19 @@ fn records_are_written_and_read_as_ever() {
     let read = read_back(&mut golden, "grant.by-recovery", &by_recovery.sign(&recovery()));
     let id = read.id();
     assert_eq!(records.place(read), Placed::New(vec![id]));
+    let remark = Remark { time: 1_700_000_000, user: "root".to_owned(), words: "she left".to_owned() };
+    let bodies = [("revoke.remarked", revoke_one()), ("dissolve.remarked", Body::Dissolve)];
+    for ((name, body), seq) in bodies.into_iter().zip(11..) {
+        let record = Record { remark: Some(remark.clone()), ..scene::record(seq, prev, body) };
+        let read = read_back(&mut golden, name, &record.sign(&founder()));
+        prev = read.id();
+        assert_eq!(records.place(read), Placed::New(vec![prev]), "{name}");
+    }
     golden.close();
+}
+
+fn revoke_one() -> Body {
+    Body::Revoke(Revoke { what: Revoked::Grant(scene::grant().id()), frontiers: frontiers() })
 }
 
 fn grant_again() -> Body {
@@ -76,7 +88,8 @@ fn read_back(golden: &mut Golden, name: &str, signed: &SignedRecord) -> SignedRe
 fn every_body_is_pinned() {
     let mut tags: Vec<u16> = bodies().iter().map(|(_, body)| body.tag()).collect();
     tags.push(scene::genesis().record().body.tag());
+    tags.push(Body::Dissolve.tag());
     tags.sort_unstable();
     tags.dedup();
-    assert_eq!(tags, [1, 2, 3, 4, 5, 300]);
+    assert_eq!(tags, [1, 2, 3, 4, 5, 7, 300]);
 }

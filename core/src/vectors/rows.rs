@@ -10,7 +10,8 @@ use crate::id::{Actor, ChangeId, EpochId, Incarnation, InviteId};
 use crate::record::{Role, SignedRecord};
 use crate::shard::chain::Cover;
 use crate::store::{
-    GroupRow, InviteRow, JoinRow, Memory, OwnRow, Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout,
+    AsideRow, GroupRow, InviteRow, JoinRow, Memory, OwnRow, Row, Rows, SnapshotBody, SnapshotRow, Table, key,
+    layout,
 };
 use crate::wire::code::Code;
 
@@ -23,6 +24,7 @@ fn keys() -> Vec<(Table, Vec<u8>)> {
         (Table::Groups, key::group(group)),
         (Table::Records, key::record(group, grant)),
         (Table::Changes, key::change(group, epoch, actor, 0x0102_0304, ChangeId([2; 32]))),
+        (Table::Aside, key::change(group, epoch, actor, 0x0102_0304, ChangeId([2; 32]))),
         (Table::Marks, key::seq(group, epoch, actor, 64)),
         (Table::Covers, key::chain(group, epoch, actor)),
         (Table::Own, key::own(group, epoch, grant)),
@@ -51,6 +53,8 @@ fn rows_are_written_and_read_as_ever() {
     let signature = scene::story().change("first").signed.signature;
     let cover = (300u64, Cover { ahead: vec![ChangeId([2; 32])], signature });
     pin(&mut golden, "covers.value", &cover);
+    let delta = scene::story().change("first").signed.delta.clone();
+    pin(&mut golden, "aside.value", &AsideRow { version: 1, cover: cover.1, delta });
     let own = OwnRow { version: 1, incarnation: Incarnation([5; 16]), seq: 300, id: ChangeId([2; 32]) };
     pin(&mut golden, "own.value", &own);
     let role = Role::Operator.byte();

@@ -36,7 +36,7 @@ pub(crate) fn group() -> GroupId {
 
 /// A record that the founder issues.
 pub(crate) fn record(seq: u64, prev: RecordId, body: Body) -> Record {
-    Record { group: group(), grant: genesis().id(), signer: Signer::Holder, seq, prev, body }
+    Record { group: group(), grant: genesis().id(), signer: Signer::Holder, seq, prev, body, remark: None }
 }
 
 /// The operator's grant, with everything that a grant can hold.

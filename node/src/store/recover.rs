@@ -123,7 +123,15 @@ fn read_all(path: &Path) -> (Memory, bool) {
 fn read_copy(copy: &Path, found: &mut Memory) -> bool {
     let Ok(store) = Store::open_unchecked(copy) else { return false };
     let mut whole = true;
-    let tables = [Table::Groups, Table::Records, Table::Changes, Table::Marks, Table::Covers, Table::Own];
+    let tables = [
+        Table::Groups,
+        Table::Records,
+        Table::Changes,
+        Table::Aside,
+        Table::Marks,
+        Table::Covers,
+        Table::Own,
+    ];
     for table in tables {
         // What lies behind a page that cannot be read is reached from the other end.
         for from_end in [false, true] {

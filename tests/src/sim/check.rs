@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::accept::{Changes, Valid, accept};
 use larder_core::delta::Delta;
+use larder_core::group::Aside;
 use larder_core::id::{ChangeId, Digest, EpochId, GrantId, GroupId, RecordId, hash16};
 use larder_core::machine::Membership;
 use larder_core::record::{Members, Records, Role, SignedRecord};
@@ -12,7 +13,7 @@ use larder_core::resource::conflict::conflicts;
 use larder_core::shard::Shard;
 use larder_core::shard::root::ShardName;
 use larder_core::shard::state::Visible;
-use larder_core::store::{Memory, Rows, Table, key};
+use larder_core::store::{AsideRow, Memory, Rows, Table, key, layout};
 
 use super::oracle;
 use super::world::{Node, World};
@@ -181,37 +182,58 @@ pub(super) struct Held {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Read {
     /// Who is a member, by the hash of all stored records.
-    members: BTreeMap<[u8; 16], Members>,
+    members: BTreeMap<[u8; 16], (Records, Members)>,
     /// Changes, by their bytes.
     valid: BTreeMap<Vec<u8>, (EpochId, Valid)>,
 }
 
 impl Read {
-    fn members(&mut self, disk: &Memory, group: GroupId, genesis: RecordId) -> Result<&Members, String> {
+    fn members(
+        &mut self,
+        disk: &Memory,
+        group: GroupId,
+        genesis: RecordId,
+    ) -> Result<(Records, Members), String> {
         let rows = disk.rows(Table::Records, &key::group(group)).map_err(|error| error.to_string())?;
         let parts: Vec<&[u8]> = rows.iter().flat_map(|(key, value)| [key.as_slice(), value]).collect();
         match self.members.entry(hash16("larder sim records", &parts)) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(new) => Ok(new.insert(Members::fold(&read_records(&rows, genesis)?))),
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(new) => {
+                let records = read_records(&rows, genesis)?;
+                let members = Members::fold(&records);
+                Ok(new.insert((records, members)).clone())
+            }
         }
     }
 
-    fn changes(&mut self, disk: &Memory, group: GroupId) -> Result<BTreeMap<EpochId, Changes>, String> {
+    /// Every stored change that is valid, whether the document is made of it or not.
+    fn changes(&mut self, disk: &Memory, records: &Records) -> Result<BTreeMap<EpochId, Changes>, String> {
         let mut stored: BTreeMap<EpochId, Changes> = BTreeMap::new();
-        let rows = disk.rows(Table::Changes, &key::group(group)).map_err(|error| error.to_string())?;
-        for (row, value) in rows {
-            let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
-            let id = id.ok_or("a row of `changes` without an id")?;
-            let (epoch, valid) = match self.valid.entry(value) {
-                Entry::Occupied(known) => known.get().clone(),
-                Entry::Vacant(new) => {
-                    let delta = Delta::decode(new.key()).map_err(|error| error.to_string())?;
-                    new.insert((delta.epoch, Valid { grant: delta.grant, deps: delta.deps })).clone()
-                }
-            };
-            stored.entry(epoch).or_default().insert(id, valid);
+        for table in [Table::Changes, Table::Aside] {
+            let rows = disk.rows(table, &key::group(records.group())).map_err(|error| error.to_string())?;
+            for (row, value) in rows {
+                let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
+                let id = id.ok_or("a row of a change without an id")?;
+                let (epoch, valid) = self.valid(table, value, records)?;
+                stored.entry(epoch).or_default().insert(id, valid);
+            }
         }
         Ok(stored)
+    }
+
+    fn valid(&mut self, table: Table, value: Vec<u8>, records: &Records) -> Result<(EpochId, Valid), String> {
+        let new = match self.valid.entry(value) {
+            Entry::Occupied(known) => return Ok(known.get().clone()),
+            Entry::Vacant(new) => new,
+        };
+        let aside =
+            (table == Table::Aside).then(|| layout::<AsideRow>(new.key()).ok_or("a damaged row of `aside`"));
+        let aside = aside.transpose()?.map(|row| row.delta);
+        let delta = Delta::decode(aside.as_ref().unwrap_or(new.key())).map_err(|error| error.to_string())?;
+        let (key, _) = records.holder(&delta.grant).ok_or("a change of a grant that is not stored")?;
+        let actor = delta.actor(records.group());
+        let valid = Valid { actor, seq: delta.seq, grant: delta.grant, key, deps: delta.deps };
+        Ok(new.insert((delta.epoch, valid)).clone())
     }
 }
 
@@ -250,10 +272,10 @@ fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Read) -
         return Ok(());
     }
     let group = of.group.id();
-    let stored = read.changes(disk, group).map_err(not_accepted)?;
-    let members = read.members(disk, group, of.group.records().genesis()).map_err(not_accepted)?;
-    accepts_what_it_stored(of, members, &stored).map_err(not_accepted)?;
-    may_be_written(of, members, &stored).map_err(|words| (Invariant::Authority, words))
+    let (records, members) = read.members(disk, group, of.group.records().genesis()).map_err(not_accepted)?;
+    let stored = read.changes(disk, &records).map_err(not_accepted)?;
+    accepts_what_it_stored(of, &members, &stored).map_err(not_accepted)?;
+    may_be_written(of, &records, &stored).map_err(|words| (Invariant::Authority, words))
 }
 
 fn judge_bounds(of: &Membership) -> Result<(), Broken> {
@@ -277,11 +299,20 @@ fn judge_bounds(of: &Membership) -> Result<(), Broken> {
 fn accepts_by_the_rule(of: &Membership) -> Result<(), String> {
     let members = Members::fold(of.group.records());
     for shard in of.group.shards() {
-        let changes = Changes::of(shard);
-        let accepted = accept(&members, &changes).accepted;
+        let (name, graph) = (shard.root().shard(), shard.graph());
+        let aside = of.group.aside(&shard.root().epoch());
+        let mut changes = Changes::of(shard, of.group.records());
+        for beside in aside.into_iter().flat_map(Aside::iter) {
+            changes.insert(beside.id(), beside.valid());
+        }
+        let rule = accept(&members, &changes);
         let heads = shard.document().heads();
-        if !changes.ids().eq(accepted) || heads != shard.graph().heads() {
-            return Err(format!("{} holds other changes than are accepted", shard.root().shard()));
+        if changes.ids().any(|id| rule.is_accepted(&id) != graph.contains(&id)) || heads != graph.heads() {
+            return Err(format!("{name} holds other changes than are accepted"));
+        }
+        let kept = |id: &ChangeId| aside.and_then(|aside| aside.get(id)).is_none_or(|beside| beside.kept);
+        if changes.ids().any(|id| rule.is_kept(&id) != kept(&id)) || *shard.held() != rule.held {
+            return Err(format!("{name} keeps or holds other changes than the rule says"));
         }
     }
     Ok(())
@@ -296,7 +327,8 @@ fn accepts_what_it_stored(
     let mut accepted = 0;
     for (epoch, changes) in stored {
         let shard = of.group.shard_of(epoch).ok_or("a stored change of a shard that is not there")?;
-        let rule = accept(members, changes).accepted;
+        let rule = accept(members, changes);
+        let rule: BTreeSet<ChangeId> = changes.ids().filter(|id| rule.is_accepted(id)).collect();
         accepted += rule.len();
         if shard.graph().iter().map(|entry| entry.id).collect::<BTreeSet<_>>() != rule {
             return Err(format!("{} holds other changes than its rows give", shard.root().shard()));
@@ -311,13 +343,13 @@ fn accepts_what_it_stored(
 /// Operators and admins write what is wanted; every machine writes its own shard of what it has, and nobody else does.
 fn may_be_written(
     of: &Membership,
-    members: &Members,
+    records: &Records,
     stored: &BTreeMap<EpochId, Changes>,
 ) -> Result<(), String> {
     for (epoch, changes) in stored {
         let Some(name) = of.group.shard_of(epoch).map(|shard| shard.root().shard()) else { continue };
         let may = |grant: &GrantId| {
-            let role = members.grant(grant).map(|standing| standing.role);
+            let role = records.role(grant);
             match name {
                 ShardName::Desired => matches!(role, Some(Role::Operator | Role::Admin)),
                 ShardName::Observed(own) => own == *grant && role != Some(Role::Reader),

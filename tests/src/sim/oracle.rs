@@ -20,6 +20,8 @@ struct Live {
     value: Value,
     /// The index of the change that wrote it.
     change: usize,
+    /// True if that change does not count by itself.
+    held: bool,
 }
 
 /// A whole history, read once.
@@ -50,7 +52,8 @@ impl History {
             for (counter, put) in (delta.start_op..).zip(&delta.puts) {
                 replaced
                     .extend(put.preds.iter().map(|pred| (put.key.as_str(), (pred.counter, pred.actor.0))));
-                let one = Live { op: (counter, actor), value: put.value.clone(), change: nth };
+                let held = shard.held().contains(id);
+                let one = Live { op: (counter, actor), value: put.value.clone(), change: nth, held };
                 live.entry(put.key.clone()).or_default().push(one);
             }
         }
@@ -73,18 +76,21 @@ impl History {
     }
 
     /// The conflicts: a field whose visible values differ (an unset one is a value too), a list with an item that one
-    /// side keeps and another takes out, a list against a single value; and a resource that is removed and at the same
+    /// side keeps and another takes out, a list against a single value; a value for which only removed members stand; and a
+    /// resource that is removed and at the same
     /// time edited by somebody who did not know of it.
     pub(super) fn conflicts(&self) -> BTreeSet<Clash> {
         let mut out = BTreeSet::new();
         for (resource, fields) in self.fields() {
             for (field, keys) in &fields {
-                if self.is_split(keys) {
+                if keys.iter().any(|key| self.is_held(key)) {
+                    out.insert((resource.clone(), (*field).to_owned(), "removed-author"));
+                } else if self.is_split(keys) {
                     out.insert((resource.clone(), (*field).to_owned(), "value"));
                 }
             }
-            let ensure = (resource.clone(), "ensure".to_owned(), "value");
-            if !out.contains(&ensure) && self.is_edited_and_removed(&fields) {
+            let known = out.iter().any(|(of, field, _)| *of == resource && field == "ensure");
+            if !known && self.is_edited_and_removed(&fields) {
                 out.insert((resource, "ensure".to_owned(), "edit/remove"));
             }
         }
@@ -100,6 +106,12 @@ impl History {
             out.entry(resource.to_owned()).or_default().entry(path).or_default().push(key);
         }
         out
+    }
+
+    /// True if a value is visible here that nobody wrote who counts.
+    fn is_held(&self, key: &str) -> bool {
+        let puts = &self.live[key];
+        puts.iter().any(|put| puts.iter().filter(|other| other.value == put.value).all(|other| other.held))
     }
 
     fn is_split(&self, keys: &[&String]) -> bool {

@@ -411,6 +411,7 @@ impl Play<'_> {
         for conflict in found {
             let name = match conflict.kind {
                 ConflictKind::EditRemove => "edit-remove",
+                ConflictKind::RemovedAuthor => "removed-author",
                 ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
                 ConflictKind::Value => "conflict",
             };

@@ -138,28 +138,6 @@ fn a_chain_that_goes_wrong_past_a_kept_signature_is_kept_up_to_it() {
     survives(&mut peers, &window, 64);
 }
 
-/// A machine that was cloned goes on twice in the same life.
-#[test]
-fn a_fork_does_not_cover_the_branch_that_is_here() {
-    let mut peers = peers(3);
-    (0..3).for_each(|n| write(&mut peers[0], n));
-    let genesis = peers[0].group.records().genesis();
-    let rows = peers[0].group.rows();
-    peers[0].store.write(&rows);
-    let clone = Group::load(&peers[0].store, peers[0].group.id(), genesis).unwrap();
-    (10..12).for_each(|n| write(&mut peers[0], n));
-    let [a, b, _] = &mut peers[..] else { panic!() };
-    pull(a, b);
-    let branch = std::mem::replace(&mut a.group, clone);
-    (20..23).for_each(|n| write(a, n));
-    let forged = Forged::of(a);
-    assert_eq!(forged.changes.len(), 6);
-    let proof = Proof { marks: vec![], cover: forged.cover(vec![]) };
-    let window = forged.window(&root(a), proof);
-    a.group = branch;
-    survives(&mut peers, &window, 5);
-}
-
 /// One chain told as two, so that the signature is over something else than what is let in.
 #[test]
 fn a_window_names_a_chain_once() {

@@ -234,6 +234,7 @@ fn records_are_said_in_words() {
         seq: 1,
         prev: RecordId::ZERO,
         body: Body::Grant(grant),
+        remark: None,
     };
     let record = record.sign(&secret(200));
     assert_eq!(peer.group.record([record.clone()]).fault, None);

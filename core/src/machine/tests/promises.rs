@@ -122,7 +122,7 @@ fn records(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>) {
         let (role, alias, labels) = (Role::Operator, String::new(), labels.to_vec());
         let body = Body::Grant(Grant { key, role, alias, labels, invite: None });
         let (grant, signer, seq) = (genesis.id(), Signer::Holder, u64::from(i) - 1);
-        let record = Record { group, grant, signer, seq, prev, body }.sign(&secret(1));
+        let record = Record { group, grant, signer, seq, prev, body, remark: None }.sign(&secret(1));
         prev = record.id();
         rows.push(Row::put(Table::Records, crate::store::key::record(group, record.id()), record.encode()));
     }

@@ -147,7 +147,7 @@ impl Found {
     }
 
     fn prove(&self, shard: &Shard, chain: &Chain, group: &Group, me: &Secret) -> Proved {
-        let author = group.members().grant(&chain.grant).map(|standing| standing.key);
+        let author = group.records().holder(&chain.grant).map(|(key, _)| key);
         let (actor, len) = (chain.actor, chain.len());
         let nothing = Proved { actor, len, upto: 0, marks: Vec::new(), cover: None };
         let Some(author) = author else { return nothing };
