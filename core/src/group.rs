@@ -6,6 +6,7 @@
 mod admit;
 mod aside;
 mod author;
+mod frontier;
 mod load;
 mod orphans;
 mod refused;
@@ -14,6 +15,7 @@ mod serve;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +25,7 @@ pub use author::{AuthorError, Note, Written};
 pub use load::LoadError;
 pub use refused::{Refusal, RefusedItem};
 pub use serve::{Position, Tip, Want};
+pub use why::Why;
 
 use crate::accept::Fork;
 use crate::delta::Delta;
@@ -341,6 +344,19 @@ impl Group {
     /// The forks among what is kept, by shard, as they were settled.
     pub fn forks(&self) -> impl Iterator<Item = (EpochId, &Fork)> {
         self.forks.iter().flat_map(|(epoch, forks)| forks.iter().map(|fork| (*epoch, fork)))
+    }
+
+    /// True if a chain of that key forked: whoever wrote under it was copied or set back, or means harm.
+    pub fn is_forked(&self, key: &NodeId) -> bool {
+        let by = |epoch: &EpochId, id: &ChangeId| {
+            let shard = self.shards.get(epoch)?;
+            let chain = shard.graph().chain_of(shard.graph().get(id)?)?;
+            Some(self.records.holder(&chain.grant)?.0)
+        };
+        let aside = |epoch: &EpochId, id: &ChangeId| Some(self.asides.get(epoch)?.get(id)?.key);
+        self.forks().any(|(epoch, fork)| {
+            by(&epoch, &fork.winner).or_else(|| aside(&epoch, &fork.winner)) == Some(*key)
+        })
     }
 
     /// True if a change is here, wherever: accepted, kept aside or in quarantine.

@@ -116,6 +116,8 @@ pub const GROUPS: usize = 64;
 pub const INVITES: usize = 1000;
 /// Join requests of others that wait here for their issuer.
 pub const WAITING_JOINS: usize = 256;
+/// Machines that ask this node to be let in without a code.
+pub const ASKS: usize = 32;
 /// Nodes on the LAN remembered as seen.
 pub const SEEN: usize = 1024;
 /// Visits (stranger links) open at once.
@@ -155,6 +157,8 @@ pub const REPAIR_MS: u64 = 1_000;
 pub const WANT_MS: u64 = 5_000;
 /// A joining node visits the same peer again after so long.
 pub const REVISIT_MS: u64 = 2_000;
+/// A machine that asks without a code is forgotten after so long without a word, and gives up after so long.
+pub const ASK_MS: u64 = 600_000;
 /// A node that was seen within this time is near.
 pub const NEAR_MS: u64 = 60_000;
 /// A member that is near and not linked after so long is visited, to show it who this node is,

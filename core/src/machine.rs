@@ -23,10 +23,13 @@
 //! batches issued before them. Once a batch failed, nothing is written, taken in or told any more, until the node is
 //! opened again.
 
+mod asking;
+mod bounds;
 mod chance;
 mod compare;
 mod effect;
 mod fetch;
+mod govern;
 mod hosting;
 mod input;
 mod joining;
@@ -37,6 +40,7 @@ mod outbox;
 mod presence;
 mod session;
 mod spread;
+mod standing;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -44,12 +48,15 @@ mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use asking::{Asked, Seeking};
+pub use bounds::{Bound, Bounds};
 pub use effect::{Answer, Declined, Effect, Notice};
-pub use input::{Caller, Input, LinkId, LinkKind, Moment, Now, Request, Token, WriteRequest};
+pub use input::{Act, Caller, Govern, Input, LinkId, LinkKind, Moment, Now, Request, Token, WriteRequest};
 pub use joining::Joining;
 pub use membership::{Heard, Membership};
 pub use nodes::{NodeState, NodeView, Seen};
 pub use session::Session;
+pub use standing::{EndedBy, Standing};
 
 use crate::group::{Group, LoadError};
 use crate::id::{GroupId, NodeId, Secret};
@@ -87,6 +94,11 @@ pub struct Machine {
     about: Self_,
     groups: BTreeMap<GroupId, Membership>,
     joins: BTreeMap<GroupId, Joining>,
+    /// This node asks to be let in without a code.
+    seeking: Option<Seeking>,
+    /// Others that ask this one.
+    asks: BTreeMap<NodeId, Asked>,
+    bounds: Bounds,
     links: BTreeMap<LinkId, Link>,
     visits: BTreeMap<LinkId, Visit>,
     seen: BTreeMap<NodeId, Seen>,
@@ -95,8 +107,8 @@ pub struct Machine {
     pings: BTreeMap<u64, Pinging>,
     /// The members that were told last.
     admitted: BTreeSet<NodeId>,
-    /// Which reading of each group's records that followed from.
-    folded: BTreeMap<GroupId, u64>,
+    /// What that followed from: which reading of each group's records, and whether it was told that this node left.
+    folded: BTreeMap<GroupId, (u64, bool)>,
     outbox: Outbox,
 }
 
@@ -116,6 +128,9 @@ impl Machine {
             about,
             groups: BTreeMap::new(),
             joins: BTreeMap::new(),
+            seeking: None,
+            asks: BTreeMap::new(),
+            bounds: Bounds::default(),
             links: BTreeMap::new(),
             visits: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -168,7 +183,10 @@ impl Machine {
             Input::LinkDown { link } => self.on_link_down(link),
             Input::Frame { link, bytes } => self.on_frame(link, &bytes),
             Input::Sent { link, bytes } => self.on_sent(link, bytes),
-            Input::Refused { peer } => self.outbox.push(Effect::Visit { peer }),
+            Input::Refused { peer } => {
+                self.on_refused(peer);
+                self.outbox.push(Effect::Visit { peer });
+            }
             Input::VisitFailed { .. } => {}
             Input::Stored { token } => self.outbox.stored(token),
             Input::StoreFailed { why } => {
@@ -207,6 +225,11 @@ impl Machine {
                 self.outbox.answer(caller, Ok(Answer::Done));
             }
             Request::Pause { group, paused } => self.pause(caller, group, paused),
+            Request::Govern(govern) => self.govern(caller, govern),
+            Request::Ask { alias, labels } => self.seek(caller, alias, labels),
+            Request::Agree { digits } => self.agree(caller, digits),
+            Request::StopAsking => self.stop_seeking(caller),
+            Request::Deny { node } => self.deny(caller, node),
         }
     }
 
@@ -246,6 +269,7 @@ impl Machine {
         self.ask_around();
         self.prove_to_members();
         self.close_old_visits();
+        self.forget_asks();
     }
 
     /// What has to be true after every input.
@@ -254,8 +278,8 @@ impl Machine {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
         }
-        let folds = || self.groups.iter().map(|(id, of)| (*id, of.group.folds()));
-        if !folds().eq(self.folded.iter().map(|(id, folds)| (*id, *folds))) {
+        let folds = || self.groups.iter().map(|(id, of)| (*id, (of.group.folds(), of.told_leaving)));
+        if !folds().eq(self.folded.iter().map(|(id, folded)| (*id, *folded))) {
             self.folded = folds().collect();
             self.admit_members();
         }
@@ -265,12 +289,13 @@ impl Machine {
     /// Who is a member of some group may have changed: tells whom to keep links with, and syncs every group over the
     /// links that stand already.
     fn admit_members(&mut self) {
-        let members: BTreeSet<NodeId> = self
-            .groups
-            .values()
-            .flat_map(|of| of.group.members().keys())
-            .filter(|key| *key != self.me)
-            .collect();
+        for group in self.groups.keys().copied().collect::<Vec<_>>() {
+            if let Some((of, mut cx)) = self.split(group) {
+                of.close_with_strangers(&mut cx);
+            }
+        }
+        let wanted = self.groups.values().flat_map(|of| of.wanted_links(&self.me));
+        let members: BTreeSet<NodeId> = wanted.filter(|key| *key != self.me).collect();
         if members != self.admitted {
             self.admitted = members.clone();
             self.outbox.push(Effect::Members(members));
@@ -332,6 +357,11 @@ impl Machine {
     /// The joins under way.
     pub fn joins(&self) -> impl Iterator<Item = (&GroupId, &Joining)> {
         self.joins.iter()
+    }
+
+    /// Bounds that were reached since the daemon started.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Why nothing can be stored any more, if that is so.

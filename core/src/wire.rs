@@ -10,6 +10,7 @@
 //! A kind that this version does not know is passed over, so that newer nodes can say more; a frame of a known kind that
 //! does not parse ends the link. Layouts of version 1 are frozen, and golden vectors pin them.
 
+pub mod ask;
 pub mod code;
 pub mod link;
 pub mod presence;

@@ -8,6 +8,12 @@
 //! | `/v1/invites`             | GET, POST        | the invites made here; makes one                     |
 //! | `/v1/invites/{id}`        | DELETE           | revokes one                                          |
 //! | `/v1/join`                | POST             | joins by a code                                      |
+//! | `/v1/ask`                 | GET, POST, DELETE | asks to be let in without a code                    |
+//! | `/v1/agree`               | POST             | this node's operator compared the digits             |
+//! | `/v1/pending`, `/v1/deny` | GET, POST        | who asks to be let in                                |
+//! | `/v1/govern`              | POST             | who is in a group, and what of theirs counts         |
+//! | `/v1/quarantine`          | GET              | what is valid and not part of the document           |
+//! | `/v1/doctor`              | GET              | what is wrong with this node, and what to do         |
 //! | `/v1/nodes`               | GET              | members, and who is seen                             |
 //! | `/v1/ping`                | POST             | measures the way to a neighbour                      |
 //! | `/v1/write`               | POST             | one atomic change of the desired state               |
@@ -19,13 +25,18 @@
 //!
 //! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
 
+mod doctor;
 mod door;
+pub mod entry;
+pub mod govern;
 pub mod groups;
 mod history;
 pub mod members;
 pub mod names;
+mod quarantine;
 mod resources;
 pub mod standing;
+mod warnings;
 pub mod writes;
 
 use std::sync::Arc;
@@ -117,6 +128,13 @@ fn router(api: Api) -> Router {
         .route("/v1/invites", get(members::invites).post(members::invite))
         .route("/v1/invites/{id}", delete(members::revoke))
         .route("/v1/join", post(members::join))
+        .route("/v1/ask", get(entry::asking).post(entry::ask).delete(entry::stop))
+        .route("/v1/agree", post(entry::agree))
+        .route("/v1/pending", get(entry::pending))
+        .route("/v1/deny", post(entry::deny))
+        .route("/v1/govern", post(govern::govern))
+        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/doctor", get(doctor::doctor))
         .route("/v1/nodes", get(members::nodes))
         .route("/v1/ping", post(members::ping))
         .route("/v1/write", post(writes::write))

@@ -1,10 +1,13 @@
 //! The commands: flags in, one request to the daemon, text out.
 
 mod demo;
+mod entry;
 pub mod fields;
+mod govern;
 mod groups;
 mod history;
 mod nodes;
+mod quarantine;
 mod read;
 mod run;
 mod status;
@@ -103,8 +106,14 @@ enum Command {
     Groups,
     /// Make, list or revoke invite codes
     Invite(groups::Invite),
-    /// Join a group by an invite code
+    /// Join a group by an invite code, or ask to be let in without one
     Join(groups::Join),
+    /// List the machines that ask to be let in
+    Pending,
+    /// Let a machine in that asks
+    Approve(entry::Approve),
+    /// Let a machine that asks not in
+    Deny(entry::Deny),
     /// List the nodes of the group, and those seen on the LAN
     Nodes(nodes::Nodes),
     /// Measure the way to another node
@@ -113,6 +122,22 @@ enum Command {
     Alias(nodes::Alias),
     /// Label a node
     Label(nodes::Label),
+    /// End the membership of a node
+    Remove(govern::Remove),
+    /// Give a node another role
+    Role(govern::Role),
+    /// Drop what a node reported that left or was removed
+    Forget(govern::Forget),
+    /// Leave the group
+    Leave(govern::Leave),
+    /// End the group for everybody
+    DeleteGroup(govern::DeleteGroup),
+    /// Become an admin by the recovery key
+    Recover(govern::Recover),
+    /// Look at what is kept aside, and bring it back
+    Quarantine(quarantine::Quarantine),
+    /// Say what is wrong with this node, and what to do
+    Doctor,
     /// Show how resources stand on the nodes
     Status(status::Status),
     /// Check manifests; needs no daemon
@@ -288,6 +313,17 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Groups => groups::list(context),
         Command::Invite(args) => groups::invite(context, args),
         Command::Join(args) => groups::join(context, args),
+        Command::Pending => entry::pending(context),
+        Command::Approve(args) => entry::approve(context, args),
+        Command::Deny(args) => entry::deny(context, args),
+        Command::Remove(args) => govern::remove(context, args),
+        Command::Role(args) => govern::role(context, args),
+        Command::Forget(args) => govern::forget(context, args),
+        Command::Leave(args) => govern::leave(context, args),
+        Command::DeleteGroup(args) => govern::delete_group(context, args),
+        Command::Recover(args) => govern::recover(context, args),
+        Command::Quarantine(args) => quarantine::quarantine(context, args),
+        Command::Doctor => tools::doctor(context),
         Command::Nodes(args) => nodes::nodes(context, &args),
         Command::Ping(args) => nodes::ping(context, &args),
         Command::Alias(args) => nodes::alias(context, args),

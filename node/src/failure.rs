@@ -120,6 +120,28 @@ impl From<Declined> for Failure {
             Declined::Author(error) => return Self::of_author(error),
             Declined::BaseMoved(_) => (Exit::Refused, "base-moved", "see `larder diff`, then try again"),
             Declined::NotAdmin => (Exit::Refused, "role", "ask an admin: `larder nodes` shows who is one"),
+            Declined::NotAbove => {
+                (Exit::Refused, "role", "see `larder nodes`, and `larder recover --key FILE`")
+            }
+            Declined::NotFounder => (Exit::Refused, "role", "give the recovery key with --key FILE"),
+            Declined::LastAdmin => (
+                Exit::Refused,
+                "last-admin",
+                "make another node admin first with `larder role NODE admin`, or end the group with `larder delete-group`",
+            ),
+            Declined::NoMember => (Exit::NotFound, "not-found", "see `larder nodes`"),
+            Declined::StillMember => (Exit::Refused, "member", "remove it first: `larder remove NODE`"),
+            Declined::Oneself => (Exit::Usage, "usage", "see `larder leave`"),
+            Declined::SameRole(_) => (Exit::Refused, "same", ""),
+            Declined::NotTheirs => (Exit::NotFound, "not-found", "see `larder log`"),
+            Declined::RecoveryKey => (Exit::Refused, "recovery-key", "the file is called recovery-GROUP.key"),
+            Declined::NotAside => (Exit::NotFound, "not-found", "see `larder quarantine list`"),
+            Declined::OneChain => (Exit::Usage, "usage", "see `larder quarantine list`"),
+            Declined::NoAsk => (Exit::NotFound, "not-found", "see `larder pending`"),
+            Declined::Digits => {
+                (Exit::Refused, "digits", "compare both screens again: `larder pending` shows the digits")
+            }
+            Declined::Terms => (Exit::Refused, "terms", ""),
             Declined::NoInvite => (Exit::NotFound, "not-found", "see `larder invite list`"),
             Declined::Denied(denial) => return Self::of_denial(*denial),
             Declined::Member => (Exit::Refused, "member", "see `larder groups`"),

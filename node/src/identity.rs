@@ -85,13 +85,36 @@ pub fn random() -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
-/// Stands for the machine, directory and file that a store lives in. A copy or a restored backup has another one; so
-/// may, harmlessly, a repaired file system.
-pub fn mark(place: &Place) -> io::Result<[u8; 32]> {
+/// Stands for the machine, directory and file that a store lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What is stored from now on.
+    pub now: [u8; 32],
+    /// What was stored before files were also known by when they were made: a number of a file that is gone may be
+    /// given to its copy.
+    before: [u8; 32],
+}
+
+impl Mark {
+    /// True if a store with that mark is where it was made.
+    pub fn is(&self, stored: &[u8]) -> bool {
+        *stored == self.now[..] || *stored == self.before[..]
+    }
+}
+
+/// Where the store is. A copy or a restored backup has another mark; so may, harmlessly, a repaired file system.
+pub fn mark(place: &Place) -> io::Result<Mark> {
     let machine = fs::read("/etc/machine-id").unwrap_or_default();
-    let inode = |path: &std::path::Path| fs::metadata(path).map(|meta| meta.ino().to_be_bytes());
-    let (directory, store) = (inode(&place.data)?, inode(&place.store())?);
-    Ok(hash("larder 1 place", &[&machine, &directory, &store]))
+    let file = |path: &std::path::Path| -> io::Result<([u8; 8], [u8; 16])> {
+        let meta = fs::metadata(path)?;
+        let made = meta.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok((meta.ino().to_be_bytes(), made.unwrap_or_default().as_nanos().to_be_bytes()))
+    };
+    let ((directory, _), (store, made)) = (file(&place.data)?, file(&place.store())?);
+    Ok(Mark {
+        now: hash("larder 1 place", &[&machine, &directory, &store, &made]),
+        before: hash("larder 1 place", &[&machine, &directory, &store]),
+    })
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub const SYNC: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How often a command looks again at what it waits for.
+pub const POLL: Duration = Duration::from_millis(300);
+
 /// Resources applied at the same time: a hanging one delays nobody but itself.
 pub const WORKERS: usize = 8;
 /// A resource that failed is tried again after this long,

@@ -2,6 +2,8 @@
 //!
 //! The JSON that `--json` prints is these types as they are, with their schema as first field.
 
+mod doctor;
+mod entry;
 mod group;
 mod history;
 mod node;
@@ -13,6 +15,8 @@ mod sync;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use doctor::{Check, Doctor};
+pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};
 pub use history::{Diff, EditRow, Log, LogRow, Plan, Show, TouchRow};
 pub use node::{NodeRow, Nodes, Ping};

@@ -163,6 +163,10 @@ impl Group {
         let own = self.own.get(&(epoch, grant));
         let going_on = own.filter(|own| {
             let actor = Actor::of(self.id, epoch, grant, own.incarnation);
+            // Where another branch of this chain is known, one more change could be a fork.
+            if self.asides.get(&epoch).is_some_and(|aside| aside.has_chain(&actor)) {
+                return false;
+            }
             let graph = self.shards.get(&epoch).map(crate::shard::Shard::graph);
             let chain = graph.and_then(|graph| graph.chain(&actor));
             let tip = chain.and_then(|chain| graph?.at(chain, chain.len()));

@@ -107,6 +107,50 @@ pub enum Declined {
     /// The caller's fault: not an admin.
     #[error("only an admin of the group may do that")]
     NotAdmin,
+    /// The caller's fault: an admin is removed only by one above it, in the line of grants.
+    #[error(
+        "that node is an admin whom this one may not remove: only an admin by whose grant it became one may, or the recovery key"
+    )]
+    NotAbove,
+    /// The caller's fault: only the founder may.
+    #[error("only the founder of the group may do that, or whoever has its recovery key")]
+    NotFounder,
+    /// The caller's fault: nobody would be left to let anybody in.
+    #[error("this node is the last admin of the group")]
+    LastAdmin,
+    /// The caller's fault: not a member, or not any more.
+    #[error("that node is no member of the group")]
+    NoMember,
+    /// The caller's fault: it is one.
+    #[error("that node is still a member of the group")]
+    StillMember,
+    /// The caller's fault: it is this very node.
+    #[error("a node does not remove itself: it leaves")]
+    Oneself,
+    /// Nobody's fault: nothing to do.
+    #[error("that node is {0} already")]
+    SameRole(crate::record::Role),
+    /// The caller's fault: a change by somebody else.
+    #[error("that change was not written by the node that is to be removed")]
+    NotTheirs,
+    /// The caller's fault: the key of another group.
+    #[error("that is not the recovery key of this group")]
+    RecoveryKey,
+    /// The caller's fault: such a change is not kept aside.
+    #[error("no such change is kept aside")]
+    NotAside,
+    /// The caller's fault: the newest of them is enough.
+    #[error("two of these changes are in one chain: name the newest that is to count")]
+    OneChain,
+    /// The caller's fault: nobody of that name asks.
+    #[error("that machine does not ask to be let in, or its digits are not known yet")]
+    NoAsk,
+    /// The caller's fault, or somebody is in between.
+    #[error("those are not the digits: if both screens were read right, somebody is in between")]
+    Digits,
+    /// The caller's fault: an alias or label that no grant may hold.
+    #[error("that alias or those labels cannot be granted")]
+    Terms,
     /// The caller's fault: no such invite.
     #[error("no such invite here")]
     NoInvite,

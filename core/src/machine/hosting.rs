@@ -2,12 +2,13 @@
 
 use super::Machine;
 use super::effect::{Answer, Declined, Effect, Notice};
+use super::govern::remark;
 use super::input::{Caller, LinkId};
 use super::joining::collect;
 use super::membership::{Context, Membership, ReplyTo};
-use crate::id::{GrantId, GroupId, InviteId, NodeId, RecordId, Secret};
+use crate::id::{GroupId, InviteId, NodeId, Secret};
 use crate::limits;
-use crate::record::{Body, Frontiers, Grant, Record, Revoke, Revoked, Role, SignedRecord, Signer};
+use crate::record::{Body, Frontiers, Grant, Revoke, Revoked, Role, SignedRecord};
 use crate::store::{InviteRow, LAYOUT, Row, Table, key};
 use crate::wire::code::Code;
 use crate::wire::link::{Bundle, Carried, Carry, Frame};
@@ -49,10 +50,9 @@ impl Machine {
             return;
         }
         let body = Body::Revoke(Revoke { what: Revoked::Invite(invite), frontiers: Frontiers::default() });
-        match of.issue(&mut cx, body) {
-            Some(_) => cx.outbox.answer(caller, Ok(Answer::Done)),
-            None => cx.outbox.answer(caller, Err(Declined::NotAdmin)),
-        }
+        let remark = remark(cx.now.wall, "", "");
+        let answer = of.issue_as_admin(&mut cx, body, &remark).map(|_| Answer::Done);
+        cx.outbox.answer(caller, answer);
     }
 
     pub(super) fn on_probe(&mut self, link: LinkId, peer: NodeId, probe: &Probe) {
@@ -111,11 +111,36 @@ impl Machine {
         let recorded = of.group.record(records);
         let fault = recorded.fault;
         of.recorded(&mut cx, recorded, None);
-        if of.group.members().contains(&peer) {
+        let (known, evidence) = (of.group.members().contains(&peer), of.group.evidence(&peer));
+        let live = of.is_live(&cx.me);
+        if known && live {
             self.say(link, &VisitFrame::Welcome(line.group));
-        } else {
+        } else if evidence.is_empty() {
             self.say(link, &VisitFrame::NotHere);
+        } else {
+            // It knows the group; what it does not know yet is that it is none of it any more.
+            for (records, last) in portions(evidence.iter().map(SignedRecord::encode).collect()) {
+                self.say(link, &VisitFrame::Removed(LineProof { group: line.group, records, last }));
+            }
         }
+        fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+    }
+
+    /// A node that was shown a line of grants says that these count no more, and why.
+    pub(super) fn on_removed(&mut self, link: LinkId, line: &LineProof) -> Result<(), String> {
+        let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
+        collect(&mut visit.line, &line.records)?;
+        if !line.last {
+            return Ok(());
+        }
+        let records = std::mem::take(&mut visit.line);
+        let mut fault = None;
+        if let Some((of, mut cx)) = self.split(line.group) {
+            let recorded = of.group.record(records);
+            fault = recorded.fault;
+            of.recorded(&mut cx, recorded, None);
+        }
+        self.line_answered(link, "a member no more");
         fault.map_or(Ok(()), |fault| Err(fault.to_string()))
     }
 
@@ -140,24 +165,6 @@ impl Machine {
 }
 
 impl Membership {
-    /// Issues a record under this node's admin grant; `None` if it has none.
-    fn issue(&mut self, cx: &mut Context<'_>, body: Body) -> Option<RecordId> {
-        let grant = self.group.members().grant_for(&cx.me, |role| role == Role::Admin)?;
-        let record = self.next_record(grant, body).sign(cx.secret);
-        let id = record.id();
-        let recorded = self.group.record([record]);
-        self.recorded(cx, recorded, None);
-        self.group.records().get(&id).map(|_| id)
-    }
-
-    fn next_record(&self, grant: GrantId, body: Body) -> Record {
-        let (seq, prev) = match self.group.records().newest((grant, Signer::Holder)) {
-            Some((seq, id)) => (seq + 1, id),
-            None => (1, RecordId::ZERO),
-        };
-        Record { group: self.group.id(), grant, signer: Signer::Holder, seq, prev, body, remark: None }
-    }
-
     /// Sees to a request to join: grants or refuses it here, or carries it to its issuer.
     pub(super) fn host(&mut self, cx: &mut Context<'_>, request: JoinRequest, reply: ReplyTo) {
         if let Some(answers) = self.granted(&request) {
@@ -191,7 +198,12 @@ impl Membership {
 
     /// The answer for somebody who is a member already.
     fn granted(&self, request: &JoinRequest) -> Option<Vec<JoinAnswer>> {
-        let standing = self.group.members().of(&request.terms.joiner).last()?;
+        self.granted_to(&request.terms.joiner)
+    }
+
+    /// What tells `joiner` that it is a member, if it is one.
+    pub(super) fn granted_to(&self, joiner: &NodeId) -> Option<Vec<JoinAnswer>> {
+        let standing = self.group.members().of(joiner).last()?;
         let records = self.group.records().proof(&standing.grant)?;
         let records = records.iter().map(SignedRecord::encode).collect();
         Some(
@@ -200,6 +212,31 @@ impl Membership {
                 .map(|(records, last)| JoinAnswer::Granted { records, last })
                 .collect(),
         )
+    }
+
+    /// Answers somebody who waited for the issuer of a code, and was let in by another admin.
+    pub(super) fn grant_waiting(&mut self, cx: &mut Context<'_>, joiner: &NodeId) {
+        let Some(request) = self.asking.remove(joiner) else { return };
+        let answers = self.granted(&request).unwrap_or_default();
+        if let Some((reply, _)) = self.carries.remove(&request.id()) {
+            self.reply(cx, &request, reply, answers);
+        }
+    }
+
+    /// Tells somebody who waits for the issuer of a code that it is not let in.
+    pub(super) fn refuse_waiting(&mut self, cx: &mut Context<'_>, joiner: &NodeId, why: Denial) {
+        let Some(request) = self.asking.remove(joiner) else { return };
+        if let Some((reply, _)) = self.carries.remove(&request.id()) {
+            self.reply(cx, &request, reply, vec![JoinAnswer::Refused(why)]);
+        }
+    }
+
+    /// Machines that wait for the issuer of their code, with what they would like to be called.
+    pub fn waiting(&self) -> impl Iterator<Item = (NodeId, &str, &[(String, String)], String)> {
+        self.asking.values().map(|request| {
+            let terms = &request.terms;
+            (terms.joiner, terms.alias.as_str(), terms.labels.as_slice(), self.issuer_name(request))
+        })
     }
 
     fn decide(&mut self, cx: &mut Context<'_>, request: &JoinRequest) -> Result<(), Denial> {
@@ -225,11 +262,14 @@ impl Membership {
             labels: terms.labels.clone(),
             invite: Some(terms.invite),
         });
-        let record = self.next_record(invite.grant, body.clone());
-        if !sound || Record::decode(&record.encode()).is_err() {
+        if !sound {
             return Err(Denial::Terms);
         }
-        self.issue(cx, body).ok_or(Denial::Authority)?;
+        let remark = remark(cx.now.wall, "", "");
+        self.issue_as_admin(cx, body, &remark).map_err(|why| match why {
+            Declined::Terms => Denial::Terms,
+            _ => Denial::Authority,
+        })?;
         self.asking.remove(&terms.joiner);
         let (group, peer) = (self.group.id(), terms.joiner);
         cx.notice(Notice::Admitted { group, peer });

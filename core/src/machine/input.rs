@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::group::Note;
-use crate::id::{ChangeId, GroupId, InviteId, NodeId};
+use crate::id::{ChangeId, GroupId, InviteId, NodeId, Secret};
 use crate::record::Role;
 use crate::resource::ResourceName;
 use crate::resource::draft::Edit;
@@ -189,12 +189,113 @@ pub enum Request {
         /// Of which group.
         group: GroupId,
     },
+    /// Govern a group.
+    Govern(Govern),
+    /// Ask to be let in without a code, for a while.
+    Ask {
+        /// With this alias; empty for none.
+        alias: String,
+        /// With these labels, sorted by key.
+        labels: Vec<(String, String)>,
+    },
+    /// The operator of this node, which asks, saw these digits where it is let in.
+    Agree {
+        /// The digits.
+        digits: u32,
+    },
+    /// Ask no more.
+    StopAsking,
+    /// Let a machine that asks not in.
+    Deny {
+        /// Which.
+        node: NodeId,
+    },
     /// Stop or go on syncing a group.
     Pause {
         /// Which.
         group: GroupId,
         /// True to stop.
         paused: bool,
+    },
+}
+
+/// Something that changes who is in a group, or what of theirs counts.
+#[derive(Clone)]
+pub struct Govern {
+    /// Which group.
+    pub group: GroupId,
+    /// What to do.
+    pub act: Act,
+    /// The operator's local user.
+    pub user: String,
+    /// Why, in the operator's words.
+    pub words: String,
+}
+
+impl fmt::Debug for Govern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A recovery key has no business in a log.
+        write!(f, "Govern({})", self.group.short())
+    }
+}
+
+/// What to do.
+#[derive(Clone)]
+pub enum Act {
+    /// End all grants of a member.
+    Remove {
+        /// Which.
+        node: NodeId,
+        /// Let its changes count up to this one; else all that are here.
+        keep_through: Option<ChangeId>,
+    },
+    /// Give a member another role.
+    Role {
+        /// Which.
+        node: NodeId,
+        /// The role.
+        role: Role,
+    },
+    /// End this node's own grants.
+    Leave {
+        /// Though no other admin is left.
+        force: bool,
+    },
+    /// End the group for everybody.
+    Dissolve {
+        /// The recovery key, if this node is not the founder.
+        recovery: Option<Secret>,
+    },
+    /// Drop what a former member observed.
+    Forget {
+        /// Which.
+        node: NodeId,
+    },
+    /// Make this node an admin by the recovery key.
+    Recover {
+        /// The key.
+        key: Secret,
+    },
+    /// Bring changes in that are kept aside, with what they build on.
+    Readmit {
+        /// Which, one of each chain.
+        changes: Vec<ChangeId>,
+    },
+    /// Write what changes say that are kept aside once more, in their order, as one change of this node.
+    Rewrite {
+        /// Which.
+        changes: Vec<ChangeId>,
+        /// Who, why and how.
+        note: Note,
+    },
+    /// Let a machine in that asks.
+    Approve {
+        /// Which.
+        node: NodeId,
+        /// With which role.
+        role: Role,
+        /// What its screen shows, if it asks without a code.
+        digits: Option<u32>,
     },
 }
 

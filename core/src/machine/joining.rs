@@ -53,7 +53,7 @@ impl Machine {
         labels: Vec<(String, String)>,
     ) {
         let group = code.group;
-        if self.groups.contains_key(&group) {
+        if self.groups.get(&group).is_some_and(|of| of.is_live(&self.me)) {
             if let Some(caller) = caller {
                 self.outbox.answer(caller, Err(Declined::Member));
             }
@@ -80,6 +80,9 @@ impl Machine {
     /// Visits every node that was seen and not asked lately, while a join is under way.
     pub(super) fn ask_around(&mut self) {
         let now = self.now.mono;
+        for peer in self.seek_around() {
+            self.outbox.push(Effect::Visit { peer });
+        }
         for joining in self.joins.values_mut().filter(|joining| !joining.granted) {
             for peer in self.seen.keys() {
                 let asked = joining.asked.get(peer);
@@ -97,7 +100,7 @@ impl Machine {
     pub(super) fn probe(&mut self, link: LinkId, peer: NodeId) -> bool {
         let asked = self.visits.get(&link).and_then(|visit| visit.asking.as_ref()).map(|asking| asking.group);
         let next = self.joins.iter().find(|(group, joining)| !joining.granted && Some(**group) > asked);
-        let Some((&group, _)) = next else { return false };
+        let Some((&group, _)) = next else { return self.ask(link, peer) };
         let nonce = self.chance.nonce();
         if let Some(visit) = self.visits.get_mut(&link) {
             visit.asking = Some(Asking { group, nonce, records: Vec::new(), proved: None, invite: None });
@@ -141,6 +144,10 @@ impl Machine {
 
     pub(super) fn on_join_answer(&mut self, link: LinkId, answer: &JoinAnswer) -> Result<(), String> {
         let Some(visit) = self.visits.get_mut(&link) else { return Ok(()) };
+        if visit.sought {
+            let peer = visit.peer;
+            return self.on_asked_answer(peer, answer);
+        }
         // Whoever has not proved that it is a member has no say in it: any node on the LAN can be visited.
         let Some(asking) = visit.asking.as_mut().filter(|asking| asking.invite.is_some()) else {
             return Err("an answer that nobody asked for".to_owned());
@@ -182,14 +189,23 @@ impl Machine {
     }
 
     /// The grant is here: the group begins on this node.
-    fn enter(&mut self, records: Records) -> Result<(), String> {
+    pub(super) fn enter(&mut self, records: Records) -> Result<(), String> {
+        let id = records.group();
+        if let Some((of, mut cx)) = self.split(id) {
+            // It was a member once, and is let in again.
+            let recorded = of.group.record(records.iter().cloned());
+            of.recorded(&mut cx, recorded, None);
+            of.told_leaving = false;
+            cx.outbox.store(vec![Row::remove(Table::Joins, key::group(id))]);
+            if !of.is_live(&cx.me) {
+                return Err("a grant that does not count".to_owned());
+            }
+            self.entered(id);
+            return Ok(());
+        }
         let group = Group::new(records);
         if !group.members().contains(&self.me) {
             return Err("a grant to somebody else".to_owned());
-        }
-        let id = group.id();
-        if self.groups.contains_key(&id) {
-            return Ok(());
         }
         let membership = Membership::new(group, self.now);
         let mut rows = membership.group.rows();
@@ -197,13 +213,17 @@ impl Machine {
         rows.push(Row::remove(Table::Joins, key::group(id)));
         self.groups.insert(id, membership);
         self.outbox.store(rows);
+        self.entered(id);
+        Ok(())
+    }
+
+    fn entered(&mut self, id: GroupId) {
         if let Some(joining) = self.joins.get_mut(&id) {
             joining.granted = true;
             joining.waiting = None;
         }
         self.outbox.push(Effect::Notice(Notice::Entered { group: id }));
         self.outbox.push(Effect::Changed { group: id });
-        Ok(())
     }
 
     /// A join is done once the first neighbour was found equal.
@@ -240,7 +260,7 @@ pub(super) fn collect(into: &mut Vec<SignedRecord>, blobs: &Blobs) -> Result<(),
 }
 
 /// The set that these records make, Genesis first; `None` if it is not that of `group`.
-fn read_line(group: GroupId, records: Vec<SignedRecord>) -> Option<Records> {
+pub(super) fn read_line(group: GroupId, records: Vec<SignedRecord>) -> Option<Records> {
     let genesis = records.iter().find(|record| record.founds() == Some(group))?;
     let mut set = Records::begin(genesis.clone())?;
     for record in records {

@@ -136,6 +136,8 @@ pub struct Membership {
     pub(super) asked: BTreeSet<LinkId>,
     /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::Twin`].
     pub twin: bool,
+    /// True once a member has heard that this node left.
+    pub(super) told_leaving: bool,
     /// Shards that were isolated when last looked.
     isolated: Vec<EpochId>,
     digest: Option<Digest>,
@@ -158,6 +160,7 @@ impl Membership {
             observing: Observing::default(),
             asked: BTreeSet::new(),
             twin: false,
+            told_leaving: false,
             isolated: Vec::new(),
             digest: None,
         }

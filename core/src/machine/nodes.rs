@@ -1,8 +1,9 @@
 //! Who is there: members of a group, and strangers on the LAN.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Moment;
+use super::standing::{EndedBy, Standing};
 use super::{Machine, Membership};
 use crate::id::NodeId;
 use crate::record::Role;
@@ -28,6 +29,12 @@ pub enum NodeState {
     Up,
     /// A member that cannot.
     Away,
+    /// It was a member, and left.
+    Left,
+    /// It was a member, and was removed.
+    Removed,
+    /// Not a member: it asks to be let in.
+    Pending,
     /// Not a member: seen on the LAN.
     Seen,
 }
@@ -38,6 +45,9 @@ impl NodeState {
         match self {
             Self::Up => "up",
             Self::Away => "away",
+            Self::Left => "left",
+            Self::Removed => "removed",
+            Self::Pending => "pending",
             Self::Seen => "seen",
         }
     }
@@ -72,20 +82,33 @@ pub struct NodeView {
     pub behind: Option<u64>,
     /// How many resources failed there.
     pub failed: u64,
+    /// True if its history forked: its data directory was copied, or set back.
+    pub forked: bool,
+    /// Who ended its membership, when and why.
+    pub ended: Option<EndedBy>,
 }
 
 impl Machine {
-    /// The members of a group, this node first, then by alias and id.
+    /// The members of a group, this node first, then by alias and id; after them those that were members and are not
+    /// forgotten.
     pub fn members(&self, of: &Membership) -> Vec<NodeView> {
-        let mut views: Vec<NodeView> = of.group.members().keys().map(|key| self.member(of, key)).collect();
+        let members = of.group.members();
+        let remembered = |key: &NodeId| {
+            *key == self.me || members.ended_of(key).any(|standing| !members.is_forgotten(&standing.grant))
+        };
+        let former = members.former().into_iter().filter(remembered);
+        let mut views: Vec<NodeView> = members.keys().chain(former).map(|key| self.member(of, key)).collect();
         let mut called: BTreeMap<String, usize> = BTreeMap::new();
-        for alias in views.iter().filter_map(|view| view.alias.clone()) {
+        for alias in views.iter().filter(|view| view.ended.is_none()).filter_map(|view| view.alias.clone()) {
             *called.entry(alias).or_default() += 1;
         }
         for view in &mut views {
-            view.alias_twice = view.alias.as_ref().is_some_and(|alias| called.get(alias) > Some(&1));
+            let alias = view.alias.as_ref().filter(|_| view.ended.is_none());
+            view.alias_twice = alias.is_some_and(|alias| called.get(alias) > Some(&1));
         }
-        views.sort_by_key(|view| (!view.is_self, view.alias.is_none(), view.alias.clone(), view.id));
+        views.sort_by_key(|view| {
+            (!view.is_self, view.ended.is_some(), view.alias.is_none(), view.alias.clone(), view.id)
+        });
         views
     }
 
@@ -97,6 +120,7 @@ impl Machine {
         let heard = of.heard.get(&id);
         let presence = heard.and_then(|heard| heard.presence.as_ref());
         let session = of.sessions.values().find(|session| session.peer == id);
+        let (members, standing) = (of.group.members(), Standing::of(of.group.members(), &id));
         let up = is_self || session.is_some() || heard.is_some_and(|heard| heard.up);
         let about = &self.about;
         let told = |text: fn(&crate::wire::presence::Presence) -> &String, own: &String| {
@@ -107,8 +131,13 @@ impl Machine {
             alias: labels.alias,
             alias_twice: false,
             is_self,
-            role: of.group.members().role(&id),
-            state: if up { NodeState::Up } else { NodeState::Away },
+            role: members.role(&id),
+            state: match (standing, up) {
+                (Standing::Left, _) => NodeState::Left,
+                (Standing::Removed | Standing::Dissolved, _) => NodeState::Removed,
+                (_, true) => NodeState::Up,
+                (_, false) => NodeState::Away,
+            },
             heard: if is_self { Some(self.now.wall) } else { heard.map(|heard| heard.wall) },
             addresses: if is_self {
                 about.addresses.clone()
@@ -124,11 +153,14 @@ impl Machine {
                 _ => presence.map(|presence| of.group.changes().saturating_sub(presence.changes)),
             },
             failed: failures(of, &id),
+            forked: of.group.is_forked(&id),
+            ended: (standing != Standing::Member).then(|| EndedBy::of(&of.group, &id)).flatten(),
         }
     }
 
     /// Nodes on the LAN that are members of no group of this node.
     pub fn strangers(&self) -> Vec<NodeView> {
+        let asks: BTreeSet<NodeId> = self.asks().map(|(joiner, _, _)| joiner).collect();
         let strangers = self.seen.iter().filter(|(peer, _)| !self.admitted.contains(*peer));
         strangers
             .map(|(peer, seen)| NodeView {
@@ -137,7 +169,7 @@ impl Machine {
                 alias_twice: false,
                 is_self: false,
                 role: None,
-                state: NodeState::Seen,
+                state: if asks.contains(peer) { NodeState::Pending } else { NodeState::Seen },
                 heard: Some(seen.wall),
                 addresses: seen.addresses.clone(),
                 labels: BTreeMap::new(),
@@ -145,6 +177,8 @@ impl Machine {
                 host: String::new(),
                 behind: None,
                 failed: 0,
+                forked: false,
+                ended: None,
             })
             .collect()
     }
@@ -165,6 +199,8 @@ impl Machine {
             host: self.about.host.clone(),
             behind: None,
             failed: 0,
+            forked: false,
+            ended: None,
         }
     }
 }

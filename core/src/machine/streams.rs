@@ -26,6 +26,8 @@ pub(super) struct Visit {
     pub(super) asking: Option<Asking>,
     /// What this node, as a member, was asked for: group, the joiner's nonce and its own.
     pub(super) hosting: Option<(GroupId, [u8; 16], [u8; 16])>,
+    /// True once somebody asked on it to be let in without a code.
+    pub(super) sought: bool,
     /// A line of grants that comes in portions.
     pub(super) line: Vec<SignedRecord>,
     /// Lines of grants that this node showed and that were not answered yet. Answers come in order: these before that
@@ -50,6 +52,7 @@ impl Machine {
             && !self.seen.contains_key(&peer)
             && let Some(oldest) = self.seen.iter().min_by_key(|(_, seen)| seen.at).map(|(peer, _)| *peer)
         {
+            self.bounds.hit("nodes seen on the network", limits::SEEN);
             self.seen.remove(&oldest);
         }
         self.seen.insert(peer, Seen { addresses, at: self.now.mono, wall: self.now.wall });
@@ -98,6 +101,7 @@ impl Machine {
 
     fn on_visit_up(&mut self, link: LinkId, peer: NodeId, opened: bool) {
         if self.visits.len() >= limits::VISITS {
+            self.bounds.hit("visits of strangers at once", limits::VISITS);
             self.outbox.push(Effect::Close { link, why: "too many visits at once".to_owned() });
             return;
         }
@@ -108,7 +112,16 @@ impl Machine {
         let since = self.now.mono;
         self.visits.insert(
             link,
-            Visit { peer, opened, since, asking: None, hosting: None, line: Vec::new(), shown: 0 },
+            Visit {
+                peer,
+                opened,
+                since,
+                asking: None,
+                hosting: None,
+                sought: false,
+                line: Vec::new(),
+                shown: 0,
+            },
         );
         if !opened {
             return;
@@ -159,9 +172,12 @@ impl Machine {
             self.links.iter().filter(|(_, link)| link.greeted).map(|(id, link)| (*id, link.peer)).collect();
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
             let Some((of, mut cx)) = self.split(group) else { continue };
+            let live = of.is_live(&cx.me);
             for (link, peer) in &links {
-                if of.group.members().contains(peer) {
-                    of.open_session(&mut cx, *link, *peer);
+                match (of.group.members().contains(peer), live) {
+                    (true, true) => of.open_session(&mut cx, *link, *peer),
+                    (true, false) => of.say_farewell(&mut cx, *link),
+                    (false, _) => {}
                 }
             }
         }
@@ -242,12 +258,16 @@ impl Machine {
         if of.paused || (cx.outbox.has_failed() && !matches!(frame, Frame::Presence(_) | Frame::Bye(_))) {
             return Ok(());
         }
+        if !of.is_live(&cx.me) {
+            of.on_frame_outside(&mut cx, link, peer, &frame)?;
+            self.open_sessions();
+            return Ok(());
+        }
         if !of.group.members().contains(&peer) {
             match frame {
                 Frame::Line(bundle) => of.on_records(&mut cx, link, &bundle)?,
-                Frame::WhoAreYou(_) => {}
-                _ if of.asked.insert(link) => cx.send(link, &Frame::WhoAreYou(group)),
-                _ => {}
+                Frame::WhoAreYou(_) | Frame::Bye(_) => {}
+                _ => of.answer_stranger(&mut cx, link, peer),
             }
             self.open_sessions();
             return Ok(());
@@ -284,6 +304,10 @@ impl Machine {
             VisitFrame::Join(request) => self.on_join(link, peer, request)?,
             VisitFrame::Answer(answer) => self.on_join_answer(link, &answer)?,
             VisitFrame::Line(line) => self.on_line(link, peer, &line)?,
+            VisitFrame::Removed(line) => self.on_removed(link, &line)?,
+            VisitFrame::Ask(ask) => self.on_ask(link, peer, ask),
+            VisitFrame::Heard(chance) => self.on_heard(link, peer, chance)?,
+            VisitFrame::Reveal(chance) => self.on_reveal(link, peer, chance)?,
             VisitFrame::NotHere => {
                 if !self.line_answered(link, "not known") && !self.probe(link, peer) {
                     self.hang_up(link, "not in the same group");
@@ -297,7 +321,7 @@ impl Machine {
 
     /// A line that this node showed was answered, and nothing is left to say once all were, unless it came to ask for
     /// something too. False if none was waited for.
-    fn line_answered(&mut self, link: LinkId, why: &str) -> bool {
+    pub(super) fn line_answered(&mut self, link: LinkId, why: &str) -> bool {
         let Some(visit) = self.visits.get_mut(&link) else { return true };
         if visit.shown == 0 {
             return false;

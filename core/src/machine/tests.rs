@@ -1,5 +1,6 @@
 //! What a peer may say to a machine that no honest one would.
 
+mod governing;
 mod latch;
 mod promises;
 
@@ -12,7 +13,7 @@ use crate::resource::literal::Literal;
 use crate::store::{Memory, Row, key};
 use crate::value::Value;
 use crate::vectors::scene;
-use crate::wire::link::{Frame, Hello, Positions};
+use crate::wire::link::{Frame, Have, Hello, Positions};
 use crate::wire::visit::{Denial, JoinAnswer, JoinRequest, JoinTerms, LineProof, Probe, Proof, VisitFrame};
 
 /// A machine whose disk is quick.
@@ -250,7 +251,8 @@ fn links_that_are_gone_leave_nothing_behind() {
     for n in 1..20 {
         host.link(n, &stranger(), LinkKind::Member, true);
         host.hear(n, &hello());
-        let asks = host.hear(n, &Frame::Bye(scene::group()));
+        let have = Have { group: scene::group(), records: vec![], shards: vec![] };
+        let asks = host.hear(n, &Frame::Have(have));
         assert!(asks.iter().any(|effect| matches!(effect, Effect::Send { .. })), "who are you?");
         host.input(Input::LinkDown { link: LinkId(n) });
     }

@@ -92,6 +92,9 @@ pub fn is_selected(view: &ResourceView<'_>, node: &Node<'_>) -> bool {
 
 /// What `node` should do about every resource that it runs or that is meant for it.
 pub fn targets(desired: &Shard, members: &Members, node: &NodeId, applied: &Applied) -> Vec<Target> {
+    if !members.contains(node) {
+        return released(applied);
+    }
     let labels = NodeLabels::read(desired.state(), members, node);
     let node = Node { id: *node, labels: &labels };
     resources(desired.state())
@@ -103,6 +106,17 @@ pub fn targets(desired: &Shard, members: &Members, node: &NodeId, applied: &Appl
             Some(Target { resource: view.name.clone(), revision: view.revision(), change: newest, intent })
         })
         .collect()
+}
+
+/// Whoever is no member manages nothing of the group's any more, and leaves it as it stands.
+fn released(applied: &Applied) -> Vec<Target> {
+    let release = |resource: &ResourceName| Target {
+        resource: resource.clone(),
+        revision: String::new(),
+        change: None,
+        intent: Intent::Release,
+    };
+    applied.keys().map(release).collect()
 }
 
 /// The fields that count on one machine, each with the path where the resource has it (which is another one for what

@@ -197,7 +197,8 @@ impl NodeLabels {
     /// Reads them.
     pub fn read(state: &State, members: &Members, node: &NodeId) -> Self {
         let mut out = Self::default();
-        for standing in members.of(node) {
+        // Of a former member, what it was called.
+        for standing in members.of(node).chain(members.ended_of(node).filter(|_| !members.contains(node))) {
             if !standing.alias.is_empty() && out.alias.is_none() {
                 out.alias = Some(standing.alias.clone());
             }

@@ -3,6 +3,7 @@
 use super::golden::Golden;
 use super::scene::{founder, genesis, grant, group, operator};
 use crate::id::{InviteId, NodeId, Secret, Sig};
+use crate::wire::ask::{self, Ask};
 use crate::wire::code::Code;
 use crate::wire::visit::{Denial, JoinAnswer, JoinRequest, JoinTerms, LineProof, Probe, Proof, VisitFrame};
 
@@ -40,6 +41,7 @@ pub(super) fn answers() -> Vec<(&'static str, JoinAnswer)> {
         ("refused.authority", Denial::Authority),
         ("refused.signature", Denial::Signature),
         ("refused.terms", Denial::Terms),
+        ("refused.declined", Denial::Declined),
     ];
     let mut answers = vec![
         ("granted", granted(true)),
@@ -56,6 +58,12 @@ fn visits_are_written_and_read_as_ever() {
     let (asker, asked): (NodeId, NodeId) = (joiner().node(), operator().node());
     let probe = Probe::new(group(), &asker, &asked, [22; 16]);
     let records = vec![genesis().encode(), grant().encode()];
+    let removed = LineProof { group: group(), records: records.clone(), last: true };
+    let ask = Ask {
+        commit: ask::commit(&asker, &[24; 16]),
+        alias: "till-3".into(),
+        labels: vec![("role".into(), "till".into())],
+    };
     let mut frames = vec![
         ("probe", VisitFrame::Probe(probe)),
         ("proof", VisitFrame::Proof(Proof { nonce: [23; 16], records: records.clone(), last: true })),
@@ -63,6 +71,10 @@ fn visits_are_written_and_read_as_ever() {
         ("join", VisitFrame::Join(request())),
         ("line", VisitFrame::Line(LineProof { group: group(), records, last: false })),
         ("welcome", VisitFrame::Welcome(group())),
+        ("removed", VisitFrame::Removed(removed)),
+        ("ask", VisitFrame::Ask(ask)),
+        ("heard", VisitFrame::Heard([25; 16])),
+        ("reveal", VisitFrame::Reveal([24; 16])),
         ("newer", VisitFrame::Unknown(200)),
     ];
     frames.extend(answers().into_iter().map(|(name, answer)| (name, VisitFrame::Answer(answer))));
@@ -84,8 +96,10 @@ fn visits_are_written_and_read_as_ever() {
     }
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 200], "every kind is pinned");
+    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 200], "every kind is pinned");
     golden.fact("join.request-id", request().id());
+    let digits = ask::digits(&asker, &asked, (&[24; 16], &[25; 16]));
+    golden.text("ask.digits", &format!("{digits:06}"));
     golden.close();
 }
 

@@ -8,6 +8,10 @@
 //! 5 Answer    answer
 //! 6 Line      group | [record | signature] | last       "you do not know me yet: this is my line of grants"
 //! 7 Welcome   group                                     "now I do"
+//! 8 Removed   group | [record | signature] | last       "you were a member: these say why you are none"
+//! 9 Ask       commit [16] | alias | labels              "let me in, though I have no code", see `ask`
+//! 10 Heard    chance [16]                               "I show it to my operator"
+//! 11 Reveal   chance [16]                               "now both of us know six digits"
 //! tag = BLAKE3("larder 1 probe", group | asker | asked | nonce)
 //! ```
 //!
@@ -16,6 +20,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ask::Ask;
 use super::{Blobs, FrameError, frame, layout};
 use crate::id::{Digest, GroupId, InviteId, NodeId, Secret, Sig, hash16, verify};
 use crate::limits;
@@ -37,6 +42,14 @@ pub enum VisitFrame {
     Line(LineProof),
     /// Now I have.
     Welcome(GroupId),
+    /// You were a member, and are none any more.
+    Removed(LineProof),
+    /// Let me in without a code.
+    Ask(Ask),
+    /// I show it to my operator, and this is my chance.
+    Heard([u8; 16]),
+    /// And this is mine.
+    Reveal([u8; 16]),
     /// Something that a newer version says.
     Unknown(u8),
 }
@@ -183,6 +196,9 @@ pub enum Denial {
     /// The alias or labels asked for cannot be granted.
     #[error("the alias or labels asked for cannot be granted")]
     Terms,
+    /// An operator said no.
+    #[error("an operator of the group declined")]
+    Declined,
 }
 
 impl VisitFrame {
@@ -196,6 +212,10 @@ impl VisitFrame {
             Self::Answer(body) => frame(5, body),
             Self::Line(body) => frame(6, body),
             Self::Welcome(group) => frame(7, group),
+            Self::Removed(body) => frame(8, body),
+            Self::Ask(body) => frame(9, body),
+            Self::Heard(chance) => frame(10, chance),
+            Self::Reveal(chance) => frame(11, chance),
             Self::Unknown(kind) => vec![*kind],
         }
     }
@@ -211,6 +231,10 @@ impl VisitFrame {
             5 => Self::Answer(layout(kind, body)?),
             6 => Self::Line(layout(kind, body)?),
             7 => Self::Welcome(layout(kind, body)?),
+            8 => Self::Removed(layout(kind, body)?),
+            9 => Self::Ask(layout(kind, body)?),
+            10 => Self::Heard(layout(kind, body)?),
+            11 => Self::Reveal(layout(kind, body)?),
             kind => Self::Unknown(kind),
         };
         if frame.is_within_limits() { Ok(frame) } else { Err(FrameError::Malformed(kind)) }
@@ -220,7 +244,8 @@ impl VisitFrame {
         let few = |records: &Blobs| records.len() <= limits::RECORDS_PER_FRAME;
         match self {
             Self::Proof(body) => few(&body.records),
-            Self::Line(body) => few(&body.records),
+            Self::Line(body) | Self::Removed(body) => few(&body.records),
+            Self::Ask(ask) => ask.is_within_limits(),
             Self::Answer(JoinAnswer::Granted { records, .. }) => few(records),
             Self::Answer(JoinAnswer::Waiting { issuer }) => issuer.len() <= limits::TEXT_BYTES,
             Self::Join(request) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use axum::extract::State;
 use larder_core::id::GroupId;
-use larder_core::machine::{Answer, Machine, Request};
+use larder_core::machine::{Answer, Machine, Request, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Body, Reply, Shown};
@@ -53,6 +53,7 @@ fn read(machine: &Machine) -> Groups {
             members: of.group.members().keys().count(),
             changes: of.group.changes(),
             paused: of.paused,
+            standing: Standing::of(of.group.members(), &me).word().to_owned(),
         })
         .collect();
     groups.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));

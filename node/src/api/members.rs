@@ -60,7 +60,7 @@ fn read(machine: &Machine, which: &Which) -> Result<Nodes, Failure> {
     let mut nodes: Vec<NodeRow> = match names::group(machine, which.group.as_deref()) {
         Ok(group) => {
             let of = machine.group(&group).ok_or_else(|| Failure::failed("the group is gone"))?;
-            warn(of, &mut warnings);
+            warnings = super::warnings::warnings(machine, of);
             machine.members(of).into_iter().map(NodeRow::from).collect()
         }
         Err(failure) if failure.exit == Exit::Unreachable && which.group.is_none() => {
@@ -72,21 +72,10 @@ fn read(machine: &Machine, which: &Which) -> Result<Nodes, Failure> {
     for alias in twice.collect::<std::collections::BTreeSet<_>>() {
         warnings.push(format!("more than one node is called `{alias}`: name them by id, or rename one"));
     }
-    nodes.extend(machine.strangers().into_iter().map(NodeRow::from));
+    let mut strangers: Vec<NodeRow> = machine.strangers().into_iter().map(NodeRow::from).collect();
+    strangers.retain(|stranger| nodes.iter().all(|node| node.id != stranger.id));
+    nodes.append(&mut strangers);
     Ok(Nodes { nodes, warnings })
-}
-
-fn warn(of: &Membership, warnings: &mut Vec<String>) {
-    if of.twin {
-        warnings.push(
-            "changes came that this node's key wrote and this node does not remember: a copy of its data directory runs \
-             elsewhere, or this one was restored from a backup. If there is a copy, stop one of the two"
-                .to_owned(),
-        );
-    }
-    for id in of.group.members().unsupported() {
-        warnings.push(format!("membership record {} is not understood by this version", id.short()));
-    }
 }
 
 pub(super) async fn invites(State(api): State<Api>, Query(which): Query<Which>) -> Reply<Invites> {

@@ -23,7 +23,12 @@ pub struct Which {
 pub fn group(machine: &Machine, named: Option<&str>) -> Result<GroupId, Failure> {
     let all: Vec<&Membership> = machine.groups().collect();
     let Some(text) = named else {
-        return match all.as_slice() {
+        // Those that this node left, or was removed from, are meant only where there is no other.
+        let me = machine.me();
+        let (live, past): (Vec<&Membership>, Vec<&Membership>) =
+            all.iter().partition(|of| of.group.members().contains(&me));
+        let meant = if live.is_empty() { past } else { live };
+        return match meant.as_slice() {
             [] => Err(Failure::new(Exit::Unreachable, "no-group", "this node is in no group")
                 .hint("found one with `larder init NAME`, or join one with `larder join CODE`")),
             [one] => Ok(one.group.id()),
@@ -65,7 +70,10 @@ pub fn desired(of: &Membership) -> Result<&Shard, Failure> {
 
 /// The member that is meant: by alias, or by a prefix of its id.
 pub fn node(of: &Membership, text: &str) -> Result<NodeId, Failure> {
-    let members: Vec<NodeId> = of.group.members().keys().collect();
+    find_node(of, of.group.members().keys().collect(), text)
+}
+
+fn find_node(of: &Membership, members: Vec<NodeId>, text: &str) -> Result<NodeId, Failure> {
     let called: Vec<NodeId> =
         members.iter().copied().filter(|id| alias(of, id).as_deref() == Some(text)).collect();
     let prefix = text.to_ascii_lowercase();
@@ -80,6 +88,13 @@ pub fn node(of: &Membership, text: &str) -> Result<NodeId, Failure> {
             Err(Failure::ambiguous("node", text, &ids))
         }
     }
+}
+
+/// A node that is a member or was one, as [`node`] finds it.
+pub fn node_or_former(of: &Membership, text: &str) -> Result<NodeId, Failure> {
+    let members = of.group.members();
+    let former = members.former().into_iter();
+    find_node(of, members.keys().chain(former).collect(), text)
 }
 
 /// What a member is called.

@@ -54,6 +54,9 @@ pub(super) async fn status(State(api): State<Api>, Query(of): Query<Of>) -> Repl
         let only = of.resource.as_deref().map(names::resource).transpose()?;
         let failure = machine.storage_failure().map(str::to_owned);
         let mut status = read(names::membership(machine, of.group.as_deref())?, only.as_ref())?;
+        let group = names::group(machine, of.group.as_deref())?;
+        let known = machine.group(&group).map(|of| super::warnings::warnings(machine, of));
+        status.warnings.extend(known.unwrap_or_default());
         status.warnings.extend(failure.map(|why| Declined::Storage(why).to_string()));
         Ok(status)
     };

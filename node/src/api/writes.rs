@@ -148,7 +148,9 @@ type Understood = (GroupId, Vec<Edit>, Option<Vec<ChangeId>>, Write);
 
 async fn understand(api: &Api, write: Write) -> Result<Understood, Failure> {
     let look = move |machine: &mut larder_core::machine::Machine| {
-        let of = names::membership(machine, write.group.as_deref())?;
+        let group = names::group(machine, write.group.as_deref())?;
+        let of = machine.group(&group).ok_or_else(|| Failure::failed("the group is gone"))?;
+        super::warnings::only_members(machine, of)?;
         let edits = write.edits.iter().map(|say| edit(of, say)).collect::<Result<_, _>>()?;
         let base = write.base.as_ref().map(|base| names::changes(names::desired(of)?, base)).transpose()?;
         Ok((of.group.id(), edits, base, write))

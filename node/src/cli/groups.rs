@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use larder_core::wire::code::Code;
 
+use super::entry::{Seek, seek};
 use super::{Context, Outcome, talk};
+use crate::api::entry::Ask;
 use crate::api::groups::Found;
 use crate::api::members;
 use crate::failure::{Exit, Failure};
@@ -52,9 +54,12 @@ enum InviteCommand {
 /// Flags of `join`.
 #[derive(Debug, Args)]
 pub(super) struct Join {
-    /// The code, as `larder invite` printed it
-    #[arg(num_args = 1.., value_name = "CODE")]
+    /// The code, as `larder invite` printed it; without one, every admin on the network is asked
+    #[arg(num_args = 0.., value_name = "CODE")]
     code: Vec<String>,
+    /// Without a code: the six digits that the screen shows where this node is let in
+    #[arg(long, value_name = "N")]
+    digits: Option<String>,
     /// What this node is to be called
     #[arg(long, value_name = "NAME")]
     alias: Option<String>,
@@ -103,7 +108,11 @@ fn draw_groups(context: &Context, groups: &Groups) -> String {
             plain(group.role.as_deref().unwrap_or_default()),
             plain(group.members.to_string()),
             plain(group.changes.to_string()),
-            if group.paused { cell("paused", Style::Care) } else { plain("") },
+            match group.standing.as_str() {
+                "" | "member" if group.paused => cell("paused", Style::Care),
+                "" | "member" => plain(""),
+                standing => cell(standing, Style::Care),
+            },
         ]);
     }
     for join in &groups.joining {
@@ -173,13 +182,18 @@ fn draw_invites(context: &Context, invites: &Invites) -> String {
 }
 
 pub(super) fn join(context: &Context, args: Join) -> Outcome {
+    context.only_now("join")?;
+    let labels = args.label.iter().map(|label| split_label(label)).collect::<Result<_, _>>()?;
+    if args.code.is_empty() {
+        let ask = Ask { alias: args.alias, labels };
+        return seek(context, Seek { ask, digits: args.digits, within: Duration::from_secs(args.timeout) });
+    }
     // A code that was read aloud may have been typed with spaces.
     let code = args.code.join("-");
     let code: Code = code.parse().map_err(|error: larder_core::wire::code::CodeError| {
         Failure::new(Exit::Usage, "mistyped", error.to_string())
             .hint("compare it with the one that was given to you")
     })?;
-    let labels = args.label.iter().map(|label| split_label(label)).collect::<Result<_, _>>()?;
     let wait = Duration::from_secs(args.timeout);
     let timeout_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let join = members::Join { code: code.to_string(), alias: args.alias, labels, timeout_ms };

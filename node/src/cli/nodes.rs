@@ -73,10 +73,17 @@ fn draw(context: &Context, nodes: &view::Nodes, wide: bool) -> String {
     };
     let (mut table, now) = (Table::new(header), wall());
     for node in &nodes.nodes {
-        let state = if node.is_self { "up (this node)" } else { &node.state };
+        let mut state = node.state.clone();
+        if node.is_self {
+            state.push_str(" (this node)");
+        }
+        if node.forked {
+            state.push_str(" (forked)");
+        }
         let style = match node.state.as_str() {
             "up" => Style::Good,
-            "away" => Style::Care,
+            "away" | "pending" => Style::Care,
+            "removed" | "left" => Style::Dim,
             _ => Style::Dim,
         };
         let alias = node.alias.clone().unwrap_or_default() + if node.alias_twice { " (twice!)" } else { "" };

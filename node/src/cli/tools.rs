@@ -1,4 +1,4 @@
-//! `paths` and `completions`.
+//! `paths`, `doctor` and `completions`.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -6,7 +6,8 @@ use clap_complete::Shell;
 use super::{Context, Outcome, say};
 use crate::api::groups::describe;
 use crate::failure::Exit;
-use crate::view::Paths;
+use crate::render::{Style, Table, cell, plain};
+use crate::view::{Doctor, Paths};
 
 /// Flags of `completions`.
 #[derive(Debug, Args)]
@@ -28,6 +29,33 @@ pub(super) fn paths(context: &Context) -> Outcome {
         )
     })?;
     Ok((!paths.running).then_some(Exit::Unreachable))
+}
+
+/// Exits with 1 if anything is bad.
+pub(super) fn doctor(context: &Context) -> Outcome {
+    context.only_now("doctor")?;
+    let found: Doctor = context.client.get("/v1/doctor", &[])?;
+    context.print(&found, |found| draw(context, found))?;
+    Ok(found.checks.iter().any(|check| check.state == "bad").then_some(Exit::Failed))
+}
+
+fn draw(context: &Context, found: &Doctor) -> String {
+    let mut table = Table::new(&["GROUP", "ABOUT", "STATE", "FOUND", "WHAT TO DO"]);
+    for check in &found.checks {
+        let style = match check.state.as_str() {
+            "good" => Style::Good,
+            "bad" => Style::Bad,
+            _ => Style::Care,
+        };
+        table.row(vec![
+            plain(check.group.as_deref().unwrap_or_default()),
+            plain(&check.about),
+            cell(&check.state, style),
+            plain(&check.text),
+            plain(check.hint.as_deref().unwrap_or_default()),
+        ]);
+    }
+    table.draw(context.pen)
 }
 
 pub(super) fn completions(args: &Completions, command: &mut clap::Command) -> Outcome {

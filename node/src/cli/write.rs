@@ -19,7 +19,7 @@ use crate::view::{self, Plain, Written};
 pub(super) struct Why {
     /// Why, for the history
     #[arg(short, long, value_name = "WORDS", default_value = "")]
-    message: String,
+    pub(super) message: String,
 }
 
 /// Flags of `validate`.

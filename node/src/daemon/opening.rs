@@ -159,11 +159,11 @@ impl Kept {
             .hint("put back the key that belongs to it, or begin anew in an empty data directory"));
         }
         let here = identity::mark(place).map_err(|error| bad(&error))?;
-        let reborn = get("mark")?.is_some_and(|made| made != here);
+        let reborn = get("mark")?.is_some_and(|made| !here.is(&made));
         let mark = vec![
             Row::put(Table::Meta, b"format".to_vec(), vec![FORMAT]),
             Row::put(Table::Meta, b"node".to_vec(), me.0.to_vec()),
-            Row::put(Table::Meta, b"mark".to_vec(), here.to_vec()),
+            Row::put(Table::Meta, b"mark".to_vec(), here.now.to_vec()),
         ];
         let port = get("port")?.and_then(|port| port.try_into().ok()).map(u16::from_be_bytes);
         let mut book = BTreeMap::new();

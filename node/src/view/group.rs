@@ -32,6 +32,9 @@ pub struct GroupRow {
     pub changes: u64,
     /// True while syncing is paused.
     pub paused: bool,
+    /// `member`, `left`, `removed` or `dissolved`.
+    #[serde(default)]
+    pub standing: String,
 }
 
 /// A join under way.

@@ -35,7 +35,7 @@ pub struct NodeRow {
     pub is_self: bool,
     /// Its role; `None` of a node that is no member.
     pub role: Option<String>,
-    /// `up`, `away` or `seen`.
+    /// `up`, `away`, `left`, `removed`, `pending` or `seen`.
     pub state: String,
     /// When it was heard last.
     pub heard: Option<Time>,
@@ -51,6 +51,25 @@ pub struct NodeRow {
     pub behind: Option<u64>,
     /// How many resources failed there.
     pub failed: u64,
+    /// True if its history forked: its data directory was copied, or set back.
+    #[serde(default)]
+    pub forked: bool,
+    /// Of a node that left or was removed: who ended its membership, when and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// Who ended a membership.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// The whole id of the node that did; `None` if it was done with the recovery key.
+    pub by: Option<String>,
+    /// The user there.
+    pub user: String,
+    /// When, by that node's clock.
+    pub time: Time,
+    /// Why, in that operator's words.
+    pub message: String,
 }
 
 impl From<NodeView> for NodeRow {
@@ -69,6 +88,13 @@ impl From<NodeView> for NodeRow {
             host: view.host,
             behind: view.behind,
             failed: view.failed,
+            forked: view.forked,
+            ended: view.ended.map(|ended| Ended {
+                by: ended.by.map(|by| by.to_string()),
+                user: ended.remark.user,
+                time: Time(ended.remark.time),
+                message: ended.remark.words,
+            }),
         }
     }
 }

@@ -10,3 +10,4 @@ mod rows;
 mod sim;
 mod store;
 mod tidy;
+mod trust;

@@ -5,6 +5,7 @@ mod endurance;
 mod history;
 mod input;
 mod meeting;
+mod membership;
 mod merge;
 mod network;
 mod nodes;

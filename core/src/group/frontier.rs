@@ -1,0 +1,66 @@
+//! What a Revoke lets count of an ended grant, and what tells somebody that it is no member any more.
+
+use std::collections::BTreeMap;
+
+use super::Group;
+use crate::id::{Actor, ChangeId, GrantId, NodeId, RecordId};
+use crate::limits;
+use crate::record::{Frontiers, SignedRecord, Signer};
+use crate::shard::Shard;
+use crate::shard::graph::Clock;
+
+impl Group {
+    /// Everything that this node has accepted of a grant, and every record under it: what a Revoke lets count unless it is
+    /// told otherwise.
+    pub fn frontiers(&self, grant: &GrantId) -> Frontiers {
+        self.frontiers_within(grant, |_| None)
+    }
+
+    /// The same, but of the shard that holds `change` no more than what it was built on and itself. `None` if no shard
+    /// does, or the change was not written under `grant`.
+    pub fn frontiers_through(&self, grant: &GrantId, change: &ChangeId) -> Option<Frontiers> {
+        let shard = self.shards.values().find(|shard| shard.graph().contains(change))?;
+        let entry = shard.graph().get(change)?;
+        if shard.graph().chain_of(entry)?.grant != *grant {
+            return None;
+        }
+        let past = shard.graph().clock([change]);
+        let within = |of: &Shard| (of.root().epoch() == shard.root().epoch()).then(|| past.clone());
+        Some(self.frontiers_within(grant, within))
+    }
+
+    fn frontiers_within(&self, grant: &GrantId, within: impl Fn(&Shard) -> Option<Clock>) -> Frontiers {
+        let mut changes: BTreeMap<Actor, (u64, ChangeId)> = BTreeMap::new();
+        for shard in self.shards.values() {
+            let (graph, within) = (shard.graph(), within(shard));
+            for chain in graph.chains().filter(|chain| chain.grant == *grant) {
+                let reach = within.as_ref().map_or(chain.len(), |clock| graph.reach(clock, &chain.actor));
+                let tip = graph.at(chain, reach).map(|tip| (chain.actor, (tip.seq, tip.id)));
+                changes.extend(tip);
+            }
+        }
+        let mut changes: Vec<_> = changes.into_iter().map(|(actor, (seq, id))| (actor, seq, id)).collect();
+        if changes.len() > limits::FRONTIER_CHAINS {
+            // So many lives of one grant are a fault in themselves; the longest had most to say.
+            changes.sort_by_key(|(_, seq, _)| std::cmp::Reverse(*seq));
+            changes.truncate(limits::FRONTIER_CHAINS);
+            changes.sort_unstable();
+        }
+        Frontiers { record: self.records.newest((*grant, Signer::Holder)), changes }
+    }
+
+    /// What shows a former member that it is none: the records that ended its grants, with all that is needed to
+    /// understand them. Empty for everybody else.
+    pub fn evidence(&self, former: &NodeId) -> Vec<SignedRecord> {
+        if self.members.contains(former) {
+            return Vec::new();
+        }
+        let ended = self.members.ended_of(former);
+        let endings = ended.flat_map(|standing| self.members.endings(&standing.grant));
+        let mut ids: Vec<RecordId> = endings.map(|ending| ending.record).collect();
+        if self.members.grants().any(|standing| standing.key == *former) {
+            ids.extend(self.members.dissolved());
+        }
+        self.records.missing(&self.records.with_foundations(ids), &[])
+    }
+}

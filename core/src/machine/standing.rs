@@ -1,0 +1,173 @@
+//! How this node stands in its groups: a member, one that left, one that was removed; and what follows for its links.
+
+use std::collections::BTreeSet;
+
+use super::Machine;
+use super::input::LinkId;
+use super::membership::{Context, Membership};
+use crate::group::Group;
+use crate::id::NodeId;
+use crate::record::{Body, Members, Records, Remark, Signer};
+use crate::wire::link::{Bundle, Frame};
+
+/// How a key stands in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It holds a live grant.
+    Member,
+    /// It ended its own grants.
+    Left,
+    /// Others ended its grants.
+    Removed,
+    /// The group was dissolved.
+    Dissolved,
+    /// It never held a grant that counts.
+    Stranger,
+}
+
+impl Standing {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Left => "left",
+            Self::Removed => "removed",
+            Self::Dissolved => "dissolved",
+            Self::Stranger => "stranger",
+        }
+    }
+
+    /// How `key` stands.
+    pub fn of(members: &Members, key: &NodeId) -> Self {
+        if members.dissolved().is_some() {
+            return Self::Dissolved;
+        }
+        if members.contains(key) {
+            return Self::Member;
+        }
+        let mut ended = members.ended_of(key).peekable();
+        if ended.peek().is_none() {
+            return Self::Stranger;
+        }
+        let by_holder = |grant| members.endings(grant).iter().all(|ending| ending.own);
+        if ended.all(|standing| by_holder(&standing.grant)) { Self::Left } else { Self::Removed }
+    }
+}
+
+/// Who ended somebody's membership, when and why: as the record says, which is advisory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedBy {
+    /// Whose key signed; `None` if it was the recovery key.
+    pub by: Option<NodeId>,
+    /// When, by whom and why.
+    pub remark: Remark,
+}
+
+impl EndedBy {
+    /// Of a former member, or of everybody in a group that was dissolved.
+    pub fn of(group: &Group, key: &NodeId) -> Option<Self> {
+        let members = group.members();
+        let of_key = members.ended_of(key).flat_map(|standing| members.endings(&standing.grant));
+        let newest = |records: &Records, ids: &mut dyn Iterator<Item = crate::id::RecordId>| {
+            let signed = ids.filter_map(|id| records.get(&id));
+            signed
+                .map(crate::record::SignedRecord::record)
+                .max_by_key(|record| (record.remark.as_ref().map(|remark| remark.time), record.seq))
+                .cloned()
+        };
+        let record = match members.dissolved() {
+            Some(id) => group.records().get(&id)?.record().clone(),
+            None => newest(group.records(), &mut of_key.map(|ending| ending.record))?,
+        };
+        debug_assert!(matches!(record.body, Body::Revoke(_) | Body::Dissolve));
+        let holder = || group.records().holder(&record.grant).map(|(key, _)| key);
+        let by = if record.signer == Signer::Recovery { None } else { holder() };
+        Some(Self { by, remark: record.remark.unwrap_or_default() })
+    }
+}
+
+impl Membership {
+    /// True if this node is a member.
+    pub(super) fn is_live(&self, me: &NodeId) -> bool {
+        self.group.members().contains(me)
+    }
+
+    /// Whom this node keeps links with for this group's sake. One that left keeps them until somebody has heard.
+    pub(super) fn wanted_links<'a>(&'a self, me: &NodeId) -> Box<dyn Iterator<Item = NodeId> + 'a> {
+        let members = self.group.members();
+        let leaves = !self.told_leaving && Standing::of(members, me) == Standing::Left;
+        if self.is_live(me) || leaves { Box::new(members.keys()) } else { Box::new(std::iter::empty()) }
+    }
+
+    /// Ends sessions with those that are members no more; all of them, if this node is none.
+    pub(super) fn close_with_strangers(&mut self, cx: &mut Context<'_>) {
+        let live = self.is_live(&cx.me);
+        let members = self.group.members();
+        let strangers: Vec<LinkId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !live || !members.contains(&session.peer))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in strangers {
+            cx.send(link, &Frame::Bye(self.group.id()));
+            self.close_session(cx, link);
+        }
+        let stays: BTreeSet<NodeId> = self.group.members().keys().collect();
+        self.heard.retain(|node, _| stays.contains(node));
+    }
+
+    /// Somebody who is no member speaks as if it were one: it is told why it is not, or asked to prove that it is.
+    pub(super) fn answer_stranger(&mut self, cx: &mut Context<'_>, link: LinkId, peer: NodeId) {
+        if !self.asked.insert(link) {
+            return;
+        }
+        let evidence = self.group.evidence(&peer);
+        if evidence.is_empty() {
+            cx.send(link, &Frame::WhoAreYou(self.group.id()));
+        } else {
+            self.send_records(cx, link, &evidence);
+        }
+    }
+
+    /// This node left, and a member has not heard: it is shown the record.
+    pub(super) fn say_farewell(&mut self, cx: &mut Context<'_>, link: LinkId) {
+        if self.asked.insert(link) {
+            let records = self.group.evidence(&cx.me);
+            let records = records.iter().map(crate::record::SignedRecord::encode).collect();
+            cx.send(link, &Frame::Line(Bundle { group: self.group.id(), records, last: true }));
+        }
+    }
+
+    /// A frame for a group in which this node is no member: only records count, for they may say otherwise.
+    pub(super) fn on_frame_outside(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        peer: NodeId,
+        frame: &Frame,
+    ) -> Result<(), String> {
+        let left = Standing::of(self.group.members(), &cx.me) == Standing::Left;
+        match frame {
+            Frame::Records(bundle) | Frame::Line(bundle) => self.on_records(cx, link, bundle)?,
+            // Whoever says so has heard.
+            Frame::Bye(_) => self.told_leaving = true,
+            _ if left && self.group.members().contains(&peer) => self.say_farewell(cx, link),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Machine {
+    /// A member would not open a link: where this node left, that one has heard.
+    pub(super) fn on_refused(&mut self, peer: NodeId) {
+        let me = self.me;
+        for of in self.groups.values_mut() {
+            let members = of.group.members();
+            if members.contains(&peer) && Standing::of(members, &me) == Standing::Left {
+                of.told_leaving = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Who may do what to whom, and how a machine without a code gets in.
+
+use super::*;
+use crate::record::Role;
+use crate::wire::ask;
+
+fn govern(host: &mut Host, act: Act) -> Result<(), Declined> {
+    let govern = Govern { group: scene::group(), act, user: "ann".into(), words: "because".into() };
+    let effects = host.ask(Request::Govern(govern));
+    let answer = effects.into_iter().find_map(|effect| match effect {
+        Effect::Answer { answer, .. } => Some(answer.map(drop)),
+        _ => None,
+    });
+    answer.unwrap()
+}
+
+fn role(host: &Host, of: &Secret) -> Option<Role> {
+    host.machine.group(&scene::group()).unwrap().group.members().role(&of.node())
+}
+
+fn standing(host: &Host, of: &Secret) -> (Standing, Option<EndedBy>) {
+    let group = &host.machine.group(&scene::group()).unwrap().group;
+    (Standing::of(group.members(), &of.node()), EndedBy::of(group, &of.node()))
+}
+
+fn reopened(host: Host, secret: Secret) -> Host {
+    Host::open(secret, host.store)
+}
+
+#[test]
+fn an_admin_removes_an_operator_and_not_the_other_way_round() {
+    let (founder, operator) = (scene::founder(), scene::operator());
+    let mut host = Host::member(operator.clone());
+    let remove = |node: &Secret| Act::Remove { node: node.node(), keep_through: None };
+    assert_eq!(govern(&mut host, remove(&founder)), Err(Declined::NotAdmin));
+    let mut host = Host::member(founder.clone());
+    assert_eq!(govern(&mut host, remove(&stranger())), Err(Declined::NoMember));
+    assert_eq!(govern(&mut host, remove(&founder)), Err(Declined::Oneself));
+    assert_eq!(govern(&mut host, Act::Forget { node: operator.node() }), Err(Declined::StillMember));
+    assert_eq!(govern(&mut host, remove(&operator)), Ok(()));
+    assert_eq!(govern(&mut host, remove(&operator)), Err(Declined::NoMember));
+    let (stands, ended) = standing(&host, &operator);
+    let ended = ended.unwrap();
+    assert_eq!((stands, ended.by), (Standing::Removed, Some(founder.node())));
+    assert_eq!((ended.remark.user.as_str(), ended.remark.words.as_str()), ("ann", "because"));
+    let host = &mut reopened(host, founder);
+    assert_eq!(role(host, &operator), None, "as stored");
+    let views = |host: &Host| host.machine.members(host.machine.group(&scene::group()).unwrap());
+    assert_eq!(
+        views(host).iter().map(|view| view.state).collect::<Vec<_>>(),
+        [NodeState::Up, NodeState::Removed]
+    );
+    assert_eq!(govern(host, Act::Forget { node: operator.node() }), Ok(()));
+    assert_eq!(views(host).len(), 1);
+}
+
+#[test]
+fn roles_go_up_by_one_more_grant_and_down_by_a_revoke() {
+    let (founder, operator) = (scene::founder(), scene::operator());
+    let mut host = Host::member(founder.clone());
+    let give = |node: &Secret, role| Act::Role { node: node.node(), role };
+    assert_eq!(govern(&mut host, give(&operator, Role::Operator)), Err(Declined::SameRole(Role::Operator)));
+    assert_eq!(govern(&mut host, give(&operator, Role::Admin)), Ok(()));
+    assert_eq!(role(&host, &operator), Some(Role::Admin));
+    // The one it made an admin cannot remove it, and it can remove that one.
+    let mut host = reopened(host, operator.clone());
+    let remove = |node: &Secret| Act::Remove { node: node.node(), keep_through: None };
+    assert_eq!(govern(&mut host, remove(&founder)), Err(Declined::NotAbove));
+    let mut host = reopened(host, founder.clone());
+    assert_eq!(govern(&mut host, give(&operator, Role::Reader)), Ok(()));
+    assert_eq!(role(&host, &operator), Some(Role::Reader));
+    assert_eq!(govern(&mut host, give(&founder, Role::Node)), Err(Declined::LastAdmin));
+    assert_eq!(govern(&mut host, Act::Leave { force: false }), Err(Declined::LastAdmin));
+    assert_eq!(govern(&mut host, Act::Leave { force: true }), Ok(()));
+    assert_eq!(standing(&host, &founder).0, Standing::Left);
+    assert!(!host.writes("x"), "a node that left writes nothing");
+    // Nobody is left to let anybody in, but for the recovery key.
+    let mut host = reopened(host, operator.clone());
+    let wrong = Act::Recover { key: stranger() };
+    assert_eq!(govern(&mut host, wrong), Err(Declined::RecoveryKey));
+    assert_eq!(govern(&mut host, Act::Recover { key: scene::recovery() }), Ok(()));
+    assert_eq!(role(&host, &operator), Some(Role::Admin));
+}
+
+#[test]
+fn a_group_is_dissolved_by_its_founder_or_the_recovery_key() {
+    let mut host = Host::member(scene::operator());
+    assert_eq!(govern(&mut host, Act::Dissolve { recovery: None }), Err(Declined::NotFounder));
+    let key = Some(stranger());
+    assert_eq!(govern(&mut host, Act::Dissolve { recovery: key }), Err(Declined::RecoveryKey));
+    let key = Some(scene::recovery());
+    assert_eq!(govern(&mut host, Act::Dissolve { recovery: key }), Ok(()));
+    assert_eq!(standing(&host, &scene::operator()).0, Standing::Dissolved);
+    assert!(!host.writes("x"));
+    let mut host = Host::member(scene::founder());
+    assert_eq!(govern(&mut host, Act::Dissolve { recovery: None }), Ok(()));
+    assert_eq!(host.machine.group(&scene::group()).unwrap().group.members().keys().count(), 0);
+}
+
+/// What a machine that shows its line of grants gets to hear, once these count no more.
+#[test]
+fn a_removed_node_is_told_so_when_it_shows_its_line() {
+    let (founder, operator) = (scene::founder(), scene::operator());
+    let mut host = Host::member(founder.clone());
+    let mut other = Host::member(operator.clone());
+    govern(&mut host, Act::Remove { node: operator.node(), keep_through: None }).unwrap();
+    host.link(1, &operator, LinkKind::Visit, false);
+    let shown: Vec<VisitFrame> =
+        other.link(1, &founder, LinkKind::Visit, true).iter().filter_map(said).collect();
+    let told: Vec<VisitFrame> = shown.iter().flat_map(|frame| host.visited(1, frame)).collect();
+    assert!(matches!(told[..], [VisitFrame::Removed(_)]), "{told:?}");
+    assert!(other.closes(1, &told[0]));
+    let (stands, ended) = standing(&other, &operator);
+    assert_eq!((stands, ended.unwrap().by), (Standing::Removed, Some(founder.node())));
+    assert!(!other.writes("x"));
+    // A stranger hears nothing of the kind.
+    host.link(2, &stranger(), LinkKind::Visit, false);
+    assert_eq!(host.visited(2, &shown[0]), [VisitFrame::NotHere]);
+}
+
+/// A machine without a code, and a member.
+fn meet() -> (Host, Host) {
+    let mut joiner = Host::open(stranger(), Memory::default());
+    let mut member = Host::member(scene::founder());
+    joiner.ask(Request::Ask { alias: "till".into(), labels: vec![] });
+    joiner.input(Input::Seen { peer: scene::founder().node(), addresses: vec![] });
+    talk(&mut joiner, &mut member, 1);
+    (joiner, member)
+}
+
+/// A visit from the first sound to the last.
+fn talk(joiner: &mut Host, member: &mut Host, link: u64) {
+    member.link(link, &stranger(), LinkKind::Visit, false);
+    let mut frames: Vec<_> = joiner
+        .link(link, &scene::founder(), LinkKind::Visit, true)
+        .iter()
+        .filter_map(said)
+        .map(|said| (true, said))
+        .collect();
+    while let Some((to_member, frame)) = frames.pop() {
+        let host = if to_member { &mut *member } else { &mut *joiner };
+        frames.extend(host.visited(link, &frame).into_iter().map(|said| (!to_member, said)));
+    }
+}
+
+fn digits(joiner: &Host, member: &Host) -> (u32, u32) {
+    let theirs = joiner.machine.seeking().unwrap().meetings(&stranger().node()).next().unwrap().1;
+    let (node, asked, ours) = member.machine.asks().next().unwrap();
+    assert_eq!((node, asked.alias.as_str()), (stranger().node(), "till"));
+    (theirs, ours.unwrap())
+}
+
+#[test]
+fn six_digits_let_a_machine_in_that_has_no_code() {
+    let (mut joiner, mut member) = meet();
+    let (theirs, ours) = digits(&joiner, &member);
+    assert_eq!(theirs, ours);
+    let approve = |digits| Act::Approve { node: stranger().node(), role: Role::Node, digits };
+    assert_eq!(govern(&mut member, approve(None)), Err(Declined::Digits));
+    assert_eq!(govern(&mut member, approve(Some((ours + 1) % 1_000_000))), Err(Declined::Digits));
+    assert_eq!(govern(&mut member, approve(Some(ours))), Ok(()));
+    assert_eq!(member.machine.asks().count(), 0);
+    talk(&mut joiner, &mut member, 2);
+    assert_eq!(joiner.machine.groups().count(), 0, "its own operator has not agreed yet");
+    let declined = |effect: &Effect| matches!(effect, Effect::Answer { answer: Err(Declined::Digits), .. });
+    let wrong = joiner.ask(Request::Agree { digits: (theirs + 1) % 1_000_000 });
+    assert!(wrong.iter().any(declined));
+    joiner.ask(Request::Agree { digits: theirs });
+    assert_eq!(role(&joiner, &stranger()), Some(Role::Node));
+    assert_eq!(joiner.machine.seeking().unwrap().entered, Some(scene::group()));
+}
+
+#[test]
+fn whoever_asks_is_bound_to_its_half_of_the_digits() {
+    let (_, mut member) = meet();
+    let commit = ask::commit(&stranger().node(), &[1; 16]);
+    member.link(2, &stranger(), LinkKind::Visit, false);
+    let asks = VisitFrame::Ask(ask::Ask { commit, alias: String::new(), labels: vec![] });
+    assert!(matches!(member.visited(2, &asks)[..], [VisitFrame::Heard(_)]));
+    assert!(member.closes(2, &VisitFrame::Reveal([2; 16])), "another chance than the one it was bound to");
+    // A member that changes its half is as bad.
+    let (mut joiner, _) = meet();
+    joiner.link(2, &scene::founder(), LinkKind::Visit, true);
+    assert!(joiner.closes(2, &VisitFrame::Heard([9; 16])));
+}
+
+#[test]
+fn who_asks_is_bounded_and_may_be_denied() {
+    let (_, mut member) = meet();
+    let denied = member.ask(Request::Deny { node: stranger().node() });
+    assert!(denied.iter().any(|effect| matches!(effect, Effect::Answer { answer: Ok(_), .. })));
+    assert_eq!(member.machine.asks().count(), 0);
+    for n in 0..2 * limits::ASKS as u64 {
+        let node = Secret::from_bytes(&[n as u8 + 100; 32]);
+        member.link(10 + n, &node, LinkKind::Visit, false);
+        let commit = ask::commit(&node.node(), &[1; 16]);
+        member.visited(10 + n, &VisitFrame::Ask(ask::Ask { commit, alias: String::new(), labels: vec![] }));
+    }
+    assert_eq!(member.machine.asks().count(), limits::ASKS - 1, "the denied one has its place");
+    assert_eq!(member.machine.bounds().iter().count(), 2, "{:?}", member.machine.bounds());
+    // A node that may let nobody in says nothing.
+    let mut operator = Host::member(scene::operator());
+    operator.link(1, &stranger(), LinkKind::Visit, false);
+    let commit = ask::commit(&stranger().node(), &[1; 16]);
+    let asks = VisitFrame::Ask(ask::Ask { commit, alias: String::new(), labels: vec![] });
+    assert_eq!(operator.visited(1, &asks), [VisitFrame::NotHere]);
+}

@@ -1,0 +1,131 @@
+//! What is wrong with this node, and what to do about it.
+
+use axum::extract::State;
+use larder_core::machine::{Machine, Membership, NodeState, Standing};
+
+use super::{Api, Reply, Shown, warnings};
+use crate::failure::REFETCHING;
+use crate::render::count;
+use crate::view::{Check, Doctor};
+
+pub(super) async fn doctor(State(api): State<Api>) -> Reply<Doctor> {
+    Ok(Shown(Doctor { checks: api.handle.look(|machine| examine(machine)).await? }))
+}
+
+/// A list of findings under way.
+struct Findings {
+    group: Option<String>,
+    checks: Vec<Check>,
+}
+
+impl Findings {
+    fn add(&mut self, about: &str, state: &str, text: impl Into<String>, hint: Option<&str>) {
+        self.checks.push(Check {
+            group: self.group.clone(),
+            about: about.to_owned(),
+            state: state.to_owned(),
+            text: text.into(),
+            hint: hint.map(str::to_owned),
+        });
+    }
+}
+
+fn examine(machine: &Machine) -> Vec<Check> {
+    let mut found = Findings { group: None, checks: Vec::new() };
+    match machine.storage_failure() {
+        None => found.add("store", "good", "takes writes", None),
+        Some(why) => found.add(
+            "store",
+            "bad",
+            format!("takes no writes: {why}"),
+            Some("free or repair the disk; the daemon goes on by itself"),
+        ),
+    }
+    network(machine, &mut found);
+    for (what, bound) in machine.bounds().iter() {
+        let text = format!("{what}: there were {} at once, and {} more were put off", bound.most, bound.hits);
+        found.add("bound", "care", text, Some("see who does this in the daemon's log"));
+    }
+    if machine.groups().count() == 0 {
+        let hint = "found one with `larder init NAME`, or join one with `larder join`";
+        found.add("group", "care", "this node is in no group", Some(hint));
+    }
+    for of in machine.groups() {
+        found.group = Some(of.group.name().to_owned());
+        group(machine, of, &mut found);
+    }
+    found.checks
+}
+
+fn network(machine: &Machine, found: &mut Findings) {
+    let addresses = machine.myself().addresses;
+    if addresses.is_empty() {
+        let hint = "is the machine on a network? See `larder logs`, or the daemon's output";
+        found.add("network", "bad", "this node listens nowhere", Some(hint));
+    } else {
+        found.add("network", "good", format!("listens on {}", addresses.join(" ")), None);
+    }
+    let others = |of: &Membership| machine.members(of).iter().any(|view| !view.is_self);
+    let heard = machine.strangers().len() + machine.groups().map(|of| up(machine, of)).sum::<usize>();
+    if heard == 0 && (machine.groups().count() == 0 || machine.groups().any(others)) {
+        let hint = "where multicast (UDP port 5353) is blocked, start the daemon with --peer ADDRESS of another node";
+        found.add("neighbours", "care", "no other node is heard on this network", Some(hint));
+    } else {
+        found.add("neighbours", "good", format!("{} heard", count(heard, "other node")), None);
+    }
+}
+
+/// How many other members can be heard.
+fn up(machine: &Machine, of: &Membership) -> usize {
+    machine.members(of).iter().filter(|view| !view.is_self && view.state == NodeState::Up).count()
+}
+
+fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
+    let standing = Standing::of(of.group.members(), &machine.me());
+    match warnings::outside(machine, of) {
+        None => {
+            let role = of.group.members().role(&machine.me());
+            let role = role.map(|role| role.to_string()).unwrap_or_default();
+            found.add("membership", "good", format!("member, as {role}"), None);
+        }
+        Some(text) => found.add("membership", "care", text, Some("come back with `larder join CODE`")),
+    }
+    if of.refetching {
+        found.add("copy", "bad", "this node's copy was damaged", Some(REFETCHING));
+    }
+    for epoch in of.group.isolated() {
+        let what = of.group.shard_of(&epoch).and_then(|shard| shard.document().isolated().cloned());
+        let text = what.map(|what| what.to_string()).unwrap_or_default();
+        found.add("defect", "bad", text, Some("restart the daemon, and report this"));
+    }
+    if of.group.is_rebuilding() {
+        found.add("document", "care", "is made anew without what it gave up; this takes seconds", None);
+    }
+    if standing == Standing::Member && of.paused {
+        found.add("sync", "care", "is paused", Some("go on with `larder sync resume`"));
+    }
+    if of.twin {
+        let text = "changes came that this node's key wrote and this node does not remember";
+        let hint =
+            "a copy of its data directory runs elsewhere, or this one was restored: stop one of the two";
+        found.add("copies", "bad", text, Some(hint));
+    }
+    for view in machine.members(of).iter().filter(|view| view.forked && view.ended.is_none()) {
+        let name = view.alias.clone().unwrap_or_else(|| view.id.short());
+        let text = format!("the history of {name} forked: its data directory was copied, or set back");
+        found.add("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
+    }
+    let aside = warnings::wishes_aside(of);
+    if aside > 0 {
+        let text = format!("{} kept aside, without effect", count(aside, "change"));
+        found.add("quarantine", "care", text, Some("see `larder quarantine list`"));
+    }
+    if !of.group.members().unsupported().is_empty() {
+        let text = "there are membership records that this version does not understand";
+        found.add("version", "care", text, Some("upgrade this node"));
+    }
+    let conflicts = of.group.desired().map(larder_core::resource::conflict::conflicts).unwrap_or_default();
+    if !conflicts.is_empty() {
+        found.add("conflicts", "care", count(conflicts.len(), "conflict"), Some("see `larder conflicts`"));
+    }
+}
