@@ -94,6 +94,9 @@ pub const SESSION_CHAINS: usize = 4 * POSITION_CHAINS;
 pub const SESSION_TIPS: usize = 64;
 /// Most bytes of records taken in portions on one visit: the longest line of grants that is read.
 pub const LINE_BYTES: usize = 8 << 20;
+/// Most bytes of records that are told to a node that takes itself, or this one, for no member without reason: half of
+/// what a visit may carry.
+pub const ARGUE_BYTES: usize = 512 << 10;
 /// Most addresses of one node told to others.
 pub const ADDRESSES: usize = 8;
 /// Longest address, software version or host name told to others, in bytes.

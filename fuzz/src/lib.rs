@@ -5,6 +5,8 @@
 //! | [`codecs`]      | frames, deltas, windows, codes: what is read is written back as it was                   |
 //! | [`texts`]       | manifests, settings, arguments                                                           |
 //! | [`records`]     | signed records in any order: one set, one fold                                           |
+//! | [`trust`]       | who counts, and what of theirs: as the oracle says                                       |
+//! | [`handshake`]   | joining, with somebody in between                                                        |
 //! | [`rows`]        | rows of a damaged store: what proves itself is saved, and nothing is invented            |
 //! | [`store_file`]  | the store's file, with bytes changed                                                     |
 //! | [`node_inputs`] | a whole node that is told anything: it stays sound, and answers a write afterwards       |
@@ -13,6 +15,7 @@
 //! | [`scene`]       | a group of five with a history, known to all of these                                    |
 
 pub mod codecs;
+pub mod handshake;
 pub mod node_inputs;
 pub mod records;
 pub mod rows;
@@ -21,3 +24,4 @@ pub mod script;
 pub mod sim_bytes;
 pub mod store_file;
 pub mod texts;
+pub mod trust;

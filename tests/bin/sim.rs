@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use larder_tests::sim::canary::{CANARIES, lay_out};
-use larder_tests::sim::{Failure, MARKS, Marks, Plan, draw, play, play_telling, shrink};
+use larder_tests::sim::{Failure, MARKS, Marks, Plan, SMALL, draw, play, play_telling, shrink};
 
 /// Plays worlds of nodes from seeds.
 #[derive(Parser)]
@@ -27,6 +27,9 @@ enum Command {
         /// The first seed.
         #[arg(long, default_value_t = 0)]
         first: u64,
+        /// Small and short worlds in which members change, are copied, and lie.
+        #[arg(long)]
+        small: bool,
         /// How many.
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
@@ -82,7 +85,10 @@ enum Command {
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Run { first, seeds, jobs, marks, stop } => run(&Run { first, seeds, jobs, marks, stop }),
+        Command::Run { first, small, seeds, jobs, marks, stop } => {
+            let first = if small { first + SMALL } else { first };
+            run(&Run { first, seeds, jobs, marks, stop })
+        }
         Command::Canaries { only, seeds, jobs } => canaries(&only, seeds, jobs),
         Command::Replay { plan, loud } => replay(&read(&plan), loud),
         Command::Shrink { plan, out } => reduce(&read(&plan), out),

@@ -24,6 +24,7 @@
 mod act;
 pub mod canary;
 mod check;
+mod churn;
 mod dice;
 mod disk;
 mod draw;
@@ -33,11 +34,12 @@ mod plan;
 mod play;
 mod shrink;
 mod trace;
+pub mod trust;
 mod wire;
 mod world;
 
 pub use check::Invariant;
-pub use draw::{draw, draw_from};
+pub use draw::{SMALL, draw, draw_from};
 pub use marks::{MARKS, Marks};
 pub use plan::{Act, Cut, Faults, GroupPlan, Hits, Part, Plan, SECOND, Step};
 pub use play::{Failure, Outcome, play, play_telling};

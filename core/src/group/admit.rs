@@ -38,6 +38,8 @@ pub struct Admitted {
     pub keys: Vec<String>,
     /// The author's signature at it, if it came by itself.
     pub signature: Option<Sig>,
+    /// True if it was here already, aside.
+    pub returned: bool,
 }
 
 /// What came of changes that were offered.
@@ -334,7 +336,7 @@ impl Group {
         let keys = delta.puts.iter().map(|put| put.key.clone()).collect();
         let bytes = checked.bytes().to_vec();
         taken.rows.push(Row::put(Table::Changes, key::change(self.id, epoch, actor, seq, id), bytes.clone()));
-        taken.new.push(Admitted { epoch, actor, seq, id, delta: bytes, keys, signature });
+        taken.new.push(Admitted { epoch, actor, seq, id, delta: bytes, keys, signature, returned: false });
         *self.unsaved.entry(epoch).or_default() += 1;
         if let Some(shard) = self.shard_mut(epoch) {
             shard.accept(checked);

@@ -1,6 +1,6 @@
 //! What a Revoke lets count of an ended grant, and what tells somebody that it is no member any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
 use crate::id::{Actor, ChangeId, GrantId, NodeId, RecordId};
@@ -52,13 +52,22 @@ impl Group {
     /// What shows a former member that it is none: the records that ended its grants, with all that is needed to
     /// understand them. Empty for everybody else.
     pub fn evidence(&self, former: &NodeId) -> Vec<SignedRecord> {
-        if self.members.contains(former) {
+        let grants = self.members.grants().filter(|standing| standing.key == *former);
+        self.evidence_of(former, &grants.map(|standing| standing.grant).collect())
+    }
+
+    /// The same for somebody who shows these records as its line of grants: it may have been let in by one who could do so
+    /// no more, and know as little of that as of itself.
+    pub fn evidence_of(&self, former: &NodeId, line: &BTreeSet<RecordId>) -> Vec<SignedRecord> {
+        let grants = || line.iter().filter(|id| self.members.grant(id).is_some());
+        // Whoever shows the line of another is a stranger.
+        let leads_here = line.iter().filter_map(|id| self.records.holder(id)).any(|(key, _)| key == *former);
+        if self.members.contains(former) || !leads_here {
             return Vec::new();
         }
-        let ended = self.members.ended_of(former);
-        let endings = ended.flat_map(|standing| self.members.endings(&standing.grant));
+        let endings = grants().flat_map(|grant| self.members.endings(grant));
         let mut ids: Vec<RecordId> = endings.map(|ending| ending.record).collect();
-        if self.members.grants().any(|standing| standing.key == *former) {
+        if grants().next().is_some() {
             ids.extend(self.members.dissolved());
         }
         self.records.missing(&self.records.with_foundations(ids), &[])

@@ -161,6 +161,7 @@ impl Group {
                 let signature = beside.cover.ahead.is_empty().then_some(beside.cover.signature);
                 let place = key::change(self.id, epoch, beside.actor, seq, *id);
                 self.let_in(*checked, signature, taken);
+                taken.new.last_mut().into_iter().for_each(|new| new.returned = true);
                 self.set_cover(epoch, beside.actor, beside.cover, taken);
                 taken.rows.push(Row::remove(Table::Aside, place));
             }
@@ -220,6 +221,7 @@ fn admitted(epoch: EpochId, beside: &Beside) -> Admitted {
         delta: beside.composed.bytes().to_vec(),
         keys: Vec::new(),
         signature: beside.cover.ahead.is_empty().then_some(beside.cover.signature),
+        returned: false,
     }
 }
 

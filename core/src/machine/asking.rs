@@ -197,7 +197,7 @@ impl Machine {
         let Some(line) = super::joining::read_line(group, records) else { return };
         let granter = crate::record::Members::fold(&line).contains(&member);
         if granter
-            && self.enter(line).is_ok()
+            && self.enter(line) == Ok(true)
             && let Some(seeking) = &mut self.seeking
         {
             seeking.entered = Some(group);

@@ -1,12 +1,14 @@
 //! Letting others in: invites made here, and what strangers ask of a member.
 
+use std::collections::BTreeSet;
+
 use super::Machine;
 use super::effect::{Answer, Declined, Effect, Notice};
 use super::govern::remark;
 use super::input::{Caller, LinkId};
 use super::joining::collect;
 use super::membership::{Context, Membership, ReplyTo};
-use crate::id::{GroupId, InviteId, NodeId, Secret};
+use crate::id::{GroupId, InviteId, NodeId, RecordId, Secret};
 use crate::limits;
 use crate::record::{Body, Frontiers, Grant, Revoke, Revoked, Role, SignedRecord};
 use crate::store::{InviteRow, LAYOUT, Row, Table, key};
@@ -108,11 +110,16 @@ impl Machine {
         }
         let records = std::mem::take(&mut visit.line);
         let Some((of, mut cx)) = self.split(line.group) else { return Ok(()) };
+        let shown: BTreeSet<RecordId> = records.iter().map(SignedRecord::id).collect();
         let recorded = of.group.record(records);
         let fault = recorded.fault;
         of.recorded(&mut cx, recorded, None);
-        let (known, evidence) = (of.group.members().contains(&peer), of.group.evidence(&peer));
-        let live = of.is_live(&cx.me);
+        let (known, live) = (of.group.members().contains(&peer), of.is_live(&cx.me));
+        let evidence = match live || !known {
+            true => of.group.evidence_of(&peer, &shown),
+            // A member that does not know that this node is none any more: it may have been set back since it said so.
+            false => of.group.evidence(&cx.me),
+        };
         if known && live {
             self.say(link, &VisitFrame::Welcome(line.group));
         } else if evidence.is_empty() {
@@ -140,8 +147,27 @@ impl Machine {
             fault = recorded.fault;
             of.recorded(&mut cx, recorded, None);
         }
+        self.argue(link, line.group);
         self.line_answered(link, "a member no more");
         fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+    }
+
+    /// A node says that one of the two is no member, and by all that is known here both are: what it said does not count,
+    /// and it does not know that. It is told everything, once.
+    fn argue(&mut self, link: LinkId, group: GroupId) {
+        let Some(visit) = self.visits.get_mut(&link).filter(|visit| !visit.argued) else { return };
+        let peer = visit.peer;
+        let Some(of) = self.groups.get(&group).filter(|of| of.is_live(&self.me)) else { return };
+        let records = of.group.missing_records(&[]);
+        let weight: usize = records.iter().map(SignedRecord::weight).sum();
+        if !of.group.members().contains(&peer) || weight > limits::ARGUE_BYTES {
+            return;
+        }
+        visit.argued = true;
+        visit.shown += 1;
+        for (records, last) in portions(records.iter().map(SignedRecord::encode).collect()) {
+            self.say(link, &VisitFrame::Line(LineProof { group, records, last }));
+        }
     }
 
     /// A visit to a member that does not know this node: shows it the line of grants in every group that both are in.

@@ -161,8 +161,10 @@ impl Machine {
                     for record in std::mem::take(&mut asking.records) {
                         line.place(record);
                     }
-                    self.enter(line)?;
-                    self.hang_up(link, "joined");
+                    match self.enter(line)? {
+                        true => self.hang_up(link, "joined"),
+                        false => self.hang_up(link, "let in by one whose grant does not count"),
+                    }
                 }
             }
             JoinAnswer::Refused(denial) => {
@@ -188,20 +190,21 @@ impl Machine {
         Ok(())
     }
 
-    /// The grant is here: the group begins on this node.
-    pub(super) fn enter(&mut self, records: Records) -> Result<(), String> {
+    /// The grant is here: the group begins on this node. False if it does not count, as this node knows and the member that
+    /// issued it does not.
+    pub(super) fn enter(&mut self, records: Records) -> Result<bool, String> {
         let id = records.group();
         if let Some((of, mut cx)) = self.split(id) {
             // It was a member once, and is let in again.
             let recorded = of.group.record(records.iter().cloned());
             of.recorded(&mut cx, recorded, None);
             of.told_leaving = false;
-            cx.outbox.store(vec![Row::remove(Table::Joins, key::group(id))]);
             if !of.is_live(&cx.me) {
-                return Err("a grant that does not count".to_owned());
+                return Ok(false);
             }
+            cx.outbox.store(vec![Row::remove(Table::Joins, key::group(id))]);
             self.entered(id);
-            return Ok(());
+            return Ok(true);
         }
         let group = Group::new(records);
         if !group.members().contains(&self.me) {
@@ -214,7 +217,7 @@ impl Machine {
         self.groups.insert(id, membership);
         self.outbox.store(rows);
         self.entered(id);
-        Ok(())
+        Ok(true)
     }
 
     fn entered(&mut self, id: GroupId) {

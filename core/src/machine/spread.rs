@@ -50,7 +50,10 @@ impl Membership {
         if !taken.retracted.is_empty() {
             cx.outbox.push(Effect::Changed { group: self.group.id() });
         }
-        if !self.twin && !self.refetching && taken.new.iter().any(|new| self.is_by(&cx.me, new)) {
+        if !self.twin
+            && !self.refetching
+            && taken.new.iter().any(|new| !new.returned && self.is_by(&cx.me, new))
+        {
             self.twin = true;
             cx.notice(Notice::Twin { group: self.group.id() });
         }

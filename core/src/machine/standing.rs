@@ -123,11 +123,11 @@ impl Membership {
             return;
         }
         let evidence = self.group.evidence(&peer);
-        if evidence.is_empty() {
-            cx.send(link, &Frame::WhoAreYou(self.group.id()));
-        } else {
+        if !evidence.is_empty() {
             self.send_records(cx, link, &evidence);
         }
+        // It may have been let in again, and by whom is not known here.
+        cx.send(link, &Frame::WhoAreYou(self.group.id()));
     }
 
     /// This node left, and a member has not heard: it is shown the record.

@@ -28,6 +28,8 @@ pub(super) struct Visit {
     pub(super) hosting: Option<(GroupId, [u8; 16], [u8; 16])>,
     /// True once somebody asked on it to be let in without a code.
     pub(super) sought: bool,
+    /// True once this node told the other side everything, since that took one of the two for no member.
+    pub(super) argued: bool,
     /// A line of grants that comes in portions.
     pub(super) line: Vec<SignedRecord>,
     /// Lines of grants that this node showed and that were not answered yet. Answers come in order: these before that
@@ -119,6 +121,7 @@ impl Machine {
                 asking: None,
                 hosting: None,
                 sought: false,
+                argued: false,
                 line: Vec::new(),
                 shown: 0,
             },

@@ -109,7 +109,7 @@ impl Villain {
     }
 
     fn have(&self, script: &mut Script<'_>) -> Have {
-        let tips = self.group().records().tips();
+        let tips = self.group().record_tips();
         let tips = if script.coin() { Have::tips(&tips) } else { vec![] };
         let shards = epochs(script).into_iter().map(|epoch| (epoch, Digest(script.nonce()))).collect();
         Have { group: scene::group(), records: tips, shards }

@@ -47,6 +47,7 @@ impl Play<'_> {
                     self.world.marks.reach("late-join");
                 }
             }
+            _ if act.churns() => self.churn(node, act),
             _ => self.trouble(node, act),
         }
     }
@@ -81,7 +82,7 @@ impl Play<'_> {
         self.cut(|a, b| cut.parts(nodes, a, b));
     }
 
-    fn group(&self, at: usize) -> GroupId {
+    pub(super) fn group(&self, at: usize) -> GroupId {
         self.groups[at % self.groups.len()]
     }
 

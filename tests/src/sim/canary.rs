@@ -54,8 +54,8 @@ pub const CANARIES: &[Canary] = &[
         "does not store what proves the end of a chain",
         &[edit(
             "core/src/group/admit.rs",
-            "        taken.rows.push(Row::put_layout(Table::Covers, key::chain(group, epoch, actor), &(seq, &cover)));\n",
-            "        let _ = seq;\n",
+            "        taken.covered.insert((epoch, actor));\n        chain.set_cover(cover);\n",
+            "        chain.set_cover(cover);\n",
         )],
     ),
     defect(
@@ -113,8 +113,8 @@ pub const CANARIES: &[Canary] = &[
             ),
             edit(
                 "core/src/group/admit.rs",
-                "grant == delta.grant && standing.role.writes_observed()",
-                "grant == grant && standing.role.writes_observed()",
+                "grant == delta.grant && role.writes_observed()",
+                "grant == grant && role.writes_observed()",
             ),
         ],
     ),
@@ -123,8 +123,8 @@ pub const CANARIES: &[Canary] = &[
         "syncs every group over every link",
         &[edit(
             "core/src/machine/streams.rs",
-            "if of.group.members().contains(peer) {",
-            "if of.group.members().grants().count() > 0 || of.group.members().contains(peer) {",
+            "match (of.group.members().contains(peer), live) {",
+            "match (of.group.members().grants().count() > 0, live) {",
         )],
     ),
     defect(
@@ -172,6 +172,67 @@ pub const CANARIES: &[Canary] = &[
             "            of.repair(&mut cx);\n            of.tell_all(&mut cx);\n",
         )],
     ),
+    defect(
+        "no-frontier",
+        "lets everything count that a removed member ever wrote",
+        &[edit(
+            "core/src/accept.rs",
+            "is_below(at, valid.actor, ending.changes.get(&valid.actor)));",
+            "is_below(at, valid.actor, ending.changes.get(&valid.actor)) || valid.seq > 0);",
+        )],
+    ),
+    defect(
+        "no-evidence",
+        "does not keep what a frontier names",
+        &[edit(
+            "core/src/accept.rs",
+            "closed[at] || members.named().contains(&index.id(at))",
+            "closed[at] || members.named().contains(&ChangeId::ZERO)",
+        )],
+    ),
+    defect(
+        "first-come",
+        "lets of a fork stay what came first",
+        &[edit(
+            "core/src/group/settle.rs",
+            "        if !lost.is_empty() {\n            self.retract(epoch, &lost, taken);",
+            "        if lost.len() > 1_000_000 {\n            self.retract(epoch, &lost, taken);",
+        )],
+    ),
+    defect(
+        "same-seq",
+        "goes on in a chain of its own that another branch of is known",
+        &[
+            edit(
+                "core/src/group/author.rs",
+                "tip.is_some_and(|tip| tip.seq == own.seq && tip.id == own.id)",
+                "tip.is_some_and(|tip| tip.seq <= own.seq)",
+            ),
+            edit(
+                "core/src/group/author.rs",
+                "is_some_and(|aside| aside.has_chain(&actor))",
+                "is_some_and(|aside| aside.has_chain(&actor) && own.seq == 0)",
+            ),
+        ],
+    ),
+    defect(
+        "offers-quarantine",
+        "passes on what it has in quarantine",
+        &[edit(
+            "core/src/group/aside.rs",
+            "let mut kept: Vec<&Beside> = self.iter().filter(|beside| beside.kept).collect();",
+            "let mut kept: Vec<&Beside> = self.iter().collect();",
+        )],
+    ),
+    defect(
+        "serves-removed",
+        "goes on with neighbours that are no members any more",
+        &[edit(
+            "core/src/machine/standing.rs",
+            ".filter(|(_, session)| !live || !members.contains(&session.peer))",
+            ".filter(|(_, session)| !live && !members.contains(&session.peer))",
+        )],
+    ),
     Canary {
         name: "small-limits",
         what: "has room for next to nothing: windows, waiting changes, positions and snapshots are small",
@@ -196,6 +257,16 @@ pub const CANARIES: &[Canary] = &[
                 "core/src/limits.rs",
                 "pub const SNAPSHOT_CHANGES: usize = 1024;",
                 "pub const SNAPSHOT_CHANGES: usize = 6;",
+            ),
+            edit(
+                "core/src/limits.rs",
+                "pub const REBUILD_SLICE: usize = 1024;",
+                "pub const REBUILD_SLICE: usize = 4;",
+            ),
+            edit(
+                "core/src/limits.rs",
+                "pub const ASIDE_GATHER: usize = 256;",
+                "pub const ASIDE_GATHER: usize = 2;",
             ),
             edit(
                 "core/src/limits.rs",

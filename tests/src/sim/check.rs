@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::accept::{Changes, Valid, accept};
 use larder_core::delta::Delta;
-use larder_core::group::Aside;
+use larder_core::group::{Aside, Group, Why};
 use larder_core::id::{ChangeId, Digest, EpochId, GrantId, GroupId, RecordId, hash16};
-use larder_core::machine::Membership;
+use larder_core::machine::{Machine, Membership};
 use larder_core::record::{Members, Records, Role, SignedRecord};
 use larder_core::resource::conflict::conflicts;
 use larder_core::shard::Shard;
@@ -15,8 +15,8 @@ use larder_core::shard::root::ShardName;
 use larder_core::shard::state::Visible;
 use larder_core::store::{AsideRow, Memory, Rows, Table, key, layout};
 
-use super::oracle;
 use super::world::{Node, World};
+use super::{oracle, trust};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,11 +49,13 @@ pub enum Invariant {
     Repeats,
     /// I14: nothing is stored that its author's role does not allow in that shard.
     Authority,
+    /// I15: who is no member gets nothing, and what is in quarantine goes nowhere.
+    Outside,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Converged,
         Self::Durable,
         Self::Accepted,
@@ -68,6 +70,7 @@ impl Invariant {
         Self::Added,
         Self::Repeats,
         Self::Authority,
+        Self::Outside,
     ];
 
     /// Its id.
@@ -110,25 +113,57 @@ pub(super) fn shown(world: &mut World, node: usize, group: GroupId) -> Option<Sh
     })
 }
 
-/// The nodes that are in a group.
+/// The nodes that are members of a group, as they know it themselves. Of several worlds of members that know nothing of
+/// each other, the largest.
 pub(super) fn members(world: &World, group: GroupId) -> Vec<usize> {
-    let is_in = |node: &Node| node.machine.as_ref().is_some_and(|machine| machine.group(&group).is_some());
-    (0..world.nodes.len()).filter(|node| is_in(&world.nodes[*node])).collect()
+    let worlds = acquainted(world, group);
+    worlds.into_iter().max_by_key(|nodes| (nodes.len(), std::cmp::Reverse(nodes.clone()))).unwrap_or_default()
 }
 
-/// True if all members show one digest, and nobody is still on the way in.
+/// Members, by who knows whom as one. A machine that is set back to before it let anybody in knows nobody, and if it had
+/// left meanwhile nobody knows it: nothing tells the two sides of each other.
+fn acquainted(world: &World, group: GroupId) -> Vec<Vec<usize>> {
+    let of = |node: usize| {
+        let machine = world.nodes[node].machine.as_ref().filter(|machine| is_live(machine, &group));
+        machine.and_then(|machine| machine.group(&group))
+    };
+    let live: Vec<usize> = (0..world.nodes.len()).filter(|node| of(*node).is_some()).collect();
+    let lists = |a: usize, b: usize| {
+        let key = world.nodes[b].secret.node();
+        of(a).is_some_and(|of| of.group.members().contains(&key))
+    };
+    let mut worlds: Vec<Vec<usize>> = Vec::new();
+    for node in live {
+        let knows = |nodes: &Vec<usize>| nodes.iter().any(|other| lists(node, *other) || lists(*other, node));
+        let (mut known, rest): (Vec<_>, Vec<_>) = worlds.into_iter().partition(knows);
+        let mut mine: Vec<usize> = known.drain(..).flatten().chain([node]).collect();
+        mine.sort_unstable();
+        worlds = rest;
+        worlds.push(mine);
+    }
+    worlds
+}
+
+fn is_live(machine: &Machine, group: &GroupId) -> bool {
+    machine.group(group).is_some_and(|of| of.group.members().contains(&machine.me()))
+}
+
+/// True if all members show one digest, and nobody is still on the way in (unless whoever could let it in may be gone).
 pub(super) fn converged(world: &mut World, group: GroupId) -> bool {
-    let mut digests = BTreeSet::new();
-    for node in &mut world.nodes {
-        let Some(machine) = node.machine.as_mut() else { return false };
-        if machine.joins().any(|(joining, _)| *joining == group) {
+    let churns = world.churns;
+    for node in &world.nodes {
+        let Some(machine) = node.machine.as_ref() else { return false };
+        if !churns && machine.joins().any(|(joining, _)| *joining == group) {
             return false;
         }
-        if let Some(of) = machine.group_mut(&group) {
-            digests.insert(of.digest());
-        }
     }
-    digests.len() == 1
+    let worlds = if churns { acquainted(world, group) } else { vec![members(world, group)] };
+    (churns || worlds != [Vec::<usize>::new()]) && worlds.iter().all(|nodes| are_equal(world, nodes, group))
+}
+
+fn are_equal(world: &mut World, nodes: &[usize], group: GroupId) -> bool {
+    let mut digest = |node: &usize| Some(world.nodes[*node].machine.as_mut()?.group_mut(&group)?.digest());
+    nodes.iter().map(&mut digest).collect::<BTreeSet<_>>().len() <= 1
 }
 
 /// What each member has, for the report of a run that failed.
@@ -306,8 +341,9 @@ fn accepts_by_the_rule(of: &Membership) -> Result<(), String> {
             changes.insert(beside.id(), beside.valid());
         }
         let rule = accept(&members, &changes);
-        let heads = shard.document().heads();
-        if changes.ids().any(|id| rule.is_accepted(&id) != graph.contains(&id)) || heads != graph.heads() {
+        // While a document is made anew, it has not got there yet.
+        let heads = shard.document().is_rebuilding() || shard.document().heads() == graph.heads();
+        if changes.ids().any(|id| rule.is_accepted(&id) != graph.contains(&id)) || !heads {
             return Err(format!("{name} holds other changes than are accepted"));
         }
         let kept = |id: &ChangeId| aside.and_then(|aside| aside.get(id)).is_none_or(|beside| beside.kept);
@@ -376,6 +412,9 @@ fn read_records(rows: &[(Vec<u8>, Vec<u8>)], genesis: RecordId) -> Result<Record
 /// Checks all that must hold of a group in a healed world.
 pub(super) fn verify(world: &mut World, group: GroupId) -> Result<(), Broken> {
     let members = members(world, group);
+    if members.is_empty() && world.churns {
+        return nothing_lost(world, group, None);
+    }
     let first = members.first().and_then(|node| shown(world, *node, group));
     let first = first.ok_or((Invariant::Converged, "nobody is in the group any more".to_owned()))?;
     for node in &members {
@@ -391,7 +430,14 @@ pub(super) fn verify(world: &mut World, group: GroupId) -> Result<(), Broken> {
     for shard in of.iter().flat_map(|of| of.group.shards()) {
         reads_as_its_history(shard, group)?;
     }
-    nothing_lost(world, group, &first)
+    of.map_or(Ok(()), |of| counts_as_the_oracle_says(&of.group))?;
+    for node in members.iter().map(|node| &world.nodes[*node]) {
+        let honest = !node.copied && !node.damaged && !node.liar;
+        if honest && of.is_some_and(|of| of.group.is_forked(&node.secret.node())) {
+            return Err((Invariant::Sound, format!("the history of {} forked", node.secret.node().short())));
+        }
+    }
+    nothing_lost(world, group, Some(&first))
 }
 
 /// A copy that was damaged is one again as soon as it met a member.
@@ -429,16 +475,111 @@ fn reads_as_its_history(shard: &Shard, group: GroupId) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Every acknowledged change is in the history.
-fn nothing_lost(world: &World, group: GroupId, shown: &Shown) -> Result<(), Broken> {
+/// Every acknowledged change is in the history. Where members may be removed and chains fork, it may be aside, for a
+/// reason; and what its author alone has is there.
+fn nothing_lost(world: &World, group: GroupId, shown: Option<&Shown>) -> Result<(), Broken> {
+    let is_shown = |change: &ChangeId| shown.is_some_and(|shown| shown.history.contains(change));
     let lost = world
         .acknowledged
         .iter()
-        .filter(|(change, by)| by.group == group && !shown.history.contains(*change))
-        .map(|(change, by)| format!("{} of node {}", change.short(), by.node));
+        .filter(|(change, by)| by.group == group && !is_shown(change) && !world.nodes[by.node].liar)
+        .filter(|(change, by)| !world.churns || !is_elsewhere(world, group, change, by.node))
+        .map(|(change, by)| {
+            format!("{} of node {} ({})", change.short(), by.node, places(world, group, change))
+        });
     let lost: Vec<_> = lost.collect();
     if lost.is_empty() {
         return Ok(());
     }
     Err((Invariant::Durable, format!("acknowledged changes are lost: {}", lost.join(", "))))
+}
+
+/// True if a change is where it may be: of a member whose grant is live, aside with all members since a chain forked;
+/// of others, with anybody who has it, be it their author alone.
+fn is_elsewhere(world: &World, group: GroupId, change: &ChangeId, author: usize) -> bool {
+    let place = |group: &Group| {
+        let desired = group.desired()?;
+        let epoch = desired.root().epoch();
+        let aside = group.aside(&epoch).and_then(|aside| aside.get(change));
+        let live = aside.is_some_and(|beside| group.members().is_live(&beside.delta().grant));
+        let forked = aside.is_some_and(|beside| {
+            matches!(group.why(&epoch, beside), Why::Fork(_) | Why::BuiltOn(_) | Why::Crowded)
+        });
+        let here = desired.graph().contains(change);
+        Some(here || aside.is_some_and(|_| !live || forked))
+    };
+    let by_members: Vec<&Group> =
+        members(world, group).into_iter().filter_map(|node| held_by(world, node, group)).collect();
+    if by_members.iter().any(|group| place(group) == Some(true)) {
+        return true;
+    }
+    // Whoever lost a grant may have written under it what no member ever heard of; and where the author's own disk was
+    // lost, those that still have it may be members no more.
+    let key = world.nodes[author].secret.node();
+    let lost_disk = world.nodes[author].damaged || world.nodes[author].copied;
+    let ended =
+        |group: &Group| !group.members().contains(&key) || group.members().ended_of(&key).next().is_some();
+    let outside = lost_disk || by_members.iter().all(|group| ended(group));
+    let mut all = (0..world.nodes.len()).filter_map(|node| held_by(world, node, group));
+    outside && all.any(|group| place(group) == Some(true))
+}
+
+fn held_by(world: &World, node: usize, group: GroupId) -> Option<&Group> {
+    Some(&world.nodes[node].machine.as_ref()?.group(&group)?.group)
+}
+
+/// Where a change is, for the report of a run that failed.
+fn places(world: &World, group: GroupId, change: &ChangeId) -> String {
+    let mut out = Vec::new();
+    for node in 0..world.nodes.len() {
+        let Some(of) = held_by(world, node, group) else { continue };
+        let Some(desired) = of.desired() else { continue };
+        let epoch = desired.root().epoch();
+        let key = world.nodes[node].secret.node();
+        let standing = larder_core::machine::Standing::of(of.members(), &key).word();
+        let aside = of.aside(&epoch).and_then(|aside| aside.get(change));
+        let place = match (desired.graph().contains(change), aside) {
+            (true, _) => "shown".to_owned(),
+            (_, Some(beside)) => format!("aside, kept {}, {:?}", beside.kept, of.why(&epoch, beside)),
+            _ => "nowhere".to_owned(),
+        };
+        out.push(format!("node {node}, {standing}: {place}"));
+    }
+    out.join("; ")
+}
+
+/// Up to so many changes of a shard the oracle is asked: it takes the square of them.
+const FEW: usize = 400;
+
+/// Who counts, and which changes do, as a slow reader finds it that was written apart from the product.
+fn counts_as_the_oracle_says(group: &Group) -> Result<(), Broken> {
+    let records: Vec<SignedRecord> = group.records().iter().cloned().collect();
+    let fold = trust::Fold::new(&records);
+    let wrong = |what: String| Err((Invariant::Accepted, what));
+    if let Some(id) = records
+        .iter()
+        .map(SignedRecord::id)
+        .find(|id| group.members().counts(id) != fold.counting.contains(id))
+    {
+        return wrong(format!("record {} counts otherwise than the oracle says", id.short()));
+    }
+    for shard in group.shards() {
+        let mut all: BTreeMap<ChangeId, Valid> =
+            Changes::of(shard, group.records()).iter().map(|(id, valid)| (*id, valid.clone())).collect();
+        let aside = group.aside(&shard.root().epoch());
+        all.extend(aside.into_iter().flat_map(Aside::iter).map(|beside| (beside.id(), beside.valid())));
+        if all.len() > FEW {
+            continue;
+        }
+        let verdict = trust::accept(&fold, &all);
+        let kept = |id: &ChangeId| aside.and_then(|aside| aside.get(id)).is_none_or(|beside| beside.kept);
+        let same = all.keys().all(|id| {
+            let shown = shard.graph().contains(id);
+            verdict.accepted.contains(id) == shown && verdict.kept.contains(id) == kept(id)
+        });
+        if !same || verdict.held != *shard.held() {
+            return wrong(format!("{} is made of other changes than the oracle says", shard.root().shard()));
+        }
+    }
+    Ok(())
 }

@@ -32,6 +32,14 @@ enum Kind {
     Damage,
     Clock,
     Rest,
+    Expel,
+    Rank,
+    Depart,
+    Readmit,
+    Rewrite,
+    Restore,
+    Swap,
+    Lie,
 }
 
 use Kind::{
@@ -57,6 +65,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "unique-set", acts: &[(Add, 40), (Observe, 4)] },
     Workload { name: "contended", acts: &[(Set, 40), (Unset, 4), (Settle, 4)] },
     Workload { name: "provisioning", acts: &[(Set, 10), (Observe, 40), (Later, 2), (Pause, 2)] },
+    Workload { name: "lists", acts: &[(Add, 20), (Take, 20), (Settle, 3)] },
     Workload { name: "backlog", acts: &[(Set, 10), (Backlog, 6), (Add, 4)] },
     Workload { name: "resolve-races", acts: &[(Set, 20), (Settle, 30), (Remove, 4)] },
     Workload { name: "remove-recreate", acts: &[(Remove, 20), (Set, 20), (Add, 10), (Take, 6), (Unset, 8)] },
@@ -67,6 +76,18 @@ const WORKLOADS: &[Workload] = &[
 /// What may happen besides, in a plan that has it at all.
 const TROUBLE: &[(Kind, u64)] =
     &[(Kind::Cut, 8), (Crash, 4), (Die, 4), (Freeze, 3), (Disk, 2), (Damage, 2), (Clock, 3), (Join, 3)];
+
+/// What changes who is in a group, or sets machines back; in half of all plans none of it.
+const CHURN: &[(Kind, u64)] = &[
+    (Kind::Expel, 3),
+    (Kind::Rank, 2),
+    (Kind::Readmit, 3),
+    (Kind::Rewrite, 2),
+    (Kind::Restore, 4),
+    (Kind::Swap, 1),
+    (Kind::Lie, 2),
+    (Join, 5),
+];
 
 const RESOURCES: u64 = 4;
 const KEYS: u64 = 4;
@@ -83,9 +104,28 @@ struct Draw<'a> {
     written: u64,
 }
 
-/// Draws a plan.
+/// Draws a plan; from [`SMALL`] on, a small one in which members change.
 pub fn draw(seed: u64) -> Plan {
-    draw_with(seed, &mut Dice::new(seed, "plan"))
+    let dice = &mut Dice::new(seed, "plan");
+    if seed >= SMALL { draw_small(seed, dice) } else { draw_with(seed, dice) }
+}
+
+/// From this seed on, worlds are small and short: two to four nodes whose membership changes, copies, lies. A hundred
+/// thousand of them take minutes.
+pub const SMALL: u64 = 1 << 40;
+
+fn draw_small(seed: u64, dice: &mut Dice) -> Plan {
+    let nodes = 2 + dice.index(3);
+    let mut group = GroupPlan { members: vec![(0, Part::Admin)] };
+    group.members.extend((1..nodes).map(|node| (node, [Part::Operator, Part::Admin][dice.index(2)])));
+    let mut table =
+        vec![(Set, 24), (Unset, 2), (Settle, 3), (Kind::Cut, 6), (Mend, 4), (Crash, 2), (Join, 4)];
+    table.extend(CHURN);
+    let faults = Faults { delay: 5_000, commit: 3_000, ..Faults::default() };
+    let count = dice.between(8, 30);
+    let mut draw = Draw { dice, nodes, groups: vec![group], table, written: 0 };
+    let steps = (0..count).map(|_| draw.step()).collect();
+    Plan { seed, workload: "small".to_owned(), nodes, groups: draw.groups, faults, steps }
 }
 
 /// Draws a small plan out of bytes, as a fuzzer gives them: every byte decides something.
@@ -118,6 +158,12 @@ fn draw_with(seed: u64, dice: &mut Dice) -> Plan {
             if *kind == Kind::Cut {
                 table.push((Mend, weight / 2));
             }
+        }
+    }
+    if dice.roll(2) == 0 {
+        table.extend(CHURN.iter().filter(|_| dice.roll(2) == 0));
+        if dice.roll(4) == 0 {
+            table.push((Kind::Depart, 1));
         }
     }
     if dice.roll(RARELY) == 0 {
@@ -195,8 +241,8 @@ impl Draw<'_> {
 
     /// An item for a list. Where items are taken out too, one that is added again and again.
     fn item(&mut self) -> String {
-        let taken = self.table.iter().any(|(kind, _)| *kind == Take);
-        if taken && self.dice.roll(3) == 0 { "again".to_owned() } else { self.value() }
+        let taken = self.table.iter().find(|(kind, _)| *kind == Take).map_or(0, |(_, weight)| *weight);
+        if self.dice.roll(30) < taken.min(20) { "again".to_owned() } else { self.value() }
     }
 
     fn small(&mut self, sides: u64) -> u8 {
@@ -245,6 +291,24 @@ impl Draw<'_> {
             }
             Clock => Act::Clock { by: self.jump() },
             Rest => Act::Rest,
+            _ => self.churn(kind, group),
+        }
+    }
+
+    fn churn(&mut self, kind: Kind, group: usize) -> Act {
+        let target = self.dice.index(self.nodes);
+        match kind {
+            Kind::Expel => Act::Expel { group, target },
+            Kind::Rank => {
+                let part = [Part::Operator, Part::Admin, Part::Node, Part::Reader][self.dice.index(4)];
+                Act::Rank { group, target, part }
+            }
+            Kind::Depart => Act::Depart { group },
+            Kind::Readmit => Act::Readmit { group, pick: self.dice.bits() },
+            Kind::Rewrite => Act::Rewrite { group, pick: self.dice.bits() },
+            Kind::Restore => Act::Restore { noticed: self.dice.roll(2) == 0, pause: self.short() },
+            Kind::Swap => Act::Swap { pause: self.short() },
+            _ => Act::Lie { group, pick: self.dice.bits() },
         }
     }
 

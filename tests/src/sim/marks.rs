@@ -59,6 +59,22 @@ pub const MARKS: &[(&str, &str)] = &[
     ("declined-conflict", "a write to a conflicted field was declined"),
     ("merged-heads", "a change merged three heads or more"),
     ("reader", "a reader's write was declined"),
+    ("removed", "a node saw another one removed"),
+    ("left", "a node saw another one leave"),
+    ("grant-ended", "a member had a grant that ended, and another that did not"),
+    ("held", "a change was held, for the sake of what was built on it"),
+    ("removed-author", "a value stood only by the word of a removed member"),
+    ("quarantined", "a valid change was in quarantine"),
+    ("kept-aside", "a change that lost was kept and passed on"),
+    ("forked", "a chain forked"),
+    ("readmitted", "an admin brought changes in that did not count"),
+    ("restored", "a node was started from an old copy of its disk"),
+    ("set-back", "the same, and its daemon could not notice"),
+    ("set-back-alone", "what was acknowledged was on no other disk than the one that was set back"),
+    ("swapped", "two copies of one directory ran in turn"),
+    ("twin", "a node found changes of its own that it did not remember"),
+    ("lied", "a node's keys were used for what no honest node does"),
+    ("told-removed", "a node was told that it is no member any more"),
 ];
 
 impl Marks {

@@ -26,6 +26,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// True if who is in a group may change, or machines are not what they were.
+    pub fn churns(&self) -> bool {
+        self.steps.iter().any(|step| step.act.churns())
+    }
+
     /// What it is in a few words, for the report of a run that failed.
     pub fn summary(&self) -> String {
         let groups: Vec<String> = self.groups.iter().map(|group| format!("{:?}", group.members)).collect();
@@ -255,6 +260,77 @@ pub enum Act {
     },
     /// Nothing happens for a long time.
     Rest,
+    /// An admin ends the membership of another node.
+    Expel {
+        /// In which group.
+        group: usize,
+        /// Whose.
+        target: usize,
+    },
+    /// An admin gives another node another role.
+    Rank {
+        /// In which group.
+        group: usize,
+        /// To whom.
+        target: usize,
+        /// Which.
+        part: Part,
+    },
+    /// The node leaves a group.
+    Depart {
+        /// Which.
+        group: usize,
+    },
+    /// An admin brings in a change that is kept aside.
+    Readmit {
+        /// In which group.
+        group: usize,
+        /// Which of them.
+        pick: u64,
+    },
+    /// An operator writes once more what a change says that is kept aside.
+    Rewrite {
+        /// In which group.
+        group: usize,
+        /// Which of them.
+        pick: u64,
+    },
+    /// The first time, the disk is copied; the next time, the node starts from that copy.
+    Restore {
+        /// True if its daemon notices.
+        noticed: bool,
+        /// For how long it is down, in microseconds.
+        pause: u64,
+    },
+    /// The node dies, and a copy of its directory goes on in its place; the next time, the first one does again.
+    Swap {
+        /// For how long it is down, in microseconds.
+        pause: u64,
+    },
+    /// The node's keys are used for what no honest node does.
+    Lie {
+        /// In which group.
+        group: usize,
+        /// What, and to whom.
+        pick: u64,
+    },
+}
+
+impl Act {
+    /// True if it can change who is in a group, or what of theirs counts.
+    pub fn churns(&self) -> bool {
+        matches!(
+            self,
+            Self::Expel { .. }
+                | Self::Rank { .. }
+                | Self::Depart { .. }
+                | Self::Readmit { .. }
+                | Self::Rewrite { .. }
+                | Self::Restore { .. }
+                | Self::Swap { .. }
+                | Self::Lie { .. }
+        )
+    }
 }
 
 /// What damage hits of a store. Beside it lies the roster, which says which groups the node is in.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::id::GroupId;
-use larder_core::machine::{Answer, Caller, Request};
+use larder_core::machine::{Answer, Caller, Membership, Request, Standing};
 use larder_core::record::Role;
 use larder_core::resource::conflict::{ConflictKind, conflicts};
 use larder_core::wire::code::Code;
@@ -169,7 +169,8 @@ impl Play<'_> {
     pub(super) fn join(&mut self, node: usize, at: usize, part: Part) -> Option<Caller> {
         let (at, group) = (at % self.groups.len(), self.groups[at % self.groups.len()]);
         let machine = self.world.nodes[node].machine.as_ref()?;
-        if machine.group(&group).is_some() {
+        let is_in = |of: &Membership| of.group.members().contains(&machine.me());
+        if machine.group(&group).is_some_and(is_in) {
             return None;
         }
         let code = self.codes.get(&(at, role(part).byte()))?.clone();
@@ -217,6 +218,7 @@ impl Play<'_> {
                 if of.group.waiting() > 0 {
                     reached.insert("waited");
                 }
+                reached.extend(outside(of));
             }
             let most = sizes.iter().map(|(size, _)| *size).max().unwrap_or(0);
             if sizes.iter().any(|(size, paused)| *paused && size + 5 < most) {
@@ -286,7 +288,7 @@ impl Play<'_> {
     /// True if this run heals to a line and not to a mesh: in half of those in which all know each other.
     fn line(&self) -> bool {
         let joins = self.plan.steps.iter().any(|step| matches!(step.act, Act::Join { .. }));
-        self.plan.seed.is_multiple_of(2) && !joins && self.plan.nodes > 2
+        self.plan.seed.is_multiple_of(2) && !joins && !self.world.churns && self.plan.nodes > 2
     }
 
     /// Leaves only the ways between neighbours in the order in which each group was joined.
@@ -302,7 +304,9 @@ impl Play<'_> {
 
     /// What was still to be written is; then nothing is said but that one lives, and all is as the history gives.
     fn quiet(&mut self) -> Result<(), Broken> {
-        let settled = self.world.now + SETTLE;
+        // Who was removed may hear of it, or be told that it was not, with the next visit to prove itself.
+        let longer = if self.world.churns { 45 * SECOND } else { 0 };
+        let settled = self.world.now + SETTLE + longer;
         self.world.run(settled, |_| false);
         self.sound()?;
         self.world.noise = 0;
@@ -316,9 +320,10 @@ impl Play<'_> {
                 format!("{noise} frames and batches while there was nothing to say"),
             ));
         }
+        self.look();
         for (at, group) in self.groups.clone().into_iter().enumerate() {
             verify(&mut self.world, group)?;
-            let node = members(&self.world, group)[0];
+            let Some(node) = members(&self.world, group).first().copied() else { continue };
             let found = self.desired(node, at).map(conflicts).unwrap_or_default();
             self.mark_conflicts(&found);
             self.added(at, group)?;
@@ -333,7 +338,7 @@ impl Play<'_> {
             Act::Settle { .. } => true,
             _ => false,
         };
-        if self.plan.steps.iter().any(|step| takes(&step.act)) {
+        if self.world.churns || self.plan.steps.iter().any(|step| takes(&step.act)) {
             return Ok(());
         }
         let node = members(&self.world, group)[0];
@@ -386,7 +391,7 @@ impl Play<'_> {
         let mut left = 0;
         let mut values = Vec::new();
         for group in self.groups.clone() {
-            let node = members(&self.world, group)[0];
+            let Some(node) = members(&self.world, group).first().copied() else { continue };
             let of = self.world.nodes[node].machine.as_ref().and_then(|machine| machine.group(&group));
             let Some(desired) = of.and_then(|of| of.group.desired()) else { continue };
             left += conflicts(desired).len();
@@ -423,11 +428,42 @@ impl Play<'_> {
     }
 }
 
-fn role(part: Part) -> Role {
+pub(super) fn role(part: Part) -> Role {
     match part {
         Part::Admin => Role::Admin,
         Part::Operator => Role::Operator,
         Part::Node => Role::Node,
         Part::Reader => Role::Reader,
     }
+}
+
+/// What a node shows of members that are none any more, and of what does not count.
+fn outside(of: &Membership) -> Vec<&'static str> {
+    let (group, members) = (&of.group, of.group.members());
+    let mut seen = Vec::new();
+    if members.former().iter().any(|key| Standing::of(members, key) == Standing::Removed) {
+        seen.push("removed");
+    }
+    if members.former().iter().any(|key| Standing::of(members, key) == Standing::Left) {
+        seen.push("left");
+    }
+    if members.keys().any(|key| members.ended_of(&key).next().is_some()) {
+        seen.push("grant-ended");
+    }
+    if group.shards().any(|shard| !shard.held().is_empty()) {
+        seen.push("held");
+    }
+    for beside in group.asides().flat_map(|(_, aside)| aside.iter()) {
+        seen.push(if beside.kept { "kept-aside" } else { "quarantined" });
+    }
+    if group.forks().next().is_some() {
+        seen.push("forked");
+    }
+    if members.admits().next().is_some() {
+        seen.push("readmitted");
+    }
+    if of.twin {
+        seen.push("twin");
+    }
+    seen
 }

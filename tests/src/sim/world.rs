@@ -5,9 +5,11 @@
 //! | `node`    | one node: key, disk, clock, machine                       |
 //! | `life`    | how nodes start, die, stand still, and what disks do      |
 //! | `links`   | how nodes meet, and what becomes of a frame               |
+//! | `copies`  | machines that are set back, and directories that are copied |
 //! | `damage`  | stores in which rows are gone or wrong                    |
 //! | `watch`   | what must hold of every single effect                     |
 
+mod copies;
 mod damage;
 mod life;
 mod links;
@@ -94,6 +96,12 @@ pub(super) struct World {
     pub(super) invited: BTreeMap<GroupId, BTreeSet<usize>>,
     /// The node that founds a group just now: whatever group it writes first is that.
     pub(super) founding: Option<usize>,
+    /// Since when a node knows that another one is no member of a group.
+    outsiders: BTreeMap<(usize, usize, GroupId), u64>,
+    /// Since when a node has a change in quarantine.
+    quarantined: BTreeMap<(usize, ChangeId), u64>,
+    /// True if who is in a group may change, and machines need not be what they were.
+    pub(super) churns: bool,
     /// What was read of rows before.
     pub(super) read: Read,
     /// What did not hold. A run ends with the first.
@@ -133,6 +141,9 @@ impl World {
             waiting: BTreeMap::new(),
             invited: BTreeMap::new(),
             founding: None,
+            outsiders: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
+            churns: plan.churns(),
             read: Read::default(),
             violations: Vec::new(),
             trace,
@@ -181,6 +192,7 @@ impl World {
         let Some(machine) = self.nodes[node].machine.as_mut() else { return };
         self.trace.input(self.now, node, &input);
         let effects = machine.handle(now, input);
+        self.note_quarantine(node);
         self.carry_out(node, effects);
         self.schedule(node);
         match judge(&self.nodes[node], self.nodes[node].judged, &mut self.read) {

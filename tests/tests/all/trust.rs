@@ -4,7 +4,6 @@
 //! release profile that takes minutes.
 
 mod histories;
-mod oracle;
 mod records;
 
 /// True if everything is to be tried.

@@ -41,17 +41,17 @@ impl World {
         saved.into_values().for_each(|group| rows.write(&group.rows));
         self.nodes[node].disk.rows = rows;
         self.nodes[node].damaged = true;
-        self.forget_what_is_gone(node);
+        self.forget_what_is_gone(node, "damage-alone");
     }
 
     /// What was on no other disk is lost, whoever had acknowledged it; and the node itself need not remember any more
     /// what it acknowledged before.
-    fn forget_what_is_gone(&mut self, node: usize) {
+    pub(super) fn forget_what_is_gone(&mut self, node: usize, mark: &'static str) {
         let on_disk: BTreeSet<ChangeId> = self.nodes.iter().flat_map(|of| changes(&of.disk.rows)).collect();
         let before = self.acknowledged.len();
         self.acknowledged.retain(|change, _| on_disk.contains(change));
         if self.acknowledged.len() < before {
-            self.marks.reach("damage-alone");
+            self.marks.reach(mark);
         }
         for by in self.acknowledged.values_mut().filter(|by| by.node == node) {
             by.forgotten = true;
@@ -96,8 +96,8 @@ fn roster(store: &Memory) -> Vec<Kept> {
 }
 
 fn changes(store: &Memory) -> impl Iterator<Item = ChangeId> {
-    let rows = rows(store, Table::Changes, &[]);
-    rows.into_iter().filter_map(|(key, _)| key.get(56..).and_then(ChangeId::from_slice))
+    let rows = [Table::Changes, Table::Aside].into_iter().flat_map(|table| rows(store, table, &[]));
+    rows.filter_map(|(key, _)| key.get(56..).and_then(ChangeId::from_slice))
 }
 
 fn rows(store: &Memory, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -17,7 +17,7 @@ impl World {
             seed: self.storage.seed(),
             software: "sim".to_owned(),
             host: format!("host-{node}"),
-            reborn: false,
+            reborn: std::mem::take(&mut self.nodes[node].reborn),
         };
         let of = &mut self.nodes[node];
         of.started = self.now;
@@ -47,8 +47,8 @@ impl World {
         let Some(machine) = self.nodes[node].machine.as_ref() else { return };
         let mine = self.acknowledged.iter().filter(|(_, by)| by.node == node && !by.forgotten);
         let lost = mine.filter(|(change, by)| {
-            let desired = machine.group(&by.group).and_then(|of| of.group.desired());
-            !desired.is_some_and(|desired| desired.graph().contains(change))
+            let desired = machine.group(&by.group).and_then(|of| Some((&of.group, of.group.desired()?)));
+            !desired.is_some_and(|(of, desired)| of.knows(&desired.root().epoch(), change))
         });
         let lost: Vec<_> = lost.map(|(change, _)| change.short()).collect();
         if !lost.is_empty() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use larder_core::id::{NodeId, Secret};
 use larder_core::machine::{Machine, Moment, Now};
+use larder_core::store::Memory;
 
 use super::super::check::Held;
 use super::super::disk::Disk;
@@ -44,6 +45,16 @@ pub(in super::super) struct Node {
     pub(super) latest: i64,
     /// True once its store was damaged: what it wrote before may come back to it from others.
     pub(in super::super) damaged: bool,
+    /// True once it ran from another disk than its own newest one.
+    pub(in super::super) copied: bool,
+    /// True if its daemon will notice that at its next start.
+    pub(super) reborn: bool,
+    /// True once its keys were used for what no honest node does.
+    pub(in super::super) liar: bool,
+    /// A copy of its disk, to be set back to.
+    pub(super) backup: Option<Memory>,
+    /// The other copy of its directory.
+    pub(super) twin: Option<Memory>,
 }
 
 impl Node {
@@ -64,6 +75,11 @@ impl Node {
             judged: Held::default(),
             latest: 0,
             damaged: false,
+            copied: false,
+            reborn: false,
+            liar: false,
+            backup: None,
+            twin: None,
         }
     }
 

@@ -1,15 +1,23 @@
 //! What must hold of every single effect, and which rare situations an effect shows.
 
-use larder_core::delta::Delta;
+use std::collections::BTreeSet;
+
+use larder_core::delta::compose::Composed;
+use larder_core::delta::{Delta, columns};
 use larder_core::group::AuthorError;
-use larder_core::id::{GroupId, NodeId};
-use larder_core::machine::{Answer, Declined, Effect, LinkId, LinkKind, Notice};
+use larder_core::id::{ChangeId, GroupId, NodeId};
+use larder_core::machine::{Answer, Declined, Effect, LinkId, LinkKind, Membership, Notice};
 use larder_core::resource::draft::EditError;
-use larder_core::store::{Row, Rows, Table, key};
-use larder_core::wire::link::{Frame, Push};
+use larder_core::shard::root::{Root, ShardName};
+use larder_core::store::{AsideRow, Row, Rows, Table, key, layout};
+use larder_core::wire::link::{Frame, Push, Window};
+use larder_core::wire::visit::VisitFrame;
 
 use super::super::check::Invariant;
 use super::{Waiting, World};
+
+/// What waits for a disk while its node hears of a removal may still go out for so long.
+const LATE: u64 = 30_000_000;
 
 impl World {
     /// Looks at an effect before it is carried out.
@@ -24,6 +32,7 @@ impl World {
 
     fn watch_notice(&mut self, node: usize, notice: &Notice) {
         match notice {
+            Notice::Fault { peer, .. } if self.node_of(peer).is_none_or(|peer| self.nodes[peer].liar) => {}
             Notice::Fault { peer, what } if !self.faults.unruly() => {
                 self.violate(Invariant::Blame, format!("node {node} blames {}: {what}", peer.short()));
             }
@@ -32,6 +41,8 @@ impl World {
             }
             Notice::Refetched { .. } => self.marks.reach("refetched"),
             Notice::Twin { .. } if self.nodes[node].damaged => {}
+            Notice::Twin { .. } | Notice::Reborn { .. }
+                if self.nodes[node].copied || self.nodes[node].liar => {}
             Notice::Twin { .. } | Notice::Reborn { .. } => {
                 self.violate(Invariant::Sound, format!("node {node} takes itself for a copy: {notice:?}"));
             }
@@ -78,7 +89,11 @@ impl World {
         let Some((_, to)) = self.wire.side(link, node) else { return };
         let kind = self.wire.streams.get(&link).map(|stream| stream.kind);
         if kind != Some(LinkKind::Member) {
-            self.noise += 1;
+            if matches!(VisitFrame::decode(bytes), Ok(VisitFrame::Removed(_))) {
+                self.marks.reach("told-removed");
+            }
+            // A code whose issuer is gone is tried for ever.
+            self.noise += u64::from(!self.churns);
             return;
         }
         let frame = match Frame::decode(bytes) {
@@ -89,25 +104,98 @@ impl World {
             let words = format!("node {node} sends {frame:?} of {} that {to} is not in", group.short());
             self.violate(Invariant::Members, words);
         }
+        self.watch_outsider(node, to, &frame);
         match &frame {
             Frame::Presence(_) | Frame::Ping(_) | Frame::Pong(_) | Frame::Hello(_) => return,
             Frame::Records(_) => self.marks.reach("records"),
             Frame::Line(_) => self.marks.reach("line-shown"),
+            Frame::Carry(_) | Frame::Carried(_) if self.churns => return self.marks.reach("carried"),
             Frame::Carry(_) => self.marks.reach("carried"),
-            Frame::Window(window) if window.more => self.marks.reach("window-more"),
+            Frame::Window(window) => {
+                if window.more {
+                    self.marks.reach("window-more");
+                }
+                self.watch_window(node, window);
+            }
             Frame::Push(push) => self.watch_push(node, push),
             _ => {}
         }
         self.noise += 1;
     }
 
+    /// Who is known to be no member gets nothing but records. What was on its way when that became known may still come.
+    fn watch_outsider(&mut self, node: usize, to: usize, frame: &Frame) {
+        let serves =
+            !matches!(frame, Frame::Records(_) | Frame::Line(_) | Frame::WhoAreYou(_) | Frame::Bye(_));
+        let Some(group) = group_of(frame).filter(|_| serves && self.churns) else { return };
+        let members = |of: &Membership| of.group.members().contains(&self.nodes[to].secret.node());
+        let machine = self.nodes[node].machine.as_ref();
+        if machine.and_then(|machine| machine.group(&group)).is_none_or(members) {
+            self.outsiders.remove(&(node, to, group));
+            return;
+        }
+        let since = *self.outsiders.entry((node, to, group)).or_insert(self.now);
+        if self.now - since > LATE {
+            let words = format!("node {node} sends {frame:?} to {to}, which it knows to be no member");
+            self.violate(Invariant::Outside, words);
+        }
+    }
+
+    /// Notes what went into quarantine.
+    pub(super) fn note_quarantine(&mut self, node: usize) {
+        let Some(machine) = self.nodes[node].machine.as_ref().filter(|_| self.churns) else { return };
+        let asides = machine.groups().flat_map(|of| of.group.asides()).flat_map(|(_, aside)| aside.iter());
+        let mut ids: BTreeSet<ChangeId> = BTreeSet::new();
+        ids.extend(asides.filter(|beside| !beside.kept).map(larder_core::group::Beside::id));
+        self.quarantined.retain(|(of, id), _| *of != node || ids.contains(id));
+        for id in ids {
+            self.quarantined.entry((node, id)).or_insert(self.now);
+        }
+    }
+
+    /// What is in quarantine goes nowhere, but for what waited for a disk before it came there.
+    fn watch_quarantine(&mut self, node: usize, ids: &[ChangeId]) {
+        let since = |id: &ChangeId| self.quarantined.get(&(node, *id)).copied();
+        let stays = |id: &&ChangeId| since(id).is_some_and(|since| self.now - since > LATE / 6);
+        if let Some(id) = ids.iter().find(stays) {
+            let words = format!("node {node} passes {} on, which is in its quarantine", id.short());
+            self.violate(Invariant::Outside, words);
+        }
+    }
+
+    fn watch_window(&mut self, node: usize, window: &Window) {
+        let quarantines = |of: &Membership| of.group.aside(&window.epoch).is_some();
+        let machine = self.nodes[node].machine.as_ref();
+        if !machine.and_then(|machine| machine.group(&window.group)).is_some_and(quarantines) {
+            return;
+        }
+        let root = Root::derive(window.group, ShardName::Desired);
+        if root.epoch() == window.epoch
+            && let Ok(read) = columns::decode(&root, &window.columns)
+        {
+            let ids: Vec<ChangeId> = read.changes.iter().map(Composed::id).collect();
+            self.watch_quarantine(node, &ids);
+        }
+    }
+
     /// What a neighbour is told of is on the disk.
     fn watch_push(&mut self, node: usize, push: &Push) {
         for change in &push.changes {
             let Ok(delta) = Delta::decode(&change.delta) else { continue };
+            if self.churns {
+                let root = Root::derive(push.group, ShardName::Desired);
+                if let Ok(composed) = Composed::new(&root, delta.clone()) {
+                    self.watch_quarantine(node, &[composed.id()]);
+                }
+            }
             let chain = key::seq(push.group, push.epoch, delta.actor(push.group), delta.seq);
             let Ok(rows) = self.nodes[node].disk.rows.rows(Table::Changes, &chain);
-            if !rows.iter().any(|(_, stored)| *stored == change.delta) {
+            let Ok(aside) = self.nodes[node].disk.rows.rows(Table::Aside, &chain);
+            let beside =
+                |stored: &[u8]| layout::<AsideRow>(stored).is_some_and(|row| row.delta == change.delta);
+            let durable = rows.iter().any(|(_, stored)| *stored == change.delta)
+                || aside.iter().any(|(_, stored)| beside(stored));
+            if !durable {
                 let words =
                     format!("node {node} pushes change {} of a chain before it is durable", delta.seq);
                 self.violate(Invariant::Durable, words);
@@ -134,6 +222,13 @@ impl World {
         let desired =
             node.machine.as_ref().and_then(|machine| machine.group(&waiting.group)?.group.desired());
         let Some(entry) = desired.and_then(|desired| desired.graph().get(change)) else {
+            let of = node.machine.as_ref().and_then(|machine| machine.group(&waiting.group));
+            let aside =
+                of.zip(desired).is_some_and(|(of, desired)| of.group.knows(&desired.root().epoch(), change));
+            if aside && self.churns {
+                // While it was on its way to the disk, it stopped counting.
+                return;
+            }
             let words = format!("node {} does not show what it acknowledged", waiting.node);
             return self.violate(Invariant::OwnWrites, words);
         };

@@ -12,8 +12,8 @@ use larder_core::record::{
 };
 use larder_core::shard::root::ShardName;
 use larder_core::value::Value;
+use larder_tests::sim::trust::{Fold, accept};
 
-use super::oracle::{Fold, accept};
 use super::{Dice, orders, whole};
 
 /// Something that arrives.

@@ -4,8 +4,8 @@ use larder_core::id::{GrantId, NodeId, RecordId, Secret};
 use larder_core::record::{
     Body, Frontiers, Grant, Members, Record, Records, Revoke, Revoked, Role, SignedRecord, Signer, found,
 };
+use larder_tests::sim::trust::Fold;
 
-use super::oracle::Fold;
 use super::{Dice, orders, whole};
 
 fn secret(n: u8) -> Secret {

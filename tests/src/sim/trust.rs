@@ -1,5 +1,6 @@
 //! Membership and acceptance once more, written apart from the product and as plainly as can be: sets, and walks that
 //! start over each time. `docs/trust.md` says the same in words.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "an oracle: whatever is wrong ends the run")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +12,22 @@ use larder_core::record::{Body, Frontiers, Record, Revoked, Role, SignedRecord, 
 type Place = (u64, ChangeId);
 
 /// What a set of records means.
-pub(super) struct Fold<'a> {
+pub struct Fold<'a> {
     records: BTreeMap<RecordId, &'a Record>,
     genesis: RecordId,
     /// Records that count.
-    pub(super) counting: BTreeSet<RecordId>,
+    pub counting: BTreeSet<RecordId>,
     /// Counting grants, with what ended them.
-    pub(super) grants: BTreeMap<GrantId, BTreeSet<RecordId>>,
+    pub grants: BTreeMap<GrantId, BTreeSet<RecordId>>,
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(signed: &'a [SignedRecord]) -> Self {
+    /// Reads a set of records, whatever their order.
+    ///
+    /// # Panics
+    ///
+    /// If there is no Genesis among them, or something that one of them stands under is missing.
+    pub fn new(signed: &'a [SignedRecord]) -> Self {
         let records: BTreeMap<RecordId, &Record> =
             signed.iter().map(|signed| (signed.id(), signed.record())).collect();
         let genesis = *records.iter().find(|(_, record)| matches!(record.body, Body::Genesis(_))).unwrap().0;
@@ -37,7 +43,8 @@ impl<'a> Fold<'a> {
         }
     }
 
-    pub(super) fn key(&self, grant: &GrantId) -> NodeId {
+    /// Whose grant it is.
+    pub fn key(&self, grant: &GrantId) -> NodeId {
         match &self.records[grant].body {
             Body::Grant(grant) => grant.key,
             Body::Genesis(genesis) => genesis.founder,
@@ -147,10 +154,13 @@ impl<'a> Fold<'a> {
 }
 
 /// What acceptance says of the changes of one shard.
-pub(super) struct Verdict {
-    pub(super) kept: BTreeSet<ChangeId>,
-    pub(super) accepted: BTreeSet<ChangeId>,
-    pub(super) held: BTreeSet<ChangeId>,
+pub struct Verdict {
+    /// What members pass on.
+    pub kept: BTreeSet<ChangeId>,
+    /// What the document is made of.
+    pub accepted: BTreeSet<ChangeId>,
+    /// What of that does not count by itself.
+    pub held: BTreeSet<ChangeId>,
 }
 
 /// The changes of one shard, with the ancestors of each.
@@ -207,7 +217,7 @@ fn frontier_of(frontiers: &Frontiers, actor: &Actor) -> Option<Place> {
 }
 
 /// Judges the valid changes of one shard.
-pub(super) fn accept(fold: &Fold<'_>, all: &BTreeMap<ChangeId, Valid>) -> Verdict {
+pub fn accept(fold: &Fold<'_>, all: &BTreeMap<ChangeId, Valid>) -> Verdict {
     let changes = Changes::new(all);
     let frontiers = |record: &RecordId| match &fold.records[record].body {
         Body::Revoke(revoke) => &revoke.frontiers,
