@@ -180,6 +180,10 @@ pub const OBSERVE_SPACING_MS: u64 = 1_000;
 pub const PRESENCE_LEAST_MS: u64 = 20;
 /// While a neighbour is not known to be equal, what came from others is told of after so long, for all that came by then.
 pub const SETTLE_MS: u64 = 150;
+/// Changes of one author that are taken as they are pushed, in a second;
+pub const AUTHOR_PUSHES: u64 = 1_000;
+/// and at once. What is more is fetched in bulk, like anything that was missed.
+pub const AUTHOR_BURST: u64 = 4_096;
 /// A presence that is due because links changed waits so long for more of the same.
 pub const PRESENCE_SETTLE_MS: u64 = 50;
 

@@ -69,6 +69,10 @@ use outbox::Outbox;
 use presence::Self_;
 use streams::{Pinging, Visit};
 
+/// What an operator is told of [`limits::AUTHOR_BURST`].
+#[allow(clippy::cast_possible_truncation, reason = "a few thousand")]
+const BURST: usize = limits::AUTHOR_BURST as usize;
+
 /// What a node is, apart from what it has stored.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -277,6 +281,10 @@ impl Machine {
         for of in self.groups.values_mut() {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
+            let over = std::mem::take(&mut of.overpaced);
+            self.bounds.hits("changes of one author pushed at once", BURST, over);
+            let evicted = std::mem::take(&mut of.evicted);
+            self.bounds.hits("bytes of changes in quarantine", limits::QUARANTINE_BYTES, evicted);
         }
         let folds = || self.groups.iter().map(|(id, of)| (*id, (of.group.folds(), of.told_leaving)));
         if !folds().eq(self.folded.iter().map(|(id, folded)| (*id, *folded))) {

@@ -1,6 +1,8 @@
 //! Joining with somebody in between, who drops, doubles, changes and makes up frames: nobody is let in whom no admin let
 //! in, and no two screens agree whose machines did not meet.
 
+use std::sync::LazyLock;
+
 use larder_core::machine::{
     Act, Caller, Config, Effect, Govern, Input, LinkId, LinkKind, Machine, Moment, Now, Request,
 };
@@ -11,7 +13,12 @@ use larder_core::wire::visit::VisitFrame;
 use crate::scene::{self, secret};
 use crate::script::Script;
 
+/// A member as it was opened, to be copied: that is dear.
+static MEMBER: LazyLock<Side> = LazyLock::new(|| Side::open(scene::FOUNDER, scene::SCENE.store.clone()));
+static JOINER: LazyLock<Side> = LazyLock::new(|| Side::open(scene::STRANGER, Memory::default()));
+
 /// One side of the visit.
+#[derive(Clone)]
 struct Side {
     machine: Machine,
     store: Memory,
@@ -63,8 +70,7 @@ impl Side {
 /// A joiner with or without a code, a member, and what the bytes make of the way between.
 pub fn join_handshake(data: &[u8]) {
     let mut script = Script::new(data);
-    let mut member = Side::open(scene::FOUNDER, scene::SCENE.store.clone());
-    let mut joiner = Side::open(scene::STRANGER, Memory::default());
+    let (mut member, mut joiner) = (MEMBER.clone(), JOINER.clone());
     let by_code = script.coin();
     let request = match by_code {
         true => Request::Join { code: scene::SCENE.code.clone(), alias: "till".into(), labels: vec![] },

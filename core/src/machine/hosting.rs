@@ -392,10 +392,15 @@ impl Membership {
         }
     }
 
-    /// Answers an asking neighbour with what proves that this node is a member.
+    /// Answers an asking neighbour with what proves that this node is a member: its line, with all else that counts if that
+    /// is little, for something may have come between that the neighbour has not heard of.
     pub(super) fn show_line(&self, cx: &mut Context<'_>, link: LinkId) {
         let Some(standing) = self.group.members().of(&cx.me).next() else { return };
-        let records = self.group.records().proof(&standing.grant).unwrap_or_default();
+        let mut records = self.group.records().proof(&standing.grant).unwrap_or_default();
+        let all = self.group.missing_records(&[]);
+        if all.iter().map(SignedRecord::weight).sum::<usize>() <= limits::ARGUE_BYTES {
+            records.extend(all);
+        }
         let records = records.iter().map(SignedRecord::encode).collect();
         for (records, last) in portions(records) {
             cx.send(link, &Frame::Line(Bundle { group: self.group.id(), records, last }));

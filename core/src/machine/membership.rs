@@ -109,6 +109,13 @@ pub(super) struct Observing {
     pub(super) written: Option<Moment>,
 }
 
+/// How many more changes of one author may be pushed now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) left: u64,
+    pub(super) at: Moment,
+}
+
 /// One group, as the machine keeps it.
 #[derive(Clone, Debug)]
 pub struct Membership {
@@ -126,6 +133,12 @@ pub struct Membership {
     pub(super) in_flight: BTreeMap<(EpochId, Actor), (LinkId, Moment)>,
     /// Invites made here.
     pub invites: BTreeMap<InviteId, InviteRow>,
+    /// By author; no more than there are members.
+    pub(super) paces: BTreeMap<NodeId, Pace>,
+    /// Pushed changes that were put off since their author had too many pushed.
+    pub(super) overpaced: u64,
+    /// Changes that the quarantine let go of.
+    pub(super) evicted: u64,
     pub(super) carries: BTreeMap<Digest, (ReplyTo, Moment)>,
     /// Requests of strangers that wait for their issuer.
     pub(super) asking: BTreeMap<NodeId, JoinRequest>,
@@ -153,6 +166,9 @@ impl Membership {
             heard: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             invites: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            overpaced: 0,
+            evicted: 0,
             carries: BTreeMap::new(),
             asking: BTreeMap::new(),
             told: 0,

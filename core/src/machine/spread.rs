@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::effect::{Effect, Notice};
 use super::input::LinkId;
-use super::membership::{Context, Membership};
-use crate::delta::SignedDelta;
+use super::membership::{Context, Membership, Pace};
+use crate::delta::{Delta, SignedDelta};
 use crate::group::{Admitted, Taken, Tip};
 use crate::id::{EpochId, NodeId};
 use crate::limits;
@@ -19,6 +19,11 @@ impl Membership {
     pub(super) fn on_push(&mut self, cx: &mut Context<'_>, link: LinkId, push: &Push) -> Result<(), String> {
         let mut all = Taken::default();
         for change in &push.changes {
+            if !self.is_in_pace(cx, &change.delta) {
+                // It is fetched with what comes after it, in bulk.
+                all.gap = true;
+                continue;
+            }
             let taken = self.group.take_push(push.epoch, change);
             all.new.extend(taken.new);
             all.rows.extend(taken.rows);
@@ -40,9 +45,28 @@ impl Membership {
         refused.map_or(Ok(()), Err)
     }
 
+    /// True if the author of a pushed change has not had more pushed lately than one author may.
+    fn is_in_pace(&mut self, cx: &Context<'_>, delta: &[u8]) -> bool {
+        let Ok(delta) = Delta::decode(delta) else { return true };
+        let Some((author, _)) = self.group.records().holder(&delta.grant) else { return true };
+        let now = cx.now.mono;
+        let pace = self.paces.entry(author).or_insert(Pace { left: limits::AUTHOR_BURST, at: now });
+        let earned = now.ms_since(pace.at).saturating_mul(limits::AUTHOR_PUSHES) / 1000;
+        if earned > 0 {
+            *pace = Pace { left: pace.left.saturating_add(earned).min(limits::AUTHOR_BURST), at: now };
+        }
+        let in_pace = pace.left > 0;
+        pace.left = pace.left.saturating_sub(1);
+        if !in_pace {
+            self.overpaced += 1;
+        }
+        in_pace
+    }
+
     /// Changes from a neighbour were let in: make them durable, tell others, wake whom they concern.
     pub(super) fn took(&mut self, cx: &mut Context<'_>, taken: Taken, from: Option<LinkId>) {
         cx.outbox.store(taken.rows);
+        self.evicted += taken.evicted as u64;
         if taken.new.is_empty() && taken.retracted.is_empty() {
             return;
         }

@@ -113,6 +113,8 @@ impl Membership {
             cx.send(link, &Frame::Bye(self.group.id()));
             self.close_session(cx, link);
         }
+        // What was said of who is a member may be otherwise now, and is to be said once more.
+        self.asked.clear();
         let stays: BTreeSet<NodeId> = self.group.members().keys().collect();
         self.heard.retain(|node, _| stays.contains(node));
     }

@@ -260,6 +260,16 @@ pub const CANARIES: &[Canary] = &[
             ),
             edit(
                 "core/src/limits.rs",
+                "pub const AUTHOR_BURST: u64 = 4_096;",
+                "pub const AUTHOR_BURST: u64 = 3;",
+            ),
+            edit(
+                "core/src/limits.rs",
+                "pub const AUTHOR_PUSHES: u64 = 1_000;",
+                "pub const AUTHOR_PUSHES: u64 = 2;",
+            ),
+            edit(
+                "core/src/limits.rs",
                 "pub const REBUILD_SLICE: usize = 1024;",
                 "pub const REBUILD_SLICE: usize = 4;",
             ),

@@ -10,6 +10,7 @@ mod merge;
 mod network;
 mod nodes;
 mod resources;
+mod villain;
 mod writes;
 
 /// The `larder` that was built for these tests.

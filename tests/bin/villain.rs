@@ -1,0 +1,69 @@
+//! A hostile peer, as a process: tries everything that a stranger can, joins by a code, and tries everything that a
+//! member can, again and again. Prints one JSON line for each attack.
+
+#![allow(clippy::expect_used, reason = "a tool of tests: what is wrong ends it")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use larder_tests::villain::{AS_MEMBER, AS_STRANGER, Attack, Villain};
+
+/// Tries everything that a hostile peer can.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Its key follows from this number.
+    #[arg(long, default_value_t = 66)]
+    seed: u8,
+    /// An address of its victim.
+    #[arg(long)]
+    peer: String,
+    /// A code, to go on as a member.
+    #[arg(long)]
+    code: Option<String>,
+    /// How long to go on, in seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Only this attack.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> ExitCode {
+    let peer = args.peer.parse().expect("an address");
+    let mut villain = Villain::start(args.seed, vec![peer]);
+    villain.live(Duration::from_secs(1)).await;
+    let wanted = |attack: &&Attack| args.only.as_ref().is_none_or(|only| attack.0 == *only);
+    for attack in AS_STRANGER.iter().filter(wanted) {
+        try_one(&mut villain, attack).await;
+    }
+    let Some(code) = args.code else { return ExitCode::SUCCESS };
+    if !villain.join(code.parse().expect("a code"), Duration::from_secs(30)).await {
+        println!("{}", serde_json::json!({ "joined": false }));
+        return ExitCode::FAILURE;
+    }
+    println!("{}", serde_json::json!({ "joined": true }));
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    loop {
+        for attack in AS_MEMBER.iter().filter(wanted) {
+            try_one(&mut villain, attack).await;
+            if Instant::now() >= end {
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+}
+
+async fn try_one(villain: &mut Villain, attack: &Attack) {
+    let before = villain.linked();
+    attack.1(villain);
+    villain.live(Duration::from_millis(300)).await;
+    let line = serde_json::json!({ "attack": attack.0, "links": before, "after": villain.linked() });
+    println!("{line}");
+}
