@@ -28,6 +28,7 @@ mod churn;
 mod dice;
 mod disk;
 mod draw;
+mod lost;
 mod marks;
 mod oracle;
 mod plan;

@@ -1,6 +1,9 @@
 //! What is wrong with this node, and what to do about it.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
+use larder_core::id::NodeId;
 use larder_core::machine::{Machine, Membership, NodeState, Standing};
 
 use super::{Api, Reply, Shown, warnings};
@@ -66,7 +69,9 @@ fn network(machine: &Machine, found: &mut Findings) {
         found.add("network", "good", format!("listens on {}", addresses.join(" ")), None);
     }
     let others = |of: &Membership| machine.members(of).iter().any(|view| !view.is_self);
-    let heard = machine.strangers().len() + machine.groups().map(|of| up(machine, of)).sum::<usize>();
+    let strangers = machine.strangers().into_iter().map(|view| view.id);
+    let heard: BTreeSet<NodeId> = machine.groups().flat_map(|of| up(machine, of)).chain(strangers).collect();
+    let heard = heard.len();
     if heard == 0 && (machine.groups().count() == 0 || machine.groups().any(others)) {
         let hint = "where multicast (UDP port 5353) is blocked, start the daemon with --peer ADDRESS of another node";
         found.add("neighbours", "care", "no other node is heard on this network", Some(hint));
@@ -75,9 +80,10 @@ fn network(machine: &Machine, found: &mut Findings) {
     }
 }
 
-/// How many other members can be heard.
-fn up(machine: &Machine, of: &Membership) -> usize {
-    machine.members(of).iter().filter(|view| !view.is_self && view.state == NodeState::Up).count()
+/// The other members that can be heard.
+fn up(machine: &Machine, of: &Membership) -> Vec<NodeId> {
+    let members = machine.members(of).into_iter();
+    members.filter(|view| !view.is_self && view.state == NodeState::Up).map(|view| view.id).collect()
 }
 
 fn group(machine: &Machine, of: &Membership, found: &mut Findings) {

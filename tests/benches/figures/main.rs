@@ -4,6 +4,7 @@
 //! |-------------|------------------------------------------------------------------------------------------------|
 //! | [`visible`] | a write seen on a neighbour, with what it cannot do without: a disk, a wire, two signatures    |
 //! | [`meet`]    | two copies that meet, with Automerge's own sync protocol on the same two documents             |
+//! | [`retract`] | a document that gives up what a removed member wrote, with opening its store                       |
 //! | [`pair`]    | two nodes with nothing between them but a count of the bytes                                   |
 //!
 //! `cargo bench -p larder-tests` runs all; a name behind `--` runs what contains it. No limit is set here: what the
@@ -13,6 +14,7 @@
 
 mod meet;
 mod pair;
+mod retract;
 mod visible;
 
 use std::time::Duration;
@@ -22,10 +24,11 @@ const TRIALS: usize = 5;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let benches: [(&str, fn()); 3] = [
+    let benches: [(&str, fn()); 4] = [
         ("visible", visible::on_a_neighbour),
         ("reconnect", meet::with_nothing_new),
         ("merge", meet::after_a_long_cut),
+        ("retract", retract::of_a_thousand_changes),
     ];
     for (name, bench) in benches {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {

@@ -236,7 +236,9 @@ impl World {
         let Some(chain) = desired.graph().chain_of(entry) else { return };
         let row = key::change(waiting.group, desired.root().epoch(), chain.actor, seq, id);
         let Ok(stored) = node.disk.rows.rows(Table::Changes, &row);
-        if stored.is_empty() {
+        // Meanwhile it may have been laid aside, and be on its way back.
+        let Ok(aside) = node.disk.rows.rows(Table::Aside, &row);
+        if stored.is_empty() && aside.is_empty() {
             let words = format!("node {} acknowledged {} before it was durable", waiting.node, id.short());
             self.violate(Invariant::Durable, words);
         }
