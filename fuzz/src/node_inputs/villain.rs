@@ -241,7 +241,10 @@ impl Villain {
             let seq = before.len() as u64 + out.len() as u64 + 1;
             let last = out.last().map_or(base, |last| last.composed.id());
             let delta = match real.next() {
-                Some(delta) => relinked(delta, ids.get(seq as usize - 2).copied(), last),
+                Some(delta) => {
+                    let before = (seq as usize).checked_sub(2).and_then(|at| ids.get(at));
+                    relinked(delta, before.copied(), last)
+                }
                 None if extra > 0 => {
                     extra -= 1;
                     let max_op = out.last().map(|last| last.composed.delta().max_op());
