@@ -60,7 +60,7 @@ impl Checked {
 pub enum Verdict {
     /// It is here already.
     Known(ChangeId),
-    /// It is valid. Whether its place in its chain is free is another question: see [`Shard::is_next`].
+    /// It is valid. Whether its place in its chain is free is another question.
     Ready(Box<Checked>),
     /// It builds on changes that are not here.
     Waits {
