@@ -80,6 +80,14 @@ struct Layout {
     puts: Vec<Put>,
 }
 
+/// What every layout of a delta begins with.
+#[derive(Deserialize)]
+struct Front {
+    _version: u8,
+    _epoch: EpochId,
+    grant: GrantId,
+}
+
 /// Why bytes are not a delta. The fault is always the sender's, unless it runs a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
@@ -101,6 +109,11 @@ impl Delta {
     /// The actor that this change is written under in `group`.
     pub fn actor(&self, group: GroupId) -> Actor {
         Actor::of(group, self.epoch, self.grant, self.incarnation)
+    }
+
+    /// The grant that a delta says it was written under, read from its first bytes: the rest may be anything.
+    pub fn grant_of(bytes: &[u8]) -> Option<GrantId> {
+        postcard::take_from_bytes::<Front>(bytes).ok().map(|(front, _)| front.grant)
     }
 
     /// Counter of the last put; one less than `start_op` if there is none.

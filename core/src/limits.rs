@@ -183,7 +183,7 @@ pub const SETTLE_MS: u64 = 150;
 /// Changes of one author that are taken as they are pushed, in a second;
 pub const AUTHOR_PUSHES: u64 = 1_000;
 /// and at once. What is more is fetched in bulk, like anything that was missed.
-pub const AUTHOR_BURST: u64 = 4_096;
+pub const AUTHOR_BURST: usize = 4_096;
 /// A presence that is due because links changed waits so long for more of the same.
 pub const PRESENCE_SETTLE_MS: u64 = 50;
 

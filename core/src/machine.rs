@@ -69,10 +69,6 @@ use outbox::Outbox;
 use presence::Self_;
 use streams::{Pinging, Visit};
 
-/// What an operator is told of [`limits::AUTHOR_BURST`].
-#[allow(clippy::cast_possible_truncation, reason = "a few thousand")]
-const BURST: usize = limits::AUTHOR_BURST as usize;
-
 /// What a node is, apart from what it has stored.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -282,7 +278,7 @@ impl Machine {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
             let over = std::mem::take(&mut of.overpaced);
-            self.bounds.hits("changes of one author pushed at once", BURST, over);
+            self.bounds.hits("changes of one author pushed at once", limits::AUTHOR_BURST, over);
             let evicted = std::mem::take(&mut of.evicted);
             self.bounds.hits("bytes of changes in quarantine", limits::QUARANTINE_BYTES, evicted);
         }
@@ -302,8 +298,9 @@ impl Machine {
                 of.close_with_strangers(&mut cx);
             }
         }
-        let wanted = self.groups.values().flat_map(|of| of.wanted_links(&self.me));
-        let members: BTreeSet<NodeId> = wanted.filter(|key| *key != self.me).collect();
+        let linked = self.groups.values().filter(|of| of.keeps_links(&self.me));
+        let members: BTreeSet<NodeId> =
+            linked.flat_map(|of| of.group.members().keys()).filter(|key| *key != self.me).collect();
         if members != self.admitted {
             self.admitted = members.clone();
             self.outbox.push(Effect::Members(members));

@@ -17,16 +17,18 @@ impl Group {
     }
 
     /// The same, but of the shard that holds `change` no more than what it was built on and itself. `None` if no shard
-    /// does, or the change was not written under `grant`.
+    /// does.
     pub fn frontiers_through(&self, grant: &GrantId, change: &ChangeId) -> Option<Frontiers> {
         let shard = self.shards.values().find(|shard| shard.graph().contains(change))?;
-        let entry = shard.graph().get(change)?;
-        if shard.graph().chain_of(entry)?.grant != *grant {
-            return None;
-        }
         let past = shard.graph().clock([change]);
         let within = |of: &Shard| (of.root().epoch() == shard.root().epoch()).then(|| past.clone());
         Some(self.frontiers_within(grant, within))
+    }
+
+    /// The grant under which an accepted change was written.
+    pub fn grant_behind(&self, change: &ChangeId) -> Option<GrantId> {
+        let graph = self.shards.values().map(Shard::graph).find(|graph| graph.contains(change))?;
+        Some(graph.chain_of(graph.get(change)?)?.grant)
     }
 
     fn frontiers_within(&self, grant: &GrantId, within: impl Fn(&Shard) -> Option<Clock>) -> Frontiers {

@@ -30,6 +30,7 @@ impl Membership {
 
     pub(super) fn close_session(&mut self, cx: &mut Context<'_>, link: LinkId) {
         self.asked.remove(&link);
+        self.shown.remove(&link);
         if self.sessions.remove(&link).is_none() {
             return;
         }

@@ -169,15 +169,16 @@ impl Membership {
         }
         // All or nothing: a key with a grant left would stay a member.
         let rights = grants.iter().map(|grant| self.admin_above(cx, grant)).collect::<Result<Vec<_>, _>>()?;
-        let through = |grant: &Standing| {
-            keep_through.and_then(|change| self.group.frontiers_through(&grant.grant, &change))
-        };
-        let kept: Vec<Option<Frontiers>> = grants.iter().map(through).collect();
-        if keep_through.is_some() && kept.iter().all(Option::is_none) {
+        let behind = keep_through.and_then(|change| self.group.grant_behind(&change));
+        if keep_through.is_some() && grants.iter().all(|grant| Some(grant.grant) != behind) {
             return Err(Declined::NotTheirs);
         }
-        for ((grant, right), kept) in grants.iter().zip(rights).zip(kept) {
-            let frontiers = kept.unwrap_or_else(|| self.group.frontiers(&grant.grant));
+        let frontiers = |grant: &Standing| match keep_through {
+            Some(change) => self.group.frontiers_through(&grant.grant, &change).unwrap_or_default(),
+            None => self.group.frontiers(&grant.grant),
+        };
+        let kept: Vec<Frontiers> = grants.iter().map(frontiers).collect();
+        for ((grant, right), frontiers) in grants.iter().zip(rights).zip(kept) {
             self.revoke(cx, right, grant.grant, frontiers, remark)?;
         }
         Ok(())

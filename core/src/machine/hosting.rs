@@ -393,8 +393,12 @@ impl Membership {
     }
 
     /// Answers an asking neighbour with what proves that this node is a member: its line, with all else that counts if that
-    /// is little, for something may have come between that the neighbour has not heard of.
-    pub(super) fn show_line(&self, cx: &mut Context<'_>, link: LinkId) {
+    /// is little, for something may have come between that the neighbour has not heard of. Once, until who is a member
+    /// changes: to ask costs nothing, to answer does.
+    pub(super) fn show_line(&mut self, cx: &mut Context<'_>, link: LinkId) {
+        if !self.shown.insert(link) {
+            return;
+        }
         let Some(standing) = self.group.members().of(&cx.me).next() else { return };
         let mut records = self.group.records().proof(&standing.grant).unwrap_or_default();
         let all = self.group.missing_records(&[]);

@@ -147,6 +147,8 @@ pub struct Membership {
     pub(super) observing: Observing,
     /// Links whose peer was asked who it is.
     pub(super) asked: BTreeSet<LinkId>,
+    /// Links on whose other side this node was asked who it is, and said so.
+    pub(super) shown: BTreeSet<LinkId>,
     /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::Twin`].
     pub twin: bool,
     /// True once a member has heard that this node left.
@@ -175,6 +177,7 @@ impl Membership {
             presence_due: now.mono,
             observing: Observing::default(),
             asked: BTreeSet::new(),
+            shown: BTreeSet::new(),
             twin: false,
             told_leaving: false,
             isolated: Vec::new(),

@@ -47,13 +47,13 @@ impl Membership {
 
     /// True if the author of a pushed change has not had more pushed lately than one author may.
     fn is_in_pace(&mut self, cx: &Context<'_>, delta: &[u8]) -> bool {
-        let Ok(delta) = Delta::decode(delta) else { return true };
-        let Some((author, _)) = self.group.records().holder(&delta.grant) else { return true };
-        let now = cx.now.mono;
-        let pace = self.paces.entry(author).or_insert(Pace { left: limits::AUTHOR_BURST, at: now });
+        let Some(grant) = Delta::grant_of(delta) else { return true };
+        let Some((author, _)) = self.group.records().holder(&grant) else { return true };
+        let (now, most) = (cx.now.mono, limits::AUTHOR_BURST as u64);
+        let pace = self.paces.entry(author).or_insert(Pace { left: most, at: now });
         let earned = now.ms_since(pace.at).saturating_mul(limits::AUTHOR_PUSHES) / 1000;
         if earned > 0 {
-            *pace = Pace { left: pace.left.saturating_add(earned).min(limits::AUTHOR_BURST), at: now };
+            *pace = Pace { left: pace.left.saturating_add(earned).min(most), at: now };
         }
         let in_pace = pace.left > 0;
         pace.left = pace.left.saturating_sub(1);

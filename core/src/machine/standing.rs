@@ -92,11 +92,10 @@ impl Membership {
         self.group.members().contains(me)
     }
 
-    /// Whom this node keeps links with for this group's sake. One that left keeps them until somebody has heard.
-    pub(super) fn wanted_links<'a>(&'a self, me: &NodeId) -> Box<dyn Iterator<Item = NodeId> + 'a> {
-        let members = self.group.members();
-        let leaves = !self.told_leaving && Standing::of(members, me) == Standing::Left;
-        if self.is_live(me) || leaves { Box::new(members.keys()) } else { Box::new(std::iter::empty()) }
+    /// True if this node keeps links with the members. One that left does so until somebody has heard.
+    pub(super) fn keeps_links(&self, me: &NodeId) -> bool {
+        let left = || Standing::of(self.group.members(), me) == Standing::Left;
+        self.is_live(me) || (!self.told_leaving && left())
     }
 
     /// Ends sessions with those that are members no more; all of them, if this node is none.
@@ -115,6 +114,7 @@ impl Membership {
         }
         // What was said of who is a member may be otherwise now, and is to be said once more.
         self.asked.clear();
+        self.shown.clear();
         let stays: BTreeSet<NodeId> = self.group.members().keys().collect();
         self.heard.retain(|node, _| stays.contains(node));
     }
@@ -152,8 +152,8 @@ impl Membership {
         let left = Standing::of(self.group.members(), &cx.me) == Standing::Left;
         match frame {
             Frame::Records(bundle) | Frame::Line(bundle) => self.on_records(cx, link, bundle)?,
-            // Whoever says so has heard.
-            Frame::Bye(_) => self.told_leaving = true,
+            // It was shown the record, and ends the session: it has heard.
+            Frame::Bye(_) if self.asked.contains(&link) => self.told_leaving = true,
             _ if left && self.group.members().contains(&peer) => self.say_farewell(cx, link),
             _ => {}
         }

@@ -260,8 +260,8 @@ pub const CANARIES: &[Canary] = &[
             ),
             edit(
                 "core/src/limits.rs",
-                "pub const AUTHOR_BURST: u64 = 4_096;",
-                "pub const AUTHOR_BURST: u64 = 3;",
+                "pub const AUTHOR_BURST: usize = 4_096;",
+                "pub const AUTHOR_BURST: usize = 3;",
             ),
             edit(
                 "core/src/limits.rs",

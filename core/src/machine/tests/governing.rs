@@ -54,6 +54,46 @@ fn an_admin_removes_an_operator_and_not_the_other_way_round() {
     assert_eq!(views(host).len(), 1);
 }
 
+/// Whatever grants a node holds: nothing past the change that is named counts, and nothing else is touched.
+#[test]
+fn a_removal_keeps_no_more_than_it_was_told() {
+    let (founder, operator) = (scene::founder(), scene::operator());
+    let mut host = Host::member(founder.clone());
+    assert_eq!(govern(&mut host, Act::Role { node: operator.node(), role: Role::Admin }), Ok(()));
+    let mut host = reopened(host, operator.clone());
+    assert!(host.writes("one") && host.writes("two") && host.writes("three"));
+    let mut host = reopened(host, founder);
+    let desired = |host: &Host| host.machine.group(&scene::group()).unwrap().group.desired().unwrap().clone();
+    let before = desired(&host);
+    let chain = before.graph().chains().next().unwrap();
+    let second = before.graph().at(chain, 2).unwrap().id;
+    let remove = |change| Act::Remove { node: operator.node(), keep_through: Some(change) };
+    assert_eq!(govern(&mut host, remove(ChangeId([9; 32]))), Err(Declined::NotTheirs));
+    assert_eq!(govern(&mut host, remove(second)), Ok(()));
+    let after = desired(&host);
+    assert_eq!(after.graph().len(), before.graph().len() - 1);
+    assert!(after.graph().contains(&second));
+    assert_eq!(standing(&host, &operator).0, Standing::Removed);
+}
+
+/// Who asks who this node is gets one long answer, not as many as it likes.
+#[test]
+fn asking_who_one_is_is_answered_once() {
+    let mut host = Host::member(scene::founder());
+    host.link(1, &scene::operator(), LinkKind::Member, true);
+    host.hear(1, &hello());
+    let who = Frame::WhoAreYou(scene::group());
+    let lines = |effects: Vec<Effect>| {
+        let line = |effect: &Effect| matches!(effect, Effect::Send { bytes, .. } if matches!(Frame::decode(bytes), Ok(Frame::Line(_))));
+        effects.iter().filter(|effect| line(effect)).count()
+    };
+    assert_eq!((lines(host.hear(1, &who)), lines(host.hear(1, &who))), (1, 0));
+    host.input(Input::LinkDown { link: LinkId(1) });
+    host.link(2, &scene::operator(), LinkKind::Member, true);
+    host.hear(2, &hello());
+    assert_eq!(lines(host.hear(2, &who)), 1, "a new link may ask anew");
+}
+
 #[test]
 fn roles_go_up_by_one_more_grant_and_down_by_a_revoke() {
     let (founder, operator) = (scene::founder(), scene::operator());
