@@ -16,6 +16,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod why;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -36,7 +36,7 @@
 //! use larder_core::machine::{
 //!     Answer, Caller, Config, Effect, Input, Machine, Moment, Now, Request, WriteRequest,
 //! };
-//! use larder_core::resource::draft::{Edit, FieldEdit};
+//! use larder_core::resource::edit::{Edit, FieldEdit};
 //! use larder_core::resource::literal::Literal;
 //! use larder_core::resource::view::ResourceView;
 //! use larder_core::store::Memory;

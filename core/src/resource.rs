@@ -12,6 +12,7 @@
 
 pub mod conflict;
 pub mod draft;
+pub mod edit;
 pub mod field;
 pub mod item;
 pub mod kind;

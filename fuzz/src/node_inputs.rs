@@ -15,7 +15,7 @@ use larder_core::id::{GroupId, InviteId};
 use larder_core::machine::{Input, LinkId, LinkKind, Request, WriteRequest};
 use larder_core::record::Role;
 use larder_core::resource::conflict::conflicts;
-use larder_core::resource::draft::{Edit, FieldEdit, Settle};
+use larder_core::resource::edit::{Edit, FieldEdit, Settle};
 use larder_core::resource::literal::Literal;
 use larder_core::resource::observed::{Condition, Observed};
 use larder_core::resource::{FieldPath, ResourceName};

@@ -2,7 +2,7 @@
 
 use larder_core::group::AuthorError;
 use larder_core::machine::Declined;
-use larder_core::resource::draft::EditError;
+use larder_core::resource::edit::EditError;
 use larder_core::wire::visit::Denial;
 use serde::{Deserialize, Serialize};
 

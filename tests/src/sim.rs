@@ -11,11 +11,15 @@
 //! | `draw`    | a plan drawn from a seed: groups, faults, workload, steps                |
 //! | `play`    | one run from plan to verdict, in phases                                  |
 //! | `act`     | what each act of a plan does to the world                                |
+//! | `churn`   | acts that change who is in a group, set machines back, and lie           |
 //! | `world`   | the event queue, the nodes, their lives and links                        |
 //! | `wire`    | who can reach whom, and the streams between                              |
 //! | `disk`    | rows that are durable, and batches that are not yet                      |
 //! | `check`   | the invariants                                                           |
+//! | `stored`  | what a node has stored, read from its rows alone                         |
+//! | `lost`    | what was acknowledged and is not lost                                    |
 //! | `oracle`  | a naive reader of a history, to compare with                             |
+//! | [`trust`] | who counts and what of theirs, written apart from the product            |
 //! | `marks`   | rare situations that must have been reached                              |
 //! | `trace`   | the hash over everything that happened, and its last lines               |
 //! | `shrink`  | the smallest plan that still fails                                       |
@@ -34,6 +38,7 @@ mod oracle;
 mod plan;
 mod play;
 mod shrink;
+mod stored;
 mod trace;
 pub mod trust;
 mod wire;

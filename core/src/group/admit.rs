@@ -1,16 +1,14 @@
-//! Changes from others: pushed one by one, or in windows of history.
+//! Changes from others, one by one; [`super::window`] takes them in bulk.
 //!
 //! Whoever brings a change, it is judged by what it is: its author's grant and role, its author's signature of the chain
 //! up to it, and the gate. What is valid is let in if it counts, and else laid aside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::aside::{self, Beside};
 use super::orphans::Orphan;
 use super::refused::Refusal;
-use super::run::Run;
 use super::{Aside, Group};
-use crate::delta::columns;
 use crate::delta::compose::Composed;
 use crate::delta::{Delta, DeltaError, SignedDelta};
 use crate::id::{Actor, ChangeId, EpochId, NodeId, Sig};
@@ -63,7 +61,7 @@ pub struct Taken {
     /// How many changes the quarantine had no room for.
     pub evicted: usize,
     /// Chains of which something is here that was not.
-    moved: BTreeSet<Actor>,
+    pub(super) moved: BTreeSet<Actor>,
     /// Shards of which it is to be settled what counts.
     pub(super) unsettled: BTreeSet<EpochId>,
     /// Chains whose end is proved by something else than before.
@@ -78,7 +76,7 @@ impl Taken {
 }
 
 /// What the gate says of a change that builds on anything that is here.
-enum Judged {
+pub(super) enum Judged {
     Known,
     Isolated,
     /// It builds on what is not here, or on too much that is aside.
@@ -88,7 +86,7 @@ enum Judged {
 }
 
 /// A valid change, and where it stands.
-enum Valid {
+pub(super) enum Valid {
     /// All below it is accepted, and it is the next of its chain.
     Next(Box<Checked>),
     /// Another branch, or built on one; so deep.
@@ -96,7 +94,7 @@ enum Valid {
 }
 
 impl Valid {
-    fn delta(&self) -> &Delta {
+    pub(super) fn delta(&self) -> &Delta {
         match self {
             Self::Next(checked) => checked.delta(),
             Self::Beside(composed, _) => composed.delta(),
@@ -156,7 +154,7 @@ impl Group {
         Composed::new(root, Delta::decode(bytes)?).map(Some)
     }
 
-    fn take_one(&mut self, composed: Composed, signature: Sig, taken: &mut Taken) {
+    pub(super) fn take_one(&mut self, composed: Composed, signature: Sig, taken: &mut Taken) {
         let mut next = vec![(composed, signature)];
         while let Some((composed, signature)) = next.pop() {
             let id = composed.id();
@@ -198,7 +196,7 @@ impl Group {
     }
 
     /// The gate, for what builds on what is accepted or aside.
-    fn judge(&mut self, composed: Composed) -> Judged {
+    pub(super) fn judge(&mut self, composed: Composed) -> Judged {
         let (epoch, id) = (composed.delta().epoch, composed.id());
         let Some(root) = self.roots.get(&epoch) else { return Judged::Waits(Box::new(composed), Vec::new()) };
         let shard = self.shards.entry(epoch).or_insert_with(|| Shard::new(root.clone()));
@@ -223,7 +221,14 @@ impl Group {
     }
 
     /// Takes in a valid change whose signature was checked: into the document if it counts, else aside.
-    fn admit(&mut self, valid: Valid, author: NodeId, link: Link, cover: Cover, taken: &mut Taken) {
+    pub(super) fn admit(
+        &mut self,
+        valid: Valid,
+        author: NodeId,
+        link: Link,
+        cover: Cover,
+        taken: &mut Taken,
+    ) {
         let epoch = valid.delta().epoch;
         let actor = valid.delta().actor(self.id);
         taken.moved.insert(actor);
@@ -251,7 +256,7 @@ impl Group {
     }
 
     /// The key behind a change, if its role may write to this shard. `None` if the change is refused or has to wait.
-    fn author_of(&mut self, composed: &Composed, taken: &mut Taken) -> Option<NodeId> {
+    pub(super) fn author_of(&mut self, composed: &Composed, taken: &mut Taken) -> Option<NodeId> {
         let delta = composed.delta();
         // Whether the grant counts decides what becomes of a change, not whether it is one.
         let Some((key, role)) = self.records.holder(&delta.grant) else {
@@ -274,7 +279,7 @@ impl Group {
         None
     }
 
-    fn refuse(&mut self, id: ChangeId, why: String, taken: &mut Taken) {
+    pub(super) fn refuse(&mut self, id: ChangeId, why: String, taken: &mut Taken) {
         taken.refused = Some(format!("change {}: {why}", id.short()));
         self.refused.note(Refusal::Change(id), why);
     }
@@ -284,7 +289,7 @@ impl Group {
         chain::is_covered(author, (self.id, delta.epoch), delta.seq, link, cover)
     }
 
-    fn link_of(&self, valid: &Valid) -> Option<Link> {
+    pub(super) fn link_of(&self, valid: &Valid) -> Option<Link> {
         self.link_after(valid.delta(), valid.id())
     }
 
@@ -370,111 +375,6 @@ impl Group {
                 Some(proof) => Row::put_layout(Table::Covers, place, &proof),
                 None => Row::remove(Table::Covers, place),
             });
-        }
-    }
-
-    /// Takes in a window of history that a neighbour sent.
-    pub fn take_window(&mut self, epoch: EpochId, sent: &[u8]) -> Taken {
-        let mut taken = Taken::default();
-        let Some(root) = self.roots.get(&epoch) else {
-            taken.gap = true;
-            return taken;
-        };
-        let window = match columns::decode(root, sent) {
-            Ok(window) => window,
-            Err(error) => {
-                taken.refused = Some(error.to_string());
-                return taken;
-            }
-        };
-        let mut runs = BTreeMap::new();
-        for (head, proof) in window.chains {
-            let actor = Actor::of(self.id, epoch, head.grant, head.incarnation);
-            runs.insert(actor, Run::new(head, proof));
-        }
-        for composed in &window.changes {
-            let actor = composed.delta().actor(self.id);
-            if let Some(run) = runs.get_mut(&actor) {
-                run.push(composed.id());
-            }
-        }
-        // Each chain stands by its own signatures: one that proves nothing takes no other with it.
-        let mut proved = BTreeSet::new();
-        for (actor, run) in &runs {
-            if self.is_run_proved(epoch, *actor, run, &mut taken) {
-                proved.insert(*actor);
-            }
-        }
-        for composed in window.changes {
-            let actor = composed.delta().actor(self.id);
-            let run = runs.get(&actor).filter(|_| proved.contains(&actor));
-            self.take_from_window(composed, run, &mut taken);
-            if self.asides.get(&epoch).is_some_and(|aside| aside.unsettled() >= limits::ASIDE_GATHER) {
-                self.settle(epoch, &mut taken);
-            }
-        }
-        self.finish(&mut taken);
-        let parted: BTreeSet<Actor> = taken.parted.iter().map(|(actor, _)| *actor).collect();
-        let stuck = |(actor, run): &(&Actor, &Run)| {
-            let has = run.last().is_none_or(|last| self.knows(&epoch, &last));
-            !has && !taken.moved.contains(*actor) && !parted.contains(*actor)
-        };
-        taken.stuck = runs.iter().filter(stuck).map(|(actor, _)| *actor).collect();
-        let released: Vec<Orphan> = taken.new.iter().flat_map(|new| self.orphans.release(&new.id)).collect();
-        for orphan in released {
-            self.take_one(*orphan.composed, orphan.signature, &mut taken);
-        }
-        self.finish(&mut taken);
-        taken
-    }
-
-    /// Checks every signature that came with a run. A run that begins on what is not here cannot be checked: a gap.
-    fn is_run_proved(&self, epoch: EpochId, actor: Actor, run: &Run, taken: &mut Taken) -> bool {
-        let Some((author, _)) = self.records.holder(&run.head.grant) else {
-            taken.gap = true;
-            return false;
-        };
-        let base = match run.head.after {
-            0 => Some(first_link(self.id, epoch, actor)),
-            after => self.link_at(&epoch, &actor, after, &run.head.base),
-        };
-        let Some(base) = base else {
-            taken.gap = true;
-            taken.parted.push((actor, run.head.after));
-            return false;
-        };
-        match run.check(&author, (self.id, epoch), base) {
-            Ok(()) => true,
-            Err(why) => {
-                taken.refused = Some(why);
-                false
-            }
-        }
-    }
-
-    /// Takes in a change of a window. Where nothing proves it, it is only looked at for whether it builds on something
-    /// refused, and so can never be let in.
-    fn take_from_window(&mut self, composed: Composed, run: Option<&Run>, taken: &mut Taken) {
-        let id = composed.id();
-        if self.refused.contains(Refusal::Change(id)) {
-            return;
-        }
-        let deps = &composed.delta().deps;
-        if deps.iter().any(|dep| self.refused.contains(Refusal::Change(*dep))) {
-            return self.refuse(id, "it builds on a refused change".to_owned(), taken);
-        }
-        let Some(run) = run else { return };
-        let Some(author) = self.author_of(&composed, taken) else { return };
-        match self.judge(composed) {
-            Judged::Known => {}
-            Judged::Waits(..) | Judged::Isolated => taken.gap = true,
-            Judged::Rejected(id, fault) => self.refuse(id, fault.to_string(), taken),
-            Judged::Valid(valid) => {
-                let (seq, link) = (valid.delta().seq, self.link_of(&valid));
-                if let Some((link, cover)) = link.zip(run.cover(seq)) {
-                    self.admit(valid, author, link, cover, taken);
-                }
-            }
         }
     }
 }

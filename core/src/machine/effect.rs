@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::input::{Caller, LinkId, Token};
 use crate::group::AuthorError;
 use crate::id::{ChangeId, GroupId, NodeId, Secret};
-use crate::resource::draft::EditError;
+use crate::resource::edit::EditError;
 use crate::store::Row;
 use crate::wire::code::Code;
 use crate::wire::visit::Denial;

@@ -6,7 +6,7 @@ use crate::group::Note;
 use crate::id::{ChangeId, GroupId, InviteId, NodeId, Secret};
 use crate::record::Role;
 use crate::resource::ResourceName;
-use crate::resource::draft::Edit;
+use crate::resource::edit::Edit;
 use crate::resource::observed::Observed;
 use crate::wire::code::Code;
 

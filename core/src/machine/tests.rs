@@ -8,7 +8,7 @@ use super::*;
 use crate::group::{Note, Position, Tip};
 use crate::id::{Actor, ChangeId, InviteId};
 use crate::record::{SignedRecord, Signer};
-use crate::resource::draft::{Edit, FieldEdit};
+use crate::resource::edit::{Edit, FieldEdit};
 use crate::resource::literal::Literal;
 use crate::store::{Memory, Row, key};
 use crate::value::Value;

@@ -4,115 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::conflict::{Conflict, ConflictKind, conflicts_of};
+use super::edit::{Edit, EditError, FieldEdit, Settle};
 use super::field::FieldPath;
 use super::item::{self, Item, SPACING};
-use super::kind::{self, SchemaError};
+use super::kind;
 use super::literal::Literal;
 use super::name::ResourceName;
 use super::view::ResourceView;
 use crate::delta::{OpRef, Put};
-use crate::id::{Actor, Digest, NodeId};
+use crate::id::{Actor, Digest};
 use crate::limits;
 use crate::shard::Shard;
 use crate::shard::state::State;
 use crate::value::Value;
-
-/// What to do to one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FieldEdit {
-    /// Give it this value.
-    Assign(Literal),
-    /// Append an item to a list.
-    Add(Value),
-    /// Take an item out of a list.
-    Take(Value),
-    /// Unset it, with all below it.
-    Unset,
-}
-
-/// How a conflict is settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settle {
-    /// By the side with this tag.
-    Take(String),
-    /// By another value.
-    Value(Literal),
-}
-
-/// One thing that an operator asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// Make or change a resource.
-    Set {
-        /// Which one.
-        resource: ResourceName,
-        /// What to do to its fields, in this order.
-        fields: Vec<(FieldPath, FieldEdit)>,
-        /// Unset every field that is not named.
-        replace: bool,
-    },
-    /// Remove a resource.
-    Remove(ResourceName),
-    /// Settle a conflict.
-    Resolve {
-        /// In which resource.
-        resource: ResourceName,
-        /// In which field.
-        field: String,
-        /// How.
-        settle: Settle,
-        /// Refuse if the conflict is not this one any more.
-        id: Option<Digest>,
-    },
-    /// Call a node something, or nothing.
-    Alias(NodeId, Option<String>),
-    /// Set labels of a node, or take them off.
-    Label(NodeId, Vec<(String, Option<String>)>),
-}
-
-/// Why an edit cannot be made. Nothing is written then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EditError {
-    /// The caller's fault: a field or value that does not fit.
-    #[error(transparent)]
-    Schema(Box<SchemaError>),
-    /// The caller's fault: bookkeeping is not written like this.
-    #[error("`{0}` is kept by the group itself; use `larder alias` and `larder label`")]
-    Reserved(ResourceName),
-    /// The caller's fault: there is no such resource.
-    #[error("no resource {0} here")]
-    NoResource(ResourceName),
-    /// The caller's fault: the field holds one value.
-    #[error("`{1}` of {0} is one value, not a list; `{1}:=[...]` makes it a list")]
-    NotAList(ResourceName, String),
-    /// Nobody's fault: people wanted different things here, and that must be settled first.
-    #[error("`{1}` of {0} is in conflict")]
-    Conflicted(ResourceName, String),
-    /// The caller's fault: there is nothing to settle.
-    #[error("no conflict in `{1}` of {0}")]
-    NoConflict(ResourceName, String),
-    /// The caller's fault: the conflict has no such side.
-    #[error("the conflict in `{1}` of {0} has no side {2}; it has {3}")]
-    NoSide(ResourceName, String, String, String),
-    /// Nobody's fault: somebody was faster.
-    #[error("the conflict in `{1}` of {0} changed since; look again")]
-    ConflictMoved(ResourceName, String),
-    /// The caller's fault: an alias or label that is too long or holds control characters.
-    #[error(
-        "`{0}` cannot be an alias or label: not empty, no control characters, an alias at most {alias} bytes, a label's key and value {label} each",
-        alias = limits::NAME_BYTES, label = limits::LABEL_BYTES
-    )]
-    BadName(String),
-    /// The caller's fault: too much at once.
-    #[error("more than {max} fields at once", max = limits::EDITS)]
-    TooMany,
-}
-
-impl From<SchemaError> for EditError {
-    fn from(error: SchemaError) -> Self {
-        Self::Schema(Box::new(error))
-    }
-}
 
 /// What a list of edits would put.
 #[derive(Debug)]

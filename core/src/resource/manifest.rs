@@ -6,7 +6,7 @@
 //! keys.url = "jdbc:x"
 //! ```
 
-use super::draft::{Edit, FieldEdit};
+use super::edit::{Edit, FieldEdit};
 use super::field::FieldPath;
 use super::kind;
 use super::literal::{self, Literal};

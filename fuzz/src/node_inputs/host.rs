@@ -10,7 +10,7 @@ use larder_core::machine::{
     Request, WriteRequest,
 };
 use larder_core::resource::conflict::conflicts;
-use larder_core::resource::draft::{Edit, FieldEdit};
+use larder_core::resource::edit::{Edit, FieldEdit};
 use larder_core::resource::literal::Literal;
 use larder_core::resource::view::resources;
 use larder_core::value::Value;

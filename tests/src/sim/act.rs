@@ -4,7 +4,7 @@ use larder_core::group::Note;
 use larder_core::id::GroupId;
 use larder_core::machine::{Input, Request, WriteRequest};
 use larder_core::resource::conflict::conflicts;
-use larder_core::resource::draft::{Edit, FieldEdit, Settle};
+use larder_core::resource::edit::{Edit, FieldEdit, Settle};
 use larder_core::resource::literal::Literal;
 use larder_core::resource::observed::{Condition, Observed};
 use larder_core::resource::view::resources;

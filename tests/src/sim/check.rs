@@ -1,21 +1,20 @@
 //! What must hold. Each invariant has an id, by which reports, shrinking and `docs/testing.md` name it.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::accept::{Changes, Valid, accept};
-use larder_core::delta::Delta;
 use larder_core::group::{Aside, Group};
-use larder_core::id::{ChangeId, Digest, EpochId, GrantId, GroupId, RecordId, hash16};
+use larder_core::id::{ChangeId, Digest, EpochId, GrantId, GroupId};
 use larder_core::machine::{Machine, Membership};
 use larder_core::record::{Members, Records, Role, SignedRecord};
 use larder_core::resource::conflict::conflicts;
 use larder_core::shard::Shard;
 use larder_core::shard::root::ShardName;
 use larder_core::shard::state::Visible;
-use larder_core::store::{AsideRow, Memory, Rows, Table, key, layout};
+use larder_core::store::{Memory, Rows};
 
 use super::lost::nothing_lost;
+use super::stored::Stored;
 use super::world::{Node, World};
 use super::{oracle, trust};
 
@@ -213,72 +212,12 @@ pub(super) struct Held {
     durable: bool,
 }
 
-/// What was read of rows before: to check the signatures of a whole set of records again at every step, and to read
-/// every change, would take most of a run.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Read {
-    /// Who is a member, by the hash of all stored records.
-    members: BTreeMap<[u8; 16], (Records, Members)>,
-    /// Changes, by their bytes.
-    valid: BTreeMap<Vec<u8>, (EpochId, Valid)>,
-}
-
-impl Read {
-    fn members(
-        &mut self,
-        disk: &Memory,
-        group: GroupId,
-        genesis: RecordId,
-    ) -> Result<(Records, Members), String> {
-        let rows = disk.rows(Table::Records, &key::group(group)).map_err(|error| error.to_string())?;
-        let parts: Vec<&[u8]> = rows.iter().flat_map(|(key, value)| [key.as_slice(), value]).collect();
-        match self.members.entry(hash16("larder sim records", &parts)) {
-            Entry::Occupied(known) => Ok(known.get().clone()),
-            Entry::Vacant(new) => {
-                let records = read_records(&rows, genesis)?;
-                let members = Members::fold(&records);
-                Ok(new.insert((records, members)).clone())
-            }
-        }
-    }
-
-    /// Every stored change that is valid, whether the document is made of it or not.
-    fn changes(&mut self, disk: &Memory, records: &Records) -> Result<BTreeMap<EpochId, Changes>, String> {
-        let mut stored: BTreeMap<EpochId, Changes> = BTreeMap::new();
-        for table in [Table::Changes, Table::Aside] {
-            let rows = disk.rows(table, &key::group(records.group())).map_err(|error| error.to_string())?;
-            for (row, value) in rows {
-                let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
-                let id = id.ok_or("a row of a change without an id")?;
-                let (epoch, valid) = self.valid(table, value, records)?;
-                stored.entry(epoch).or_default().insert(id, valid);
-            }
-        }
-        Ok(stored)
-    }
-
-    fn valid(&mut self, table: Table, value: Vec<u8>, records: &Records) -> Result<(EpochId, Valid), String> {
-        let new = match self.valid.entry(value) {
-            Entry::Occupied(known) => return Ok(known.get().clone()),
-            Entry::Vacant(new) => new,
-        };
-        let aside =
-            (table == Table::Aside).then(|| layout::<AsideRow>(new.key()).ok_or("a damaged row of `aside`"));
-        let aside = aside.transpose()?.map(|row| row.delta);
-        let delta = Delta::decode(aside.as_ref().unwrap_or(new.key())).map_err(|error| error.to_string())?;
-        let (key, _) = records.holder(&delta.grant).ok_or("a change of a grant that is not stored")?;
-        let actor = delta.actor(records.group());
-        let valid = Valid { actor, seq: delta.seq, grant: delta.grant, key, deps: delta.deps };
-        Ok(new.insert((delta.epoch, valid)).clone())
-    }
-}
-
 /// Up to so many changes acceptance is judged after every step; above, each time that a sixteenth more is there.
 const SMALL: u64 = 200;
 
 /// Judges what a node accepted change by change against the pure function, if enough is new since `before`: of what it
 /// has in memory, and, with nothing on its way to the disk, of the records and deltas that it stored.
-pub(super) fn judge(node: &Node, before: Held, read: &mut Read) -> Result<Held, Broken> {
+pub(super) fn judge(node: &Node, before: Held, read: &mut Stored) -> Result<Held, Broken> {
     let Some(machine) = node.machine.as_ref() else { return Ok(Held::default()) };
     let held = Held {
         records: machine.groups().map(|of| of.group.records().len()).sum(),
@@ -297,11 +236,11 @@ pub(super) fn judge(node: &Node, before: Held, read: &mut Read) -> Result<Held, 
 }
 
 /// Judges all that a node holds, however much.
-fn judge_all(node: &Node, read: &mut Read) -> Result<(), Broken> {
+fn judge_all(node: &Node, read: &mut Stored) -> Result<(), Broken> {
     judge(node, Held::default(), read).map(drop)
 }
 
-fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Read) -> Result<(), Broken> {
+fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Stored) -> Result<(), Broken> {
     let not_accepted = |words| (Invariant::Accepted, words);
     accepts_by_the_rule(of).map_err(not_accepted)?;
     if !durable {
@@ -397,17 +336,6 @@ fn may_be_written(
         }
     }
     Ok(())
-}
-
-fn read_records(rows: &[(Vec<u8>, Vec<u8>)], genesis: RecordId) -> Result<Records, String> {
-    let read = |(_, value): &(Vec<u8>, Vec<u8>)| SignedRecord::decode(value).map_err(|e| e.to_string());
-    let stored = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let first = stored.iter().find(|record| record.id() == genesis).ok_or("no Genesis is stored")?;
-    let mut records = Records::begin(first.clone()).ok_or("the stored Genesis is none")?;
-    for record in stored {
-        records.place(record);
-    }
-    Ok(records)
 }
 
 /// Checks all that must hold of a group in a healed world.

@@ -23,10 +23,11 @@ use larder_core::machine::{Answer, Caller, Declined, Effect, Input, LinkId, Requ
 
 pub(super) use node::Node;
 
-use super::check::{Invariant, Read, judge};
+use super::check::{Invariant, judge};
 use super::dice::Dice;
 use super::marks::Marks;
 use super::plan::{Faults, Plan};
+use super::stored::Stored;
 use super::trace::Trace;
 use super::wire::Wire;
 
@@ -103,7 +104,7 @@ pub(super) struct World {
     /// True if who is in a group may change, and machines need not be what they were.
     pub(super) churns: bool,
     /// What was read of rows before.
-    pub(super) read: Read,
+    pub(super) read: Stored,
     /// What did not hold. A run ends with the first.
     pub(super) violations: Vec<(Invariant, String)>,
     /// What happened.
@@ -144,7 +145,7 @@ impl World {
             outsiders: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             churns: plan.churns(),
-            read: Read::default(),
+            read: Stored::default(),
             violations: Vec::new(),
             trace,
             marks: Marks::default(),

@@ -10,7 +10,7 @@ use larder_core::id::{
 use larder_core::limits;
 use larder_core::machine::{LinkKind, Request, WriteRequest};
 use larder_core::record::{Body, Frontiers, Grant, Record, Revoke, Revoked, Role, SignedRecord, Signer};
-use larder_core::resource::draft::{Edit, FieldEdit};
+use larder_core::resource::edit::{Edit, FieldEdit};
 use larder_core::resource::literal::Literal;
 use larder_core::shard::root::{Root, ShardName};
 use larder_core::value::Value;

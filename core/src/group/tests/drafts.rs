@@ -1,7 +1,8 @@
 //! What edits make of a state that two sides wrote to without knowing of each other.
 
 use super::*;
-use crate::resource::draft::{Edit, EditError, FieldEdit, draw_up};
+use crate::resource::draft::draw_up;
+use crate::resource::edit::{Edit, EditError, FieldEdit};
 use crate::resource::literal::Literal;
 use crate::resource::target::{Applied, Intent, targets};
 use crate::resource::view::{NodeLabels, ResourceView};

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use crate::group::Note;
-use crate::resource::draft::{Edit, FieldEdit};
+use crate::resource::edit::{Edit, FieldEdit};
 use crate::resource::literal::Literal;
 use crate::store::Memory;
 use crate::wire::link::{Frame, Hello};

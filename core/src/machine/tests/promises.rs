@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::id::ChangeId;
 use crate::record::{Body, Grant, Record, Role, Signer, found};
-use crate::resource::draft::{Edit, FieldEdit};
+use crate::resource::edit::{Edit, FieldEdit};
 use crate::resource::literal::Literal;
 use crate::store::{Memory, Row, key};
 use crate::value::Value;

@@ -7,7 +7,7 @@ use larder_core::delta::{Delta, columns};
 use larder_core::group::AuthorError;
 use larder_core::id::{ChangeId, GroupId, NodeId};
 use larder_core::machine::{Answer, Declined, Effect, LinkId, LinkKind, Membership, Notice};
-use larder_core::resource::draft::EditError;
+use larder_core::resource::edit::EditError;
 use larder_core::shard::root::{Root, ShardName};
 use larder_core::store::{AsideRow, Row, Rows, Table, key, layout};
 use larder_core::wire::link::{Frame, Push, Window};
