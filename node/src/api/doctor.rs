@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use larder_core::id::NodeId;
-use larder_core::machine::{Machine, Membership, NodeState, Standing};
+use larder_core::machine::{Machine, Membership, NodeState};
 
 use super::{Api, Reply, Shown, warnings};
 use crate::failure::REFETCHING;
@@ -87,7 +87,6 @@ fn up(machine: &Machine, of: &Membership) -> Vec<NodeId> {
 }
 
 fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
-    let standing = Standing::of(of.group.members(), &machine.me());
     match warnings::outside(machine, of) {
         None => {
             let role = of.group.members().role(&machine.me());
@@ -96,6 +95,25 @@ fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
         }
         Some(text) => found.add("membership", "care", text, Some("come back with `larder join CODE`")),
     }
+    document(machine, of, found);
+    if of.twin {
+        found.add("copies", "bad", warnings::TWIN, Some(warnings::TWIN_HINT));
+    }
+    for text in warnings::forked(of) {
+        found.add("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
+    }
+    let aside = warnings::wishes_aside(of);
+    if aside > 0 {
+        let text = format!("{} kept aside, without effect", count(aside, "change"));
+        found.add("quarantine", "care", text, Some("see `larder quarantine list`"));
+    }
+    if !of.group.members().unsupported().is_empty() {
+        let text = "there are membership records that this version does not understand";
+        found.add("version", "care", text, Some("upgrade this node"));
+    }
+}
+
+fn document(machine: &Machine, of: &Membership, found: &mut Findings) {
     if of.refetching {
         found.add("copy", "bad", "this node's copy was damaged", Some(REFETCHING));
     }
@@ -107,28 +125,8 @@ fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
     if of.group.is_rebuilding() {
         found.add("document", "care", "is made anew without what it gave up; this takes seconds", None);
     }
-    if standing == Standing::Member && of.paused {
+    if of.paused && of.group.members().contains(&machine.me()) {
         found.add("sync", "care", "is paused", Some("go on with `larder sync resume`"));
-    }
-    if of.twin {
-        let text = "changes came that this node's key wrote and this node does not remember";
-        let hint =
-            "a copy of its data directory runs elsewhere, or this one was restored: stop one of the two";
-        found.add("copies", "bad", text, Some(hint));
-    }
-    for view in machine.members(of).iter().filter(|view| view.forked && view.ended.is_none()) {
-        let name = view.alias.clone().unwrap_or_else(|| view.id.short());
-        let text = format!("the history of {name} forked: its data directory was copied, or set back");
-        found.add("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
-    }
-    let aside = warnings::wishes_aside(of);
-    if aside > 0 {
-        let text = format!("{} kept aside, without effect", count(aside, "change"));
-        found.add("quarantine", "care", text, Some("see `larder quarantine list`"));
-    }
-    if !of.group.members().unsupported().is_empty() {
-        let text = "there are membership records that this version does not understand";
-        found.add("version", "care", text, Some("upgrade this node"));
     }
     let conflicts = of.group.desired().map(larder_core::resource::conflict::conflicts).unwrap_or_default();
     if !conflicts.is_empty() {

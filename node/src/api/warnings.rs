@@ -6,24 +6,29 @@ use super::names;
 use crate::failure::{Exit, Failure};
 use crate::time;
 
+/// What shows that a copy of this node runs, or ran.
+pub(super) const TWIN: &str = "changes came that this node's key wrote and this node does not remember";
+/// What that means, and what to do.
+pub(super) const TWIN_HINT: &str = "a copy of its data directory runs elsewhere, or this one was restored from a backup. \
+                                    If there is a copy, stop one of the two";
+
+/// Members whose history forked, each in a sentence.
+pub(super) fn forked(of: &Membership) -> impl Iterator<Item = String> {
+    of.group.members().keys().filter(|key| of.group.is_forked(key)).map(|key| {
+        let name = names::alias(of, &key).unwrap_or_else(|| key.short());
+        format!("the history of {name} forked: its data directory was copied, or set back")
+    })
+}
+
 /// Everything that should not go unseen.
 pub(super) fn warnings(machine: &Machine, of: &Membership) -> Vec<String> {
     let mut out: Vec<String> = outside(machine, of).into_iter().collect();
     if of.twin {
-        out.push(
-            "changes came that this node's key wrote and this node does not remember: a copy of its data directory runs \
-             elsewhere, or this one was restored from a backup. If there is a copy, stop one of the two"
-                .to_owned(),
-        );
+        out.push(format!("{TWIN}: {TWIN_HINT}"));
     }
-    let forked = of.group.members().keys().filter(|key| of.group.is_forked(key));
-    for key in forked {
-        let name = names::alias(of, &key).unwrap_or_else(|| key.short());
-        out.push(format!(
-            "the history of {name} forked: its data directory was copied, or set back. What the other branches say is in \
-             `larder quarantine list`"
-        ));
-    }
+    out.extend(
+        forked(of).map(|text| format!("{text}. What the other branches say is in `larder quarantine list`")),
+    );
     for id in of.group.members().unsupported() {
         out.push(format!("membership record {} is not understood by this version", id.short()));
     }

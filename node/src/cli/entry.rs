@@ -149,16 +149,12 @@ pub(super) fn seek(context: &Context, seek: Seek) -> Outcome {
             }
         }
         let open: Vec<_> = asking.heard.iter().filter(|heard| !heard.denied).collect();
-        if !agreed && let Some(digits) = compared(&seek.digits, &open)? {
+        if !agreed && let Some(digits) = compared(seek.digits.as_deref(), &open)? {
             let _: Done = context.client.post("/v1/agree", &Agree { digits })?;
             agreed = true;
         }
         if begun.elapsed() >= seek.within {
-            let heard =
-                if shown.is_empty() { "no member was heard on this network" } else { "nobody let it in yet" };
-            return Err(Failure::new(Exit::Partial, "waiting", heard.to_owned()).hint(
-                "this node goes on asking for ten minutes; see `larder pending` on a member that is an admin",
-            ));
+            return Err(in_vain(&asking, seek.digits.as_deref(), agreed));
         }
         std::thread::sleep(limits::POLL);
     }
@@ -176,21 +172,37 @@ fn tell(heard: &crate::view::HeardBy) {
     talk(&text);
 }
 
-/// The digits that the operator of this node found to be right, once there are any.
-fn compared(given: &Option<String>, open: &[&crate::view::HeardBy]) -> Result<Option<String>, Failure> {
-    let Some(first) = open.first() else { return Ok(None) };
+/// The digits of the other screen, once a member has heard: given with the command, or asked for on a terminal. What this
+/// screen shows is never offered as the answer.
+fn compared(given: Option<&str>, open: &[&crate::view::HeardBy]) -> Result<Option<String>, Failure> {
+    if open.is_empty() {
+        return Ok(None);
+    }
     if let Some(given) = given {
         let plain: String = given.chars().filter(char::is_ascii_digit).collect();
-        let known = open.iter().any(|heard| heard.digits == plain);
-        return if known || open.is_empty() { Ok(known.then_some(plain)) } else { Ok(None) };
+        return Ok(open.iter().any(|heard| heard.digits == plain).then_some(plain));
     }
     if !std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    let many = open.len() > 1;
-    let prompt = match many {
-        true => "Digits on the screen where it is let in: ".to_owned(),
-        false => format!("Does `larder pending` there show {}? If so, type it: ", first.digits),
-    };
-    read_digits(&prompt).map(Some)
+    read_digits("Digits on the screen where this node is let in: ").map(Some)
+}
+
+/// Why nobody let it in within its time.
+fn in_vain(asking: &Asking, given: Option<&str>, agreed: bool) -> Failure {
+    let goes_on =
+        "this node goes on asking for ten minutes; see `larder pending` on a member that is an admin";
+    if asking.heard.is_empty() {
+        return Failure::new(Exit::Partial, "waiting", "no admin was heard on this network").hint(goes_on);
+    }
+    if asking.heard.iter().all(|heard| heard.denied) {
+        return Failure::new(Exit::Refused, "denied", "whoever heard this node said no");
+    }
+    match (given, agreed) {
+        (Some(_), false) => {
+            Failure::new(Exit::Refused, "digits", "no member shows the digits that were given")
+                .hint("compare both screens again: if both were read right, somebody is in between")
+        }
+        _ => Failure::new(Exit::Partial, "waiting", "nobody let it in yet").hint(goes_on),
+    }
 }
