@@ -174,12 +174,18 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Starts a daemon on every host of `lab`; the first founds a group, the others join it with aliases `n1`, `n2`, ...
-pub fn cluster<'a>(lab: &'a Lab, binary: &str) -> Vec<Node<'a>> {
+/// Starts a daemon on every host of `lab`, in no group.
+pub fn daemons<'a>(lab: &'a Lab, binary: &str) -> Vec<Node<'a>> {
     let mut nodes: Vec<Node<'a>> = (0..lab.hosts().len()).map(|index| Node::on(lab, index, binary)).collect();
     for node in &mut nodes {
         node.start(&["daemon"]);
     }
+    nodes
+}
+
+/// The same; the first founds a group, the others join it with aliases `n1`, `n2`, ...
+pub fn cluster<'a>(lab: &'a Lab, binary: &str) -> Vec<Node<'a>> {
+    let nodes = daemons(lab, binary);
     let Some((first, others)) = nodes.split_first() else { return nodes };
     first.ok(&["init", "shop"]);
     let id = first.id();

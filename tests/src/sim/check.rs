@@ -11,7 +11,7 @@ use larder_core::resource::conflict::conflicts;
 use larder_core::shard::Shard;
 use larder_core::shard::root::ShardName;
 use larder_core::shard::state::Visible;
-use larder_core::store::{Memory, Rows};
+use larder_core::store::Memory;
 
 use super::lost::nothing_lost;
 use super::stored::Stored;

@@ -2,7 +2,7 @@
 
 use larder_core::id::NodeId;
 use larder_tests::lab::until;
-use larder_tests::node::{Node, PATIENCE, converge};
+use larder_tests::node::{Node, PATIENCE, converge, daemons};
 
 use super::{LARDER, lab};
 
@@ -17,10 +17,7 @@ fn key(node: &Node<'_>) -> NodeId {
 #[test]
 fn a_member_proves_itself_to_one_that_was_away_when_it_came() {
     let lab = lab!(3, "a_member_proves_itself_to_one_that_was_away_when_it_came");
-    let mut nodes: Vec<Node<'_>> = (0..3).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let mut nodes = daemons(&lab, LARDER);
     let (away, new) = if key(&nodes[1]) < key(&nodes[2]) { (1, 2) } else { (2, 1) };
     nodes[0].ok(&["init", "shop"]);
     let code = nodes[0].invite(2);

@@ -1,10 +1,10 @@
 //! Who is in a group and who is not: removal, roles, leaving, recovery, copies, and ways in without a code.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use larder_tests::lab::{Lab, until};
-use larder_tests::node::{Node, PATIENCE, cluster, converge};
+use larder_tests::lab::until;
+use larder_tests::node::{Node, PATIENCE, cluster, converge, daemons};
 use serde_json::Value;
 
 use super::{LARDER, lab};
@@ -29,10 +29,6 @@ fn conflicts(on: &Node<'_>) -> Vec<Value> {
 fn aside(on: &Node<'_>) -> Vec<Value> {
     let all = on.json(&["quarantine", "list"]);
     all["changes"].as_array().cloned().unwrap_or_default()
-}
-
-fn unequal(a: &Node<'_>, b: &Node<'_>) -> bool {
-    a.digest() != b.digest()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -244,10 +240,7 @@ fn a_machine_that_is_set_back_unnoticed_forks_and_loses_nothing() {
 #[test]
 fn two_admins_remove_each_others_appointees_at_once() {
     let lab = lab!(4, "two_admins_remove_each_others_appointees_at_once");
-    let mut nodes: Vec<Node<'_>> = (0..4).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "shop"]);
     let code = nodes[0].ok(&["invite", "--role", "admin"]);
     nodes[1].ok(&["join", code.trim(), "--alias", "n1"]);
@@ -277,10 +270,7 @@ fn two_admins_remove_each_others_appointees_at_once() {
 #[test]
 fn a_code_for_one_lets_only_one_in() {
     let lab = lab!(4, "a_code_for_one_lets_only_one_in");
-    let mut nodes: Vec<Node<'_>> = (0..4).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "shop"]);
     let code = nodes[0].invite(1);
     nodes[1].ok(&["join", &code, "--alias", "n1"]);
@@ -362,10 +352,7 @@ fn the_recovery_key_regains_a_group_without_admins() {
 #[test]
 fn a_stranger_sees_nothing_and_is_let_in_by_six_digits() {
     let lab = lab!(3, "a_stranger_sees_nothing_and_is_let_in_by_six_digits");
-    let mut nodes: Vec<Node<'_>> = (0..3).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "secretshop"]);
     let code = nodes[0].invite(1);
     nodes[1].ok(&["join", &code, "--alias", "hiddenname"]);
@@ -424,20 +411,25 @@ fn roles_hold_whoever_passes_changes_on() {
 
 /// `remove` to "refused everywhere reachable", on a network of thirty.
 #[test]
-fn thirty_hear_of_a_removal_soon() {
-    if std::env::var_os("LARDER_LONG").is_none() {
-        return;
-    }
-    let Some(lab) = Lab::or_skip(30, "thirty_hear_of_a_removal_soon") else { return };
+#[ignore = "thirty daemons in one machine: a figure to take on a quiet one, `cargo test thirty_hear -- --ignored --nocapture`"]
+fn thirty_hear_of_a_removal() {
+    let lab = lab!(30, "thirty_hear_of_a_removal");
     let nodes = cluster(&lab, LARDER);
     let removed = nodes[29].id();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     nodes[0].ok(&["remove", "n29"]);
-    let mut left: Vec<&Node<'_>> = nodes[..29].iter().collect();
-    while !left.is_empty() {
-        left.retain(|node| state(node, &removed) != "removed");
-        assert!(begun.elapsed() < Duration::from_secs(30));
-    }
-    println!("asking thirty nodes one after the other, all had heard after {:?}", begun.elapsed());
-    assert!(unequal(&nodes[0], &nodes[29]) || state(&nodes[29], &removed) == "removed");
+    let answered = begun.elapsed();
+    // All are asked at once: one after the other, the asking would take longer than the news.
+    let heard: Vec<Duration> = std::thread::scope(|scope| {
+        let ask = |node| {
+            until(PATIENCE, "the news", || (state(node, &removed) == "removed").then_some(()));
+            begun.elapsed()
+        };
+        let asking: Vec<_> = nodes.iter().map(|node| scope.spawn(move || ask(node))).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let last = heard.iter().max().unwrap();
+    println!("`remove` answered after {answered:?}; the last of thirty showed it after {last:?}");
+    converge(&nodes[..29]);
+    assert_eq!(nodes[29].larder(&["set", "config/db", "path=db", "keys.x=1"]).code, 5);
 }

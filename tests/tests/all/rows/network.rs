@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use larder_tests::lab::until;
-use larder_tests::node::{Node, PATIENCE, cluster, converge};
+use larder_tests::node::{Node, PATIENCE, cluster, converge, daemons};
 use serde_json::Value;
 
 use super::{LARDER, lab};
@@ -11,10 +11,7 @@ use super::{LARDER, lab};
 #[test]
 fn two_fresh_hosts_see_each_other() {
     let lab = lab!(2, "two_fresh_hosts_see_each_other");
-    let mut nodes: Vec<Node<'_>> = (0..2).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     let started = Instant::now();
     let other = nodes[1].id();
     let seen = until(PATIENCE, "the other host", || {
@@ -103,10 +100,7 @@ fn no_value_and_no_name_is_ever_on_the_wire() {
     capture.arg(&file);
     let mut capture = lab.host(2).start("capture", capture);
     until(PATIENCE, "the capture to begin", || file.exists().then_some(()));
-    let mut nodes: Vec<Node<'_>> = (0..3).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "kestrelgroup"]);
     let code = nodes[0].invite(1);
     nodes[2].ok(&["join", &code, "--alias", "heronalias"]);
@@ -144,10 +138,7 @@ fn has(bytes: &[u8], word: &[u8]) -> bool {
 #[test]
 fn codes_that_cannot_be_used_are_refused_with_the_reason() {
     let lab = lab!(2, "codes_that_cannot_be_used_are_refused_with_the_reason");
-    let mut nodes: Vec<Node<'_>> = (0..2).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "shop"]);
     let refused = |code: &str, exit: i32, word: &str| {
         let ran = nodes[1].larder(&["join", code]);
@@ -183,10 +174,7 @@ fn codes_that_cannot_be_used_are_refused_with_the_reason() {
 #[test]
 fn a_used_code_lets_nobody_else_in() {
     let lab = lab!(3, "a_used_code_lets_nobody_else_in");
-    let mut nodes: Vec<Node<'_>> = (0..3).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "shop"]);
     let code = nodes[0].invite(1);
     nodes[1].ok(&["join", &code]);
@@ -199,10 +187,7 @@ fn a_used_code_lets_nobody_else_in() {
 #[test]
 fn a_join_waits_for_its_issuer_and_is_finished_by_the_daemon() {
     let lab = lab!(3, "a_join_waits_for_its_issuer_and_is_finished_by_the_daemon");
-    let mut nodes: Vec<Node<'_>> = (0..3).map(|index| Node::on(&lab, index, LARDER)).collect();
-    for node in &mut nodes {
-        node.start(&["daemon"]);
-    }
+    let mut nodes = daemons(&lab, LARDER);
     nodes[0].ok(&["init", "shop"]);
     let code = nodes[0].invite(2);
     nodes[1].ok(&["join", &code]);
