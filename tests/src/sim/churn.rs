@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use larder_core::delta::SignedDelta;
 use larder_core::group::{Aside, Group, Note};
-use larder_core::id::{ChangeId, GrantId, GroupId, Incarnation, NodeId, RecordId, hash16};
+use larder_core::id::{Actor, ChangeId, GrantId, GroupId, Incarnation, NodeId, RecordId, hash16};
 use larder_core::machine::{Act as Deed, Govern, Membership, Request};
 use larder_core::record::{Body, Frontiers, Grant, Record, Revoke, Revoked, Role, SignedRecord, Signer};
 use larder_core::shard::root::ShardName;
@@ -140,9 +140,7 @@ impl Play<'_> {
                 })
             }
             1 => {
-                let mut frontiers = of.frontiers(&target);
-                frontiers.changes.iter_mut().for_each(|(_, seq, _)| *seq = seq.saturating_sub(1).max(1));
-                frontiers.record = None;
+                let frontiers = earlier(of, of.frontiers(&target));
                 Body::Revoke(Revoke { what: Revoked::Grant(target), frontiers })
             }
             _ => {
@@ -155,4 +153,15 @@ impl Play<'_> {
         let (group, signer) = (of.id(), Signer::Holder);
         Some(Record { group, grant, signer, seq, prev, body, remark: None }.sign(secret))
     }
+}
+
+/// Frontiers one change earlier than what is known: of two Revokes the lower counts, and what the higher one named is kept
+/// as evidence alone.
+fn earlier(of: &Group, frontiers: Frontiers) -> Frontiers {
+    let before = |(actor, seq, _): (Actor, u64, ChangeId)| {
+        let graph = of.desired()?.graph();
+        let entry = graph.at(graph.chain(&actor)?, seq.checked_sub(1)?)?;
+        Some((actor, entry.seq, entry.id))
+    };
+    Frontiers { record: None, changes: frontiers.changes.into_iter().filter_map(before).collect() }
 }
