@@ -241,6 +241,12 @@ impl Group {
         }
     }
 
+    /// Finds out which changes touched what, where that is not known. To be called before somebody asks for the history
+    /// of one resource, after [`Group::flush`].
+    pub fn index(&mut self) {
+        self.shards.values_mut().for_each(Shard::index);
+    }
+
     /// The newest of them in every chain.
     pub fn record_tips(&self) -> Vec<RecordTip> {
         self.records.tips(&self.offered)

@@ -7,6 +7,7 @@
 //! as of the last [`Group::flush`](crate::group::Group::flush), which is to be called first: what still waits for it is
 //! listed without its contents, and not as verified.
 
+mod back;
 mod blame;
 mod contents;
 mod diff;
@@ -20,7 +21,9 @@ mod spot;
 #[cfg(test)]
 mod tests;
 mod touch;
+mod undo;
 
+pub use back::{Back, BackError, Overwritten, Scope, is_known, put_back};
 pub use blame::{Blame, blame};
 pub use diff::{Edit, diff, show};
 pub use draw::{Row, draw};
@@ -28,3 +31,4 @@ pub use find::{FindError, Found, find};
 pub use log::{LogEntry, Query, Source, entry, log};
 pub use past::{heads_at_time, state_at};
 pub use touch::{Op, Touch};
+pub use undo::{Done, UNDO, newest_done};

@@ -139,6 +139,8 @@ pub const QUARANTINE_RECORDS: usize = 2000;
 pub const ASIDE_GATHER: usize = 256;
 /// Changes that a document under reconstruction takes in at a time, some 50 ms of work.
 pub const REBUILD_SLICE: usize = 1024;
+/// Changes of one node that are looked through for the newest that is not undone.
+pub const UNDO: usize = 1000;
 /// Fields one write request may name.
 pub const EDITS: usize = PUTS;
 /// After loading a document, its unused capacity may grow by this much before it is replaced by a compact copy:

@@ -213,6 +213,7 @@ impl Machine {
         match request {
             Request::Found { name } => self.found(caller, &name),
             Request::Write(write) => self.write(caller, write),
+            Request::PutBack { group, back, note } => self.put_back(caller, group, &back, note),
             Request::Invite { group, role, uses, expires } => self.invite(caller, group, role, uses, expires),
             Request::RevokeInvite { group, invite } => self.revoke_invite(caller, group, invite),
             Request::Join { code, alias, labels } => self.join(Some(caller), code, alias, labels),

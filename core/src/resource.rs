@@ -8,6 +8,7 @@
 //! <kind>/<name> <field>#<32 hex>    one item of a list: the hash of (value, number of equal items before it);
 //!                                   the value is "<rank> <TOML literal>"
 //! node/<node id> alias              what a node is called; node/<node id> labels.<key> is one label
+//! tag/<name> heads                  what a tag stands for, see `tag`
 //! ```
 
 pub mod conflict;
@@ -21,6 +22,7 @@ pub mod manifest;
 pub mod name;
 pub mod observed;
 pub mod select;
+pub mod tag;
 pub mod target;
 pub mod view;
 

@@ -14,6 +14,7 @@
 //! covers       group [16] | epoch [16] | actor [16]                       seq u64 | Cover, of the newest change
 //! own          group [16] | epoch [16] | grant [32]                       OwnRow
 //! snapshots    group [16] | epoch [16]                                    SnapshotRow
+//! index        group [16] | epoch [16]                                    IndexRow, see `crate::shard::touched`
 //! invites      group [16] | invite [32]                                   InviteRow
 //! joins        group [16]                                                 JoinRow, until the join is done
 //! applied      group [16] | <kind>/<name>                                 the fields last applied here
@@ -55,6 +56,8 @@ pub enum Table {
     Own,
     /// Whole shards, to start from.
     Snapshots,
+    /// Which changes touched what, as of a snapshot.
+    Index,
     /// Invites made here.
     Invites,
     /// Joins under way.
@@ -67,7 +70,7 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Meta,
         Self::Groups,
         Self::Records,
@@ -77,6 +80,7 @@ impl Table {
         Self::Covers,
         Self::Own,
         Self::Snapshots,
+        Self::Index,
         Self::Invites,
         Self::Joins,
         Self::Applied,
@@ -95,6 +99,7 @@ impl Table {
             Self::Covers => "covers",
             Self::Own => "own",
             Self::Snapshots => "snapshots",
+            Self::Index => "index",
             Self::Invites => "invites",
             Self::Joins => "joins",
             Self::Applied => "applied",

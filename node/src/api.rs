@@ -18,6 +18,8 @@
 //! | `/v1/ping`                | POST             | measures the way to a neighbour                      |
 //! | `/v1/write`               | POST             | one atomic change of the desired state               |
 //! | `/v1/plan`                | POST             | what that would change                               |
+//! | `/v1/back`                | POST             | undoes, reverts or restores, as one change           |
+//! | `/v1/tags`                | GET              | the names of points of the past                      |
 //! | `/v1/list`, `/v1/get`, `/v1/export` | GET    | the desired state, now or at a point of the past     |
 //! | `/v1/status`, `/v1/conflicts` | GET          | how it stands                                        |
 //! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
@@ -25,6 +27,7 @@
 //!
 //! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
 
+pub mod back;
 mod doctor;
 mod door;
 pub mod entry;
@@ -139,6 +142,8 @@ fn router(api: Api) -> Router {
         .route("/v1/ping", post(members::ping))
         .route("/v1/write", post(writes::write))
         .route("/v1/plan", post(writes::plan))
+        .route("/v1/back", post(back::back))
+        .route("/v1/tags", get(back::tags))
         .route("/v1/list", get(resources::list))
         .route("/v1/get", get(resources::get))
         .route("/v1/export", get(resources::export))

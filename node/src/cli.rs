@@ -1,5 +1,6 @@
 //! The commands: flags in, one request to the daemon, text out.
 
+mod back;
 mod demo;
 mod entry;
 pub mod fields;
@@ -87,8 +88,8 @@ struct Global {
     /// Whether to colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     color: Color,
-    /// Look at the document as it was at a time or change
-    #[arg(long, global = true, value_name = "TIME|CHANGE", help_heading = "Global options")]
+    /// Look at the document as it was at a time, change or tag
+    #[arg(long, global = true, value_name = "TIME|CHANGE|TAG", help_heading = "Global options")]
     at: Option<String>,
 }
 
@@ -164,6 +165,14 @@ enum Command {
     Show(history::Show),
     /// Compare two points of the history
     Diff(history::Diff),
+    /// Take back the newest thing that this node did
+    Undo(back::Undo),
+    /// Take back what changes did, by a new change
+    Revert(back::Revert),
+    /// Make resources what they were at a point of the past (--at)
+    Restore(back::Restore),
+    /// Name a point of the past, or list the names
+    Tag(back::Tag),
     /// Print what tells whether two nodes have the same
     Heads,
     /// List where people wanted different things
@@ -341,6 +350,10 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Log(args) => history::log(context, &args),
         Command::Show(args) => history::show(context, &args),
         Command::Diff(args) => history::diff(context, &args),
+        Command::Undo(args) => back::undo(context, args),
+        Command::Revert(args) => back::revert(context, args),
+        Command::Restore(args) => back::restore(context, args),
+        Command::Tag(args) => back::tag(context, args),
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
         Command::Resolve(args) => write::resolve(context, args),

@@ -1,6 +1,7 @@
 //! Why something did not work, as people, scripts and the local API say it.
 
 use larder_core::group::AuthorError;
+use larder_core::history::BackError;
 use larder_core::machine::Declined;
 use larder_core::resource::edit::EditError;
 use larder_core::wire::visit::Denial;
@@ -117,6 +118,7 @@ impl From<Declined> for Failure {
             Declined::NoGroup => (Exit::Unreachable, "no-group", "see `larder groups`"),
             Declined::GroupName => (Exit::Usage, "usage", ""),
             Declined::Edit(error) => return Self::of_edit(error),
+            Declined::Back(error) => return Self::of_back(error),
             Declined::Author(error) => return Self::of_author(error),
             Declined::BaseMoved(_) => (Exit::Refused, "base-moved", "see `larder diff`, then try again"),
             Declined::NotAdmin => (Exit::Refused, "role", "ask an admin: `larder nodes` shows who is one"),
@@ -174,7 +176,20 @@ impl Failure {
             | EditError::Reserved(_)
             | EditError::NotAList(..)
             | EditError::BadName(_)
+            | EditError::BadTag(_)
             | EditError::TooMany => Self::usage(text),
+        }
+    }
+
+    fn of_back(error: &BackError) -> Self {
+        let text = error.to_string();
+        match error {
+            BackError::Overwritten(_) => Self::new(Exit::Refused, "overwritten", text)
+                .hint("revert those changes with it, newest included, or set the fields as they should be"),
+            BackError::Conflicted(_) => Self::new(Exit::Refused, "conflict", text)
+                .hint("settle it first: see `larder conflicts`, `larder resolve`"),
+            BackError::TooMany => Self::usage(text).hint("put back one kind or resource at a time"),
+            BackError::Unreadable(_) => Self::failed(text),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The JSON that `--json` prints is these types as they are, with their schema as first field.
 
+mod back;
 mod doctor;
 mod entry;
 mod group;
@@ -15,6 +16,7 @@ mod sync;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use back::{Back, TagRow, Tags};
 pub use doctor::{Check, Doctor};
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};

@@ -13,6 +13,7 @@ use crate::shard::chain::{self, Cover};
 use crate::shard::document::Document;
 use crate::shard::gate::Verdict;
 use crate::shard::root::Root;
+use crate::shard::touched::{IndexRow, Touched};
 use crate::store::{AsideRow, LAYOUT, Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout, versioned};
 
 /// Why a group could not be read back. The fault is the disk's, or that of whoever changed the store.
@@ -256,6 +257,11 @@ impl Group {
             let (heads, document) = (shard.graph().heads(), shard.document().save());
             let row = SnapshotRow::seal(&SnapshotBody { chains, heads, document });
             rows.push(Row::put_layout(Table::Snapshots, key::epoch(self.id, *epoch), &row));
+            shard.index();
+            if let Some(touched) = shard.touched() {
+                let row = touched.seal(shard.graph());
+                rows.push(Row::put_layout(Table::Index, key::epoch(self.id, *epoch), &row));
+            }
             *unsaved = 0;
         }
         rows
@@ -310,8 +316,14 @@ fn load_covers<R: Rows>(
 fn load_snapshot<R: Rows>(store: &R, root: &Root) -> Result<Option<Shard>, LoadError> {
     let stored = rows(store, Table::Snapshots, &key::epoch(root.group(), root.epoch()))?;
     let body = stored.first().and_then(|(_, value)| layout::<SnapshotRow>(value)).and_then(|row| row.open());
-    Ok(body.and_then(|body| {
+    let shard = body.and_then(|body| {
         let document = Document::load(&body.document, body.document.len())?;
         Shard::restore(root.clone(), document, &body.chains, &body.heads)
-    }))
+    });
+    let Some(mut shard) = shard else { return Ok(None) };
+    let stored = rows(store, Table::Index, &key::epoch(root.group(), root.epoch()))?;
+    let row = stored.first().and_then(|(_, value)| layout::<IndexRow>(value));
+    let touched = row.and_then(|row| Touched::open(&row, shard.graph()));
+    shard.set_touched(touched);
+    Ok(Some(shard))
 }

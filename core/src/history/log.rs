@@ -80,15 +80,18 @@ pub struct LogEntry {
 /// clock does, then the smallest id. The order is the same on every node that holds the same.
 ///
 /// What is not asked for is not read: the newest 20 of 100,000 changes take 20 ms, all but one of them for putting the
-/// whole in order. Contents take about 10 µs a change that is shown. A resource or user has to be looked for in contents,
-/// from the newest on, until there are enough.
+/// whole in order. Contents take about 10 µs a change that is shown. A user has to be looked for in contents, from the
+/// newest on, until there are enough; and so has a resource, unless it is known which changes touched it: see
+/// [`Group::index`]. What touched one resource is in order among itself.
 pub fn log(group: &Group, query: &Query) -> Vec<LogEntry> {
     let limit = query.limit.unwrap_or(usize::MAX);
-    let mut order = Order::new(group, query.at.as_deref(), query.all);
+    let at = query.at.as_deref();
+    let known = query.resource.as_ref().and_then(|of| Order::of_resource(group, of, at, query.all));
+    let mut order = known.unwrap_or_else(|| Order::new(group, at, query.all));
     let mut scribe = Scribe { group, proved: BTreeMap::new() };
     let mut shown: BTreeMap<u32, usize> = BTreeMap::new();
     let mut entries: Vec<LogEntry> = Vec::new();
-    let mut size = if query.reads_contents() { limit.max(BATCH) } else { limit };
+    let mut size = if query.reads_contents() && !order.is_partial() { limit.max(BATCH) } else { limit };
     while entries.len() < limit {
         let batch = next_batch(group, &mut order, query, size);
         if batch.is_empty() {
@@ -170,8 +173,9 @@ fn read(order: &Order<'_>, batch: &[(u32, Event<'_>)]) -> BTreeMap<ChangeId, Con
             wanted.entry(shard.root().epoch()).or_insert((shard, Vec::new())).1.push(entry);
         }
     }
-    let of_shard =
-        |(shard, entries): (&Shard, Vec<&Entry>)| contents::read(shard, &entries, &order.rest(shard));
+    let of_shard = |(shard, entries): (&Shard, Vec<&Entry>)| {
+        contents::read(shard, &entries, &order.rest(shard, &entries))
+    };
     wanted.into_values().flat_map(of_shard).collect()
 }
 
@@ -290,7 +294,7 @@ fn is_same_chain(graph: &Graph, one: &Entry, other: &Entry) -> bool {
 
 /// Finds the parents of all entries: past what was filtered out, down to the nearest that is shown.
 fn link(order: &Order<'_>, shown: &BTreeMap<u32, usize>, entries: &mut [LogEntry]) {
-    if order.given().len() == shown.len() {
+    if !order.is_partial() && order.given().len() == shown.len() {
         let ids: BTreeSet<String> = entries.iter().map(|entry| entry.id.clone()).collect();
         entries.iter_mut().for_each(|entry| entry.parents.retain(|parent| ids.contains(parent)));
         return;

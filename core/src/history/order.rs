@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 use crate::group::Group;
 use crate::id::{Actor, ChangeId, EpochId, RecordId};
 use crate::record::{Records, SignedRecord};
+use crate::resource::ResourceName;
 use crate::shard::Shard;
 use crate::shard::chain::Chain;
-use crate::shard::graph::{Clock, Entry};
+use crate::shard::graph::{Clock, Entry, Graph};
 
 /// One thing that happened.
 #[derive(Clone, Copy)]
@@ -51,20 +52,21 @@ pub(super) struct Order<'a> {
     given: Vec<u32>,
     /// How far what is still to come reaches into each chain.
     reaches: BTreeMap<(EpochId, Actor), u64>,
+    /// True if only some events of the history are in it.
+    is_partial: bool,
 }
+
+/// Above this part of a history, to put the whole in order is less work than to find what leads from one to another of
+/// its events.
+const MOST: usize = 8;
+/// In a history that is no longer than this it makes no difference.
+const SMALL: usize = 1024;
 
 impl<'a> Order<'a> {
     /// The changes of `desired`, up to `at` if that is said; with `all`, what machines observed and the membership
     /// records too.
     pub(super) fn new(group: &'a Group, at: Option<&[ChangeId]>, all: bool) -> Self {
-        let mut order = Self {
-            events: Vec::new(),
-            below: Vec::new(),
-            above: Vec::new(),
-            ready: BinaryHeap::new(),
-            given: Vec::new(),
-            reaches: BTreeMap::new(),
-        };
+        let mut order = Self::empty();
         if let Some(shard) = group.desired() {
             order.add_shard(shard, at.map(|heads| shard.graph().clock(heads)).as_ref());
         }
@@ -76,6 +78,75 @@ impl<'a> Order<'a> {
         }
         order.count();
         order
+    }
+
+    /// The same of the changes that touched a resource, as if there were no others; `None` if it is not known which, or
+    /// if they are too many for that.
+    pub(super) fn of_resource(
+        group: &'a Group,
+        resource: &ResourceName,
+        at: Option<&[ChangeId]>,
+        all: bool,
+    ) -> Option<Self> {
+        let mut order = Self { is_partial: true, ..Self::empty() };
+        let observed = group.observed().filter(|_| all).map(|(_, shard)| (shard, None));
+        for (shard, at) in group.desired().into_iter().map(|shard| (shard, at)).chain(observed) {
+            let places = shard.touched()?.of(&resource.to_string());
+            if places.len().saturating_mul(MOST) > shard.graph().len().max(SMALL) {
+                return None;
+            }
+            order.add_some(shard, places, at);
+        }
+        order.count();
+        Some(order)
+    }
+
+    fn empty() -> Self {
+        Self {
+            events: Vec::new(),
+            below: Vec::new(),
+            above: Vec::new(),
+            ready: BinaryHeap::new(),
+            given: Vec::new(),
+            reaches: BTreeMap::new(),
+            is_partial: false,
+        }
+    }
+
+    /// Adds the changes at these places, each after what it builds on.
+    fn add_some(&mut self, shard: &'a Shard, places: &[u32], at: Option<&[ChangeId]>) {
+        let graph = shard.graph();
+        let upto = at.map(|heads| graph.clock(heads));
+        let mut chains: BTreeMap<Actor, Vec<(u64, u32)>> = BTreeMap::new();
+        for entry in places.iter().filter_map(|place| graph.entry_at(*place)) {
+            if upto.as_ref().is_some_and(|upto| !graph.covers(upto, entry)) {
+                continue;
+            }
+            let Some(actor) = graph.chain_of(entry).map(|chain| chain.actor) else { continue };
+            let known = graph.clock_below([&entry.id]);
+            let newest = |(actor, events): (&Actor, &Vec<(u64, u32)>)| {
+                let within = events.partition_point(|(seq, _)| *seq <= graph.reach(&known, actor));
+                events.get(within.checked_sub(1)?).map(|(_, at)| *at)
+            };
+            let below: Vec<u32> = chains.iter().filter_map(newest).collect();
+            let below = self.heads_among(graph, below);
+            chains.entry(actor).or_default().push((entry.seq, place(self.events.len())));
+            self.add(Event::Change(shard, entry), below.into(), true);
+        }
+    }
+
+    /// Those of some events that no other of them was built on.
+    fn heads_among(&self, graph: &Graph, mut events: Vec<u32>) -> Vec<u32> {
+        if events.len() > 1 {
+            let ids: Vec<ChangeId> =
+                events.iter().filter_map(|at| self.event(*at)).map(|event| ChangeId(event.id())).collect();
+            let below = graph.clock_below(&ids);
+            events.retain(|at| match self.event(*at) {
+                Some(Event::Change(_, entry)) => !graph.covers(&below, entry),
+                _ => false,
+            });
+        }
+        events
     }
 
     fn add(&mut self, event: Event<'a>, below: Box<[u32]>, counts: bool) {
@@ -152,6 +223,11 @@ impl<'a> Order<'a> {
         Some((at, event))
     }
 
+    /// True if only some events of the history are in it.
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// The event at a place.
     pub(super) fn event(&self, at: u32) -> Option<Event<'a>> {
         self.events.get(at as usize).copied()
@@ -172,8 +248,13 @@ impl<'a> Order<'a> {
         &self.given
     }
 
-    /// The changes of a shard that are still to come. Their ancestors are too, so this is a set.
-    pub(super) fn rest(&self, shard: &Shard) -> Clock {
+    /// Changes of a shard, with their ancestors, of which none is among those `wanted`, which were given out: those that
+    /// are still to come, as far as that is known.
+    pub(super) fn rest(&self, shard: &Shard, wanted: &[&Entry]) -> Clock {
+        if self.is_partial {
+            let below = wanted.iter().map(|entry| shard.graph().clock_below([&entry.id]));
+            return below.reduce(|one, other| one.meet(&other)).unwrap_or_default();
+        }
         let epoch = shard.root().epoch();
         let of_shard = self.reaches.range((epoch, Actor::ZERO)..).take_while(|((of, _), _)| *of == epoch);
         shard.graph().clock_of(of_shard.map(|((_, actor), reach)| (*actor, *reach)))

@@ -1,5 +1,6 @@
 //! Several operators write, part, and meet again; then the past is asked for.
 
+mod back;
 mod log;
 mod values;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::input::{Caller, LinkId, Token};
 use crate::group::AuthorError;
+use crate::history::BackError;
 use crate::id::{ChangeId, GroupId, NodeId, Secret};
 use crate::resource::edit::EditError;
 use crate::store::Row;
@@ -98,6 +99,9 @@ pub enum Declined {
     /// The caller's fault: an edit that cannot be made.
     #[error(transparent)]
     Edit(#[from] EditError),
+    /// Something cannot be put back.
+    #[error(transparent)]
+    Back(#[from] BackError),
     /// The edit could not be written.
     #[error(transparent)]
     Author(#[from] AuthorError),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::group::Note;
+use crate::history::Back;
 use crate::id::{ChangeId, GroupId, InviteId, NodeId, Secret};
 use crate::record::Role;
 use crate::resource::ResourceName;
@@ -152,6 +153,15 @@ pub enum Request {
     },
     /// Write to a group's desired state.
     Write(WriteRequest),
+    /// Put something back in a group's desired state, by a new change.
+    PutBack {
+        /// In which group.
+        group: GroupId,
+        /// What.
+        back: Back,
+        /// Who, why and how.
+        note: Note,
+    },
     /// Make an invite.
     Invite {
         /// To which group.

@@ -1,16 +1,20 @@
 //! Founding groups, and writing to their desired state.
 
+use std::collections::BTreeMap;
+
 use super::Machine;
 use super::effect::{Answer, Declined, Effect, Notice};
 use super::hosting;
 use super::input::{Caller, WriteRequest};
 use super::membership::Membership;
-use crate::group::Group;
-use crate::id::ChangeId;
+use crate::group::{Group, Note};
+use crate::history::{self, Back};
+use crate::id::{ChangeId, GroupId};
 use crate::limits;
 use crate::record::Records;
 use crate::resource::draft;
 use crate::shard::root::ShardName;
+use crate::value::Value;
 
 impl Machine {
     pub(super) fn found(&mut self, caller: Caller, name: &str) {
@@ -42,22 +46,43 @@ impl Machine {
     }
 
     fn try_write(&mut self, request: WriteRequest) -> Result<Option<ChangeId>, Declined> {
-        let WriteRequest { group, edits, base, mut note, lenient } = request;
+        let WriteRequest { group, edits, base, note, lenient } = request;
+        self.change(group, note, |of| {
+            let desired = of.group.desired().ok_or(Declined::NoGroup)?;
+            if let Some(base) = base
+                && !same_heads(&base, &desired.graph().heads())
+            {
+                let short: Vec<String> = base.iter().map(ChangeId::short).collect();
+                return Err(Declined::BaseMoved(short.join(", ")));
+            }
+            Ok(draft::draw_up(desired, &edits, lenient)?)
+        })
+    }
+
+    pub(super) fn put_back(&mut self, caller: Caller, group: GroupId, back: &Back, note: Note) {
+        let answer = self.change(group, note, |of| {
+            // What was before is read from the document.
+            of.group.flush();
+            let desired = of.group.desired().ok_or(Declined::NoGroup)?;
+            Ok(history::put_back(desired, back)?)
+        });
+        self.outbox.answer(caller, answer.map(Answer::Written));
+    }
+
+    /// Writes what is drawn up as one change of this node.
+    fn change(
+        &mut self,
+        group: GroupId,
+        mut note: Note,
+        draw_up: impl FnOnce(&mut Membership) -> Result<BTreeMap<String, Value>, Declined>,
+    ) -> Result<Option<ChangeId>, Declined> {
         note.time = self.now.wall;
         let fresh = self.chance.incarnation();
         let (of, mut cx) = self.split(group).ok_or(Declined::NoGroup)?;
         if of.refetching {
             return Err(Declined::Refetching);
         }
-        let desired = of.group.desired().ok_or(Declined::NoGroup)?;
-        let heads = desired.graph().heads();
-        if let Some(base) = base
-            && !same_heads(&base, &heads)
-        {
-            let short: Vec<String> = base.iter().map(ChangeId::short).collect();
-            return Err(Declined::BaseMoved(short.join(", ")));
-        }
-        let puts = draft::draw_up(desired, &edits, lenient)?;
+        let puts = draw_up(of)?;
         let written = of.group.write(cx.secret, ShardName::Desired, puts, &note, fresh)?;
         let id = written.id;
         of.wrote(&mut cx, written);

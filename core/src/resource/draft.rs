@@ -10,9 +10,10 @@ use super::item::{self, Item, SPACING};
 use super::kind;
 use super::literal::Literal;
 use super::name::ResourceName;
+use super::tag;
 use super::view::ResourceView;
 use crate::delta::{OpRef, Put};
-use crate::id::{Actor, Digest};
+use crate::id::{Actor, ChangeId, Digest};
 use crate::limits;
 use crate::shard::Shard;
 use crate::shard::state::State;
@@ -99,7 +100,17 @@ impl Draft<'_> {
                 Ok(())
             }
             Edit::Label(node, labels) => self.label(&ResourceName::node(node), labels),
+            Edit::Tag(name, heads) => self.tag(name, heads.as_deref()),
         }
+    }
+
+    fn tag(&mut self, name: &str, heads: Option<&[ChangeId]>) -> Result<(), EditError> {
+        let is_hex = name.chars().all(|c| c.is_ascii_hexdigit());
+        let resource = ResourceName::tag(name).ok().filter(|_| !is_hex);
+        let resource = resource.ok_or_else(|| EditError::BadTag(name.to_owned()))?;
+        self.copy(&resource);
+        self.put(&resource.key(tag::HEADS), heads.map_or(Value::Null, tag::write));
+        Ok(())
     }
 
     fn label(

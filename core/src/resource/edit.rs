@@ -4,7 +4,7 @@ use super::field::FieldPath;
 use super::kind::SchemaError;
 use super::literal::Literal;
 use super::name::ResourceName;
-use crate::id::{Digest, NodeId};
+use crate::id::{ChangeId, Digest, NodeId};
 use crate::limits;
 use crate::value::Value;
 
@@ -59,6 +59,8 @@ pub enum Edit {
     Alias(NodeId, Option<String>),
     /// Set labels of a node, or take them off.
     Label(NodeId, Vec<(String, Option<String>)>),
+    /// Name a point of the past by its heads, or take the name away.
+    Tag(String, Option<Vec<ChangeId>>),
 }
 
 /// Why an edit cannot be made. Nothing is written then.
@@ -68,7 +70,7 @@ pub enum EditError {
     #[error(transparent)]
     Schema(Box<SchemaError>),
     /// The caller's fault: bookkeeping is not written like this.
-    #[error("`{0}` is kept by the group itself; use `larder alias` and `larder label`")]
+    #[error("`{0}` is kept by the group itself; use `larder alias`, `larder label` and `larder tag`")]
     Reserved(ResourceName),
     /// The caller's fault: there is no such resource.
     #[error("no resource {0} here")]
@@ -94,6 +96,11 @@ pub enum EditError {
         alias = limits::NAME_BYTES, label = limits::LABEL_BYTES
     )]
     BadName(String),
+    /// The caller's fault: a name that no tag can have.
+    #[error(
+        "`{0}` cannot be a tag: letters, digits and any of . _ @ + - , beginning with a letter, digit or _, and nothing that may be taken for a change or a time"
+    )]
+    BadTag(String),
     /// The caller's fault: too much at once.
     #[error("more than {max} fields at once", max = limits::EDITS)]
     TooMany,

@@ -11,6 +11,8 @@ const KIND_BYTES: usize = 32;
 const NAME_BYTES: usize = 128;
 /// The kind under which nodes keep aliases and labels. Written by `alias` and `label` only.
 pub const NODE_KIND: &str = "node";
+/// The kind under which tags are kept. Written by `tag` only.
+pub const TAG_KIND: &str = "tag";
 
 /// What a resource is called: a kind and a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +62,11 @@ impl ResourceName {
         Self { kind: NODE_KIND.to_owned(), name: node.to_string() }
     }
 
+    /// The resource that holds what a tag stands for.
+    pub fn tag(name: &str) -> Result<Self, NameError> {
+        Self::new(TAG_KIND, name)
+    }
+
     /// What sort of thing it is.
     pub fn kind(&self) -> &str {
         &self.kind
@@ -72,7 +79,7 @@ impl ResourceName {
 
     /// True of what operators manage: everything but the group's own bookkeeping.
     pub fn is_managed(&self) -> bool {
-        self.kind != NODE_KIND
+        self.kind != NODE_KIND && self.kind != TAG_KIND
     }
 
     /// What the keys of all its fields begin with.

@@ -158,8 +158,14 @@ impl Graph {
         chain
     }
 
-    fn entry_at(&self, index: u32) -> Option<&Entry> {
+    /// The change at a place in the order of arrival.
+    pub(crate) fn entry_at(&self, index: u32) -> Option<&Entry> {
         self.entries.get(index as usize)
+    }
+
+    /// Where a change stands in the order of arrival.
+    pub(crate) fn place(&self, id: &ChangeId) -> Option<u32> {
+        self.index.get(id).copied()
     }
 
     /// The change `id`.

@@ -43,6 +43,7 @@ impl Shard {
                 }
             }
         }
+        self.touched = self.touched.as_ref().map(|touched| touched.moved(&self.graph, &graph));
         self.graph = graph;
         self.branch = None;
         self.document.rebuild_without(lost);

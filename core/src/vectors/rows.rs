@@ -29,6 +29,7 @@ fn keys() -> Vec<(Table, Vec<u8>)> {
         (Table::Covers, key::chain(group, epoch, actor)),
         (Table::Own, key::own(group, epoch, grant)),
         (Table::Snapshots, key::epoch(group, epoch)),
+        (Table::Index, key::epoch(group, epoch)),
         (Table::Invites, key::invite(group, InviteId([4; 32]))),
         (Table::Joins, key::group(group)),
         (Table::Applied, key::applied(group, "config/db")),
@@ -57,6 +58,9 @@ fn rows_are_written_and_read_as_ever() {
     pin(&mut golden, "aside.value", &AsideRow { version: 1, cover: cover.1, delta });
     let own = OwnRow { version: 1, incarnation: Incarnation([5; 16]), seq: 300, id: ChangeId([2; 32]) };
     pin(&mut golden, "own.value", &own);
+    let story = scene::story();
+    let index = story.shard.touched().expect("a shard that was never written down").seal(story.shard.graph());
+    pin(&mut golden, "index.value", &index);
     let role = Role::Operator.byte();
     let invite = InviteRow {
         version: 1,

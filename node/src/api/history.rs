@@ -6,6 +6,7 @@ use axum::extract::State;
 use larder_core::history::{self, FindError, Found, LogEntry, Source};
 use larder_core::id::ChangeId;
 use larder_core::machine::{Machine, Membership};
+use larder_core::resource::tag;
 use larder_core::shard::Shard;
 use serde::Deserialize;
 
@@ -53,14 +54,23 @@ pub(super) struct DiffOf {
     resource: Option<String>,
 }
 
-/// The heads at a point of the past that a text names: a time, or a change.
+/// The heads at a point of the past that a text names: a time, a tag, or a change.
 pub(super) fn point(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, Failure> {
     if time::looks_like_time(text) {
         let moment = time::parse_moment(text)
             .map_err(|failure| Failure { exit: crate::failure::Exit::NotFound, ..failure })?;
         return Ok(history::heads_at_time(desired, moment));
     }
-    names::change(desired, text).map(|id| vec![id])
+    if let Some(tag) = tag::tag(desired, text) {
+        // What a tag names may have left the document since: then it says which change is missing.
+        let heads = tag.heads.iter().map(ToString::to_string).collect::<Vec<_>>();
+        return names::changes(desired, &heads);
+    }
+    names::change(desired, text).map(|id| vec![id]).map_err(|failure| match failure.code.as_str() {
+        "not-found" => Failure { text: format!("no change or tag `{text}` here"), ..failure }
+            .hint("see `larder log` and `larder tag`"),
+        _ => failure,
+    })
 }
 
 pub(super) async fn log(State(api): State<Api>, Query(of): Query<LogOf>) -> Reply<Log> {
@@ -69,6 +79,9 @@ pub(super) async fn log(State(api): State<Api>, Query(of): Query<LogOf>) -> Repl
 
 fn read_log(machine: &mut Machine, asked: &LogOf) -> Result<Log, Failure> {
     let of = names::membership(machine, asked.group.as_deref())?;
+    if asked.resource.is_some() {
+        of.group.index();
+    }
     let desired = names::desired(of)?;
     let moment = |text: &Option<String>| text.as_deref().map(time::parse_moment).transpose();
     let at = asked.at.as_deref().map(|at| point(desired, at)).transpose()?;
@@ -136,7 +149,7 @@ fn row(of: &Membership, entry: LogEntry, edits: bool) -> LogRow {
     }
 }
 
-fn edit_row(edit: history::Edit) -> EditRow {
+pub(super) fn edit_row(edit: history::Edit) -> EditRow {
     EditRow {
         resource: edit.resource.to_string(),
         field: edit.field,

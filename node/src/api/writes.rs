@@ -75,6 +75,17 @@ pub enum Say {
         /// What.
         name: Option<String>,
     },
+    /// Name a point of the past.
+    Tag {
+        /// How.
+        name: String,
+        /// Which point: a time, tag or change. The present if left out.
+        at: Option<String>,
+        /// Take it away instead.
+        delete: bool,
+        /// Though the name stands for another point.
+        force: bool,
+    },
     /// Label a node; no value takes the label off.
     Label {
         /// Which node.
@@ -197,6 +208,13 @@ fn edit(of: &Membership, say: &Say) -> Result<Edit, Failure> {
             };
             let id = id.as_deref().map(|id| conflict_id(of, id)).transpose()?;
             Ok(Edit::Resolve { resource, field: field.to_string(), settle, id })
+        }
+        Say::Tag { name, delete: true, .. } => {
+            super::back::known_tag(of, name)?;
+            Ok(Edit::Tag(name.clone(), None))
+        }
+        Say::Tag { name, at, force, .. } => {
+            Ok(Edit::Tag(name.clone(), Some(super::back::tagged(of, name, at.as_deref(), *force)?)))
         }
         Say::Alias { node, name } => Ok(Edit::Alias(names::node(of, node)?, name.clone())),
         Say::Label { node, labels } => Ok(Edit::Label(names::node(of, node)?, labels.clone())),

@@ -5,6 +5,7 @@
 //! | [`visible`] | a write seen on a neighbour, with what it cannot do without: a disk, a wire, two signatures    |
 //! | [`meet`]    | two copies that meet, with Automerge's own sync protocol on the same two documents             |
 //! | [`retract`] | a document that gives up what a removed member wrote, with opening its store                       |
+//! | [`asked`]   | questions to a long history, with the time in which they are to be answered                      |
 //! | [`pair`]    | two nodes with nothing between them but a count of the bytes                                   |
 //!
 //! `cargo bench -p larder-tests` runs all; a name behind `--` runs what contains it. No limit is set here: what the
@@ -12,6 +13,7 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a bench says no by a panic")]
 
+mod asked;
 mod meet;
 mod pair;
 mod retract;
@@ -24,11 +26,13 @@ const TRIALS: usize = 5;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let benches: [(&str, fn()); 4] = [
+    let benches: [(&str, fn()); 6] = [
         ("visible", visible::on_a_neighbour),
         ("reconnect", meet::with_nothing_new),
         ("merge", meet::after_a_long_cut),
         ("retract", retract::of_a_thousand_changes),
+        ("asked", asked::a_hundred_thousand),
+        ("million", asked::a_million),
     ];
     for (name, bench) in benches {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {

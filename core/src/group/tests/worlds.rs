@@ -85,6 +85,14 @@ fn holds(peer: &mut Peer, what: &str) {
             assert_eq!(acceptance.is_kept(&id), kept, "{what}: {}", id.short());
         }
         assert_eq!(shard.held(), &acceptance.held, "{what}");
+        let mut indexed = shard.clone();
+        indexed.set_touched(None);
+        while indexed.document().is_rebuilding() {
+            indexed.flush();
+        }
+        indexed.index();
+        let known = shard.touched().filter(|_| indexed.document().isolated().is_none());
+        assert!(known.is_none_or(|known| indexed.touched() == Some(known)), "{what}: what touched what");
     }
 }
 

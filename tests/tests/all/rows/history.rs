@@ -1,7 +1,7 @@
 //! History: what happened, equal everywhere, and nothing that did not.
 
 use larder_tests::lab::until;
-use larder_tests::node::{PATIENCE, cluster, converge, settle};
+use larder_tests::node::{Node, PATIENCE, cluster, converge, settle};
 
 use super::{LARDER, lab};
 
@@ -96,6 +96,66 @@ fn changes_are_shown_compared_and_looked_back_at() {
     assert_eq!(ambiguous.code, 4, "{}", ambiguous.err);
     // Values stand in the document and its history, not in commands or in the daemon's log.
     assert!(!node.log().contains("secret-"));
+}
+
+#[test]
+fn what_was_done_is_undone_reverted_restored_and_tagged() {
+    let lab = lab!(2, "what_was_done_is_undone_reverted_restored_and_tagged");
+    let nodes = cluster(&lab, LARDER);
+    let [here, there] = &nodes[..] else { panic!("two") };
+    let write = |node: &Node<'_>, args: &[&str]| node.json(args)["change"].as_str().unwrap().to_owned();
+    let said = |node: &Node<'_>, field: &str| node.larder(&["get", "config/a", field]).out;
+    write(here, &["set", "config/a", "path=a", "keys.x=1", "keys.y=1"]);
+    converge(&nodes);
+    here.ok(&["tag", "good", "-m", "it ran"]);
+    converge(&nodes);
+    let wrong = write(there, &["set", "config/a", "keys.x=2", "keys.z=2", "-m", "try two"]);
+    converge(&nodes);
+    write(here, &["set", "config/a", "keys.y=3"]);
+    converge(&nodes);
+    // What one node did, another reverts; what was written since stays.
+    let reverted = write(here, &["revert", &wrong[..9]]);
+    converge(&nodes);
+    let shown = there.json(&["show", &reverted])["change"].clone();
+    assert_eq!(shown["message"], format!("reverts {}: try two", &wrong[..7]));
+    assert_eq!((said(there, "keys.x").trim(), said(there, "keys.y").trim()), ("1", "3"));
+    assert_eq!(there.larder(&["get", "config/a", "keys.z"]).code, 4);
+    // Undo goes back through what this node did, and not through what the other did.
+    write(there, &["set", "config/a", "keys.y=4"]);
+    assert_eq!(there.json(&["undo"])["of"].as_array().unwrap().len(), 1);
+    assert_eq!(said(there, "keys.y").trim(), "3");
+    let over = there.larder(&["undo"]);
+    assert_eq!((over.code, said(there, "keys.y").trim()), (0, "3"), "{}: all is so already", over.err);
+    // A field that somebody wrote since is not put back, and nothing else is.
+    let mine = write(there, &["set", "config/a", "keys.x=5", "keys.w=5"]);
+    converge(&nodes);
+    write(here, &["set", "config/a", "keys.x=6"]);
+    converge(&nodes);
+    let refused = there.larder(&["revert", &mine]);
+    assert_eq!(refused.code, 5, "{}", refused.err);
+    assert!(refused.err.contains("config/a keys.x by "), "{}", refused.err);
+    assert_eq!(said(there, "keys.w").trim(), "5");
+    // Back to the tag, which only asks first; a tag stands on every node.
+    let asked = there.json(&["restore", "config/a", "--at", "good", "--dry-run"]);
+    assert_eq!((asked["edits"].as_array().unwrap().len(), &asked["change"]), (3, &serde_json::Value::Null));
+    there.ok(&["restore", "config/a", "--at", "good"]);
+    converge(&nodes);
+    assert_eq!((said(here, "keys.x").trim(), said(here, "keys.y").trim()), ("1", "1"));
+    assert_eq!(here.json(&["diff", "good..", "config/a"])["edits"].as_array().unwrap().len(), 0);
+    assert_eq!(here.json(&["tag"])["tags"][0]["message"], "it ran");
+    for (args, code) in [
+        (["tag", "good"].as_slice(), 5),
+        (&["tag", "-d", "none"], 4),
+        (&["tag", "2026-01-01"], 2),
+        (&["restore"], 2),
+        (&["restore", "--at", "never"], 4),
+        (&["restore", "config/none", "--at", "good"], 4),
+        (&["revert", "ffffffff"], 4),
+        (&["set", "tag/x", "heads=1"], 2),
+    ] {
+        let ran = here.larder(args);
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
+    }
 }
 
 #[test]

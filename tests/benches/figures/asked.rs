@@ -1,0 +1,103 @@
+//! Questions to a long history, each compared with what it is to be answered in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use larder_core::group::{Group, Note};
+use larder_core::history::{self, Query};
+use larder_core::id::{ChangeId, Incarnation, Secret};
+use larder_core::record::{Records, found};
+use larder_core::resource::ResourceName;
+use larder_core::resource::view::ResourceView;
+use larder_core::shard::root::ShardName;
+use larder_core::value::Value;
+
+use crate::{TRIALS, median, ms};
+
+const RESOURCES: u64 = 1_000;
+const FIELDS: u64 = 12;
+
+/// A group in which a thousand resources were written to, one of them ten times as often as the others.
+fn scene(changes: u64) -> Group {
+    let secret = Secret::from_bytes(&[1; 32]);
+    let genesis = found(&secret, "bench", [1; 16], Secret::from_bytes(&[9; 32]).node());
+    let mut group = Group::new(Records::begin(genesis).expect("a Genesis"));
+    let begun = Instant::now();
+    for n in 0..changes {
+        let resource = if n.is_multiple_of(100) { 0 } else { n % RESOURCES };
+        let key = format!("config/r{resource} keys.k{}", n / 7 % FIELDS);
+        let puts = BTreeMap::from([(key, Value::Int(n.cast_signed()))]);
+        let note = Note {
+            words: format!("for reason {n}"),
+            user: "root".to_owned(),
+            command: format!("set config/r{resource} keys.k{}=...", n / 7 % FIELDS),
+            time: 1_760_000_000 + n.cast_signed(),
+        };
+        let fresh = Incarnation([1; 16]);
+        group.write(&secret, ShardName::Desired, puts, &note, fresh).expect("a write");
+    }
+    group.flush();
+    println!("  {changes} changes were written in {:.1} s", begun.elapsed().as_secs_f64());
+    group
+}
+
+/// What is to be answered within how many milliseconds, in a history of a hundred thousand changes.
+const LIMIT_MS: f64 = 100.0;
+const LIMIT_RESOURCE_MS: f64 = 50.0;
+
+fn ask(group: &Group, what: &str, limit_ms: f64, mut question: impl FnMut(&Group) -> usize) {
+    let mut times = Vec::new();
+    let mut answered = 0;
+    for _ in 0..TRIALS {
+        let begun = Instant::now();
+        answered = question(group);
+        times.push(begun.elapsed());
+    }
+    assert!(answered > 0, "{what}: there is an answer");
+    let time: Duration = median(&mut times);
+    let of_limit = ms(time) / limit_ms;
+    println!("  {what:<44} {:9.2} ms   {of_limit:5.2} of its limit   {answered} answered", ms(time));
+}
+
+fn of(changes: u64, times: f64) {
+    let group = scene(changes);
+    let desired = group.desired().expect("a desired state");
+    let at = |part: u64| -> Vec<ChangeId> {
+        let place = usize::try_from(changes * part / 100).expect("a small number");
+        vec![desired.graph().iter().nth(place).expect("a change").id]
+    };
+    let resource: ResourceName = "config/r7".parse().expect("a name");
+    let often: ResourceName = "config/r0".parse().expect("a name");
+    let limit = times * LIMIT_MS;
+    let newest = |n| Query { limit: Some(n), ..Query::default() };
+    ask(&group, "log -n 20", limit, |group| history::log(group, &newest(20)).len());
+    ask(&group, "log, the whole: the first page", limit, |group| history::log(group, &newest(1000)).len());
+    ask(&group, "log config/r7", times * LIMIT_RESOURCE_MS, |group| {
+        history::log(group, &Query { resource: Some(resource.clone()), ..Query::default() }).len()
+    });
+    ask(&group, "log config/r0 -n 20", times * LIMIT_RESOURCE_MS, |group| {
+        history::log(group, &Query { resource: Some(often.clone()), ..newest(20) }).len()
+    });
+    ask(&group, "blame config/r7", limit, |group| {
+        history::blame(group, &resource, &desired.graph().heads()).len()
+    });
+    ask(&group, "get config/r7 --at the middle", limit, |_| {
+        let state = history::state_at(desired, &at(50));
+        ResourceView::read(&state, &resource).map_or(0, |view| view.values().len())
+    });
+    ask(&group, "diff of 40 % and 60 %", limit, |_| history::diff(desired, &at(40), &at(60), None).len());
+    ask(&group, "diff of 99 % and now", limit, |_| {
+        history::diff(desired, &at(99), &desired.graph().heads(), None).len()
+    });
+    ask(&group, "heads at a time", limit, |_| {
+        history::heads_at_time(desired, 1_760_000_000 + (changes / 2).cast_signed()).len()
+    });
+}
+
+pub(crate) fn a_hundred_thousand() {
+    of(100_000, 1.0);
+}
+
+pub(crate) fn a_million() {
+    of(1_000_000, 3.0);
+}
