@@ -11,6 +11,7 @@
 //! tag/<name> heads                  what a tag stands for, see `tag`
 //! ```
 
+pub mod claim;
 pub mod conflict;
 pub mod draft;
 pub mod edit;
@@ -21,6 +22,7 @@ pub mod literal;
 pub mod manifest;
 pub mod name;
 pub mod observed;
+pub mod review;
 pub mod select;
 pub mod tag;
 pub mod target;

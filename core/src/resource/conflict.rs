@@ -21,6 +21,10 @@ pub enum ConflictKind {
     EditRemove,
     /// A value stands only by the word of somebody who was removed: what members built on it keeps it in the document.
     RemovedAuthor,
+    /// Two resources want one path on one machine, see [`super::claim`].
+    Claim,
+    /// People who did not know of each other touched one resource, and nothing clashes; see [`super::review`].
+    Review,
 }
 
 impl ConflictKind {
@@ -30,6 +34,8 @@ impl ConflictKind {
             Self::Value => "value",
             Self::EditRemove => "edit/remove",
             Self::RemovedAuthor => "removed-author",
+            Self::Claim => "claim",
+            Self::Review => "review",
         }
     }
 }
@@ -255,7 +261,7 @@ fn finish(
 }
 
 /// `A` to `Z`, then `A1`, `B1`, ...
-fn tag(nth: usize) -> String {
+pub(super) fn tag(nth: usize) -> String {
     let letter = u8::try_from(nth % 26).map_or('?', |nth| char::from(b'A' + nth));
     match nth / 26 {
         0 => letter.to_string(),

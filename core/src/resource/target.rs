@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claim;
 use super::conflict::conflicts_of;
 use super::field::FieldPath;
 use super::kind::{Holds, Kind, kind};
@@ -97,7 +98,7 @@ pub fn targets(desired: &Shard, members: &Members, node: &NodeId, applied: &Appl
     }
     let labels = NodeLabels::read(desired.state(), members, node);
     let node = Node { id: *node, labels: &labels };
-    resources(desired.state())
+    let mut targets: Vec<Target> = resources(desired.state())
         .iter()
         .filter(|view| view.name.is_managed())
         .filter_map(|view| {
@@ -105,7 +106,18 @@ pub fn targets(desired: &Shard, members: &Members, node: &NodeId, applied: &Appl
             let newest = view.ops().last().and_then(|op| desired.graph().writer(op)).map(|entry| entry.id);
             Some(Target { resource: view.name.clone(), revision: view.revision(), change: newest, intent })
         })
-        .collect()
+        .collect();
+    claim::hold_claimed(&mut targets);
+    targets
+}
+
+/// The path that a resource wants on a node, and the field that says so.
+pub(super) fn path_on(view: &ResourceView<'_>, node: &Node<'_>) -> Option<(String, String)> {
+    let text = |field: &str| view.text(field).map(|path| (field.to_owned(), path));
+    let overlays = view.fields.keys().filter(|field| {
+        overlay(field).is_some_and(|(select, inner)| inner == "path" && select.matches(node))
+    });
+    overlays.filter_map(|field| text(field)).next_back().or_else(|| text("path"))
 }
 
 /// Whoever is no member manages nothing of the group's any more, and leaves it as it stands.

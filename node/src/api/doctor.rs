@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use larder_core::id::NodeId;
 use larder_core::machine::{Machine, Membership, NodeState};
+use larder_core::resource::claim::claims;
+use larder_core::resource::conflict::conflicts;
 
 use super::{Api, Reply, Shown, warnings};
 use crate::failure::REFETCHING;
@@ -128,8 +130,9 @@ fn document(machine: &Machine, of: &Membership, found: &mut Findings) {
     if of.paused && of.group.members().contains(&machine.me()) {
         found.add("sync", "care", "is paused", Some("go on with `larder sync resume`"));
     }
-    let conflicts = of.group.desired().map(larder_core::resource::conflict::conflicts).unwrap_or_default();
-    if !conflicts.is_empty() {
-        found.add("conflicts", "care", count(conflicts.len(), "conflict"), Some("see `larder conflicts`"));
+    let all = |desired| conflicts(desired).len() + claims(desired, of.group.members()).len();
+    let many = of.group.desired().map_or(0, all);
+    if many > 0 {
+        found.add("conflicts", "care", count(many, "conflict"), Some("see `larder conflicts`"));
     }
 }

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use axum::extract::State;
 use larder_core::group::Note;
 use larder_core::machine::{Machine, Membership};
+use larder_core::resource::claim::claims;
 use larder_core::resource::conflict::{self, conflicts_of};
 use larder_core::resource::field::FieldPath;
 use larder_core::resource::manifest;
+use larder_core::resource::review::reviews;
 use larder_core::resource::view::{ResourceView, resources};
 use larder_core::resource::{ResourceName, observed};
 use larder_core::shard::Shard;
@@ -15,7 +17,7 @@ use larder_core::shard::state::State as Desired;
 use serde::Deserialize;
 
 use super::history::point;
-use super::names::{self, Which};
+use super::names;
 use super::{Api, Query, Reply, Shown};
 use crate::failure::Failure;
 use crate::view::{self, Conflicts, Export, Got, List, ListRow, Plain, Side, Time};
@@ -137,13 +139,29 @@ pub(super) async fn export(State(api): State<Api>, Query(part): Query<Part>) -> 
     api.handle.look(look).await?
 }
 
-pub(super) async fn conflicts(State(api): State<Api>, Query(which): Query<Which>) -> Reply<Conflicts> {
+/// What `conflicts` asks for.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ConflictsOf {
+    group: Option<String>,
+    at: Option<String>,
+    /// With what was touched on both sides and does not clash.
+    #[serde(default)]
+    review: bool,
+}
+
+pub(super) async fn conflicts(State(api): State<Api>, Query(asked): Query<ConflictsOf>) -> Reply<Conflicts> {
     let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, which.group.as_deref())?;
+        let of = names::membership(machine, asked.group.as_deref())?;
         let desired = names::desired(of)?;
-        let state = state(desired, which.at.as_deref())?;
-        let all = resources(&state).into_iter().flat_map(|view| conflicts_of(desired, &view));
-        Ok(Shown(Conflicts { conflicts: all.map(|one| describe(of, desired, &one)).collect() }))
+        let state = state(desired, asked.at.as_deref())?;
+        let mut all: Vec<_> =
+            resources(&state).into_iter().flat_map(|view| conflicts_of(desired, &view)).collect();
+        if asked.at.is_none() {
+            all.extend(claims(desired, of.group.members()));
+            all.extend(if asked.review { reviews(desired) } else { Vec::new() });
+            all.sort_by(|a, b| (&a.resource, &a.field).cmp(&(&b.resource, &b.field)));
+        }
+        Ok(Shown(Conflicts { conflicts: all.iter().map(|one| describe(of, desired, one)).collect() }))
     };
     api.handle.look(look).await?
 }

@@ -42,6 +42,9 @@ pub(super) struct Conflicts {
     /// Exit with 10 if there is any
     #[arg(long)]
     exit_code: bool,
+    /// Show too what was touched on both sides of a cut and does not clash
+    #[arg(long)]
+    review: bool,
 }
 
 pub(super) fn list(context: &Context, args: &List) -> Outcome {
@@ -139,10 +142,13 @@ pub(super) fn export(context: &Context, args: &Export) -> Outcome {
 }
 
 pub(super) fn conflicts(context: &Context, args: &Conflicts) -> Outcome {
-    let found: view::Conflicts = context.client.get("/v1/conflicts", &[context.group(), context.at()])?;
+    let review = ("review", args.review.then_some("true"));
+    let found: view::Conflicts =
+        context.client.get("/v1/conflicts", &[context.group(), context.at(), review])?;
+    let clashes = found.conflicts.iter().filter(|one| one.kind != "review").count();
     context.print(&found, |found| found.conflicts.iter().map(|one| draw_conflict(context, one)).collect())?;
     if !context.json {
-        match found.conflicts.len() {
+        match clashes {
             0 => talk("No conflicts."),
             many => talk(&format!(
                 "{}. Settle with `larder resolve RESOURCE FIELD --take TAG`, or `--value VALUE`.",
@@ -150,7 +156,7 @@ pub(super) fn conflicts(context: &Context, args: &Conflicts) -> Outcome {
             )),
         }
     }
-    Ok((args.exit_code && !found.conflicts.is_empty()).then_some(Exit::Differs))
+    Ok((args.exit_code && clashes > 0).then_some(Exit::Differs))
 }
 
 fn draw_conflict(context: &Context, one: &view::Conflict) -> String {
@@ -177,6 +183,11 @@ fn draw_conflict(context: &Context, one: &view::Conflict) -> String {
     }
     for line in table.draw(pen).lines() {
         let _ = writeln!(out, "  {line}");
+    }
+    match one.kind.as_str() {
+        "claim" => out.push_str("  they want one path: change it, `select` or remove all but one of them\n"),
+        "review" => out.push_str("  both sides stand; the next change of it ends this\n"),
+        _ => {}
     }
     if one.base.is_some() {
         let _ = writeln!(out, "  before: {}", brief(one.base.as_ref()));

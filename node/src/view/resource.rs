@@ -87,11 +87,12 @@ impl View for Conflicts {
 pub struct Conflict {
     /// Stands for exactly these values.
     pub id: String,
-    /// `value` or `edit/remove`.
+    /// `value`, `edit/remove`, `removed-author`; `claim`, whose values are the resources that want one path; `review`,
+    /// whose values are the fields that each side wrote, and which is no clash.
     pub kind: String,
     /// `<kind>/<name>`.
     pub resource: String,
-    /// The field.
+    /// The field; empty of a `review`.
     pub field: String,
     /// What all sides started from, if that was one value.
     pub base: Option<Plain>,

@@ -117,7 +117,10 @@ impl Play<'_> {
         let secret = &self.world.nodes[node].secret.clone();
         let mut grants = of.members().grants().filter(|standing| standing.key == secret.node());
         let grant = grants.find(|standing| standing.role == Role::Admin)?.grant;
-        let all: Vec<GrantId> = of.members().grants().map(|standing| standing.grant).collect();
+        // Ended ones too: a second Revoke lets less count than the first, whose frontier is evidence from then on.
+        let is_grant =
+            |signed: &&SignedRecord| matches!(signed.record().body, Body::Grant(_) | Body::Genesis(_));
+        let all: Vec<GrantId> = of.records().iter().filter(is_grant).map(SignedRecord::id).collect();
         let target = all[usize::try_from(pick % all.len() as u64).ok()?];
         let newest = of.records().newest((grant, Signer::Holder));
         let before = newest.and_then(|(_, id)| of.records().get(&id)).map(|signed| {

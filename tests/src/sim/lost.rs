@@ -39,18 +39,25 @@ fn is_elsewhere(world: &World, group: GroupId, change: &ChangeId, author: usize)
         let here = desired.graph().contains(change);
         Some(here || aside.is_some_and(|_| !live || forked))
     };
-    let by_members: Vec<&Group> =
-        members(world, group).into_iter().filter_map(|node| held_by(world, node, group)).collect();
+    let members = members(world, group);
+    let by_members: Vec<&Group> = members.iter().filter_map(|node| held_by(world, *node, group)).collect();
     if by_members.iter().any(|group| place(group) == Some(true)) {
         return true;
     }
     // Whoever lost a grant may have written under it what no member ever heard of; and where the author's own disk was
-    // lost, those that still have it may be members no more.
+    // lost, or that of a member to whom it was told by one that left since, those that still have it may be members no
+    // more. Nor does an author tell those of whom it alone knows that they are members no more.
     let key = world.nodes[author].secret.node();
-    let lost_disk = world.nodes[author].damaged || world.nodes[author].copied;
+    let lost_disk = |node: &usize| world.nodes[*node].damaged || world.nodes[*node].copied;
     let ended =
         |group: &Group| !group.members().contains(&key) || group.members().ended_of(&key).next().is_some();
-    let outside = lost_disk || by_members.iter().all(|group| ended(group));
+    let unheard = held_by(world, author, group).is_some_and(|of| {
+        members.iter().all(|node| !of.members().contains(&world.nodes[*node].secret.node()))
+    });
+    let outside = unheard
+        || lost_disk(&author)
+        || members.iter().any(lost_disk)
+        || by_members.iter().all(|group| ended(group));
     let mut all = (0..world.nodes.len()).filter_map(|node| held_by(world, node, group));
     outside && all.any(|group| place(group) == Some(true))
 }

@@ -419,6 +419,8 @@ impl Play<'_> {
                 ConflictKind::RemovedAuthor => "removed-author",
                 ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
                 ConflictKind::Value => "conflict",
+                // Of several resources, and none that is asked for here.
+                ConflictKind::Claim | ConflictKind::Review => continue,
             };
             self.world.marks.reach(name);
             if conflict.sides.len() > 2 {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{Peer, peers, pull, secret};
 use crate::id::NodeId;
+use crate::resource::claim::claims;
 use crate::resource::conflict::conflicts;
 use crate::resource::draft::draw_up;
 use crate::resource::edit::{Edit, EditError, FieldEdit};
 use crate::resource::literal::Literal;
+use crate::resource::review::reviews;
 use crate::resource::target::{Applied, Intent, targets};
 use crate::resource::view::{NodeLabels, ResourceView};
 use crate::shard::root::ShardName;
@@ -133,4 +135,59 @@ fn a_conflict_in_an_overlay_falls_back_to_what_it_began_with() {
     let Intent::Apply { fields, held } = &targets[0].intent else { panic!("{:?}", targets[0].intent) };
     assert_eq!(held, &["keys.a"]);
     assert_eq!(fields.get("keys.a"), Some(&Literal::Scalar(Value::Int(1))));
+}
+
+fn make(resource: &str, fields: &[(&str, &str)]) -> Edit {
+    let fields = fields.iter().map(|(path, value)| (path.parse().unwrap(), to(*value))).collect();
+    Edit::Set { resource: resource.parse().unwrap(), fields, replace: false }
+}
+
+#[test]
+fn two_resources_that_want_one_path_are_left_alone_until_one_gives_way() {
+    let mut all = peers(1);
+    let peer = &mut all[0];
+    let node = peer.secret.node();
+    write(peer, &make("config/db", &[("path", "etc/db"), ("format", "properties")]));
+    write(peer, &make("file/motd", &[("path", "etc//./db"), ("content", "x")]));
+    write(peer, &make("file/other", &[("path", "etc/other"), ("content", "x")]));
+    let seen = |peer: &Peer| {
+        let (desired, members) = (peer.group.desired().unwrap(), peer.group.members());
+        let found = claims(desired, members);
+        let kept = |intent: &Intent| matches!(intent, Intent::Keep { held } if *held == ["path"]);
+        let targets = targets(desired, members, &node, &Applied::new());
+        let kept: Vec<String> =
+            targets.iter().filter(|one| kept(&one.intent)).map(|one| one.resource.to_string()).collect();
+        (found.len(), found.first().map(|one| one.sides.len()), kept)
+    };
+    let both = vec!["config/db".to_owned(), "file/motd".to_owned()];
+    assert_eq!(seen(peer), (1, Some(2), both));
+    // An edit of the contested field is no write over a conflict: it is how the claim is settled.
+    write(peer, &make("file/motd", &[("path", "etc/motd")]));
+    assert_eq!(seen(peer), (0, None, vec![]));
+    // For other machines than those of the other, the same path is free; and what is removed claims nothing.
+    write(peer, &make("file/motd", &[("path", "etc/db"), ("select", "role=none")]));
+    assert_eq!(seen(peer), (0, None, vec![]));
+    write(peer, &make("file/motd", &[("select", "*")]));
+    assert_eq!(seen(peer).0, 1);
+    write(peer, &remove());
+    assert_eq!(seen(peer), (0, None, vec![]));
+}
+
+#[test]
+fn what_both_sides_touched_without_a_clash_can_be_looked_at_until_somebody_writes_again() {
+    let seen = |peer: &Peer| -> Vec<Vec<String>> {
+        let all = reviews(peer.group.desired().unwrap());
+        let of = |value: &Option<Literal>| crate::resource::conflict::describe(value.as_ref());
+        all.iter().map(|one| one.sides.iter().map(|side| of(&side.value)).collect()).collect()
+    };
+    let mut peer = parted(&[set("keys.a", to(1))], &set("keys.b", to(2)), &set("keys.c", to(3)));
+    let mut sides = seen(&peer);
+    sides.iter_mut().for_each(|sides| sides.sort());
+    assert_eq!(sides, vec![vec!["[\"keys.b\"]".to_owned(), "[\"keys.c\"]".to_owned()]]);
+    write(&mut peer, &set("keys.a", to(4)));
+    assert_eq!(seen(&peer), Vec::<Vec<String>>::new(), "whoever wrote that saw both");
+    let peer = parted(&[set("keys.a", to(1))], &set("keys.a", to(2)), &set("keys.a", to(3)));
+    assert_eq!(seen(&peer), Vec::<Vec<String>>::new(), "a clash is a conflict, and no review");
+    let peer = parted(&[set("keys.a", to(1))], &set("keys.a", to(2)), &set("keys.a", to(2)));
+    assert_eq!(seen(&peer).len(), 1, "equal values are no conflict");
 }

@@ -68,7 +68,37 @@ fn different_keys_of_both_sides_are_everywhere() {
             (text.contains("x=left") && text.contains("y=right")).then_some(())
         });
         assert!(conflicts(node).is_empty());
+        // Who wants to look at what nobody saw as a whole can, and a script is not stopped by it.
+        let review = node.json(&["conflicts", "--review", "--exit-code"])["conflicts"][0].clone();
+        assert_eq!(
+            (&review["kind"], &review["resource"]),
+            (&"review".into(), &"config/a".into()),
+            "{review}"
+        );
+        assert_eq!(review["values"].as_array().unwrap().len(), 2);
     }
+    nodes[2].ok(&["set", "config/a", "keys.z=seen"]);
+    assert_eq!(nodes[2].json(&["conflicts", "--review"])["conflicts"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_path_that_two_resources_want_is_left_alone_until_one_gives_way() {
+    let lab = lab!(1, "a_path_that_two_resources_want_is_left_alone_until_one_gives_way");
+    let nodes = cluster(&lab, LARDER);
+    let node = &nodes[0];
+    node.ok(&["set", "file/one", "path=here", "content=one"]);
+    until(PATIENCE, "the file", || (node.file("here") == "one").then_some(()));
+    node.ok(&["set", "file/two", "path=./here", "content=two"]);
+    until(PATIENCE, "both to be held", || (node.json(&["status"])["summary"]["held"] == 2).then_some(()));
+    assert_eq!(node.file("here"), "one", "the machine keeps what it runs");
+    let claim = conflicts(node)[0].clone();
+    assert_eq!((&claim["kind"], &claim["field"]), (&"claim".into(), &"path".into()), "{claim}");
+    assert_eq!(node.larder(&["conflicts", "--exit-code"]).code, 10);
+    node.ok(&["set", "file/two", "path=there"]);
+    until(PATIENCE, "both files", || {
+        (node.file("there") == "two" && node.file("here") == "one").then_some(())
+    });
+    assert!(conflicts(node).is_empty());
 }
 
 #[test]
