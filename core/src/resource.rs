@@ -22,6 +22,7 @@ pub mod name;
 pub mod observed;
 pub mod select;
 pub mod target;
+pub mod template;
 pub mod view;
 
 pub use field::FieldPath;

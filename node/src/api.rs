@@ -18,6 +18,7 @@
 //! | `/v1/ping`                | POST             | measures the way to a neighbour                      |
 //! | `/v1/write`               | POST             | one atomic change of the desired state               |
 //! | `/v1/plan`                | POST             | what that would change                               |
+//! | `/v1/edit`                | GET              | a resource for an editor, or a template of one       |
 //! | `/v1/list`, `/v1/get`, `/v1/export` | GET    | the desired state, now or at a point of the past     |
 //! | `/v1/status`, `/v1/conflicts` | GET          | how it stands                                        |
 //! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
@@ -27,6 +28,7 @@
 
 mod doctor;
 mod door;
+mod edit;
 pub mod entry;
 pub mod govern;
 pub mod groups;
@@ -139,6 +141,7 @@ fn router(api: Api) -> Router {
         .route("/v1/ping", post(members::ping))
         .route("/v1/write", post(writes::write))
         .route("/v1/plan", post(writes::plan))
+        .route("/v1/edit", get(edit::edit))
         .route("/v1/list", get(resources::list))
         .route("/v1/get", get(resources::get))
         .route("/v1/export", get(resources::export))

@@ -1,6 +1,8 @@
 //! The commands: flags in, one request to the daemon, text out.
 
 mod demo;
+mod edit;
+mod editor;
 mod entry;
 pub mod fields;
 mod govern;
@@ -152,6 +154,8 @@ enum Command {
     Unset(write::Unset),
     /// Remove a resource
     Rm(write::Rm),
+    /// Edit a resource as a manifest, in $VISUAL or $EDITOR
+    Edit(edit::Edit),
     /// Print fields of a resource
     Get(read::Get),
     /// List resources
@@ -335,6 +339,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Set(args) => write::set(context, args),
         Command::Unset(args) => write::unset(context, args),
         Command::Rm(args) => write::rm(context, args),
+        Command::Edit(args) => edit::edit(context, args),
         Command::Get(args) => read::get(context, &args),
         Command::List(args) => read::list(context, &args),
         Command::Export(args) => read::export(context, &args),

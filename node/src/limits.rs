@@ -37,6 +37,11 @@ pub const SYNC: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How often `edit` tries again when the group wrote to other resources meanwhile.
+pub const EDIT_TRIES: usize = 16;
+/// Files that one command may lay out to be edited.
+pub const SHEETS: usize = 100;
+
 /// How often a command looks again at what it waits for.
 pub const POLL: Duration = Duration::from_millis(300);
 

@@ -3,6 +3,7 @@
 //! The JSON that `--json` prints is these types as they are, with their schema as first field.
 
 mod doctor;
+mod edit;
 mod entry;
 mod group;
 mod history;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use doctor::{Check, Doctor};
+pub use edit::Editable;
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};
 pub use history::{Diff, EditRow, Log, LogRow, Plan, Show, TouchRow};

@@ -137,8 +137,13 @@ fn post(context: &Context, mut write: Write) -> Outcome {
     context.only_now("a writing command")?;
     write.group = context.group.clone();
     let written: Written = context.client.post("/v1/write", &write)?;
+    show_written(context, &written)
+}
+
+/// Prints what came of a write.
+pub(super) fn show_written(context: &Context, written: &Written) -> Outcome {
     let pen = context.pen;
-    context.print(&written, |written| match &written.change {
+    context.print(written, |written| match &written.change {
         Some(change) => format!("{}\n", pen.paint(Style::Id, &short(change))),
         None => String::new(),
     })?;
