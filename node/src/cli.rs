@@ -12,6 +12,8 @@ mod nodes;
 mod quarantine;
 mod read;
 mod run;
+mod settle;
+mod sides;
 mod status;
 mod sync;
 mod tools;
@@ -173,7 +175,7 @@ enum Command {
     /// List where people wanted different things
     Conflicts(read::Conflicts),
     /// Settle a conflict
-    Resolve(write::Resolve),
+    Resolve(settle::Resolve),
     /// Show, hurry, pause or resume syncing
     Sync(sync::Sync),
     /// Print where this node keeps its things
@@ -348,7 +350,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Diff(args) => history::diff(context, &args),
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
-        Command::Resolve(args) => write::resolve(context, args),
+        Command::Resolve(args) => settle::resolve(context, args),
         Command::Sync(args) => sync::sync(context, &args),
         Command::Paths => tools::paths(context),
         Command::Completions(args) => tools::completions(&args, &mut Cli::command()),

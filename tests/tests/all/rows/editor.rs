@@ -1,8 +1,9 @@
-//! `edit` in an editor. The editors are small scripts; terminals are made by `script` of util-linux.
+//! `edit` and `resolve` in an editor. The editors are small scripts; terminals are made by `script` of util-linux.
 
 use std::path::{Path, PathBuf};
 
-use larder_tests::node::{Node, PATIENCE, Ran, cluster};
+use larder_tests::lab::{Lab, until};
+use larder_tests::node::{Node, PATIENCE, Ran, cluster, converge};
 use serde_json::Value;
 
 use super::{LARDER, lab};
@@ -127,4 +128,72 @@ fn what_cannot_be_written_is_kept_and_named() {
     let ran = on_terminal(&with_editor(node, &script(node, "twice", twice)), &["edit", "config/a"], "y\n");
     assert!(ran.code == 0 && ran.out.contains("no field `pth`"), "{}", ran.out);
     assert_eq!(node.ok(&["get", "config/a", "keys.x"]), "four\n");
+}
+
+/// Two nodes that wrote the same two fields while they did not hear each other.
+fn contested(lab: &Lab, nodes: &[Node<'_>]) {
+    let long = "one\ntwo\nthree\nfour\nfive\n";
+    nodes[0].ok(&["set", "config/a", "path=a", "keys.x=base", &format!("keys.text={long}")]);
+    converge(nodes);
+    lab.split(&[&[0], &[1]]);
+    until(PATIENCE, "the cut to be noticed", || {
+        nodes[0].json(&["sync"])["peers"].to_string().contains("\"away\"").then_some(())
+    });
+    let text = |new: &str| format!("keys.text={}", long.replace("three", new));
+    nodes[0].ok(&["set", "config/a", "keys.x=left", &text("LEFT")]);
+    nodes[1].ok(&["set", "config/a", "keys.x=right", &text("RIGHT")]);
+    lab.heal();
+    converge(nodes);
+}
+
+#[test]
+fn conflicts_are_settled_in_an_editor() {
+    let lab = lab!(2, "conflicts_are_settled_in_an_editor");
+    let nodes = cluster(&lab, LARDER);
+    contested(&lab, &nodes);
+    let node = &nodes[0];
+    let count = || node.json(&["conflicts"])["conflicts"].as_array().unwrap().len();
+    assert_eq!(count(), 2);
+    let ran = with_editor(node, "true").larder(&["edit", "config/a"]);
+    assert!(ran.code == 5 && ran.err.contains("larder resolve config/a keys.text"), "{}", ran.err);
+    // Not on a terminal there is nobody to ask.
+    let ran = with_editor(node, "true").larder(&["resolve", "config/a", "keys.x"]);
+    assert!(ran.code == 2 && ran.err.contains("--take TAG"), "{}", ran.err);
+    let seen = node.data.with_extension("seen");
+    let look = script(node, "look", &format!("cp \"$1\" {}\n", seen.display()));
+    let ran = on_terminal(&with_editor(node, &look), &["resolve", "config/a", "keys.x"], "");
+    assert!(ran.code == 0 && ran.out.contains("nothing was settled"), "{}", ran.out);
+    let shown = std::fs::read_to_string(&seen).unwrap();
+    for words in ["# base\n#     base\n", "#     left\n", "#     right\n", "n0, ", "n1, ", "  (wins)  ", ">8"]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let empty = with_editor(node, "sed -i '/>8/q'");
+    let ran = on_terminal(&empty, &["resolve", "config/a", "keys.x"], "");
+    assert!(ran.code == 0 && ran.out.contains("empty") && count() == 2, "{}", ran.out);
+    // The merge has marks, and is refused while they are there.
+    let ran =
+        on_terminal(&with_editor(node, "sed -i s/LEFT/BOTH/"), &["resolve", "config/a", "keys.text"], "n\n");
+    assert!(ran.code == 2 && ran.out.contains("a mark of the merge is left here"), "{}", ran.out);
+    let [kept] = sheets(node).try_into().unwrap();
+    let merged = std::fs::read_to_string(&kept).unwrap();
+    assert!(merged.contains("\n||||||| base\nthree\n=======\n"), "{merged}");
+    std::fs::remove_file(&kept).unwrap();
+    let both = "sed -i -e 's/^<<<<<<<.*/BOTH/' -e '/^|||||||/,/^>>>>>>>/d' -e '/^LEFT/d' -e '/^RIGHT/d'";
+    let ran = on_terminal(
+        &with_editor(node, both),
+        &["resolve", "config/a", "keys.text", "-m", "talked it over"],
+        "",
+    );
+    assert_eq!((ran.code, count()), (0, 1), "{}", ran.out);
+    assert_eq!(node.ok(&["get", "config/a", "keys.text"]), "one\ntwo\nBOTH\nfour\nfive\n");
+    // Somebody settles it otherwise while it is looked at: what is no more there is not written over.
+    let larder = format!("{LARDER} --data {}", node.data.display());
+    let slow = format!("{larder} resolve config/a keys.x --value faster\nsed -i '$s/.*/slower/' \"$1\"\n");
+    let ran =
+        on_terminal(&with_editor(node, &script(node, "slow", &slow)), &["resolve", "config/a", "keys.x"], "");
+    assert!(ran.code == 5 && ran.out.contains("what you edited is in"), "{}", ran.out);
+    assert_eq!(node.ok(&["get", "config/a", "keys.x"]), "faster\n");
+    converge(&nodes);
+    assert_eq!(nodes[1].json(&["conflicts"])["conflicts"].as_array().unwrap().len(), 0);
 }
