@@ -11,6 +11,7 @@ pub mod graph;
 mod retract;
 pub mod root;
 pub mod state;
+pub mod union;
 
 use std::collections::{BTreeMap, BTreeSet};
 

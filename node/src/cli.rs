@@ -1,6 +1,7 @@
 //! The commands: flags in, one request to the daemon, text out.
 
 mod demo;
+mod doc;
 mod edit;
 mod editor;
 mod entry;
@@ -176,6 +177,8 @@ enum Command {
     Conflicts(read::Conflicts),
     /// Settle a conflict
     Resolve(settle::Resolve),
+    /// Write the document as an Automerge file, or look into one
+    Doc(doc::Doc),
     /// Show, hurry, pause or resume syncing
     Sync(sync::Sync),
     /// Print where this node keeps its things
@@ -351,6 +354,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
         Command::Resolve(args) => settle::resolve(context, args),
+        Command::Doc(args) => doc::doc(context, &args),
         Command::Sync(args) => sync::sync(context, &args),
         Command::Paths => tools::paths(context),
         Command::Completions(args) => tools::completions(&args, &mut Cli::command()),

@@ -26,6 +26,17 @@ pub const ANSWER_BYTES: u64 = 1 << 30;
 /// Largest file that `FIELD=@FILE`, `apply` and the configuration file read: what is longer fits no change.
 pub const FILE_BYTES: u64 = 4 << 20;
 
+/// Documents united for `doc export` at once: each takes memory for a whole one more.
+pub const UNIONS: usize = 1;
+/// Longest foreign document that is read.
+pub const DOC_BYTES: u64 = 256 << 20;
+/// Address space of the process that reads one, in bytes,
+pub const DOC_MEMORY: u64 = 4 << 30;
+/// and how long it may compute, in seconds.
+pub const DOC_SECONDS: u64 = 120;
+/// Most bytes of keys and values of a document, as JSON, that a daemon is asked to plan.
+pub const DOC_PLAN_BYTES: usize = 64 << 20;
+
 /// How long a command waits for the daemon to answer before it says that it hangs, unless it was told otherwise.
 pub const ANSWER: Duration = Duration::from_secs(60);
 /// How long `join` waits by default before it leaves the rest to the daemon.

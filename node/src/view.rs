@@ -2,6 +2,7 @@
 //!
 //! The JSON that `--json` prints is these types as they are, with their schema as first field.
 
+mod doc;
 mod doctor;
 mod edit;
 mod entry;
@@ -16,6 +17,7 @@ mod sync;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use doctor::{Check, Doctor};
 pub use edit::Editable;
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};

@@ -1,6 +1,7 @@
 //! What a user sees, with real daemons on separate hosts. Each test names what it shows.
 
 mod damage;
+mod document;
 mod editor;
 mod endurance;
 mod history;
