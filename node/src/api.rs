@@ -24,10 +24,12 @@
 //! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
 //! | `/v1/doc`, `/v1/doc/authors` | GET          | the document as one Automerge file; who its actors are |
 //! | `/v1/doc/plan`            | POST             | what the values of such a file would change          |
+//! | `/v1/backup`              | GET              | the store, row by row                                |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
 //!
 //! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
 
+mod backup;
 pub mod doc;
 mod doctor;
 mod door;
@@ -156,6 +158,7 @@ fn router(api: Api) -> Router {
         .route("/v1/show", get(history::show))
         .route("/v1/diff", get(history::diff))
         .route("/v1/doc", get(doc::export))
+        .route("/v1/backup", get(backup::rows))
         .route("/v1/doc/authors", get(doc::authors))
         .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::DOC_PLAN_BYTES)))
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })

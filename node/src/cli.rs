@@ -1,5 +1,6 @@
 //! The commands: flags in, one request to the daemon, text out.
 
+mod backup;
 mod demo;
 mod doc;
 mod edit;
@@ -181,6 +182,10 @@ enum Command {
     Doc(doc::Doc),
     /// Show, hurry, pause or resume syncing
     Sync(sync::Sync),
+    /// Copy everything this node has into a directory, while its daemon runs
+    Backup(backup::Backup),
+    /// Put a backup in place of the data directory; the daemon must be stopped
+    RestoreBackup(backup::Restore),
     /// Print where this node keeps its things
     Paths,
     /// Print completions for a shell
@@ -356,6 +361,8 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Resolve(args) => settle::resolve(context, args),
         Command::Doc(args) => doc::doc(context, &args),
         Command::Sync(args) => sync::sync(context, &args),
+        Command::Backup(args) => backup::backup(context, &args),
+        Command::RestoreBackup(args) => backup::restore_backup(context, &args),
         Command::Paths => tools::paths(context),
         Command::Completions(args) => tools::completions(&args, &mut Cli::command()),
     }

@@ -26,6 +26,21 @@ pub const ANSWER_BYTES: u64 = 1 << 30;
 /// Largest file that `FIELD=@FILE`, `apply` and the configuration file read: what is longer fits no change.
 pub const FILE_BYTES: u64 = 4 << 20;
 
+/// Bytes of rows that are sent together in a backup,
+pub const PIECE_BYTES: usize = 64 << 10;
+/// how many such pieces wait for whoever takes them,
+pub const PIECES: usize = 16;
+/// and how long for the next one to be taken.
+pub const PIECE_WAIT: Duration = Duration::from_secs(60);
+/// Bytes of rows that share one commit while a store is filled from a backup's stream.
+pub const FILL_BYTES: usize = 8 << 20;
+/// How often it is shown how far a backup is, and after how long for the first time.
+pub const PROGRESS: Duration = Duration::from_millis(250);
+/// Old data directories that restoring keeps.
+pub const ASIDES: usize = 1000;
+/// Longest list of files of a backup.
+pub const MANIFEST_BYTES: u64 = 64 << 20;
+
 /// Documents united for `doc export` at once: each takes memory for a whole one more.
 pub const UNIONS: usize = 1;
 /// Longest foreign document that is read.

@@ -2,6 +2,7 @@
 //!
 //! The JSON that `--json` prints is these types as they are, with their schema as first field.
 
+mod backup;
 mod doc;
 mod doctor;
 mod edit;
@@ -17,6 +18,7 @@ mod sync;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use backup::{Backup, BackupFile, BackupGroup, Restored};
 pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use doctor::{Check, Doctor};
 pub use edit::Editable;

@@ -1,5 +1,6 @@
 //! What a user sees, with real daemons on separate hosts. Each test names what it shows.
 
+mod backup;
 mod damage;
 mod document;
 mod editor;
