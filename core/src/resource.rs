@@ -26,6 +26,7 @@ pub mod review;
 pub mod select;
 pub mod tag;
 pub mod target;
+pub mod template;
 pub mod view;
 
 pub use field::FieldPath;

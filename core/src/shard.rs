@@ -12,6 +12,7 @@ mod retract;
 pub mod root;
 pub mod state;
 pub mod touched;
+pub mod union;
 
 use std::collections::{BTreeMap, BTreeSet};
 

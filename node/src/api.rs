@@ -20,16 +20,23 @@
 //! | `/v1/plan`                | POST             | what that would change                               |
 //! | `/v1/back`                | POST             | undoes, reverts or restores, as one change           |
 //! | `/v1/tags`                | GET              | the names of points of the past                      |
+//! | `/v1/edit`                | GET              | a resource for an editor, or a template of one       |
 //! | `/v1/list`, `/v1/get`, `/v1/export` | GET    | the desired state, now or at a point of the past     |
 //! | `/v1/status`, `/v1/conflicts` | GET          | how it stands                                        |
 //! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
+//! | `/v1/doc`, `/v1/doc/authors` | GET          | the document as one Automerge file; who its actors are |
+//! | `/v1/doc/plan`            | POST             | what the values of such a file would change          |
+//! | `/v1/backup`              | GET              | the store, row by row                                |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
 //!
 //! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
 
 pub mod back;
+mod backup;
+pub mod doc;
 mod doctor;
 mod door;
+mod edit;
 pub mod entry;
 pub mod govern;
 pub mod groups;
@@ -144,6 +151,7 @@ fn router(api: Api) -> Router {
         .route("/v1/plan", post(writes::plan))
         .route("/v1/back", post(back::back))
         .route("/v1/tags", get(back::tags))
+        .route("/v1/edit", get(edit::edit))
         .route("/v1/list", get(resources::list))
         .route("/v1/get", get(resources::get))
         .route("/v1/export", get(resources::export))
@@ -154,6 +162,10 @@ fn router(api: Api) -> Router {
         .route("/v1/log", get(history::log))
         .route("/v1/show", get(history::show))
         .route("/v1/diff", get(history::diff))
+        .route("/v1/doc", get(doc::export))
+        .route("/v1/backup", get(backup::rows))
+        .route("/v1/doc/authors", get(doc::authors))
+        .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::DOC_PLAN_BYTES)))
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(api)

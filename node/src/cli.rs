@@ -1,7 +1,11 @@
 //! The commands: flags in, one request to the daemon, text out.
 
 mod back;
+mod backup;
 mod demo;
+mod doc;
+mod edit;
+mod editor;
 mod entry;
 pub mod fields;
 mod govern;
@@ -11,6 +15,8 @@ mod nodes;
 mod quarantine;
 mod read;
 mod run;
+mod settle;
+mod sides;
 mod status;
 mod sync;
 mod tools;
@@ -153,6 +159,8 @@ enum Command {
     Unset(write::Unset),
     /// Remove a resource
     Rm(write::Rm),
+    /// Edit a resource as a manifest, in $VISUAL or $EDITOR
+    Edit(edit::Edit),
     /// Print fields of a resource
     Get(read::Get),
     /// List resources
@@ -178,9 +186,15 @@ enum Command {
     /// List where people wanted different things
     Conflicts(read::Conflicts),
     /// Settle a conflict
-    Resolve(write::Resolve),
+    Resolve(settle::Resolve),
+    /// Write the document as an Automerge file, or look into one
+    Doc(doc::Doc),
     /// Show, hurry, pause or resume syncing
     Sync(sync::Sync),
+    /// Copy everything this node has into a directory, while its daemon runs
+    Backup(backup::Backup),
+    /// Put a backup in place of the data directory; the daemon must be stopped
+    RestoreBackup(backup::Restore),
     /// Print where this node keeps its things
     Paths,
     /// Print completions for a shell
@@ -344,6 +358,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Set(args) => write::set(context, args),
         Command::Unset(args) => write::unset(context, args),
         Command::Rm(args) => write::rm(context, args),
+        Command::Edit(args) => edit::edit(context, args),
         Command::Get(args) => read::get(context, &args),
         Command::List(args) => read::list(context, &args),
         Command::Export(args) => read::export(context, &args),
@@ -356,8 +371,11 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Tag(args) => back::tag(context, args),
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
-        Command::Resolve(args) => write::resolve(context, args),
+        Command::Resolve(args) => settle::resolve(context, args),
+        Command::Doc(args) => doc::doc(context, &args),
         Command::Sync(args) => sync::sync(context, &args),
+        Command::Backup(args) => backup::backup(context, &args),
+        Command::RestoreBackup(args) => backup::restore_backup(context, &args),
         Command::Paths => tools::paths(context),
         Command::Completions(args) => tools::completions(&args, &mut Cli::command()),
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::UnixStream;
@@ -41,6 +41,48 @@ impl Client {
         self.post_within(path, body, limits::ANSWER)
     }
 
+    /// The same, of something longer than one change can be, up to [`limits::DOC_PLAN_BYTES`].
+    pub fn post_long<V: View>(&self, path: &str, body: &impl Serialize) -> Result<V, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::failed(error.to_string()))?;
+        if body.len() > limits::DOC_PLAN_BYTES {
+            return Err(Failure::usage(format!(
+                "this is more than can be asked at once ({} bytes)",
+                body.len()
+            )));
+        }
+        self.ask(Method::POST, path, body, limits::ANSWER)
+    }
+
+    /// Takes in an answer that is no view, piece by piece as it comes. Answers its length.
+    pub fn download(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        into: &mut dyn std::io::Write,
+    ) -> Result<u64, Failure> {
+        let hangs = |_| self.hangs(limits::ANSWER);
+        runtime()?.block_on(async {
+            let path = with_query(path, query);
+            let asked = self.send(Method::GET, &path, Vec::new());
+            let response = tokio::time::timeout(limits::ANSWER, asked).await.map_err(hangs)??;
+            let status = response.status();
+            let mut body = response.into_body();
+            if status != StatusCode::OK {
+                let body = Limited::new(body, limits::REQUEST_BYTES).collect().await;
+                let body = body.map_err(|error| broken_off(&error))?.to_bytes();
+                return Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(|error| strange(&error)));
+            }
+            let mut length = 0;
+            while let Some(frame) = tokio::time::timeout(limits::ANSWER, body.frame()).await.map_err(hangs)? {
+                let Ok(data) = frame.map_err(|error| broken_off(&error))?.into_data() else { continue };
+                into.write_all(&data).map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
+                length += data.len() as u64;
+            }
+            into.flush().map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
+            Ok(length)
+        })
+    }
+
     /// The same, of something that may take long.
     pub fn post_within<V: View>(
         &self,
@@ -64,28 +106,16 @@ impl Client {
     }
 
     fn ask<V: View>(&self, method: Method, path: &str, body: Vec<u8>, wait: Duration) -> Result<V, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-        let (status, body) = runtime.block_on(async {
+        let (status, body) = runtime()?.block_on(async {
             match tokio::time::timeout(wait, self.exchange(method, path, body)).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(Failure::new(
-                    Exit::Unreachable,
-                    "hangs",
-                    format!("the daemon did not answer within {} s", wait.as_secs()),
-                )),
+                Err(_) => Err(self.hangs(wait)),
             }
         })?;
-        let strange = |error: serde_json::Error| {
-            Failure::failed(format!("the daemon's answer cannot be read: {error}"))
-                .hint("is it of another version? Restart it after an upgrade")
-        };
         if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(strange);
+            return serde_json::from_slice(&body).map_err(|error| strange(&error));
         }
-        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(strange))
+        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(|error| strange(&error)))
     }
 
     async fn exchange(
@@ -94,6 +124,14 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
+        let body = Limited::new(response.into_body(), most).collect().await;
+        Ok((status, body.map_err(|error| broken_off(&error))?.to_bytes()))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let lost = |error: hyper::Error| {
             Failure::new(Exit::Unreachable, "unreachable", format!("the daemon hung up: {error}"))
@@ -109,13 +147,12 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::failed(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(lost)?;
-        let status = response.status();
-        let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
-        let body = Limited::new(response.into_body(), most).collect().await;
-        let body =
-            body.map_err(|error| Failure::failed(format!("the daemon's answer broke off: {error}")))?;
-        Ok((status, body.to_bytes()))
+        sender.send_request(request).await.map_err(lost)
+    }
+
+    fn hangs(&self, wait: Duration) -> Failure {
+        let text = format!("the daemon did not answer within {} s", wait.as_secs());
+        Failure::new(Exit::Unreachable, "hangs", text)
     }
 
     fn unreachable(&self, error: &std::io::Error) -> Failure {
@@ -135,6 +172,22 @@ impl Client {
             _ => "start one with `larder up`, or name another with --data or --socket",
         })
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))
+}
+
+fn strange(error: &serde_json::Error) -> Failure {
+    Failure::failed(format!("the daemon's answer cannot be read: {error}"))
+        .hint("is it of another version? Restart it after an upgrade")
+}
+
+fn broken_off(error: &dyn std::fmt::Display) -> Failure {
+    Failure::failed(format!("the daemon's answer broke off: {error}"))
 }
 
 fn with_query(path: &str, query: &[(&str, Option<&str>)]) -> String {

@@ -26,6 +26,32 @@ pub const ANSWER_BYTES: u64 = 1 << 30;
 /// Largest file that `FIELD=@FILE`, `apply` and the configuration file read: what is longer fits no change.
 pub const FILE_BYTES: u64 = 4 << 20;
 
+/// Bytes of rows that are sent together in a backup,
+pub const PIECE_BYTES: usize = 64 << 10;
+/// how many such pieces wait for whoever takes them,
+pub const PIECES: usize = 16;
+/// and how long for the next one to be taken.
+pub const PIECE_WAIT: Duration = Duration::from_secs(60);
+/// Bytes of rows that share one commit while a store is filled from a backup's stream.
+pub const FILL_BYTES: usize = 8 << 20;
+/// How often it is shown how far a backup is, and after how long for the first time.
+pub const PROGRESS: Duration = Duration::from_millis(250);
+/// Old data directories that restoring keeps.
+pub const ASIDES: usize = 1000;
+/// Longest list of files of a backup.
+pub const MANIFEST_BYTES: u64 = 64 << 20;
+
+/// Documents united for `doc export` at once: each takes memory for a whole one more.
+pub const UNIONS: usize = 1;
+/// Longest foreign document that is read.
+pub const DOC_BYTES: u64 = 256 << 20;
+/// Address space of the process that reads one, in bytes,
+pub const DOC_MEMORY: u64 = 4 << 30;
+/// and how long it may compute, in seconds.
+pub const DOC_SECONDS: u64 = 120;
+/// Most bytes of keys and values of a document, as JSON, that a daemon is asked to plan.
+pub const DOC_PLAN_BYTES: usize = 64 << 20;
+
 /// How long a command waits for the daemon to answer before it says that it hangs, unless it was told otherwise.
 pub const ANSWER: Duration = Duration::from_secs(60);
 /// How long `join` waits by default before it leaves the rest to the daemon.
@@ -36,6 +62,11 @@ pub const PING: Duration = Duration::from_secs(3);
 pub const SYNC: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
 pub const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How often `edit` tries again when the group wrote to other resources meanwhile.
+pub const EDIT_TRIES: usize = 16;
+/// Files that one command may lay out to be edited.
+pub const SHEETS: usize = 100;
 
 /// How often a command looks again at what it waits for.
 pub const POLL: Duration = Duration::from_millis(300);

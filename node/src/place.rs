@@ -10,6 +10,7 @@
 //! DATA/recovery-GROUP.key    a founded group's recovery key (0600): to be moved off the machine
 //! DATA/files/                where providers write, unless roots are named
 //! DATA/previous/             what stood there before Larder wrote for the first time
+//! DATA/before-restore-N/     what was here before a backup was put in its place
 //! ```
 
 use std::fs::{self, DirBuilder, OpenOptions};

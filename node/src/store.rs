@@ -5,9 +5,10 @@
 
 pub mod recover;
 pub mod roster;
+pub mod stream;
 mod writer;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinit
 pub use redb::StorageBackend;
 
 pub use roster::Roster;
+pub use stream::Snapshot;
 pub use writer::{Batch, Outcome, Writer};
 
 use crate::failure::Failure;
@@ -106,6 +108,12 @@ impl Store {
         Self::make(FileBackend::new(file)?, checked)
     }
 
+    /// True if a daemon has the store open.
+    pub fn is_in_use(path: &Path) -> bool {
+        // Whoever has it open for writing holds a lock on the whole file. To ask for it changes nothing.
+        File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Opens the store on any storage, or makes it where that is empty: on a disk that tests can break, for one.
     pub fn on(storage: impl StorageBackend) -> Result<Self, OpenError> {
         Self::make(storage, true)
@@ -128,6 +136,11 @@ impl Store {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The store as it is now, to be read while writing goes on.
+    pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        Ok(Snapshot(self.database.begin_read()?))
     }
 
     /// Calls `each` with every row of a table, from either end, up to the first that cannot be read.

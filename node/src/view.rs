@@ -3,7 +3,10 @@
 //! The JSON that `--json` prints is these types as they are, with their schema as first field.
 
 mod back;
+mod backup;
+mod doc;
 mod doctor;
+mod edit;
 mod entry;
 mod group;
 mod history;
@@ -17,7 +20,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use back::{Back, TagRow, Tags};
+pub use backup::{Backup, BackupFile, BackupGroup, Restored};
+pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use doctor::{Check, Doctor};
+pub use edit::Editable;
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};
 pub use history::{Diff, EditRow, Log, LogRow, Plan, Show, TouchRow};

@@ -107,26 +107,6 @@ pub(super) struct Rm {
     why: Why,
 }
 
-/// Flags of `resolve`.
-#[derive(Debug, Args)]
-pub(super) struct Resolve {
-    /// KIND/NAME
-    resource: String,
-    /// The field in conflict
-    field: String,
-    /// The side whose value it gets, as `conflicts` names it
-    #[arg(long, value_name = "TAG", conflicts_with = "value", required_unless_present = "value")]
-    take: Option<String>,
-    /// Another value; @FILE is read from that file
-    #[arg(long, value_name = "VALUE")]
-    value: Option<String>,
-    /// Refuse if the conflict is not this one any more
-    #[arg(long, value_name = "CONFLICT")]
-    id: Option<String>,
-    #[command(flatten)]
-    why: Why,
-}
-
 /// Sends one change, and prints what came of it.
 pub(super) fn send(context: &Context, edits: Vec<Say>, why: Why, command: String) -> Outcome {
     let write = Write { edits, message: why.message, command, ..Write::default() };
@@ -137,8 +117,13 @@ fn post(context: &Context, mut write: Write) -> Outcome {
     context.only_now("a writing command")?;
     write.group = context.group.clone();
     let written: Written = context.client.post("/v1/write", &write)?;
+    show_written(context, &written)
+}
+
+/// Prints what came of a write.
+pub(super) fn show_written(context: &Context, written: &Written) -> Outcome {
     let pen = context.pen;
-    context.print(&written, |written| match &written.change {
+    context.print(written, |written| match &written.change {
         Some(change) => format!("{}\n", pen.paint(Style::Id, &short(change))),
         None => String::new(),
     })?;
@@ -267,19 +252,6 @@ pub(super) fn unset(context: &Context, args: Unset) -> Outcome {
 pub(super) fn rm(context: &Context, args: Rm) -> Outcome {
     let command = format!("rm {}", args.resources.join(" "));
     send(context, args.resources.into_iter().map(Say::Remove).collect(), args.why, command)
-}
-
-pub(super) fn resolve(context: &Context, args: Resolve) -> Outcome {
-    let how = match (&args.take, &args.value) {
-        (Some(tag), _) => format!("--take {tag}"),
-        (None, _) => "--value ...".to_owned(),
-    };
-    let command = format!("resolve {} {} {how}", args.resource, args.field);
-    let value = args.value.as_deref().map(fields::read).transpose()?;
-    let value = value.map(|value| Plain(Literal::Scalar(value)));
-    let edit =
-        Say::Resolve { resource: args.resource, field: args.field, take: args.take, value, id: args.id };
-    send(context, vec![edit], args.why, command)
 }
 
 /// Nothing to print but a text.

@@ -16,7 +16,7 @@ use super::opening::{Opened, Opening, start_writer};
 use super::{lines, told_to_stop};
 use crate::failure::Failure;
 use crate::limits;
-use crate::store::{Batch, Outcome, Writer};
+use crate::store::{Batch, Outcome, Snapshot, Writer};
 
 /// Everything around the machine.
 pub(super) struct Driver {
@@ -194,7 +194,16 @@ impl Driver {
             Ask::Look(look) => look(&mut self.machine),
             Ask::Observed(group, reports) => self.input(Input::Observed { group, reports }),
             Ask::Store(rows) => self.write(rows),
+            // Whoever asked may have gone.
+            Ask::Snapshot(answer) => drop(answer.send(self.snapshot())),
         }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, Failure> {
+        let snapshot = self.writer.snapshot().filter(|_| self.broken.is_none());
+        let snapshot =
+            snapshot.ok_or_else(|| Failure::failed("the store does not work; see the daemon's log"))?;
+        snapshot.map_err(|error| Failure::failed(error.to_string()))
     }
 
     fn hear(&mut self, event: Event) {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::{Exit, Failure};
 use crate::limits;
+use crate::store::Snapshot;
 
 /// A look at the machine, taken between two inputs.
 pub(super) type Look = Box<dyn FnOnce(&mut Machine) + Send>;
@@ -28,6 +29,8 @@ pub(super) enum Ask {
     Observed(GroupId, Vec<(ResourceName, Observed)>),
     /// Rows that are the daemon's own.
     Store(Vec<Row>),
+    /// What is durable now.
+    Snapshot(oneshot::Sender<Result<Snapshot, Failure>>),
 }
 
 /// The daemon is stopping.
@@ -104,6 +107,13 @@ impl Handle {
     /// Writes rows of the daemon's own.
     pub(super) async fn store(&self, rows: Vec<Row>) -> Result<(), Stopped> {
         self.ask(Ask::Store(rows)).await
+    }
+
+    /// What is durable now: everything that was acknowledged before this is in it.
+    pub async fn snapshot(&self) -> Result<Snapshot, Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Ask::Snapshot(answer)).await?;
+        answered.await.map_err(|_| Stopped)?
     }
 
     async fn ask(&self, ask: Ask) -> Result<(), Stopped> {

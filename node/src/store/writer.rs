@@ -1,5 +1,6 @@
 //! The writer: one thread that makes batches durable in order, as many as wait in one commit.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -7,7 +8,7 @@ use larder_core::machine::Token;
 use larder_core::store::{Row, Table};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Roster, Store};
+use super::{ReadError, Roster, Snapshot, Store};
 use crate::limits;
 
 /// Rows that belong together.
@@ -37,6 +38,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Writer {
     batches: Option<SyncSender<Batch>>,
+    store: Option<Arc<Store>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,10 +46,12 @@ impl Writer {
     /// Starts the thread.
     pub fn start(store: Store, roster: Roster, outcomes: UnboundedSender<Outcome>) -> std::io::Result<Self> {
         let (batches, waiting) = sync_channel(limits::BATCHES);
+        let store = Arc::new(store);
+        let written = Arc::clone(&store);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_all(&store, &roster, &waiting, &outcomes))?;
-        Ok(Self { batches: Some(batches), thread: Some(thread) })
+            .spawn(move || write_all(&written, &roster, &waiting, &outcomes))?;
+        Ok(Self { batches: Some(batches), store: Some(store), thread: Some(thread) })
     }
 
     /// Hands over a batch. Where the disk is so slow that too many wait, this waits with them: nothing more is taken
@@ -62,12 +66,18 @@ impl Writer {
         }
     }
 
+    /// What is durable now, to be read while writing goes on; nothing after [`Writer::finish`].
+    pub fn snapshot(&self) -> Option<Result<Snapshot, ReadError>> {
+        self.store.as_ref().map(|store| store.snapshot())
+    }
+
     /// Waits until everything that was handed over is durable or has failed.
     pub fn finish(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        self.store = None;
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a user sees, with real daemons on separate hosts. Each test names what it shows.
 
+mod backup;
 mod damage;
+mod document;
+mod editor;
 mod endurance;
 mod history;
 mod input;

@@ -1,0 +1,67 @@
+//! Backups: what one holds, and what became of one.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Time, View};
+
+/// `larder.backup/1`: what is in a backup. It is its file `MANIFEST` too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The layout of the backup.
+    pub format: u32,
+    /// The version of Larder that wrote it.
+    pub version: String,
+    /// The whole id of the node it is of.
+    pub node: String,
+    /// When it was made, by this machine's clock.
+    pub time: Time,
+    /// The groups that the node was in.
+    pub groups: Vec<BackupGroup>,
+    /// Every other file of it.
+    pub files: Vec<BackupFile>,
+}
+
+impl View for Backup {
+    const SCHEMA: &'static str = "larder.backup/1";
+}
+
+/// One group in a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupGroup {
+    /// Its whole id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What `heads` printed there then.
+    pub digest: String,
+    /// How many changes it held.
+    pub changes: u64,
+}
+
+/// One file in a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFile {
+    /// Its path in the backup, and in the data directory.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its mode, in octal.
+    pub mode: String,
+    /// The BLAKE3 hash of its contents, in hex.
+    pub blake3: String,
+}
+
+/// `larder.restore-backup/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// The data directory that was filled.
+    pub data: String,
+    /// Where everything is that was in it; `None` if nothing was.
+    pub aside: Option<String>,
+    /// What was put in place.
+    pub backup: Backup,
+}
+
+impl View for Restored {
+    const SCHEMA: &'static str = "larder.restore-backup/1";
+}
