@@ -21,9 +21,11 @@
 //! | `/v1/list`, `/v1/get`, `/v1/export` | GET    | the desired state, now or at a point of the past     |
 //! | `/v1/status`, `/v1/conflicts` | GET          | how it stands                                        |
 //! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
+//! | `/v1/watch`               | GET              | what happens, line by line, until the caller hangs up |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
 //!
-//! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
+//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch`, which is one a line; every refusal is a
+//! `larder.error/1`.
 
 mod doctor;
 mod door;
@@ -37,6 +39,7 @@ mod quarantine;
 mod resources;
 pub mod standing;
 mod warnings;
+mod watch;
 pub mod writes;
 
 use std::sync::Arc;
@@ -50,7 +53,7 @@ use axum::routing::{delete, get, post};
 
 pub use door::{Door, User};
 
-use crate::daemon::Handle;
+use crate::daemon::{Handle, News};
 use crate::failure::{Exit, Failure};
 use crate::limits;
 use crate::place::Place;
@@ -63,6 +66,8 @@ pub struct Api {
     pub handle: Handle,
     /// This node's paths.
     pub place: Arc<Place>,
+    /// What those who watch wait for.
+    pub news: News,
 }
 
 /// An answer.
@@ -149,6 +154,7 @@ fn router(api: Api) -> Router {
         .route("/v1/log", get(history::log))
         .route("/v1/show", get(history::show))
         .route("/v1/diff", get(history::diff))
+        .route("/v1/watch", get(watch::watch))
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(api)

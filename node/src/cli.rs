@@ -13,6 +13,7 @@ mod run;
 mod status;
 mod sync;
 mod tools;
+mod watch;
 mod write;
 
 use std::io::Write as _;
@@ -164,6 +165,8 @@ enum Command {
     Show(history::Show),
     /// Compare two points of the history
     Diff(history::Diff),
+    /// Follow what happens, an event a line; goes on where it was left
+    Watch(watch::Watch),
     /// Print what tells whether two nodes have the same
     Heads,
     /// List where people wanted different things
@@ -341,6 +344,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Log(args) => history::log(context, &args),
         Command::Show(args) => history::show(context, &args),
         Command::Diff(args) => history::diff(context, &args),
+        Command::Watch(args) => watch::watch(context, &args),
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
         Command::Resolve(args) => write::resolve(context, args),

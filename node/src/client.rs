@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::UnixStream;
@@ -63,25 +63,40 @@ impl Client {
         self.ask(Method::DELETE, &with_query(path, query), Vec::new(), limits::ANSWER)
     }
 
-    fn ask<V: View>(&self, method: Method, path: &str, body: Vec<u8>, wait: Duration) -> Result<V, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-        let (status, body) = runtime.block_on(async {
-            match tokio::time::timeout(wait, self.exchange(method, path, body)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Failure::new(
-                    Exit::Unreachable,
-                    "hangs",
-                    format!("the daemon did not answer within {} s", wait.as_secs()),
-                )),
+    /// Asks for lines, and calls `each` with every one until it answers false. Returns then, and when the daemon ends the
+    /// answer or goes away.
+    pub fn follow(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        each: &mut dyn FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<Followed, Failure> {
+        runtime()?.block_on(async {
+            let path = with_query(path, query);
+            let response = within(limits::ANSWER, self.send(Method::GET, &path, Vec::new())).await?;
+            if response.status() != StatusCode::OK {
+                let body = collect(response.into_body()).await?;
+                return Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(strange));
             }
-        })?;
-        let strange = |error: serde_json::Error| {
-            Failure::failed(format!("the daemon's answer cannot be read: {error}"))
-                .hint("is it of another version? Restart it after an upgrade")
-        };
+            let (mut body, mut rest) = (response.into_body(), Vec::new());
+            while let Some(Ok(frame)) = body.frame().await {
+                frame.data_ref().into_iter().for_each(|data| rest.extend_from_slice(data));
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    if !each(line.trim_ascii_end())? {
+                        return Ok(Followed::Enough);
+                    }
+                }
+                if rest.len() > limits::EVENT_BYTES {
+                    return Err(Failure::failed("the daemon's answer has a line that is too long"));
+                }
+            }
+            Ok(Followed::Gone)
+        })
+    }
+
+    fn ask<V: View>(&self, method: Method, path: &str, body: Vec<u8>, wait: Duration) -> Result<V, Failure> {
+        let (status, body) = runtime()?.block_on(within(wait, self.exchange(method, path, body)))?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(strange);
         }
@@ -94,6 +109,11 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
+        let response = self.send(method, path, body).await?;
+        Ok((response.status(), collect(response.into_body()).await?))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let lost = |error: hyper::Error| {
             Failure::new(Exit::Unreachable, "unreachable", format!("the daemon hung up: {error}"))
@@ -109,13 +129,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::failed(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(lost)?;
-        let status = response.status();
-        let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
-        let body = Limited::new(response.into_body(), most).collect().await;
-        let body =
-            body.map_err(|error| Failure::failed(format!("the daemon's answer broke off: {error}")))?;
-        Ok((status, body.to_bytes()))
+        sender.send_request(request).await.map_err(lost)
     }
 
     fn unreachable(&self, error: &std::io::Error) -> Failure {
@@ -135,6 +149,42 @@ impl Client {
             _ => "start one with `larder up`, or name another with --data or --socket",
         })
     }
+}
+
+/// How following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The caller had enough.
+    Enough,
+    /// The daemon ended it, or is gone.
+    Gone,
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))
+}
+
+async fn within<T>(wait: Duration, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let hangs = || {
+        let text = format!("the daemon did not answer within {} s", wait.as_secs());
+        Failure::new(Exit::Unreachable, "hangs", text)
+    };
+    tokio::time::timeout(wait, what).await.map_err(|_| hangs())?
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+    let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
+    let body = Limited::new(body, most).collect().await;
+    let body = body.map_err(|error| Failure::failed(format!("the daemon's answer broke off: {error}")))?;
+    Ok(body.to_bytes())
+}
+
+fn strange(error: serde_json::Error) -> Failure {
+    Failure::failed(format!("the daemon's answer cannot be read: {error}"))
+        .hint("is it of another version? Restart it after an upgrade")
 }
 
 fn with_query(path: &str, query: &[(&str, Option<&str>)]) -> String {

@@ -4,6 +4,7 @@
 
 mod doctor;
 mod entry;
+mod event;
 mod group;
 mod history;
 mod node;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use doctor::{Check, Doctor};
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};
+pub use event::Event;
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};
 pub use history::{Diff, EditRow, Log, LogRow, Plan, Show, TouchRow};
 pub use node::{NodeRow, Nodes, Ping};

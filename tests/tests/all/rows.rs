@@ -11,6 +11,7 @@ mod network;
 mod nodes;
 mod resources;
 mod villain;
+mod watch;
 mod writes;
 
 /// The `larder` that was built for these tests.
