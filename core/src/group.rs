@@ -7,6 +7,7 @@ mod admit;
 mod aside;
 mod author;
 mod frontier;
+mod journal;
 mod load;
 mod orphans;
 mod refused;
@@ -36,6 +37,7 @@ use crate::record::{Members, Placed, RecordFault, RecordTip, Records, Role, Sign
 use crate::shard::Shard;
 use crate::shard::root::{Root, ShardName};
 use crate::store::{OwnRow, Row, Table, key};
+use journal::Journal;
 use orphans::Orphans;
 use refused::Refused;
 
@@ -64,6 +66,8 @@ pub struct Group {
     own: BTreeMap<(EpochId, GrantId), OwnRow>,
     /// Changes of each shard since it was last written out whole.
     unsaved: BTreeMap<EpochId, usize>,
+    /// In which order all of that came to count.
+    journal: Journal,
     /// Rows that are to be written, after a load found that others follow from the rest.
     mended: Vec<Row>,
     /// Contents read for a neighbour's next window.
@@ -102,6 +106,7 @@ impl Group {
             refused: Refused::default(),
             own: BTreeMap::new(),
             unsaved: BTreeMap::new(),
+            journal: Journal::default(),
             mended: Vec::new(),
             served: BTreeMap::new(),
         };
@@ -280,9 +285,12 @@ impl Group {
         if !out.new.is_empty() {
             let before = std::mem::take(&mut self.members);
             self.fold();
+            // A grant is told before what is written under it.
+            self.note_records(&mut out.rows);
             self.settle_after(&before, &mut out.taken);
             self.finish(&mut out.taken);
             self.find_offered();
+            self.note_records(&mut out.rows);
             self.evict_records(&mut out);
             out.new.retain(|record| self.offered.contains(&record.id()));
         }

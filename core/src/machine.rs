@@ -370,6 +370,11 @@ impl Machine {
         &self.bounds
     }
 
+    /// True if everything that is in memory is durable.
+    pub fn is_durable(&self) -> bool {
+        self.outbox.is_durable()
+    }
+
     /// Why nothing can be stored any more, if that is so.
     pub fn storage_failure(&self) -> Option<&str> {
         self.outbox.failed()

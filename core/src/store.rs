@@ -17,6 +17,7 @@
 //! index        group [16] | epoch [16]                                    IndexRow, see `crate::shard::touched`
 //! invites      group [16] | invite [32]                                   InviteRow
 //! joins        group [16]                                                 JoinRow, until the join is done
+//! journal      group [16] | number u64                                    JournalRow: what came to count here, in order
 //! applied      group [16] | <kind>/<name>                                 the fields last applied here
 //! addresses    node [32]                                                  its addresses, newest first
 //! ```
@@ -62,6 +63,8 @@ pub enum Table {
     Invites,
     /// Joins under way.
     Joins,
+    /// In which order this node came to count what it holds.
+    Journal,
     /// What this machine runs.
     Applied,
     /// Where other nodes were reached.
@@ -70,7 +73,7 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Groups,
         Self::Records,
@@ -83,6 +86,7 @@ impl Table {
         Self::Index,
         Self::Invites,
         Self::Joins,
+        Self::Journal,
         Self::Applied,
         Self::Addresses,
     ];
@@ -102,6 +106,7 @@ impl Table {
             Self::Index => "index",
             Self::Invites => "invites",
             Self::Joins => "joins",
+            Self::Journal => "journal",
             Self::Applied => "applied",
             Self::Addresses => "addresses",
         }
@@ -295,6 +300,43 @@ pub struct JoinRow {
     pub labels: Vec<(String, String)>,
 }
 
+/// What a row of the journal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Told {
+    /// A change of the document.
+    Change {
+        /// Its shard and epoch.
+        epoch: EpochId,
+        /// Its hash.
+        id: ChangeId,
+    },
+    /// A membership record.
+    Record(RecordId),
+}
+
+impl Told {
+    /// The id of the change or record, in hex.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Change { id, .. } => id.to_string(),
+            Self::Record(id) => id.to_string(),
+        }
+    }
+}
+
+/// One step of what this node counts: a change or record more, or one less.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalRow {
+    /// Layout version.
+    pub version: u8,
+    /// What it is about.
+    pub told: Told,
+    /// True if it counts from here on; false if it does no longer.
+    pub counts: bool,
+    /// How many rows are about it up to here, this one included: 1 but where it was taken back before.
+    pub times: u32,
+}
+
 /// Keys, put together as in the drawing.
 pub mod key {
     use super::{Actor, ChangeId, EpochId, GrantId, GroupId, InviteId, NodeId, RecordId};
@@ -337,6 +379,17 @@ pub mod key {
     /// Of `invites`.
     pub fn invite(group: GroupId, invite: InviteId) -> Vec<u8> {
         [group.0.as_slice(), &invite.0].concat()
+    }
+
+    /// Of `journal`.
+    pub fn journal(group: GroupId, number: u64) -> Vec<u8> {
+        [group.0.as_slice(), &number.to_be_bytes()].concat()
+    }
+
+    /// The number in a key of `journal`; `None` if it is none.
+    pub fn number(key: &[u8]) -> Option<u64> {
+        let (_, number) = key.split_at_checked(16)?;
+        Some(u64::from_be_bytes(number.try_into().ok()?))
     }
 
     /// Of `applied`.

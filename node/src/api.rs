@@ -27,9 +27,11 @@
 //! | `/v1/doc`, `/v1/doc/authors` | GET          | the document as one Automerge file; who its actors are |
 //! | `/v1/doc/plan`            | POST             | what the values of such a file would change          |
 //! | `/v1/backup`              | GET              | the store, row by row                                |
+//! | `/v1/watch`               | GET              | what happens, line by line, until the caller hangs up |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
 //!
-//! Every answer is one JSON document of a [`crate::view`]; every refusal is a `larder.error/1`.
+//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch`, which is one a line; every refusal is a
+//! `larder.error/1`.
 
 pub mod back;
 mod backup;
@@ -47,6 +49,7 @@ mod quarantine;
 mod resources;
 pub mod standing;
 mod warnings;
+mod watch;
 pub mod writes;
 
 use std::sync::Arc;
@@ -60,7 +63,7 @@ use axum::routing::{delete, get, post};
 
 pub use door::{Door, User};
 
-use crate::daemon::Handle;
+use crate::daemon::{Handle, News};
 use crate::failure::{Exit, Failure};
 use crate::limits;
 use crate::place::Place;
@@ -73,6 +76,8 @@ pub struct Api {
     pub handle: Handle,
     /// This node's paths.
     pub place: Arc<Place>,
+    /// What those who watch wait for.
+    pub news: News,
 }
 
 /// An answer.
@@ -166,6 +171,7 @@ fn router(api: Api) -> Router {
         .route("/v1/backup", get(backup::rows))
         .route("/v1/doc/authors", get(doc::authors))
         .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::DOC_PLAN_BYTES)))
+        .route("/v1/watch", get(watch::watch))
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(api)

@@ -20,6 +20,7 @@ mod sides;
 mod status;
 mod sync;
 mod tools;
+mod watch;
 mod write;
 
 use std::io::Write as _;
@@ -181,6 +182,8 @@ enum Command {
     Restore(back::Restore),
     /// Name a point of the past, or list the names
     Tag(back::Tag),
+    /// Follow what happens, an event a line; goes on where it was left
+    Watch(watch::Watch),
     /// Print what tells whether two nodes have the same
     Heads,
     /// List where people wanted different things
@@ -369,6 +372,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Revert(args) => back::revert(context, args),
         Command::Restore(args) => back::restore(context, args),
         Command::Tag(args) => back::tag(context, args),
+        Command::Watch(args) => watch::watch(context, &args),
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
         Command::Resolve(args) => settle::resolve(context, args),

@@ -60,20 +60,11 @@ impl Client {
         query: &[(&str, Option<&str>)],
         into: &mut dyn std::io::Write,
     ) -> Result<u64, Failure> {
-        let hangs = |_| self.hangs(limits::ANSWER);
         runtime()?.block_on(async {
             let path = with_query(path, query);
-            let asked = self.send(Method::GET, &path, Vec::new());
-            let response = tokio::time::timeout(limits::ANSWER, asked).await.map_err(hangs)??;
-            let status = response.status();
-            let mut body = response.into_body();
-            if status != StatusCode::OK {
-                let body = Limited::new(body, limits::REQUEST_BYTES).collect().await;
-                let body = body.map_err(|error| broken_off(&error))?.to_bytes();
-                return Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(|error| strange(&error)));
-            }
+            let mut body = self.stream(&path).await?;
             let mut length = 0;
-            while let Some(frame) = tokio::time::timeout(limits::ANSWER, body.frame()).await.map_err(hangs)? {
+            while let Some(frame) = within(limits::ANSWER, async { Ok(body.frame().await) }).await? {
                 let Ok(data) = frame.map_err(|error| broken_off(&error))?.into_data() else { continue };
                 into.write_all(&data).map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
                 length += data.len() as u64;
@@ -105,17 +96,49 @@ impl Client {
         self.ask(Method::DELETE, &with_query(path, query), Vec::new(), limits::ANSWER)
     }
 
-    fn ask<V: View>(&self, method: Method, path: &str, body: Vec<u8>, wait: Duration) -> Result<V, Failure> {
-        let (status, body) = runtime()?.block_on(async {
-            match tokio::time::timeout(wait, self.exchange(method, path, body)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(self.hangs(wait)),
+    /// Asks for lines, and calls `each` with every one until it answers false. Returns then, and when the daemon ends the
+    /// answer or goes away.
+    pub fn follow(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        each: &mut dyn FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<Followed, Failure> {
+        runtime()?.block_on(async {
+            let path = with_query(path, query);
+            let (mut body, mut rest) = (self.stream(&path).await?, Vec::new());
+            while let Some(Ok(frame)) = body.frame().await {
+                frame.data_ref().into_iter().for_each(|data| rest.extend_from_slice(data));
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    if !each(line.trim_ascii_end())? {
+                        return Ok(Followed::Enough);
+                    }
+                }
+                if rest.len() > limits::EVENT_BYTES {
+                    return Err(Failure::failed("the daemon's answer has a line that is too long"));
+                }
             }
-        })?;
+            Ok(Followed::Gone)
+        })
+    }
+
+    fn ask<V: View>(&self, method: Method, path: &str, body: Vec<u8>, wait: Duration) -> Result<V, Failure> {
+        let (status, body) = runtime()?.block_on(within(wait, self.exchange(method, path, body)))?;
         if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|error| strange(&error));
+            return serde_json::from_slice(&body).map_err(strange);
         }
-        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(|error| strange(&error)))
+        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(strange))
+    }
+
+    /// An answer that comes bit by bit.
+    async fn stream(&self, path: &str) -> Result<Incoming, Failure> {
+        let response = within(limits::ANSWER, self.send(Method::GET, path, Vec::new())).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(response.into_body());
+        }
+        let body = collect(response.into_body()).await?;
+        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(strange))
     }
 
     async fn exchange(
@@ -125,10 +148,7 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let response = self.send(method, path, body).await?;
-        let status = response.status();
-        let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
-        let body = Limited::new(response.into_body(), most).collect().await;
-        Ok((status, body.map_err(|error| broken_off(&error))?.to_bytes()))
+        Ok((response.status(), collect(response.into_body()).await?))
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
@@ -150,11 +170,6 @@ impl Client {
         sender.send_request(request).await.map_err(lost)
     }
 
-    fn hangs(&self, wait: Duration) -> Failure {
-        let text = format!("the daemon did not answer within {} s", wait.as_secs());
-        Failure::new(Exit::Unreachable, "hangs", text)
-    }
-
     fn unreachable(&self, error: &std::io::Error) -> Failure {
         let socket = self.socket.display();
         let failure = Failure::new(
@@ -174,6 +189,15 @@ impl Client {
     }
 }
 
+/// How following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The caller had enough.
+    Enough,
+    /// The daemon ended it, or is gone.
+    Gone,
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -181,7 +205,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }
 
-fn strange(error: &serde_json::Error) -> Failure {
+async fn within<T>(wait: Duration, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let hangs = || {
+        let text = format!("the daemon did not answer within {} s", wait.as_secs());
+        Failure::new(Exit::Unreachable, "hangs", text)
+    };
+    tokio::time::timeout(wait, what).await.map_err(|_| hangs())?
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+    let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
+    let body = Limited::new(body, most).collect().await;
+    Ok(body.map_err(|error| broken_off(&error))?.to_bytes())
+}
+
+fn strange(error: serde_json::Error) -> Failure {
     Failure::failed(format!("the daemon's answer cannot be read: {error}"))
         .hint("is it of another version? Restart it after an upgrade")
 }

@@ -17,6 +17,7 @@ mod driver;
 mod handle;
 mod keeper;
 mod lines;
+mod news;
 mod opening;
 mod setup;
 
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 pub(crate) use driver::wall;
 pub use handle::{Handle, Stopped};
+pub use news::{Heard, News, Passing, Watcher, What};
 pub use setup::{Daemon, Options};
 
 /// Returns once the daemon is told to stop.

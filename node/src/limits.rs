@@ -78,6 +78,20 @@ pub const RETRY: Duration = Duration::from_secs(5);
 /// and after twice as long each time, up to this.
 pub const RETRY_MOST: Duration = Duration::from_secs(300);
 
+/// Commands that watch one daemon at the same time: each costs a little of the one task that owns the machine.
+pub const WATCHERS: usize = 64;
+/// Things that passed and are kept for watchers that did not hear them yet. What is in the journal is read from there,
+/// however late.
+pub const PASSING: usize = 1024;
+/// Rows of the journal that are read and described at once: what a watcher keeps the machine from other work with.
+pub const WATCH_PAGE: usize = 32;
+/// Resources that a watcher looks for conflicts in one by one; above, in all of them at once.
+pub const WATCH_TOUCHED: usize = 256;
+/// Longest line of an event. A change may touch [`larder_core::limits::PUTS`] fields.
+pub const EVENT_BYTES: usize = 32 << 20;
+/// How long `watch` waits for a daemon that went away, unless it was told otherwise, in seconds.
+pub const WATCH_RETURN: &str = "1m";
+
 /// Addresses remembered of one node.
 pub const BOOK_ADDRESSES: usize = 4;
 /// Nodes whose addresses are remembered.

@@ -1,8 +1,9 @@
 //! The store: the machine's tables in one redb file.
 //!
 //! One table a [`Table`], bytes to bytes; keys and values are laid out in [`larder_core::store`]. The file is read once,
-//! at the start; from then on only the writer thread touches it.
+//! at the start; from then on only the writer thread writes to it, and [`Reader`]s read what is durable.
 
+mod reader;
 pub mod recover;
 pub mod roster;
 pub mod stream;
@@ -11,6 +12,7 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use larder_core::store::{Row, Rows, Table};
 use redb::backends::FileBackend;
@@ -18,6 +20,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinit
 
 pub use redb::StorageBackend;
 
+pub use reader::Reader;
 pub use roster::Roster;
 pub use stream::Snapshot;
 pub use writer::{Batch, Outcome, Writer};
@@ -32,7 +35,7 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
 /// An open store.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    database: Arc<Database>,
 }
 
 /// Why the store cannot be read. The disk's fault, or that of whoever wrote into the file.
@@ -125,7 +128,7 @@ impl Store {
         // Its own checks find damage; where they do not foresee it, it panics.
         let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(storage)));
         let opened = opened.map_err(|_| OpenError::Damaged("its pages make no sense".to_owned()))?;
-        Ok(Self { database: opened? })
+        Ok(Self { database: Arc::new(opened?) })
     }
 
     /// One value.
@@ -166,12 +169,20 @@ impl Store {
 
     /// Makes rows durable, all or none.
     pub fn commit<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Result<(), ReadError> {
+        let rows: Vec<&Row> = rows.into_iter().collect();
         let write = self.database.begin_write()?;
-        for row in rows {
-            let mut table = write.open_table(definition(row.table))?;
-            match &row.value {
-                Some(value) => drop(table.insert(row.key.as_slice(), value.as_slice())?),
-                None => drop(table.remove(row.key.as_slice())?),
+        // Table by table: to open one for every row would take longer than to write it.
+        for table in Table::ALL {
+            let mut of_table = rows.iter().filter(|row| row.table == table).peekable();
+            if of_table.peek().is_none() {
+                continue;
+            }
+            let mut open = write.open_table(definition(table))?;
+            for row in of_table {
+                match &row.value {
+                    Some(value) => drop(open.insert(row.key.as_slice(), value.as_slice())?),
+                    None => drop(open.remove(row.key.as_slice())?),
+                }
             }
         }
         write.commit()?;

@@ -17,6 +17,7 @@
 //! | `disk`    | rows that are durable, and batches that are not yet                      |
 //! | `check`   | the invariants                                                           |
 //! | `stored`  | what a node has stored, read from its rows alone                         |
+//! | `journal` | the journal, as one who watches reads it                                 |
 //! | `lost`    | what was acknowledged and is not lost                                    |
 //! | `oracle`  | a naive reader of a history, to compare with                             |
 //! | [`trust`] | who counts and what of theirs, written apart from the product            |
@@ -32,6 +33,7 @@ mod churn;
 mod dice;
 mod disk;
 mod draw;
+mod journal;
 mod lost;
 mod marks;
 mod oracle;

@@ -17,7 +17,7 @@ use crate::shard::Shard;
 use crate::shard::chain::{self, Cover, Link, first_link, next_link};
 use crate::shard::gate::{Against, Checked, Fault, Verdict};
 use crate::shard::root::{Root, ShardName};
-use crate::store::{Row, Table, key};
+use crate::store::{Row, Table, Told, key};
 
 /// A change that is new here and is kept.
 #[derive(Clone, Debug)]
@@ -341,6 +341,7 @@ impl Group {
         let keys = delta.puts.iter().map(|put| put.key.clone()).collect();
         let bytes = checked.bytes().to_vec();
         taken.rows.push(Row::put(Table::Changes, key::change(self.id, epoch, actor, seq, id), bytes.clone()));
+        taken.rows.push(self.journal.note(self.id, Told::Change { epoch, id }, true));
         taken.new.push(Admitted { epoch, actor, seq, id, delta: bytes, keys, signature, returned: false });
         *self.unsaved.entry(epoch).or_default() += 1;
         if let Some(shard) = self.shard_mut(epoch) {
@@ -363,8 +364,14 @@ impl Group {
         chain.set_cover(cover);
     }
 
-    /// Settles what is not settled, and writes down what proves the ends of chains that moved: once, however far.
+    /// Settles what is not settled, and writes down what follows.
     pub(super) fn finish(&mut self, taken: &mut Taken) {
+        self.finish_shards(taken);
+        self.note_records(&mut taken.rows);
+    }
+
+    /// Settles what is not settled, and writes down what proves the ends of chains that moved: once, however far.
+    pub(super) fn finish_shards(&mut self, taken: &mut Taken) {
         for epoch in std::mem::take(&mut taken.unsettled) {
             self.settle(epoch, taken);
         }

@@ -61,10 +61,14 @@ impl Group {
         for root in &roots {
             group.load_shard(store, root.clone())?;
         }
+        group.load_journal(store)?;
         for root in &roots {
             group.load_aside(store, root)?;
         }
         group.find_offered();
+        let mut rows = Vec::new();
+        group.note_records(&mut rows);
+        group.mended.extend(rows);
         Ok(group)
     }
 
@@ -100,7 +104,7 @@ impl Group {
         }
         let mut taken = Taken::default();
         self.settle(root.epoch(), &mut taken);
-        self.finish(&mut taken);
+        self.finish_shards(&mut taken);
         self.mended.extend(taken.rows);
         Ok(())
     }
@@ -268,7 +272,14 @@ impl Group {
     }
 
     /// All rows of a group that was just founded or joined, but the one that says it exists.
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&mut self) -> Vec<Row> {
+        let mut rows = self.record_rows();
+        self.note_records(&mut rows);
+        rows
+    }
+
+    /// Those of its records.
+    pub(crate) fn record_rows(&self) -> Vec<Row> {
         let records = self.records.iter();
         records
             .map(|record| Row::put(Table::Records, key::record(self.id, record.id()), record.encode()))

@@ -113,7 +113,11 @@ impl Group {
 
     fn retract(&mut self, epoch: EpochId, lost: &BTreeSet<ChangeId>, taken: &mut Taken) {
         let Some(shard) = self.shards.get_mut(&epoch) else { return };
+        let gone = shard.graph().top_first(lost);
         let retracted = shard.retract(lost);
+        if !retracted.is_empty() {
+            taken.rows.extend(self.journal.take_back(self.id, epoch, gone));
+        }
         let chains: BTreeSet<Actor> = retracted.iter().map(|gone| gone.actor).collect();
         self.unsaved.insert(epoch, shard.graph().len());
         taken.rows.push(Row::remove(Table::Snapshots, key::epoch(self.id, epoch)));
@@ -187,6 +191,8 @@ impl Group {
     fn drop_shard(&mut self, epoch: EpochId, taken: &mut Taken) {
         let Some(shard) = self.shards.remove(&epoch) else { return };
         let graph = shard.graph();
+        let all = graph.iter().map(|entry| entry.id).collect();
+        taken.rows.extend(self.journal.take_back(self.id, epoch, graph.top_first(&all)));
         for entry in graph.iter() {
             let Some(chain) = graph.chain_of(entry) else { continue };
             let place = key::change(self.id, epoch, chain.actor, entry.seq, entry.id);

@@ -3,6 +3,7 @@
 mod drafts;
 mod edits;
 mod hostile;
+mod journal;
 mod worlds;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ impl Peer {
         let mut loaded = Group::load(&self.store, self.group.id(), genesis).unwrap();
         assert_eq!(loaded.take_mended(), [], "the rows say all that follows from them");
         assert_eq!(loaded.digest(&[]), self.group.digest(&[]));
+        journal::tells_what_counts(&self.store, &loaded);
         self.group = loaded;
     }
 }
@@ -102,7 +104,9 @@ fn peers_called(n: u8, alias: &str) -> Vec<Peer> {
             // Out of order on purpose: a record waits for the one before it.
             let recorded = group.record(records.iter().rev().cloned());
             assert_eq!((recorded.new.len(), recorded.fault), (records.len(), None));
-            Peer { secret: secret(i), group, store: Memory::default(), lives: 1000 * u64::from(i) }
+            let mut store = Memory::default();
+            store.write(&recorded.rows);
+            Peer { secret: secret(i), group, store, lives: 1000 * u64::from(i) }
         })
         .collect()
 }

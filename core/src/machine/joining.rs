@@ -210,7 +210,7 @@ impl Machine {
         if !group.members().contains(&self.me) {
             return Err("a grant to somebody else".to_owned());
         }
-        let membership = Membership::new(group, self.now);
+        let mut membership = Membership::new(group, self.now);
         let mut rows = membership.group.rows();
         rows.push(membership.row());
         rows.push(Row::remove(Table::Joins, key::group(id)));

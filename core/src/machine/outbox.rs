@@ -89,6 +89,11 @@ impl Outbox {
         self.waiting.len() >= limits::OUTBOX
     }
 
+    /// True if every batch that was issued is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.failed.is_none() && self.durable >= self.issued
+    }
+
     /// What is to be done now.
     pub(super) fn take(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.ready)

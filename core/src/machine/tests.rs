@@ -36,7 +36,7 @@ impl Host {
     /// A member of the group of the vectors.
     fn member(secret: Secret) -> Self {
         let mut store = Memory::default();
-        let group = Group::new(scene::records());
+        let mut group = Group::new(scene::records());
         store.write(&group.rows());
         let row = GroupRow { version: 1, genesis: scene::genesis().id(), paused: false, refetching: false };
         store.write(&[Row::put_layout(Table::Groups, key::group(group.id()), &row)]);

@@ -29,7 +29,7 @@ impl Machine {
         let (genesis, recovery) =
             hosting::found(&self.secret, name, self.chance.nonce(), self.chance.secret());
         let Some(records) = Records::begin(genesis) else { return self.decline(caller, Declined::GroupName) };
-        let of = Membership::new(Group::new(records), self.now);
+        let mut of = Membership::new(Group::new(records), self.now);
         let group = of.group.id();
         let mut rows = of.group.rows();
         rows.push(of.row());

@@ -317,11 +317,16 @@ impl Records {
                 at = known.record().prev;
             }
         }
+        let lacking = self.in_order(of).into_iter().filter(|id| !have.contains(id));
+        lacking.filter_map(|id| self.held.get(&id).cloned()).collect()
+    }
+
+    /// Those of some records that are held, Genesis apart, in an order in which each can be placed at once.
+    pub(crate) fn in_order(&self, of: &BTreeSet<RecordId>) -> Vec<RecordId> {
         let mut chains: Vec<_> = self.chains.iter().collect();
         chains.sort_by_key(|((grant, _), _)| self.line(grant).map_or(usize::MAX, |line| line.len()));
         let records = chains.into_iter().flat_map(|(_, records)| records);
-        let lacking = records.filter(|(_, id)| of.contains(id) && !have.contains(id));
-        lacking.filter_map(|(_, id)| self.held.get(id).cloned()).collect()
+        records.map(|(_, id)| *id).filter(|id| of.contains(id)).collect()
     }
 }
 

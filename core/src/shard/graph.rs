@@ -353,6 +353,13 @@ impl Graph {
         entries
     }
 
+    /// Those of some changes that are here, each before what it was built on.
+    pub(crate) fn top_first(&self, of: &BTreeSet<ChangeId>) -> Vec<ChangeId> {
+        let mut entries: Vec<&Entry> = of.iter().filter_map(|id| self.get(id)).collect();
+        entries.sort_unstable_by_key(|entry| (std::cmp::Reverse(entry.depth), entry.id));
+        entries.into_iter().map(|entry| entry.id).collect()
+    }
+
     /// True if `older` is among the ancestors of `newer`.
     pub fn is_ancestor(&self, older: &Entry, newer: &Entry) -> bool {
         older.id != newer.id && older.depth < newer.depth && self.covers(&self.clock([&newer.id]), older)

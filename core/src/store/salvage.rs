@@ -11,7 +11,7 @@ mod shard;
 
 use std::collections::BTreeMap;
 
-use super::{AsideRow, GroupRow, LAYOUT, Memory, Row, Rows, Table, key, layout};
+use super::{AsideRow, GroupRow, JournalRow, LAYOUT, Memory, Row, Rows, Table, key, layout};
 use crate::group::Group;
 use crate::id::{EpochId, GroupId, RecordId, Secret};
 use crate::record::{Records, SignedRecord};
@@ -74,18 +74,28 @@ fn salvage(
     let Ok(stored) = found.rows(Table::Records, &key::group(group));
     let spoiled = stored.len() > set.len();
     let empty = Group::new(set);
-    let (mut kept, mut changes, mut lost) = (empty.rows(), 0, 0);
+    let (mut kept, mut changes, mut lost) = (empty.record_rows(), 0, 0);
     for root in empty.roots() {
         let saved = shard::save(found, &empty, root, me);
         changes += saved.changes;
         lost += usize::from(!saved.whole);
         kept.extend(saved.rows);
     }
+    kept.extend(journal(found, group));
     lost += aside(found, &empty, genesis.id(), &mut kept);
     let lacking = !whole || spoiled || lost > 0;
     let row = GroupRow { version: LAYOUT, genesis: genesis.id(), paused, refetching: lacking };
     kept.push(Row::put_layout(Table::Groups, key::group(group), &row));
     Some(Salvaged { rows: kept, changes, lost, lacking })
+}
+
+/// The journal as far as it can be read. It proves nothing, and need not: who loads the group compares it with what is
+/// there, and whoever follows it goes on where it was.
+fn journal(found: &Memory, group: GroupId) -> Vec<Row> {
+    let Ok(rows) = found.rows(Table::Journal, &key::group(group));
+    let is_read = |value: &[u8]| layout::<JournalRow>(value).is_some_and(|row| row.version <= LAYOUT);
+    let read = rows.into_iter().filter(|(row, value)| key::number(row).is_some() && is_read(value));
+    read.map(|(row, value)| Row::put(Table::Journal, row, value)).collect()
 }
 
 /// Adds what was aside and still proves itself, given what was saved. Answers how many changes did not.

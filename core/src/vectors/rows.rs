@@ -10,8 +10,8 @@ use crate::id::{Actor, ChangeId, EpochId, Incarnation, InviteId};
 use crate::record::{Role, SignedRecord};
 use crate::shard::chain::Cover;
 use crate::store::{
-    AsideRow, GroupRow, InviteRow, JoinRow, Memory, OwnRow, Row, Rows, SnapshotBody, SnapshotRow, Table, key,
-    layout,
+    AsideRow, GroupRow, InviteRow, JoinRow, JournalRow, Memory, OwnRow, Row, Rows, SnapshotBody, SnapshotRow,
+    Table, Told, key, layout,
 };
 use crate::wire::code::Code;
 
@@ -32,6 +32,7 @@ fn keys() -> Vec<(Table, Vec<u8>)> {
         (Table::Index, key::epoch(group, epoch)),
         (Table::Invites, key::invite(group, InviteId([4; 32]))),
         (Table::Joins, key::group(group)),
+        (Table::Journal, key::journal(group, 0x0102_0304)),
         (Table::Applied, key::applied(group, "config/db")),
         (Table::Addresses, key::node(operator().node())),
     ]
@@ -74,6 +75,10 @@ fn rows_are_written_and_read_as_ever() {
     let code = Code::new(group(), &founder().node(), [7; 16]).to_bytes();
     let labels = vec![("role".to_owned(), "till".to_owned())];
     pin(&mut golden, "joins.value", &JoinRow { version: 1, code, alias: "till-3".into(), labels });
+    let told = Told::Change { epoch: scene::desired().epoch(), id: ChangeId([2; 32]) };
+    pin(&mut golden, "journal.value.change", &JournalRow { version: 1, told, counts: true, times: 1 });
+    let told = Told::Record(grant().id());
+    pin(&mut golden, "journal.value.record", &JournalRow { version: 1, told, counts: false, times: 2 });
     let body = SnapshotBody {
         chains: vec![(grant().id(), Incarnation([5; 16]), 300)],
         heads: vec![ChangeId([2; 32])],

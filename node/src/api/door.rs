@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Api, router};
-use crate::daemon::{Handle, told_to_stop};
+use crate::daemon::{Handle, News, told_to_stop};
 use crate::failure::Failure;
 use crate::place::Place;
 
@@ -58,9 +58,15 @@ impl Door {
 
     /// Answers requests until the daemon stops.
     #[must_use]
-    pub fn serve(mut self, handle: Handle, place: Place, mut stop: watch::Receiver<bool>) -> Self {
+    pub fn serve(
+        mut self,
+        handle: Handle,
+        place: Place,
+        news: News,
+        mut stop: watch::Receiver<bool>,
+    ) -> Self {
         let Some(listener) = self.listener.take() else { return self };
-        let app = router(Api { handle, place: Arc::new(place) });
+        let app = router(Api { handle, place: Arc::new(place), news });
         let app = app.into_make_service_with_connect_info::<User>();
         let stopped = async move { told_to_stop(&mut stop).await };
         self.task = Some(tokio::spawn(async move {

@@ -142,6 +142,11 @@ fn touches(row: &LogRow) -> String {
         let merges = row.source == "desired" && row.deps.len() > 1;
         return if merges { "(merges)".to_owned() } else { String::new() };
     }
+    name_touches(&row.touches)
+}
+
+/// What a change touches, in a few words.
+pub(super) fn name_touches(touches: &[TouchRow]) -> String {
     let one = |touch: &TouchRow| {
         let name = match touch.resource.strip_prefix("node/") {
             Some(id) => format!("node/{}", short(id)),
@@ -158,8 +163,8 @@ fn touches(row: &LogRow) -> String {
             }
         }
     };
-    let shown: Vec<String> = row.touches.iter().take(3).map(one).collect();
-    let more = row.touches.len().saturating_sub(3);
+    let shown: Vec<String> = touches.iter().take(3).map(one).collect();
+    let more = touches.len().saturating_sub(3);
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
     shown.join("; ") + &rest
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::changes::Changes;
 use super::handle::Ask;
+use super::news::{News, What};
 use super::opening::{Opened, Opening, start_writer};
 use super::{lines, told_to_stop};
 use crate::failure::Failure;
@@ -27,6 +28,7 @@ pub(super) struct Driver {
     pub(super) outcomes: mpsc::UnboundedReceiver<Outcome>,
     pub(super) asked: mpsc::Receiver<Ask>,
     pub(super) changes: Arc<Changes>,
+    pub(super) news: News,
     /// The port to ask for at the next start, told by whoever made the driver if it is to be kept up.
     pub(super) keep_port: bool,
     pub(super) book: BTreeMap<NodeId, Vec<String>>,
@@ -125,7 +127,10 @@ impl Driver {
 
     fn stored(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Stored(token) => self.input(Input::Stored { token }),
+            Outcome::Stored(token) => {
+                self.input(Input::Stored { token });
+                self.news.stored();
+            }
             Outcome::Failed { why, rows } => {
                 let again = tokio::time::Instant::now() + limits::REOPEN;
                 self.broken = Some(Broken { again, wait: limits::REOPEN, rows: BTreeMap::new() });
@@ -155,6 +160,7 @@ impl Driver {
         self.writer.finish();
         let Opened { machine, first, kept, store, .. } = self.opening.open()?;
         let rows: Vec<Row> = rows.values().cloned().chain(kept.mark).collect();
+        let reader = store.reader();
         (self.writer, self.outcomes) = start_writer(store, &self.opening.place, &rows)?;
         self.machine = machine;
         // Whoever still waits asked a machine that is gone.
@@ -167,6 +173,7 @@ impl Driver {
         }
         self.carry_out(first);
         self.input(Input::Addresses(self.addresses.clone()));
+        self.news.reopened(reader);
         Ok(())
     }
 
@@ -224,11 +231,13 @@ impl Driver {
                     larder_net::LinkKind::Stranger => LinkKind::Visit,
                 };
                 self.links.insert(id(link));
+                self.tell_link(kind, peer, What::Linked);
                 self.input(Input::LinkUp { link: id(link), peer, kind, opened });
             }
             Event::LinkDown { link, peer, reason } => {
                 tracing::debug!(link = link.0, peer = %peer.short(), %reason, "link down");
                 self.links.remove(&id(link));
+                self.tell_link(LinkKind::Member, peer, What::Unlinked);
                 self.input(Input::LinkDown { link: id(link) });
             }
             Event::Frame { link, bytes } => self.input(Input::Frame { link: id(link), bytes }),
@@ -236,6 +245,16 @@ impl Driver {
             Event::Refused { peer, .. } => self.input(Input::Refused { peer }),
             Event::VisitFailed { peer, .. } => self.input(Input::VisitFailed { peer }),
             Event::Address { peer, addr } => self.remember(peer, addr.to_string()),
+        }
+    }
+
+    /// Tells whoever watches a group that the link with a member of it stands or ended.
+    fn tell_link(&self, kind: LinkKind, peer: NodeId, what: What) {
+        if kind != LinkKind::Member || !self.news.is_watched() {
+            return;
+        }
+        for of in self.machine.groups().filter(|of| of.group.members().contains(&peer)) {
+            self.news.tell(of.group.id(), Some(peer), what);
         }
     }
 
@@ -300,7 +319,10 @@ impl Driver {
                     }
                 }
                 Effect::Changed { group } => self.changes.note(group),
-                Effect::Notice(notice) => lines::notice(&notice),
+                Effect::Notice(notice) => {
+                    lines::notice(&notice);
+                    self.news.notice(&notice);
+                }
             }
         }
     }

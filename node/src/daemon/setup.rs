@@ -15,6 +15,7 @@ use super::changes::Changes;
 use super::driver::{Clock, Driver};
 use super::handle::Handle;
 use super::keeper::Keeper;
+use super::news::News;
 use super::opening::{Kept, Opened, Opening, start_writer};
 use crate::api::Door;
 use crate::failure::Failure;
@@ -63,10 +64,12 @@ impl Daemon {
         let door = Door::open(&place, settings.socket_group.as_deref())?;
 
         // Where the store lies is written only after what follows from its being elsewhere, see below.
+        let reader = store.reader();
         let (writer, stored) = start_writer(store, &place, &[])?;
         let (handle, asked) = Handle::new();
         let changes = Arc::<Changes>::default();
         let (stop, stopping) = watch::channel(false);
+        let news = News::new(reader, stopping.clone());
         let driver = Driver {
             machine,
             net,
@@ -75,6 +78,7 @@ impl Daemon {
             outcomes: stored,
             asked,
             changes: Arc::clone(&changes),
+            news: news.clone(),
             keep_port: settings.listen.is_none(),
             book: kept.book,
             callers: BTreeMap::new(),
@@ -88,7 +92,7 @@ impl Daemon {
         let keeper = tokio::spawn(keeper.run(changes, stopping.clone()));
         let driver = tokio::spawn(run(driver, first, stopping.clone()));
         handle.store(kept.mark).await?;
-        let door = door.serve(handle.clone(), place.clone(), stopping);
+        let door = door.serve(handle.clone(), place.clone(), news, stopping);
         let daemon = Self { handle, me, place, stop, driver, keeper, door };
         if let Some(code) = join {
             daemon.join(code);

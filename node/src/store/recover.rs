@@ -131,6 +131,7 @@ fn read_copy(copy: &Path, found: &mut Memory) -> bool {
         Table::Marks,
         Table::Covers,
         Table::Own,
+        Table::Journal,
     ];
     for table in tables {
         // What lies behind a page that cannot be read is reached from the other end.
@@ -143,7 +144,8 @@ fn read_copy(copy: &Path, found: &mut Memory) -> bool {
             if matches!(read, Ok(Ok(()))) {
                 break;
             }
-            whole = false;
+            // The journal is made whole from the rest.
+            whole &= table == Table::Journal;
         }
     }
     // What the library does when it lets go of a damaged file may be a panic too.

@@ -11,12 +11,11 @@ use larder_core::resource::conflict::conflicts;
 use larder_core::shard::Shard;
 use larder_core::shard::root::ShardName;
 use larder_core::shard::state::Visible;
-use larder_core::store::Memory;
 
 use super::lost::nothing_lost;
 use super::stored::Stored;
 use super::world::{Node, World};
-use super::{oracle, trust};
+use super::{journal, oracle, trust};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,11 +50,13 @@ pub enum Invariant {
     Authority,
     /// I15: who is no member gets nothing, and what is in quarantine goes nowhere.
     Outside,
+    /// I16: whoever follows a journal is told what counts, once, and nothing before what it was built on.
+    Told,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Converged,
         Self::Durable,
         Self::Accepted,
@@ -71,6 +72,7 @@ impl Invariant {
         Self::Repeats,
         Self::Authority,
         Self::Outside,
+        Self::Told,
     ];
 
     /// Its id.
@@ -229,7 +231,7 @@ pub(super) fn judge(node: &Node, before: Held, read: &mut Stored) -> Result<Held
         return Ok(before);
     }
     for of in machine.groups() {
-        judge_group(of, &node.disk.rows, held.durable, read)?;
+        judge_group(of, node, held.durable, read)?;
         judge_bounds(of)?;
     }
     Ok(held)
@@ -240,7 +242,8 @@ fn judge_all(node: &Node, read: &mut Stored) -> Result<(), Broken> {
     judge(node, Held::default(), read).map(drop)
 }
 
-fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Stored) -> Result<(), Broken> {
+fn judge_group(of: &Membership, node: &Node, durable: bool, read: &mut Stored) -> Result<(), Broken> {
+    let disk = &node.disk.rows;
     let not_accepted = |words| (Invariant::Accepted, words);
     accepts_by_the_rule(of).map_err(not_accepted)?;
     if !durable {
@@ -250,7 +253,8 @@ fn judge_group(of: &Membership, disk: &Memory, durable: bool, read: &mut Stored)
     let (records, members) = read.members(disk, group, of.group.records().genesis()).map_err(not_accepted)?;
     let stored = read.changes(disk, &records).map_err(not_accepted)?;
     accepts_what_it_stored(of, &members, &stored).map_err(not_accepted)?;
-    may_be_written(of, &records, &stored).map_err(|words| (Invariant::Authority, words))
+    may_be_written(of, &records, &stored).map_err(|words| (Invariant::Authority, words))?;
+    journal::tells_what_counts(&of.group, disk, node.damaged).map_err(|words| (Invariant::Told, words))
 }
 
 fn judge_bounds(of: &Membership) -> Result<(), Broken> {

@@ -14,6 +14,7 @@ mod network;
 mod nodes;
 mod resources;
 mod villain;
+mod watch;
 mod writes;
 
 /// The `larder` that was built for these tests.

@@ -15,8 +15,16 @@ use super::super::plan::Hits;
 use super::World;
 
 /// The tables that are read of a damaged store.
-const READ: [Table; 7] =
-    [Table::Groups, Table::Records, Table::Changes, Table::Aside, Table::Marks, Table::Covers, Table::Own];
+const READ: [Table; 8] = [
+    Table::Groups,
+    Table::Records,
+    Table::Changes,
+    Table::Aside,
+    Table::Marks,
+    Table::Covers,
+    Table::Own,
+    Table::Journal,
+];
 
 impl World {
     /// Kills a node; when it starts again its store is damaged.

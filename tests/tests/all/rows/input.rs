@@ -57,6 +57,7 @@ fn a_node_in_no_group_says_so() {
         &["invite"],
         &["heads"],
         &["conflicts"],
+        &["watch"],
     ] {
         let ran = node.larder(args);
         assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
