@@ -56,6 +56,8 @@ pub struct Taken {
     /// Chains of which a window begins on a change that is not here, and after which place: what came is another branch,
     /// and more of it has to be asked for.
     pub parted: Vec<(Actor, u64)>,
+    /// How far the chains of a window reach of which all that came is here now.
+    pub reached: Vec<(Actor, u64)>,
     /// What was taken out of the document again.
     pub retracted: BTreeSet<ChangeId>,
     /// How many changes the quarantine had no room for.

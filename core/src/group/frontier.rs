@@ -51,11 +51,13 @@ impl Group {
         Frontiers { record: self.records.newest((*grant, Signer::Holder)), changes }
     }
 
-    /// What shows a former member that it is none: the records that ended its grants, with all that is needed to
-    /// understand them. Empty for everybody else.
+    /// What shows somebody whose grants are known here that none of them counts: the records that ended them, or those of
+    /// the line up to Genesis, with all that is needed to understand them. Empty for everybody else.
     pub fn evidence(&self, former: &NodeId) -> Vec<SignedRecord> {
-        let grants = self.members.grants().filter(|standing| standing.key == *former);
-        self.evidence_of(former, &grants.map(|standing| standing.grant).collect())
+        let theirs = |id: &RecordId| self.records.holder(id).is_some_and(|(key, _)| key == *former);
+        let grants = self.records.iter().map(SignedRecord::id).filter(theirs);
+        let line = grants.filter_map(|grant| self.records.line(&grant)).flatten().collect();
+        self.evidence_of(former, &line)
     }
 
     /// The same for somebody who shows these records as its line of grants: it may have been let in by one who could do so

@@ -27,7 +27,7 @@ impl Run {
     }
 
     /// The place of its last change.
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.head.after.saturating_add(self.ids.len() as u64)
     }
 

@@ -49,6 +49,9 @@ impl Group {
         }
         self.finish(&mut taken);
         taken.stuck = self.stuck(epoch, &runs, &taken);
+        let is_here = |run: &Run| run.last().is_some_and(|last| self.knows(&epoch, &last));
+        let reached = runs.iter().filter(|(_, run)| is_here(run));
+        taken.reached = reached.map(|(actor, run)| (*actor, run.end())).collect();
         let released: Vec<Orphan> = taken.new.iter().flat_map(|new| self.orphans.release(&new.id)).collect();
         for orphan in released {
             self.take_one(*orphan.composed, orphan.signature, &mut taken);

@@ -93,11 +93,18 @@ impl Membership {
             self.group.take_window(window.epoch, &window.columns)
         };
         // What nothing came of this neighbour cannot give, and asking again would go on for ever.
-        let stuck: Vec<_> = match taken.stuck.as_slice() {
-            [] if taken.brought_nothing() => asked,
+        let nothing = taken.brought_nothing();
+        let mut stuck: Vec<_> = match taken.stuck.as_slice() {
+            [] if nothing => asked,
             stuck => stuck.iter().map(|actor| (window.epoch, *actor)).collect(),
         };
         if let Some(session) = self.sessions.get_mut(&link) {
+            for (actor, upto) in &taken.reached {
+                let place = (window.epoch, *actor);
+                if (nothing || session.seeks(place.0, place.1)) && session.go_on(place.0, place.1, *upto) {
+                    stuck.retain(|stuck| *stuck != place);
+                }
+            }
             for (epoch, actor) in &stuck {
                 session.lacks(*epoch, *actor);
             }

@@ -161,7 +161,33 @@ impl Session {
     pub(super) fn go_back(&mut self, epoch: EpochId, actor: Actor, after: u64) {
         // Twice as far each time, so that no fork takes long to find.
         let step = self.from.get(&(epoch, actor)).map_or(limits::SIGNED_EVERY, |(_, step)| 2 * step);
+        if step / 2 > after {
+            // It was asked from the beginning already, and parts again: no chain does.
+            return self.lacks(epoch, actor);
+        }
         self.from.insert((epoch, actor), (after.saturating_sub(step), step));
+    }
+
+    /// All that the neighbour gave of a chain, up to this place, is here: next time it is asked from there. A window may
+    /// end before the branch that is looked for begins. False if that leads no further.
+    pub(super) fn go_on(&mut self, epoch: EpochId, actor: Actor, upto: u64) -> bool {
+        let place = (epoch, actor);
+        let step = match self.from.get(&place) {
+            Some((from, _)) if *from >= upto => return false,
+            Some((_, step)) => *step,
+            None => limits::SIGNED_EVERY,
+        };
+        let is_end = self.theirs.get(&place).is_none_or(|tips| tips.iter().all(|tip| tip.seq <= upto));
+        match is_end {
+            true => drop(self.from.remove(&place)),
+            false => drop(self.from.insert(place, (upto, step))),
+        }
+        !is_end
+    }
+
+    /// True while a branch of a chain is looked for.
+    pub(super) fn seeks(&self, epoch: EpochId, actor: Actor) -> bool {
+        self.from.contains_key(&(epoch, actor))
     }
 
     /// True if a change after `previous` is what the neighbour lacks next of a chain.
@@ -188,7 +214,7 @@ impl Session {
                 tips.iter().filter(move |tip| !group.knows(epoch, &tip.id) && !group.is_refused(&tip.id));
             unknown.map(move |tip| {
                 let guess = group.guess(epoch, actor, *tip);
-                let from = self.from.get(&(*epoch, *actor)).map_or(guess, |(from, _)| guess.min(*from));
+                let from = self.from.get(&(*epoch, *actor)).map_or(guess, |(from, _)| *from);
                 (*epoch, *actor, from, *tip)
             })
         })

@@ -200,6 +200,20 @@ pub(super) fn describe(world: &World, group: GroupId) -> String {
             let heads: Vec<_> = shard.graph().heads().iter().map(ChangeId::short).collect();
             let (name, len) = (shard.root().shard(), shard.graph().len());
             lines.push(format!("  {name}: {len} changes, heads {}", heads.join(" ")));
+            let chains = shard.graph().chains();
+            lines.extend(
+                chains
+                    .map(|chain| format!("    {} of {}: {}", chain.actor, chain.grant.short(), chain.len())),
+            );
+            let aside = of.group.aside(&shard.root().epoch()).into_iter().flat_map(Aside::iter);
+            lines.extend(aside.map(|beside| {
+                let (actor, seq, why) = (
+                    beside.delta().actor(group),
+                    beside.delta().seq,
+                    of.group.why(&shard.root().epoch(), beside),
+                );
+                format!("    aside {} {actor} {seq}, kept {}, {why:?}", beside.id().short(), beside.kept)
+            }));
         }
         lines.extend(of.group.refused().map(|item| format!("  refused {:?}: {}", item.what, item.why)));
     }

@@ -12,6 +12,7 @@ mod membership;
 mod merge;
 mod network;
 mod nodes;
+mod readme;
 mod resources;
 mod villain;
 mod watch;
