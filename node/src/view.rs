@@ -5,6 +5,7 @@
 mod back;
 mod backup;
 mod doc;
+mod blame;
 mod doctor;
 mod edit;
 mod entry;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use back::{Back, TagRow, Tags};
 pub use backup::{Backup, BackupFile, BackupGroup, Restored};
 pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
+pub use blame::{Blame, BlameLine, BlameRow, Origin};
 pub use doctor::{Check, Doctor};
 pub use edit::Editable;
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};

@@ -8,7 +8,7 @@ use larder_core::history;
 use super::{Context, Outcome, talk};
 use crate::failure::Failure;
 use crate::limits;
-use crate::render::{Style, brief, clean, short, who};
+use crate::render::{Style, brief, by, clean, short, who};
 use crate::time;
 use crate::view::{self, EditRow, LogRow, TouchRow};
 
@@ -117,10 +117,7 @@ fn draw_graph(context: &Context, log: &view::Log) -> String {
 /// One entry as lines: what, who, when; then why; then values, if there are any.
 fn entry(context: &Context, row: &LogRow) -> Vec<String> {
     let pen = context.pen;
-    let by = match row.user.as_str() {
-        "" => who(row.node.as_ref()),
-        user => format!("{}@{}", clean(user), who(row.node.as_ref())),
-    };
+    let by = by(&row.user, row.node.as_ref());
     let time = time::local(row.time.0);
     let source = if row.source == "desired" { String::new() } else { format!(" [{}]", row.source) };
     let doubt = if row.verified { "" } else { "  (not verified!)" };
