@@ -36,8 +36,8 @@
 
 pub mod back;
 mod backup;
-pub mod doc;
 mod blame;
+pub mod doc;
 mod doctor;
 mod door;
 mod edit;

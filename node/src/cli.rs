@@ -7,6 +7,7 @@ mod demo;
 mod doc;
 mod edit;
 mod editor;
+mod edits;
 mod entry;
 pub mod fields;
 mod govern;

@@ -1,5 +1,7 @@
 //! Text for people: tables that align, colour on terminals only, and nothing that could steer a terminal.
 
+pub mod hunk;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
@@ -23,6 +25,10 @@ pub enum Style {
     Care,
     /// Wrong.
     Bad,
+    /// A word that makes a line as it should be, or makes it wrong.
+    GoodWord,
+    /// See there.
+    BadWord,
     /// An id.
     Id,
 }
@@ -36,6 +42,8 @@ impl Style {
             Self::Good => "32",
             Self::Care => "33",
             Self::Bad => "31",
+            Self::GoodWord => "7;32",
+            Self::BadWord => "7;31",
             Self::Id => "36",
         }
     }

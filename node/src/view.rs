@@ -4,8 +4,8 @@
 
 mod back;
 mod backup;
-mod doc;
 mod blame;
+mod doc;
 mod doctor;
 mod edit;
 mod entry;
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use back::{Back, TagRow, Tags};
 pub use backup::{Backup, BackupFile, BackupGroup, Restored};
-pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use blame::{Blame, BlameLine, BlameRow, Origin};
+pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use doctor::{Check, Doctor};
 pub use edit::Editable;
 pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};

@@ -198,6 +198,15 @@ fn each_field_and_each_line_is_blamed_on_who_wrote_it() {
     for args in [["blame", "file/none"].as_slice(), &["blame", "nothing"], &["blame", "file/motd", "owner"]] {
         assert_eq!(nodes[0].larder(args).code, 4, "{args:?}");
     }
+    // What changed in a text is shown line by line, with the lines around it.
+    let diff = nodes[0].ok(&["diff", &format!("{}..{}", &first[..10], &second[..10])]);
+    let hunk = "@@ -1,3 +1,4 @@\n     one\n    -two\n    +TWO\n     three\n    +four\n";
+    assert!(diff.contains(hunk), "{diff}");
+    assert!(nodes[1].ok(&["show", &second]).contains(hunk));
+    assert!(nodes[1].ok(&["log", "-p", "-n", "1"]).contains("        -two\n        +TWO\n"));
+    let manifest = "[file.motd]\ncontent = \"one\\nTWO\\nfour\\n\"\n";
+    let plan = nodes[1].larder_with(&["plan", "-"], manifest).out;
+    assert!(plan.contains("    content") && plan.contains("\n    -three\n     four\n"), "{plan}");
 }
 
 #[test]
