@@ -13,6 +13,7 @@ mod contents;
 mod diff;
 mod draw;
 mod find;
+mod lines;
 mod log;
 mod membership;
 mod order;
@@ -24,7 +25,7 @@ mod touch;
 mod undo;
 
 pub use back::{Back, BackError, Overwritten, Scope, is_known, put_back};
-pub use blame::{Blame, blame};
+pub use blame::{Blame, Line, Origin, blame};
 pub use diff::{Edit, diff, show};
 pub use draw::{Row, draw};
 pub use find::{FindError, Found, find};

@@ -147,6 +147,12 @@ pub const EDITS: usize = PUTS;
 /// Automerge 0.12's value slabs keep their full capacity when they are split.
 pub const SLACK_BYTES: usize = 32 << 20;
 
+/// Lines that are compared to tell who wrote each line of one text, some 0.1 s of work. What is older stays with the
+/// oldest version that was looked at, and is marked.
+pub const BLAME_LINES: usize = 1 << 19;
+/// An earlier version of a text counts for so many lines besides its own: what it costs to read.
+pub const BLAME_VERSION: usize = 64;
+
 // --- Local: time, in milliseconds --------------------------------------------------------------------------------
 
 /// The longest time between two ticks.

@@ -28,6 +28,7 @@
 //! | `/v1/doc/plan`            | POST             | what the values of such a file would change          |
 //! | `/v1/backup`              | GET              | the store, row by row                                |
 //! | `/v1/watch`               | GET              | what happens, line by line, until the caller hangs up |
+//! | `/v1/blame`               | GET              | who wrote what stands                                |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
 //!
 //! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch`, which is one a line; every refusal is a
@@ -35,6 +36,7 @@
 
 pub mod back;
 mod backup;
+mod blame;
 pub mod doc;
 mod doctor;
 mod door;
@@ -172,6 +174,7 @@ fn router(api: Api) -> Router {
         .route("/v1/doc/authors", get(doc::authors))
         .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::DOC_PLAN_BYTES)))
         .route("/v1/watch", get(watch::watch))
+        .route("/v1/blame", get(blame::blame))
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(api)

@@ -2,10 +2,12 @@
 
 mod back;
 mod backup;
+mod blame;
 mod demo;
 mod doc;
 mod edit;
 mod editor;
+mod edits;
 mod entry;
 pub mod fields;
 mod govern;
@@ -184,6 +186,8 @@ enum Command {
     Tag(back::Tag),
     /// Follow what happens, an event a line; goes on where it was left
     Watch(watch::Watch),
+    /// Show who wrote each field, and each line of a text
+    Blame(blame::Blame),
     /// Print what tells whether two nodes have the same
     Heads,
     /// List where people wanted different things
@@ -373,6 +377,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Restore(args) => back::restore(context, args),
         Command::Tag(args) => back::tag(context, args),
         Command::Watch(args) => watch::watch(context, &args),
+        Command::Blame(args) => blame::blame(context, &args),
         Command::Heads => sync::heads(context),
         Command::Conflicts(args) => read::conflicts(context, &args),
         Command::Resolve(args) => settle::resolve(context, args),

@@ -101,6 +101,8 @@ pub const BOOK_NODES: usize = 1024;
 pub const LOG: usize = 50;
 /// Candidates named where a prefix fits more than one.
 pub const CANDIDATES: usize = 10;
+/// How long a command compares two texts line by line before it shows the rest as replaced.
+pub const COMPARE: Duration = Duration::from_millis(500);
 /// Characters of a value shown in tables; `get` and `--json` show all.
 pub const SHOWN: usize = 60;
 /// How long an invite is good, unless told otherwise, in seconds.

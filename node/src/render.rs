@@ -1,5 +1,7 @@
 //! Text for people: tables that align, colour on terminals only, and nothing that could steer a terminal.
 
+pub mod hunk;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
@@ -23,6 +25,10 @@ pub enum Style {
     Care,
     /// Wrong.
     Bad,
+    /// A word that makes a line as it should be, or makes it wrong.
+    GoodWord,
+    /// See there.
+    BadWord,
     /// An id.
     Id,
 }
@@ -36,6 +42,8 @@ impl Style {
             Self::Good => "32",
             Self::Care => "33",
             Self::Bad => "31",
+            Self::GoodWord => "7;32",
+            Self::BadWord => "7;31",
             Self::Id => "36",
         }
     }
@@ -138,7 +146,7 @@ impl Table {
         let mut out = String::new();
         let header: Vec<(String, Style, usize)> =
             columns.iter().map(|(_, name, width)| ((*name).to_owned(), Style::Dim, *width)).collect();
-        line(&mut out, pen, &header);
+        draw_row(&mut out, pen, &header);
         for row in &self.rows {
             let cells: Vec<(String, Style, usize)> = columns
                 .iter()
@@ -148,13 +156,13 @@ impl Table {
                     (text, found.map_or(Style::Plain, |cell| cell.style), *width)
                 })
                 .collect();
-            line(&mut out, pen, &cells);
+            draw_row(&mut out, pen, &cells);
         }
         out
     }
 }
 
-fn line(out: &mut String, pen: Pen, cells: &[(String, Style, usize)]) {
+fn draw_row(out: &mut String, pen: Pen, cells: &[(String, Style, usize)]) {
     let last = cells.iter().rposition(|(text, _, _)| !text.is_empty());
     for (nth, (text, style, width)) in cells.iter().enumerate() {
         if last.is_none_or(|last| nth > last) {
@@ -182,6 +190,11 @@ pub fn clean(text: &str) -> String {
         }
     }
     out
+}
+
+/// One line of a text, escaped like [`clean`] does; a tab stays what it is.
+pub fn line(text: &str) -> String {
+    text.split('\t').map(clean).collect::<Vec<_>>().join("\t")
 }
 
 /// A value as one line.
@@ -217,6 +230,11 @@ pub fn name(id: &str, alias: Option<&str>) -> String {
 /// The same of a node that may not be known.
 pub fn who(who: Option<&Who>) -> String {
     who.map_or_else(|| "(unknown)".to_owned(), |who| name(&who.id, who.alias.as_deref()))
+}
+
+/// A user at a node, as far as either is known.
+pub fn by(user: &str, node: Option<&Who>) -> String {
+    if user.is_empty() { who(node) } else { format!("{}@{}", clean(user), who(node)) }
 }
 
 /// `1 thing`, `2 things`.

@@ -4,6 +4,7 @@
 
 mod back;
 mod backup;
+mod blame;
 mod doc;
 mod doctor;
 mod edit;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use back::{Back, TagRow, Tags};
 pub use backup::{Backup, BackupFile, BackupGroup, Restored};
+pub use blame::{Blame, BlameLine, BlameRow, Origin};
 pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use doctor::{Check, Doctor};
 pub use edit::Editable;

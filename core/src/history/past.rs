@@ -83,6 +83,11 @@ impl<'a> Past<'a> {
         state
     }
 
+    /// The visible values of a key, the winner last.
+    pub(super) fn visible(&self, key: &str) -> Vec<Visible> {
+        self.gather(std::iter::once((key, self.shard.state().get(key)))).get(key).to_vec()
+    }
+
     /// The value of a field, if it was set, and the change that last decided it, if it was ever written.
     pub(super) fn read(&self, spot: &Spot) -> (Option<Literal>, Option<ChangeId>) {
         let keys = self.shard.state().range_with_prefix(&spot.prefix());

@@ -31,6 +31,11 @@ impl Spot {
         if self.path.is_empty() { OBSERVED.to_owned() } else { self.path.clone() }
     }
 
+    /// True if this is that field, or one below it.
+    pub(super) fn is_within(&self, path: &str) -> bool {
+        self.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
     /// What all keys of the field begin with; keys of other fields may too.
     pub(super) fn prefix(&self) -> String {
         if self.path.is_empty() { self.resource.to_string() } else { self.resource.key(&self.path) }

@@ -1,6 +1,7 @@
 //! Several operators write, part, and meet again; then the past is asked for.
 
 mod back;
+mod lines;
 mod log;
 mod values;
 

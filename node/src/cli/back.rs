@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::history::draw_edits;
+use super::edits::draw_edits;
 use super::write::{Why, send};
 use super::{Context, Outcome, talk};
 use crate::api::back::{PutBack, What};
@@ -95,7 +95,7 @@ fn put_back(context: &Context, what: What, how: How, did: &str) -> Outcome {
     let of = back.of.iter().map(|id| short(id)).collect::<Vec<_>>().join(" ");
     context.print(&back, |back| match &back.change {
         Some(change) => format!("{}\n", context.pen.paint(Style::Id, &short(change))),
-        None => draw_edits(context, &back.edits, true),
+        None => draw_edits(context.pen, &back.edits, false),
     })?;
     if context.json {
         return Ok(None);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::history::draw_edits;
+use super::edits::draw_edits;
 use super::{Context, Outcome, say, talk};
 use crate::api::doc::DocPlan;
 use crate::failure::{Exit, Failure};
@@ -135,7 +135,7 @@ fn import(context: &Context, args: &Import) -> Outcome {
     let found = foreign::read_apart(&args.file)?;
     let wanted = DocPlan { group: context.group.clone(), keys: found.keys };
     let plan: Plan = context.client.post_long("/v1/doc/plan", &wanted)?;
-    context.print(&plan, |plan| draw_edits(context, &plan.edits, false))?;
+    context.print(&plan, |plan| draw_edits(context.pen, &plan.edits, true))?;
     if !context.json {
         if found.left_out > 0 {
             talk(&format!(

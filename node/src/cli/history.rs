@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use clap::Args;
 use larder_core::history;
 
+use super::edits::draw_edits;
 use super::{Context, Outcome, talk};
 use crate::failure::Failure;
 use crate::limits;
-use crate::render::{Style, brief, clean, short, who};
+use crate::render::{Style, by, clean, short, who};
 use crate::time;
-use crate::view::{self, EditRow, LogRow, TouchRow};
+use crate::view::{self, LogRow, TouchRow};
 
 /// Flags of `log`.
 #[derive(Debug, Args)]
@@ -117,10 +118,7 @@ fn draw_graph(context: &Context, log: &view::Log) -> String {
 /// One entry as lines: what, who, when; then why; then values, if there are any.
 fn entry(context: &Context, row: &LogRow) -> Vec<String> {
     let pen = context.pen;
-    let by = match row.user.as_str() {
-        "" => who(row.node.as_ref()),
-        user => format!("{}@{}", clean(user), who(row.node.as_ref())),
-    };
+    let by = by(&row.user, row.node.as_ref());
     let time = time::local(row.time.0);
     let source = if row.source == "desired" { String::new() } else { format!(" [{}]", row.source) };
     let doubt = if row.verified { "" } else { "  (not verified!)" };
@@ -133,7 +131,7 @@ fn entry(context: &Context, row: &LogRow) -> Vec<String> {
         pen.paint(Style::Bad, doubt)
     )];
     lines.extend(row.message.lines().map(|line| format!("    {}", clean(line))));
-    lines.extend(draw_edits(context, &row.edits, true).lines().map(|line| format!("    {line}")));
+    lines.extend(draw_edits(context.pen, &row.edits, false).lines().map(|line| format!("    {line}")));
     lines
 }
 
@@ -167,39 +165,6 @@ pub(super) fn name_touches(touches: &[TouchRow]) -> String {
     let more = touches.len().saturating_sub(3);
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
     shown.join("; ") + &rest
-}
-
-/// Old and new values, by resource.
-pub(super) fn draw_edits(context: &Context, edits: &[EditRow], whole: bool) -> String {
-    let pen = context.pen;
-    let mut out = String::new();
-    let mut last = "";
-    for edit in edits {
-        if edit.resource != last {
-            let _ = writeln!(out, "{}", pen.paint(Style::Bold, &clean(&edit.resource)));
-            last = &edit.resource;
-        }
-        let field = clean(&edit.field);
-        let by = match (&edit.change, whole) {
-            (Some(change), false) => format!("  {}", pen.paint(Style::Id, &short(change))),
-            _ => String::new(),
-        };
-        if let Some(old) = &edit.old {
-            let _ =
-                writeln!(out, "{}", pen.paint(Style::Bad, &format!("  - {field} = {}", brief(Some(old)))));
-        }
-        if let Some(new) = &edit.new {
-            let _ = writeln!(
-                out,
-                "{}{by}",
-                pen.paint(Style::Good, &format!("  + {field} = {}", brief(Some(new))))
-            );
-        }
-        if edit.old.is_none() && edit.new.is_none() {
-            let _ = writeln!(out, "  ~ {field} settled as (unset){by}");
-        }
-    }
-    out
 }
 
 pub(super) fn show(context: &Context, args: &Show) -> Outcome {
@@ -236,7 +201,7 @@ fn draw_show(context: &Context, row: &LogRow) -> String {
     }
     if !row.edits.is_empty() {
         out.push('\n');
-        out.push_str(&draw_edits(context, &row.edits, true));
+        out.push_str(&draw_edits(context.pen, &row.edits, false));
     }
     out
 }
@@ -268,7 +233,7 @@ pub(super) fn diff(context: &Context, args: &Diff) -> Outcome {
         ("resource", resource.map(String::as_str)),
     ];
     let diff: view::Diff = context.client.get("/v1/diff", &query)?;
-    context.print(&diff, |diff| draw_edits(context, &diff.edits, false))?;
+    context.print(&diff, |diff| draw_edits(context.pen, &diff.edits, true))?;
     if !context.json && diff.edits.is_empty() {
         talk("No differences.");
     }

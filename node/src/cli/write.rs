@@ -6,7 +6,7 @@ use clap::Args;
 use larder_core::resource::literal::Literal;
 use larder_core::resource::manifest::{self, Entry};
 
-use super::history::draw_edits;
+use super::edits::draw_edits;
 use super::{Context, Outcome, fields, say, talk};
 use crate::api::writes::{Field, FieldChange, Say, Write};
 use crate::failure::{Exit, Failure};
@@ -190,7 +190,7 @@ pub(super) fn plan(context: &Context, args: Plan) -> Outcome {
     let write =
         Write { group: context.group.clone(), edits, lenient: args.what.allow_unknown, ..Write::default() };
     let plan: view::Plan = context.client.post("/v1/plan", &write)?;
-    context.print(&plan, |plan| draw_edits(context, &plan.edits, false))?;
+    context.print(&plan, |plan| draw_edits(context.pen, &plan.edits, true))?;
     if !context.json && plan.edits.is_empty() {
         talk("Nothing would change.");
     }

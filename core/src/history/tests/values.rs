@@ -223,26 +223,24 @@ fn blame_names_who_wrote_each_field() {
     let of = |change, node: &Secret, user: &str, time, field: &str, value: &str| Blame {
         field: field.to_owned(),
         value: literal::parse(value).unwrap(),
-        change,
-        node: Some(node.node()),
-        user: user.to_owned(),
-        time,
+        origin: Origin { change, node: Some(node.node()), user: user.to_owned(), time },
+        lines: vec![],
     };
     let db = name("config/db");
     assert_eq!(
-        blame(&a.group, &db, &a.heads()),
+        blame(&a.group, &db, None, &a.heads()),
         [
             of(two, &b.secret, b.user, 200, "keys.tags", "[2]"),
             of(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
         ]
     );
     assert_eq!(
-        blame(&b.group, &db, &[one]),
+        blame(&b.group, &db, None, &[one]),
         [
             of(one, &a.secret, a.user, 100, "keys.gone", "1"),
             of(one, &a.secret, a.user, 100, "keys.tags", "[1,2]"),
             of(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
         ]
     );
-    assert_eq!(blame(&a.group, &name("config/d"), &a.heads()), []);
+    assert_eq!(blame(&a.group, &name("config/d"), None, &a.heads()), []);
 }

@@ -159,6 +159,57 @@ fn what_was_done_is_undone_reverted_restored_and_tagged() {
 }
 
 #[test]
+fn each_field_and_each_line_is_blamed_on_who_wrote_it() {
+    let lab = lab!(2, "each_field_and_each_line_is_blamed_on_who_wrote_it");
+    let nodes = cluster(&lab, LARDER);
+    let write = |index: usize, fields: &[&str]| {
+        let args: Vec<&str> = ["set", "file/motd"].iter().chain(fields).copied().collect();
+        let id = nodes[index].json(&args)["change"].as_str().unwrap().to_owned();
+        converge(&nodes);
+        id
+    };
+    let first = write(0, &["path=motd", "content=one\ntwo\nthree\n"]);
+    let second = write(1, &["content=one\nTWO\nthree\nfour\n", "mode=0644"]);
+    let text = |line: &serde_json::Value| line["text"].as_str().unwrap().to_owned();
+    for node in &nodes {
+        let blame = node.json(&["blame", "file/motd"]);
+        assert_eq!((&blame["schema"], &blame["resource"]), (&"larder.blame/1".into(), &"file/motd".into()));
+        let fields = blame["fields"].as_array().unwrap();
+        let of = |name: &str| fields.iter().find(|field| field["field"] == name).unwrap();
+        let brief = |field: &serde_json::Value| {
+            let part = |name: &str| field[name].as_str().unwrap().to_owned();
+            (part("change"), field["node"]["alias"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(brief(of("path")), (first.clone(), "n0".to_owned()));
+        assert_eq!(brief(of("mode")), (second.clone(), "n1".to_owned()));
+        let lines = of("content")["lines"].as_array().unwrap();
+        assert_eq!(lines.iter().map(text).collect::<Vec<_>>(), ["one", "TWO", "three", "four"]);
+        let whose: Vec<String> = lines.iter().map(|line| brief(line).1).collect();
+        assert_eq!(whose, ["n0", "n1", "n0", "n1"]);
+    }
+    let shown = nodes[0].ok(&["blame", "file/motd", "content"]);
+    let rows: Vec<&str> = shown.lines().collect();
+    assert_eq!(rows.len(), 5, "{shown}");
+    assert!(rows[0].starts_with(&second[..7]) && rows[0].ends_with("@n1  content:"), "{shown}");
+    assert!(rows[1].starts_with(&first[..7]) && rows[1].ends_with("@n0    1  one"), "{shown}");
+    assert!(rows[2].starts_with(&second[..7]) && rows[2].ends_with("@n1    2  TWO"), "{shown}");
+    let then = nodes[0].json(&["blame", "file/motd", "--at", &first]);
+    assert_eq!(then["fields"].as_array().unwrap().len(), 2, "{then}");
+    for args in [["blame", "file/none"].as_slice(), &["blame", "nothing"], &["blame", "file/motd", "owner"]] {
+        assert_eq!(nodes[0].larder(args).code, 4, "{args:?}");
+    }
+    // What changed in a text is shown line by line, with the lines around it.
+    let diff = nodes[0].ok(&["diff", &format!("{}..{}", &first[..10], &second[..10])]);
+    let hunk = "@@ -1,3 +1,4 @@\n     one\n    -two\n    +TWO\n     three\n    +four\n";
+    assert!(diff.contains(hunk), "{diff}");
+    assert!(nodes[1].ok(&["show", &second]).contains(hunk));
+    assert!(nodes[1].ok(&["log", "-p", "-n", "1"]).contains("        -two\n        +TWO\n"));
+    let manifest = "[file.motd]\ncontent = \"one\\nTWO\\nfour\\n\"\n";
+    let plan = nodes[1].larder_with(&["plan", "-"], manifest).out;
+    assert!(plan.contains("    content") && plan.contains("\n    -three\n     four\n"), "{plan}");
+}
+
+#[test]
 fn idle_nodes_write_nothing() {
     let lab = lab!(5, "idle_nodes_write_nothing");
     let nodes = cluster(&lab, LARDER);
