@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
 use crate::failure::Failure;
 
-/// True if a text is meant as a point in time, and not as the id of a change.
+/// True if a text is meant as a point in time, and not as the id of a change or as a tag (which has no spaces).
 pub fn looks_like_time(text: &str) -> bool {
-    text.contains(['-', ':', ' ']) || text == "now" || text == "today" || text == "yesterday"
+    let is_dated = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['-', ':']);
+    is_dated || text.contains(' ') || ["now", "today", "yesterday"].contains(&text)
 }
 
 /// A point in time, in seconds since 1970: RFC 3339, local `2026-03-01` or `2026-03-01 12:30`, `2h ago`, `yesterday`.

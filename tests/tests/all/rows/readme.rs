@@ -1,6 +1,5 @@
 //! The three machines of the README, word for word as a first-time reader types them.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use larder_tests::lab::{Host, Lab, Process, until};
@@ -61,10 +60,13 @@ impl<'a> Person<'a> {
         Self { host: lab.host(index), home, daemon: None }
     }
 
+    /// A shell on the machine. Root's daemon keeps its things below `/var/lib`, of which every machine has its own.
     fn shell(&self, line: &str) -> Command {
-        let mut command = self.host.command("sh");
+        let mut command = self.host.command("unshare");
         let path = format!("{}:{}", self.home.join("bin").display(), std::env::var("PATH").unwrap());
-        command.args(["-c", line]).env_clear().env("HOME", &self.home).env("PATH", path).env("TZ", "UTC");
+        let own = format!("mount --bind \"$HOME\" /var/lib && {line}");
+        command.args(["--mount", "--", "sh", "-c", &own]);
+        command.env_clear().env("HOME", &self.home).env("PATH", path).env("TZ", "UTC");
         command
     }
 
@@ -97,7 +99,7 @@ impl<'a> Person<'a> {
         let paths = self.does("larder paths --json");
         let paths: serde_json::Value = serde_json::from_str(&paths).unwrap();
         let data = paths["data"].as_str().expect("a data directory");
-        std::fs::read_to_string(Path::new(data).join("files/ntp.properties")).unwrap_or_default()
+        self.types(&format!("cat {data}/files/ntp.properties")).1
     }
 
     fn sees(&self, line: &str, what: &str) {
