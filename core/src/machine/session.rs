@@ -160,11 +160,12 @@ impl Session {
     /// What the neighbour gave of a chain begins on a change that is not here: next time it is asked from further below.
     pub(super) fn go_back(&mut self, epoch: EpochId, actor: Actor, after: u64) {
         // Twice as far each time, so that no fork takes long to find.
-        let step = self.from.get(&(epoch, actor)).map_or(limits::SIGNED_EVERY, |(_, step)| 2 * step);
-        if step / 2 > after {
+        let step = match self.from.get(&(epoch, actor)) {
+            None => limits::SIGNED_EVERY,
             // It was asked from the beginning already, and parts again: no chain does.
-            return self.lacks(epoch, actor);
-        }
+            Some((_, step)) if *step > after => return self.lacks(epoch, actor),
+            Some((_, step)) => 2 * step,
+        };
         self.from.insert((epoch, actor), (after.saturating_sub(step), step));
     }
 
