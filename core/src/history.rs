@@ -30,6 +30,6 @@ pub use diff::{Edit, diff, show};
 pub use draw::{Row, draw};
 pub use find::{FindError, Found, find};
 pub use log::{LogEntry, Query, Source, entry, log};
-pub use past::{heads_at_time, state_at};
+pub use past::{heads_at_time, part_at, state_at};
 pub use touch::{Op, Touch};
 pub use undo::{Done, UNDO, newest_done};

@@ -40,6 +40,11 @@ pub fn state_at(shard: &Shard, heads: &[ChangeId]) -> State {
     if past.is_now { shard.state().clone() } else { past.gather(shard.state().iter()) }
 }
 
+/// The same of the keys that begin with `prefix` alone: what is asked of one resource costs no more than that.
+pub fn part_at(shard: &Shard, heads: &[ChangeId], prefix: &str) -> State {
+    Past::at(shard, heads).gather(shard.state().range_with_prefix(prefix))
+}
+
 /// A shard at some heads.
 pub(super) struct Past<'a> {
     shard: &'a Shard,

@@ -82,9 +82,10 @@ fn of(changes: u64, times: f64) {
         history::blame(group, &resource, &desired.graph().heads()).len()
     });
     ask(&group, "get config/r7 --at the middle", limit, |_| {
-        let state = history::state_at(desired, &at(50));
+        let state = history::part_at(desired, &at(50), &resource.prefix());
         ResourceView::read(&state, &resource).map_or(0, |view| view.values().len())
     });
+    ask(&group, "the whole state at the middle", limit, |_| history::state_at(desired, &at(50)).len());
     ask(&group, "diff of 40 % and 60 %", limit, |_| history::diff(desired, &at(40), &at(60), None).len());
     ask(&group, "diff of 99 % and now", limit, |_| {
         history::diff(desired, &at(99), &desired.graph().heads(), None).len()

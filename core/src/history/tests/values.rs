@@ -25,6 +25,8 @@ fn a_past_state_is_what_its_changes_make() {
                 }
             }
             assert_eq!(state_at(shard, &heads), replayed, "seed {seed}");
+            let part = part_at(shard, &heads, "config/db ");
+            assert!(part.iter().eq(replayed.range_with_prefix("config/db ")), "seed {seed}");
         }
         assert_eq!(&state_at(shard, &shard.graph().heads()), shard.state());
         assert!(state_at(shard, &[shard.root().id()]).is_empty());
