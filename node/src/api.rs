@@ -30,8 +30,9 @@
 //! | `/v1/watch`               | GET              | what happens, line by line, until the caller hangs up |
 //! | `/v1/blame`               | GET              | who wrote what stands                                |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
+//! | `/v1/verify`              | GET              | whether all that is stored is as it was signed, in lines |
 //!
-//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch`, which is one a line; every refusal is a
+//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch` and `/v1/verify`, which are one a line; every refusal is a
 //! `larder.error/1`.
 
 pub mod back;
@@ -52,6 +53,7 @@ mod resources;
 pub mod standing;
 mod warnings;
 mod watch;
+mod verify;
 pub mod writes;
 
 use std::sync::Arc;
@@ -178,4 +180,5 @@ fn router(api: Api) -> Router {
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(api)
+        .route("/v1/verify", get(verify::verify))
 }

@@ -26,6 +26,7 @@ mod watch;
 mod write;
 
 use std::io::Write as _;
+mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

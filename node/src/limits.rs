@@ -63,6 +63,11 @@ pub const SYNC: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Stores that are verified at the same time.
+pub const VERIFIES: usize = 1;
+/// Changes between two words on how far that is.
+pub const VERIFY_TOLD: u64 = 2048;
+
 /// How often `edit` tries again when the group wrote to other resources meanwhile.
 pub const EDIT_TRIES: usize = 16;
 /// Files that one command may lay out to be edited.

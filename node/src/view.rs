@@ -18,6 +18,7 @@ mod scalar;
 mod status;
 mod sync;
 
+mod verify;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,7 @@ pub use status::{GroupName, Standing, Status, StatusRow, Summary};
 pub use sync::{Heads, Peer, Sync, Who};
 
 /// Something that is answered whole.
+pub use verify::{Progress, Verify, VerifyFailed};
 pub trait View: Serialize + DeserializeOwned {
     /// Its name and major version, as scripts check it.
     const SCHEMA: &'static str;

@@ -42,6 +42,9 @@ pub(super) struct Log {
     /// With what nodes observed, and membership
     #[arg(long)]
     all: bool,
+    /// Check all that is stored, of every shard, against its hashes and signatures; exits with 1 if anything fails
+    #[arg(long, conflicts_with_all = ["resource", "graph", "patch", "node", "user", "since", "until", "number", "all"])]
+    verify: bool,
 }
 
 /// Flags of `show`.
@@ -66,6 +69,9 @@ pub(super) fn log(context: &Context, args: &Log) -> Outcome {
     let limit = (args.number > 0).then(|| args.number.to_string());
     let query = [
         context.group(),
+    if args.verify {
+        return super::verify::verify(context);
+    }
         context.at(),
         ("resource", args.resource.as_deref()),
         ("node", args.node.as_deref()),
