@@ -102,6 +102,8 @@ pub const BOOK_ADDRESSES: usize = 4;
 /// Nodes whose addresses are remembered.
 pub const BOOK_NODES: usize = 1024;
 
+/// A change that claims to be written later than so many seconds from now is marked: clocks differ a little.
+pub const CLOCK_AHEAD: i64 = 300;
 /// Entries that `log` shows unless told otherwise.
 pub const LOG: usize = 50;
 /// Candidates named where a prefix fits more than one.

@@ -13,6 +13,7 @@ mod merge;
 mod network;
 mod nodes;
 mod readme;
+mod past;
 mod resources;
 mod villain;
 mod watch;
