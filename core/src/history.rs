@@ -18,6 +18,7 @@ mod log;
 mod membership;
 mod order;
 mod past;
+mod runs;
 mod spot;
 #[cfg(test)]
 mod tests;
@@ -31,5 +32,6 @@ pub use draw::{Row, draw};
 pub use find::{FindError, Found, find};
 pub use log::{LogEntry, Query, Source, entry, log};
 pub use past::{heads_at_time, part_at, state_at};
+pub use runs::{Seen, last_applied, seen_at};
 pub use touch::{Op, Touch};
 pub use undo::{Done, UNDO, newest_done};

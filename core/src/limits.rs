@@ -153,6 +153,11 @@ pub const BLAME_LINES: usize = 1 << 19;
 /// An earlier version of a text counts for so many lines besides its own: what it costs to read.
 pub const BLAME_VERSION: usize = 64;
 
+/// What a machine said of one resource is looked back through so far for the last that it applied.
+pub const OBSERVED_BACK: usize = 1024;
+/// Changes and records named that are not as they were signed; how many more there are is said.
+pub const VERIFY_FAILED: usize = 100;
+
 // --- Local: time, in milliseconds --------------------------------------------------------------------------------
 
 /// The longest time between two ticks.

@@ -27,6 +27,7 @@
 
 mod memory;
 pub mod salvage;
+pub mod verify;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

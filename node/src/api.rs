@@ -28,10 +28,12 @@
 //! | `/v1/doc/plan`            | POST             | what the values of such a file would change          |
 //! | `/v1/backup`              | GET              | the store, row by row                                |
 //! | `/v1/watch`               | GET              | what happens, line by line, until the caller hangs up |
+//! | `/v1/diff/nodes`          | GET              | what nodes run against what is wanted                |
 //! | `/v1/blame`               | GET              | who wrote what stands                                |
+//! | `/v1/verify`              | GET              | whether all that is stored is as it was signed, in lines |
 //! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
 //!
-//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch`, which is one a line; every refusal is a
+//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch` and `/v1/verify`, which are one a line; every refusal is a
 //! `larder.error/1`.
 
 pub mod back;
@@ -47,9 +49,11 @@ pub mod groups;
 mod history;
 pub mod members;
 pub mod names;
+mod nodediff;
 mod quarantine;
 mod resources;
 pub mod standing;
+mod verify;
 mod warnings;
 mod watch;
 pub mod writes;
@@ -169,12 +173,14 @@ fn router(api: Api) -> Router {
         .route("/v1/log", get(history::log))
         .route("/v1/show", get(history::show))
         .route("/v1/diff", get(history::diff))
+        .route("/v1/diff/nodes", get(nodediff::nodes))
         .route("/v1/doc", get(doc::export))
         .route("/v1/backup", get(backup::rows))
         .route("/v1/doc/authors", get(doc::authors))
         .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::DOC_PLAN_BYTES)))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/blame", get(blame::blame))
+        .route("/v1/verify", get(verify::verify))
         .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(api)

@@ -13,7 +13,9 @@ pub mod fields;
 mod govern;
 mod groups;
 mod history;
+mod nodediff;
 mod nodes;
+mod pager;
 mod quarantine;
 mod read;
 mod run;
@@ -21,7 +23,10 @@ mod settle;
 mod sides;
 mod status;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod tools;
+mod verify;
 mod watch;
 mod write;
 
@@ -34,7 +39,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::place::Place;
-use crate::render::{Color, Pen, Style};
+use crate::render::{Color, Pen, Style, clean, short};
+use crate::time;
 use crate::view::{Tagged, View};
 
 /// Keeps the provisions of a group of machines in order, with or without the network.
@@ -206,6 +212,8 @@ enum Command {
     Paths,
     /// Print completions for a shell
     Completions(tools::Completions),
+    /// Write the manual pages, one for each command
+    Man(tools::Man),
 }
 
 /// What every command needs.
@@ -235,6 +243,19 @@ impl Context {
         }
     }
 
+    /// Prints a view that may be long: as [`Context::print`] does, on a terminal through the pager.
+    fn print_long<V: View>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), Failure> {
+        if self.json { self.print(view, text) } else { pager::page(&text(view)) }
+    }
+
+    /// Says which point of the past a time stood for: `heads`, none if nothing was written by then.
+    fn tell_at(&self, heads: Option<&[String]>) {
+        let named = self.at.as_deref().filter(|at| !self.json && time::looks_like_time(at));
+        if let Some((at, heads)) = named.zip(heads) {
+            talk(&format!("{}: {}", clean(at), name_heads(heads)));
+        }
+    }
+
     /// Prints a view: as JSON if that was asked for, else as `text` has it.
     fn print<V: View>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), Failure> {
         if self.json {
@@ -259,6 +280,17 @@ impl Context {
         match self.at {
             Some(_) => Err(Failure::usage(format!("`{command}` knows only the present: leave out --at"))),
             None => Ok(()),
+        }
+    }
+}
+
+fn name_heads(heads: &[String]) -> String {
+    match heads {
+        [] => "before the first change".to_owned(),
+        [one] => format!("as of change {}", short(one)),
+        several => {
+            let ids: Vec<String> = several.iter().map(|id| short(id)).collect();
+            format!("as of changes {}, which had not been joined", ids.join(", "))
         }
     }
 }
@@ -387,5 +419,6 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::RestoreBackup(args) => backup::restore_backup(context, &args),
         Command::Paths => tools::paths(context),
         Command::Completions(args) => tools::completions(&args, &mut Cli::command()),
+        Command::Man(args) => tools::man(&args, Cli::command()),
     }
 }

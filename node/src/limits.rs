@@ -63,6 +63,11 @@ pub const SYNC: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Stores that are verified at the same time.
+pub const VERIFIES: usize = 1;
+/// Changes between two words on how far that is.
+pub const VERIFY_TOLD: u64 = 2048;
+
 /// How often `edit` tries again when the group wrote to other resources meanwhile.
 pub const EDIT_TRIES: usize = 16;
 /// Files that one command may lay out to be edited.
@@ -97,6 +102,8 @@ pub const BOOK_ADDRESSES: usize = 4;
 /// Nodes whose addresses are remembered.
 pub const BOOK_NODES: usize = 1024;
 
+/// A change that claims to be written later than so many seconds from now is marked: clocks differ a little.
+pub const CLOCK_AHEAD: i64 = 300;
 /// Entries that `log` shows unless told otherwise.
 pub const LOG: usize = 50;
 /// Candidates named where a prefix fits more than one.

@@ -208,20 +208,6 @@ impl Rows for Store {
         from: Option<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), ReadError> {
-        let read = self.database.begin_read()?;
-        let table = match read.open_table(definition(table)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let from = from.unwrap_or(prefix).max(prefix);
-        for row in table.range::<&[u8]>(from..)? {
-            let (key, value) = row?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            each(key.value(), value.value());
-        }
-        Ok(())
+        self.snapshot()?.scan(table, prefix, from, each)
     }
 }

@@ -13,10 +13,12 @@ mod event;
 mod group;
 mod history;
 mod node;
+mod nodediff;
 mod resource;
 mod scalar;
 mod status;
 mod sync;
+mod verify;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,10 +34,12 @@ pub use event::Event;
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};
 pub use history::{Diff, EditRow, Log, LogRow, Plan, Show, TouchRow};
 pub use node::{NodeRow, Nodes, Ping};
+pub use nodediff::{Lag, NodeDiff, NodeDiffRow};
 pub use resource::{Conflict, Conflicts, Export, Got, List, ListRow, Side, Written};
 pub use scalar::{Plain, Time};
 pub use status::{GroupName, Standing, Status, StatusRow, Summary};
 pub use sync::{Heads, Peer, Sync, Who};
+pub use verify::{Progress, Verify, VerifyFailed};
 
 /// Something that is answered whole.
 pub trait View: Serialize + DeserializeOwned {

@@ -74,6 +74,10 @@ pub struct LogEntry {
     pub touches: Vec<Touch>,
     /// True if it unites sides that had not known of each other.
     pub merge: bool,
+    /// True if its author's clock was behind: its time is before that of something in `deps`, or, of a record, that of
+    /// the record before it. Only what it was directly built on is looked at, so that one clock that is ahead marks
+    /// what was written upon its changes, and not all that ever follows.
+    pub behind: bool,
 }
 
 /// The log, newest first: nothing comes before what was built on it; among what may come next, the latest by its author's
@@ -209,7 +213,9 @@ impl Scribe<'_> {
 
     fn change(&mut self, shard: &Shard, entry: &Entry, contents: Option<Contents>) -> LogEntry {
         let graph = shard.graph();
-        let deps: Vec<String> = built_on(graph, entry).iter().map(|dep| dep.id.to_string()).collect();
+        let on = built_on(graph, entry);
+        let behind = on.iter().any(|dep| dep.time > entry.time);
+        let deps: Vec<String> = on.iter().map(|dep| dep.id.to_string()).collect();
         let proved = graph.chain_of(entry).is_some_and(|chain| self.is_proved(shard, chain));
         let verified = contents.is_some() && proved;
         let note = Note { time: entry.time, ..Note::default() };
@@ -227,6 +233,7 @@ impl Scribe<'_> {
             deps,
             verified,
             touches: contents.touches,
+            behind,
         }
     }
 
@@ -234,6 +241,9 @@ impl Scribe<'_> {
         let record = signed.record();
         let on = [record.prev, record.grant].into_iter().find(|id| *id != GrantId::ZERO);
         let deps: Vec<String> = on.iter().map(ToString::to_string).collect();
+        let time = |record: &Record| record.remark.as_ref().map(|remark| remark.time);
+        let before = on.and_then(|id| time(self.group.records().get(&id)?.record()));
+        let behind = before.zip(time(record)).is_some_and(|(before, time)| time < before);
         let key = signing_key(self.group.records(), record);
         LogEntry {
             id: signed.id().to_string(),
@@ -245,6 +255,7 @@ impl Scribe<'_> {
             verified: key.is_some_and(|key| signed.is_signed_by(&key)),
             touches: Vec::new(),
             merge: false,
+            behind,
         }
     }
 

@@ -3,6 +3,7 @@
 mod back;
 mod lines;
 mod log;
+mod runs;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@ use larder_core::machine::{Machine, Membership};
 use larder_core::resource::field::FieldPath;
 use serde::Deserialize;
 
-use super::history::point;
+use super::history::{name_heads, point};
 use super::names;
 use super::{Api, Query, Reply, Shown};
 use crate::failure::Failure;
@@ -48,7 +48,7 @@ fn read(machine: &mut Machine, asked: &BlameOf) -> Result<Blame, Failure> {
     }
     Ok(Blame {
         resource: name.to_string(),
-        at: at.iter().flatten().map(ToString::to_string).collect(),
+        at: at.map(|at| name_heads(desired, &at)),
         fields: found.into_iter().map(|one| row(of, one)).collect(),
     })
 }

@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use super::names;
 use super::{Api, Query, Reply, Shown};
+use crate::daemon::wall;
 use crate::failure::Failure;
+use crate::limits;
 use crate::time;
 use crate::view::{Diff, EditRow, Log, LogRow, Plain, Show, Time, TouchRow};
 
@@ -73,6 +75,11 @@ pub(super) fn point(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, Failur
     })
 }
 
+/// Heads as they are told: the root is no change that anybody could ask for.
+pub(super) fn name_heads(desired: &Shard, heads: &[ChangeId]) -> Vec<String> {
+    heads.iter().filter(|id| **id != desired.root().id()).map(ToString::to_string).collect()
+}
+
 pub(super) async fn log(State(api): State<Api>, Query(of): Query<LogOf>) -> Reply<Log> {
     api.handle.look(move |machine| read_log(machine, &of)).await?.map(Shown)
 }
@@ -108,9 +115,10 @@ fn read_log(machine: &mut Machine, asked: &LogOf) -> Result<Log, Failure> {
     }
     let more = asked.limit.is_some_and(|limit| entries.len() > limit);
     entries.truncate(asked.limit.unwrap_or(usize::MAX));
+    let told = at.as_ref().map(|at| name_heads(desired, at));
     let heads = at.unwrap_or_else(|| desired.graph().heads());
     let changes = entries.into_iter().map(|entry| row(of, entry, asked.edits)).collect();
-    Ok(Log { heads: heads.iter().map(ToString::to_string).collect(), changes, more })
+    Ok(Log { heads: heads.iter().map(ToString::to_string).collect(), changes, more, at: told })
 }
 
 fn row(of: &Membership, entry: LogEntry, edits: bool) -> LogRow {
@@ -125,6 +133,7 @@ fn row(of: &Membership, entry: LogEntry, edits: bool) -> LogRow {
         }
         _ => Vec::new(),
     };
+    let clock = clock(&entry).map(str::to_owned);
     LogRow {
         id: entry.id,
         source: source.to_owned(),
@@ -136,6 +145,7 @@ fn row(of: &Membership, entry: LogEntry, edits: bool) -> LogRow {
         deps: entry.deps,
         parents: entry.parents,
         verified: entry.verified,
+        clock,
         touches: entry
             .touches
             .into_iter()
@@ -146,6 +156,14 @@ fn row(of: &Membership, entry: LogEntry, edits: bool) -> LogRow {
             })
             .collect(),
         edits,
+    }
+}
+
+/// What the author's clock did, if it disagreed with others.
+fn clock(entry: &LogEntry) -> Option<&'static str> {
+    match entry.note.time > wall().saturating_add(limits::CLOCK_AHEAD) {
+        true => Some("ahead"),
+        false => entry.behind.then_some("behind"),
     }
 }
 
@@ -177,9 +195,9 @@ fn read_show(machine: &mut Machine, asked: &ShowOf) -> Result<Show, Failure> {
         };
         let group = Some(of.group.id().to_string());
         let log = read_log(machine, &LogOf { group, ..newest })?;
-        let change = log.changes.into_iter().next();
+        let (change, at) = (log.changes.into_iter().next(), log.at);
         return change
-            .map(|change| Show { change })
+            .map(|change| Show { change, at })
             .ok_or_else(|| Failure::not_found(format!("no change of {what} here")));
     }
     let found = history::find(&of.group, &what.to_ascii_lowercase()).map_err(|error| match error {
@@ -190,7 +208,7 @@ fn read_show(machine: &mut Machine, asked: &ShowOf) -> Result<Show, Failure> {
     })?;
     let entry = history::entry(&of.group, &found);
     let entry = entry.ok_or_else(|| Failure::not_found(format!("no change `{what}` here")))?;
-    Ok(Show { change: row(of, entry, true) })
+    Ok(Show { change: row(of, entry, true), at: None })
 }
 
 pub(super) async fn diff(State(api): State<Api>, Query(of): Query<DiffOf>) -> Reply<Diff> {
@@ -204,7 +222,9 @@ pub(super) async fn diff(State(api): State<Api>, Query(of): Query<DiffOf>) -> Re
         let to = at(of.to.as_deref(), desired.graph().heads())?;
         let edits = history::diff(desired, &from, &to, resource.as_ref());
         let text = |heads: &[ChangeId]| heads.iter().map(ToString::to_string).collect();
-        Ok(Shown(Diff { from: text(&from), to: text(&to), edits: edits.into_iter().map(edit_row).collect() }))
+        let told = of.to.is_some().then(|| name_heads(desired, &to));
+        let edits = edits.into_iter().map(edit_row).collect();
+        Ok(Shown(Diff { from: text(&from), to: text(&to), edits, at: told }))
     };
     api.handle.look(look).await?
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use axum::extract::State;
 use larder_core::group::Note;
+use larder_core::history;
 use larder_core::machine::{Machine, Membership};
 use larder_core::resource::claim::claims;
 use larder_core::resource::conflict::{self, conflicts_of};
@@ -16,7 +17,7 @@ use larder_core::shard::Shard;
 use larder_core::shard::state::State as Desired;
 use serde::Deserialize;
 
-use super::history::point;
+use super::history::{name_heads, point};
 use super::names;
 use super::{Api, Query, Reply, Shown};
 use crate::failure::Failure;
@@ -35,12 +36,19 @@ pub(super) struct Part {
     field: Option<String>,
 }
 
-/// The state at that point.
-fn state<'a>(desired: &'a Shard, at: Option<&str>) -> Result<Cow<'a, Desired>, Failure> {
-    match at {
-        None => Ok(Cow::Borrowed(desired.state())),
-        Some(at) => Ok(Cow::Owned(larder_core::history::state_at(desired, &point(desired, at)?))),
-    }
+/// The state at that point, or as much of it as one resource needs; and which point that is, if it is not the present.
+fn state<'a>(
+    desired: &'a Shard,
+    at: Option<&str>,
+    only: Option<&ResourceName>,
+) -> Result<(Cow<'a, Desired>, Option<Vec<String>>), Failure> {
+    let Some(at) = at else { return Ok((Cow::Borrowed(desired.state()), None)) };
+    let heads = point(desired, at)?;
+    let state = match only {
+        Some(resource) => history::part_at(desired, &heads, &resource.prefix()),
+        None => history::state_at(desired, &heads),
+    };
+    Ok((Cow::Owned(state), Some(name_heads(desired, &heads))))
 }
 
 /// The resources that are there, of a kind or all.
@@ -81,7 +89,7 @@ pub(super) async fn list(State(api): State<Api>, Query(part): Query<Part>) -> Re
     let look = move |machine: &mut Machine| {
         let of = names::membership(machine, part.group.as_deref())?;
         let desired = names::desired(of)?;
-        let state = state(desired, part.at.as_deref())?;
+        let (state, at) = state(desired, part.at.as_deref(), None)?;
         let row = |view: &ResourceView<'_>| ListRow {
             resource: view.name.to_string(),
             fields: view.values().len(),
@@ -89,7 +97,7 @@ pub(super) async fn list(State(api): State<Api>, Query(part): Query<Part>) -> Re
             conflicts: conflicts_of(desired, view).len(),
             path: view.text("path"),
         };
-        Ok(Shown(List { resources: named(&state, part.resource.as_deref())?.iter().map(row).collect() }))
+        Ok(Shown(List { at, resources: named(&state, part.resource.as_deref())?.iter().map(row).collect() }))
     };
     api.handle.look(look).await?
 }
@@ -97,9 +105,11 @@ pub(super) async fn list(State(api): State<Api>, Query(part): Query<Part>) -> Re
 pub(super) async fn get(State(api): State<Api>, Query(part): Query<Part>) -> Reply<Got> {
     let look = move |machine: &mut Machine| {
         let of = names::membership(machine, part.group.as_deref())?;
-        let state = state(names::desired(of)?, part.at.as_deref())?;
-        let view = one(&state, &names::resource(part.resource.as_deref().unwrap_or_default())?)?;
+        let name = names::resource(part.resource.as_deref().unwrap_or_default())?;
+        let (state, at) = state(names::desired(of)?, part.at.as_deref(), Some(&name))?;
+        let view = one(&state, &name)?;
         let mut got = Got {
+            at,
             resource: view.name.to_string(),
             fields: view.values().into_iter().map(|(path, value)| (path.to_owned(), Plain(value))).collect(),
             conflicted: conflicted(&view),
@@ -129,12 +139,12 @@ fn narrow(got: &mut Got, field: &str) -> Result<(), Failure> {
 pub(super) async fn export(State(api): State<Api>, Query(part): Query<Part>) -> Reply<Export> {
     let look = move |machine: &mut Machine| {
         let of = names::membership(machine, part.group.as_deref())?;
-        let state = state(names::desired(of)?, part.at.as_deref())?;
+        let (state, at) = state(names::desired(of)?, part.at.as_deref(), None)?;
         let views = named(&state, part.resource.as_deref())?;
         let marked = views
             .iter()
             .flat_map(|view| conflicted(view).into_iter().map(|field| format!("{} {field}", view.name)));
-        Ok(Shown(Export { conflicted: marked.collect(), manifest: manifest::write(&views) }))
+        Ok(Shown(Export { at, conflicted: marked.collect(), manifest: manifest::write(&views) }))
     };
     api.handle.look(look).await?
 }
@@ -153,7 +163,7 @@ pub(super) async fn conflicts(State(api): State<Api>, Query(asked): Query<Confli
     let look = move |machine: &mut Machine| {
         let of = names::membership(machine, asked.group.as_deref())?;
         let desired = names::desired(of)?;
-        let state = state(desired, asked.at.as_deref())?;
+        let (state, at) = state(desired, asked.at.as_deref(), None)?;
         let mut all: Vec<_> =
             resources(&state).into_iter().flat_map(|view| conflicts_of(desired, &view)).collect();
         if asked.at.is_none() {
@@ -161,7 +171,7 @@ pub(super) async fn conflicts(State(api): State<Api>, Query(asked): Query<Confli
             all.extend(if asked.review { reviews(desired) } else { Vec::new() });
             all.sort_by(|a, b| (&a.resource, &a.field).cmp(&(&b.resource, &b.field)));
         }
-        Ok(Shown(Conflicts { conflicts: all.iter().map(|one| describe(of, desired, one)).collect() }))
+        Ok(Shown(Conflicts { at, conflicts: all.iter().map(|one| describe(of, desired, one)).collect() }))
     };
     api.handle.look(look).await?
 }

@@ -85,7 +85,8 @@ fn workers(of: &Membership) -> Result<Vec<Worker>, Failure> {
         .collect())
 }
 
-fn read(of: &mut Membership, only: Option<&ResourceName>) -> Result<Status, Failure> {
+/// How the resources stand, or one of them.
+pub(super) fn read(of: &mut Membership, only: Option<&ResourceName>) -> Result<Status, Failure> {
     let workers = workers(of)?;
     let desired = names::desired(of)?;
     let views: Vec<ResourceView<'_>> = match only {

@@ -26,14 +26,15 @@ pub(super) fn blame(context: &Context, args: &Blame) -> Outcome {
         ("field", args.field.as_deref()),
     ];
     let blame: view::Blame = context.client.get("/v1/blame", &query)?;
-    context.print(&blame, |blame| draw(context.pen, blame))?;
+    context.tell_at(blame.at.as_deref());
+    context.print_long(&blame, |blame| draw(context.pen, blame))?;
     if !context.json && blame.fields.iter().flat_map(|field| &field.lines).any(|line| line.older) {
         talk("^ marks lines that may be older than the change beside them: nobody looked further back.");
     }
     Ok(None)
 }
 
-fn draw(pen: Pen, blame: &view::Blame) -> String {
+pub(super) fn draw(pen: Pen, blame: &view::Blame) -> String {
     let lines = |field: &BlameRow| field.lines.iter().map(|line| line.origin.clone()).collect::<Vec<_>>();
     let origins = blame.fields.iter().flat_map(|field| [vec![field.origin.clone()], lines(field)]).flatten();
     let width = origins.map(|origin| author(&origin).chars().count()).max().unwrap_or(0);

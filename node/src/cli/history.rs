@@ -6,10 +6,10 @@ use clap::Args;
 use larder_core::history;
 
 use super::edits::draw_edits;
-use super::{Context, Outcome, talk};
+use super::{Context, Outcome, nodediff, talk};
 use crate::failure::Failure;
 use crate::limits;
-use crate::render::{Style, by, clean, short, who};
+use crate::render::{Pen, Style, by, clean, short, who};
 use crate::time;
 use crate::view::{self, LogRow, TouchRow};
 
@@ -42,6 +42,9 @@ pub(super) struct Log {
     /// With what nodes observed, and membership
     #[arg(long)]
     all: bool,
+    /// Check all that is stored, of every shard, against its hashes and signatures; exits with 1 if anything fails
+    #[arg(long, conflicts_with_all = ["resource", "graph", "patch", "node", "user", "since", "until", "number", "all"])]
+    verify: bool,
 }
 
 /// Flags of `show`.
@@ -60,9 +63,15 @@ pub(super) struct Diff {
     /// From this time until now
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// What each node runs against what is wanted [KIND/NAME]
+    #[arg(long, conflicts_with = "since")]
+    nodes: bool,
 }
 
 pub(super) fn log(context: &Context, args: &Log) -> Outcome {
+    if args.verify {
+        return super::verify::verify(context);
+    }
     let limit = (args.number > 0).then(|| args.number.to_string());
     let query = [
         context.group(),
@@ -77,7 +86,9 @@ pub(super) fn log(context: &Context, args: &Log) -> Outcome {
         ("edits", args.patch.then_some("true")),
     ];
     let log: view::Log = context.client.get("/v1/log", &query)?;
-    context.print(&log, |log| if args.graph { draw_graph(context, log) } else { draw_log(context, log) })?;
+    context.tell_at(log.at.as_deref());
+    let pen = context.pen;
+    context.print_long(&log, |log| if args.graph { draw_graph(pen, log) } else { draw_log(pen, log) })?;
     if !context.json && log.more {
         talk(&format!(
             "There are older changes: see `-n 0` for all, or `-n {}`.",
@@ -90,21 +101,21 @@ pub(super) fn log(context: &Context, args: &Log) -> Outcome {
     Ok(None)
 }
 
-fn draw_log(context: &Context, log: &view::Log) -> String {
+pub(super) fn draw_log(pen: Pen, log: &view::Log) -> String {
     let mut out = String::new();
     for row in &log.changes {
-        for line in entry(context, row) {
+        for line in entry(pen, row) {
             let _ = writeln!(out, "{line}");
         }
     }
     out
 }
 
-fn draw_graph(context: &Context, log: &view::Log) -> String {
+pub(super) fn draw_graph(pen: Pen, log: &view::Log) -> String {
     let entries: Vec<_> = log.changes.iter().map(|row| (row.id.clone(), row.parents.clone())).collect();
     let mut out = String::new();
     for (row, lanes) in log.changes.iter().zip(history::draw(&entries)) {
-        for (nth, line) in entry(context, row).into_iter().enumerate() {
+        for (nth, line) in entry(pen, row).into_iter().enumerate() {
             let lane = if nth == 0 { &lanes.prefix } else { &lanes.body };
             let _ = writeln!(out, "{}", format!("{lane}{line}").trim_end());
         }
@@ -116,22 +127,23 @@ fn draw_graph(context: &Context, log: &view::Log) -> String {
 }
 
 /// One entry as lines: what, who, when; then why; then values, if there are any.
-fn entry(context: &Context, row: &LogRow) -> Vec<String> {
-    let pen = context.pen;
+fn entry(pen: Pen, row: &LogRow) -> Vec<String> {
     let by = by(&row.user, row.node.as_ref());
     let time = time::local(row.time.0);
     let source = if row.source == "desired" { String::new() } else { format!(" [{}]", row.source) };
     let doubt = if row.verified { "" } else { "  (not verified!)" };
+    let clock = if row.clock.is_some() { " (clock?)" } else { "" };
     let mut lines = vec![format!(
-        "{}  {}  {by}{}  {}{}",
+        "{}  {}{}  {by}{}  {}{}",
         pen.paint(Style::Id, &short(&row.id)),
         pen.paint(Style::Dim, &time),
+        pen.paint(Style::Care, clock),
         pen.paint(Style::Dim, &source),
         touches(row),
         pen.paint(Style::Bad, doubt)
     )];
     lines.extend(row.message.lines().map(|line| format!("    {}", clean(line))));
-    lines.extend(draw_edits(context.pen, &row.edits, false).lines().map(|line| format!("    {line}")));
+    lines.extend(draw_edits(pen, &row.edits, false).lines().map(|line| format!("    {line}")));
     lines
 }
 
@@ -170,12 +182,12 @@ pub(super) fn name_touches(touches: &[TouchRow]) -> String {
 pub(super) fn show(context: &Context, args: &Show) -> Outcome {
     let query = [context.group(), context.at(), ("what", Some(args.what.as_str()))];
     let shown: view::Show = context.client.get("/v1/show", &query)?;
-    context.print(&shown, |shown| draw_show(context, &shown.change))?;
+    context.tell_at(shown.at.as_deref());
+    context.print_long(&shown, |shown| draw_show(context.pen, &shown.change))?;
     Ok(None)
 }
 
-fn draw_show(context: &Context, row: &LogRow) -> String {
-    let pen = context.pen;
+pub(super) fn draw_show(pen: Pen, row: &LogRow) -> String {
     let mut out = String::new();
     let mut fact = |name: &str, text: String| {
         if !text.is_empty() {
@@ -192,21 +204,38 @@ fn draw_show(context: &Context, row: &LogRow) -> String {
             .unwrap_or_default(),
     );
     fact("user", clean(&row.user));
-    fact("time", time::local(row.time.0));
+    let clock = match row.clock.as_deref() {
+        Some("behind") => "  (clock? it is earlier than what this was built on)",
+        Some("ahead") => "  (clock? it is still to come)",
+        _ => "",
+    };
+    fact("time", time::local(row.time.0) + &pen.paint(Style::Care, clock));
     fact("command", clean(&row.command));
     fact("built on", row.deps.iter().map(|dep| short(dep)).collect::<Vec<_>>().join(" "));
     fact("signature", if row.verified { "verified".to_owned() } else { "NOT verified".to_owned() });
+    if !row.message.is_empty() {
+        out.push('\n');
+    }
     for line in row.message.lines() {
-        let _ = writeln!(out, "\n    {}", clean(line));
+        let _ = writeln!(out, "    {}", clean(line));
     }
     if !row.edits.is_empty() {
         out.push('\n');
-        out.push_str(&draw_edits(context.pen, &row.edits, false));
+        out.push_str(&draw_edits(pen, &row.edits, false));
     }
     out
 }
 
 pub(super) fn diff(context: &Context, args: &Diff) -> Outcome {
+    if args.nodes {
+        return match args.what.as_slice() {
+            [] => nodediff::nodes(context, None),
+            [resource] if !resource.contains("..") => nodediff::nodes(context, Some(resource)),
+            _ => {
+                Err(Failure::usage("`diff --nodes` knows only the present; it takes one resource KIND/NAME"))
+            }
+        };
+    }
     if context.at.is_some() && args.what.iter().any(|what| what.contains("..")) {
         return Err(Failure::usage("`diff A..B` says already which two points; leave out --at"));
     }
@@ -233,7 +262,8 @@ pub(super) fn diff(context: &Context, args: &Diff) -> Outcome {
         ("resource", resource.map(String::as_str)),
     ];
     let diff: view::Diff = context.client.get("/v1/diff", &query)?;
-    context.print(&diff, |diff| draw_edits(context.pen, &diff.edits, true))?;
+    context.tell_at(diff.at.as_deref());
+    context.print_long(&diff, |diff| draw_edits(context.pen, &diff.edits, true))?;
     if !context.json && diff.edits.is_empty() {
         talk("No differences.");
     }

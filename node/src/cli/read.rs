@@ -50,6 +50,7 @@ pub(super) struct Conflicts {
 pub(super) fn list(context: &Context, args: &List) -> Outcome {
     let query = [context.group(), context.at(), ("resource", args.kind.as_deref())];
     let list: view::List = context.client.get("/v1/list", &query)?;
+    context.tell_at(list.at.as_deref());
     context.print(&list, |list| {
         if list.resources.is_empty() {
             return String::new();
@@ -81,6 +82,7 @@ pub(super) fn get(context: &Context, args: &Get) -> Outcome {
         ("field", args.field.as_deref()),
     ];
     let got: Got = context.client.get("/v1/get", &query)?;
+    context.tell_at(got.at.as_deref());
     // One field that is one value is printed as it is, for scripts.
     if let (false, Some(_), 1, Some((path, only))) =
         (context.json, &args.field, got.fields.len(), got.fields.iter().next())
@@ -132,6 +134,7 @@ fn draw_got(context: &Context, got: &Got) -> String {
 pub(super) fn export(context: &Context, args: &Export) -> Outcome {
     let query = [context.group(), context.at(), ("resource", args.resource.as_deref())];
     let export: Manifest = context.client.get("/v1/export", &query)?;
+    context.tell_at(export.at.as_deref());
     context.print(&export, |export| export.manifest.clone())?;
     if !context.json {
         for field in &export.conflicted {
@@ -146,6 +149,7 @@ pub(super) fn conflicts(context: &Context, args: &Conflicts) -> Outcome {
     let found: view::Conflicts =
         context.client.get("/v1/conflicts", &[context.group(), context.at(), review])?;
     let clashes = found.conflicts.iter().filter(|one| one.kind != "review").count();
+    context.tell_at(found.at.as_deref());
     context.print(&found, |found| found.conflicts.iter().map(|one| draw_conflict(context, one)).collect())?;
     if !context.json {
         match clashes {

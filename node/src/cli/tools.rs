@@ -1,11 +1,13 @@
-//! `paths`, `doctor` and `completions`.
+//! `paths`, `doctor`, `completions` and `man`.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Context, Outcome, say};
+use super::{Context, Outcome, say, talk};
 use crate::api::groups::describe;
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 use crate::render::{Style, Table, cell, plain};
 use crate::view::{Doctor, Paths};
 
@@ -14,6 +16,13 @@ use crate::view::{Doctor, Paths};
 pub(super) struct Completions {
     /// Which shell
     shell: Shell,
+}
+
+/// Flags of `man`.
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Where to; made if it is not there
+    dir: PathBuf,
 }
 
 /// Prints what is known with and without a daemon; says by its exit code which it was.
@@ -62,5 +71,18 @@ pub(super) fn completions(args: &Completions, command: &mut clap::Command) -> Ou
     let mut out = Vec::new();
     clap_complete::generate(args.shell, command, "larder", &mut out);
     say(&String::from_utf8_lossy(&out))?;
+    Ok(None)
+}
+
+/// Writes one page a command, as `larder-invite-list.1`.
+pub(super) fn man(args: &Man, command: clap::Command) -> Outcome {
+    let dir = args.dir.display();
+    let fail =
+        |error: std::io::Error| Failure::failed(format!("cannot write manual pages into {dir}: {error}"));
+    std::fs::create_dir_all(&args.dir).map_err(fail)?;
+    clap_mangen::generate_to(command, &args.dir).map_err(fail)?;
+    talk(&format!(
+        "The manual pages are in {dir}: see `man {dir}/larder.1`, or put them into a `man1` directory."
+    ));
     Ok(None)
 }

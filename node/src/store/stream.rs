@@ -8,7 +8,7 @@
 
 use std::io::{self, Write};
 
-use larder_core::store::{Row, Table};
+use larder_core::store::{Row, Rows, Table};
 use redb::{ReadTransaction, TableError};
 
 use super::{ReadError, Store, definition};
@@ -46,6 +46,33 @@ impl Snapshot {
         piece.push(END);
         piece.extend(count.to_be_bytes());
         out(piece)
+    }
+}
+
+impl Rows for Snapshot {
+    type Error = ReadError;
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), ReadError> {
+        let table = match self.0.open_table(definition(table)) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let from = from.unwrap_or(prefix).max(prefix);
+        for row in table.range::<&[u8]>(from..)? {
+            let (key, value) = row?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            each(key.value(), value.value());
+        }
+        Ok(())
     }
 }
 
@@ -167,7 +194,6 @@ impl Write for Filling<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use larder_core::store::Rows;
     use redb::backends::InMemoryBackend;
 
     fn filled() -> Store {

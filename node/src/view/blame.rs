@@ -9,11 +9,11 @@ use super::{Plain, Time, View, Who};
 pub struct Blame {
     /// `<kind>/<name>`.
     pub resource: String,
-    /// The heads at which was looked, if that is not the present.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub at: Vec<String>,
     /// The fields that are set, in order.
     pub fields: Vec<BlameRow>,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Blame {

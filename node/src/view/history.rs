@@ -19,6 +19,9 @@ pub struct Log {
     pub changes: Vec<LogRow>,
     /// True if there are older ones that were not asked for.
     pub more: bool,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Log {
@@ -49,6 +52,10 @@ pub struct LogRow {
     pub parents: Vec<String>,
     /// True if its author's signature holds.
     pub verified: bool,
+    /// What its author's clock did: `behind` what it was built on, `ahead` of this node's own; left out where it
+    /// disagreed with neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
     /// What it touches.
     pub touches: Vec<TouchRow>,
     /// What it did, if that was asked for.
@@ -72,6 +79,9 @@ pub struct TouchRow {
 pub struct Show {
     /// The change.
     pub change: LogRow,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Show {
@@ -87,6 +97,9 @@ pub struct Diff {
     pub to: Vec<String>,
     /// What differs, in order of resource and field.
     pub edits: Vec<EditRow>,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Diff {

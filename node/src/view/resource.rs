@@ -11,6 +11,9 @@ use super::{Plain, Time, View};
 pub struct List {
     /// In order of name.
     pub resources: Vec<ListRow>,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for List {
@@ -41,6 +44,9 @@ pub struct Got {
     pub fields: BTreeMap<String, Plain>,
     /// The fields in conflict.
     pub conflicted: Vec<String>,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Got {
@@ -54,6 +60,9 @@ pub struct Export {
     pub manifest: String,
     /// `RESOURCE FIELD` of every field in conflict: the winner was written.
     pub conflicted: Vec<String>,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Export {
@@ -76,6 +85,9 @@ impl View for Written {
 pub struct Conflicts {
     /// In order of resource and field.
     pub conflicts: Vec<Conflict>,
+    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<String>>,
 }
 
 impl View for Conflicts {

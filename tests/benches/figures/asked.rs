@@ -79,7 +79,7 @@ fn of(changes: u64, times: f64) {
         history::log(group, &Query { resource: Some(often.clone()), ..newest(20) }).len()
     });
     ask(&group, "blame config/r7", limit, |group| {
-        history::blame(group, &resource, &desired.graph().heads()).len()
+        history::blame(group, &resource, None, &desired.graph().heads()).len()
     });
     ask(&group, "get config/r7 --at the middle", limit, |_| {
         let state = history::part_at(desired, &at(50), &resource.prefix());

@@ -12,6 +12,7 @@ mod membership;
 mod merge;
 mod network;
 mod nodes;
+mod past;
 mod readme;
 mod resources;
 mod villain;

@@ -301,6 +301,26 @@ fn records_are_said_in_words() {
 }
 
 #[test]
+fn a_clock_that_disagrees_with_what_was_built_on_is_marked() {
+    let mut peers = peers(3);
+    let [a, ahead, behind] = &mut peers[..] else { panic!() };
+    let first = a.set(&["keys.a=1"], 1000);
+    pull(a, ahead);
+    let tomorrow = ahead.set(&["keys.b=1"], 90_000);
+    pull(ahead, a);
+    let upon = a.set(&["keys.a=2"], 1060);
+    let after = a.set(&["keys.a=3"], 1060);
+    pull(a, behind);
+    let slow = behind.set(&["keys.c=1"], 1059);
+    pull(behind, a);
+    let marked: BTreeMap<String, bool> =
+        a.log(&Query::default()).into_iter().map(|entry| (entry.id, entry.behind)).collect();
+    for (id, behind) in [(first, false), (tomorrow, false), (upon, true), (after, false), (slow, true)] {
+        assert_eq!(marked[&id.to_string()], behind);
+    }
+}
+
+#[test]
 fn only_what_was_checked_is_verified() {
     let mut peers = peers(2);
     let [a, b] = &mut peers[..] else { panic!() };

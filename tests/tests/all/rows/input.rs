@@ -40,8 +40,41 @@ fn commands_that_need_no_daemon() {
     assert_eq!((ran.code, &error["code"]), (3, &"unreachable".into()));
     let completions = node.ok(&["completions", "bash"]);
     assert!(completions.contains("_larder") && completions.contains("conflicts"));
+    every_command_has_a_page_and_completions(&node, &dir);
     assert_eq!(node.larder(&["paths"]).code, 3);
     drop(std::fs::remove_dir_all(dir));
+}
+
+/// The commands that `--help` lists.
+fn commands(help: &str) -> Vec<&str> {
+    let listed = help.lines().filter_map(|line| line.strip_prefix("  "));
+    let listed = listed.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    listed.filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+fn every_command_has_a_page_and_completions(node: &Node<'_>, dir: &std::path::Path) {
+    let help = node.ok(&["--help"]);
+    let all = commands(&help);
+    assert!(all.len() > 40, "{all:?}");
+    let ran = node.larder(&["man", "pages/man1"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
+    let page =
+        |name: &str| std::fs::read_to_string(dir.join(format!("pages/man1/{name}.1"))).unwrap_or_default();
+    for command in &all {
+        let text = page(&format!("larder-{command}"));
+        assert!(text.starts_with(".ie") && text.contains(".SH SYNOPSIS"), "{command}: {text}");
+        assert!(
+            page("larder").contains(&format!("larder\\-{}(1)", command.replace('-', "\\-"))),
+            "{command}"
+        );
+    }
+    assert!(page("larder-invite-list").contains(".SH NAME"));
+    assert_eq!(node.larder(&["man", "good.toml/x"]).code, 1);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let completions = node.ok(&["completions", shell]);
+        let missing: Vec<_> = all.iter().filter(|command| !completions.contains(**command)).collect();
+        assert!(missing.is_empty(), "{shell} lacks {missing:?}");
+    }
 }
 
 #[test]
