@@ -23,6 +23,8 @@ mod settle;
 mod sides;
 mod status;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod verify;
 mod watch;
