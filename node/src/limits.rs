@@ -104,6 +104,9 @@ pub const BOOK_NODES: usize = 1024;
 
 /// A change that claims to be written later than so many seconds from now is marked: clocks differ a little.
 pub const CLOCK_AHEAD: i64 = 300;
+/// Entries of a whole log that are asked for first; then twice as many each time, since to read on means to read anew
+/// what was read.
+pub const LOG_PAGE: usize = 500;
 /// Entries that `log` shows unless told otherwise.
 pub const LOG: usize = 50;
 /// Candidates named where a prefix fits more than one.

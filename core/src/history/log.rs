@@ -30,7 +30,9 @@ pub struct Query {
     pub since: Option<i64>,
     /// Only what its author's clock dates to this time or earlier.
     pub until: Option<i64>,
-    /// At most so many entries, the newest.
+    /// Leave out so many entries, the newest: those that were asked for before.
+    pub skip: usize,
+    /// At most so many entries, the newest of the rest.
     pub limit: Option<usize>,
     /// What machines observed and the membership records too.
     pub all: bool,
@@ -95,7 +97,12 @@ pub fn log(group: &Group, query: &Query) -> Vec<LogEntry> {
     let mut scribe = Scribe { group, proved: BTreeMap::new() };
     let mut shown: BTreeMap<u32, usize> = BTreeMap::new();
     let mut entries: Vec<LogEntry> = Vec::new();
-    let mut size = if query.reads_contents() && !order.is_partial() { limit.max(BATCH) } else { limit };
+    let searches = query.reads_contents() && !order.is_partial();
+    let mut skip = query.skip;
+    if !searches && skip > 0 {
+        skip = skip.saturating_sub(next_batch(group, &mut order, query, skip).len());
+    }
+    let mut size = if searches { limit.max(BATCH) } else { limit };
     while entries.len() < limit {
         let batch = next_batch(group, &mut order, query, size);
         if batch.is_empty() {
@@ -105,6 +112,10 @@ pub fn log(group: &Group, query: &Query) -> Vec<LogEntry> {
         for (at, event) in batch {
             let entry = scribe.entry(event, contents.remove(&ChangeId(event.id())));
             if entries.len() < limit && query.wants(&entry) {
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
                 shown.insert(at, entries.len());
                 entries.push(entry);
             }

@@ -8,6 +8,7 @@ use super::govern::remark;
 use super::input::{Caller, LinkId};
 use super::joining::collect;
 use super::membership::{Context, Membership, ReplyTo};
+use super::standing::is_due;
 use crate::id::{GroupId, InviteId, NodeId, RecordId, Secret};
 use crate::limits;
 use crate::record::{Body, Frontiers, Grant, Revoke, Revoked, Role, SignedRecord};
@@ -393,10 +394,10 @@ impl Membership {
     }
 
     /// Answers an asking neighbour with what proves that this node is a member: its line, with all else that counts if that
-    /// is little, for something may have come between that the neighbour has not heard of. Once, until who is a member
-    /// changes: to ask costs nothing, to answer does.
+    /// is little, for something may have come between that the neighbour has not heard of. Once in a while, or when who is a
+    /// member changes: to ask costs nothing, to answer does.
     pub(super) fn show_line(&mut self, cx: &mut Context<'_>, link: LinkId) {
-        if !self.shown.insert(link) {
+        if !is_due(&mut self.shown, link, cx.now.mono) {
             return;
         }
         let Some(standing) = self.group.members().of(&cx.me).next() else { return };

@@ -1,6 +1,6 @@
 //! One group with everything this node does about it: sessions with neighbours, who was heard, invites, what waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::effect::{Effect, Notice};
 use super::input::{LinkId, Moment, Now};
@@ -145,10 +145,10 @@ pub struct Membership {
     pub(super) told: u64,
     pub(super) presence_due: Moment,
     pub(super) observing: Observing,
-    /// Links whose peer was asked who it is.
-    pub(super) asked: BTreeSet<LinkId>,
-    /// Links on whose other side this node was asked who it is, and said so.
-    pub(super) shown: BTreeSet<LinkId>,
+    /// Links whose peer was asked who it is, and when last.
+    pub(super) asked: BTreeMap<LinkId, Moment>,
+    /// Links on whose other side this node was asked who it is, and when it said so last.
+    pub(super) shown: BTreeMap<LinkId, Moment>,
     /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::Twin`].
     pub twin: bool,
     /// True once a member has heard that this node left.
@@ -176,8 +176,8 @@ impl Membership {
             told: 0,
             presence_due: now.mono,
             observing: Observing::default(),
-            asked: BTreeSet::new(),
-            shown: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            shown: BTreeMap::new(),
             twin: false,
             told_leaving: false,
             isolated: Vec::new(),

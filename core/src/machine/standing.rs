@@ -1,12 +1,13 @@
 //! How this node stands in its groups: a member, one that left, one that was removed; and what follows for its links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Machine;
-use super::input::LinkId;
+use super::input::{LinkId, Moment};
 use super::membership::{Context, Membership};
 use crate::group::Group;
 use crate::id::NodeId;
+use crate::limits;
 use crate::record::{Body, Members, Records, Remark, Signer};
 use crate::wire::link::{Bundle, Frame};
 
@@ -121,7 +122,7 @@ impl Membership {
 
     /// Somebody who is no member speaks as if it were one: it is told why it is not, or asked to prove that it is.
     pub(super) fn answer_stranger(&mut self, cx: &mut Context<'_>, link: LinkId, peer: NodeId) {
-        if !self.asked.insert(link) {
+        if !is_due(&mut self.asked, link, cx.now.mono) {
             return;
         }
         let evidence = self.group.evidence(&peer);
@@ -134,7 +135,7 @@ impl Membership {
 
     /// This node left, and a member has not heard: it is shown the record.
     pub(super) fn say_farewell(&mut self, cx: &mut Context<'_>, link: LinkId) {
-        if self.asked.insert(link) {
+        if is_due(&mut self.asked, link, cx.now.mono) {
             let records = self.group.evidence(&cx.me);
             let records = records.iter().map(crate::record::SignedRecord::encode).collect();
             cx.send(link, &Frame::Line(Bundle { group: self.group.id(), records, last: true }));
@@ -153,12 +154,22 @@ impl Membership {
         match frame {
             Frame::Records(bundle) | Frame::Line(bundle) => self.on_records(cx, link, bundle)?,
             // It was shown the record, and ends the session: it has heard.
-            Frame::Bye(_) if self.asked.contains(&link) => self.told_leaving = true,
+            Frame::Bye(_) if self.asked.contains_key(&link) => self.told_leaving = true,
             _ if left && self.group.members().contains(&peer) => self.say_farewell(cx, link),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// True if something was not said on a link lately, and is to be said now. Who counts may become otherwise for the one
+/// side and not for the other, so once is not enough; and to say it again and again would be a flood.
+pub(super) fn is_due(said: &mut BTreeMap<LinkId, Moment>, link: LinkId, now: Moment) -> bool {
+    let due = said.get(&link).is_none_or(|at| now.ms_since(*at) >= limits::PROVE_AGAIN_MS);
+    if due {
+        said.insert(link, now);
+    }
+    due
 }
 
 impl Machine {

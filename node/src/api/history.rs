@@ -29,6 +29,9 @@ pub(super) struct LogOf {
     since: Option<String>,
     until: Option<String>,
     limit: Option<usize>,
+    /// How many of the newest were asked for before.
+    #[serde(default)]
+    skip: usize,
     #[serde(default)]
     all: bool,
     /// With what each change did.
@@ -56,7 +59,7 @@ pub(super) struct DiffOf {
     resource: Option<String>,
 }
 
-/// The heads at a point of the past that a text names: a time, a tag, or a change.
+/// The heads at a point of the past that a text names: a time, a tag, a change, or several changes with commas between.
 pub(super) fn point(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, Failure> {
     if time::looks_like_time(text) {
         let moment = time::parse_moment(text)
@@ -67,6 +70,10 @@ pub(super) fn point(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, Failur
         // What a tag names may have left the document since: then it says which change is missing.
         let heads = tag.heads.iter().map(ToString::to_string).collect::<Vec<_>>();
         return names::changes(desired, &heads);
+    }
+    if text.contains(',') {
+        let texts: Vec<String> = text.split(',').map(str::to_owned).collect();
+        return names::changes(desired, &texts);
     }
     names::change(desired, text).map(|id| vec![id]).map_err(|failure| match failure.code.as_str() {
         "not-found" => Failure { text: format!("no change or tag `{text}` here"), ..failure }
@@ -101,11 +108,12 @@ fn read_log(machine: &mut Machine, asked: &LogOf) -> Result<Log, Failure> {
         until: moment(&asked.until)?,
         // One more than is shown tells whether there are more.
         limit: asked.limit.map(|limit| limit.saturating_add(1)),
+        skip: asked.skip,
         all: asked.all,
         at: at.clone(),
     };
     let mut entries = history::log(&of.group, &query);
-    if let (Some(name), true) = (&query.resource, entries.is_empty()) {
+    if let (Some(name), true) = (&query.resource, entries.is_empty() && asked.skip == 0) {
         let known = larder_core::resource::view::ResourceView::read(desired.state(), name).is_some();
         if !known {
             return Err(

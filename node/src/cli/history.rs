@@ -6,7 +6,7 @@ use clap::Args;
 use larder_core::history;
 
 use super::edits::draw_edits;
-use super::{Context, Outcome, nodediff, talk};
+use super::{Context, Outcome, nodediff, pager, talk};
 use crate::failure::Failure;
 use crate::limits;
 use crate::render::{Pen, Style, by, clean, short, who};
@@ -72,20 +72,13 @@ pub(super) fn log(context: &Context, args: &Log) -> Outcome {
     if args.verify {
         return super::verify::verify(context);
     }
-    let limit = (args.number > 0).then(|| args.number.to_string());
-    let query = [
-        context.group(),
-        context.at(),
-        ("resource", args.resource.as_deref()),
-        ("node", args.node.as_deref()),
-        ("user", args.user.as_deref()),
-        ("since", args.since.as_deref()),
-        ("until", args.until.as_deref()),
-        ("limit", limit.as_deref()),
-        ("all", args.all.then_some("true")),
-        ("edits", args.patch.then_some("true")),
-    ];
-    let log: view::Log = context.client.get("/v1/log", &query)?;
+    // What is listed and not drawn or searched for needs nothing of what comes later, and is printed as it comes.
+    let is_listed = !args.graph && !args.all && args.user.is_none() && !context.json;
+    if args.number == 0 && is_listed {
+        return log_by_pages(context, args);
+    }
+    let limit = (args.number > 0).then_some(args.number);
+    let log = ask_log(context, args, context.at.as_deref(), 0, limit)?;
     context.tell_at(log.at.as_deref());
     let pen = context.pen;
     context.print_long(&log, |log| if args.graph { draw_graph(pen, log) } else { draw_log(pen, log) })?;
@@ -98,6 +91,53 @@ pub(super) fn log(context: &Context, args: &Log) -> Outcome {
     if !context.json && log.changes.is_empty() {
         talk("No changes.");
     }
+    Ok(None)
+}
+
+fn ask_log(
+    context: &Context,
+    args: &Log,
+    at: Option<&str>,
+    skip: usize,
+    limit: Option<usize>,
+) -> Result<view::Log, Failure> {
+    let (skip, limit) = (skip.to_string(), limit.map(|limit| limit.to_string()));
+    let query = [
+        context.group(),
+        ("at", at),
+        ("resource", args.resource.as_deref()),
+        ("node", args.node.as_deref()),
+        ("user", args.user.as_deref()),
+        ("since", args.since.as_deref()),
+        ("until", args.until.as_deref()),
+        ("skip", Some(&skip)),
+        ("limit", limit.as_deref()),
+        ("all", args.all.then_some("true")),
+        ("edits", args.patch.then_some("true")),
+    ];
+    context.client.get("/v1/log", &query)
+}
+
+/// The whole log of what the first answer was about, whatever is written meanwhile.
+fn log_by_pages(context: &Context, args: &Log) -> Outcome {
+    let mut size = limits::LOG_PAGE;
+    let first = ask_log(context, args, context.at.as_deref(), 0, Some(size))?;
+    context.tell_at(first.at.as_deref());
+    if first.changes.is_empty() {
+        talk("No changes.");
+    }
+    let heads = first.heads.join(",");
+    let (mut shown, mut next) = (0, Some(first));
+    pager::page_by(&mut || {
+        let Some(log) = next.take() else { return Ok(None) };
+        shown += log.changes.len();
+        let text = draw_log(context.pen, &log);
+        if log.more {
+            size = size.saturating_mul(2);
+            next = Some(ask_log(context, args, Some(&heads), shown, Some(size))?);
+        }
+        Ok(Some(text))
+    })?;
     Ok(None)
 }
 

@@ -2,7 +2,7 @@
 
 use std::env::{self, VarError};
 use std::io::{IsTerminal as _, Write as _, stdout};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,15 +15,42 @@ const USUAL: &str = "less -FRX";
 
 /// Prints a text: through the pager if this is a terminal, and as it is otherwise or if there is no pager.
 pub(super) fn page(text: &str) -> Result<(), Failure> {
-    let on_terminal = stdout().is_terminal() && !text.is_empty();
+    let mut text = Some(text.to_owned()).filter(|text| !text.is_empty());
+    page_by(&mut || Ok(text.take()))
+}
+
+/// The same of a text that comes bit by bit. A reader that leaves ends it.
+pub(super) fn page_by(next: &mut dyn FnMut() -> Result<Option<String>, Failure>) -> Result<(), Failure> {
+    let Some(first) = next()? else { return Ok(()) };
+    let on_terminal = stdout().is_terminal();
     let words = if on_terminal { words(env::var("LARDER_PAGER"), env::var("PAGER")) } else { None };
-    let Some(mut child) = words.and_then(start) else { return say(text) };
+    let Some(mut child) = words.and_then(start) else {
+        say(&first)?;
+        while let Some(text) = next()? {
+            say(&text)?;
+        }
+        return Ok(());
+    };
     outlive_interrupts();
-    if let Some(mut stdin) = child.stdin.take() {
+    let fed = child.stdin.take().map_or(Ok(()), |stdin| feed(stdin, first, next));
+    let waited = child.wait().map(drop);
+    fed.and(waited.map_err(|error| Failure::failed(format!("the pager was lost: {error}"))))
+}
+
+fn feed(
+    mut stdin: ChildStdin,
+    first: String,
+    next: &mut dyn FnMut() -> Result<Option<String>, Failure>,
+) -> Result<(), Failure> {
+    let mut text = Some(first);
+    while let Some(some) = text {
         // A pager that was left before the end takes no more.
-        drop(stdin.write_all(text.as_bytes()));
+        if stdin.write_all(some.as_bytes()).is_err() {
+            return Ok(());
+        }
+        text = next()?;
     }
-    child.wait().map(drop).map_err(|error| Failure::failed(format!("the pager was lost: {error}")))
+    Ok(())
 }
 
 /// Ctrl-C is for the pager to hear, which goes on until the reader leaves it. To have listened to a signal once is to

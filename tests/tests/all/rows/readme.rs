@@ -117,71 +117,78 @@ fn the_walk_through_of_the_readme_works_as_it_is_printed() {
     let mut people: Vec<Person<'_>> = (0..3).map(|index| Person::at(&lab, index)).collect();
     let mut invitation = String::new();
     for (nth, (line, machines)) in TYPED.iter().enumerate() {
+        let mut screen = String::new();
         for &machine in *machines {
-            let person = &mut people[machine];
             match nth {
-                0 | 1 => person.leaves_running(line),
-                2 => drop(person.does(&invitation)),
-                _ => drop(person.does(line)),
+                0 | 1 => people[machine].leaves_running(line),
+                2 => screen = people[machine].does(&invitation),
+                _ => screen = people[machine].does(line),
             }
         }
-        let contents = |text: &str| people.iter().all(|person| person.file().contains(text));
         match nth {
-            0 => {
-                let printed = until(PATIENCE, "a line to paste", || {
-                    let screen = people[0].screen();
-                    screen
-                        .split("larder join ")
-                        .nth(1)
-                        .and_then(|rest| Some(rest.split_whitespace().next()?.to_owned()))
-                });
-                invitation = format!("larder join {printed}");
-                assert!(std::fs::read_dir(&people[0].home).is_ok());
-            }
-            2 => people.iter().for_each(|person| {
-                until(PATIENCE, "all three on each", || {
-                    let nodes: serde_json::Value =
-                        serde_json::from_str(&person.does("larder nodes --json")).unwrap();
-                    let up = |node: &&serde_json::Value| node["state"] == "up";
-                    (nodes["nodes"].as_array().unwrap().iter().filter(up).count() == 3).then_some(())
-                });
-            }),
+            0 => invitation = line_to_paste(&people[0]),
+            2 => people.iter().for_each(sees_three),
             4 => {
-                until(PATIENCE, "the file on all three", || {
-                    (contents("server=ntp1.example.net") && contents("minpoll=6")).then_some(())
-                });
+                until(PATIENCE, "the file on all three", || all_have(&people, "server=ntp1").then_some(()));
+                assert!(all_have(&people, "minpoll=6"));
                 drop(people[2].does("larder sync pause"));
             }
-            6 => {
-                until(PATIENCE, "each side to apply what it was told", || {
-                    let here = |at: usize, text: &str| people[at].file().contains(text);
-                    let left = here(0, "server=ntp2") && here(1, "server=ntp2") && here(0, "minpoll=6");
-                    (left && here(2, "server=ntp3") && here(2, "minpoll=4")).then_some(())
-                });
-                drop(people[2].does("larder sync resume"));
-                until(PATIENCE, "minpoll to be 4 everywhere", || contents("minpoll=4").then_some(()));
-                assert!(people[0].file().contains("server=ntp2") && people[2].file().contains("server=ntp3"));
-                people[1].sees("larder conflicts", "ntp3.example.net");
+            6 => parts_and_meets(&people),
+            8 => settles(&people),
+            9 => assert!(screen.contains("ntp1 is retired"), "why it was done: {screen}"),
+            13 => {
+                until(PATIENCE, "the new one everywhere", || all_have(&people, "server=ntp9").then_some(()))
             }
-            8 => {
-                until(PATIENCE, "one value on every machine", || {
-                    let servers: Vec<Option<String>> = people
-                        .iter()
-                        .map(|person| {
-                            person.file().lines().find(|line| line.starts_with("server=")).map(str::to_owned)
-                        })
-                        .collect();
-                    servers.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
-                });
-                people.iter().for_each(|person| person.sees("larder conflicts", "No conflicts."));
-            }
-            9 => assert!(people[1].does(line).contains("ntp1 is retired"), "why it was done"),
-            13 => until(PATIENCE, "the new one everywhere", || contents("server=ntp9").then_some(())),
             14 => until(PATIENCE, "the old one again", || {
                 people.iter().all(|person| !person.file().contains("server=ntp9")).then_some(())
             }),
-            15 => assert!(people[2].does(line).contains("All is so already"), "undone: so nothing differs"),
+            15 => assert!(screen.contains("All is so already"), "undone, so nothing differs: {screen}"),
             _ => {}
         }
     }
+}
+
+/// What the first machine prints for the others.
+fn line_to_paste(first: &Person<'_>) -> String {
+    let code = until(PATIENCE, "a line to paste", || {
+        let screen = first.screen();
+        screen.split("larder join ").nth(1).and_then(|rest| Some(rest.split_whitespace().next()?.to_owned()))
+    });
+    format!("larder join {code}")
+}
+
+fn sees_three(person: &Person<'_>) {
+    until(PATIENCE, "all three on each", || {
+        let nodes: serde_json::Value = serde_json::from_str(&person.does("larder nodes --json")).unwrap();
+        let up = |node: &&serde_json::Value| node["state"] == "up";
+        (nodes["nodes"].as_array().unwrap().iter().filter(up).count() == 3).then_some(())
+    });
+}
+
+fn all_have(people: &[Person<'_>], text: &str) -> bool {
+    people.iter().all(|person| person.file().contains(text))
+}
+
+/// Each side applies what it was told; when they meet, what does not clash merges, and what does stays as it runs.
+fn parts_and_meets(people: &[Person<'_>]) {
+    let here = |at: usize, text: &str| people[at].file().contains(text);
+    until(PATIENCE, "each side to apply what it was told", || {
+        let left = here(0, "server=ntp2") && here(1, "server=ntp2") && here(0, "minpoll=6");
+        (left && here(2, "server=ntp3") && here(2, "minpoll=4")).then_some(())
+    });
+    drop(people[2].does("larder sync resume"));
+    until(PATIENCE, "minpoll to be 4 everywhere", || all_have(people, "minpoll=4").then_some(()));
+    assert!(here(0, "server=ntp2") && here(2, "server=ntp3"));
+    people[1].sees("larder conflicts", "ntp3.example.net");
+}
+
+fn settles(people: &[Person<'_>]) {
+    until(PATIENCE, "one value on every machine", || {
+        let server = |person: &Person<'_>| {
+            person.file().lines().find(|line| line.starts_with("server=")).map(str::to_owned)
+        };
+        let servers: Vec<Option<String>> = people.iter().map(server).collect();
+        servers.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
+    });
+    people.iter().for_each(|person| person.sees("larder conflicts", "No conflicts."));
 }
