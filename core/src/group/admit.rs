@@ -62,6 +62,8 @@ pub struct Taken {
     pub retracted: BTreeSet<ChangeId>,
     /// How many changes the quarantine had no room for.
     pub evicted: usize,
+    /// What was laid aside just now.
+    pub(super) laid: BTreeSet<ChangeId>,
     /// Chains of which something is here that was not.
     pub(super) moved: BTreeSet<Actor>,
     /// Shards of which it is to be settled what counts.

@@ -101,7 +101,8 @@ impl Group {
         let aside = self.asides.entry(epoch).or_default();
         // What only moved from the document was told long ago.
         for id in aside.keep(|id| acceptance.is_kept(id)).iter().filter(|id| !lost.contains(id)) {
-            taken.new.extend(aside.get(id).map(|beside| admitted(epoch, beside)));
+            let returned = !taken.laid.contains(id);
+            taken.new.extend(aside.get(id).map(|beside| admitted(epoch, beside, returned)));
         }
         if let Some(shard) = self.shards.get_mut(&epoch) {
             shard.set_held(acceptance.held);
@@ -152,6 +153,7 @@ impl Group {
         };
         let place = key::change(self.id, epoch, beside.actor, beside.delta().seq, beside.id());
         taken.rows.push(Row::put_layout(Table::Aside, place, &row));
+        taken.laid.insert(beside.id());
         self.asides.entry(epoch).or_default().insert(beside);
     }
 
@@ -217,7 +219,7 @@ impl Group {
 }
 
 /// A change that is kept from now on, to be passed on like any other.
-fn admitted(epoch: EpochId, beside: &Beside) -> Admitted {
+fn admitted(epoch: EpochId, beside: &Beside, returned: bool) -> Admitted {
     let delta = beside.delta();
     Admitted {
         epoch,
@@ -227,7 +229,7 @@ fn admitted(epoch: EpochId, beside: &Beside) -> Admitted {
         delta: beside.composed.bytes().to_vec(),
         keys: Vec::new(),
         signature: beside.cover.ahead.is_empty().then_some(beside.cover.signature),
-        returned: false,
+        returned,
     }
 }
 
