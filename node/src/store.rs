@@ -16,7 +16,10 @@ use std::sync::Arc;
 
 use larder_core::store::{Row, Rows, Table};
 use redb::backends::FileBackend;
-use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError};
+use redb::{
+    Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageError, TableDefinition,
+    TableError,
+};
 
 pub use redb::StorageBackend;
 
@@ -30,6 +33,18 @@ use crate::limits;
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
+}
+
+/// A table as it is to a reader; none if nothing was ever written to it.
+fn open(
+    read: &ReadTransaction,
+    table: Table,
+) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, ReadError> {
+    match read.open_table(definition(table)) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An open store.
@@ -134,11 +149,8 @@ impl Store {
     /// One value.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let read = self.database.begin_read()?;
-        match read.open_table(definition(table)) {
-            Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let Some(table) = open(&read, table)? else { return Ok(None) };
+        Ok(table.get(key)?.map(|value| value.value().to_vec()))
     }
 
     /// The store as it is now, to be read while writing goes on.
@@ -154,11 +166,7 @@ impl Store {
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), ReadError> {
         let read = self.database.begin_read()?;
-        let table = match read.open_table(definition(table)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = open(&read, table)? else { return Ok(()) };
         let mut rows = table.range::<&[u8]>(..)?;
         while let Some(row) = if from_end { rows.next_back() } else { rows.next() } {
             let (key, value) = row?;

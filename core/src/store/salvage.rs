@@ -16,6 +16,18 @@ use crate::group::Group;
 use crate::id::{EpochId, GroupId, RecordId, Secret};
 use crate::record::{Records, SignedRecord};
 
+/// The tables of which rows can prove themselves, or say where others are: what is read of a damaged store.
+pub const READ: [Table; 8] = [
+    Table::Groups,
+    Table::Records,
+    Table::Changes,
+    Table::Aside,
+    Table::Marks,
+    Table::Covers,
+    Table::Own,
+    Table::Journal,
+];
+
 /// What is known of a group from elsewhere than its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {

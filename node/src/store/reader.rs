@@ -3,9 +3,9 @@
 use std::sync::{Arc, Weak};
 
 use larder_core::store::{Stored, Table};
-use redb::{Database, ReadableDatabase, TableError};
+use redb::{Database, ReadableDatabase};
 
-use super::{ReadError, Store, definition};
+use super::{ReadError, Store, open};
 
 /// A way to read a store for as long as it is open. It does not keep it open: a store that failed is closed by whoever
 /// writes to it, and from then on nothing is read here.
@@ -31,11 +31,7 @@ impl Reader {
     ) -> Result<Option<Vec<Stored>>, ReadError> {
         let Some(database) = self.0.upgrade() else { return Ok(None) };
         let read = database.begin_read()?;
-        let table = match read.open_table(definition(table)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Some(Vec::new())),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = open(&read, table)? else { return Ok(Some(Vec::new())) };
         let mut rows = Vec::new();
         for row in table.range::<&[u8]>(from.max(prefix)..)?.take(most) {
             let (key, value) = row?;
@@ -57,11 +53,7 @@ impl Reader {
     ) -> Result<bool, ReadError> {
         let Some(database) = self.0.upgrade() else { return Ok(false) };
         let read = database.begin_read()?;
-        let table = match read.open_table(definition(table)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = open(&read, table)? else { return Ok(true) };
         // Keys go on after a prefix with at most this: no table has longer ones that a prefix is asked of.
         let end = [prefix, &[u8::MAX; 64]].concat();
         let mut rows = table.range::<&[u8]>(prefix..=end.as_slice())?;

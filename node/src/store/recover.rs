@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use larder_core::id::{GroupId, Secret};
-use larder_core::store::salvage::salvage_all;
+use larder_core::store::salvage::{READ, salvage_all};
 use larder_core::store::{Memory, Row, Table};
 
 use super::{OpenError, Roster, Store};
@@ -123,17 +123,7 @@ fn read_all(path: &Path) -> (Memory, bool) {
 fn read_copy(copy: &Path, found: &mut Memory) -> bool {
     let Ok(store) = Store::open_unchecked(copy) else { return false };
     let mut whole = true;
-    let tables = [
-        Table::Groups,
-        Table::Records,
-        Table::Changes,
-        Table::Aside,
-        Table::Marks,
-        Table::Covers,
-        Table::Own,
-        Table::Journal,
-    ];
-    for table in tables {
+    for table in READ {
         // What lies behind a page that cannot be read is reached from the other end.
         for from_end in [false, true] {
             let mut rows = Vec::new();

@@ -11,8 +11,9 @@
 //!
 //! It is replaced as a whole (written aside, synced, renamed) whenever records or groups were written to the store.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use larder_core::id::{GroupId, hash};
@@ -52,7 +53,10 @@ impl Roster {
             return Ok(());
         }
         let staged = self.path.with_extension("new");
-        let mut file = File::create(&staged)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+        // One that was left behind keeps the mode that it had.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&staged, &self.path)?;

@@ -9,9 +9,9 @@
 use std::io::{self, Write};
 
 use larder_core::store::{Row, Rows, Table};
-use redb::{ReadTransaction, TableError};
+use redb::ReadTransaction;
 
-use super::{ReadError, Store, definition};
+use super::{ReadError, Store, open};
 use crate::limits;
 
 /// Stands where a row's table would, at the end.
@@ -29,11 +29,7 @@ impl Snapshot {
         let damaged = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
         let (mut piece, mut count) = (Vec::new(), 0u64);
         for (place, table) in Table::ALL.into_iter().enumerate() {
-            let rows = match self.0.open_table(definition(table)) {
-                Ok(rows) => rows,
-                Err(TableError::TableDoesNotExist(_)) => continue,
-                Err(error) => return Err(damaged(&ReadError::from(error))),
-            };
+            let Some(rows) = open(&self.0, table).map_err(|error| damaged(&error))? else { continue };
             for row in rows.range::<&[u8]>(..).map_err(|error| damaged(&ReadError::from(error)))? {
                 let (key, value) = row.map_err(|error| damaged(&ReadError::from(error)))?;
                 put_row(&mut piece, place, key.value(), value.value())?;
@@ -59,11 +55,7 @@ impl Rows for Snapshot {
         from: Option<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), ReadError> {
-        let table = match self.0.open_table(definition(table)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = open(&self.0, table)? else { return Ok(()) };
         let from = from.unwrap_or(prefix).max(prefix);
         for row in table.range::<&[u8]>(from..)? {
             let (key, value) = row?;

@@ -7,24 +7,12 @@ use std::collections::BTreeSet;
 
 use larder_core::id::{ChangeId, GroupId};
 use larder_core::record::SignedRecord;
-use larder_core::store::salvage::{Kept, salvage_all};
+use larder_core::store::salvage::{Kept, READ, salvage_all};
 use larder_core::store::{GroupRow, Memory, Row, Rows, Table, key, layout};
 
 use super::super::dice::Dice;
 use super::super::plan::Hits;
 use super::World;
-
-/// The tables that are read of a damaged store.
-const READ: [Table; 8] = [
-    Table::Groups,
-    Table::Records,
-    Table::Changes,
-    Table::Aside,
-    Table::Marks,
-    Table::Covers,
-    Table::Own,
-    Table::Journal,
-];
 
 impl World {
     /// Kills a node; when it starts again its store is damaged.

@@ -55,6 +55,7 @@ fn a_backup_put_back_catches_up_and_brings_nothing_old_back() {
         (mode(&dir), mode(&dir.join("node.key")), mode(&dir.join("store.redb"))),
         (0o700, 0o600, 0o600)
     );
+    assert_eq!(mode(&nodes[1].data.join("groups.kept")), 0o600, "who is a member is nobody else's business");
     let manifest: Value =
         serde_json::from_str(&std::fs::read_to_string(dir.join("MANIFEST")).unwrap()).unwrap();
     assert_eq!(manifest, made);
