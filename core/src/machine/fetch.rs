@@ -100,9 +100,8 @@ impl Membership {
         };
         if let Some(session) = self.sessions.get_mut(&link) {
             for (actor, upto) in &taken.reached {
-                let place = (window.epoch, *actor);
-                if (nothing || session.seeks(place.0, place.1)) && session.go_on(place.0, place.1, *upto) {
-                    stuck.retain(|stuck| *stuck != place);
+                if session.go_on(window.epoch, *actor, *upto, nothing) {
+                    stuck.retain(|stuck| *stuck != (window.epoch, *actor));
                 }
             }
             for (epoch, actor) in &stuck {

@@ -169,14 +169,16 @@ impl Session {
         self.from.insert((epoch, actor), (after.saturating_sub(step), step));
     }
 
-    /// All that the neighbour gave of a chain, up to this place, is here: next time it is asked from there. A window may
-    /// end before the branch that is looked for begins. False if that leads no further.
-    pub(super) fn go_on(&mut self, epoch: EpochId, actor: Actor, upto: u64) -> bool {
+    /// All that the neighbour gave of a chain, up to this place, is here. Where a branch is looked for, or is to be since
+    /// nothing of it was new, it is asked from there next time: a window may end before the branch begins. True if that
+    /// is so.
+    pub(super) fn go_on(&mut self, epoch: EpochId, actor: Actor, upto: u64, was_known: bool) -> bool {
         let place = (epoch, actor);
         let step = match self.from.get(&place) {
             Some((from, _)) if *from >= upto => return false,
             Some((_, step)) => *step,
-            None => limits::SIGNED_EVERY,
+            None if was_known => limits::SIGNED_EVERY,
+            None => return false,
         };
         let is_end = self.theirs.get(&place).is_none_or(|tips| tips.iter().all(|tip| tip.seq <= upto));
         match is_end {
@@ -184,11 +186,6 @@ impl Session {
             false => drop(self.from.insert(place, (upto, step))),
         }
         !is_end
-    }
-
-    /// True while a branch of a chain is looked for.
-    pub(super) fn seeks(&self, epoch: EpochId, actor: Actor) -> bool {
-        self.from.contains_key(&(epoch, actor))
     }
 
     /// True if a change after `previous` is what the neighbour lacks next of a chain.
