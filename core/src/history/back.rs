@@ -35,12 +35,12 @@ pub enum Back {
     Restore {
         /// The heads.
         at: Vec<ChangeId>,
-        /// Of which resources.
+        /// Of which resources. The group's own bookkeeping stays as it is.
         scope: Scope,
     },
 }
 
-/// Some of a group's resources. The group's own bookkeeping is never among them.
+/// Some of a group's resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All.
@@ -54,12 +54,11 @@ pub enum Scope {
 impl Scope {
     /// True of a resource that is meant.
     pub fn covers(&self, resource: &ResourceName) -> bool {
-        resource.is_managed()
-            && match self {
-                Self::Everything => true,
-                Self::Kind(kind) => resource.kind() == kind,
-                Self::Resource(one) => resource == one,
-            }
+        match self {
+            Self::Everything => true,
+            Self::Kind(kind) => resource.kind() == kind,
+            Self::Resource(one) => resource == one,
+        }
     }
 }
 
@@ -207,7 +206,8 @@ fn restore(shard: &Shard, at: &[ChangeId], scope: &Scope) -> BTreeMap<String, Va
         Scope::Kind(kind) => format!("{kind}/"),
         Scope::Resource(resource) => resource.prefix(),
     };
-    let meant = |key: &str| ResourceName::of_key(key).is_some_and(|(resource, _)| scope.covers(&resource));
+    let covers = |resource: &ResourceName| resource.is_managed() && scope.covers(resource);
+    let meant = |key: &str| ResourceName::of_key(key).is_some_and(|(resource, _)| covers(&resource));
     let keys: Vec<(&str, &[Visible])> = shard
         .state()
         .range_with_prefix(&prefix)

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::conflict::{Conflict, ConflictKind, Side, tag};
+use super::conflict::{Conflict, ConflictKind, Side, conflicts, tag};
 use super::literal::Literal;
 use super::name::ResourceName;
-use super::target::{Intent, Target, is_selected, path_on};
+use super::target::{Intent, Target, is_selected, path_on, paths};
 use super::view::{NodeLabels, ResourceView, resources};
 use crate::id::{Digest, NodeId, hash16};
 use crate::record::Members;
@@ -14,7 +14,7 @@ use crate::shard::Shard;
 use crate::value::Value;
 
 /// Where a path leads, for comparing: `a//b/./c` is `a/b/c`. What only a file system can tell, as links, is left to it.
-fn spot(path: &str) -> String {
+pub(super) fn spot(path: &str) -> String {
     let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
     let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", parts.collect::<Vec<_>>().join("/"))
@@ -37,12 +37,16 @@ pub(super) fn hold_claimed(targets: &mut [Target]) {
     }
 }
 
+/// All that people have to settle: the conflicts in each resource, then the claims of several.
+pub fn unsettled(desired: &Shard, members: &Members) -> Vec<Conflict> {
+    let mut all = conflicts(desired);
+    all.extend(claims(desired, members));
+    all
+}
+
 /// Every path that several resources want on some member, in order of the first of them. The sides are the resources.
 pub fn claims(desired: &Shard, members: &Members) -> Vec<Conflict> {
-    let views: Vec<ResourceView<'_>> = resources(desired.state())
-        .into_iter()
-        .filter(|view| view.name.is_managed() && !view.is_removed())
-        .collect();
+    let views = rivals(desired);
     let mut claimed: BTreeSet<Vec<(ResourceName, String)>> = BTreeSet::new();
     for node in members.keys() {
         for (_, names) in wanted_by(&views, desired, members, &node) {
@@ -52,6 +56,26 @@ pub fn claims(desired: &Shard, members: &Members) -> Vec<Conflict> {
         }
     }
     claimed.into_iter().filter_map(|names| conflict(desired, &names)).collect()
+}
+
+/// The resources that name a path, be it for some nodes alone, that another one names too. Mostly there are none, and no
+/// node has to be looked at.
+fn rivals(desired: &Shard) -> Vec<ResourceView<'_>> {
+    let views = resources(desired.state());
+    let views = views.into_iter().filter(|view| view.name.is_managed() && !view.is_removed());
+    let views: Vec<(ResourceView<'_>, BTreeSet<String>)> = views
+        .map(|view| {
+            let paths = paths(&view);
+            (view, paths)
+        })
+        .collect();
+    let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+    for path in views.iter().flat_map(|(_, paths)| paths) {
+        *named.entry(path).or_default() += 1;
+    }
+    let shared: BTreeSet<String> =
+        named.into_iter().filter(|(_, many)| *many > 1).map(|(path, _)| path.to_owned()).collect();
+    views.into_iter().filter(|(_, paths)| !paths.is_disjoint(&shared)).map(|(view, _)| view).collect()
 }
 
 /// Which resources want which path on a node, each with the field that says so.

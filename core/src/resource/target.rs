@@ -111,6 +111,13 @@ pub fn targets(desired: &Shard, members: &Members, node: &NodeId, applied: &Appl
     targets
 }
 
+/// The paths that a resource wants on any node, each in the one form that [`claim::spot`] gives it.
+pub(super) fn paths(view: &ResourceView<'_>) -> BTreeSet<String> {
+    let says_so = |field: &str| field == "path" || overlay(field).is_some_and(|(_, inner)| inner == "path");
+    let fields = view.fields.keys().filter(|field| says_so(field));
+    fields.filter_map(|field| view.text(field)).map(|path| claim::spot(&path)).collect()
+}
+
 /// The path that a resource wants on a node, and the field that says so.
 pub(super) fn path_on(view: &ResourceView<'_>, node: &Node<'_>) -> Option<(String, String)> {
     let text = |field: &str| view.text(field).map(|path| (field.to_owned(), path));

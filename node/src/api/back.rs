@@ -59,9 +59,8 @@ struct Meant {
 pub(super) async fn back(State(api): State<Api>, user: User, Body(asked): Body<PutBack>) -> Reply<Back> {
     let dry_run = asked.dry_run;
     let meant = api.handle.look(move |machine| understand(machine, asked, user.0)).await??;
-    let of: Vec<String> = meant.of.iter().map(ToString::to_string).collect();
     if dry_run {
-        return Ok(Shown(Back { change: None, of, edits: meant.plan.edits }));
+        return Ok(Shown(Back { change: None, of: texts(&meant.of), edits: meant.plan.edits }));
     }
     let group = meant.group;
     let request = Request::PutBack { group, back: meant.back, note: meant.note };
@@ -74,12 +73,12 @@ pub(super) async fn back(State(api): State<Api>, user: User, Body(asked): Body<P
         let epoch = names::desired(of)?.root().epoch();
         let edits = change.map(|id| history::show(&of.group, &epoch, &id)).unwrap_or_default();
         let edits = edits.into_iter().map(edit_row).collect();
-        Ok(Shown(Back { change: change.map(|id| id.to_string()), of: of_texts(&meant.of), edits }))
+        Ok(Shown(Back { change: change.map(|id| id.to_string()), of: texts(&meant.of), edits }))
     };
     api.handle.look(done).await?
 }
 
-fn of_texts(ids: &[ChangeId]) -> Vec<String> {
+fn texts(ids: &[ChangeId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
@@ -144,11 +143,7 @@ fn reverted(of: &Membership, desired: &Shard, texts: &[String]) -> Result<Vec<Ch
 }
 
 fn scope(desired: &Shard, path: Option<&str>) -> Result<Scope, Failure> {
-    let scope = match path {
-        None => Scope::Everything,
-        Some(path) if path.contains('/') => Scope::Resource(names::resource(path)?),
-        Some(kind) => Scope::Kind(kind.to_owned()),
-    };
+    let scope = names::scope(path)?;
     if !history::is_known(desired, &scope) {
         let path = path.unwrap_or_default();
         return Err(Failure::not_found(format!("no resource {path} was ever here")).hint("see `larder log`"));
@@ -219,7 +214,7 @@ fn tag_row(of: &Membership, desired: &Shard, tag: &tag::Tag) -> Option<TagRow> {
     let entry = history::entry(&of.group, &found)?;
     Some(TagRow {
         name: tag.name.clone(),
-        heads: of_texts(&tag.heads),
+        heads: texts(&tag.heads),
         change: tag.change.to_string(),
         node: entry.node.map(|node| names::who(of, &node)),
         user: entry.note.user,

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use larder_core::id::NodeId;
 use larder_core::machine::{Machine, Membership, NodeState};
-use larder_core::resource::claim::claims;
-use larder_core::resource::conflict::conflicts;
+use larder_core::resource::claim::unsettled;
 
 use super::{Api, Reply, Shown, warnings};
 use crate::failure::REFETCHING;
@@ -130,8 +129,7 @@ fn document(machine: &Machine, of: &Membership, found: &mut Findings) {
     if of.paused && of.group.members().contains(&machine.me()) {
         found.add("sync", "care", "is paused", Some("go on with `larder sync resume`"));
     }
-    let all = |desired| conflicts(desired).len() + claims(desired, of.group.members()).len();
-    let many = of.group.desired().map_or(0, all);
+    let many = of.group.desired().map_or(0, |desired| unsettled(desired, of.group.members()).len());
     if many > 0 {
         found.add("conflicts", "care", count(many, "conflict"), Some("see `larder conflicts`"));
     }

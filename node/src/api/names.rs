@@ -1,5 +1,6 @@
 //! From what people type to what is meant: groups, nodes, resources and points of the past, by name or unique prefix.
 
+use larder_core::history::Scope;
 use larder_core::id::{ChangeId, GroupId, NodeId};
 use larder_core::machine::{Machine, Membership};
 use larder_core::resource::ResourceName;
@@ -112,6 +113,16 @@ pub fn resource(text: &str) -> Result<ResourceName, Failure> {
     text.parse().map_err(|error: larder_core::resource::name::NameError| {
         Failure::not_found(error.to_string()).hint("see `larder list`")
     })
+}
+
+/// The resources that are meant: one, those of a kind, or without a text all.
+pub fn scope(text: Option<&str>) -> Result<Scope, Failure> {
+    match text {
+        None => Ok(Scope::Everything),
+        Some(text) if text.contains('/') => resource(text).map(Scope::Resource),
+        // A kind is what a resource of it could be called.
+        Some(kind) => resource(&format!("{kind}/x")).map(|name| Scope::Kind(name.kind().to_owned())),
+    }
 }
 
 /// The heads of a whole list of changes, each named by a unique prefix.

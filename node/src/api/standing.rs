@@ -7,10 +7,10 @@ use axum::extract::State;
 use larder_core::id::NodeId;
 use larder_core::machine::{Declined, Machine, Membership, NodeState, Request};
 use larder_core::resource::ResourceName;
+use larder_core::resource::claim::unsettled;
 use larder_core::resource::observed::Observed;
 use larder_core::resource::target::{Node, is_selected};
 use larder_core::resource::view::{NodeLabels, ResourceView, resources};
-use larder_core::resource::{claim, conflict};
 use serde::{Deserialize, Serialize};
 
 use super::names::{self, Which};
@@ -112,7 +112,7 @@ pub(super) fn read(of: &mut Membership, only: Option<&ResourceName>) -> Result<S
     {
         return Err(Failure::not_found(format!("no resource {name} here")).hint("see `larder list`"));
     }
-    let conflicts = conflict::conflicts(desired).len() + claim::claims(desired, of.group.members()).len();
+    let conflicts = unsettled(desired, of.group.members()).len();
     let group = GroupName { id: of.group.id().to_string(), name: of.group.name().to_owned() };
     Ok(Status { group, summary, conflicts, warnings: Vec::new(), resources: rows })
 }

@@ -18,6 +18,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use larder_core::history::Scope;
 use larder_core::id::GroupId;
 use larder_core::machine::Machine;
 use larder_core::resource::ResourceName;
@@ -43,47 +44,24 @@ pub(super) struct WatchOf {
     path: Option<String>,
 }
 
-/// Which resources are meant.
-#[derive(Clone, Debug)]
-enum Scope {
-    All,
-    Kind(String),
-    One(ResourceName),
-}
-
-impl Scope {
-    fn parse(text: Option<&str>) -> Result<Self, Failure> {
-        match text {
-            None => Ok(Self::All),
-            Some(text) if text.contains('/') => names::resource(text).map(Self::One),
-            // A kind is what a resource of it could be called.
-            Some(kind) => {
-                names::resource(&format!("{kind}/x")).map(|name| Self::Kind(name.kind().to_owned()))
-            }
-        }
-    }
-
-    fn has(&self, event: &Event) -> bool {
-        let has = |resource: &str| match self {
-            Self::All => true,
-            Self::Kind(kind) => resource.split_once('/').is_some_and(|(of, _)| of == kind),
-            Self::One(name) => resource == name.to_string(),
-        };
-        let touches = || event.touches.iter().any(|touch| has(&touch.resource));
-        // What was touched by what is gone cannot be told any more: rather one line too many than one too few.
-        let unknown = event.op == "retracted" && event.kind == "change" && event.touches.is_empty();
-        let any = matches!(self, Self::All) || event.kind == "stream" || unknown;
-        any || event.resource.as_deref().is_some_and(has) || touches()
-    }
+/// True of an event that touches what is meant.
+fn is_of(scope: &Scope, event: &Event) -> bool {
+    let covers =
+        |resource: &str| resource.parse().is_ok_and(|resource: ResourceName| scope.covers(&resource));
+    let touches = || event.touches.iter().any(|touch| covers(&touch.resource));
+    // What was touched by what is gone cannot be told any more: rather one line too many than one too few.
+    let unknown = event.op == "retracted" && event.kind == "change" && event.touches.is_empty();
+    let any = *scope == Scope::Everything || event.kind == "stream" || unknown;
+    any || event.resource.as_deref().is_some_and(covers) || touches()
 }
 
 pub(super) async fn watch(State(api): State<Api>, Query(of): Query<WatchOf>) -> Result<Response, Failure> {
-    let scope = Scope::parse(of.path.as_deref())?;
+    let scope = names::scope(of.path.as_deref())?;
     let watcher = api.news.watch()?;
     let asked = of.group.clone();
     let look = move |machine: &mut Machine| {
         let of = names::membership(machine, asked.as_deref())?;
-        let clashes = Clashes::of(names::desired(of)?);
+        let clashes = Clashes::of(names::desired(of)?, of.group.members());
         Ok::<_, Failure>((of.group.id(), of.group.name().to_owned(), clashes))
     };
     let (group, name, clashes) = api.handle.look(look).await??;
@@ -139,7 +117,7 @@ impl Watch {
             self.watcher.mark();
             while let Some(events) = self.read_page().await? {
                 if !events.is_empty() {
-                    heard.retain(|event| self.scope.has(event));
+                    heard.retain(|event| is_of(&self.scope, event));
                     return Some(heard.into_iter().chain(events).collect());
                 }
             }
@@ -150,7 +128,7 @@ impl Watch {
             {
                 heard.extend(self.describe(passed).await?);
             }
-            heard.retain(|event| self.scope.has(event));
+            heard.retain(|event| is_of(&self.scope, event));
             if !heard.is_empty() {
                 return Some(heard);
             }
@@ -181,7 +159,7 @@ impl Watch {
                 of_row.iter().for_each(|event| clashes.note(event));
                 events.extend(of_row.into_iter().skip(std::mem::take(&mut told)));
             }
-            events.retain(|event| scope.has(event));
+            events.retain(|event| is_of(&scope, event));
             Some((events, last, clashes))
         };
         let (events, last, clashes) = self.handle.look(describe).await.ok()??;
@@ -196,9 +174,9 @@ impl Watch {
         }
         let (group, mut clashes) = (self.group, std::mem::take(&mut self.clashes));
         let look = move |machine: &mut Machine| {
-            let desired = machine.group(&group).and_then(|of| of.group.desired());
-            let events = desired.map(|desired| clashes.look(machine, desired)).unwrap_or_default();
-            (events, clashes)
+            let of = machine.group(&group).map(|of| &of.group);
+            let found = of.and_then(|of| Some(clashes.look(machine, of.desired()?, of.members())));
+            (found.unwrap_or_default(), clashes)
         };
         let (events, clashes) = self.handle.look(look).await.ok()?;
         self.clashes = clashes;

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::id::Digest;
 use larder_core::machine::Machine;
+use larder_core::record::Members;
 use larder_core::resource::ResourceName;
-use larder_core::resource::conflict::{Conflict, conflicts, conflicts_of};
+use larder_core::resource::claim::{claims, unsettled};
+use larder_core::resource::conflict::{Conflict, ConflictKind, conflicts_of};
 use larder_core::resource::view::ResourceView;
 use larder_core::shard::Shard;
 
 use crate::limits;
 use crate::view::Event;
 
-/// Where there is a conflict: a field of a resource.
-type Spot = (ResourceName, String);
+/// Where there is a conflict: a field of a resource, and what sort it is.
+type Spot = (ResourceName, String, ConflictKind);
 
 /// The conflicts that there were when somebody looked last, and where there may be others since.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +27,13 @@ pub(super) struct Clashes {
 }
 
 fn at(conflict: &Conflict) -> (Spot, Digest) {
-    ((conflict.resource.clone(), conflict.field.clone()), conflict.id)
+    ((conflict.resource.clone(), conflict.field.clone(), conflict.kind), conflict.id)
 }
 
 impl Clashes {
     /// Those that there are now.
-    pub(super) fn of(desired: &Shard) -> Self {
-        Self { known: conflicts(desired).iter().map(at).collect(), ..Self::default() }
+    pub(super) fn of(desired: &Shard, members: &Members) -> Self {
+        Self { known: unsettled(desired, members).iter().map(at).collect(), ..Self::default() }
     }
 
     /// Notes what an event may have brought about.
@@ -59,18 +61,22 @@ impl Clashes {
     }
 
     /// Looks again. Where not everything is durable, what is seen may vanish: nothing is said then, and it is still due.
-    pub(super) fn look(&mut self, machine: &Machine, desired: &Shard) -> Vec<Event> {
+    pub(super) fn look(&mut self, machine: &Machine, desired: &Shard, members: &Members) -> Vec<Event> {
         if !machine.is_durable() {
             return Vec::new();
         }
         let touched = std::mem::take(&mut self.touched);
         let now: BTreeMap<Spot, Digest> = match std::mem::take(&mut self.all) {
-            true => conflicts(desired).iter().map(at).collect(),
+            true => unsettled(desired, members).iter().map(at).collect(),
             false => {
                 let views = touched.iter().filter_map(|name| ResourceView::read(desired.state(), name));
                 let now = views.flat_map(|view| conflicts_of(desired, &view)).map(|one| at(&one));
-                let others = self.known.iter().filter(|((name, _), _)| !touched.contains(name));
-                now.chain(others.map(|(spot, id)| (spot.clone(), *id))).collect()
+                // What several resources claim is between any of them.
+                let claims = claims(desired, members);
+                let is_same =
+                    |(name, _, kind): &Spot| *kind != ConflictKind::Claim && !touched.contains(name);
+                let others = self.known.iter().filter(|(spot, _)| is_same(spot));
+                now.chain(claims.iter().map(at)).chain(others.map(|(spot, id)| (spot.clone(), *id))).collect()
             }
         };
         let before = std::mem::replace(&mut self.known, now);
@@ -84,7 +90,7 @@ impl Clashes {
     }
 }
 
-fn told((resource, field): &Spot, op: &str) -> Event {
+fn told((resource, field, _): &Spot, op: &str) -> Event {
     Event {
         kind: "conflict".to_owned(),
         op: op.to_owned(),

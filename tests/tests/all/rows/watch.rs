@@ -293,3 +293,28 @@ fn what_counts_no_longer_is_told_and_so_is_its_return() {
         again.kill();
     }
 }
+
+#[test]
+fn a_path_that_two_resources_want_is_told_and_so_is_its_end() {
+    let lab = lab!(1, "a_path_that_two_resources_want_is_told_and_so_is_its_end");
+    let nodes = cluster(&lab, LARDER);
+    let node = &nodes[0];
+    node.ok(&["set", "file/one", "path=here", "content=one"]);
+    let watching = Watching::start(node, &[]);
+    assert_eq!(watching.next(PATIENCE).expect("a beginning")["op"], "start");
+    let clash = |what: &str| {
+        until(PATIENCE, what, || {
+            let event = watching.next(PATIENCE).expect("an event");
+            (event["kind"] == "conflict").then_some(event)
+        })
+    };
+    node.ok(&["set", "file/two", "path=./here", "content=two"]);
+    let appeared = clash("the claim");
+    assert_eq!(
+        (&appeared["op"], &appeared["resource"], &appeared["field"]),
+        (&"appeared".into(), &"file/one".into(), &"path".into())
+    );
+    node.ok(&["set", "file/two", "path=there"]);
+    assert_eq!(clash("its end")["op"], "settled");
+    watching.kill();
+}
