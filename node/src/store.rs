@@ -35,11 +35,11 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
     TableDefinition::new(table.name())
 }
 
+/// A table that is read.
+type Opened = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// A table as it is to a reader; none if nothing was ever written to it.
-fn open(
-    read: &ReadTransaction,
-    table: Table,
-) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, ReadError> {
+fn open(read: &ReadTransaction, table: Table) -> Result<Option<Opened>, ReadError> {
     match read.open_table(definition(table)) {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
