@@ -69,7 +69,8 @@ enum Command {
         /// Only those whose name contains this.
         #[arg(default_value = "")]
         only: String,
-        /// Seeds that a defect may survive; one that must hold is played with a fifth of them.
+        /// Seeds that a defect may survive, and five times as many of small worlds; one that must hold is played with a
+        /// fifth of them.
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
         /// How many at the same time.
@@ -215,6 +216,9 @@ fn run(run: &Run) -> ExitCode {
     report(&total, run, began.elapsed().as_secs_f64())
 }
 
+/// So many small worlds are played in the time of a large one.
+const MANY: u64 = 5;
+
 /// Plants every canary in a copy of the product, and plays until it is caught.
 fn canaries(only: &str, seeds: u64, jobs: usize) -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
@@ -233,6 +237,7 @@ fn canaries(only: &str, seeds: u64, jobs: usize) -> ExitCode {
         let seeds = if canary.sound { seeds.div_ceil(5) } else { seeds };
         // Small worlds first: there are many of them in a minute, and most defects show in a few.
         let caught = [true, false].into_iter().find_map(|small| {
+            let seeds = if small { seeds.saturating_mul(MANY) } else { seeds };
             let mut play = Process::new(built.join("debug/larder-sim"));
             play.args(["run", "--stop", "--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
             play.args(small.then_some("--small"));

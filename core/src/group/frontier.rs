@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Group;
 use crate::id::{Actor, ChangeId, GrantId, NodeId, RecordId};
 use crate::limits;
-use crate::record::{Frontiers, SignedRecord, Signer};
+use crate::record::{Body, Frontiers, SignedRecord, Signer};
 use crate::shard::Shard;
 use crate::shard::graph::Clock;
 
@@ -70,10 +70,31 @@ impl Group {
             return Vec::new();
         }
         let endings = grants().flat_map(|grant| self.members.endings(grant));
-        let mut ids: Vec<RecordId> = endings.map(|ending| ending.record).collect();
+        let mut ids: BTreeSet<RecordId> = endings.map(|ending| ending.record).collect();
         if grants().next().is_some() {
             ids.extend(self.members.dissolved());
         }
-        self.records.missing(&self.records.with_foundations(ids), &[])
+        self.records.missing(&self.records.with_foundations(self.deciding(ids)), &[])
+    }
+
+    /// These records with those that decide whether they count, and up to where: what ended the grants that they were
+    /// issued under, and what their frontiers name. One who has fewer may read them otherwise.
+    fn deciding(&self, mut ids: BTreeSet<RecordId>) -> BTreeSet<RecordId> {
+        let mut open: Vec<RecordId> = ids.iter().copied().collect();
+        while let Some(id) = open.pop() {
+            let Some(record) = self.records.get(&id).map(SignedRecord::record) else { continue };
+            let line = self.records.line(&record.grant).unwrap_or_default();
+            let endings = line.iter().flat_map(|grant| self.members.endings(grant));
+            let named = match &record.body {
+                Body::Revoke(revoke) => revoke.frontiers.record.map(|(_, id)| id),
+                _ => None,
+            };
+            for id in endings.map(|ending| ending.record).chain(named) {
+                if ids.insert(id) {
+                    open.push(id);
+                }
+            }
+        }
+        ids
     }
 }

@@ -188,6 +188,17 @@ pub(super) fn describe(world: &World, group: GroupId) -> String {
             of.group.waiting(),
             of.paused
         ));
+        lines.extend(records.iter().map(|signed| {
+            let (record, counts) = (signed.record(), of.group.members().counts(&signed.id()));
+            let said = format!("{:?}", record.body);
+            let what: String = said.chars().take(160).collect();
+            format!(
+                "  {} under {} {}, counts {counts}: {what}",
+                signed.id().short(),
+                record.grant.short(),
+                record.seq
+            )
+        }));
         lines.extend(of.neighbours().map(|(peer, session)| {
             let whom = world.node_of(&peer).map_or_else(|| peer.short(), |node| node.to_string());
             format!(

@@ -42,6 +42,7 @@ impl Play<'_> {
             Act::Restore { noticed, pause } => self.world.set_back(node, *noticed, *pause),
             Act::Swap { pause } => self.world.swap(node, *pause),
             Act::Lie { group, pick } => self.lie(node, *group, *pick),
+            Act::Disown { group } => self.disown(node, *group),
             _ => {}
         }
     }
@@ -87,6 +88,33 @@ impl Play<'_> {
                 }
             }
         }
+    }
+
+    /// Two Revokes of one grant of which each counts, and whose frontiers are one change apart.
+    fn disown(&mut self, node: usize, at: usize) {
+        let group = self.group(at);
+        let Some(of) = self.membership(node, at).map(|of| of.group.clone()) else { return };
+        let secret = self.world.nodes[node].secret.clone();
+        let mut own = of.members().grants().filter(|standing| standing.key == secret.node());
+        let Some(grant) = own.find(|standing| standing.role == Role::Admin).map(|standing| standing.grant)
+        else {
+            return;
+        };
+        let Some(target) = last_author(&of).filter(|target| *target != grant) else { return };
+        self.world.marks.reach("lied");
+        self.world.nodes[node].liar = true;
+        let (mut seq, mut prev) = of.records().newest((grant, Signer::Holder)).unwrap_or((0, RecordId::ZERO));
+        let known = of.frontiers(&target);
+        let mut records = Vec::new();
+        for frontiers in [known.clone(), earlier(&of, known)] {
+            seq += 1;
+            let body = Body::Revoke(Revoke { what: Revoked::Grant(target), frontiers });
+            let signed =
+                Record { group, grant, signer: Signer::Holder, seq, prev, body, remark: None }.sign(&secret);
+            prev = signed.id();
+            records.push(signed.encode());
+        }
+        self.world.tell_neighbours(node, &Frame::Records(Bundle { group, records, last: true }));
     }
 
     /// A change that the machine itself does not know of.
@@ -156,6 +184,13 @@ impl Play<'_> {
         let (group, signer) = (of.id(), Signer::Holder);
         Some(Record { group, grant, signer, seq, prev, body, remark: None }.sign(secret))
     }
+}
+
+/// Who wrote a change that nothing was built on.
+fn last_author(of: &Group) -> Option<GrantId> {
+    let graph = of.desired()?.graph();
+    let head = graph.heads().into_iter().next()?;
+    Some(graph.chain_of(graph.get(&head)?)?.grant)
 }
 
 /// Frontiers one change earlier than what is known: of two Revokes the lower counts, and what the higher one named is kept

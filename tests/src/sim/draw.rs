@@ -40,6 +40,7 @@ enum Kind {
     Restore,
     Swap,
     Lie,
+    Disown,
 }
 
 use Kind::{
@@ -86,6 +87,7 @@ const CHURN: &[(Kind, u64)] = &[
     (Kind::Restore, 4),
     (Kind::Swap, 1),
     (Kind::Lie, 2),
+    (Kind::Disown, 1),
     (Join, 5),
 ];
 
@@ -308,6 +310,7 @@ impl Draw<'_> {
             Kind::Rewrite => Act::Rewrite { group, pick: self.dice.bits() },
             Kind::Restore => Act::Restore { noticed: self.dice.roll(2) == 0, pause: self.short() },
             Kind::Swap => Act::Swap { pause: self.short() },
+            Kind::Disown => Act::Disown { group },
             _ => Act::Lie { group, pick: self.dice.bits() },
         }
     }

@@ -66,6 +66,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("removed-author", "a value stood only by the word of a removed member"),
     ("quarantined", "a valid change was in quarantine"),
     ("kept-aside", "a change that lost was kept and passed on"),
+    ("evidence", "a change was kept for no more than that a record names it"),
     ("forked", "a chain forked"),
     ("readmitted", "an admin brought changes in that did not count"),
     ("restored", "a node was started from an old copy of its disk"),

@@ -314,6 +314,12 @@ pub enum Act {
         /// What, and to whom.
         pick: u64,
     },
+    /// An admin's keys end the grant of whoever wrote last, twice: as far as is known, and as if the last change had not
+    /// been. So that one counts no more, and is named by a record that does.
+    Disown {
+        /// In which group.
+        group: usize,
+    },
 }
 
 impl Act {
@@ -329,6 +335,7 @@ impl Act {
                 | Self::Restore { .. }
                 | Self::Swap { .. }
                 | Self::Lie { .. }
+                | Self::Disown { .. }
         )
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use larder_core::delta::compose::Composed;
 use larder_core::delta::{Delta, columns};
-use larder_core::group::AuthorError;
+use larder_core::group::{AuthorError, Beside, Why};
 use larder_core::id::{ChangeId, GroupId, NodeId};
 use larder_core::machine::{Answer, Declined, Effect, LinkId, LinkKind, Membership, Notice};
 use larder_core::resource::edit::EditError;
@@ -146,7 +146,15 @@ impl World {
         let Some(machine) = self.nodes[node].machine.as_ref().filter(|_| self.churns) else { return };
         let asides = machine.groups().flat_map(|of| of.group.asides()).flat_map(|(_, aside)| aside.iter());
         let mut ids: BTreeSet<ChangeId> = BTreeSet::new();
-        ids.extend(asides.filter(|beside| !beside.kept).map(larder_core::group::Beside::id));
+        ids.extend(asides.filter(|beside| !beside.kept).map(Beside::id));
+        let is_evidence = |of: &Membership| {
+            let all = of.group.asides().flat_map(|(epoch, aside)| aside.iter().map(move |one| (epoch, one)));
+            let mut kept = all.filter(|(_, one)| one.kept && of.group.members().named().contains(&one.id()));
+            kept.any(|(epoch, one)| matches!(of.group.why(epoch, one), Why::Ended(_)))
+        };
+        if machine.groups().any(is_evidence) {
+            self.marks.reach("evidence");
+        }
         self.quarantined.retain(|(of, id), _| *of != node || ids.contains(id));
         for id in ids {
             self.quarantined.entry((node, id)).or_insert(self.now);
