@@ -27,6 +27,7 @@ mod undo;
 
 pub use back::{Back, BackError, Overwritten, Scope, is_known, put_back};
 pub use blame::{Blame, Line, Origin, blame};
+pub use contents::{Stored, nowhere};
 pub use diff::{Edit, diff, show};
 pub use draw::{Row, draw};
 pub use find::{FindError, Found, find};

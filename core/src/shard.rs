@@ -219,6 +219,15 @@ impl Shard {
         self.document.visible_at(&self.root, key, heads)
     }
 
+    /// [`Shard::visible_at`] of many keys; those that had no value are left out. It goes through the whole history once.
+    pub(crate) fn visible_in_bulk(
+        &self,
+        keys: &BTreeSet<&str>,
+        heads: &[ChangeId],
+    ) -> Result<BTreeMap<String, Vec<Visible>>, Isolated> {
+        self.document.visible_in_bulk(&self.root, keys, heads)
+    }
+
     /// Stands for everything in the shard: equal digests, equal histories.
     pub fn digest(&self) -> Digest {
         let heads = self.graph.heads();

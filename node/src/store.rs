@@ -3,6 +3,7 @@
 //! One table a [`Table`], bytes to bytes; keys and values are laid out in [`larder_core::store`]. The file is read once,
 //! at the start; from then on only the writer thread writes to it, and [`Reader`]s read what is durable.
 
+mod held;
 mod reader;
 pub mod recover;
 pub mod roster;
@@ -23,13 +24,14 @@ use redb::{
 
 pub use redb::StorageBackend;
 
-pub use reader::Reader;
+pub use reader::{Reader, View};
 pub use roster::Roster;
 pub use stream::Snapshot;
 pub use writer::{Batch, Outcome, Writer};
 
 use crate::failure::Failure;
 use crate::limits;
+use held::Held;
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
@@ -140,10 +142,14 @@ impl Store {
     fn make(storage: impl StorageBackend, checked: bool) -> Result<Self, OpenError> {
         let mut builder = Database::builder();
         builder.set_cache_size(limits::STORE_CACHE).set_check_integrity_on_open(checked);
+        let unreachable = |error: std::io::Error| OpenError::Unreachable(error.to_string());
+        let held = Held::new(storage).map_err(unreachable)?;
         // Its own checks find damage; where they do not foresee it, it panics.
-        let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(storage)));
+        let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(held.clone())));
         let opened = opened.map_err(|_| OpenError::Damaged("its pages make no sense".to_owned()))?;
-        Ok(Self { database: Arc::new(opened?) })
+        let database = Arc::new(opened?);
+        held.release().map_err(unreachable)?;
+        Ok(Self { database })
     }
 
     /// One value.
@@ -178,7 +184,10 @@ impl Store {
     /// Makes rows durable, all or none.
     pub fn commit<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Result<(), ReadError> {
         let rows: Vec<&Row> = rows.into_iter().collect();
-        let write = self.database.begin_write()?;
+        let mut write = self.database.begin_write()?;
+        // Otherwise a commit that rotted cannot be told from one that was torn by a crash, and would be undone in silence
+        // although it was acknowledged.
+        write.set_two_phase_commit(true);
         // Table by table: to open one for every row would take longer than to write it.
         for table in Table::ALL {
             let mut of_table = rows.iter().filter(|row| row.table == table).peekable();

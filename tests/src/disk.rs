@@ -84,6 +84,8 @@ pub enum Damage {
     Flip,
     /// One sector is other bytes.
     Sector,
+    /// A page of 4 KiB is other bytes.
+    Page,
     /// The end of the file is missing, from a sector on.
     Truncated,
     /// The file is there and has no bytes.
@@ -166,14 +168,15 @@ impl Disk {
         let sectors = len.div_ceil(SECTOR as u64).max(1);
         match damage {
             Damage::Flip if len > 0 => blocks.flip(dice.below(len * 8)),
-            Damage::Sector if len > 0 => {
-                let junk = dice.bytes(SECTOR);
-                let at = dice.below(sectors) * SECTOR as u64;
-                blocks.write(at, &junk[..(len - at).min(SECTOR as u64) as usize]);
+            Damage::Sector | Damage::Page if len > 0 => {
+                let size = if damage == Damage::Page { 8 * SECTOR } else { SECTOR };
+                let junk = dice.bytes(size);
+                let at = dice.below(len.div_ceil(size as u64)) * size as u64;
+                blocks.write(at, &junk[..(len - at).min(size as u64) as usize]);
             }
             Damage::Truncated => blocks.set_len(dice.below(sectors) * SECTOR as u64),
             Damage::Emptied => blocks.set_len(0),
-            Damage::Flip | Damage::Sector => {}
+            Damage::Flip | Damage::Sector | Damage::Page => {}
         }
         Self::with(blocks)
     }

@@ -39,11 +39,9 @@ pub fn show(group: &Group, epoch: &EpochId, change: &ChangeId) -> Vec<Edit> {
     let deps: Vec<ChangeId> = shard.graph().deps(entry).map(|dep| dep.id).collect();
     let (before, after) = (Past::at(shard, &deps), Past::at(shard, &[*change]));
     let spots: BTreeSet<Spot> = delta.puts.iter().filter_map(|put| Spot::of_key(&put.key)).collect();
-    let edit = |spot: Spot| {
-        let (old, (new, _)) = (before.read(&spot).0, after.read(&spot));
-        edit(spot, old, new, Some(*change))
-    };
-    spots.into_iter().map(edit).collect()
+    let (before, after) = (before.read_all(&spots), after.read_all(&spots));
+    let of_each = spots.iter().zip(before.zip(after));
+    of_each.map(|(spot, ((old, _), (new, _)))| edit(spot, old, new, Some(*change))).collect()
 }
 
 /// What leads from one point of a shard to another, in order of resource and field; of one resource, if it is named.
@@ -55,18 +53,18 @@ pub fn diff(shard: &Shard, from: &[ChangeId], to: &[ChangeId], resource: Option<
     let prefix = resource.map(ToString::to_string).unwrap_or_default();
     let keys = shard.state().range_with_prefix(&prefix);
     let changed = keys.filter(|(_, now)| !(from.is_same(now) && to.is_same(now)));
-    let spots: BTreeSet<Spot> = changed.filter_map(|(key, _)| Spot::of_key(key)).collect();
-    let wanted = spots.into_iter().filter(|spot| resource.is_none_or(|resource| spot.resource == *resource));
-    wanted
-        .filter_map(|spot| {
-            let (old, (new, writer)) = (from.read(&spot).0, to.read(&spot));
-            (old != new).then(|| edit(spot, old, new, writer))
-        })
+    let is_wanted = |spot: &Spot| resource.is_none_or(|resource| spot.resource == *resource);
+    let spots: BTreeSet<Spot> = changed.filter_map(|(key, _)| Spot::of_key(key)).filter(is_wanted).collect();
+    let (before, after) = (from.read_all(&spots), to.read_all(&spots));
+    let of_each = spots.iter().zip(before.zip(after));
+    of_each
+        .filter(|(_, ((old, _), (new, _)))| old != new)
+        .map(|(spot, ((old, _), (new, writer)))| edit(spot, old, new, writer))
         .collect()
 }
 
-fn edit(spot: Spot, old: Option<Literal>, new: Option<Literal>, change: Option<ChangeId>) -> Edit {
+fn edit(spot: &Spot, old: Option<Literal>, new: Option<Literal>, change: Option<ChangeId>) -> Edit {
     let field = spot.field();
     let op = Op::of(&field, new.as_ref());
-    Edit { resource: spot.resource, field, op, old, new, change }
+    Edit { resource: spot.resource.clone(), field, op, old, new, change }
 }

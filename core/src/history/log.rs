@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::contents::{self, Contents};
+use super::contents::{self, Contents, Stored};
 use super::find::Found;
 use super::membership::{sentence, signing_key};
 use super::order::{Event, Order};
@@ -89,7 +89,7 @@ pub struct LogEntry {
 /// whole in order. Contents take about 10 µs a change that is shown. A user has to be looked for in contents, from the
 /// newest on, until there are enough; and so has a resource, unless it is known which changes touched it: see
 /// [`Group::index`]. What touched one resource is in order among itself.
-pub fn log(group: &Group, query: &Query) -> Vec<LogEntry> {
+pub fn log(group: &Group, query: &Query, stored: Stored<'_>) -> Vec<LogEntry> {
     let limit = query.limit.unwrap_or(usize::MAX);
     let at = query.at.as_deref();
     let known = query.resource.as_ref().and_then(|of| Order::of_resource(group, of, at, query.all));
@@ -108,7 +108,7 @@ pub fn log(group: &Group, query: &Query) -> Vec<LogEntry> {
         if batch.is_empty() {
             break;
         }
-        let mut contents = read(&order, &batch);
+        let mut contents = read(&order, &batch, stored);
         for (at, event) in batch {
             let entry = scribe.entry(event, contents.remove(&ChangeId(event.id())));
             if entries.len() < limit && query.wants(&entry) {
@@ -181,7 +181,7 @@ fn next_batch<'a>(group: &Group, order: &mut Order<'a>, query: &Query, size: usi
 }
 
 /// What the changes among these say.
-fn read(order: &Order<'_>, batch: &[(u32, Event<'_>)]) -> BTreeMap<ChangeId, Contents> {
+fn read(order: &Order<'_>, batch: &[(u32, Event<'_>)], stored: Stored<'_>) -> BTreeMap<ChangeId, Contents> {
     let mut wanted: BTreeMap<EpochId, (&Shard, Vec<&Entry>)> = BTreeMap::new();
     for (_, event) in batch {
         if let Event::Change(shard, entry) = event {
@@ -189,7 +189,7 @@ fn read(order: &Order<'_>, batch: &[(u32, Event<'_>)]) -> BTreeMap<ChangeId, Con
         }
     }
     let of_shard = |(shard, entries): (&Shard, Vec<&Entry>)| {
-        contents::read(shard, &entries, &order.rest(shard, &entries))
+        contents::read(shard, &entries, &order.rest(shard, &entries), stored)
     };
     wanted.into_values().flat_map(of_shard).collect()
 }

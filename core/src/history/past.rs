@@ -1,6 +1,6 @@
 //! A shard as it was: at a time, or at some of its changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::spot::{self, Spot};
 use crate::id::{Actor, ChangeId};
@@ -45,6 +45,9 @@ pub fn part_at(shard: &Shard, heads: &[ChangeId], prefix: &str) -> State {
     Past::at(shard, heads).gather(shard.state().range_with_prefix(prefix))
 }
 
+/// About so many changes can be gone through in the time in which the past of one key is read by itself.
+const BULK: usize = 64;
+
 /// A shard at some heads.
 pub(super) struct Past<'a> {
     shard: &'a Shard,
@@ -73,17 +76,25 @@ impl<'a> Past<'a> {
 
     /// The state of these keys, each given with what it says now.
     pub(super) fn gather<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k [Visible])>) -> State {
-        let mut state = State::default();
+        let (mut state, mut changed) = (State::default(), BTreeSet::new());
         for (key, now) in keys {
-            // What an isolated document does not tell is left out; that it is isolated is said elsewhere.
-            let then = if self.is_same(now) {
-                now.to_vec()
+            if self.is_same(now) {
+                if !now.is_empty() {
+                    state.restore(key.to_owned(), now.to_vec());
+                }
             } else {
-                self.shard.visible_at(key, &self.heads).unwrap_or_default()
-            };
-            if !then.is_empty() {
-                state.restore(key.to_owned(), then);
+                changed.insert(key);
             }
+        }
+        // What an isolated document does not tell is left out; that it is isolated is said elsewhere.
+        let then = if changed.len().saturating_mul(BULK) < self.shard.graph().len() {
+            let read = |key: &&str| Some(((*key).to_owned(), self.shard.visible_at(key, &self.heads).ok()?));
+            changed.iter().filter_map(read).collect()
+        } else {
+            self.shard.visible_in_bulk(&changed, &self.heads).unwrap_or_default()
+        };
+        for (key, visible) in then.into_iter().filter(|(_, visible)| !visible.is_empty()) {
+            state.restore(key, visible);
         }
         state
     }
@@ -95,8 +106,20 @@ impl<'a> Past<'a> {
 
     /// The value of a field, if it was set, and the change that last decided it, if it was ever written.
     pub(super) fn read(&self, spot: &Spot) -> (Option<Literal>, Option<ChangeId>) {
-        let keys = self.shard.state().range_with_prefix(&spot.prefix());
-        let (value, op) = spot::read(&self.gather(keys.filter(|(key, _)| spot.has_key(key))));
+        self.read_in(spot, &self.gather(spot.keys(self.shard.state())))
+    }
+
+    /// [`Past::read`] of many fields, in the order given.
+    pub(super) fn read_all(
+        &self,
+        spots: &BTreeSet<Spot>,
+    ) -> impl Iterator<Item = (Option<Literal>, Option<ChangeId>)> {
+        let state = self.gather(spots.iter().flat_map(|spot| spot.keys(self.shard.state())));
+        spots.iter().map(move |spot| self.read_in(spot, &state))
+    }
+
+    fn read_in(&self, spot: &Spot, state: &State) -> (Option<Literal>, Option<ChangeId>) {
+        let (value, op) = spot::read(spot.keys(state));
         (value, op.and_then(|op| self.shard.graph().writer(&op)).map(|entry| entry.id))
     }
 }

@@ -4,7 +4,7 @@ use crate::delta::OpRef;
 use crate::resource::item::{self, Item};
 use crate::resource::view::{FieldView, ItemView};
 use crate::resource::{ResourceName, literal::Literal};
-use crate::shard::state::State;
+use crate::shard::state::{State, Visible};
 
 /// What the one value that a machine keeps of a resource in its observed shard is called, having no name of its own.
 const OBSERVED: &str = "state";
@@ -41,16 +41,21 @@ impl Spot {
         if self.path.is_empty() { self.resource.to_string() } else { self.resource.key(&self.path) }
     }
 
+    /// The keys of this field among those of a state.
+    pub(super) fn keys<'a>(&self, state: &'a State) -> impl Iterator<Item = (&'a str, &'a [Visible])> {
+        state.range_with_prefix(&self.prefix()).filter(|(key, _)| self.has_key(key))
+    }
+
     /// True of the keys of this field.
-    pub(super) fn has_key(&self, key: &str) -> bool {
+    fn has_key(&self, key: &str) -> bool {
         item::split(key).0 == self.prefix()
     }
 }
 
 /// The field that these are all keys of.
-fn view(state: &State) -> FieldView<'_> {
+fn view<'a>(keys: impl Iterator<Item = (&'a str, &'a [Visible])>) -> FieldView<'a> {
     let mut view = FieldView::default();
-    for (key, visible) in state.iter() {
+    for (key, visible) in keys {
         if item::split(key).1 {
             let item = visible.last().and_then(|winner| Item::decode(&winner.value));
             view.items.push(ItemView { key, visible, item });
@@ -63,8 +68,10 @@ fn view(state: &State) -> FieldView<'_> {
 
 /// The value of the field that these are all keys of, and the put that last decided it: of one value, that which wrote
 /// it; of a list, the newest that put an item in or took one out; of an unset field, the newest of all.
-pub(super) fn read(state: &State) -> (Option<Literal>, Option<OpRef>) {
-    let view = view(state);
+pub(super) fn read<'a>(
+    keys: impl Iterator<Item = (&'a str, &'a [Visible])>,
+) -> (Option<Literal>, Option<OpRef>) {
+    let view = view(keys);
     let value = view.value();
     let scalar = view.scalar.last().map(|visible| visible.op);
     let items = view.items.iter().filter_map(|item| item.visible.last()).map(|visible| visible.op).max();

@@ -22,6 +22,7 @@ use crate::shard::Shard;
 use crate::shard::chain::Cover;
 use crate::shard::root::ShardName;
 use crate::shard::state::State;
+use crate::store::{Memory, Rows, Table};
 use crate::value::Value;
 
 /// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -42,6 +43,7 @@ struct Peer {
     group: Group,
     lives: u64,
     user: &'static str,
+    disk: Memory,
 }
 
 impl Peer {
@@ -59,6 +61,7 @@ impl Peer {
         let note = Note { words: "why".into(), user: self.user.into(), command: "larder set".into(), time };
         let written = self.group.write(&self.secret, shard, puts, &note, fresh).unwrap();
         self.group.flush();
+        self.disk.write(&written.taken.rows);
         written.id
     }
 
@@ -74,7 +77,14 @@ impl Peer {
     }
 
     fn log(&self, query: &Query) -> Vec<LogEntry> {
-        log(&self.group, query)
+        let told = log(&self.group, query, &nowhere);
+        let stored = |key: &[u8]| self.disk.rows(Table::Changes, key).unwrap().pop().map(|(_, row)| row);
+        assert_eq!(log(&self.group, query, &stored), told, "wherever it is read");
+        // Rows that hold another change, or nothing that is one.
+        let other = |key: &[u8]| stored(&key[..32]);
+        assert_eq!(log(&self.group, query, &other), told, "what is wrong in the store is not believed");
+        assert_eq!(log(&self.group, query, &|key| Some(key.to_vec())), told);
+        told
     }
 }
 
@@ -122,7 +132,7 @@ fn peers(n: u8) -> Vec<Peer> {
         let mut group = Group::new(Records::begin(genesis.clone()).unwrap());
         assert_eq!(group.record(records.iter().cloned()).fault, None);
         let user = ["ann", "ben", "cem"][usize::from(i) % 3];
-        Peer { secret: secret(i), group, lives: 1000 * u64::from(i), user }
+        Peer { secret: secret(i), group, lives: 1000 * u64::from(i), user, disk: Memory::default() }
     };
     (1..=n).map(peer).collect()
 }
@@ -141,6 +151,7 @@ fn pull(from: &mut Peer, to: &mut Peer) {
             let wants: Vec<Want> = positions.iter().filter_map(want).collect();
             let Some((window, _)) = from.group.window(&epoch, &wants) else { break };
             let taken = to.group.take_window(epoch, &window);
+            to.disk.write(&taken.rows);
             assert!(taken.refused.is_none() && !taken.new.is_empty());
         }
     }

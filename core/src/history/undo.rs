@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::contents::nowhere;
 use super::log::{Query, log};
 use crate::group::Group;
 use crate::id::{ChangeId, NodeId};
@@ -26,7 +27,7 @@ pub struct Done {
 pub fn newest_done(group: &Group, node: &NodeId) -> Option<Done> {
     let query = Query { nodes: Some(BTreeSet::from([*node])), limit: Some(limits::UNDO), ..Query::default() };
     let mut cancelled: BTreeSet<ChangeId> = BTreeSet::new();
-    for entry in log(group, &query) {
+    for entry in log(group, &query, &nowhere) {
         let id = ChangeId::parse(&entry.id)?;
         let undoes = entry.note.command.strip_prefix(UNDO).and_then(ChangeId::parse);
         match undoes {

@@ -4,7 +4,7 @@
 //! error isolates this shard and is reported as a bug. It never makes a change invalid, since all nodes must agree on
 //! what is valid whatever their version of Automerge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, Change, ChangeHash, ReadDoc, SaveOptions};
@@ -15,6 +15,9 @@ use crate::delta::OpRef;
 use crate::delta::compose::value_of;
 use crate::id::{Actor, ChangeId};
 use crate::limits;
+
+const PAST: &str = "a panic while an earlier state was read";
+const NO_VALUE: &str = "a value that no change can put";
 
 /// Why a shard was isolated: a defect in Automerge or in this program, never the fault of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -159,11 +162,46 @@ impl Document {
         let read = match all {
             Ok(Ok(all)) => all.iter().map(|(value, id)| visible_of(value, id)).collect::<Option<Vec<_>>>(),
             Ok(Err(error)) => return Err(defect(root, error.to_string())),
-            Err(_) => return Err(defect(root, "a panic while an earlier state was read".to_owned())),
+            Err(_) => return Err(defect(root, PAST.to_owned())),
         };
-        let mut visible = read.ok_or_else(|| defect(root, "a value that no change can put".to_owned()))?;
+        let mut visible = read.ok_or_else(|| defect(root, NO_VALUE.to_owned()))?;
         visible.sort_by_key(|value: &Visible| value.op);
         Ok(visible)
+    }
+
+    /// [`Document::visible_at`] of many keys at once: goes through all that was ever put, which takes the longer the more
+    /// that is, and hardly longer for many keys than for one. Keys that had no value are left out.
+    pub(super) fn visible_in_bulk(
+        &self,
+        root: &Root,
+        keys: &BTreeSet<&str>,
+        heads: &[ChangeId],
+    ) -> Result<BTreeMap<String, Vec<Visible>>, Isolated> {
+        if let Some(isolated) = &self.isolated {
+            return Err(isolated.clone());
+        }
+        let hashes: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
+        let read = || {
+            let mut found = BTreeMap::new();
+            for bucket in root.buckets() {
+                for item in self.past().map_range_at(&bucket, .., &hashes) {
+                    if !keys.contains(&*item.key) {
+                        continue;
+                    }
+                    let (key, is_conflict) = (item.key.clone().into_owned(), item.conflict);
+                    let visible = match is_conflict {
+                        true => self.visible_at(root, &key, heads)?,
+                        false => vec![
+                            visible_of(&item.value.clone().into_value(), &item.id())
+                                .ok_or_else(|| defect(root, NO_VALUE.to_owned()))?,
+                        ],
+                    };
+                    found.insert(key, visible);
+                }
+            }
+            Ok(found)
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(defect(root, PAST.to_owned())))
     }
 
     /// Gives the document up.

@@ -8,6 +8,7 @@ use larder_core::id::ChangeId;
 use larder_core::machine::{Machine, Membership};
 use larder_core::resource::tag;
 use larder_core::shard::Shard;
+use larder_core::store::Table;
 use serde::Deserialize;
 
 use super::names;
@@ -15,6 +16,7 @@ use super::{Api, Query, Reply, Shown};
 use crate::daemon::wall;
 use crate::failure::Failure;
 use crate::limits;
+use crate::store::Reader;
 use crate::time;
 use crate::view::{Diff, EditRow, Log, LogRow, Plain, Show, Time, TouchRow};
 
@@ -88,10 +90,11 @@ pub(super) fn name_heads(desired: &Shard, heads: &[ChangeId]) -> Vec<String> {
 }
 
 pub(super) async fn log(State(api): State<Api>, Query(of): Query<LogOf>) -> Reply<Log> {
-    api.handle.look(move |machine| read_log(machine, &of)).await?.map(Shown)
+    let reader = api.news.reader();
+    api.handle.look(move |machine| read_log(machine, &reader, &of)).await?.map(Shown)
 }
 
-fn read_log(machine: &mut Machine, asked: &LogOf) -> Result<Log, Failure> {
+fn read_log(machine: &mut Machine, reader: &Reader, asked: &LogOf) -> Result<Log, Failure> {
     let of = names::membership(machine, asked.group.as_deref())?;
     if asked.resource.is_some() {
         of.group.index();
@@ -112,7 +115,8 @@ fn read_log(machine: &mut Machine, asked: &LogOf) -> Result<Log, Failure> {
         all: asked.all,
         at: at.clone(),
     };
-    let mut entries = history::log(&of.group, &query);
+    let changes = reader.table(Table::Changes);
+    let mut entries = history::log(&of.group, &query, &|key| changes.as_ref()?.get(key));
     if let (Some(name), true) = (&query.resource, entries.is_empty() && asked.skip == 0) {
         let known = larder_core::resource::view::ResourceView::read(desired.state(), name).is_some();
         if !known {
@@ -187,10 +191,11 @@ pub(super) fn edit_row(edit: history::Edit) -> EditRow {
 }
 
 pub(super) async fn show(State(api): State<Api>, Query(of): Query<ShowOf>) -> Reply<Show> {
-    api.handle.look(move |machine| read_show(machine, &of)).await?.map(Shown)
+    let reader = api.news.reader();
+    api.handle.look(move |machine| read_show(machine, &reader, &of)).await?.map(Shown)
 }
 
-fn read_show(machine: &mut Machine, asked: &ShowOf) -> Result<Show, Failure> {
+fn read_show(machine: &mut Machine, reader: &Reader, asked: &ShowOf) -> Result<Show, Failure> {
     let of = names::membership(machine, asked.group.as_deref())?;
     let what = &asked.what;
     if what.contains('/') {
@@ -202,7 +207,7 @@ fn read_show(machine: &mut Machine, asked: &ShowOf) -> Result<Show, Failure> {
             ..LogOf::default()
         };
         let group = Some(of.group.id().to_string());
-        let log = read_log(machine, &LogOf { group, ..newest })?;
+        let log = read_log(machine, reader, &LogOf { group, ..newest })?;
         let (change, at) = (log.changes.into_iter().next(), log.at);
         return change
             .map(|change| Show { change, at })

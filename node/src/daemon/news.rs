@@ -75,6 +75,11 @@ impl News {
     }
 
     /// The store was opened anew.
+    /// A way to read the store as it is now.
+    pub fn reader(&self) -> Reader {
+        self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn reopened(&self, reader: Reader) {
         *self.0.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
         self.stored();
@@ -140,7 +145,7 @@ pub enum Heard {
 impl Watcher {
     /// A way to read the store.
     pub fn reader(&self) -> Reader {
-        self.news.0.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.news.reader()
     }
 
     /// What is told from now on is heard by [`Watcher::hear`]: to be called before reading what is durable.

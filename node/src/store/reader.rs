@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use larder_core::store::{Stored, Table};
 use redb::{Database, ReadableDatabase};
 
-use super::{ReadError, Store, open};
+use super::{Opened, ReadError, Store, open};
 
 /// A way to read a store for as long as it is open. It does not keep it open: a store that failed is closed by whoever
 /// writes to it, and from then on nothing is read here.
@@ -19,7 +19,24 @@ impl Store {
     }
 }
 
+/// One table as it was when it was asked for.
+#[derive(Debug)]
+pub struct View(Opened);
+
+impl View {
+    /// One value; `None` too if it cannot be read.
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        // Whoever writes finds out soon enough that the disk fails, and tells.
+        Some(self.0.get(key).ok()??.value().to_vec())
+    }
+}
+
 impl Reader {
+    /// One table; `None` if nothing was ever written to it, if the store is closed, or if it cannot be read.
+    pub fn table(&self, table: Table) -> Option<View> {
+        open(&self.0.upgrade()?.begin_read().ok()?, table).ok()?.map(View)
+    }
+
     /// The rows of `table` whose key begins with `prefix`, from `from` on, in order of key, `most` at the most. `None` if
     /// the store is closed.
     pub fn page(

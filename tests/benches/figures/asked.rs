@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use larder::store::Store;
 use larder_core::group::{Group, Note};
 use larder_core::history::{self, Query};
 use larder_core::id::{ChangeId, Incarnation, Secret};
@@ -10,6 +11,7 @@ use larder_core::record::{Records, found};
 use larder_core::resource::ResourceName;
 use larder_core::resource::view::ResourceView;
 use larder_core::shard::root::ShardName;
+use larder_core::store::{Row, Table};
 use larder_core::value::Value;
 
 use crate::{TRIALS, median, ms};
@@ -17,12 +19,16 @@ use crate::{TRIALS, median, ms};
 const RESOURCES: u64 = 1_000;
 const FIELDS: u64 = 12;
 
-/// A group in which a thousand resources were written to, one of them ten times as often as the others.
-fn scene(changes: u64) -> Group {
+/// How many writes go into one commit: it is not the disk that is measured.
+const COMMIT: u64 = 10_000;
+
+/// A group in which a thousand resources were written to, one of them ten times as often as the others, in a store.
+fn scene(changes: u64, store: &Store) -> Group {
     let secret = Secret::from_bytes(&[1; 32]);
     let genesis = found(&secret, "bench", [1; 16], Secret::from_bytes(&[9; 32]).node());
     let mut group = Group::new(Records::begin(genesis).expect("a Genesis"));
     let begun = Instant::now();
+    let mut rows: Vec<Row> = Vec::new();
     for n in 0..changes {
         let resource = if n.is_multiple_of(100) { 0 } else { n % RESOURCES };
         let key = format!("config/r{resource} keys.k{}", n / 7 % FIELDS);
@@ -34,7 +40,13 @@ fn scene(changes: u64) -> Group {
             time: 1_760_000_000 + n.cast_signed(),
         };
         let fresh = Incarnation([1; 16]);
-        group.write(&secret, ShardName::Desired, puts, &note, fresh).expect("a write");
+        rows.extend(
+            group.write(&secret, ShardName::Desired, puts, &note, fresh).expect("a write").taken.rows,
+        );
+        if n % COMMIT == COMMIT - 1 || n == changes - 1 {
+            store.commit(&rows).expect("a disk that works");
+            rows.clear();
+        }
     }
     group.flush();
     println!("  {changes} changes were written in {:.1} s", begun.elapsed().as_secs_f64());
@@ -60,7 +72,14 @@ fn ask(group: &Group, what: &str, limit_ms: f64, mut question: impl FnMut(&Group
 }
 
 fn of(changes: u64, times: f64) {
-    let group = scene(changes);
+    let path = std::env::temp_dir().join(format!("larder-asked-{}.redb", std::process::id()));
+    let store = Store::open(&path).expect("a new store");
+    let group = scene(changes, &store);
+    // As the daemon does, once for a question.
+    let log = |group: &Group, query: &Query| {
+        let rows = store.reader().table(Table::Changes);
+        history::log(group, query, &|key| rows.as_ref()?.get(key)).len()
+    };
     let desired = group.desired().expect("a desired state");
     let at = |part: u64| -> Vec<ChangeId> {
         let place = usize::try_from(changes * part / 100).expect("a small number");
@@ -70,13 +89,17 @@ fn of(changes: u64, times: f64) {
     let often: ResourceName = "config/r0".parse().expect("a name");
     let limit = times * LIMIT_MS;
     let newest = |n| Query { limit: Some(n), ..Query::default() };
-    ask(&group, "log -n 20", limit, |group| history::log(group, &newest(20)).len());
-    ask(&group, "log, the whole: the first page", limit, |group| history::log(group, &newest(1000)).len());
+    ask(&group, "log -n 20", limit, |group| log(group, &newest(20)));
+    ask(&group, "log, the whole: the first page", limit, |group| log(group, &newest(1000)));
     ask(&group, "log config/r7", times * LIMIT_RESOURCE_MS, |group| {
-        history::log(group, &Query { resource: Some(resource.clone()), ..Query::default() }).len()
+        log(group, &Query { resource: Some(resource.clone()), ..Query::default() })
     });
     ask(&group, "log config/r0 -n 20", times * LIMIT_RESOURCE_MS, |group| {
-        history::log(group, &Query { resource: Some(often.clone()), ..newest(20) }).len()
+        log(group, &Query { resource: Some(often.clone()), ..newest(20) })
+    });
+    // As many as the command asks for at once.
+    ask(&group, "log config/r0: the first page", times * LIMIT_RESOURCE_MS, |group| {
+        log(group, &Query { resource: Some(often.clone()), ..newest(500) })
     });
     ask(&group, "blame config/r7", limit, |group| {
         history::blame(group, &resource, None, &desired.graph().heads()).len()
@@ -93,6 +116,8 @@ fn of(changes: u64, times: f64) {
     ask(&group, "heads at a time", limit, |_| {
         history::heads_at_time(desired, 1_760_000_000 + (changes / 2).cast_signed()).len()
     });
+    drop(store);
+    std::fs::remove_file(path).expect("the store is removed");
 }
 
 pub(crate) fn a_hundred_thousand() {

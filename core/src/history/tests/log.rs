@@ -330,7 +330,8 @@ fn only_what_was_checked_is_verified() {
     let epoch = a.shard().root().epoch();
     let verified = |group: &Group, id| {
         let entry = entry(group, &Found::Change { epoch, id }).unwrap();
-        let listed = log(group, &Query::default()).into_iter().find(|listed| listed.id == entry.id).unwrap();
+        let listed =
+            log(group, &Query::default(), &nowhere).into_iter().find(|listed| listed.id == entry.id).unwrap();
         assert_eq!(listed.verified, entry.verified);
         entry.verified
     };
