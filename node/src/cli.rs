@@ -150,6 +150,8 @@ enum Command {
     DeleteGroup(govern::DeleteGroup),
     /// Become an admin by the recovery key
     Recover(govern::Recover),
+    /// Give this node a new key; the daemon must be stopped
+    Rotate(govern::Rotate),
     /// Look at what is kept aside, and bring it back
     Quarantine(quarantine::Quarantine),
     /// Say what is wrong with this node, and what to do
@@ -384,6 +386,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Leave(args) => govern::leave(context, args),
         Command::DeleteGroup(args) => govern::delete_group(context, args),
         Command::Recover(args) => govern::recover(context, args),
+        Command::Rotate(args) => govern::rotate(context, args),
         Command::Quarantine(args) => quarantine::quarantine(context, args),
         Command::Doctor => tools::doctor(context),
         Command::Nodes(args) => nodes::nodes(context, &args),

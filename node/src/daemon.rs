@@ -19,6 +19,7 @@ mod keeper;
 mod lines;
 mod news;
 mod opening;
+mod rotate;
 mod setup;
 
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 pub(crate) use driver::wall;
 pub use handle::{Handle, Stopped};
 pub use news::{Heard, News, Passing, Watcher, What};
+pub use rotate::rotate;
 pub use setup::{Daemon, Options};
 
 /// Returns once the daemon is told to stop.

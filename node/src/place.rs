@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/node.key              the node's key (0600): whoever has it is this node
+//! DATA/node.key.next         the key that takes its place, while it does (0600)
 //! DATA/larder.toml           settings, if there are any
 //! DATA/store.redb            records, changes, and everything else that must outlive a crash
 //! DATA/groups.kept           membership records once more, to come back with if the store is lost
@@ -41,6 +42,11 @@ impl Place {
     /// The node's key.
     pub fn key(&self) -> PathBuf {
         self.data.join("node.key")
+    }
+
+    /// The key that takes its place, while it does.
+    pub fn next_key(&self) -> PathBuf {
+        self.data.join("node.key.next")
     }
 
     /// The store.

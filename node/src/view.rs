@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use back::{Back, TagRow, Tags};
-pub use backup::{Backup, BackupFile, BackupGroup, Restored};
+pub use backup::{Backup, BackupFile, BackupGroup, Restored, Rotated};
 pub use blame::{Blame, BlameLine, BlameRow, Origin};
 pub use doc::{DocAuthor, DocAuthors, DocExport, DocKeys};
 pub use doctor::{Check, Doctor};

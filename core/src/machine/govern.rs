@@ -45,6 +45,7 @@ impl Machine {
             Act::Remove { node, keep_through } => of.remove(&mut cx, node, keep_through, &remark)?,
             Act::Role { node, role } => of.change_role(&mut cx, node, role, &remark)?,
             Act::Leave { force } => of.leave(&mut cx, force, &remark)?,
+            Act::Rekey { key, alias, labels } => of.rekey(&mut cx, key, (alias, labels), &remark)?,
             Act::Dissolve { recovery } => of.dissolve(&mut cx, recovery.as_ref(), &remark)?,
             Act::Forget { node } => of.forget_node(&mut cx, node, &remark)?,
             Act::Recover { key } => of.recover(&mut cx, &key, &remark)?,
@@ -261,6 +262,20 @@ impl Membership {
             self.revoke(cx, right, grant, frontiers, remark)?;
         }
         Ok(())
+    }
+
+    /// Grants what this node has to another key, and ends its own grants. The new grant stands below the old one, so all
+    /// that this node granted goes on to count, and whoever may end the old may end the new.
+    fn rekey(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: NodeId,
+        (alias, labels): (String, Vec<(String, String)>),
+        remark: &Remark,
+    ) -> Result<(), Declined> {
+        let body = Body::Grant(Grant { key, role: Role::Admin, alias, labels, invite: None });
+        self.issue_as_admin(cx, body, remark)?;
+        self.leave(cx, true, remark)
     }
 
     fn dissolve(

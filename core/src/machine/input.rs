@@ -271,6 +271,15 @@ pub enum Act {
         /// Though no other admin is left.
         force: bool,
     },
+    /// Hand this node's membership over to another key of the same machine, and end its own. Only an admin can.
+    Rekey {
+        /// The other key.
+        key: NodeId,
+        /// What it is called, as this node is.
+        alias: String,
+        /// Its labels, as this node's.
+        labels: Vec<(String, String)>,
+    },
     /// End the group for everybody.
     Dissolve {
         /// The recovery key, if this node is not the founder.

@@ -104,7 +104,17 @@ pub struct User(pub String);
 impl Connected<IncomingStream<'_, UnixListener>> for User {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let Ok(peer) = stream.io().peer_cred() else { return Self::default() };
-        let uid = peer.uid();
+        Self::of(peer.uid())
+    }
+}
+
+impl User {
+    /// Who runs this process.
+    pub fn here() -> Self {
+        Self::of(rustix::process::geteuid().as_raw())
+    }
+
+    fn of(uid: u32) -> Self {
         let known = nix::unistd::User::from_uid(uid.into()).ok().flatten();
         Self(known.map_or_else(|| uid.to_string(), |user| user.name))
     }

@@ -1,4 +1,4 @@
-//! `remove`, `role`, `leave`, `delete-group`, `recover`, `forget`: who is in a group.
+//! `remove`, `role`, `leave`, `delete-group`, `recover`, `forget`, `rotate`: who is in a group, and by which key.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,12 @@ use clap::Args;
 
 use super::write::Why;
 use super::{Context, Outcome, talk};
+use crate::api::User;
 use crate::api::govern::{Act, Govern};
+use crate::daemon;
 use crate::failure::Failure;
 use crate::place::read_text;
+use crate::render::{clean, short};
 use crate::view::Written;
 
 /// Flags of `remove`.
@@ -66,6 +69,13 @@ pub(super) struct Recover {
     why: Why,
 }
 
+/// Flags of `rotate`.
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    why: Why,
+}
+
 /// Flags of `forget`.
 #[derive(Debug, Args)]
 pub(super) struct Forget {
@@ -90,14 +100,14 @@ pub(super) fn remove(context: &Context, args: Remove) -> Outcome {
     context.only_now("remove")?;
     let done = format!(
         "{} is no member any more. Nodes that cannot be reached now hear of it as soon as they are.",
-        crate::render::clean(&args.node)
+        clean(&args.node)
     );
     govern(context, Act::Remove { node: args.node, keep_through: args.keep_through }, args.why, &done)
 }
 
 pub(super) fn role(context: &Context, args: Role) -> Outcome {
     context.only_now("role")?;
-    let done = format!("{} is {} now.", crate::render::clean(&args.node), crate::render::clean(&args.role));
+    let done = format!("{} is {} now.", clean(&args.node), clean(&args.role));
     govern(context, Act::Role { node: args.node, role: args.role }, args.why, &done)
 }
 
@@ -131,8 +141,25 @@ pub(super) fn recover(context: &Context, args: Recover) -> Outcome {
 
 pub(super) fn forget(context: &Context, args: Forget) -> Outcome {
     context.only_now("forget")?;
-    let done = format!("{} is forgotten, with what it reported.", crate::render::clean(&args.node));
+    let done = format!("{} is forgotten, with what it reported.", clean(&args.node));
     govern(context, Act::Forget { node: args.node }, args.why, &done)
+}
+
+pub(super) fn rotate(context: &Context, args: Rotate) -> Outcome {
+    context.only_now("rotate")?;
+    let rotated = daemon::rotate(&context.place, &User::here().0, &args.why.message)?;
+    if context.json {
+        return context.print(&rotated, |_| String::new()).map(|()| None);
+    }
+    talk(&format!("This node is {} now; it was {}.", short(&rotated.new), short(&rotated.old)));
+    for group in &rotated.groups {
+        talk(&format!("  group {}: the new key is admin, and the old one no member any more", clean(group)));
+    }
+    talk(
+        "Start the daemon: members take the new key as soon as they meet it. Codes that this node gave out are void, \
+         and backups of it hold the old key: make new ones.",
+    );
+    Ok(None)
 }
 
 fn read_key(path: &Path) -> Result<String, Failure> {

@@ -17,6 +17,7 @@ use super::handle::Handle;
 use super::keeper::Keeper;
 use super::news::News;
 use super::opening::{Kept, Opened, Opening, start_writer};
+use super::rotate;
 use crate::api::Door;
 use crate::failure::Failure;
 use crate::identity;
@@ -54,6 +55,7 @@ impl Daemon {
     pub async fn start(options: Options) -> Result<Self, Failure> {
         let Options { place, settings, join } = options;
         place.make()?;
+        rotate::finish(&place)?;
         let secret = identity::load_or_make(&place)?;
         let me = secret.node();
         let clock = Clock::start();

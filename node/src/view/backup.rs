@@ -1,4 +1,4 @@
-//! Backups: what one holds, and what became of one.
+//! Backups: what one holds, and what became of one. And what became of a node's key.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,4 +64,19 @@ pub struct Restored {
 
 impl View for Restored {
     const SCHEMA: &'static str = "larder.restore-backup/1";
+}
+
+/// `larder.rotate/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The whole id that the node had.
+    pub old: String,
+    /// The one that it has now.
+    pub new: String,
+    /// The names of the groups that were told.
+    pub groups: Vec<String>,
+}
+
+impl View for Rotated {
+    const SCHEMA: &'static str = "larder.rotate/1";
 }

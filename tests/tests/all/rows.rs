@@ -15,6 +15,7 @@ mod nodes;
 mod past;
 mod readme;
 mod resources;
+mod rotation;
 mod villain;
 mod watch;
 mod writes;

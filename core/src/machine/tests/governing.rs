@@ -122,6 +122,43 @@ fn roles_go_up_by_one_more_grant_and_down_by_a_revoke() {
     assert_eq!(role(&host, &operator), Some(Role::Admin));
 }
 
+/// A key that is given up writes no more, the next one stands where it stood, and what the old one did goes on to count.
+#[test]
+fn a_membership_is_handed_over_to_another_key() {
+    let (founder, operator, next) = (scene::founder(), scene::operator(), stranger());
+    let rekey =
+        || Act::Rekey { key: next.node(), alias: "plc".into(), labels: vec![("line".into(), "2".into())] };
+    let mut host = Host::member(operator.clone());
+    assert_eq!(govern(&mut host, rekey()), Err(Declined::NotAdmin), "whose grants would not count");
+    assert_eq!(role(&host, &operator), Some(Role::Operator), "and nothing was done");
+    let mut host = Host::member(founder.clone());
+    assert!(host.writes("before"));
+    assert_eq!(govern(&mut host, rekey()), Ok(()));
+    assert!(!host.writes("after"), "the old key writes no more");
+    let mut host = reopened(host, next.clone());
+    assert_eq!((role(&host, &next), role(&host, &founder)), (Some(Role::Admin), None));
+    assert_eq!(standing(&host, &founder).0, Standing::Left);
+    let group = &host.machine.group(&scene::group()).unwrap().group;
+    let terms: Vec<_> =
+        group.members().of(&next.node()).map(|of| (of.alias.clone(), of.labels.clone())).collect();
+    assert_eq!(terms, [("plc".to_owned(), vec![("line".to_owned(), "2".to_owned())])]);
+    assert_eq!(role(&host, &operator), Some(Role::Operator), "whom the old key let in");
+    let desired =
+        |host: &Host| host.machine.group(&scene::group()).unwrap().group.desired().unwrap().graph().len();
+    let before = desired(&host);
+    assert!(host.writes("under the new key"));
+    assert_eq!(desired(&host), before + 1);
+    let remove = Act::Remove { node: operator.node(), keep_through: None };
+    assert_eq!(govern(&mut host, remove), Ok(()));
+    // What the old key says later is past its end.
+    let mut old = reopened(host, founder.clone());
+    assert_eq!(
+        govern(&mut old, Act::Role { node: founder.node(), role: Role::Admin }),
+        Err(Declined::NoMember)
+    );
+    assert!(!old.writes("too late"));
+}
+
 #[test]
 fn a_group_is_dissolved_by_its_founder_or_the_recovery_key() {
     let mut host = Host::member(scene::operator());
