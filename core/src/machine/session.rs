@@ -163,8 +163,8 @@ impl Session {
         let step = match self.from.get(&(epoch, actor)) {
             None => limits::SIGNED_EVERY,
             // It was asked from the beginning already, and parts again: no chain does.
-            Some((_, step)) if *step > after => return self.lacks(epoch, actor),
-            Some((_, step)) => 2 * step,
+            Some((0, _)) => return self.lacks(epoch, actor),
+            Some((_, step)) => step.saturating_mul(2),
         };
         self.from.insert((epoch, actor), (after.saturating_sub(step), step));
     }
@@ -257,5 +257,25 @@ mod tests {
         session.has(EpochId::ZERO, actor(1), tip(limits::MAX_SEQ + 1), None);
         let reach = |n| session.reach(EpochId::ZERO, actor(n));
         assert_eq!((reach(0), reach(1), reach(limits::SESSION_CHAINS)), (2, 1, 0));
+    }
+
+    /// Wherever a chain forked, it is gone back to the beginning at the latest; and no further, whatever comes.
+    #[test]
+    fn a_branch_is_looked_for_down_to_the_beginning() {
+        let (epoch, actor) = (EpochId::ZERO, Actor([1; 16]));
+        for seq in (1..400).chain([100_000, limits::MAX_SEQ]) {
+            let mut session = Session::new(Secret::from_bytes(&[1; 32]).node());
+            session.has(epoch, actor, Tip { seq: seq + 1, id: ChangeId([1; 32]) }, None);
+            let (mut after, mut asked) = (seq, 0);
+            while after > 0 {
+                session.go_back(epoch, actor, after);
+                let from = session.from.get(&(epoch, actor)).map(|(from, _)| *from);
+                assert!(from.is_some_and(|from| from < after), "{seq}: {from:?} after {after}");
+                (after, asked) = (from.unwrap_or(0), asked + 1);
+            }
+            assert!(asked <= 64, "{seq}: {asked}");
+            session.go_back(epoch, actor, seq);
+            assert_eq!(session.reach(epoch, actor), 0, "it was asked for from the beginning already");
+        }
     }
 }
