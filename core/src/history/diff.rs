@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::past::Past;
+use super::past::{Keys, Past};
 use super::spot::Spot;
 use super::touch::Op;
 use crate::group::Group;
@@ -39,9 +39,10 @@ pub fn show(group: &Group, epoch: &EpochId, change: &ChangeId) -> Vec<Edit> {
     let deps: Vec<ChangeId> = shard.graph().deps(entry).map(|dep| dep.id).collect();
     let (before, after) = (Past::at(shard, &deps), Past::at(shard, &[*change]));
     let spots: BTreeSet<Spot> = delta.puts.iter().filter_map(|put| Spot::of_key(&put.key)).collect();
-    let (before, after) = (before.read_all(&spots), after.read_all(&spots));
-    let of_each = spots.iter().zip(before.zip(after));
-    of_each.map(|(spot, ((old, _), (new, _)))| edit(spot, old, new, Some(*change))).collect()
+    let fields = with_keys(shard, spots);
+    let (before, after) = (before.read_all(&fields), after.read_all(&fields));
+    let of_each = fields.iter().zip(before.zip(after));
+    of_each.map(|((spot, _), ((old, _), (new, _)))| edit(spot, old, new, Some(*change))).collect()
 }
 
 /// What leads from one point of a shard to another, in order of resource and field; of one resource, if it is named.
@@ -55,12 +56,21 @@ pub fn diff(shard: &Shard, from: &[ChangeId], to: &[ChangeId], resource: Option<
     let changed = keys.filter(|(_, now)| !(from.is_same(now) && to.is_same(now)));
     let is_wanted = |spot: &Spot| resource.is_none_or(|resource| spot.resource == *resource);
     let spots: BTreeSet<Spot> = changed.filter_map(|(key, _)| Spot::of_key(key)).filter(is_wanted).collect();
-    let (before, after) = (from.read_all(&spots), to.read_all(&spots));
-    let of_each = spots.iter().zip(before.zip(after));
+    let fields = with_keys(shard, spots);
+    let (before, after) = (from.read_all(&fields), to.read_all(&fields));
+    let of_each = fields.iter().zip(before.zip(after));
     of_each
         .filter(|(_, ((old, _), (new, _)))| old != new)
-        .map(|(spot, ((old, _), (new, writer)))| edit(spot, old, new, writer))
+        .map(|((spot, _), ((old, _), (new, writer)))| edit(spot, old, new, writer))
         .collect()
+}
+
+fn with_keys(shard: &Shard, spots: BTreeSet<Spot>) -> Vec<(Spot, Keys<'_>)> {
+    let with_keys = |spot: Spot| {
+        let keys = spot.keys(shard.state()).collect();
+        (spot, keys)
+    };
+    spots.into_iter().map(with_keys).collect()
 }
 
 fn edit(spot: &Spot, old: Option<Literal>, new: Option<Literal>, change: Option<ChangeId>) -> Edit {

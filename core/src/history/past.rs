@@ -48,6 +48,11 @@ pub fn part_at(shard: &Shard, heads: &[ChangeId], prefix: &str) -> State {
 /// About so many changes can be gone through in the time in which the past of one key is read by itself.
 const BULK: usize = 64;
 
+/// What a field said, if it was set, and which change last decided that, if any did.
+type Written = (Option<Literal>, Option<ChangeId>);
+/// Keys, each with what it says now.
+pub(super) type Keys<'a> = Vec<(&'a str, &'a [Visible])>;
+
 /// A shard at some heads.
 pub(super) struct Past<'a> {
     shard: &'a Shard,
@@ -105,21 +110,21 @@ impl<'a> Past<'a> {
     }
 
     /// The value of a field, if it was set, and the change that last decided it, if it was ever written.
-    pub(super) fn read(&self, spot: &Spot) -> (Option<Literal>, Option<ChangeId>) {
-        self.read_in(spot, &self.gather(spot.keys(self.shard.state())))
+    pub(super) fn read(&self, spot: &Spot) -> Written {
+        self.written(self.gather(spot.keys(self.shard.state())).iter())
     }
 
-    /// [`Past::read`] of many fields, in the order given.
-    pub(super) fn read_all(
-        &self,
-        spots: &BTreeSet<Spot>,
-    ) -> impl Iterator<Item = (Option<Literal>, Option<ChangeId>)> {
-        let state = self.gather(spots.iter().flat_map(|spot| spot.keys(self.shard.state())));
-        spots.iter().map(move |spot| self.read_in(spot, &state))
+    /// [`Past::read`] of many fields, each given with what its keys say now.
+    pub(super) fn read_all<'k>(&self, fields: &'k [(Spot, Keys<'k>)]) -> impl Iterator<Item = Written> {
+        let state = self.gather(fields.iter().flat_map(|(_, keys)| keys.iter().copied()));
+        fields.iter().map(move |(_, keys)| {
+            let then = keys.iter().map(|(key, _)| (*key, state.get(key)));
+            self.written(then.filter(|(_, visible)| !visible.is_empty()))
+        })
     }
 
-    fn read_in(&self, spot: &Spot, state: &State) -> (Option<Literal>, Option<ChangeId>) {
-        let (value, op) = spot::read(spot.keys(state));
+    fn written<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k [Visible])>) -> Written {
+        let (value, op) = spot::read(keys);
         (value, op.and_then(|op| self.shard.graph().writer(&op)).map(|entry| entry.id))
     }
 }
