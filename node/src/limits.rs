@@ -11,6 +11,8 @@ pub const BATCHES: usize = 4096;
 pub const COMMIT_ROWS: usize = 20_000;
 /// Memory for the store's pages. The working set is small: rows are read once, at the start.
 pub const STORE_CACHE: usize = 16 << 20;
+/// Bytes of writes that are kept in memory while a store is opened, at most: headers, and seldom more.
+pub const STORE_HELD: usize = 64 << 20;
 
 /// Longest roster that is read: the records of every group a node may be in, many times over.
 pub const ROSTER_BYTES: u64 = 256 << 20;

@@ -147,6 +147,9 @@ pub(super) fn forget(context: &Context, args: Forget) -> Outcome {
 
 pub(super) fn rotate(context: &Context, args: Rotate) -> Outcome {
     context.only_now("rotate")?;
+    if context.group.is_some() {
+        return Err(Failure::usage("a node has one key in all its groups: --group has no meaning here"));
+    }
     let rotated = daemon::rotate(&context.place, &User::here().0, &args.why.message)?;
     if context.json {
         return context.print(&rotated, |_| String::new()).map(|()| None);

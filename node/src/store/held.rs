@@ -11,13 +11,15 @@
 //!           what is kept over it        the file        from then on
 //! ```
 //!
-//! What is kept is small: a repair happens in memory, and writes headers.
+//! What is kept is small, for a repair happens in memory and writes headers; it has a bound all the same.
 
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{BackendError, StorageBackend};
+
+use crate::limits;
 
 /// Storage on which nothing is written yet. Clones are the same.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ struct Kept {
     /// How long it would be.
     len: u64,
     changes: Vec<Change>,
+    /// Bytes of all writes.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -64,7 +68,7 @@ impl<B: StorageBackend> Held<B> {
     /// Holds a storage as it is.
     pub(super) fn new(below: B) -> io::Result<Self> {
         let len = below.len()?;
-        let kept = Kept { below: len, len, changes: Vec::new() };
+        let kept = Kept { below: len, len, changes: Vec::new(), bytes: 0 };
         Ok(Self(Arc::new(Inner { below, state: RwLock::new(State::Held(kept)) })))
     }
 
@@ -97,9 +101,8 @@ impl<B: StorageBackend> Held<B> {
     fn keep(&self, change: Change) -> io::Result<()> {
         match &mut *self.0.state.write().unwrap_or_else(PoisonError::into_inner) {
             State::Held(kept) => kept.push(change),
-            State::Released | State::Broken => return Err(broken()),
+            State::Released | State::Broken => Err(broken()),
         }
-        Ok(())
     }
 }
 
@@ -108,13 +111,20 @@ fn broken() -> io::Error {
 }
 
 impl Kept {
-    fn push(&mut self, change: Change) {
+    fn push(&mut self, change: Change) -> io::Result<()> {
         match &change {
-            Change::Write(at, data) => self.len = self.len.max(at + data.len() as u64),
+            Change::Write(at, data) => {
+                self.bytes += data.len();
+                self.len = self.len.max(at + data.len() as u64);
+            }
             Change::Length(len) => self.len = *len,
             Change::Sync => {}
         }
+        if self.bytes > limits::STORE_HELD {
+            return Err(io::Error::other("to open the store takes more memory than there may be for it"));
+        }
         self.changes.push(change);
+        Ok(())
     }
 
     /// What the file would hold, had everything been written.
