@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 
 use crate::group::Group;
 use crate::id::{Actor, ChangeId, EpochId, RecordId};
@@ -44,8 +45,10 @@ const NEVER: u32 = u32::MAX;
 /// Events being given out in order. An event is named by its place among all.
 pub(super) struct Order<'a> {
     events: Vec<Event<'a>>,
-    /// What each was built on.
-    below: Vec<Box<[u32]>>,
+    /// What each was built on, one after the other,
+    below: Vec<u32>,
+    /// and where in that list the part of each ends.
+    ends: Vec<usize>,
     /// How many that are still to come were built on each.
     above: Vec<u32>,
     ready: BinaryHeap<(i64, Reverse<[u8; 32]>, u32)>,
@@ -105,6 +108,7 @@ impl<'a> Order<'a> {
         Self {
             events: Vec::new(),
             below: Vec::new(),
+            ends: Vec::new(),
             above: Vec::new(),
             ready: BinaryHeap::new(),
             given: Vec::new(),
@@ -131,7 +135,7 @@ impl<'a> Order<'a> {
             let below: Vec<u32> = chains.iter().filter_map(newest).collect();
             let below = self.heads_among(graph, below);
             chains.entry(actor).or_default().push((entry.seq, place(self.events.len())));
-            self.add(Event::Change(shard, entry), below.into(), true);
+            self.add(Event::Change(shard, entry), below, true);
         }
     }
 
@@ -149,9 +153,10 @@ impl<'a> Order<'a> {
         events
     }
 
-    fn add(&mut self, event: Event<'a>, below: Box<[u32]>, counts: bool) {
+    fn add(&mut self, event: Event<'a>, below: impl IntoIterator<Item = u32>, counts: bool) {
         self.events.push(event);
-        self.below.push(below);
+        self.below.extend(below);
+        self.ends.push(self.below.len());
         self.above.push(if counts { 0 } else { NEVER });
     }
 
@@ -159,8 +164,7 @@ impl<'a> Order<'a> {
         let graph = shard.graph();
         let base = place(self.events.len());
         for entry in graph.iter() {
-            let below =
-                entry.deps_at().iter().filter_map(|at| at.checked_sub(1)).map(|at| base + at).collect();
+            let below = entry.deps_at().iter().filter_map(|at| at.checked_sub(1)).map(|at| base + at);
             let counts = upto.is_none_or(|clock| graph.covers(clock, entry));
             self.add(Event::Change(shard, entry), below, counts);
         }
@@ -176,12 +180,14 @@ impl<'a> Order<'a> {
         for signed in records.iter() {
             let record = signed.record();
             let on = if record.prev == RecordId::ZERO { record.grant } else { record.prev };
-            self.add(Event::Record(signed), places.get(&on).copied().into_iter().collect(), true);
+            self.add(Event::Record(signed), places.get(&on).copied(), true);
         }
     }
 
     fn count(&mut self) {
-        for (at, below) in self.below.iter().enumerate() {
+        let mut from = 0;
+        for (at, end) in self.ends.iter().enumerate() {
+            let below = self.below.get(std::mem::replace(&mut from, *end)..*end).unwrap_or_default();
             if self.above.get(at) == Some(&NEVER) {
                 continue;
             }
@@ -212,8 +218,8 @@ impl<'a> Order<'a> {
         {
             self.reaches.insert((shard.root().epoch(), chain.actor), entry.seq - 1);
         }
-        let below = self.below.get(at as usize).cloned().unwrap_or_default();
-        for dep in below {
+        for nth in self.part(at) {
+            let Some(&dep) = self.below.get(nth) else { continue };
             let Some(above) = self.above.get_mut(dep as usize) else { continue };
             *above -= 1;
             if *above == 0 {
@@ -240,7 +246,14 @@ impl<'a> Order<'a> {
 
     /// What an event was built on.
     pub(super) fn below(&self, at: u32) -> &[u32] {
-        self.below.get(at as usize).map_or(&[], |below| below)
+        self.below.get(self.part(at)).unwrap_or_default()
+    }
+
+    /// Where in the list of what events were built on that of one stands.
+    fn part(&self, at: u32) -> Range<usize> {
+        let end = |at: usize| self.ends.get(at).copied();
+        let from = (at as usize).checked_sub(1).and_then(end).unwrap_or(0);
+        from..end(at as usize).unwrap_or(from)
     }
 
     /// All that was given out so far, in order.
