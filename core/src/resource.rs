@@ -22,6 +22,7 @@ pub mod literal;
 pub mod manifest;
 pub mod name;
 pub mod observed;
+pub mod replace;
 pub mod review;
 pub mod select;
 pub mod tag;

@@ -12,6 +12,7 @@
 //! | `/v1/agree`               | POST             | this node's operator compared the digits             |
 //! | `/v1/pending`, `/v1/deny` | GET, POST        | who asks to be let in                                |
 //! | `/v1/govern`              | POST             | who is in a group, and what of theirs counts         |
+//! | `/v1/replace`             | POST             | this node in another's place                         |
 //! | `/v1/quarantine`          | GET              | what is valid and not part of the document           |
 //! | `/v1/doctor`              | GET              | what is wrong with this node, and what to do         |
 //! | `/v1/nodes`               | GET              | members, and who is seen                             |
@@ -51,6 +52,7 @@ pub mod members;
 pub mod names;
 mod nodediff;
 mod quarantine;
+pub mod replace;
 mod resources;
 pub mod standing;
 mod verify;
@@ -154,6 +156,7 @@ fn router(api: Api) -> Router {
         .route("/v1/pending", get(entry::pending))
         .route("/v1/deny", post(entry::deny))
         .route("/v1/govern", post(govern::govern))
+        .route("/v1/replace", post(replace::replace))
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/doctor", get(doctor::doctor))
         .route("/v1/nodes", get(members::nodes))

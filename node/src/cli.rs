@@ -138,6 +138,8 @@ enum Command {
     Alias(nodes::Alias),
     /// Label a node
     Label(nodes::Label),
+    /// Take the place of another node: its alias, its labels, and what is meant for it alone
+    Replace(nodes::Replace),
     /// End the membership of a node
     Remove(govern::Remove),
     /// Give a node another role
@@ -380,6 +382,7 @@ fn run(context: &Context, command: Command) -> Outcome {
         Command::Pending => entry::pending(context),
         Command::Approve(args) => entry::approve(context, args),
         Command::Deny(args) => entry::deny(context, args),
+        Command::Replace(args) => nodes::replace(context, args),
         Command::Remove(args) => govern::remove(context, args),
         Command::Role(args) => govern::role(context, args),
         Command::Forget(args) => govern::forget(context, args),

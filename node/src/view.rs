@@ -33,7 +33,7 @@ pub use entry::{Aside, Asking, HeardBy, Pending, PendingRow, Quarantine};
 pub use event::Event;
 pub use group::{Founded, GroupRow, Groups, InviteRow, Invited, Invites, Joined, Joining, Paths};
 pub use history::{Diff, EditRow, Log, LogRow, Plan, Show, TouchRow};
-pub use node::{NodeRow, Nodes, Ping};
+pub use node::{NodeRow, Nodes, Ping, Replaced};
 pub use nodediff::{Lag, NodeDiff, NodeDiffRow};
 pub use resource::{Conflict, Conflicts, Export, Got, List, ListRow, Side, Written};
 pub use scalar::{Plain, Time};

@@ -12,9 +12,10 @@ use super::spot::Spot;
 use crate::delta::OpRef;
 use crate::id::ChangeId;
 use crate::limits;
+use crate::record::Members;
 use crate::resource::conflict::conflicts_of;
 use crate::resource::draft::preview;
-use crate::resource::view::ResourceView;
+use crate::resource::view::{NodeLabels, ResourceView};
 use crate::resource::{ResourceName, conflict::ConflictKind};
 use crate::shard::Shard;
 use crate::shard::graph::Entry;
@@ -104,10 +105,11 @@ fn listed(all: impl ExactSizeIterator<Item = String>) -> String {
 /// be up to date, see [`crate::history`].
 ///
 /// A resource that would be left without any field is removed instead: machines are told so, and not just left alone.
-/// Where a reverted change had settled a conflict, the value that had won before is put.
-pub fn put_back(shard: &Shard, back: &Back) -> Result<BTreeMap<String, Value>, BackError> {
+/// Where a reverted change had settled a conflict, the value that had won before is put. Where it was the first to say what
+/// a node is called, what the node's grant says.
+pub fn put_back(shard: &Shard, members: &Members, back: &Back) -> Result<BTreeMap<String, Value>, BackError> {
     let mut puts = match back {
-        Back::Revert { changes, cancelled } => revert(shard, changes, cancelled)?,
+        Back::Revert { changes, cancelled } => revert(shard, members, changes, cancelled)?,
         Back::Restore { at, scope } => restore(shard, at, scope),
     };
     if puts.len() > limits::EDITS {
@@ -120,6 +122,7 @@ pub fn put_back(shard: &Shard, back: &Back) -> Result<BTreeMap<String, Value>, B
 
 fn revert(
     shard: &Shard,
+    members: &Members,
     changes: &BTreeSet<ChangeId>,
     cancelled: &BTreeSet<ChangeId>,
 ) -> Result<BTreeMap<String, Value>, BackError> {
@@ -141,7 +144,9 @@ fn revert(
         let value = match others.last() {
             // What others say beside it stays.
             Some((_, value)) if others.len() < now.len() => (*value).clone(),
-            _ => without(shard, &key, writers, &gone)?,
+            _ => without(shard, &key, writers, &gone)?
+                .or_else(|| NodeLabels::granted_at(members, &key))
+                .unwrap_or(Value::Null),
         };
         match others.last() {
             _ if is_said(now, &value) => {}
@@ -157,13 +162,13 @@ fn revert(
 }
 
 /// What a key would say if the changes in `gone`, of which `writers` put it, had not been made: of what they replaced,
-/// that which nobody else replaced; of several such values, the winner.
+/// that which nobody else replaced; of several such values, the winner. `None` if nobody else had put it.
 fn without(
     shard: &Shard,
     key: &str,
     writers: Vec<ChangeId>,
     gone: &BTreeSet<ChangeId>,
-) -> Result<Value, BackError> {
+) -> Result<Option<Value>, BackError> {
     let graph = shard.graph();
     let (mut open, mut seen) = (writers, BTreeSet::new());
     let mut replaced: BTreeMap<OpRef, (&Entry, Value)> = BTreeMap::new();
@@ -185,7 +190,7 @@ fn without(
     // Who wrote the key replaced all that was visible to it.
     let is_newest = |one: &Entry| !replaced.values().any(|(other, _)| graph.is_ancestor(one, other));
     let newest = replaced.values().rfind(|(entry, _)| is_newest(entry));
-    Ok(newest.map_or(Value::Null, |(_, value)| value.clone()))
+    Ok(newest.map(|(_, value)| value.clone()))
 }
 
 /// True if a key says just that, and nothing else.

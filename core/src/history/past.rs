@@ -46,7 +46,7 @@ pub fn part_at(shard: &Shard, heads: &[ChangeId], prefix: &str) -> State {
 }
 
 /// About so many changes can be gone through in the time in which the past of one key is read by itself.
-const BULK: usize = 64;
+const BULK: usize = 128;
 
 /// What a field said, if it was set, and which change last decided that, if any did.
 type Written = (Option<Literal>, Option<ChangeId>);

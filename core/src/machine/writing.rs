@@ -64,7 +64,7 @@ impl Machine {
             // What was before is read from the document.
             of.group.flush();
             let desired = of.group.desired().ok_or(Declined::NoGroup)?;
-            Ok(history::put_back(desired, back)?)
+            Ok(history::put_back(desired, of.group.members(), back)?)
         });
         self.outbox.answer(caller, answer.map(Answer::Written));
     }

@@ -11,6 +11,7 @@
 //! least seven characters.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// Longest expression, in bytes.
@@ -83,21 +84,45 @@ impl FromStr for Select {
         if text.len() > EXPRESSION_BYTES {
             return Err(SelectError { what: "too long".to_owned(), at: EXPRESSION_BYTES });
         }
-        let mut parser = Parser { chars: text.chars().collect(), at: 0 };
-        let select = parser.any(0)?;
-        match parser.peek() {
-            None => Ok(select),
-            Some(c) => Err(parser.error(&format!("unexpected `{c}`"))),
-        }
+        Parser::new(text).whole()
     }
+}
+
+/// The expression with `to` in place of each word that names a node (`node=WORD`) and is `meant`, and all else as it
+/// was written; `None` if there is no such word, or the text is no expression.
+pub fn rename_node(text: &str, meant: impl Fn(&str) -> bool, to: &str) -> Option<String> {
+    let mut parser = Parser::new(text);
+    parser.whole().ok()?;
+    let places: Vec<Range<usize>> =
+        parser.nodes.into_iter().filter(|(_, word)| meant(word)).map(|(place, _)| place).collect();
+    let mut rest = parser.chars;
+    // From the end, so that the places before stay true.
+    for place in places.iter().rev() {
+        rest.splice(place.clone(), to.chars());
+    }
+    (!places.is_empty()).then(|| rest.into_iter().collect())
 }
 
 struct Parser {
     chars: Vec<char>,
     at: usize,
+    /// The words that name nodes, and where they stand.
+    nodes: Vec<(Range<usize>, String)>,
 }
 
 impl Parser {
+    fn new(text: &str) -> Self {
+        Self { chars: text.chars().collect(), at: 0, nodes: Vec::new() }
+    }
+
+    fn whole(&mut self) -> Result<Select, SelectError> {
+        let select = self.any(0)?;
+        match self.peek() {
+            None => Ok(select),
+            Some(c) => Err(self.error(&format!("unexpected `{c}`"))),
+        }
+    }
+
     fn error(&self, what: &str) -> SelectError {
         SelectError { what: what.to_owned(), at: self.at + 1 }
     }
@@ -150,11 +175,13 @@ impl Parser {
         }
         let key = self.word()?;
         if self.take('=') {
-            return Ok(Select::Is(key, vec![self.word()?]));
+            let value = self.value(&key)?;
+            return Ok(Select::Is(key, vec![value]));
         }
         if self.peek() == Some('!') && self.chars.get(self.at + 1) == Some(&'=') {
             self.at += 2;
-            return Ok(Select::Not(Box::new(Select::Is(key, vec![self.word()?]))));
+            let value = self.value(&key)?;
+            return Ok(Select::Not(Box::new(Select::Is(key, vec![value]))));
         }
         let before = self.at;
         if self.word().is_ok_and(|word| word == "in") {
@@ -168,11 +195,22 @@ impl Parser {
         if !self.take('(') {
             return Err(self.error("expected `(` after `in`"));
         }
-        let mut values = vec![self.word()?];
+        let mut values = vec![self.value(&key)?];
         while self.take(',') {
-            values.push(self.word()?);
+            values.push(self.value(&key)?);
         }
         if self.take(')') { Ok(Select::Is(key, values)) } else { Err(self.error("expected `)`")) }
+    }
+
+    /// A word that a label is compared with.
+    fn value(&mut self, key: &str) -> Result<String, SelectError> {
+        self.peek();
+        let begins = self.at;
+        let word = self.word()?;
+        if key == "node" {
+            self.nodes.push((begins..self.at, word.clone()));
+        }
+        Ok(word)
     }
 
     fn word(&mut self) -> Result<String, SelectError> {
@@ -245,6 +283,21 @@ mod tests {
             ("node=press-2", false),
         ] {
             assert_eq!(text.parse::<Select>().unwrap().matches(&node), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_renamed_where_it_is_named() {
+        let meant = |word: &str| word == "abcdef1";
+        for (text, renamed) in [
+            ("node=abcdef1", Some("node=new")),
+            ("role=abcdef1 | !( node =\"abcdef1\")", Some("role=abcdef1 | !( node =new)")),
+            ("node in (a, abcdef1,abcdef1) & node!=abcdef1", Some("node in (a, new,new) & node!=new")),
+            ("node=abcdef2", None),
+            ("abcdef1", None),
+            ("node=abcdef1 &", None),
+        ] {
+            assert_eq!(rename_node(text, meant, "new").as_deref(), renamed, "{text}");
         }
     }
 

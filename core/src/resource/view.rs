@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::field::FieldPath;
 use super::item::{self, Item};
 use super::literal::Literal;
 use super::name::ResourceName;
@@ -194,10 +195,9 @@ pub struct NodeLabels {
 }
 
 impl NodeLabels {
-    /// Reads them.
-    pub fn read(state: &State, members: &Members, node: &NodeId) -> Self {
+    /// What a node was called and labelled when it was let in; of a former member too.
+    fn granted(members: &Members, node: &NodeId) -> Self {
         let mut out = Self::default();
-        // Of a former member, what it was called.
         for standing in members.of(node).chain(members.ended_of(node).filter(|_| !members.contains(node))) {
             if !standing.alias.is_empty() && out.alias.is_none() {
                 out.alias = Some(standing.alias.clone());
@@ -206,13 +206,33 @@ impl NodeLabels {
                 out.labels.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
+        out
+    }
+
+    /// What stands at a key of `desired` as long as nobody wrote it: the alias or label that a grant carries, if it is one.
+    pub fn granted_at(members: &Members, key: &str) -> Option<Value> {
+        let (resource, field) = ResourceName::of_key(key)?;
+        let mut all = members.keys().chain(members.former());
+        let granted = Self::granted(members, &all.find(|node| ResourceName::node(node) == resource)?);
+        let path: FieldPath = field.parse().ok()?;
+        let text = match (path.first(), path.rest()) {
+            ("alias", None) => granted.alias,
+            ("labels", Some(_)) => granted.labels.get(&path.flat()).cloned(),
+            _ => None,
+        };
+        text.map(Value::Str)
+    }
+
+    /// Reads them.
+    pub fn read(state: &State, members: &Members, node: &NodeId) -> Self {
+        let mut out = Self::granted(members, node);
         let view = ResourceView::read(state, &ResourceName::node(node));
         for (path, field) in view.iter().flat_map(|view| &view.fields) {
             let text = match field.value() {
                 Some(Literal::Scalar(Value::Str(text))) => Some(text),
                 _ => None,
             };
-            let Ok(parsed) = path.parse::<super::FieldPath>() else { continue };
+            let Ok(parsed) = path.parse::<FieldPath>() else { continue };
             match (parsed.first(), parsed.rest()) {
                 ("alias", None) => out.alias = text,
                 ("labels", Some(_)) => {

@@ -114,7 +114,8 @@ fn understand(machine: &mut Machine, asked: PutBack, user: String) -> Result<Mea
             (history::Back::Restore { at: heads.clone(), scope }, heads, command, words)
         }
     };
-    let puts = history::put_back(desired, &back).map_err(|error| Failure::from(Declined::from(error)))?;
+    let puts = history::put_back(desired, of.group.members(), &back)
+        .map_err(|error| Failure::from(Declined::from(error)))?;
     let plan = Plan::new(desired, &puts);
     let words = if asked.message.is_empty() { words } else { asked.message };
     let note = Note { words, user, command, time: 0 };

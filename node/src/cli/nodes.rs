@@ -1,10 +1,11 @@
-//! `nodes`, `ping`, `alias`, `label`.
+//! `nodes`, `ping`, `alias`, `label`, `replace`.
 
 use clap::Args;
 
 use super::write::{Why, send};
 use super::{Context, Outcome, say, talk};
 use crate::api::members::PingOf;
+use crate::api::replace;
 use crate::api::writes::Say;
 use crate::daemon::wall;
 use crate::failure::Failure;
@@ -49,6 +50,15 @@ pub(super) struct Label {
     /// K=V sets a label, K- takes it off
     #[arg(required = true, value_name = "K=V|K-", allow_hyphen_values = false)]
     labels: Vec<String>,
+    #[command(flatten)]
+    why: Why,
+}
+
+/// Flags of `replace`.
+#[derive(Debug, Args)]
+pub(super) struct Replace {
+    /// Alias or id of the node whose place this one takes
+    old: String,
     #[command(flatten)]
     why: Why,
 }
@@ -142,4 +152,44 @@ pub(super) fn label(context: &Context, args: Label) -> Outcome {
     let labels = args.labels.iter().map(read).collect::<Result<_, _>>()?;
     let command = format!("label {} {}", args.node, args.labels.join(" "));
     send(context, vec![Say::Label { node: args.node, labels }], args.why, command)
+}
+
+pub(super) fn replace(context: &Context, args: Replace) -> Outcome {
+    context.only_now("replace")?;
+    let command = format!("replace {}", args.old);
+    let (group, message) = (context.group.clone(), args.why.message);
+    let ask = replace::Replace { group, old: args.old, message, command };
+    let replaced: view::Replaced = context.client.post("/v1/replace", &ask)?;
+    context.print(&replaced, |replaced| match &replaced.change {
+        Some(change) => format!("{}\n", context.pen.paint(Style::Id, &short(change))),
+        None => String::new(),
+    })?;
+    if !context.json {
+        tell(&replaced);
+    }
+    Ok(None)
+}
+
+fn tell(replaced: &view::Replaced) {
+    let old = short(&replaced.old);
+    match &replaced.change {
+        Some(_) => talk(&format!("This node stands in the place of {old} now.")),
+        None => talk(&format!("This node stands in the place of {old} already; nothing was written.")),
+    }
+    if let Some(alias) = &replaced.alias {
+        talk(&format!("  alias: {}", clean(alias)));
+    }
+    let labels = replaced.labels.iter().map(|(key, value)| clean(&format!("{key}={value}")));
+    let resources = replaced.resources.iter().map(|resource| clean(resource));
+    for (what, of) in [
+        ("labels", labels.collect::<Vec<_>>()),
+        ("named it by its id, and now this node", resources.collect()),
+    ] {
+        if !of.is_empty() {
+            talk(&format!("  {what}: {}", of.join(" ")));
+        }
+    }
+    if replaced.is_member {
+        talk(&format!("{old} is a member still: `larder remove {old}` ends that, on a node that is admin."));
+    }
 }

@@ -113,3 +113,24 @@ pub struct Ping {
 impl View for Ping {
     const SCHEMA: &'static str = "larder.ping/1";
 }
+
+/// `larder.replace/1`: what this node took over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The whole id of the node in whose place it stands.
+    pub old: String,
+    /// True if that one is still a member.
+    pub is_member: bool,
+    /// What that one was called, and this one is now.
+    pub alias: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The resources that named it by its id, and now name this node.
+    pub resources: Vec<String>,
+    /// The change; `None` if nothing differed.
+    pub change: Option<String>,
+}
+
+impl View for Replaced {
+    const SCHEMA: &'static str = "larder.replace/1";
+}

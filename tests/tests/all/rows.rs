@@ -14,6 +14,7 @@ mod network;
 mod nodes;
 mod past;
 mod readme;
+mod replacement;
 mod resources;
 mod rotation;
 mod villain;

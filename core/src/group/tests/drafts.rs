@@ -4,6 +4,7 @@ use super::*;
 use crate::resource::draft::draw_up;
 use crate::resource::edit::{Edit, EditError, FieldEdit};
 use crate::resource::literal::Literal;
+use crate::resource::replace::replacement;
 use crate::resource::target::{Applied, Intent, targets};
 use crate::resource::view::{NodeLabels, ResourceView};
 use crate::resource::{FieldPath, ResourceName};
@@ -123,4 +124,53 @@ fn what_stood_before_a_conflict_in_an_overlay_is_applied_where_nothing_ran() {
     let Intent::Apply { fields, held } = &target.intent else { panic!("{target:?}") };
     assert_eq!(fields.get("keys.x"), Some(&Literal::Scalar(Value::from("base"))));
     assert_eq!(held, &["keys.x"]);
+}
+
+#[test]
+fn one_node_takes_the_place_of_another() {
+    let (mut a, b) = pair(&[("path", text("a"))]);
+    let (old, new) = (a.secret.node(), b.secret.node());
+    let alone = format!("overlay.\"node={old}\".keys.x");
+    let select = format!("role=till | node={}", old.short());
+    a.edit(Edit::Alias(old, Some("till".to_owned())));
+    a.edit(Edit::Label(old, vec![("role".to_owned(), Some("till".to_owned()))]));
+    a.edit(Edit::Label(new, vec![("spare".to_owned(), Some(String::new()))]));
+    a.edit(set(&[("select", text(&select)), (&alone, list(&["1", "2"])), ("keys.x", text("0"))], false));
+    let at = |a: &Peer| {
+        let desired = a.group.desired().unwrap();
+        replacement(desired.state(), a.group.members(), &old, &new)
+    };
+    let found = at(&a);
+    assert_eq!(found.labels.alias.as_deref(), Some("till"));
+    assert_eq!(found.resources, BTreeSet::from([name()]));
+    let puts = a.draw(&found.edits).unwrap();
+    a.write(ShardName::Desired, puts, 1_700_000_000);
+
+    let (desired, members) = (a.group.desired().unwrap(), a.group.members());
+    let of = |node: &NodeId| NodeLabels::read(desired.state(), members, node);
+    assert_eq!((of(&old).alias, of(&new).alias.as_deref()), (None, Some("till")));
+    let labels: Vec<_> = of(&new).labels.into_keys().collect();
+    assert_eq!(labels, ["role", "spare"]);
+    assert_eq!(a.value(&alone), None);
+    let (one, two) = (Value::from("1"), Value::from("2"));
+    let moved = a.value(&format!("overlay.\"node={new}\".keys.x"));
+    assert_eq!(moved, Some(Literal::List(vec![one, two])));
+    let select = a.value("select");
+    assert_eq!(select, Some(Literal::Scalar(Value::Str(format!("role=till | node={new}")))));
+    let [target] = &targets(desired, members, &new, &Applied::new())[..] else { panic!("no target") };
+    assert!(matches!(&target.intent, Intent::Apply { fields, .. } if fields.contains_key("keys.x")));
+    // There is nothing left of it to take.
+    assert_eq!(at(&a).resources, BTreeSet::new());
+}
+
+#[test]
+fn a_value_in_conflict_is_settled_before_it_goes_to_another_node() {
+    let (mut a, mut b) = pair(&[("path", text("a"))]);
+    let (old, new) = (a.secret.node(), b.secret.node());
+    let alone = format!("overlay.\"node={old}\".keys.x");
+    a.edit(set(&[(&alone, text("left"))], false));
+    b.edit(set(&[(&alone, text("right"))], false));
+    pull(&mut b, &mut a);
+    let found = replacement(a.group.desired().unwrap().state(), a.group.members(), &old, &new);
+    assert_eq!(a.draw(&found.edits), Err(EditError::Conflicted(name(), alone)));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::delta::OpRef;
-use crate::resource::view::{ResourceView, resources};
+use crate::resource::view::{NodeLabels, ResourceView, resources};
 
 /// One put: its op, who made it, what it replaced, and its value.
 type Made = (OpRef, ChangeId, Vec<OpRef>, Value);
@@ -109,7 +109,7 @@ fn a_revert_leaves_what_a_history_without_the_change_would_have() {
             let ids: Vec<ChangeId> = peers[at].shard().graph().iter().map(|entry| entry.id).collect();
             let reverted = some_of(&mut dice, &ids);
             let (before, puts) = (peers[at].shard().state().clone(), all_puts(&peers[at]));
-            let found = put_back(peers[at].shard(), &reverting(&reverted));
+            let found = put_back(peers[at].shard(), peers[at].group.members(), &reverting(&reverted));
             match (expected(&peers[at], &puts, &reverted), found) {
                 (Err(fields), Err(BackError::Overwritten(listed))) => {
                     let listed = listed.into_iter().map(|one| (one.resource, one.field)).collect();
@@ -169,7 +169,7 @@ fn a_restore_makes_resources_what_they_were() {
                 .clone();
             let (before, then) = (peer.shard().state().clone(), state_at(peer.shard(), &at));
             let back = Back::Restore { at, scope: scope.clone() };
-            let puts = match put_back(peer.shard(), &back) {
+            let puts = match put_back(peer.shard(), peer.group.members(), &back) {
                 Ok(puts) => puts,
                 Err(BackError::Conflicted(listed)) => {
                     assert!(!listed.is_empty());
@@ -205,14 +205,19 @@ fn what_stands_already_is_not_written_again_and_bookkeeping_is_nobodys_resource(
     let second = peer.set(&["keys.a=2"], 20);
     let tagged = peer.edit(&[Draft::Tag("before".into(), Some(vec![first]))], 25);
     peer.set(&["keys.a=1"], 30);
-    let revert = |peer: &Peer, ids: &[ChangeId]| put_back(peer.shard(), &reverting(ids));
+    let revert =
+        |peer: &Peer, ids: &[ChangeId]| put_back(peer.shard(), peer.group.members(), &reverting(ids));
     assert_eq!(revert(peer, &[second]), Ok(BTreeMap::new()), "it says 1 already");
     assert_eq!(
         revert(peer, &[first]).unwrap_err().to_string(),
         format!("written again since: config/db keys.a by {}", peer.heads()[0].short())
     );
     let all = Back::Restore { at: vec![first], scope: Scope::Everything };
-    assert_eq!(put_back(peer.shard(), &all), Ok(BTreeMap::new()), "a tag stays where resources go back");
+    assert_eq!(
+        put_back(peer.shard(), peer.group.members(), &all),
+        Ok(BTreeMap::new()),
+        "a tag stays where resources go back"
+    );
     let untag = revert(peer, &[tagged]).unwrap();
     assert_eq!(untag, BTreeMap::from([("tag/before heads".to_owned(), Value::Null)]));
     assert!(matches!(revert(peer, &[ChangeId([7; 32])]), Err(BackError::Unreadable(_))));
@@ -226,7 +231,7 @@ fn undoing_again_and_again_goes_further_back() {
     let undo = |peer: &mut Peer, time| {
         let Done { change: id, cancelled } = newest_done(&peer.group, &node)?;
         let back = Back::Revert { changes: BTreeSet::from([id]), cancelled };
-        let puts = put_back(peer.shard(), &back).unwrap();
+        let puts = put_back(peer.shard(), peer.group.members(), &back).unwrap();
         let fresh = Incarnation([time as u8; 16]);
         let note = Note { command: format!("{UNDO}{id}"), time, ..Note::default() };
         peer.group.write(&peer.secret, ShardName::Desired, puts, &note, fresh).unwrap();
@@ -246,4 +251,25 @@ fn undoing_again_and_again_goes_further_back() {
         ResourceView::read(peer.shard().state(), &name("config/db")).unwrap().value(field)
     };
     assert_eq!((value(me, "keys.a"), value(me, "keys.b").is_some()), (None, true));
+}
+
+/// Nobody wrote the alias and the label that a node came with, so there is no earlier value to put: it is what the grant says.
+#[test]
+fn an_alias_that_came_with_the_grant_is_put_back() {
+    let mut peers = peers(2);
+    let node = peers[1].secret.node();
+    let peer = &mut peers[0];
+    let called = |peer: &Peer| NodeLabels::read(peer.shard().state(), peer.group.members(), &node);
+    let labels = vec![("line".to_owned(), Some("2".to_owned()))];
+    let renamed = peer.edit(&[Draft::Alias(node, Some("press".into())), Draft::Label(node, labels)], 10);
+    let revert = |peer: &mut Peer, id: ChangeId, time| {
+        let puts = put_back(peer.shard(), peer.group.members(), &reverting(&[id])).unwrap();
+        peer.put(ShardName::Desired, puts, time).unwrap()
+    };
+    revert(peer, renamed, 20);
+    assert_eq!((called(peer).alias.as_deref(), called(peer).labels.len()), (Some("plc"), 0));
+    let taken = peer.edit(&[Draft::Alias(node, None)], 30);
+    assert_eq!(called(peer).alias, None);
+    revert(peer, taken, 40);
+    assert_eq!(called(peer).alias.as_deref(), Some("plc"));
 }
