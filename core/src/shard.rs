@@ -156,7 +156,12 @@ impl Shard {
         for (put, (_, op)) in delta.puts.iter().zip(&ops) {
             self.state.put(*op, put);
         }
+        let was_rebuilding = self.document.is_rebuilding();
         self.document.push(change);
+        if was_rebuilding && !self.document.is_rebuilding() {
+            // The document that the branch was read from is gone, and the new one is not flushed up to where it begins.
+            self.branch = None;
+        }
     }
 
     /// Which changes touched what; `None` if that is not known, see [`Shard::index`].

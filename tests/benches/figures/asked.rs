@@ -11,16 +11,32 @@ use larder_core::record::{Records, found};
 use larder_core::resource::ResourceName;
 use larder_core::resource::view::ResourceView;
 use larder_core::shard::root::ShardName;
-use larder_core::store::{Row, Table};
+use larder_core::store::{GroupRow, LAYOUT, Row, Table, key, verify};
 use larder_core::value::Value;
 
 use crate::{TRIALS, median, ms};
 
 const RESOURCES: u64 = 1_000;
 const FIELDS: u64 = 12;
+/// Of so many changes one writes the text, another line of it each time.
+const TEXT: u64 = 1_000;
+const LINES: u64 = 200;
 
 /// How many writes go into one commit: it is not the disk that is measured.
 const COMMIT: u64 = 10_000;
+
+/// What the change of this place writes.
+fn put(n: u64) -> (String, Value) {
+    if n % TEXT == TEXT / 2 {
+        let version = n / TEXT;
+        // The newest version up to this one that wrote the line.
+        let by = |line: u64| (version + LINES - line) / LINES * LINES + line;
+        let lines = (0..LINES).map(|line| format!("line {line} {}\n", by(line)));
+        return ("file/motd content".to_owned(), Value::Str(lines.collect()));
+    }
+    let resource = if n.is_multiple_of(100) { 0 } else { n % RESOURCES };
+    (format!("config/r{resource} keys.k{}", n / 7 % FIELDS), Value::Int(n.cast_signed()))
+}
 
 /// A group in which a thousand resources were written to, one of them ten times as often as the others, in a store.
 fn scene(changes: u64, store: &Store) -> Group {
@@ -28,15 +44,18 @@ fn scene(changes: u64, store: &Store) -> Group {
     let genesis = found(&secret, "bench", [1; 16], Secret::from_bytes(&[9; 32]).node());
     let mut group = Group::new(Records::begin(genesis).expect("a Genesis"));
     let begun = Instant::now();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<Row> = group.rows();
+    let row =
+        GroupRow { version: LAYOUT, genesis: group.records().genesis(), paused: false, refetching: false };
+    rows.push(Row::put_layout(Table::Groups, key::group(group.id()), &row));
     for n in 0..changes {
-        let resource = if n.is_multiple_of(100) { 0 } else { n % RESOURCES };
-        let key = format!("config/r{resource} keys.k{}", n / 7 % FIELDS);
-        let puts = BTreeMap::from([(key, Value::Int(n.cast_signed()))]);
+        let (key, value) = put(n);
+        let command = format!("set {}=...", key.replacen(' ', ".", 1));
+        let puts = BTreeMap::from([(key, value)]);
         let note = Note {
             words: format!("for reason {n}"),
             user: "root".to_owned(),
-            command: format!("set config/r{resource} keys.k{}=...", n / 7 % FIELDS),
+            command,
             time: 1_760_000_000 + n.cast_signed(),
         };
         let fresh = Incarnation([1; 16]);
@@ -104,6 +123,11 @@ fn of(changes: u64, times: f64) {
     ask(&group, "blame config/r7", limit, |group| {
         history::blame(group, &resource, None, &desired.graph().heads()).len()
     });
+    let text: ResourceName = "file/motd".parse().expect("a name");
+    ask(&group, "blame of a text, by line", limit, |group| {
+        let blamed = history::blame(group, &text, None, &desired.graph().heads());
+        blamed.iter().map(|field| field.lines.len()).sum()
+    });
     ask(&group, "get config/r7 --at the middle", limit, |_| {
         let state = history::part_at(desired, &at(50), &resource.prefix());
         ResourceView::read(&state, &resource).map_or(0, |view| view.values().len())
@@ -116,8 +140,27 @@ fn of(changes: u64, times: f64) {
     ask(&group, "heads at a time", limit, |_| {
         history::heads_at_time(desired, 1_760_000_000 + (changes / 2).cast_signed()).len()
     });
+    verified(&group, &store);
     drop(store);
     std::fs::remove_file(path).expect("the store is removed");
+}
+
+/// `log --verify`, compared with opening the store.
+fn verified(group: &Group, store: &Store) {
+    let snapshot = store.snapshot().expect("a store that can be read");
+    let begun = Instant::now();
+    let opened = Group::load(&snapshot, group.id(), group.records().genesis()).expect("a good store");
+    let opening = begun.elapsed();
+    let begun = Instant::now();
+    let found = verify::verify(&snapshot, group.id(), &mut |_| ()).expect("a store that can be read");
+    let took = begun.elapsed();
+    assert!(found.failed.is_empty() && found.changes == opened.changes(), "everything verifies");
+    println!(
+        "  log --verify: {} changes in {:.1} s, {:.1} times opening the store",
+        found.changes,
+        took.as_secs_f64(),
+        took.as_secs_f64() / opening.as_secs_f64()
+    );
 }
 
 pub(crate) fn a_hundred_thousand() {

@@ -358,6 +358,38 @@ fn the_longer_branch_takes_the_place_of_the_other() {
     }
 }
 
+/// A long document is made anew in slices. What takes the place of a change that was taken out fits the new one alone, and
+/// what was built on it is judged before the new one is done.
+#[test]
+fn another_branch_comes_in_with_what_was_built_on_it_while_a_long_document_is_made_anew() {
+    let mut all = peers(4);
+    let [a, b, c, d] = &mut all[..] else { panic!("four") };
+    for n in 0..limits::REBUILD_SLICE as i64 + 10 {
+        a.write(ShardName::Desired, one(&format!("config/db keys.k{}", n % 7), n), 0);
+    }
+    for peer in [&mut *b, &mut *c, &mut *d] {
+        pull(a, peer);
+    }
+    d.write(ShardName::Desired, one("config/db keys.k6", -4), 0);
+    pull(d, c);
+    let mut twin = copy(a);
+    a.write(ShardName::Desired, one("config/db keys.k0", -1), 0);
+    pull(a, c);
+    twin.write(ShardName::Desired, one("config/db keys.k1", -2), 0);
+    pull(&mut twin, b);
+    b.write(ShardName::Desired, one("config/db keys.k2", -3), 0);
+    sync(b, c);
+    for peer in [b, c] {
+        assert_eq!(peer.group.forks().count(), 1);
+        let kept = peer.group.desired().unwrap().state().winner("config/db keys.k2");
+        assert_eq!(kept, Some(&Value::Int(-3)), "the branch on which another built");
+        while peer.group.is_rebuilding() {
+            peer.group.flush();
+        }
+        holds(peer, "after the other branch came in");
+    }
+}
+
 /// Signed by its author, and wrong: it builds on both branches of a fork.
 #[test]
 fn nothing_builds_on_both_branches() {
