@@ -224,12 +224,13 @@ impl Shard {
         self.document.visible_at(&self.root, key, heads)
     }
 
-    /// [`Shard::visible_at`] of many keys; those that had no value are left out. It goes through the whole history once.
+    /// [`Shard::visible_at`] of many keys, in no special order; those that had no value are left out. It goes through the
+    /// whole history once.
     pub(crate) fn visible_in_bulk(
         &self,
         keys: &BTreeSet<&str>,
         heads: &[ChangeId],
-    ) -> Result<BTreeMap<String, Vec<Visible>>, Isolated> {
+    ) -> Result<Vec<(String, Vec<Visible>)>, Isolated> {
         self.document.visible_in_bulk(&self.root, keys, heads)
     }
 

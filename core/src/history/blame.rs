@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::contents::{self, Stored};
 use super::lines::{self, Version, Writer};
 use super::past::Past;
 use super::spot::Spot;
@@ -11,6 +12,7 @@ use crate::id::{ChangeId, NodeId};
 use crate::resource::ResourceName;
 use crate::resource::literal::Literal;
 use crate::shard::Shard;
+use crate::shard::graph::Entry;
 use crate::shard::state::Visible;
 use crate::value::Value;
 
@@ -55,14 +57,21 @@ pub struct Line {
 /// Who wrote the fields of a resource that were set in `desired` at `at`, in order of field; of one field and those below
 /// it, if it is named. Empty if none was set.
 ///
-/// A line of text is followed back through the changes that wrote its field, which costs some 20 µs for each.
-pub fn blame(group: &Group, resource: &ResourceName, field: Option<&str>, at: &[ChangeId]) -> Vec<Blame> {
+/// A line of text is followed back through the changes that wrote its field, which costs some 20 µs for each; and so does
+/// each change that is named, if it is `stored`.
+pub fn blame(
+    group: &Group,
+    resource: &ResourceName,
+    field: Option<&str>,
+    at: &[ChangeId],
+    stored: Stored<'_>,
+) -> Vec<Blame> {
     let Some(shard) = group.desired() else { return Vec::new() };
     let past = Past::at(shard, at);
     let keys = shard.state().range_with_prefix(&resource.prefix());
     let mut spots: BTreeSet<Spot> = keys.filter_map(|(key, _)| Spot::of_key(key)).collect();
     spots.retain(|spot| field.is_none_or(|field| spot.is_within(field)));
-    let mut origins = Origins { group, shard, known: BTreeMap::new() };
+    let mut origins = Origins { group, shard, stored, known: BTreeMap::new() };
     let mut out = Vec::new();
     for spot in spots {
         let (Some(value), Some(change)) = past.read(&spot) else { continue };
@@ -82,6 +91,7 @@ pub fn blame(group: &Group, resource: &ResourceName, field: Option<&str>, at: &[
 struct Origins<'a> {
     group: &'a Group,
     shard: &'a Shard,
+    stored: Stored<'a>,
     known: BTreeMap<ChangeId, Origin>,
 }
 
@@ -94,9 +104,15 @@ impl Origins<'_> {
         let entry = graph.get(change)?;
         let holder = graph.chain_of(entry).and_then(|chain| self.group.records().holder(&chain.grant));
         let node = holder.map(|(key, _)| key);
-        let origin = Origin { change: *change, node, user: user_of(self.shard, change), time: entry.time };
+        let origin = Origin { change: *change, node, user: self.user_of(entry), time: entry.time };
         self.known.insert(*change, origin.clone());
         Some(origin)
+    }
+
+    fn user_of(&self, entry: &Entry) -> String {
+        let stored = contents::read_stored(self.shard, entry, self.stored);
+        let delta = stored.or_else(|| self.shard.delta(&entry.id));
+        delta.map(|delta| Note::read(&delta.message, delta.time).user).unwrap_or_default()
     }
 
     /// Who wrote the lines of `text`, which is what wins at `key`.
@@ -123,8 +139,4 @@ fn replaced(shard: &Shard, key: &str, op: &OpRef) -> Option<Vec<Version>> {
     };
     // The winner first: of lines that several sides have, it is the one to ask.
     Some(Past::at(shard, &deps).visible(key).into_iter().rev().filter_map(text).collect())
-}
-
-fn user_of(shard: &Shard, change: &ChangeId) -> String {
-    shard.delta(change).map(|delta| Note::read(&delta.message, delta.time).user).unwrap_or_default()
 }

@@ -61,7 +61,10 @@ pub fn diff(shard: &Shard, from: &[ChangeId], to: &[ChangeId], resource: Option<
     let of_each = fields.iter().zip(before.zip(after));
     of_each
         .filter(|(_, ((old, _), (new, _)))| old != new)
-        .map(|((spot, _), ((old, _), (new, writer)))| edit(spot, old, new, writer))
+        .map(|((spot, _), ((old, _), (new, op)))| {
+            let writer = op.and_then(|op| shard.graph().writer(&op)).map(|entry| entry.id);
+            edit(spot, old, new, writer)
+        })
         .collect()
 }
 

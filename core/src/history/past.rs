@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::spot::{self, Spot};
+use crate::delta::OpRef;
 use crate::id::{Actor, ChangeId};
 use crate::resource::literal::Literal;
 use crate::shard::Shard;
@@ -48,8 +49,6 @@ pub fn part_at(shard: &Shard, heads: &[ChangeId], prefix: &str) -> State {
 /// About so many changes can be gone through in the time in which the past of one key is read by itself.
 const BULK: usize = 128;
 
-/// What a field said, if it was set, and which change last decided that, if any did.
-type Written = (Option<Literal>, Option<ChangeId>);
 /// Keys, each with what it says now.
 pub(super) type Keys<'a> = Vec<(&'a str, &'a [Visible])>;
 
@@ -110,21 +109,20 @@ impl<'a> Past<'a> {
     }
 
     /// The value of a field, if it was set, and the change that last decided it, if it was ever written.
-    pub(super) fn read(&self, spot: &Spot) -> Written {
-        self.written(self.gather(spot.keys(self.shard.state())).iter())
+    pub(super) fn read(&self, spot: &Spot) -> (Option<Literal>, Option<ChangeId>) {
+        let (value, op) = spot::read(self.gather(spot.keys(self.shard.state())).iter());
+        (value, op.and_then(|op| self.shard.graph().writer(&op)).map(|entry| entry.id))
     }
 
-    /// [`Past::read`] of many fields, each given with what its keys say now.
-    pub(super) fn read_all<'k>(&self, fields: &'k [(Spot, Keys<'k>)]) -> impl Iterator<Item = Written> {
+    /// The values of many fields, each given with what its keys say now; and the put that last decided each.
+    pub(super) fn read_all<'k>(
+        &self,
+        fields: &'k [(Spot, Keys<'k>)],
+    ) -> impl Iterator<Item = (Option<Literal>, Option<OpRef>)> {
         let state = self.gather(fields.iter().flat_map(|(_, keys)| keys.iter().copied()));
         fields.iter().map(move |(_, keys)| {
             let then = keys.iter().map(|(key, _)| (*key, state.get(key)));
-            self.written(then.filter(|(_, visible)| !visible.is_empty()))
+            spot::read(then.filter(|(_, visible)| !visible.is_empty()))
         })
-    }
-
-    fn written<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k [Visible])>) -> Written {
-        let (value, op) = spot::read(keys);
-        (value, op.and_then(|op| self.shard.graph().writer(&op)).map(|entry| entry.id))
     }
 }

@@ -43,12 +43,8 @@ impl Spot {
 
     /// The keys of this field among those of a state.
     pub(super) fn keys<'a>(&self, state: &'a State) -> impl Iterator<Item = (&'a str, &'a [Visible])> {
-        state.range_with_prefix(&self.prefix()).filter(|(key, _)| self.has_key(key))
-    }
-
-    /// True of the keys of this field.
-    fn has_key(&self, key: &str) -> bool {
-        item::split(key).0 == self.prefix()
+        let prefix = self.prefix();
+        state.range_with_prefix(&prefix).filter(move |(key, _)| item::split(key).0 == prefix)
     }
 }
 

@@ -4,7 +4,7 @@
 //! error isolates this shard and is reported as a bug. It never makes a change invalid, since all nodes must agree on
 //! what is valid whatever their version of Automerge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, Change, ChangeHash, ReadDoc, SaveOptions};
@@ -176,13 +176,13 @@ impl Document {
         root: &Root,
         keys: &BTreeSet<&str>,
         heads: &[ChangeId],
-    ) -> Result<BTreeMap<String, Vec<Visible>>, Isolated> {
+    ) -> Result<Vec<(String, Vec<Visible>)>, Isolated> {
         if let Some(isolated) = &self.isolated {
             return Err(isolated.clone());
         }
         let hashes: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
         let read = || {
-            let mut found = BTreeMap::new();
+            let mut found = Vec::with_capacity(keys.len());
             for bucket in root.buckets() {
                 for item in self.past().map_range_at(&bucket, .., &hashes) {
                     if !keys.contains(&*item.key) {
@@ -196,7 +196,7 @@ impl Document {
                                 .ok_or_else(|| defect(root, NO_VALUE.to_owned()))?,
                         ],
                     };
-                    found.insert(key, visible);
+                    found.push((key, visible));
                 }
             }
             Ok(found)

@@ -4,12 +4,14 @@ use axum::extract::State;
 use larder_core::history;
 use larder_core::machine::{Machine, Membership};
 use larder_core::resource::field::FieldPath;
+use larder_core::store::Table;
 use serde::Deserialize;
 
 use super::history::{name_heads, point};
 use super::names;
 use super::{Api, Query, Reply, Shown};
 use crate::failure::Failure;
+use crate::store::Reader;
 use crate::view::{Blame, BlameLine, BlameRow, Origin, Plain, Time};
 
 /// What `blame` asks for.
@@ -23,10 +25,11 @@ pub(super) struct BlameOf {
 }
 
 pub(super) async fn blame(State(api): State<Api>, Query(of): Query<BlameOf>) -> Reply<Blame> {
-    api.handle.look(move |machine| read(machine, &of)).await?.map(Shown)
+    let reader = api.news.reader();
+    api.handle.look(move |machine| read(machine, &reader, &of)).await?.map(Shown)
 }
 
-fn read(machine: &mut Machine, asked: &BlameOf) -> Result<Blame, Failure> {
+fn read(machine: &mut Machine, reader: &Reader, asked: &BlameOf) -> Result<Blame, Failure> {
     let of = names::membership(machine, asked.group.as_deref())?;
     let desired = names::desired(of)?;
     let name = names::resource(&asked.resource)?;
@@ -37,7 +40,9 @@ fn read(machine: &mut Machine, asked: &BlameOf) -> Result<Blame, Failure> {
     let field = asked.field.as_deref().map(path).transpose()?;
     let at = asked.at.as_deref().map(|at| point(desired, at)).transpose()?;
     let heads = at.clone().unwrap_or_else(|| desired.graph().heads());
-    let found = history::blame(&of.group, &name, field.as_deref(), &heads);
+    let changes = reader.table(Table::Changes);
+    let stored = |key: &[u8]| changes.as_ref()?.get(key);
+    let found = history::blame(&of.group, &name, field.as_deref(), &heads, &stored);
     if found.is_empty() {
         let then = if at.is_some() { " then" } else { "" };
         return Err(match &asked.field {

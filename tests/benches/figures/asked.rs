@@ -99,6 +99,11 @@ fn of(changes: u64, times: f64) {
         let rows = store.reader().table(Table::Changes);
         history::log(group, query, &|key| rows.as_ref()?.get(key)).len()
     };
+    let blame = |group: &Group, of: &ResourceName| {
+        let rows = store.reader().table(Table::Changes);
+        let heads = group.desired().map(|desired| desired.graph().heads()).unwrap_or_default();
+        history::blame(group, of, None, &heads, &|key| rows.as_ref()?.get(key))
+    };
     let desired = group.desired().expect("a desired state");
     let at = |part: u64| -> Vec<ChangeId> {
         let place = usize::try_from(changes * part / 100).expect("a small number");
@@ -120,13 +125,10 @@ fn of(changes: u64, times: f64) {
     ask(&group, "log config/r0: the first page", times * LIMIT_RESOURCE_MS, |group| {
         log(group, &Query { resource: Some(often.clone()), ..newest(500) })
     });
-    ask(&group, "blame config/r7", limit, |group| {
-        history::blame(group, &resource, None, &desired.graph().heads()).len()
-    });
+    ask(&group, "blame config/r7", limit, |group| blame(group, &resource).len());
     let text: ResourceName = "file/motd".parse().expect("a name");
     ask(&group, "blame of a text, by line", limit, |group| {
-        let blamed = history::blame(group, &text, None, &desired.graph().heads());
-        blamed.iter().map(|field| field.lines.len()).sum()
+        blame(group, &text).iter().map(|field| field.lines.len()).sum()
     });
     ask(&group, "get config/r7 --at the middle", limit, |_| {
         let state = history::part_at(desired, &at(50), &resource.prefix());

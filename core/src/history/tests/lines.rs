@@ -10,7 +10,8 @@ fn motd() -> ResourceName {
 
 /// The lines of the field, as `get` would print them.
 fn read(peer: &Peer) -> Vec<String> {
-    let value = blame(&peer.group, &motd(), Some(FIELD), &peer.heads()).pop().map(|blame| blame.value);
+    let value =
+        blame(&peer.group, &motd(), Some(FIELD), &peer.heads(), &nowhere).pop().map(|blame| blame.value);
     match value {
         Some(Literal::Scalar(Value::Str(text))) => text.lines().map(str::to_owned).collect(),
         _ => Vec::new(),
@@ -85,7 +86,7 @@ fn each_line_is_blamed_on_the_write_that_it_names() {
             let change = write(peer, &lines, 1000 + step);
             writes.insert(step.to_string(), (change, peer.secret.node(), peer.user));
             assert_eq!(read(peer), lines);
-            let found = blame(&peer.group, &motd(), None, &peer.heads());
+            let found = blame(&peer.group, &motd(), None, &peer.heads(), &nowhere);
             let field = found.iter().find(|blame| blame.field == FIELD).unwrap();
             assert_eq!(field.origin.change, change);
             assert_eq!(field.lines.len(), if lines.len() > 1 { lines.len() } else { 0 });
@@ -110,8 +111,8 @@ fn a_text_that_was_taken_away_is_written_anew() {
     let fields = vec![(FIELD.parse().unwrap(), FieldEdit::Unset)];
     let gone = peer.edit(&[Draft::Set { resource: motd(), fields, replace: false }], 2);
     let again = write(peer, &lines, 3);
-    let found = blame(&peer.group, &motd(), Some(FIELD), &peer.heads());
+    let found = blame(&peer.group, &motd(), Some(FIELD), &peer.heads(), &nowhere);
     let changes: Vec<ChangeId> = found[0].lines.iter().map(|line| line.origin.change).collect();
     assert_eq!(changes, [again, again]);
-    assert_eq!(blame(&peer.group, &motd(), Some(FIELD), &[gone]), []);
+    assert_eq!(blame(&peer.group, &motd(), Some(FIELD), &[gone], &nowhere), []);
 }

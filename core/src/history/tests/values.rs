@@ -230,19 +230,19 @@ fn blame_names_who_wrote_each_field() {
     };
     let db = name("config/db");
     assert_eq!(
-        blame(&a.group, &db, None, &a.heads()),
+        blame(&a.group, &db, None, &a.heads(), &nowhere),
         [
             of(two, &b.secret, b.user, 200, "keys.tags", "[2]"),
             of(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
         ]
     );
     assert_eq!(
-        blame(&b.group, &db, None, &[one]),
+        blame(&b.group, &db, None, &[one], &nowhere),
         [
             of(one, &a.secret, a.user, 100, "keys.gone", "1"),
             of(one, &a.secret, a.user, 100, "keys.tags", "[1,2]"),
             of(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
         ]
     );
-    assert_eq!(blame(&a.group, &name("config/d"), None, &a.heads()), []);
+    assert_eq!(blame(&a.group, &name("config/d"), None, &a.heads(), &nowhere), []);
 }
