@@ -69,6 +69,9 @@ enum Command {
         /// Only those whose name contains this.
         #[arg(default_value = "")]
         only: String,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
         /// Seeds that a defect may survive, and five times as many of small worlds; one that must hold is played with a
         /// fifth of them.
         #[arg(long, default_value_t = 1000)]
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
             let first = if small { first + SMALL } else { first };
             run(&Run { first, seeds, jobs, marks, stop })
         }
-        Command::Canaries { only, seeds, jobs } => canaries(&only, seeds, jobs),
+        Command::Canaries { only, first, seeds, jobs } => canaries(&only, first, seeds, jobs),
         Command::Replay { plan, loud } => replay(&read(&plan), loud),
         Command::Shrink { plan, out } => reduce(&read(&plan), out),
         Command::Trace { seed } => match play(&draw(seed)) {
@@ -220,7 +223,7 @@ fn run(run: &Run) -> ExitCode {
 const MANY: u64 = 5;
 
 /// Plants every canary in a copy of the product, and plays until it is caught.
-fn canaries(only: &str, seeds: u64, jobs: usize) -> ExitCode {
+fn canaries(only: &str, first: u64, seeds: u64, jobs: usize) -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
     let (copy, built) = (root.join("target/canaries/src"), root.join("target/canaries/build"));
     let mut survived = Vec::new();
@@ -239,7 +242,8 @@ fn canaries(only: &str, seeds: u64, jobs: usize) -> ExitCode {
         let caught = [true, false].into_iter().find_map(|small| {
             let seeds = if small { seeds.saturating_mul(MANY) } else { seeds };
             let mut play = Process::new(built.join("debug/larder-sim"));
-            play.args(["run", "--stop", "--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
+            play.args(["run", "--stop", "--first", &first.to_string()]);
+            play.args(["--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
             play.args(small.then_some("--small"));
             let ran = play.output().unwrap_or_else(|error| panic!("{}: {error}", canary.name));
             let said = String::from_utf8_lossy(&ran.stdout).into_owned();
