@@ -157,8 +157,11 @@ fn replay(plan: &Plan, loud: bool) -> ExitCode {
 }
 
 fn reduce(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
+    // Plans that panic are tried again and again; what this program itself has to say is heard again afterwards.
     std::panic::set_hook(Box::new(|_| {}));
-    let Some(shrunk) = shrink(plan) else {
+    let shrunk = shrink(plan);
+    drop(std::panic::take_hook());
+    let Some(shrunk) = shrunk else {
         println!("nothing to shrink: the plan holds");
         return ExitCode::SUCCESS;
     };
