@@ -4,12 +4,16 @@
 //! [config.db]                      # one table a resource: [kind.name]
 //! path = "etc/db.properties"
 //! keys.url = "jdbc:x"
+//! keys.log = "file"
+//! "keys.log.level" = "debug"       # a whole path in quotes: TOML has no place below a value, and properties do
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::edit::{Edit, FieldEdit};
-use super::field::FieldPath;
+use super::field::{FieldError, FieldPath};
 use super::kind;
-use super::literal::{self, Literal};
+use super::literal::{self, Literal, quote};
 use super::name::ResourceName;
 use super::view::ResourceView;
 use toml_edit::{Document, Item, Table, TableLike};
@@ -90,7 +94,11 @@ impl Reader<'_> {
         };
         let mut entry = Entry { resource, fields: Vec::new() };
         self.fields(&mut entry, &[], table)?;
-        Ok(entry)
+        let mut named = BTreeSet::new();
+        match entry.fields.iter().find(|(path, _)| !named.insert(path)) {
+            Some((path, _)) => Err(self.error(at, &format!("{} names `{path}` twice", entry.resource))),
+            None => Ok(entry),
+        }
     }
 
     fn fields(
@@ -101,12 +109,13 @@ impl Reader<'_> {
     ) -> Result<(), ManifestError> {
         for (key, item) in table.iter() {
             let at = self.place(table, key, item);
-            let segments: Vec<String> = above.iter().cloned().chain([key.to_owned()]).collect();
-            let Some(path) = FieldPath::new(segments.clone()) else {
-                return Err(self.error(at, "an empty or too long field name"));
+            let path = match above.is_empty() && key.contains('.') {
+                true => key.parse().map_err(|error: FieldError| self.error(at, &error.to_string()))?,
+                false => FieldPath::new(above.iter().cloned().chain([key.to_owned()]).collect())
+                    .ok_or_else(|| self.error(at, "an empty or too long field name"))?,
             };
             if let Some(inner) = self.below(item) {
-                self.fields(entry, &segments, inner)?;
+                self.fields(entry, path.segments(), inner)?;
                 continue;
             }
             let Some(value) = item.as_value() else {
@@ -158,20 +167,33 @@ pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> Strin
         let header = [view.name.kind().to_owned(), view.name.name().to_owned()];
         let header = FieldPath::new(header.to_vec()).map(|path| path.to_string()).unwrap_or_default();
         out.push_str(&format!("[{header}]\n"));
-        for (path, value) in view.values() {
-            let value = match &value {
+        let values = view.values();
+        for (path, value) in &values {
+            let value = match value {
                 Literal::Scalar(value) => literal::write(value),
                 Literal::List(values) => literal::write_list(values),
             };
-            out.push_str(&format!("{path} = {value}\n"));
+            let key = if is_dotted(path, &values) { (*path).to_owned() } else { quote(path) };
+            out.push_str(&format!("{key} = {value}\n"));
         }
     }
     out
 }
 
+/// True if a path can be written as dotted keys: no value stands above it, and it would not be read as a whole path.
+fn is_dotted(path: &str, values: &BTreeMap<&str, Literal>) -> bool {
+    let Ok(parsed) = path.parse::<FieldPath>() else { return true };
+    let above = |len: usize| FieldPath::new(parsed.segments().iter().take(len).cloned().collect());
+    let has_value = |above: FieldPath| values.contains_key(above.to_string().as_str());
+    !parsed.first().contains('.') && !(1..parsed.segments().len()).filter_map(above).any(has_value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delta::{OpRef, Put};
+    use crate::id::Actor;
+    use crate::shard::state::State;
     use crate::value::Value;
 
     #[test]
@@ -197,9 +219,33 @@ mod tests {
         );
     }
 
+    /// Properties have values below values, as `log` and `log.level`; TOML has not.
+    #[test]
+    fn what_is_written_is_read_again_though_a_value_stands_above_another() {
+        let mut state = State::default();
+        for (nth, field) in
+            ["path", "keys.log", "keys.log.level", "keys.log.level.\"a b\"", "keys.logs", "\"odd.one\".x"]
+                .into_iter()
+                .enumerate()
+        {
+            let put = Put { key: format!("config/a {field}"), value: Value::from(field), preds: vec![] };
+            state.put(OpRef { counter: nth as u64 + 1, actor: Actor::ZERO }, &put);
+        }
+        let view = ResourceView::read(&state, &"config/a".parse().unwrap()).unwrap();
+        let text = write([&view]);
+        let [entry] = parse(&text, true).unwrap().try_into().unwrap();
+        let read = entry.fields.iter().map(|(path, value)| (path.to_string(), value.clone()));
+        let read: BTreeMap<String, Literal> = read.collect();
+        let written = view.values().into_iter().map(|(path, value)| (path.to_owned(), value));
+        assert_eq!(read, written.collect(), "{text}");
+        assert!(text.contains("\nkeys.log = ") && text.contains("\n\"keys.log.level\" = "), "{text}");
+    }
+
     #[test]
     fn mistakes_are_placed() {
         for (text, line, column, word) in [
+            ("[config.a]\nkeys.x = '1'\n\"keys.x\" = '2'\n", 1, 9, "names `keys.x` twice"),
+            ("[config.a]\n\"keys..x\" = '2'\n", 2, 1, "not a field"),
             ("[file.a]\npath = \n", 2, 8, ""),
             ("[file.a]\npath = 5\n", 2, 1, "must be text"),
             ("[file.a]\npath = \"x\"\nmode = \"9\"\n", 3, 1, "octal"),
