@@ -174,7 +174,7 @@ fn every_small_set_of_records_means_one_thing() {
 /// Sets of six records and more, drawn by chance, each in every order of six.
 #[test]
 fn larger_sets_drawn_by_chance_mean_one_thing() {
-    let rounds = if whole() { 20_000 } else { 60 };
+    let rounds = if whole() { 5_000 } else { 60 };
     for round in 0..rounds {
         let mut search = Search::new(1);
         search.dice = Dice(round);
