@@ -11,7 +11,7 @@ mod members;
 mod swarm;
 mod visits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,6 +78,8 @@ pub(crate) struct Driver {
 
     members: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
+    /// Whom to visit as soon as fewer visits are under way.
+    to_visit: VecDeque<NodeId>,
     visit_keys: Budget<NodeId>,
     visit_sources: Budget<IpAddr>,
     ending: Ending,
@@ -115,6 +117,7 @@ impl Driver {
             statics: Statics::default(),
             members: BTreeSet::new(),
             peers: BTreeMap::new(),
+            to_visit: VecDeque::new(),
             visit_keys: Budget::default(),
             visit_sources: Budget::default(),
             ending: Ending::No,

@@ -87,8 +87,8 @@ pub enum VisitError {
     /// It answered and declined: too many visits at the moment. Try again later.
     #[error("the node takes no visit at the moment")]
     Declined,
-    /// Too many visits of ours are under way, or one to this node is open already.
-    #[error("too many visits are under way here")]
+    /// Too many visits of ours wait for their turn, or one to this node is open already.
+    #[error("too many visits wait here")]
     Busy,
 }
 

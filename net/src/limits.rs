@@ -247,7 +247,7 @@ pub const VISITS_REFILL: Duration = Duration::from_secs(5);
 /// Stranger links at once from one source address, until [`VISITS_REFILL`] refills: keys cost nothing.
 pub const VISITS_PER_SOURCE: u32 = 24;
 
-/// Stranger links that we have open or under way.
+/// Stranger links that we have open or under way. Others wait for their turn.
 pub const VISITS_OUT: usize = 16;
 
 /// Visits asked for by the daemon and not yet begun.

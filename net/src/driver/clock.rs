@@ -50,6 +50,7 @@ impl Driver {
         for node in due {
             self.on_peer_due(node, now);
         }
+        self.visit_waiting(now);
     }
 
     fn on_peer_due(&mut self, node: NodeId, now: Instant) {

@@ -17,14 +17,12 @@ use crate::{address, limits};
 impl Driver {
     /// The daemon wants to visit `node`.
     pub(super) fn visit(&mut self, node: NodeId, now: Instant) {
-        let under_way = self.peers.values().filter(|peer| peer.visit != Visit::None).count();
+        let is_full = self.visits_under_way() >= limits::VISITS_OUT;
         let known = self.peers.get(&node);
         match known.map_or(Visit::None, |peer| peer.visit) {
             Visit::Dialing(_) | Visit::Opening(_) => return,
             Visit::Open(_) => return self.refuse_visit(node, VisitError::Busy),
-            Visit::None if under_way >= limits::VISITS_OUT => {
-                return self.refuse_visit(node, VisitError::Busy);
-            }
+            Visit::None if is_full => return self.visit_later(node),
             Visit::None => {}
         }
         let connected = known.is_some_and(|peer| peer.is_connected());
@@ -37,6 +35,28 @@ impl Driver {
             self.open_visit(node, now);
         } else if peer.dial.flight().is_none() {
             peer.dial.plan(now);
+        }
+    }
+
+    fn visits_under_way(&self) -> usize {
+        self.peers.values().filter(|peer| peer.visit != Visit::None).count()
+    }
+
+    /// First come, first served: whoever is asked again and again takes no place from one that was not reached yet.
+    fn visit_later(&mut self, node: NodeId) {
+        if self.to_visit.contains(&node) {
+            return;
+        }
+        if self.to_visit.len() >= limits::VISITS_WAITING {
+            return self.refuse_visit(node, VisitError::Busy);
+        }
+        self.to_visit.push_back(node);
+    }
+
+    /// Begins visits that wait for a place, as long as there is one.
+    pub(super) fn visit_waiting(&mut self, now: Instant) {
+        while !self.to_visit.is_empty() && self.visits_under_way() < limits::VISITS_OUT {
+            self.to_visit.pop_front().into_iter().for_each(|node| self.visit(node, now));
         }
     }
 

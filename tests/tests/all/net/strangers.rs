@@ -69,3 +69,24 @@ fn large_frames_pass_and_a_flood_is_bounded() {
     both[1].process.tell("hear");
     until_linked(&mut both, PATIENCE);
 }
+
+/// Many strangers may be about, none of whom says a word. The one that matters may be any of them.
+#[test]
+fn whoever_is_to_be_visited_beyond_what_is_visited_at_once_has_its_turn() {
+    let most = larder_net::limits::VISITS_OUT;
+    let Some(lab) = Lab::or_skip(most + 2, "many strangers") else { return };
+    let mut visitor = probe(&lab, 0, &[]);
+    let _strangers: Vec<_> = (1..=most + 1).map(|nth| probe(&lab, nth, &[])).collect();
+    for nth in 1..=most + 1 {
+        visitor.wait(0, "seen", |e| e["ev"] == "seen" && e["peer"] == nth);
+        visitor.process.tell(&format!("visit {nth}"));
+    }
+    until(PATIENCE, "as many visits as there may be", || (visitor.all("up").len() == most).then_some(()));
+    // Asked again, those that are visited take no place from the one that waits.
+    let first = visitor.all("up").remove(0);
+    visitor.process.tell(&format!("close {}", first["link"]));
+    until(PATIENCE, "the last one's turn", || (visitor.all("up").len() == most + 1).then_some(()));
+    let visited: std::collections::BTreeSet<u64> =
+        visitor.all("up").iter().filter_map(|up| up["peer"].as_u64()).collect();
+    assert_eq!(visited.len(), most + 1);
+}

@@ -43,7 +43,7 @@ fn a_node_gets_a_new_key_and_stays_what_it_was() {
     assert_eq!(refused.code, 5, "{}", refused.err);
     assert!(refused.err.contains("only an admin can") && refused.err.contains("shop"), "{}", refused.err);
     nodes[2].start(&["daemon"]);
-    assert_eq!(state(&nodes[2], &old), "up", "that one is who it was");
+    until(PATIENCE, "that one to be who it was", || (state(&nodes[2], &old) == "up").then_some(()));
 
     nodes[0].stop();
     let before = lab.logs().join("before");
