@@ -72,7 +72,8 @@ impl Net {
     }
 
     /// Opens a stranger link to `node`, dialling it if need be: a `LinkUp` or a `VisitFailed` follows. Asking again
-    /// while one is under way changes nothing. Beyond [`limits::VISITS_OUT`] it waits for its turn. False if [`limits::VISITS_WAITING`] others wait already: ask later.
+    /// while one is under way changes nothing. Beyond [`limits::VISITS_OUT`] it waits for its turn. False if
+    /// [`limits::VISITS_WAITING`] others wait already: ask later.
     pub fn visit(&self, node: NodeId) -> bool {
         self.mailbox.wish(|wishes| wishes.visit(node))
     }
