@@ -77,6 +77,10 @@ pub const SHEETS: usize = 100;
 
 /// How often a command looks again at what it waits for.
 pub const POLL: Duration = Duration::from_millis(300);
+/// The same of `demo`, whose steps take less;
+pub const DEMO_POLL: Duration = Duration::from_millis(50);
+/// and how long one of them may take on a slow machine.
+pub const DEMO_STEP: Duration = Duration::from_secs(30);
 
 /// Resources applied at the same time: a hanging one delays nobody but itself.
 pub const WORKERS: usize = 8;

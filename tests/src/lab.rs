@@ -14,12 +14,16 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use process::Process;
 
 use self::namespace::{Access, Namespace};
 use self::place::Place;
+use crate::poll::poll;
+
+/// How often it is looked whether something is so.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Why there is no lab here.
 #[derive(Debug, thiserror::Error)]
@@ -219,15 +223,8 @@ impl Host {
 }
 
 /// Waits until `condition` gives something, and panics naming `what` if it has not within `deadline`.
-pub fn until<T>(deadline: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + deadline;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+pub fn until<T>(deadline: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    poll(deadline, LOOK, condition).unwrap_or_else(|| panic!("not within {deadline:?}: {what}"))
 }
 
 /// Milliseconds of the clock that all hosts share.

@@ -7,6 +7,7 @@
 //! | [`lab`]   | a LAN of hosts out of network namespaces: cut, heal, unplug, move             |
 //! | [`node`]  | a real daemon in one of its hosts, and the real command that asks it            |
 //! | [`villain`] | a peer that tries everything that it must not                                  |
+//! | [`poll`]  | looking until something is so                                                 |
 //! | [`probe`] | a process that is nothing but a node's network, told by lines, heard by lines |
 //!
 //! A test that needs hosts asks for a [`lab::Lab`]. Where the system allows none, it says so loudly and passes:
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod disk;
 pub mod lab;
 pub mod node;
+pub mod poll;
 pub mod probe;
 pub mod sim;
 pub mod villain;

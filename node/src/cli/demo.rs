@@ -6,16 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Context, Outcome, say, talk};
 use crate::failure::Failure;
+use crate::limits;
 use crate::render::{Pen, Style};
-
-/// How long any step may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked whether a step is done.
-const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn run(context: &Context) -> Outcome {
     context.only_now("demo")?;
@@ -177,10 +173,10 @@ impl Stage {
             if self.broken.load(std::sync::atomic::Ordering::Relaxed) {
                 return Err(Failure::failed("interrupted"));
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > limits::DEMO_STEP {
                 return Err(Failure::failed(format!("waited in vain for {what}")));
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(limits::DEMO_POLL);
         }
         Ok(())
     }

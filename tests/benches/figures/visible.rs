@@ -15,6 +15,7 @@ use larder_core::id::Secret;
 use larder_core::resource::literal::Literal;
 use larder_tests::lab::Lab;
 use larder_tests::node::{PATIENCE, cluster};
+use larder_tests::poll::poll;
 
 use super::{median, ms};
 
@@ -78,11 +79,8 @@ fn heads(client: &Client) -> Vec<String> {
 
 /// Looks as often as it can without keeping the others from their work.
 fn until(mut seen: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !seen() {
-        assert!(Instant::now() < end, "not seen on the neighbour");
-        std::thread::sleep(Duration::from_micros(200));
-    }
+    let seen = poll(PATIENCE, Duration::from_micros(200), || seen().then_some(()));
+    assert!(seen.is_some(), "not seen on the neighbour");
 }
 
 /// The parts that no way of doing it can leave out.

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::LOOK;
+use crate::poll::poll;
 
 /// Its output goes to a log file, its input comes from the test. Killed when dropped: by its own handle, and before
 /// it is reaped, so that no other process can be meant.
@@ -47,15 +50,11 @@ impl Process {
     /// Ends it the polite way (SIGTERM); kills it if that takes longer than `patience`.
     pub fn stop(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
-        let end = Instant::now() + patience;
-        while Instant::now() < end {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let ended = poll(patience, LOOK, || self.status());
+        if ended.is_none() {
+            self.kill();
         }
-        self.kill();
-        None
+        ended
     }
 
     /// Ends it as a power cut would, but for the kernel's goodbyes (SIGKILL).
