@@ -267,6 +267,7 @@ impl Group {
         let mut out = Recorded::default();
         for record in records {
             let id = record.id();
+            let waiting = self.records.waiting();
             match self.records.place(record) {
                 Placed::New(placed) => {
                     for id in placed {
@@ -278,6 +279,12 @@ impl Group {
                 Placed::Refused(fault) => {
                     self.refused.note(Refusal::Record(id), fault.to_string());
                     out.fault = out.fault.or(Some(fault));
+                }
+                Placed::Delayed if self.records.len() >= limits::RECORDS => {
+                    out.taken.full.hit("membership records", limits::RECORDS);
+                }
+                Placed::Delayed if waiting >= limits::ORPHAN_RECORDS => {
+                    out.taken.full.hit("membership records that wait for others", limits::ORPHAN_RECORDS);
                 }
                 Placed::Known | Placed::Delayed => {}
             }
@@ -305,6 +312,8 @@ impl Group {
                 return;
             }
             if !self.offered.contains(&record.id()) {
+                let what = "membership records without effect";
+                out.taken.full.hit(what, limits::QUARANTINE_RECORDS);
                 self.records.forget(&record.id());
                 out.rows.retain(|row| row.key != key::record(self.id, record.id()));
                 outside -= 1;

@@ -10,6 +10,7 @@
 //! |--------------|------------------------------------------------------------------------------------------------|
 //! | [`id`]       | who is who: nodes, groups, records, changes, chains, epochs; keys and signatures               |
 //! | [`limits`]   | every bound, with its reason; which are frozen and which are local                             |
+//! | [`bounds`]   | which of them were reached, for whoever runs the node                                          |
 //! | [`record`]   | membership: signed records, the set of them, and what they mean together                       |
 //! | [`value`]    | the scalars that a document holds                                                              |
 //! | [`delta`]    | a change as we say it, the Automerge change it stands for, and ranges of changes in columns    |
@@ -106,6 +107,7 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod accept;
+pub mod bounds;
 pub mod delta;
 pub mod group;
 pub mod history;

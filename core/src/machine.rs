@@ -24,7 +24,6 @@
 //! opened again.
 
 mod asking;
-mod bounds;
 mod chance;
 mod compare;
 mod effect;
@@ -48,8 +47,8 @@ mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use crate::bounds::{Bound, Bounds};
 pub use asking::{Asked, Seeking};
-pub use bounds::{Bound, Bounds};
 pub use effect::{Answer, Declined, Effect, Notice};
 pub use input::{Act, Caller, Govern, Input, LinkId, LinkKind, Moment, Now, Request, Token, WriteRequest};
 pub use joining::Joining;
@@ -188,6 +187,7 @@ impl Machine {
                 self.outbox.push(Effect::Visit { peer });
             }
             Input::VisitFailed { .. } => {}
+            Input::Reached { of, most, hits } => self.bounds.hits(of, most, hits),
             Input::Stored { token } => self.outbox.stored(token),
             Input::StoreFailed { why } => {
                 self.outbox.fail(&why);
@@ -278,10 +278,6 @@ impl Machine {
         for of in self.groups.values_mut() {
             of.group.flush();
             self.outbox.extend(of.note_isolated());
-            let over = std::mem::take(&mut of.overpaced);
-            self.bounds.hits("changes of one author pushed at once", limits::AUTHOR_BURST, over);
-            let evicted = std::mem::take(&mut of.evicted);
-            self.bounds.hits("bytes of changes in quarantine", limits::QUARANTINE_BYTES, evicted);
         }
         let folds = || self.groups.iter().map(|(id, of)| (*id, (of.group.folds(), of.told_leaving)));
         if !folds().eq(self.folded.iter().map(|(id, folded)| (*id, *folded))) {
@@ -331,7 +327,14 @@ impl Machine {
         let (now, me) = (self.now, self.me);
         Some((
             of,
-            Context { now, me, secret: &self.secret, outbox: &mut self.outbox, links: &mut self.links },
+            Context {
+                now,
+                me,
+                secret: &self.secret,
+                outbox: &mut self.outbox,
+                links: &mut self.links,
+                bounds: &mut self.bounds,
+            },
         ))
     }
 

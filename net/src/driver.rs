@@ -44,6 +44,7 @@ use crate::mailbox::Mailbox;
 use crate::net::{Census, Net};
 use crate::outbox::Outbox;
 use crate::peer::Peer;
+use crate::tally::Tally;
 use crate::transport::transport;
 use crate::{key, limits};
 
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     mailbox: Arc<Mailbox>,
     registry: Registry,
     census: Census,
+    tally: Tally,
     feed: Feed,
     outbox: Outbox,
 
@@ -89,11 +91,11 @@ impl Driver {
     /// Listens, and is ready to [`run`](Self::run).
     pub(crate) fn new(net: &Net, config: Config) -> Result<(Self, Events), StartError> {
         let us = net.node();
-        let mut swarm = swarm(&config)?;
+        let mut swarm = swarm(&config, net.tally.clone())?;
         let listeners = Listeners::open(&mut swarm, &config)?;
         let (feed, events) = feed();
         let (noter, notes) = mpsc::channel(limits::NOTES);
-        let (air, heard) = Air::new(us);
+        let (air, heard) = Air::new(us, net.tally.clone());
         let mut driver = Self {
             us,
             swarm,
@@ -103,6 +105,7 @@ impl Driver {
             mailbox: Arc::clone(&net.mailbox),
             registry: net.registry.clone(),
             census: Arc::clone(&net.census),
+            tally: net.tally.clone(),
             feed,
             outbox: Outbox::default(),
             notes,
@@ -113,7 +116,7 @@ impl Driver {
             pace: Pace::new(),
             carriers: Carriers::new(),
             watch: Watch::default(),
-            book: Book::default(),
+            book: Book::new(net.tally.clone()),
             statics: Statics::default(),
             members: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -206,12 +209,12 @@ fn jitter(most: Duration) -> Duration {
     most.mul_f64(rand::random::<f64>())
 }
 
-fn swarm(config: &Config) -> Result<Swarm<Behaviour>, StartError> {
+fn swarm(config: &Config, tally: Tally) -> Result<Swarm<Behaviour>, StartError> {
     let keypair = key::keypair(&config.secret).map_err(|error| StartError::Key(error.to_string()))?;
     let transport = transport(&keypair).map_err(|error| StartError::Key(error.to_string()))?;
     let us = PeerId::from(keypair.public());
     let behaviour = Behaviour {
-        gate: Gate::default(),
+        gate: Gate::new(tally),
         mdns: mdns::mdns(config.multicast, us),
         streams: Streams::default(),
     };

@@ -20,6 +20,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 
 use crate::gate::budget::{Budget, Rate};
+use crate::tally::Tally;
 use crate::{address, key, limits};
 
 /// Why a connection was turned away. Nobody is told: the other side sees a closed connection.
@@ -31,14 +32,36 @@ enum Denied {
     Rate,
     #[error("too many handshakes are pending")]
     Pending,
+    #[error("too many handshakes from one address are pending")]
+    PendingHere,
     #[error("too many connections in all")]
     Full,
     #[error("too many connections of one key")]
     Key,
     #[error("too many connections of strangers")]
     Strangers,
+    #[error("too many connections of strangers from one address")]
+    StrangersHere,
     #[error("not an Ed25519 key")]
     Kind,
+}
+
+impl Denied {
+    /// The bound that was reached, if it is one: of what, and how many there may be.
+    fn bound(&self) -> Option<(&'static str, usize)> {
+        Some(match self {
+            Self::Address | Self::Kind => return None,
+            Self::Rate => ("connections from one address at once", limits::ARRIVALS_BURST as usize),
+            Self::Pending => ("handshakes at once", limits::PENDING),
+            Self::PendingHere => ("handshakes from one address at once", limits::PENDING_PER_SOURCE),
+            Self::Full => ("connections", limits::CONNECTIONS),
+            Self::Key => ("connections of one key", limits::CONNECTIONS_PER_KEY),
+            Self::Strangers => ("connections of strangers", limits::STRANGERS),
+            Self::StrangersHere => {
+                ("connections of strangers from one address", limits::STRANGERS_PER_SOURCE)
+            }
+        })
+    }
 }
 
 struct Guest {
@@ -55,9 +78,15 @@ pub(crate) struct Gate {
     pending: HashMap<ConnectionId, IpAddr>,
     inside: HashMap<ConnectionId, Guest>,
     arrivals: Budget<IpAddr>,
+    tally: Tally,
 }
 
 impl Gate {
+    /// A gate that counts there whom it turned away.
+    pub(crate) fn new(tally: Tally) -> Self {
+        Self { tally, ..Self::default() }
+    }
+
     /// From now on these keys are members.
     pub(crate) fn set_members(&mut self, members: HashSet<PeerId>) {
         self.members = members;
@@ -67,8 +96,11 @@ impl Gate {
         let target = address::parse(remote).ok_or(Denied::Address)?;
         let source = budget::source(target.socket.ip());
         let from_here = self.pending.values().filter(|ip| **ip == source).count();
-        if self.pending.len() >= limits::PENDING || from_here >= limits::PENDING_PER_SOURCE {
+        if self.pending.len() >= limits::PENDING {
             return Err(Denied::Pending);
+        }
+        if from_here >= limits::PENDING_PER_SOURCE {
+            return Err(Denied::PendingHere);
         }
         let mut rate = Rate::per_second(limits::ARRIVALS, limits::ARRIVALS_BURST);
         if self.homes.contains(&source) {
@@ -109,10 +141,20 @@ impl Gate {
     fn admit_stranger(&self, source: Option<IpAddr>) -> Result<(), Denied> {
         let strangers = || self.inside.values().filter(|guest| !self.members.contains(&guest.peer));
         let from_there = strangers().filter(|guest| guest.source == source).count();
-        if strangers().count() >= limits::STRANGERS || from_there >= limits::STRANGERS_PER_SOURCE {
+        if strangers().count() >= limits::STRANGERS {
             return Err(Denied::Strangers);
         }
+        if from_there >= limits::STRANGERS_PER_SOURCE {
+            return Err(Denied::StrangersHere);
+        }
         Ok(())
+    }
+
+    fn deny(&self, why: Denied) -> ConnectionDenied {
+        if let Some((of, most)) = why.bound() {
+            self.tally.note(of, most);
+        }
+        ConnectionDenied::new(why)
     }
 
     fn add_home(&mut self, source: Option<IpAddr>) {
@@ -133,7 +175,7 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.admit_pending(id, remote, Instant::now()).map_err(ConnectionDenied::new)
+        self.admit_pending(id, remote, Instant::now()).map_err(|why| self.deny(why))
     }
 
     fn handle_established_inbound_connection(
@@ -143,7 +185,7 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(id, peer, remote, true).map_err(ConnectionDenied::new)?;
+        self.admit(id, peer, remote, true).map_err(|why| self.deny(why))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -155,7 +197,7 @@ impl NetworkBehaviour for Gate {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(id, peer, remote, false).map_err(ConnectionDenied::new)?;
+        self.admit(id, peer, remote, false).map_err(|why| self.deny(why))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -185,6 +227,7 @@ impl NetworkBehaviour for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::Reached;
     use larder_core::id::Secret;
 
     fn peer(seed: usize) -> PeerId {
@@ -211,6 +254,10 @@ mod tests {
             admitted
         });
         assert_eq!(let_in.count(), limits::ARRIVALS_BURST as usize);
+        let denied = gate.handle_pending_inbound_connection(id(200), &from(1), &from(1));
+        assert!(denied.is_err());
+        let [Reached { most, hits, .. }] = gate.tally.take()[..] else { panic!("no bound is told of") };
+        assert_eq!((most, hits), (limits::ARRIVALS_BURST as usize, 1));
         assert!(gate.admit_pending(id(201), &from(2), now).is_ok());
     }
 

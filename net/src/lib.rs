@@ -29,6 +29,7 @@
 //! | `gate`        | budgets by address before the handshake, by key after it                                     |
 //! | `link`        | streams, hello, frames, queues, a task for each link                                         |
 //! | `peer`, `dial` | one peer's connections, which one stays, when to dial: pure                                 |
+//! | `tally`       | which bounds were reached                                                                    |
 //! | `driver`      | the one task that owns the swarm and brings all of this together                             |
 //!
 //! Of each pair the node with the lower key *leads*: it dials, chooses which of two connections stays, and opens the
@@ -51,6 +52,7 @@ mod mailbox;
 mod net;
 mod outbox;
 mod peer;
+mod tally;
 mod transport;
 
 pub use config::{Config, StartError};
@@ -58,3 +60,4 @@ pub use event::{DownReason, Event, LinkId, LinkKind, Refusal, Source, VisitError
 pub use feed::Events;
 pub use libp2p::Multiaddr;
 pub use net::{Net, SendError, start};
+pub use tally::Reached;

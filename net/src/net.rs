@@ -13,6 +13,7 @@ use crate::feed::Events;
 use crate::limits;
 use crate::link::registry::Registry;
 use crate::mailbox::Mailbox;
+use crate::tally::{Reached, Tally};
 
 /// Why a frame was not taken. The link is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,7 @@ pub struct Net {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) registry: Registry,
     pub(crate) census: Census,
+    pub(crate) tally: Tally,
 }
 
 /// Starts the network in the background of the tokio runtime of the caller.
@@ -46,6 +48,7 @@ pub fn start(config: Config) -> Result<(Net, Events), StartError> {
         mailbox: Arc::default(),
         registry: Registry::default(),
         census: Census::default(),
+        tally: Tally::default(),
     };
     let (driver, events) = Driver::new(&net, config)?;
     tokio::spawn(driver.run());
@@ -92,14 +95,16 @@ impl Net {
     /// allows, the link ends with [`DownReason::QueueFull`]; `Event::Sent` tells how fast it drains.
     pub fn send(&self, link: LinkId, frame: Vec<u8>) -> Result<(), SendError> {
         let (kind, queue) = self.registry.get(link).ok_or(SendError::Gone(link))?;
-        let max = match kind {
-            LinkKind::Member => limits::FRAME,
-            LinkKind::Stranger => limits::VISIT_FRAME,
+        let (max, waiting) = match kind {
+            LinkKind::Member => (limits::FRAME, limits::QUEUE),
+            LinkKind::Stranger => (limits::VISIT_FRAME, limits::VISIT_QUEUE),
         };
         if frame.len() > max {
             return Err(SendError::TooLarge(frame.len()));
         }
-        queue.push(frame);
+        if !queue.push(frame) {
+            self.tally.note("bytes that wait for a neighbour", waiting);
+        }
         Ok(())
     }
 
@@ -114,6 +119,11 @@ impl Net {
     /// How many connections there are, by node: one each, but for moments.
     pub fn connections(&self) -> BTreeMap<NodeId, usize> {
         self.census.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which bounds were reached since this was asked last.
+    pub fn reached(&self) -> Vec<Reached> {
+        self.tally.take()
     }
 
     /// Ends everything: links with a goodbye, then the connections. [`Events::recv`] gives the last `LinkDown`s and

@@ -9,6 +9,7 @@ use super::aside::{self, Beside};
 use super::orphans::Orphan;
 use super::refused::Refusal;
 use super::{Aside, Group};
+use crate::bounds::Bounds;
 use crate::delta::compose::Composed;
 use crate::delta::{Delta, DeltaError, SignedDelta};
 use crate::id::{Actor, ChangeId, EpochId, NodeId, Sig};
@@ -60,8 +61,8 @@ pub struct Taken {
     pub reached: Vec<(Actor, u64)>,
     /// What was taken out of the document again.
     pub retracted: BTreeSet<ChangeId>,
-    /// How many changes the quarantine had no room for.
-    pub evicted: usize,
+    /// The bounds that were reached.
+    pub full: Bounds,
     /// What was laid aside just now.
     pub(super) laid: BTreeSet<ChangeId>,
     /// Chains of which something is here that was not.
@@ -177,7 +178,9 @@ impl Group {
                     }
                     taken.gap = true;
                     if let Some(on) = on.first() {
-                        self.orphans.keep(Orphan { composed, signature }, *on);
+                        let forgotten = self.orphans.keep(Orphan { composed, signature }, *on);
+                        let what = "bytes of changes that wait for others";
+                        taken.full.hits(what, limits::ORPHAN_BYTES, forgotten);
                     }
                 }
                 Judged::Rejected(id, fault) => self.refuse(id, fault.to_string(), taken),

@@ -35,20 +35,22 @@ impl Orphans {
         self.by_id.len()
     }
 
-    /// Keeps `orphan` until `on` is here.
-    pub(super) fn keep(&mut self, orphan: Orphan, on: ChangeId) {
+    /// Keeps `orphan` until `on` is here. Answers how many had to be forgotten for it.
+    pub(super) fn keep(&mut self, orphan: Orphan, on: ChangeId) -> u64 {
         let id = orphan.composed.id();
         if self.by_id.contains_key(&id) {
-            return;
+            return 0;
         }
         self.bytes += orphan.weight();
         self.by_id.insert(id, orphan);
         self.waiting.entry(on).or_default().push(id);
         self.order.push_back(id);
+        let mut forgotten = 0;
         while self.bytes > limits::ORPHAN_BYTES {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.remove(&oldest);
+            forgotten += u64::from(self.remove(&oldest).is_some());
         }
+        forgotten
     }
 
     /// The orphans that waited for `id`.

@@ -185,7 +185,7 @@ impl Group {
             let Some(beside) = aside.remove(&id) else { continue };
             let place = key::change(self.id, epoch, beside.actor, beside.delta().seq, id);
             taken.rows.push(Row::remove(Table::Aside, place));
-            taken.evicted += 1;
+            taken.full.hit("bytes of changes in quarantine", limits::QUARANTINE_BYTES);
         }
     }
 

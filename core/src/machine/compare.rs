@@ -208,6 +208,7 @@ impl Membership {
     /// New records: make them durable, tell the neighbours, look again at what they mean.
     pub(super) fn recorded(&mut self, cx: &mut Context<'_>, recorded: Recorded, from: Option<LinkId>) {
         let Recorded { new, mut rows, mut taken, .. } = recorded;
+        cx.bounds.add(&std::mem::take(&mut taken.full));
         if rows.is_empty() {
             return;
         }

@@ -17,6 +17,9 @@ use crate::wire::code::Code;
 use crate::wire::link::{Bundle, Carried, Carry, Frame};
 use crate::wire::visit::{Denial, JoinAnswer, JoinRequest, LineProof, Probe, Proof, VisitFrame, portions};
 
+/// What [`limits::WAITING_JOINS`] bounds.
+const CARRIES: &str = "requests to join that wait for their issuer";
+
 impl Machine {
     pub(super) fn invite(&mut self, caller: Caller, group: GroupId, role: Role, uses: u32, expires: i64) {
         let secret = self.chance.nonce();
@@ -202,6 +205,8 @@ impl Membership {
             self.keep_asking(&request);
             if self.carries.len() < limits::WAITING_JOINS {
                 self.carries.insert(request.id(), (reply, cx.now.mono));
+            } else {
+                cx.bounds.hit(CARRIES, limits::WAITING_JOINS);
             }
             let issuer = self.linked_issuer(&request);
             if issuer.is_none() {
@@ -357,7 +362,11 @@ impl Membership {
             return Err("a request to join that was not signed with a code".to_owned());
         }
         let id = request.id();
-        if self.carries.contains_key(&id) || self.carries.len() >= limits::WAITING_JOINS {
+        if self.carries.contains_key(&id) {
+            return Ok(());
+        }
+        if self.carries.len() >= limits::WAITING_JOINS {
+            cx.bounds.hit(CARRIES, limits::WAITING_JOINS);
             return Ok(());
         }
         let answered =

@@ -110,6 +110,15 @@ pub enum Input {
         /// To whom.
         peer: NodeId,
     },
+    /// The network has bounds of its own, and one of them was reached.
+    Reached {
+        /// Of what there were too many, in the plural.
+        of: &'static str,
+        /// How many there may be.
+        most: usize,
+        /// How often one more was wanted since this was told last.
+        hits: u64,
+    },
     /// All batches up to this one are durable.
     Stored {
         /// The newest of them.

@@ -6,6 +6,7 @@ use super::effect::{Effect, Notice};
 use super::input::{LinkId, Moment, Now};
 use super::outbox::Outbox;
 use super::session::Session;
+use crate::bounds::Bounds;
 use crate::group::{Group, LoadError, Written};
 use crate::id::{Actor, Digest, EpochId, GroupId, InviteId, NodeId, Secret};
 use crate::limits;
@@ -47,6 +48,7 @@ pub(super) struct Context<'a> {
     pub(super) secret: &'a Secret,
     pub(super) outbox: &'a mut Outbox,
     pub(super) links: &'a mut BTreeMap<LinkId, Link>,
+    pub(super) bounds: &'a mut Bounds,
 }
 
 impl Context<'_> {
@@ -135,10 +137,6 @@ pub struct Membership {
     pub invites: BTreeMap<InviteId, InviteRow>,
     /// By author; no more than there are members.
     pub(super) paces: BTreeMap<NodeId, Pace>,
-    /// Pushed changes that were put off since their author had too many pushed.
-    pub(super) overpaced: u64,
-    /// Changes that the quarantine let go of.
-    pub(super) evicted: u64,
     pub(super) carries: BTreeMap<Digest, (ReplyTo, Moment)>,
     /// Requests of strangers that wait for their issuer.
     pub(super) asking: BTreeMap<NodeId, JoinRequest>,
@@ -169,8 +167,6 @@ impl Membership {
             in_flight: BTreeMap::new(),
             invites: BTreeMap::new(),
             paces: BTreeMap::new(),
-            overpaced: 0,
-            evicted: 0,
             carries: BTreeMap::new(),
             asking: BTreeMap::new(),
             told: 0,

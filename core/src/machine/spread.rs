@@ -30,7 +30,7 @@ impl Membership {
             all.gap |= taken.gap;
             all.refused = all.refused.or(taken.refused);
             all.retracted.extend(taken.retracted);
-            all.evicted += taken.evicted;
+            all.full.add(&taken.full);
         }
         let (gap, refused) = (all.gap, all.refused.clone());
         self.took(cx, all, Some(link));
@@ -46,7 +46,7 @@ impl Membership {
     }
 
     /// True if the author of a pushed change has not had more pushed lately than one author may.
-    fn is_in_pace(&mut self, cx: &Context<'_>, delta: &[u8]) -> bool {
+    fn is_in_pace(&mut self, cx: &mut Context<'_>, delta: &[u8]) -> bool {
         let Some(grant) = Delta::grant_of(delta) else { return true };
         let Some((author, _)) = self.group.records().holder(&grant) else { return true };
         let (now, most) = (cx.now.mono, limits::AUTHOR_BURST as u64);
@@ -58,7 +58,7 @@ impl Membership {
         let in_pace = pace.left > 0;
         pace.left = pace.left.saturating_sub(1);
         if !in_pace {
-            self.overpaced += 1;
+            cx.bounds.hit("changes of one author pushed at once", limits::AUTHOR_BURST);
         }
         in_pace
     }
@@ -66,7 +66,7 @@ impl Membership {
     /// Changes from a neighbour were let in: make them durable, tell others, wake whom they concern.
     pub(super) fn took(&mut self, cx: &mut Context<'_>, taken: Taken, from: Option<LinkId>) {
         cx.outbox.store(taken.rows);
-        self.evicted += taken.evicted as u64;
+        cx.bounds.add(&taken.full);
         if taken.new.is_empty() && taken.retracted.is_empty() {
             return;
         }

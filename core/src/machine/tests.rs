@@ -1,6 +1,8 @@
 //! What a peer may say to a machine that no honest one would.
 
+mod bounds;
 mod governing;
+mod joins;
 mod latch;
 mod promises;
 

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::discovery::beacon::{Beacon, SIZE};
 use crate::gate::budget::{Budget, Rate};
 use crate::limits;
+use crate::tally::Tally;
 
 /// A beacon that was heard.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,7 @@ impl Drop for Interface {
 struct Budgets {
     sources: Budget<IpAddr>,
     total: Budget<()>,
+    tally: Tally,
 }
 
 impl Budgets {
@@ -54,15 +56,24 @@ impl Budgets {
         let now = Instant::now();
         let each = Rate::per_second(limits::BEACONS_PER_SOURCE, limits::BEACONS_PER_SOURCE);
         let all = Rate::per_second(limits::BEACONS_TOTAL, limits::BEACONS_TOTAL);
-        self.sources.take(source, each, now) && self.total.take((), all, now)
+        if !self.sources.take(source, each, now) {
+            self.tally.note("beacons from one address in a second", limits::BEACONS_PER_SOURCE as usize);
+            return false;
+        }
+        let taken = self.total.take((), all, now);
+        if !taken {
+            self.tally.note("beacons in a second", limits::BEACONS_TOTAL as usize);
+        }
+        taken
     }
 }
 
 impl Air {
-    /// No interface yet; what is heard arrives at the receiver.
-    pub(crate) fn new(us: NodeId) -> (Self, mpsc::Receiver<Heard>) {
+    /// No interface yet; what is heard arrives at the receiver, and what is too much is counted.
+    pub(crate) fn new(us: NodeId, tally: Tally) -> (Self, mpsc::Receiver<Heard>) {
         let (heard, receiver) = mpsc::channel(limits::BEACONS_WAITING);
-        (Self { us, interfaces: BTreeMap::new(), heard, budgets: Arc::default() }, receiver)
+        let budgets = Arc::new(Mutex::new(Budgets { tally, ..Budgets::default() }));
+        (Self { us, interfaces: BTreeMap::new(), heard, budgets }, receiver)
     }
 
     /// Sends from these addresses from now on, each naming its port. True if one is new.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use larder_core::id::NodeId;
 
 use crate::limits;
+use crate::tally::Tally;
 
 /// Where an address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +44,15 @@ struct Page {
 pub(crate) struct Book {
     pages: BTreeMap<NodeId, Page>,
     members: BTreeSet<NodeId>,
+    tally: Tally,
 }
 
 impl Book {
+    /// An empty one, which counts there whom it had no room for.
+    pub(crate) fn new(tally: Tally) -> Self {
+        Self { tally, ..Self::default() }
+    }
+
     /// These are never dropped for want of room.
     pub(crate) fn set_members(&mut self, members: BTreeSet<NodeId>) {
         self.members = members;
@@ -129,6 +136,7 @@ impl Book {
         if self.pages.contains_key(&node) || self.pages.len() < limits::BOOK_STRANGERS + self.members.len() {
             return;
         }
+        self.tally.note("addresses of strangers", limits::BOOK_STRANGERS);
         let strangers = self.pages.iter().filter(|(node, _)| !self.members.contains(node));
         let oldest = strangers.min_by_key(|(_, page)| page.heard).map(|(node, _)| *node);
         oldest.and_then(|oldest| self.pages.remove(&oldest));

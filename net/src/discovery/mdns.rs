@@ -7,6 +7,7 @@ use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
 
 use crate::limits;
+use crate::tally::Tally;
 
 /// mDNS, or nothing where multicast is off or has failed.
 pub(crate) type Mdns = Toggle<mdns::tokio::Behaviour>;
@@ -29,10 +30,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Called after each event of mDNS: switches it off for a while when it holds too much.
-    pub(crate) fn check(&mut self, mdns: &mut Mdns, now: Instant) {
+    pub(crate) fn check(&mut self, mdns: &mut Mdns, tally: &Tally, now: Instant) {
         let records = mdns.as_ref().map_or(0, |mdns| mdns.discovered_nodes().len());
         if records > limits::MDNS_RECORDS {
             tracing::warn!(records, "somebody floods mDNS; it rests, the beacon goes on");
+            tally.note("records of mDNS", limits::MDNS_RECORDS);
             *mdns = Toggle::from(None);
             self.rest_until = Some(now + limits::MDNS_REST);
         }

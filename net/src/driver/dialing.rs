@@ -32,7 +32,7 @@ impl Driver {
                 }
             }
         }
-        self.watch.check(&mut self.swarm.behaviour_mut().mdns, now);
+        self.watch.check(&mut self.swarm.behaviour_mut().mdns, &self.tally, now);
     }
 
     /// Discovery says that `node` is at `socket`.

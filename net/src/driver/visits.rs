@@ -48,6 +48,7 @@ impl Driver {
             return;
         }
         if self.to_visit.len() >= limits::VISITS_WAITING {
+            self.tally.note("visits to others that wait", limits::VISITS_WAITING);
             return self.refuse_visit(node, VisitError::Busy);
         }
         self.to_visit.push_back(node);
@@ -97,14 +98,23 @@ impl Driver {
         let Some(source) = source.map(|target| budget::source(target.socket.ip())) else { return };
         let each = Rate { burst: limits::VISITS_PER_KEY, refill: limits::VISITS_REFILL };
         let address = Rate { burst: limits::VISITS_PER_SOURCE, refill: limits::VISITS_REFILL };
-        if inside < limits::VISITS_IN
-            && theirs(&peer.visits) == 0
-            && self.visit_keys.take(node, each, now)
-            && self.visit_sources.take(source, address, now)
-        {
-            self.spawn_visit(node, id, stream, Greeting::Accept);
+        let reached = if inside >= limits::VISITS_IN {
+            Some(("visits of others at once", limits::VISITS_IN))
+        } else if theirs(&peer.visits) > 0 {
+            Some(("visits of one other at once", 1))
+        } else if !self.visit_keys.take(node, each, now) {
+            Some(("visits of one other in a row", limits::VISITS_PER_KEY as usize))
+        } else if !self.visit_sources.take(source, address, now) {
+            Some(("visits from one address in a row", limits::VISITS_PER_SOURCE as usize))
         } else {
-            tracing::debug!(peer = %node.short(), %source, "a visit is declined");
+            None
+        };
+        match reached {
+            None => self.spawn_visit(node, id, stream, Greeting::Accept),
+            Some((of, most)) => {
+                self.tally.note(of, most);
+                tracing::debug!(peer = %node.short(), %source, "a visit is declined: too many {of}");
+            }
         }
     }
 

@@ -46,21 +46,23 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a frame. An empty one is nothing to send (its length is the goodbye). One too many ends the link.
-    pub(crate) fn push(&self, frame: Vec<u8>) {
+    /// Adds a frame. An empty one is nothing to send (its length is the goodbye). One too many ends the link: then false.
+    pub(crate) fn push(&self, frame: Vec<u8>) -> bool {
         let mut state = self.state();
         if frame.is_empty() || state.end.is_some() {
-            return;
+            return true;
         }
         let cost = frame.len() + limits::FRAME_COST;
-        if state.bytes + cost > state.limit {
-            state.end(DownReason::QueueFull);
-        } else {
+        let fits = state.bytes + cost <= state.limit;
+        if fits {
             state.bytes += cost;
             state.frames.push_back(frame);
+        } else {
+            state.end(DownReason::QueueFull);
         }
         drop(state);
         self.changed.notify_waiters();
+        fits
     }
 
     /// Ends the link: after what waits is written for [`DownReason::Closed`] and [`DownReason::Shutdown`], else at

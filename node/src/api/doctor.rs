@@ -48,7 +48,7 @@ fn examine(machine: &Machine) -> Vec<Check> {
     network(machine, &mut found);
     for (what, bound) in machine.bounds().iter() {
         let text = format!("{what}: there were {} at once, and {} more were put off", bound.most, bound.hits);
-        found.add("bound", "care", text, Some("see who does this in the daemon's log"));
+        found.add("bound", "care", text, Some("with log = \"debug\" the daemon's log says who does this"));
     }
     if machine.groups().count() == 0 {
         let hint = "found one with `larder init NAME`, or join one with `larder join`";

@@ -98,7 +98,7 @@ impl Driver {
                 () = due(self.broken.as_ref()) => self.reopen(),
                 // After a failure the writer is gone, and the daemon goes on without: it says so to whoever writes.
                 Some(outcome) = self.outcomes.recv() => self.stored(outcome),
-                () = tokio::time::sleep_until(wake) => self.input(Input::Tick),
+                () = tokio::time::sleep_until(wake) => self.tick(),
                 ask = self.asked.recv() => match ask {
                     Some(ask) => self.answer(ask),
                     None => break,
@@ -123,6 +123,13 @@ impl Driver {
     fn input(&mut self, input: Input) {
         let effects = self.machine.handle(self.clock.now(), input);
         self.carry_out(effects);
+    }
+
+    fn tick(&mut self) {
+        for larder_net::Reached { of, most, hits } in self.net.reached() {
+            self.input(Input::Reached { of, most, hits });
+        }
+        self.input(Input::Tick);
     }
 
     fn stored(&mut self, outcome: Outcome) {

@@ -98,8 +98,8 @@ pub const CANARIES: &[Canary] = &[
         "counts a change that has to wait as one that it has",
         &[edit(
             "core/src/group/admit.rs",
-            "                        self.orphans.keep(Orphan { composed, signature }, *on);\n",
-            "                        let _ = (Orphan { composed, signature }, on);\n                        self.refused.note(Refusal::Change(id), String::new());\n",
+            "let forgotten = self.orphans.keep(Orphan { composed, signature }, *on);",
+            "let (_, forgotten) = ((Orphan { composed, signature }, on), 0);\n                        self.refused.note(Refusal::Change(id), String::new());",
         )],
     ),
     defect(

@@ -1,9 +1,10 @@
 //! The simulator's runs that every change must pass; `docs/testing.md` says what they prove.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use larder_tests::sim::canary::{CANARIES, Canary, lay_out};
 use larder_tests::sim::{Act, Invariant, Plan, draw, play, play_telling};
 
 /// Which seeds are tried: `LARDER_SIM_FIRST` and `LARDER_SIM_SEEDS` choose others.
@@ -26,6 +27,19 @@ fn failure(name: &str, plan: &Plan) -> Option<String> {
     let (id, what, last) = (failure.invariant.id(), failure.what, failure.last.join("\n    "));
     let plan = plan.summary();
     Some(format!("{id}: {name}, step {}: {what}\n  {plan}\n  again: {again}\n    {last}", failure.steps))
+}
+
+/// What a canary alters has to be there: one that cannot be planted proves nothing, and is found out an hour into a run.
+#[test]
+fn every_canary_can_be_planted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above this crate");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canaries");
+    let plant = |canary: &Canary| lay_out(root, &copy).and_then(|()| canary.plant(&copy));
+    let fails = |canary: &Canary| Some(format!("{}: {}", canary.name, plant(canary).err()?));
+    let wrong: Vec<String> = CANARIES.iter().filter_map(fails).collect();
+    std::fs::remove_dir_all(&copy).expect("a copy that can be removed");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(CANARIES.len() > 20);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// How often each bound was reached since the daemon started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds(BTreeMap<&'static str, Bound>);
 
 /// One bound.
@@ -17,15 +17,22 @@ pub struct Bound {
 
 impl Bounds {
     /// Notes that there are as many of these as there may be.
-    pub(super) fn hit(&mut self, of: &'static str, most: usize) {
+    pub(crate) fn hit(&mut self, of: &'static str, most: usize) {
         self.hits(of, most, 1);
     }
 
     /// The same, several times at once.
-    pub(super) fn hits(&mut self, of: &'static str, most: usize, hits: u64) {
+    pub(crate) fn hits(&mut self, of: &'static str, most: usize, hits: u64) {
         if hits > 0 {
             let bound = self.0.entry(of).or_insert(Bound { most, hits: 0 });
             bound.hits = bound.hits.saturating_add(hits);
+        }
+    }
+
+    /// Adds what was reached elsewhere.
+    pub(crate) fn add(&mut self, others: &Self) {
+        for (of, bound) in others.iter() {
+            self.hits(of, bound.most, bound.hits);
         }
     }
 
