@@ -129,4 +129,18 @@ mod tests {
             assert!(parse(text).is_none(), "{text:?}");
         }
     }
+
+    #[test]
+    fn a_key_that_others_could_read_is_closed_to_them() {
+        let data = std::env::temp_dir().join(format!("larder-key-{}", std::process::id()));
+        fs::create_dir_all(&data).unwrap();
+        let place = Place::new(Some(data.clone()), None);
+        let made = load_or_make(&place).unwrap();
+        let mode = || fs::metadata(place.key()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(place.key(), fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(load_or_make(&place).unwrap().node(), made.node());
+        assert_eq!(mode(), 0o600);
+        fs::remove_dir_all(data).unwrap();
+    }
 }

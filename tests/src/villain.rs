@@ -2,11 +2,14 @@
 //! it tries is what `docs/threats.md` lists.
 
 mod attacks;
+mod sockets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use larder_core::id::{NodeId, Secret};
+use larder_core::group::Group;
+use larder_core::id::{EpochId, GrantId, NodeId, Secret};
 use larder_core::machine::{
     Caller, Config, Effect, Input, LinkId, LinkKind, Machine, Membership, Moment, Now, Request,
 };
@@ -26,6 +29,12 @@ pub struct Villain {
     begun: Instant,
     links: BTreeMap<LinkId, (NodeId, LinkKind)>,
     callers: u64,
+    /// Where its victims listen.
+    pub(crate) victims: Vec<SocketAddr>,
+    /// Connections that it keeps without a word.
+    pub(crate) silent: Vec<TcpStream>,
+    /// What it was while it was a member: it goes by that when it is none any more.
+    past: Option<(Group, EpochId, GrantId)>,
     /// Repeatable chance.
     pub(crate) dice: u64,
 }
@@ -39,6 +48,7 @@ impl Villain {
     pub fn start(seed: u8, peers: Vec<Multiaddr>) -> Self {
         let secret = Secret::from_bytes(&[seed; 32]);
         let mut config = larder_net::Config::new(secret.clone());
+        let victims = peers.iter().filter_map(sockets::address).collect();
         config.peers = peers;
         config.listen = vec!["/ip4/0.0.0.0/tcp/0".parse().expect("an address")];
         let (net, events) = larder_net::start(config).expect("a network");
@@ -60,6 +70,9 @@ impl Villain {
             begun: Instant::now(),
             links: BTreeMap::new(),
             callers: 0,
+            victims,
+            silent: Vec::new(),
+            past: None,
             dice: u64::from(seed),
         };
         villain.carry_out(first);
@@ -69,6 +82,28 @@ impl Villain {
     /// The group it is in, once it is in one.
     pub(crate) fn group(&self) -> Option<&Membership> {
         self.machine.groups().next()
+    }
+
+    /// Its group, the epoch of the desired state, and its own grant: as they are, or as they last were.
+    pub(crate) fn place(&mut self) -> Option<(Group, EpochId, GrantId)> {
+        let now = self.group().and_then(|of| {
+            let grant = of.group.members().of(&self.secret.node()).next()?.grant;
+            Some((of.group.clone(), of.group.desired()?.root().epoch(), grant))
+        });
+        self.past = now.or_else(|| self.past.take());
+        self.past.clone()
+    }
+
+    /// All that it has heard of, as a stranger and as a member.
+    pub(crate) fn everybody(&self) -> BTreeSet<NodeId> {
+        let seen = self.machine.strangers().into_iter().map(|view| view.id);
+        let told = self.past.iter().flat_map(|(group, ..)| group.members().keys());
+        told.chain(seen).filter(|node| *node != self.secret.node()).collect()
+    }
+
+    /// Takes everybody for a member of whatever it is in itself, and so asks for member links.
+    pub(crate) fn claim_all(&mut self) {
+        self.net.members(self.everybody());
     }
 
     /// How many member links it has.

@@ -20,7 +20,7 @@ use larder_core::wire::link::{Bundle, Carry, Compare, Frame, Positions, Push, To
 use larder_core::wire::presence::Presence;
 use larder_core::wire::visit::{JoinRequest, JoinTerms, LineProof, Probe, VisitFrame};
 
-use super::Villain;
+use super::{Villain, sockets};
 
 /// One attack, with its name.
 pub type Attack = (&'static str, fn(&mut Villain));
@@ -31,6 +31,9 @@ pub const AS_STRANGER: &[Attack] = &[
     ("probes for groups that nobody has", probes),
     ("lines of grants of groups that nobody has", lines),
     ("asking to be let in, over and over", asks),
+    ("member links without being a member", Villain::claim_all),
+    ("connections without a word, and others with noise", sockets::connections),
+    ("beacons of made-up keys, and in the name of others", sockets::beacons),
 ];
 
 /// What only a member can.
@@ -54,6 +57,9 @@ pub const AS_MEMBER: &[Attack] = &[
     ("two changes in one place", fork),
     ("writing as fast as it can", flood),
     ("asking who one is, over and over", who),
+    ("records that wait for what nobody has", waiting_records),
+    ("changes that wait for what nobody has", waiting_changes),
+    ("showing a line of grants, whether it counts or not", comes_back),
 ];
 
 impl Villain {
@@ -68,14 +74,6 @@ impl Villain {
     fn bytes(&mut self, most: u64) -> Vec<u8> {
         let len = self.roll(most);
         (0..len).map(|_| u8::try_from(self.roll(256)).unwrap_or(0)).collect()
-    }
-
-    /// Its group, epoch of the desired state, and own grant.
-    fn place(&self) -> Option<(Group, EpochId, GrantId)> {
-        let group = self.group()?.group.clone();
-        let epoch = group.desired()?.root().epoch();
-        let grant = group.members().of(&self.secret.node()).next()?.grant;
-        Some((group, epoch, grant))
     }
 
     fn delta(&mut self, grant: GrantId, epoch: EpochId, start_op: u64) -> Option<Delta> {
@@ -380,4 +378,35 @@ fn who(villain: &mut Villain) {
     for _ in 0..500 {
         villain.frame(&Frame::WhoAreYou(group.id()));
     }
+}
+
+fn waiting_records(villain: &mut Villain) {
+    let Some((group, ..)) = villain.place() else { return };
+    for _ in 0..20 {
+        let mut records = Vec::new();
+        for _ in 0..200 {
+            let nobodys = RecordId(hash("villain", &[&villain.roll(1 << 40).to_be_bytes()]));
+            records.push(issue(villain, &group, nobodys, (1, RecordId::ZERO), accomplice()));
+        }
+        tell(villain, &group, &records);
+    }
+}
+
+fn waiting_changes(villain: &mut Villain) {
+    let Some((group, epoch, grant)) = villain.place() else { return };
+    for _ in 0..200 {
+        let Some(mut delta) = villain.delta(grant, epoch, 1_000) else { return };
+        delta.deps = vec![ChangeId(hash("villain", &[&villain.roll(1 << 40).to_be_bytes()]))];
+        delta.puts.iter_mut().for_each(|put| put.value = Value::from("x".repeat(10_000).as_str()));
+        villain.push(group.id(), epoch, &delta, Sig([1; 64]));
+    }
+}
+
+fn comes_back(villain: &mut Villain) {
+    let Some((group, _, grant)) = villain.place() else { return };
+    villain.claim_all();
+    villain.visit_all();
+    let records = group.records().proof(&grant).unwrap_or_default();
+    let records = records.iter().map(SignedRecord::encode).collect();
+    villain.visit(&VisitFrame::Line(LineProof { group: group.id(), records, last: true }));
 }

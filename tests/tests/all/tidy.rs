@@ -210,6 +210,34 @@ fn no_source_is_too_long_to_be_read() {
     nothing(&wrong, "split these by idea; at most 700 lines, 500 aimed at");
 }
 
+/// The words between backticks that read like names of tests.
+fn named_tests(text: &str) -> impl Iterator<Item = &str> {
+    let is_word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let is_name = move |name: &&str| name.split('_').count() > 3 && name.split('_').all(is_word);
+    text.split('`').skip(1).step_by(2).filter(is_name)
+}
+
+/// Documents say which test shows what they promise: each of these must be there.
+#[test]
+fn tests_that_documents_name_exist() {
+    assert_eq!(named_tests("`a_b_c_d` a_b_c_d `a_b` `A_b_c_d` `x`").collect::<Vec<_>>(), ["a_b_c_d"]);
+    let sources = sources();
+    let exists = |name: &str| sources.iter().any(|(_, text)| text.contains(&format!("fn {name}(")));
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (short, path) in files().into_iter().filter(|(short, _)| short.ends_with(".md")) {
+        let text = std::fs::read_to_string(&path).expect("a readable document");
+        for name in named_tests(&text) {
+            seen += 1;
+            if !exists(name) {
+                wrong.push(format!("{short}: {name}"));
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} names are found");
+    nothing(&wrong, "documents name tests that are not there");
+}
+
 #[test]
 fn an_ignored_test_says_why() {
     let bare = concat!("#[ign", "ore]");

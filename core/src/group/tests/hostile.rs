@@ -174,3 +174,79 @@ fn what_is_asked_for_may_be_nonsense() {
     let many = vec![want(0); limits::WANT_CHAINS];
     assert_eq!(peers[0].group.window(&epoch, &many), Some((whole, false)), "a chain is told once");
 }
+
+/// A change of one field on nothing but the beginning, as whoever holds `grant` would make it.
+fn first(root: &Root, grant: GrantId) -> Delta {
+    let put = crate::delta::Put { key: "config/db keys.k".to_owned(), value: Value::Int(1), preds: vec![] };
+    Delta {
+        epoch: root.epoch(),
+        grant,
+        incarnation: Incarnation([4; 16]),
+        seq: 1,
+        deps: vec![root.id()],
+        start_op: root.max_op() + 1,
+        time: 1,
+        message: String::new(),
+        puts: vec![put],
+    }
+}
+
+/// Signed by `secret`, as is right where the root is.
+fn signed(root: &Root, delta: Delta, secret: &Secret) -> SignedDelta {
+    let actor = delta.actor(root.group());
+    let composed = Composed::new(root, delta).unwrap();
+    let link = next_link(&first_link(root.group(), root.epoch(), actor), composed.id());
+    let signature = chain::sign(secret, root.group(), root.epoch(), 1, &link);
+    SignedDelta { delta: composed.bytes().to_vec(), signature }
+}
+
+#[test]
+fn what_is_signed_for_one_group_or_shard_counts_in_no_other() {
+    let here = &mut peers(2)[0];
+    let (founder, genesis) = (secret(1), here.group.records().genesis());
+    let said = signed(&root(here), first(&root(here), genesis), &founder);
+    let mut other =
+        Group::new(Records::begin(found(&founder, "other", [8; 16], secret(200).node())).unwrap());
+    let (theirs, grant) = (other.desired().unwrap().root().clone(), other.records().genesis());
+    let observed = Root::derive(here.group.id(), ShardName::Observed(genesis));
+    let again = |root: &Root, grant| {
+        let delta = signed(root, first(root, grant), &founder).delta;
+        SignedDelta { delta, signature: said.signature }
+    };
+    // As it is, and said anew so that all but the signature is right there.
+    for change in [&said, &again(&theirs, grant)] {
+        let taken = other.take_push(theirs.epoch(), change);
+        assert!(taken.refused.is_some() && taken.new.is_empty(), "{taken:?}");
+    }
+    for change in [&said, &again(&observed, genesis)] {
+        let taken = here.group.take_push(observed.epoch(), change);
+        assert!(taken.refused.is_some() && taken.new.is_empty(), "{taken:?}");
+    }
+    let fault = other.record(here.group.records().iter().cloned()).fault;
+    assert_eq!(fault, Some(crate::record::RecordFault::Foreign));
+    // Signed for where it is said, all of it is taken.
+    assert_eq!(here.group.take_push(root(here).epoch(), &said).new.len(), 1);
+    let right = signed(&observed, first(&observed, genesis), &founder);
+    assert_eq!(here.group.take_push(observed.epoch(), &right).new.len(), 1);
+    let right = signed(&theirs, first(&theirs, grant), &founder);
+    assert_eq!(other.take_push(theirs.epoch(), &right).new.len(), 1);
+}
+
+/// Automerge lets the greatest counter win: a counter that need not follow from anything would win for ever.
+#[test]
+fn a_counter_that_does_not_follow_from_what_it_builds_on_is_refused() {
+    let here = &mut peers(1)[0];
+    let (root, genesis) = (root(here), here.group.records().genesis());
+    let right = root.max_op() + 1;
+    for start_op in [0, 1, right - 1, right + 1, 1 << 31, 1 << 40, u64::MAX - 1, u64::MAX] {
+        let delta = Delta { start_op, ..first(&root, genesis) };
+        let said = match Composed::new(&root, delta.clone()) {
+            Ok(_) => signed(&root, delta, &secret(1)),
+            Err(_) => SignedDelta { delta: delta.encode(), signature: Sig([7; 64]) },
+        };
+        let taken = here.group.take_push(root.epoch(), &said);
+        assert!(taken.refused.is_some() && taken.new.is_empty(), "{start_op}: {taken:?}");
+    }
+    let said = signed(&root, first(&root, genesis), &secret(1));
+    assert_eq!(here.group.take_push(root.epoch(), &said).new.len(), 1);
+}

@@ -300,3 +300,79 @@ fn a_comparison_never_fills_the_link() {
     assert_eq!(b.machine.group(&group).unwrap().group.records().len(), 700);
     assert!(all > 5 << 20 && most <= limits::LINK_PENDING_BYTES + limits::FRAME_BYTES, "{most} of {all}");
 }
+
+/// Brings up links between all, and delivers what is said, but for what `lost` names.
+struct Mesh {
+    all: Vec<Peer>,
+    lost: fn(usize, usize) -> bool,
+}
+
+impl Mesh {
+    fn link_of(a: usize, b: usize) -> LinkId {
+        LinkId((16 * a.min(b) + a.max(b)) as u64)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let count = self.all.len();
+        (0..count).flat_map(move |a| (a + 1..count).map(move |b| (a, b)))
+    }
+
+    fn link_all(&mut self, now: Now) {
+        for (a, b) in self.pairs() {
+            let mut said = Vec::new();
+            for (of, peer, opened) in [(a, b, true), (b, a, false)] {
+                let (link, peer) = (Self::link_of(a, b), self.all[peer].machine.me());
+                let up = Input::LinkUp { link, peer, kind: LinkKind::Member, opened };
+                said.push((of, self.all[of].input(now, up)));
+            }
+            said.into_iter().for_each(|(of, sent)| self.deliver(now, of, sent));
+        }
+    }
+
+    fn deliver(&mut self, now: Now, from: usize, sent: Vec<(LinkId, Vec<u8>)>) {
+        let mut todo: Vec<_> = sent.into_iter().map(|(link, bytes)| (from, link, bytes)).collect();
+        while !todo.is_empty() {
+            let (from, link, bytes) = todo.remove(0);
+            let to = (0..self.all.len()).find(|to| *to != from && Self::link_of(from, *to) == link);
+            if let Some(to) = to.filter(|to| !(self.lost)(from, *to)) {
+                let more = self.all[to].input(now, Input::Frame { link, bytes });
+                todo.extend(more.into_iter().map(|(link, bytes)| (to, link, bytes)));
+            }
+        }
+    }
+
+    /// Lets time pass until `done` is true; answers when that was.
+    fn wait(&mut self, from: u64, most: u64, done: impl Fn(&Self) -> bool) -> u64 {
+        for ms in (from..from + most).step_by(100) {
+            if done(self) {
+                return ms;
+            }
+            for of in 0..self.all.len() {
+                let sent = self.all[of].input(at(ms), Input::Tick);
+                self.deliver(at(ms), of, sent);
+            }
+        }
+        panic!("not within {most} ms");
+    }
+}
+
+/// One that has a link with another says so, and is left to tell it what is new. If it does not, that shows.
+#[test]
+fn what_a_neighbour_keeps_to_itself_is_fetched_from_another() {
+    let (group, all) = members(3);
+    let mut mesh = Mesh { all, lost: |_, _| false };
+    mesh.link_all(at(1));
+    let knows = |mesh: &Mesh| {
+        let last = mesh.all[2].machine.me();
+        mesh.all[1].machine.groups[&group].is_linked(Some(mesh.all[0].machine.me()), last)
+    };
+    let now = mesh.wait(2, 10_000, knows);
+    // From now on the first tells the last nothing.
+    mesh.lost = |from, to| from + to == 2;
+    let (_, sent) = mesh.all[0].write(at(now), group, 7);
+    mesh.deliver(at(now), 0, sent);
+    let same = |mesh: &Mesh, of: usize| mesh.all[of].heads(group) == mesh.all[0].heads(group);
+    assert!(same(&mesh, 1) && !same(&mesh, 2), "the second leaves the last to the first");
+    let then = mesh.wait(now + 1, 20_000, |mesh| same(mesh, 2));
+    assert!(then - now <= limits::PRESENCE_MS + 2 * limits::REPAIR_MS, "it took {} ms", then - now);
+}

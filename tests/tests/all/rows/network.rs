@@ -129,6 +129,9 @@ fn no_value_and_no_name_is_ever_on_the_wire() {
         assert!(!has(&bytes, word.as_bytes()), "{word} was on the wire");
         assert!(!seen.contains(word), "{word} was told to a stranger");
     }
+    for secret in ["ternvalue", code.as_str()] {
+        assert!(nodes.iter().all(|node| !node.log().contains(secret)), "{secret} stands in a log");
+    }
 }
 
 fn has(bytes: &[u8], word: &[u8]) -> bool {
