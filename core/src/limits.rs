@@ -171,8 +171,12 @@ pub const AWAY_MS: u64 = 12_500;
 pub const REPAIR_MS: u64 = 1_000;
 /// A request for ranges without any answer for so long is asked of somebody else.
 pub const WANT_MS: u64 = 5_000;
-/// A joining node visits the same peer again after so long.
+/// A node that asks to be let in visits the same peer again after so long, for the first few times,
 pub const REVISIT_MS: u64 = 2_000;
+/// which are so many;
+pub const REVISITS_SOON: u32 = 2;
+/// and then after so long: more of one stranger's visits no node takes in a row.
+pub const REVISIT_LATE_MS: u64 = 6_000;
 /// A machine that asks without a code is forgotten after so long without a word, and gives up after so long.
 pub const ASK_MS: u64 = 600_000;
 /// A node that was seen within this time is near.

@@ -37,6 +37,7 @@ mod nodes;
 mod observing;
 mod outbox;
 mod presence;
+mod rounds;
 mod session;
 mod spread;
 mod standing;
@@ -66,6 +67,7 @@ use chance::Chance;
 use membership::{Context, Link};
 use outbox::Outbox;
 use presence::Self_;
+use rounds::Rounds;
 use streams::{Pinging, Visit};
 
 /// What a node is, apart from what it has stored.
@@ -95,6 +97,7 @@ pub struct Machine {
     joins: BTreeMap<GroupId, Joining>,
     /// This node asks to be let in without a code.
     seeking: Option<Seeking>,
+    rounds: Rounds,
     /// Others that ask this one.
     asks: BTreeMap<NodeId, Asked>,
     bounds: Bounds,
@@ -128,6 +131,7 @@ impl Machine {
             groups: BTreeMap::new(),
             joins: BTreeMap::new(),
             seeking: None,
+            rounds: Rounds::default(),
             asks: BTreeMap::new(),
             bounds: Bounds::default(),
             links: BTreeMap::new(),

@@ -241,8 +241,10 @@ pub const VISITS_IN: usize = 16;
 /// Stranger links at once from one key, until [`VISITS_REFILL`] refills.
 pub const VISITS_PER_KEY: u32 = 4;
 
-/// Time in which a key or an address wins back one visit.
+/// Time in which a key or an address wins back one visit. A node that asks to be let in visits as often as that allows.
 pub const VISITS_REFILL: Duration = Duration::from_secs(5);
+const _: () = assert!(VISITS_REFILL.as_millis() < larder_core::limits::REVISIT_LATE_MS as u128);
+const _: () = assert!(larder_core::limits::REVISITS_SOON + 1 < VISITS_PER_KEY);
 
 /// Stranger links at once from one source address, until [`VISITS_REFILL`] refills: keys cost nothing.
 pub const VISITS_PER_SOURCE: u32 = 24;

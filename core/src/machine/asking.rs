@@ -31,7 +31,6 @@ pub struct Seeking {
 struct Meeting {
     mine: [u8; 16],
     theirs: Option<[u8; 16]>,
-    asked: Moment,
     denied: bool,
     /// A grant that came, and waits until the digits are found to be right.
     granted: Vec<SignedRecord>,
@@ -88,6 +87,7 @@ impl Machine {
         let (meetings, agreed) = before.map(|seeking| (seeking.meetings, seeking.agreed)).unwrap_or_default();
         self.seeking = Some(Seeking { alias, labels, since: self.now.mono, meetings, agreed, entered: None });
         self.outbox.answer(caller, Ok(Answer::Done));
+        self.rounds.restart();
         self.ask_around();
     }
 
@@ -111,31 +111,17 @@ impl Machine {
         self.enter_if_agreed();
     }
 
-    /// Whom to visit because this node asks.
-    pub(super) fn seek_around(&mut self) -> Vec<NodeId> {
+    /// Gives up once nobody let it in for too long.
+    pub(super) fn stop_seeking_in_time(&mut self) {
         let now = self.now.mono;
-        let over = |seeking: &Seeking| now.ms_since(seeking.since) >= limits::ASK_MS;
-        if self.seeking.as_ref().is_some_and(over) {
+        if self.seeking.as_ref().is_some_and(|seeking| now.ms_since(seeking.since) >= limits::ASK_MS) {
             self.seeking = None;
         }
-        let Some(seeking) = self.seeking.as_mut().filter(|seeking| seeking.entered.is_none()) else {
-            return Vec::new();
-        };
-        let mut due = Vec::new();
-        for peer in self.seen.keys().filter(|peer| !self.admitted.contains(*peer)) {
-            let asked = seeking.meetings.get(peer).map(|meeting| meeting.asked);
-            let again = asked.is_none_or(|at| now.ms_since(at) >= limits::REVISIT_MS);
-            if again && !self.visits.values().any(|visit| visit.peer == *peer && visit.opened) {
-                due.push(*peer);
-            }
-        }
-        due
     }
 
     /// Asks a node on a visit that stands. False if there is nothing to ask for, or it was asked.
     pub(super) fn ask(&mut self, link: LinkId, peer: NodeId) -> bool {
         let fresh = self.chance.nonce();
-        let now = self.now.mono;
         let Some(seeking) = self.seeking.as_mut().filter(|seeking| seeking.entered.is_none()) else {
             return false;
         };
@@ -146,12 +132,10 @@ impl Machine {
         let meeting = seeking.meetings.entry(peer).or_insert_with(|| Meeting {
             mine: fresh,
             theirs: None,
-            asked: now,
             denied: false,
             granted: Vec::new(),
             whole: false,
         });
-        meeting.asked = now;
         (meeting.granted, meeting.whole) = (Vec::new(), false);
         let commit = ask::commit(&self.me, &meeting.mine);
         let ask = Ask { commit, alias: seeking.alias.clone(), labels: seeking.labels.clone() };

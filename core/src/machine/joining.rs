@@ -1,11 +1,9 @@
 //! Joining a group by a code: every node that is seen is asked, without saying for which group, whether it is in it; one
 //! that proves so is asked to be let in.
 
-use std::collections::BTreeMap;
-
 use super::Machine;
 use super::effect::{Answer, Declined, Effect, Notice};
-use super::input::{Caller, LinkId, Moment};
+use super::input::{Caller, LinkId};
 use super::membership::Membership;
 use crate::group::Group;
 use crate::id::{GroupId, InviteId, NodeId};
@@ -23,8 +21,6 @@ pub struct Joining {
     pub(super) alias: String,
     pub(super) labels: Vec<(String, String)>,
     pub(super) caller: Option<Caller>,
-    /// When each node was asked last.
-    pub(super) asked: BTreeMap<NodeId, Moment>,
     /// True once the grant is here and only the first sync is missing.
     pub granted: bool,
     /// The issuer that a member waits for.
@@ -68,31 +64,13 @@ impl Machine {
         let row =
             JoinRow { version: LAYOUT, code: code.to_bytes(), alias: alias.clone(), labels: labels.clone() };
         self.outbox.store(vec![Row::put_layout(Table::Joins, key::group(group), &row)]);
-        let joining =
-            Joining { code, alias, labels, caller, asked: BTreeMap::new(), granted: false, waiting: None };
+        let joining = Joining { code, alias, labels, caller, granted: false, waiting: None };
         let earlier = self.joins.insert(group, joining);
         if let Some(caller) = earlier.and_then(|earlier| earlier.caller) {
             self.outbox.answer(caller, Err(Declined::Replaced));
         }
+        self.rounds.restart();
         self.ask_around();
-    }
-
-    /// Visits every node that was seen and not asked lately, while a join is under way.
-    pub(super) fn ask_around(&mut self) {
-        let now = self.now.mono;
-        for peer in self.seek_around() {
-            self.outbox.push(Effect::Visit { peer });
-        }
-        for joining in self.joins.values_mut().filter(|joining| !joining.granted) {
-            for peer in self.seen.keys() {
-                let asked = joining.asked.get(peer);
-                let again = asked.is_none_or(|at| now.ms_since(*at) >= limits::REVISIT_MS);
-                if again && !self.visits.values().any(|visit| visit.peer == *peer && visit.opened) {
-                    joining.asked.insert(*peer, now);
-                    self.outbox.push(Effect::Visit { peer: *peer });
-                }
-            }
-        }
     }
 
     /// A visit to `peer` stands: asks it for the groups that are to be joined, one after the other. False if there is

@@ -53,8 +53,8 @@ pub enum RecordFault {
     Authority,
 }
 
-/// All records of one group that this node holds.
-#[derive(Clone, Debug)]
+/// All records of one group that this node holds. Equal ones hold the same, and take in the same whatever comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Records {
     group: GroupId,
     genesis: RecordId,

@@ -88,6 +88,31 @@ fn a_request_to_join_serves_nobody_but_who_made_it_on_the_visit_that_it_was_made
     }
 }
 
+/// A node that takes no visits is asked ever so often, and not with every tick.
+#[test]
+fn a_node_is_visited_soon_at_first_and_then_as_often_as_it_takes_visits() {
+    let ask = Request::Ask { alias: String::new(), labels: vec![] };
+    for request in [ask, Request::Join { code: code(), alias: String::new(), labels: vec![] }] {
+        let mut host = Host::open(Secret::from_bytes(&[21; 32]), Memory::default());
+        host.input(Input::Seen { peer: stranger().node(), addresses: vec![] });
+        let (begun, mut visits) = (host.now.mono, Vec::new());
+        let mut effects = host.ask(request.clone());
+        for ms in (0..30_000).step_by(limits::TICK_MS as usize) {
+            host.now.mono = begun.plus_ms(ms);
+            effects.extend(host.input(Input::Tick));
+            if effects.iter().any(|effect| matches!(effect, Effect::Visit { .. })) {
+                host.input(Input::VisitFailed { peer: stranger().node() });
+                visits.push(ms);
+            }
+            effects.clear();
+        }
+        assert_eq!(visits, [0, 2_000, 4_000, 10_000, 16_000, 22_000, 28_000]);
+        // Whoever asks anew is served at once.
+        let effects = host.ask(request);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Visit { .. })));
+    }
+}
+
 /// A machine that speaks no version that this one speaks is told from one that breaks the rules; and what a later version
 /// says besides is passed over.
 #[test]
