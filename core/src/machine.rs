@@ -154,6 +154,7 @@ impl Machine {
             machine.outbox.store(group.take_mended());
             let mut of = Membership::new(group, now);
             of.paused = row.paused;
+            of.reborn = config.reborn;
             of.refetching = row.refetching;
             of.load_invites(store)?;
             machine.groups.insert(id, of);

@@ -149,6 +149,8 @@ pub struct Membership {
     pub(super) shown: BTreeMap<LinkId, Moment>,
     /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::Twin`].
     pub twin: bool,
+    /// True if the store was a copy, or moved or restored, when this node started: it left its chains then.
+    pub reborn: bool,
     /// True once a member has heard that this node left.
     pub(super) told_leaving: bool,
     /// Shards that were isolated when last looked.
@@ -175,6 +177,7 @@ impl Membership {
             asked: BTreeMap::new(),
             shown: BTreeMap::new(),
             twin: false,
+            reborn: false,
             told_leaving: false,
             isolated: Vec::new(),
             digest: None,

@@ -100,6 +100,9 @@ fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
     if of.twin {
         found.add("copies", "bad", warnings::TWIN, Some(warnings::TWIN_HINT));
     }
+    if of.reborn {
+        found.add("copies", "care", warnings::REBORN, Some(warnings::REBORN_HINT));
+    }
     for text in warnings::forked(of) {
         found.add("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
     }

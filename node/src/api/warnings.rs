@@ -12,6 +12,12 @@ pub(super) const TWIN: &str = "changes came that this node's key wrote and this 
 pub(super) const TWIN_HINT: &str = "a copy of its data directory runs elsewhere, or this one was restored from a backup. \
                                     If there is a copy, stop one of the two";
 
+/// What shows that this may be a copy.
+pub(super) const REBORN: &str =
+    "this data directory was copied, moved or restored before this start: the node writes under new chains";
+/// What to do then.
+pub(super) const REBORN_HINT: &str = "if the machine that it comes from still runs, stop one of the two";
+
 /// Members whose history forked, each in a sentence.
 pub(super) fn forked(of: &Membership) -> impl Iterator<Item = String> {
     of.group.members().keys().filter(|key| of.group.is_forked(key)).map(|key| {
@@ -25,6 +31,9 @@ pub(super) fn warnings(machine: &Machine, of: &Membership) -> Vec<String> {
     let mut out: Vec<String> = outside(machine, of).into_iter().collect();
     if of.twin {
         out.push(format!("{TWIN}: {TWIN_HINT}"));
+    }
+    if of.reborn {
+        out.push(format!("{REBORN}; {REBORN_HINT}"));
     }
     out.extend(
         forked(of).map(|text| format!("{text}. What the other branches say is in `larder quarantine list`")),

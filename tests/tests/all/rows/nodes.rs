@@ -160,6 +160,8 @@ fn a_copied_data_directory_harms_nobody_and_is_told_of() {
     until(PATIENCE, "the copy to say so", || {
         nodes[2].log().contains("copied, moved or restored").then_some(())
     });
+    let told = nodes[2].ok(&["doctor"]) + &nodes[2].larder(&["nodes"]).err;
+    assert_eq!(told.matches("was copied, moved or restored").count(), 2, "{told}");
     nodes[2].ok(&["set", "config/a", "keys.copy=1"]);
     converge(&[nodes[0].twin(), nodes[2].twin()]);
     nodes[1].start(&["daemon"]);
