@@ -50,7 +50,8 @@ pub enum DownReason {
     /// The leader of the pair moved the link to another connection; its `LinkUp` follows.
     #[error("replaced by a newer link")]
     Replaced,
-    /// The peer is no longer among the members.
+    /// The peer is no longer among the members. What was sent before that still goes out, as far as
+    /// [`limits::FLUSH`](crate::limits::FLUSH) allows.
     #[error("the peer is no longer a member")]
     Removed,
     /// The peer did not read for so long that more waited than [`limits::QUEUE`](crate::limits::QUEUE) or

@@ -174,6 +174,7 @@ impl Driver {
                     }
                 }
                 self.on_visit_over(note.peer, note.link, now);
+                self.close_dismissed(note.peer);
                 self.forget_if_over(note.peer);
             }
         }

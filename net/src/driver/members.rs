@@ -72,9 +72,23 @@ impl Driver {
         peer.dial.rest();
         peer.connections.iter_mut().for_each(|connection| connection.closing = true);
         peer.mark_missing(now);
-        // Closes what is established and aborts what is under way.
-        let _ = self.swarm.disconnect_peer_id(peer.id);
+        self.close_dismissed(node);
         self.forget_if_over(node);
+    }
+
+    /// Closes connections that are to be closed, once no link of theirs has anything left to say. That takes no longer than
+    /// [`limits::FLUSH`].
+    pub(super) fn close_dismissed(&mut self, node: NodeId) {
+        let Some(peer) = self.peers.get(&node).filter(|peer| peer.pumps == 0) else { return };
+        if self.is_member(node) {
+            let closing: Vec<_> = peer.connections.iter().filter(|c| c.closing).map(|c| c.id).collect();
+            for id in closing {
+                self.swarm.close_connection(id);
+            }
+        } else if peer.connections.iter().all(|connection| connection.closing) {
+            // Closes what is established and aborts what is under way.
+            let _ = self.swarm.disconnect_peer_id(peer.id);
+        }
     }
 
     /// `node` is a member from now on.

@@ -65,8 +65,8 @@ impl Queue {
         fits
     }
 
-    /// Ends the link: after what waits is written for [`DownReason::Closed`] and [`DownReason::Shutdown`], else at
-    /// once. The first reason stands.
+    /// Ends the link: after what waits is written for [`DownReason::Closed`], [`DownReason::Removed`] and
+    /// [`DownReason::Shutdown`], else at once. The first reason stands.
     pub(crate) fn end(&self, reason: DownReason) {
         self.state().end(reason);
         self.changed.notify_waiters();
@@ -104,7 +104,8 @@ impl Queue {
 
 /// True if frames that wait are still to be sent.
 fn polite(reason: DownReason) -> bool {
-    matches!(reason, DownReason::Closed | DownReason::Shutdown)
+    // Whoever is no member any more was told of it by what waits, if by anything.
+    matches!(reason, DownReason::Closed | DownReason::Removed | DownReason::Shutdown)
 }
 
 impl State {

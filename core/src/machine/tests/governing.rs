@@ -174,6 +174,34 @@ fn a_group_is_dissolved_by_its_founder_or_the_recovery_key() {
     assert_eq!(host.machine.group(&scene::group()).unwrap().group.members().keys().count(), 0);
 }
 
+/// Whoever is linked hears of its end before the link is given up: nothing else would tell it at once.
+#[test]
+fn who_is_no_member_any_more_is_told_before_its_link_ends() {
+    let remove = Act::Remove { node: scene::operator().node(), keep_through: None };
+    for act in [Act::Dissolve { recovery: None }, remove] {
+        let (founder, operator) = (scene::founder(), scene::operator());
+        let (mut host, mut other) = (Host::member(founder.clone()), Host::member(operator.clone()));
+        host.link(1, &operator, LinkKind::Member, true);
+        host.hear(1, &hello());
+        other.link(1, &founder, LinkKind::Member, false);
+        other.hear(1, &hello());
+        let govern = Govern { group: scene::group(), act, user: String::new(), words: String::new() };
+        let effects = host.ask(Request::Govern(govern));
+        let told = |effect: &Effect| match effect {
+            Effect::Send { link: LinkId(1), bytes } => match Frame::decode(bytes) {
+                Ok(frame @ Frame::Records(_)) => Some(frame),
+                _ => None,
+            },
+            _ => None,
+        };
+        let records = effects.iter().position(|effect| told(effect).is_some());
+        let given_up = effects.iter().position(|effect| matches!(effect, Effect::Members(_)));
+        assert!(records.is_some() && records < given_up, "{effects:?}");
+        other.hear(1, &told(&effects[records.unwrap()]).unwrap());
+        assert!(!other.writes("too late"));
+    }
+}
+
 /// What a machine that shows its line of grants gets to hear, once these count no more.
 #[test]
 fn a_removed_node_is_told_so_when_it_shows_its_line() {

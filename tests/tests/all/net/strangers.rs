@@ -36,9 +36,15 @@ fn a_stranger_may_visit_and_gets_no_member_link() {
 #[test]
 fn one_that_is_removed_loses_its_link() {
     let Some(lab) = Lab::or_skip(2, "a member is removed") else { return };
-    let mut both = mesh(&lab, &[]);
+    let mut both = mesh(&lab, &["--frames"]);
     until_linked(&mut both, PATIENCE);
-    both[0].process.tell("members");
+    // What was sent to it before, it still gets: it may say why it is none any more.
+    let link = both[0].links()[&1].link;
+    both[0].process.tell(&format!("send {link} 1000000 3\nmembers"));
+    until(PATIENCE, "what was sent before", || {
+        let frames = both[1].all("frame");
+        (frames.iter().filter(|frame| frame["bytes"] == 1_000_000).count() == 3).then_some(())
+    });
     let down = both[0].wait(0, "down", |e| e["ev"] == "down");
     assert_eq!(down["reason"], "Removed");
     until(PATIENCE, "no link", || both[1].links().is_empty().then_some(()));
