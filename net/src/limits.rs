@@ -252,6 +252,9 @@ pub const VISITS_PER_SOURCE: u32 = 24;
 /// Stranger links that we have open or under way. Others wait for their turn.
 pub const VISITS_OUT: usize = 16;
 
+/// A visit of ours on which nothing was said for this time gives its place to another that waits for one.
+pub const VISIT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Visits asked for by the daemon and not yet begun.
 pub const VISITS_WAITING: usize = 256;
 

@@ -17,8 +17,14 @@ impl Driver {
     /// The next moment at which there is something to do.
     pub(super) fn due(&self, now: Instant) -> Instant {
         let peers = self.peers.iter().filter_map(|(node, peer)| peer.due(self.is_member(*node)));
-        let others =
-            [self.alone_at, self.pace.next(), self.statics.next(), self.watch.next(), self.ending.due()];
+        let others = [
+            self.alone_at,
+            self.pace.next(),
+            self.statics.next(),
+            self.watch.next(),
+            self.next_place(),
+            self.ending.due(),
+        ];
         let due = if self.ending.begun() {
             self.ending.due()
         } else {

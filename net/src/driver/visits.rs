@@ -8,7 +8,7 @@ use libp2p::swarm::{ConnectionId, Stream};
 use tokio::sync::oneshot;
 
 use crate::driver::Driver;
-use crate::event::{Event, LinkId, LinkKind, VisitError};
+use crate::event::{DownReason, Event, LinkId, LinkKind, VisitError};
 use crate::gate::budget::{self, Rate};
 use crate::link::hello::Greeting;
 use crate::peer::{Rope, Visit};
@@ -54,10 +54,27 @@ impl Driver {
         self.to_visit.push_back(node);
     }
 
-    /// Begins visits that wait for a place, as long as there is one.
+    /// Our visits, waiting ones apart.
+    fn our_visits(&self) -> impl Iterator<Item = &Rope> {
+        self.peers.values().flat_map(|peer| &peer.visits).filter(|rope| rope.ours)
+    }
+
+    /// When a visit on which nothing was said yet is to give its place to another, if one waits.
+    pub(super) fn next_place(&self) -> Option<Instant> {
+        let silent = self.our_visits().filter_map(|rope| rope.queue.silent_since());
+        silent.min().filter(|_| !self.to_visit.is_empty()).map(|since| since + limits::VISIT_PATIENCE)
+    }
+
+    /// Begins visits that wait for a place, as long as there is one; who says nothing gives up theirs.
     pub(super) fn visit_waiting(&mut self, now: Instant) {
         while !self.to_visit.is_empty() && self.visits_under_way() < limits::VISITS_OUT {
             self.to_visit.pop_front().into_iter().for_each(|node| self.visit(node, now));
+        }
+        let freed = self.our_visits().filter(|rope| rope.queue.is_ending()).count();
+        let is_over = |since: &Instant| *since + limits::VISIT_PATIENCE <= now;
+        let silent = self.our_visits().filter(|rope| rope.queue.silent_since().as_ref().is_some_and(is_over));
+        for rope in silent.take(self.to_visit.len().saturating_sub(freed)) {
+            rope.queue.end(DownReason::Silent);
         }
     }
 

@@ -147,6 +147,7 @@ impl Pump {
                 Ok(bytes) => bytes,
                 Err(reason) => return reason,
             };
+            self.queue.hear();
             if self.kind == LinkKind::Stranger {
                 frames += 1;
                 total += bytes.len();

@@ -2,16 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use crate::event::{DownReason, LinkKind};
 use crate::limits;
 
-/// Frames on their way to one link, bounded in bytes. Filled by the daemon's thread, emptied by the link's task.
+/// Frames on their way to one link, bounded in bytes. Filled by the daemon's thread, emptied by the link's task. And
+/// what else both have to know: whether it goes on, and whether the other side has said anything.
 pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Notify,
+    made: Instant,
 }
 
 struct State {
@@ -19,6 +22,7 @@ struct State {
     bytes: usize,
     limit: usize,
     end: Option<DownReason>,
+    heard: bool,
 }
 
 /// What the link's task is to do next.
@@ -37,8 +41,24 @@ impl Queue {
             LinkKind::Member => limits::QUEUE,
             LinkKind::Stranger => limits::VISIT_QUEUE,
         };
-        let state = State { frames: VecDeque::new(), bytes: 0, limit, end: None };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        let state = State { frames: VecDeque::new(), bytes: 0, limit, end: None, heard: false };
+        Self { state: Mutex::new(state), changed: Notify::new(), made: Instant::now() }
+    }
+
+    /// The other side said something.
+    pub(crate) fn hear(&self) {
+        self.state().heard = true;
+    }
+
+    /// Since when the other side owes a first word; `None` if it said one, or the link is about to end.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (!state.heard && state.end.is_none()).then_some(self.made)
+    }
+
+    /// True if the link is about to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state().end.is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
