@@ -98,7 +98,9 @@ fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
     }
     document(machine, of, found);
     if of.twin {
-        found.add("copies", "bad", warnings::TWIN, Some(warnings::TWIN_HINT));
+        // To be expected of what was put back; the other side of a copy has no such excuse.
+        let state = if of.reborn { "care" } else { "bad" };
+        found.add("copies", state, warnings::TWIN, Some(warnings::TWIN_HINT));
     }
     if of.reborn {
         found.add("copies", "care", warnings::REBORN, Some(warnings::REBORN_HINT));

@@ -100,6 +100,10 @@ fn a_backup_put_back_catches_up_and_brings_nothing_old_back() {
         assert!(!node.data.join("files/gone").exists());
     }
     assert_no_fork(&nodes);
+    // That its own lost changes came back is no fault of a node that was put back.
+    let doctor = nodes[1].larder(&["doctor"]);
+    assert_eq!(doctor.code, 0, "{}", doctor.out);
+    assert!(doctor.out.contains("was copied, moved or restored"), "{}", doctor.out);
 }
 
 #[test]
