@@ -61,14 +61,20 @@ impl Driver {
 
     /// When a visit on which nothing was said yet is to give its place to another, if one waits.
     pub(super) fn next_place(&self) -> Option<Instant> {
+        if self.to_visit.is_empty() {
+            return None;
+        }
         let silent = self.our_visits().filter_map(|rope| rope.queue.silent_since());
-        silent.min().filter(|_| !self.to_visit.is_empty()).map(|since| since + limits::VISIT_PATIENCE)
+        silent.min().map(|since| since + limits::VISIT_PATIENCE)
     }
 
     /// Begins visits that wait for a place, as long as there is one; who says nothing gives up theirs.
     pub(super) fn visit_waiting(&mut self, now: Instant) {
         while !self.to_visit.is_empty() && self.visits_under_way() < limits::VISITS_OUT {
             self.to_visit.pop_front().into_iter().for_each(|node| self.visit(node, now));
+        }
+        if self.to_visit.is_empty() {
+            return;
         }
         let freed = self.our_visits().filter(|rope| rope.queue.is_ending()).count();
         let is_over = |since: &Instant| *since + limits::VISIT_PATIENCE <= now;

@@ -147,8 +147,10 @@ impl Pump {
                 Ok(bytes) => bytes,
                 Err(reason) => return reason,
             };
-            self.queue.hear();
             if self.kind == LinkKind::Stranger {
+                if frames == 0 {
+                    self.queue.hear();
+                }
                 frames += 1;
                 total += bytes.len();
                 if frames > limits::VISIT_FRAMES || total > limits::VISIT_BYTES {

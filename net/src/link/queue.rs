@@ -45,12 +45,12 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Notify::new(), made: Instant::now() }
     }
 
-    /// The other side said something.
+    /// A visit: the other side said its first word.
     pub(crate) fn hear(&self) {
         self.state().heard = true;
     }
 
-    /// Since when the other side owes a first word; `None` if it said one, or the link is about to end.
+    /// Since when the other side of a visit owes a first word; `None` if it said one, or the link is about to end.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         let state = self.state();
         (!state.heard && state.end.is_none()).then_some(self.made)
