@@ -267,7 +267,6 @@ impl Group {
         let mut out = Recorded::default();
         for record in records {
             let id = record.id();
-            let waiting = self.records.waiting();
             match self.records.place(record) {
                 Placed::New(placed) => {
                     for id in placed {
@@ -283,7 +282,7 @@ impl Group {
                 Placed::Delayed if self.records.len() >= limits::RECORDS => {
                     out.taken.full.hit("membership records", limits::RECORDS);
                 }
-                Placed::Delayed if waiting >= limits::ORPHAN_RECORDS => {
+                Placed::Full => {
                     out.taken.full.hit("membership records that wait for others", limits::ORPHAN_RECORDS);
                 }
                 Placed::Known | Placed::Delayed => {}

@@ -32,6 +32,8 @@ pub enum Placed {
     Known,
     /// It waits for a record that it builds on, or for room.
     Delayed,
+    /// It would have to wait, and as many wait as may: it is to be offered again.
+    Full,
     /// It can never be in the set: whose fault and why.
     Refused(RecordFault),
 }
@@ -129,9 +131,10 @@ impl Records {
             Ok(()) => {}
             Err(Judged::Refused(fault)) => return Placed::Refused(fault),
             Err(Judged::Waits(on)) => {
-                if self.waiting() < limits::ORPHAN_RECORDS {
-                    self.waiting.entry(on).or_default().push(record);
+                if self.waiting() >= limits::ORPHAN_RECORDS {
+                    return Placed::Full;
                 }
+                self.waiting.entry(on).or_default().push(record);
                 return Placed::Delayed;
             }
         }
