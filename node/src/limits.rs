@@ -75,7 +75,11 @@ pub const EDIT_TRIES: usize = 16;
 /// Files that one command may lay out to be edited.
 pub const SHEETS: usize = 100;
 
-/// How often a command looks again at what it waits for.
+/// How long the answer to how this node's asking stands is held while nothing changes. Short, since whoever asks keeps to a
+/// time of its own.
+pub const ASK_HOLD: Duration = Duration::from_secs(1);
+
+/// How often `watch` tries again whether a daemon that went away is back.
 pub const POLL: Duration = Duration::from_millis(300);
 /// The same of `demo`, whose steps take less;
 pub const DEMO_POLL: Duration = Duration::from_millis(50);

@@ -1,13 +1,15 @@
 //! Machines that ask to be let in, from both sides.
 
 use axum::extract::State;
-use larder_core::id::NodeId;
+use data_encoding::HEXLOWER;
+use larder_core::id::{NodeId, hash16};
 use larder_core::machine::{Machine, Request};
 use serde::{Deserialize, Serialize};
 
 use super::names::{self, Which};
 use super::{Api, Body, Query, Reply, Shown};
 use crate::failure::Failure;
+use crate::limits;
 use crate::view::{Asking, Done, HeardBy, Joined, Pending, PendingRow, Time};
 
 /// What `join` without a code asks for.
@@ -141,14 +143,33 @@ pub(super) async fn stop(State(api): State<Api>) -> Reply<Done> {
     Ok(Shown(Done {}))
 }
 
-pub(super) async fn asking(State(api): State<Api>) -> Reply<Asking> {
-    Ok(Shown(api.handle.look(|machine| how_it_stands(machine)).await?))
+/// What of this node's asking was seen already.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Told {
+    /// The mark of what was seen; an answer waits for something else, but not longer than [`limits::ASK_HOLD`].
+    seen: Option<String>,
+}
+
+pub(super) async fn asking(State(api): State<Api>, Query(told): Query<Told>) -> Reply<Asking> {
+    let (mut moved, mut stopping) = api.news.moves();
+    let until = tokio::time::Instant::now() + limits::ASK_HOLD;
+    loop {
+        let stands = api.handle.look(|machine| how_it_stands(machine)).await?;
+        if told.seen.as_ref() != Some(&stands.mark) {
+            return Ok(Shown(stands));
+        }
+        tokio::select! {
+            changed = moved.changed() => if changed.is_err() { return Ok(Shown(stands)) },
+            _ = stopping.changed() => return Ok(Shown(stands)),
+            () = tokio::time::sleep_until(until) => return Ok(Shown(stands)),
+        }
+    }
 }
 
 fn how_it_stands(machine: &Machine) -> Asking {
     let me = machine.me();
     let Some(seeking) = machine.seeking() else {
-        return Asking { asking: false, heard: Vec::new(), joined: None };
+        return marked(false, Vec::new(), None);
     };
     let heard = seeking.meetings(&me).map(|(id, digits, denied)| HeardBy {
         id: id.to_string(),
@@ -160,5 +181,10 @@ fn how_it_stands(machine: &Machine) -> Asking {
         name: of.group.name().to_owned(),
         role: of.group.members().role(&me).map(|role| role.to_string()).unwrap_or_default(),
     });
-    Asking { asking: seeking.entered.is_none(), heard: heard.collect(), joined }
+    marked(seeking.entered.is_none(), heard.collect(), joined)
+}
+
+fn marked(asking: bool, heard: Vec<HeardBy>, joined: Option<Joined>) -> Asking {
+    let mark = hash16("larder 1 asking", &[format!("{asking} {heard:?} {joined:?}").as_bytes()]);
+    Asking { asking, heard, joined, mark: HEXLOWER.encode(&mark) }
 }

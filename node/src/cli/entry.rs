@@ -11,7 +11,6 @@ use super::{Context, Outcome, talk};
 use crate::api::entry::{Agree, Ask, Deny as DenyOf};
 use crate::api::govern::Act;
 use crate::failure::{Exit, Failure};
-use crate::limits;
 use crate::render::{Style, Table, cell, clean, plain, short};
 use crate::time;
 use crate::view::{Asking, Done, Pending};
@@ -131,9 +130,9 @@ pub(super) struct Seek {
 pub(super) fn seek(context: &Context, seek: Seek) -> Outcome {
     let begun = Instant::now();
     let _: Done = context.client.post("/v1/ask", &seek.ask)?;
-    let (mut shown, mut agreed) = (Vec::new(), false);
+    let (mut shown, mut agreed, mut seen) = (Vec::new(), false, None::<String>);
     loop {
-        let asking: Asking = context.client.get("/v1/ask", &[])?;
+        let asking: Asking = context.client.get("/v1/ask", &[("seen", seen.as_deref())])?;
         if let Some(joined) = asking.joined {
             context.print(&joined, |joined| format!("{}\n", joined.id))?;
             if !context.json {
@@ -156,7 +155,7 @@ pub(super) fn seek(context: &Context, seek: Seek) -> Outcome {
         if begun.elapsed() >= seek.within {
             return Err(in_vain(&asking, seek.digits.as_deref(), agreed));
         }
-        std::thread::sleep(limits::POLL);
+        seen = Some(asking.mark);
     }
 }
 

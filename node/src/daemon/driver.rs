@@ -123,6 +123,7 @@ impl Driver {
     fn input(&mut self, input: Input) {
         let effects = self.machine.handle(self.clock.now(), input);
         self.carry_out(effects);
+        self.news.moved();
     }
 
     fn tick(&mut self) {

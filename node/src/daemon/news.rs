@@ -53,6 +53,7 @@ pub struct News(Arc<Inner>);
 struct Inner {
     reader: Mutex<Reader>,
     durable: watch::Sender<()>,
+    moved: watch::Sender<()>,
     passing: broadcast::Sender<Passing>,
     stopping: watch::Receiver<bool>,
     places: Arc<Semaphore>,
@@ -63,6 +64,7 @@ impl News {
         Self(Arc::new(Inner {
             reader: Mutex::new(reader),
             durable: watch::Sender::new(()),
+            moved: watch::Sender::new(()),
             passing: broadcast::Sender::new(limits::PASSING),
             stopping,
             places: Arc::new(Semaphore::new(limits::WATCHERS)),
@@ -74,12 +76,24 @@ impl News {
         self.0.durable.send_replace(());
     }
 
-    /// The store was opened anew.
+    /// The machine took in something: what it shows may be another than before.
+    pub(super) fn moved(&self) {
+        if self.0.moved.receiver_count() > 0 {
+            self.0.moved.send_replace(());
+        }
+    }
+
+    /// Changes each time that the machine takes in something, and when the daemon stops.
+    pub fn moves(&self) -> (watch::Receiver<()>, watch::Receiver<bool>) {
+        (self.0.moved.subscribe(), self.0.stopping.clone())
+    }
+
     /// A way to read the store as it is now.
     pub fn reader(&self) -> Reader {
         self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The store was opened anew.
     pub(super) fn reopened(&self, reader: Reader) {
         *self.0.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
         self.stored();

@@ -44,6 +44,8 @@ pub struct Asking {
     pub heard: Vec<HeardBy>,
     /// The group that let it in.
     pub joined: Option<super::Joined>,
+    /// Stands for all of that: who has seen it waits for something else.
+    pub mark: String,
 }
 
 impl View for Asking {
