@@ -76,14 +76,7 @@ fn a_villain_that_tries_everything_harms_nobody() {
     converge(&nodes);
     nodes[1].ok(&["set", "config/after", "path=after", "keys.v=1"]);
     converge(&nodes);
-    let members = nodes[0].json(&["nodes"]);
-    let roles: Vec<&Value> =
-        members["nodes"].as_array().unwrap().iter().filter(|node| node["role"].is_string()).collect();
-    assert_eq!(roles.len(), 3, "{roles:?}");
-    assert!(
-        !nodes[0].ok(&["nodes", "--wide"]).contains('\u{1b}'),
-        "nothing of its host name reaches the terminal"
-    );
+    nobody_else_is_in(&nodes[0]);
     let after = memory(&nodes[0]);
     let (median, worst) = (|of: &[Duration]| of[of.len() / 2], |of: &[Duration]| of[of.len() - 1]);
     println!(
@@ -103,19 +96,34 @@ fn a_villain_that_tries_everything_harms_nobody() {
     for bound in ["connections from one address at once", "beacons from one address in a second"] {
         assert!(status.contains(bound), "nothing is said of {bound}: {status}");
     }
-    // It is put out while it goes on, and stays out, whatever it says then.
+    put_out(&nodes, &mut villain, &log);
+}
+
+/// It is put out while it goes on, and stays out, whatever it says then.
+fn put_out(nodes: &[Node<'_>], villain: &mut Process, log: &Path) {
     nodes[0].ok(&["remove", "villain"]);
-    converge(&nodes);
+    converge(nodes);
     let heads = || nodes[0].json(&["heads"])["heads"].clone();
     let before = heads();
     assert!(villain.status().is_none(), "it goes on");
     let status = until(Duration::from_secs(90), "the villain to be done", || villain.status());
-    assert!(status.success(), "{:?}", lines(&log).last());
-    converge(&nodes);
+    assert!(status.success(), "{:?}", lines(log).last());
+    converge(nodes);
     assert_eq!(heads(), before, "a removed member changed something");
-    for node in &nodes {
+    for node in nodes {
         let log = node.log();
         let steers = |c: char| c.is_control() && c != '\n';
         assert!(!log.contains(steers), "{:?}", log.lines().find(|line| line.contains(steers)));
     }
+}
+
+fn nobody_else_is_in(node: &Node<'_>) {
+    let members = node.json(&["nodes"]);
+    let roles: Vec<&Value> =
+        members["nodes"].as_array().unwrap().iter().filter(|node| node["role"].is_string()).collect();
+    assert_eq!(roles.len(), 3, "{roles:?}");
+    assert!(
+        !node.ok(&["nodes", "--wide"]).contains('\u{1b}'),
+        "nothing of its host name reaches the terminal"
+    );
 }
