@@ -1,7 +1,7 @@
 //! A *delta*: our own bounded, canonical form of one change. What is not canonical cannot even be said.
 //!
 //! Foreign bytes never reach Automerge (half of all structurally mutated changes panic it or poison its files), and
-//! its transactions are never used: [`compose::Composed`] is the only way to make a change, for local
+//! its transactions are never used: [`compose::EncodedChange`] is the only way to make a change, for local
 //! writes and received ones alike.
 //!
 //! ```text
@@ -13,12 +13,12 @@
 //!
 //! `deps`, `puts` (by key) and `preds` are sorted and without repeats.
 
-pub mod columns;
-pub mod compose;
+pub mod automerge_codec;
+pub mod columnar;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation, Sig};
+use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, ShardId, Sig};
 use crate::limits;
 pub use crate::value::Value;
 
@@ -29,7 +29,7 @@ pub struct OpRef {
     /// Lamport counter.
     pub counter: u64,
     /// Who wrote it.
-    pub actor: Actor,
+    pub chain_id: ChainId,
 }
 
 /// One key set to one value, replacing the values that the author saw.
@@ -47,7 +47,7 @@ pub struct Put {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// The shard and epoch written to.
-    pub epoch: EpochId,
+    pub shard_id: ShardId,
     /// The grant written under.
     pub grant: GrantId,
     /// Which life of that grant.
@@ -67,9 +67,9 @@ pub struct Delta {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Layout {
+struct DeltaLayout {
     version: u8,
-    epoch: EpochId,
+    shard_id: ShardId,
     grant: GrantId,
     incarnation: Incarnation,
     seq: u64,
@@ -82,9 +82,9 @@ struct Layout {
 
 /// What every layout of a delta begins with.
 #[derive(Deserialize)]
-struct Front {
+struct DeltaPrefix {
     _version: u8,
-    _epoch: EpochId,
+    _shard_id: ShardId,
     grant: GrantId,
 }
 
@@ -92,7 +92,7 @@ struct Front {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
     /// Longer than any delta may be.
-    #[error("a change of {0} bytes is longer than the limit of {limit}; split it", limit = limits::DELTA_BYTES)]
+    #[error("a change of {0} bytes is longer than the limit of {limit}; split it", limit = limits::MAX_DELTA_BYTES)]
     TooLong(usize),
     /// Not the layout, or not its only spelling.
     #[error("bytes that are not a change")]
@@ -101,19 +101,19 @@ pub enum DeltaError {
     #[error("a change beyond the limit on {0}")]
     Limit(&'static str),
     /// Written in a later format.
-    #[error("a change of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT)]
+    #[error("a change of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT_VERSION)]
     Newer(u8),
 }
 
 impl Delta {
     /// The actor that this change is written under in `group`.
-    pub fn actor(&self, group: GroupId) -> Actor {
-        Actor::of(group, self.epoch, self.grant, self.incarnation)
+    pub fn chain_id(&self, group: GroupId) -> ChainId {
+        ChainId::derive(group, self.shard_id, self.grant, self.incarnation)
     }
 
     /// The grant that a delta says it was written under, read from its first bytes: the rest may be anything.
-    pub fn grant_of(bytes: &[u8]) -> Option<GrantId> {
-        postcard::take_from_bytes::<Front>(bytes).ok().map(|(front, _)| front.grant)
+    pub fn peek_grant_id(bytes: &[u8]) -> Option<GrantId> {
+        postcard::take_from_bytes::<DeltaPrefix>(bytes).ok().map(|(prefix, _)| prefix.grant)
     }
 
     /// Counter of the last put; one less than `start_op` if there is none.
@@ -123,9 +123,9 @@ impl Delta {
 
     /// The delta's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let layout = Layout {
-            version: limits::FORMAT,
-            epoch: self.epoch,
+        let layout = DeltaLayout {
+            version: limits::FORMAT_VERSION,
+            shard_id: self.shard_id,
             grant: self.grant,
             incarnation: self.incarnation,
             seq: self.seq,
@@ -140,17 +140,18 @@ impl Delta {
 
     /// Reads a delta. There is one spelling: what does not encode back to the same bytes is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, DeltaError> {
-        if bytes.len() > limits::DELTA_BYTES {
+        if bytes.len() > limits::MAX_DELTA_BYTES {
             return Err(DeltaError::TooLong(bytes.len()));
         }
         match bytes.first() {
-            Some(&version) if version > limits::FORMAT => return Err(DeltaError::Newer(version)),
-            Some(&limits::FORMAT) => {}
+            Some(&version) if version > limits::FORMAT_VERSION => return Err(DeltaError::Newer(version)),
+            Some(&limits::FORMAT_VERSION) => {}
             _ => return Err(DeltaError::Malformed),
         }
-        let (layout, rest) = postcard::take_from_bytes::<Layout>(bytes).map_err(|_| DeltaError::Malformed)?;
+        let (layout, rest) =
+            postcard::take_from_bytes::<DeltaLayout>(bytes).map_err(|_| DeltaError::Malformed)?;
         let delta = Self {
-            epoch: layout.epoch,
+            shard_id: layout.shard_id,
             grant: layout.grant,
             incarnation: layout.incarnation,
             seq: layout.seq,
@@ -160,7 +161,7 @@ impl Delta {
             message: layout.message,
             puts: layout.puts,
         };
-        delta.check()?;
+        delta.validate()?;
         if !rest.is_empty() || delta.encode() != bytes {
             return Err(DeltaError::Malformed);
         }
@@ -168,23 +169,24 @@ impl Delta {
     }
 
     /// Checks everything that can be seen in the delta alone: limits, order, sound values.
-    pub fn check(&self) -> Result<(), DeltaError> {
-        let limit = |ok: bool, what| if ok { Ok(()) } else { Err(DeltaError::Limit(what)) };
-        limit(self.deps.len() <= limits::DEPS, "dependencies")?;
-        limit(self.puts.len() <= limits::PUTS, "fields set at once")?;
-        limit(self.message.len() <= limits::MESSAGE_BYTES, "the message's length")?;
-        limit((0..=limits::MAX_TIME).contains(&self.time), "the time")?;
-        limit((1..=limits::MAX_SEQ).contains(&self.seq), "the sequence number")?;
-        limit(self.start_op >= 2 && self.start_op <= limits::MAX_OP, "the operation counter")?;
+    pub fn validate(&self) -> Result<(), DeltaError> {
+        let ensure =
+            |is_within: bool, limit_name| if is_within { Ok(()) } else { Err(DeltaError::Limit(limit_name)) };
+        ensure(self.deps.len() <= limits::MAX_DEPS_PER_CHANGE, "dependencies")?;
+        ensure(self.puts.len() <= limits::MAX_PUTS_PER_CHANGE, "fields set at once")?;
+        ensure(self.message.len() <= limits::MAX_MESSAGE_BYTES, "the message's length")?;
+        ensure((0..=limits::MAX_TIME_SECONDS).contains(&self.time), "the time")?;
+        ensure((1..=limits::MAX_SEQ).contains(&self.seq), "the sequence number")?;
+        ensure(self.start_op >= 2 && self.start_op <= limits::MAX_OP_COUNTER, "the operation counter")?;
         for put in &self.puts {
-            limit(!put.key.is_empty() && put.key.len() <= limits::KEY_BYTES, "a key's length")?;
-            limit(put.preds.len() <= limits::PREDS, "values replaced at once")?;
+            ensure(!put.key.is_empty() && put.key.len() <= limits::MAX_KEY_BYTES, "a key's length")?;
+            ensure(put.preds.len() <= limits::MAX_PREDS_PER_PUT, "values replaced at once")?;
             // What is replaced was written below. Counters beyond all bounds make Automerge panic when it reads them.
-            limit(
+            ensure(
                 put.preds.iter().all(|pred| pred.counter < self.start_op),
                 "the counter of a replaced value",
             )?;
-            limit(put.value.is_sound(), "a value")?;
+            ensure(put.value.is_valid(), "a value")?;
         }
         let sorted = is_sorted_unique(&self.deps)
             && self.puts.is_sorted_by(|a, b| a.key < b.key)
@@ -212,13 +214,13 @@ pub struct SignedDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::compose::{Composed, decompose};
-    use crate::shard::root::{Root, ShardName};
+    use crate::delta::automerge_codec::{EncodedChange, decode_change};
+    use crate::shard::root::{ShardName, ShardRoot};
 
-    fn delta(root: &Root, pred: u64) -> Delta {
-        let preds = vec![OpRef { counter: pred, actor: Actor([1; 16]) }];
+    fn delta(root: &ShardRoot, pred: u64) -> Delta {
+        let preds = vec![OpRef { counter: pred, chain_id: ChainId([1; 16]) }];
         Delta {
-            epoch: root.epoch(),
+            shard_id: root.shard_id(),
             grant: crate::id::RecordId([1; 32]),
             incarnation: Incarnation([1; 16]),
             seq: 1,
@@ -232,15 +234,15 @@ mod tests {
 
     /// Found by the fuzz target `delta`: Automerge panicked when it read what was composed of this.
     #[test]
-    fn a_change_replaces_nothing_that_comes_after_it() {
-        let root = Root::derive(GroupId([1; 16]), ShardName::Desired);
-        for pred in [300, limits::MAX_OP + 1, u64::MAX] {
+    fn preds_with_counters_at_or_above_start_op_are_rejected() {
+        let root = ShardRoot::derive(GroupId([1; 16]), ShardName::Desired);
+        for pred in [300, limits::MAX_OP_COUNTER + 1, u64::MAX] {
             let limit = DeltaError::Limit("the counter of a replaced value");
-            assert_eq!(Composed::new(&root, delta(&root, pred)).unwrap_err(), limit);
+            assert_eq!(EncodedChange::new(&root, delta(&root, pred)).unwrap_err(), limit);
         }
-        let fine = delta(&root, 299);
-        let composed = Composed::new(&root, fine.clone()).unwrap();
-        let author = (fine.grant, fine.incarnation);
-        assert_eq!(decompose(&composed.into_parts().1, root.epoch(), author), Some(fine));
+        let valid = delta(&root, 299);
+        let encoded = EncodedChange::new(&root, valid.clone()).unwrap();
+        let author = (valid.grant, valid.incarnation);
+        assert_eq!(decode_change(&encoded.into_parts().1, root.shard_id(), author), Some(valid));
     }
 }

@@ -4,35 +4,37 @@
 //! clock is asked: a time here is what an author's clock said, and orders nothing that causality orders.
 //!
 //! Who wrote what on what stands in the graph and costs next to nothing. Contents are read from the Automerge document
-//! as of the last [`Group::flush`](crate::group::Group::flush), which is to be called first: what still waits for it is
+//! as of the last [`Group::flush`](crate::for_group::Group::flush), which is to be called first: what still waits for it is
 //! listed without its contents, and not as verified.
 
-mod back;
+mod applied_revision;
 mod blame;
-mod contents;
+mod change_reader;
+mod change_summary;
 mod diff;
-mod draw;
-mod find;
-mod lines;
+mod field_ref;
+mod graph_render;
+mod id_lookup;
+mod line_blame;
 mod log;
-mod membership;
-mod order;
-mod past;
-mod runs;
-mod spot;
+mod past_state;
+mod record_summary;
+mod revert;
 #[cfg(test)]
 mod tests;
-mod touch;
+mod topo_order;
 mod undo;
 
-pub use back::{Back, BackError, Overwritten, Scope, is_known, put_back};
-pub use blame::{Blame, Line, Origin, blame};
-pub use contents::{Stored, nowhere};
-pub use diff::{Edit, diff, show};
-pub use draw::{Row, draw};
-pub use find::{FindError, Found, find};
-pub use log::{LogEntry, Query, Source, entry, log};
-pub use past::{heads_at_time, part_at, state_at};
-pub use runs::{Seen, last_applied, seen_at};
-pub use touch::{Op, Touch};
-pub use undo::{Done, UNDO, newest_done};
+pub use applied_revision::{ObservedPoint, find_observed_point, last_applied_state};
+pub use blame::{ChangeOrigin, FieldBlame, LineBlame, blame};
+pub use change_reader::{ChangeRowReader, no_stored_rows};
+pub use change_summary::{FieldChanges, FieldOp};
+pub use diff::{FieldDiff, diff, diff_of_change};
+pub use graph_render::{GraphRow, render_graph};
+pub use id_lookup::{HistoryObject, LookupError, find_by_id_prefix};
+pub use log::{LogEntry, LogQuery, LogSource, find_entry, log};
+pub use past_state::{heads_at_time, state_at, state_at_with_prefix};
+pub use revert::{
+    OverwrittenField, ResourceScope, RevertError, RevertRequest, plan_revert, scope_has_resources,
+};
+pub use undo::{UNDO_COMMAND_PREFIX, UndoableChange, newest_undoable_change};

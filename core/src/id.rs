@@ -6,9 +6,9 @@
 //! | `GroupId`     | hash of the group's Genesis record                                    | hex                     |
 //! | `RecordId`    | hash of a membership record; a Grant's id also names what it granted  | hex                     |
 //! | `ChangeId`    | the Automerge hash of a change                                        | hex                     |
-//! | `EpochId`     | first half of the hash of a shard's root change                       | hex                     |
+//! | `ShardId`     | first half of the hash of a shard's root change                       | hex                     |
 //! | `Incarnation` | 128 random bits, durable before first use                             | -                       |
-//! | `Actor`       | hash of (group, epoch, grant, incarnation): one chain of changes      | hex                     |
+//! | `ChainId`       | hash of (group, epoch, grant, incarnation): one chain of changes      | hex                     |
 //!
 //! All hashes but Automerge's own are BLAKE3 in key-derivation mode under a context of their own, so that no two
 //! kinds of hash can be taken for one another.
@@ -22,7 +22,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 /// How many characters of an id are shown where a short form will do.
-pub const SHORT: usize = 7;
+pub const SHORT_ID_CHARS: usize = 7;
 
 /// BLAKE3 in key-derivation mode: `context` is a constant of this code base, never data.
 pub fn hash(context: &str, parts: &[&[u8]]) -> [u8; 32] {
@@ -63,9 +63,9 @@ macro_rules! hex_id {
                 HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| Self::from_slice(&bytes))
             }
 
-            /// The first [`SHORT`] characters of the id.
+            /// The first [`SHORT_ID_CHARS`] characters of the id.
             pub fn short(&self) -> String {
-                self.to_string().chars().take(SHORT).collect()
+                self.to_string().chars().take(SHORT_ID_CHARS).collect()
             }
         }
 
@@ -103,7 +103,7 @@ hex_id! {
 }
 hex_id! {
     /// Names an epoch of a shard: the first 16 bytes of the hash of its root change.
-    EpochId, 16
+    ShardId, 16
 }
 hex_id! {
     /// Tells apart the lives of one grant on one machine: 128 random bits, durable before first use.
@@ -111,7 +111,7 @@ hex_id! {
 }
 hex_id! {
     /// Names a chain: everything written under one (group, epoch, grant, incarnation). It is the Automerge actor.
-    Actor, 16
+    ChainId, 16
 }
 hex_id! {
     /// Stands for a whole state: equal digests, equal states.
@@ -125,10 +125,10 @@ hex_id! {
 /// A Grant record's id, where it stands for the grant itself. The founder's grant is the Genesis record.
 pub type GrantId = RecordId;
 
-impl Actor {
+impl ChainId {
     /// The actor under which `grant` writes in `epoch` during one incarnation.
-    pub fn of(group: GroupId, epoch: EpochId, grant: GrantId, incarnation: Incarnation) -> Self {
-        Self(hash16("larder 1 actor", &[&group.0, &epoch.0, &grant.0, &incarnation.0]))
+    pub fn derive(group: GroupId, shard: ShardId, grant: GrantId, incarnation: Incarnation) -> Self {
+        Self(hash16("larder 1 actor", &[&group.0, &shard.0, &grant.0, &incarnation.0]))
     }
 }
 
@@ -140,19 +140,19 @@ impl Actor {
 pub struct NodeId(pub [u8; 32]);
 
 impl NodeId {
-    /// The first [`SHORT`] characters of the shown form.
+    /// The first [`SHORT_ID_CHARS`] characters of the shown form.
     pub fn short(&self) -> String {
-        self.to_string().chars().take(SHORT).collect()
+        self.to_string().chars().take(SHORT_ID_CHARS).collect()
     }
 
     /// Eight bytes that name this node where a hint is enough (who is linked with whom, who issued a code).
-    pub fn hint(&self) -> [u8; 8] {
+    pub fn fingerprint8(&self) -> [u8; 8] {
         let whole = hash16("larder 1 node hint", &[&self.0]);
-        let mut hint = [0; 8];
-        for (to, from) in hint.iter_mut().zip(whole) {
+        let mut fingerprint = [0; 8];
+        for (to, from) in fingerprint.iter_mut().zip(whole) {
             *to = from;
         }
-        hint
+        fingerprint
     }
 
     /// True if `signature` is this node's over `message`, by the strict rules (no small-order keys, canonical S).
@@ -180,9 +180,11 @@ impl fmt::Debug for NodeId {
 
 /// True if `text` has the length of a full shown node id but its check characters do not fit: a slip of the pen,
 /// to be told from an id that is well-formed and merely unknown.
-pub fn node_id_is_mistyped(text: &str) -> bool {
-    let Some(folded) = text.chars().map(base32::fold).collect::<Option<String>>() else { return true };
-    let Some((head, check)) = folded.split_at_checked(32) else { return false };
+pub fn is_mistyped_node_id(text: &str) -> bool {
+    let Some(normalized) = text.chars().map(base32::normalize_char).collect::<Option<String>>() else {
+        return true;
+    };
+    let Some((head, check)) = normalized.split_at_checked(32) else { return false };
     if check.len() != 3 {
         return false;
     }
@@ -234,9 +236,9 @@ pub fn verify(key: &[u8; 32], message: &[u8], signature: &Sig) -> bool {
 
 /// A secret Ed25519 key: a node's identity, an invite's, or a group's recovery key. Never shown, never serialised.
 #[derive(Clone)]
-pub struct Secret(SigningKey);
+pub struct SecretKey(SigningKey);
 
-impl Secret {
+impl SecretKey {
     /// The key that these 32 secret bytes make.
     pub fn from_bytes(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
@@ -248,13 +250,13 @@ impl Secret {
     }
 
     /// The public half.
-    pub fn public(&self) -> [u8; 32] {
+    pub fn public_key(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
     }
 
     /// The public half, as a node's id.
-    pub fn node(&self) -> NodeId {
-        NodeId(self.public())
+    pub fn node_id(&self) -> NodeId {
+        NodeId(self.public_key())
     }
 
     /// Signs `message`.
@@ -263,7 +265,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
@@ -274,21 +276,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_id_has_35_characters_and_guards_against_slips() {
-        let id = Secret::from_bytes(&[7; 32]).node();
+    fn node_id_has_35_characters_and_detects_typos() {
+        let id = SecretKey::from_bytes(&[7; 32]).node_id();
         let text = id.to_string();
         assert_eq!(text.len(), 35);
-        assert!(!node_id_is_mistyped(&text));
-        assert!(!node_id_is_mistyped(&text.to_uppercase()));
+        assert!(!is_mistyped_node_id(&text));
+        assert!(!is_mistyped_node_id(&text.to_uppercase()));
         let mut slipped = text.clone();
         let c = if slipped.remove(4) == 'a' { 'b' } else { 'a' };
         slipped.insert(4, c);
-        assert!(node_id_is_mistyped(&slipped));
-        assert!(!node_id_is_mistyped(id.short().as_str()), "a prefix has nothing to check");
+        assert!(is_mistyped_node_id(&slipped));
+        assert!(!is_mistyped_node_id(id.short().as_str()), "a prefix has nothing to check");
     }
 
     #[test]
-    fn hex_ids_come_back() {
+    fn hex_ids_parse_back_from_their_displayed_form() {
         let id = ChangeId(std::array::from_fn(|i| i as u8));
         assert_eq!(ChangeId::parse(&id.to_string()), Some(id));
         assert_eq!(id.short(), "0001020");
@@ -297,12 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_binds_key_and_message() {
-        let secret = Secret::from_bytes(&[1; 32]);
+    fn signature_verifies_only_for_its_own_key_and_message() {
+        let secret = SecretKey::from_bytes(&[1; 32]);
         let sig = secret.sign(b"m");
-        assert!(secret.node().verify(b"m", &sig));
-        assert!(!secret.node().verify(b"n", &sig));
-        assert!(!Secret::from_bytes(&[2; 32]).node().verify(b"m", &sig));
+        assert!(secret.node_id().verify(b"m", &sig));
+        assert!(!secret.node_id().verify(b"n", &sig));
+        assert!(!SecretKey::from_bytes(&[2; 32]).node_id().verify(b"m", &sig));
         let bytes = postcard::to_allocvec(&sig).unwrap();
         assert_eq!(bytes.len(), 64);
         assert_eq!(postcard::from_bytes::<Sig>(&bytes).unwrap(), sig);

@@ -2,7 +2,7 @@
 //!
 //! It is a state machine and nothing else: inputs go in, effects come out. It reads no clock, file or socket, draws no
 //! chance and iterates in no order but its own, so the same inputs make the same effects, byte by byte. Whatever drives it
-//! ([`machine::Machine`] says how) decides what a disk and a wire are: the daemon takes real ones, the simulator plays them.
+//! ([`machine::Node`] says how) decides what a disk and a wire are: the daemon takes real ones, the simulator plays them.
 //!
 //! # Where things are
 //!
@@ -106,19 +106,19 @@
 //! ```
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
-pub mod accept;
-pub mod bounds;
+pub mod acceptance;
 pub mod delta;
+#[cfg(test)]
+mod golden;
 pub mod group;
 pub mod history;
 pub mod id;
+pub mod limit_stats;
 pub mod limits;
-pub mod machine;
+pub mod node;
 pub mod record;
 pub mod resource;
 pub mod shard;
 pub mod store;
 pub mod value;
-#[cfg(test)]
-mod vectors;
 pub mod wire;

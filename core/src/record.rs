@@ -17,16 +17,16 @@
 //! that must not make two records of one.
 
 pub mod body;
-pub mod fold;
-pub mod set;
+pub mod membership;
+pub mod record_set;
 
 use serde::{Deserialize, Serialize};
 
-pub use body::{Admit, Body, Forget, Frontiers, Genesis, Grant, Revoke, Revoked, Role};
-pub use fold::{Ending, Members, Standing};
-pub use set::{Placed, RecordFault, RecordTip, Records};
+pub use body::{Admit, Forget, Frontiers, Genesis, Grant, RecordBody, Revoke, RevokeTarget, Role};
+pub use membership::{EffectiveGrant, Membership, Revocation};
+pub use record_set::{RecordFault, RecordInsertion, RecordSet, RecordTip};
 
-use crate::id::{GrantId, GroupId, NodeId, RecordId, Secret, Sig, hash, hash16};
+use crate::id::{GrantId, GroupId, NodeId, RecordId, SecretKey, Sig, hash, hash16};
 use crate::limits;
 
 /// Which key of a grant signed a record.
@@ -40,14 +40,14 @@ pub enum Signer {
 
 impl Signer {
     /// The byte that stands for this signer in a record.
-    pub fn byte(self) -> u8 {
+    pub fn to_byte(self) -> u8 {
         match self {
             Self::Holder => 0,
             Self::Recovery => 1,
         }
     }
 
-    /// Reads what [`Signer::byte`] wrote.
+    /// Reads what [`Signer::to_byte`] wrote.
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Holder),
@@ -59,24 +59,24 @@ impl Signer {
 
 /// What goes with a record besides what it says. Advisory: nothing is decided by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remark {
+pub struct RecordNote {
     /// Seconds since 1970 by the author's clock.
     pub time: i64,
     /// The operator's local user.
     pub user: String,
     /// Why, in the operator's words.
-    pub words: String,
+    pub message: String,
 }
 
-impl Remark {
+impl RecordNote {
     fn is_within_limits(&self) -> bool {
-        (0..=limits::MAX_TIME).contains(&self.time)
-            && self.user.len() <= limits::REMARK_BYTES
-            && self.words.len() <= limits::REMARK_BYTES
+        (0..=limits::MAX_TIME_SECONDS).contains(&self.time)
+            && self.user.len() <= limits::MAX_RECORD_NOTE_BYTES
+            && self.message.len() <= limits::MAX_RECORD_NOTE_BYTES
     }
 }
 
-/// One membership record, decoded. Its signature was checked only if it came out of a [`Records`] set.
+/// One membership record, decoded. Its signature was checked only if it came out of a [`RecordSet`] set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The group it belongs to; zero in a Genesis, whose own hash names the group.
@@ -90,24 +90,24 @@ pub struct Record {
     /// The author's previous record under this grant; zero for the first.
     pub prev: RecordId,
     /// What it says.
-    pub body: Body,
+    pub body: RecordBody,
     /// When, by whom and why; records of the first version have none.
-    pub remark: Option<Remark>,
+    pub note: Option<RecordNote>,
 }
 
 /// The tag of a body that is wrapped in a remark.
-const REMARKED: u16 = 6;
+const NOTED_BODY_TAG: u16 = 6;
 
 #[derive(Serialize, Deserialize)]
-struct Remarked<'a> {
-    remark: Remark,
+struct NotedBody<'a> {
+    note: RecordNote,
     tag: u16,
     #[serde(borrow)]
     body: &'a [u8],
 }
 
 #[derive(Serialize, Deserialize)]
-struct Envelope<'a> {
+struct RecordEnvelope<'a> {
     version: u8,
     group: GroupId,
     grant: GrantId,
@@ -121,31 +121,31 @@ struct Envelope<'a> {
 
 /// Why bytes are not a record. The fault is always the sender's, unless it runs a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
+pub enum RecordDecodeError {
     /// Longer than any record may be.
-    #[error("a membership record of {0} bytes is longer than the limit of {limit}", limit = limits::RECORD_BYTES)]
+    #[error("a membership record of {0} bytes is longer than the limit of {limit}", limit = limits::MAX_RECORD_BYTES)]
     TooLong(usize),
     /// Not the layout above, or not its only spelling.
     #[error("bytes that are not a membership record")]
     Malformed,
     /// Written in a later format.
-    #[error("a membership record of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT)]
-    Newer(u8),
+    #[error("a membership record of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT_VERSION)]
+    NewerFormat(u8),
 }
 
 impl Record {
     /// The record's bytes, which are signed and hashed.
     pub fn encode(&self) -> Vec<u8> {
         let (mut tag, mut body) = (self.body.tag(), self.body.encode());
-        if let Some(remark) = &self.remark {
-            let remarked = Remarked { remark: remark.clone(), tag, body: &body };
-            (tag, body) = (REMARKED, postcard::to_allocvec(&remarked).unwrap_or_default());
+        if let Some(note) = &self.note {
+            let noted = NotedBody { note: note.clone(), tag, body: &body };
+            (tag, body) = (NOTED_BODY_TAG, postcard::to_allocvec(&noted).unwrap_or_default());
         }
-        let envelope = Envelope {
-            version: limits::FORMAT,
+        let envelope = RecordEnvelope {
+            version: limits::FORMAT_VERSION,
             group: self.group,
             grant: self.grant,
-            signer: self.signer.byte(),
+            signer: self.signer.to_byte(),
             seq: self.seq,
             prev: self.prev,
             tag,
@@ -155,66 +155,68 @@ impl Record {
     }
 
     /// Reads a record. There is one spelling: what does not encode back to the same bytes is refused.
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        if bytes.len() > limits::RECORD_BYTES {
-            return Err(RecordError::TooLong(bytes.len()));
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordDecodeError> {
+        if bytes.len() > limits::MAX_RECORD_BYTES {
+            return Err(RecordDecodeError::TooLong(bytes.len()));
         }
         match bytes.first() {
-            Some(&version) if version > limits::FORMAT => return Err(RecordError::Newer(version)),
-            Some(&limits::FORMAT) => {}
-            _ => return Err(RecordError::Malformed),
+            Some(&version) if version > limits::FORMAT_VERSION => {
+                return Err(RecordDecodeError::NewerFormat(version));
+            }
+            Some(&limits::FORMAT_VERSION) => {}
+            _ => return Err(RecordDecodeError::Malformed),
         }
-        let (envelope, rest) =
-            postcard::take_from_bytes::<Envelope<'_>>(bytes).map_err(|_| RecordError::Malformed)?;
-        let (remark, tag, body) = match envelope.tag {
-            REMARKED => {
-                let (remarked, rest) = postcard::take_from_bytes::<Remarked<'_>>(envelope.body)
-                    .map_err(|_| RecordError::Malformed)?;
-                if !rest.is_empty() || !remarked.remark.is_within_limits() || remarked.tag == REMARKED {
-                    return Err(RecordError::Malformed);
+        let (envelope, rest) = postcard::take_from_bytes::<RecordEnvelope<'_>>(bytes)
+            .map_err(|_| RecordDecodeError::Malformed)?;
+        let (note, tag, body) = match envelope.tag {
+            NOTED_BODY_TAG => {
+                let (noted, rest) = postcard::take_from_bytes::<NotedBody<'_>>(envelope.body)
+                    .map_err(|_| RecordDecodeError::Malformed)?;
+                if !rest.is_empty() || !noted.note.is_within_limits() || noted.tag == NOTED_BODY_TAG {
+                    return Err(RecordDecodeError::Malformed);
                 }
-                (Some(remarked.remark), remarked.tag, remarked.body)
+                (Some(noted.note), noted.tag, noted.body)
             }
             tag => (None, tag, envelope.body),
         };
-        let body = Body::decode(tag, body).ok_or(RecordError::Malformed)?;
+        let body = RecordBody::decode(tag, body).ok_or(RecordDecodeError::Malformed)?;
         let record = Self {
             group: envelope.group,
             grant: envelope.grant,
-            signer: Signer::from_byte(envelope.signer).ok_or(RecordError::Malformed)?,
+            signer: Signer::from_byte(envelope.signer).ok_or(RecordDecodeError::Malformed)?,
             seq: envelope.seq,
             prev: envelope.prev,
             body,
-            remark,
+            note,
         };
-        if !rest.is_empty() || record.encode() != bytes || !record.has_shape() {
-            return Err(RecordError::Malformed);
+        if !rest.is_empty() || record.encode() != bytes || !record.has_valid_chain_position() {
+            return Err(RecordDecodeError::Malformed);
         }
         Ok(record)
     }
 
     /// A Genesis stands at the very beginning and nothing else does.
-    fn has_shape(&self) -> bool {
-        if matches!(self.body, Body::Genesis(_)) {
+    fn has_valid_chain_position(&self) -> bool {
+        if matches!(self.body, RecordBody::Genesis(_)) {
             return self.group == GroupId::ZERO
                 && self.grant == GrantId::ZERO
                 && self.prev == RecordId::ZERO
                 && self.seq == 0
-                && self.remark.is_none()
+                && self.note.is_none()
                 && self.signer == Signer::Holder;
         }
         self.seq > 0 && self.seq <= limits::MAX_SEQ && (self.seq == 1) == (self.prev == RecordId::ZERO)
     }
 
     /// Signs the record.
-    pub fn sign(self, secret: &Secret) -> SignedRecord {
+    pub fn sign(self, secret: &SecretKey) -> SignedRecord {
         let bytes = self.encode();
-        let signature = secret.sign(&message(&bytes));
-        SignedRecord::assemble(self, bytes, signature)
+        let signature = secret.sign(&signed_message(&bytes));
+        SignedRecord::from_parts(self, bytes, signature)
     }
 }
 
-/// A record with its bytes and signature. That the signature is right is known only of those in a [`Records`] set.
+/// A record with its bytes and signature. That the signature is right is known only of those in a [`RecordSet`] set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedRecord {
     id: RecordId,
@@ -224,16 +226,17 @@ pub struct SignedRecord {
 }
 
 impl SignedRecord {
-    fn assemble(record: Record, bytes: Vec<u8>, signature: Sig) -> Self {
+    fn from_parts(record: Record, bytes: Vec<u8>, signature: Sig) -> Self {
         Self { id: RecordId(hash("larder 1 record id", &[&bytes])), bytes, signature, record }
     }
 
     /// Reads record bytes followed by 64 bytes of signature, without checking the signature.
-    pub fn decode(signed: &[u8]) -> Result<Self, RecordError> {
-        let cut = signed.len().checked_sub(64).ok_or(RecordError::Malformed)?;
-        let (bytes, signature) = signed.split_at_checked(cut).ok_or(RecordError::Malformed)?;
-        let signature = Sig::from_slice(signature).ok_or(RecordError::Malformed)?;
-        Ok(Self::assemble(Record::decode(bytes)?, bytes.to_vec(), signature))
+    pub fn decode(signed: &[u8]) -> Result<Self, RecordDecodeError> {
+        let signature_start = signed.len().checked_sub(64).ok_or(RecordDecodeError::Malformed)?;
+        let (bytes, signature) =
+            signed.split_at_checked(signature_start).ok_or(RecordDecodeError::Malformed)?;
+        let signature = Sig::from_slice(signature).ok_or(RecordDecodeError::Malformed)?;
+        Ok(Self::from_parts(Record::decode(bytes)?, bytes.to_vec(), signature))
     }
 
     /// The record's bytes followed by its signature: how it is stored and sent.
@@ -242,7 +245,7 @@ impl SignedRecord {
     }
 
     /// How many bytes the record takes with its signature.
-    pub fn weight(&self) -> usize {
+    pub fn encoded_len(&self) -> usize {
         self.bytes.len() + self.signature.0.len()
     }
 
@@ -257,25 +260,35 @@ impl SignedRecord {
     }
 
     /// The group a Genesis founds; `None` of any other record.
-    pub fn founds(&self) -> Option<GroupId> {
-        matches!(self.record.body, Body::Genesis(_))
+    pub fn genesis_group_id(&self) -> Option<GroupId> {
+        matches!(self.record.body, RecordBody::Genesis(_))
             .then(|| GroupId(hash16("larder 1 group", &[&self.bytes])))
     }
 
     /// True if `key` signed this record.
     pub fn is_signed_by(&self, key: &NodeId) -> bool {
-        key.verify(&message(&self.bytes), &self.signature)
+        key.verify(&signed_message(&self.bytes), &self.signature)
     }
 }
 
-fn message(record: &[u8]) -> Vec<u8> {
+fn signed_message(record: &[u8]) -> Vec<u8> {
     [b"larder 1 record\0".as_slice(), record].concat()
 }
 
 /// Founds a group: makes the Genesis record, signed by the founder. `nonce` and the recovery key come from outside,
 /// since this crate draws no chance of its own.
-pub fn found(founder: &Secret, name: &str, nonce: [u8; 16], recovery: NodeId) -> SignedRecord {
-    let body = Body::Genesis(Genesis { founder: founder.node(), name: name.to_owned(), nonce, recovery });
+pub fn create_genesis(
+    founder: &SecretKey,
+    name: &str,
+    nonce: [u8; 16],
+    recovery_key: NodeId,
+) -> SignedRecord {
+    let body = RecordBody::Genesis(Genesis {
+        founder: founder.node_id(),
+        name: name.to_owned(),
+        nonce,
+        recovery_key,
+    });
     Record {
         group: GroupId::ZERO,
         grant: GrantId::ZERO,
@@ -283,7 +296,7 @@ pub fn found(founder: &Secret, name: &str, nonce: [u8; 16], recovery: NodeId) ->
         seq: 0,
         prev: RecordId::ZERO,
         body,
-        remark: None,
+        note: None,
     }
     .sign(founder)
 }

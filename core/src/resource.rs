@@ -11,22 +11,22 @@
 //! tag/<name> heads                  what a tag stands for, see `tag`
 //! ```
 
-pub mod claim;
+pub mod concurrent_edits;
 pub mod conflict;
-pub mod draft;
 pub mod edit;
+pub mod edit_transaction;
 pub mod field;
-pub mod item;
-pub mod kind;
+pub mod history_tag;
+pub mod list_item;
 pub mod literal;
 pub mod manifest;
 pub mod name;
+pub mod node_replacement;
 pub mod observed;
-pub mod replace;
-pub mod review;
-pub mod select;
-pub mod tag;
-pub mod target;
+pub mod path_conflict;
+pub mod plan;
+pub mod schema;
+pub mod selector;
 pub mod template;
 pub mod view;
 

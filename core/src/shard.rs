@@ -6,52 +6,60 @@
 pub mod bucket;
 pub mod chain;
 pub mod document;
-pub mod gate;
+pub mod export;
 pub mod graph;
+pub mod resource_index;
 mod retract;
 pub mod root;
 pub mod state;
-pub mod touched;
-pub mod union;
+pub mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::delta::compose::{change_id, decompose};
+use crate::delta::automerge_codec::{change_id, decode_change};
 use crate::delta::{Delta, OpRef};
-use crate::id::{Actor, ChangeId, Digest, GrantId, Incarnation, hash16};
+use crate::id::{ChainId, ChangeId, Digest, GrantId, Incarnation, hash16};
 use chain::Chain;
-use document::{Document, Isolated};
-use gate::{Branch, Checked};
-use graph::{Clock, Fact, Graph};
-pub(crate) use retract::Retracted;
-use root::Root;
-use state::{State, Visible};
-use touched::Touched;
+use document::{Document, ShardFault};
+use graph::{Graph, NewEntry, VersionVector};
+use resource_index::ResourceIndex;
+pub(crate) use retract::RetractedChange;
+use root::ShardRoot;
+use state::{VisibleState, VisibleValue};
+use validate::{ValidatedChange, ValidationCursor};
 
 /// One shard in memory.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    root: Root,
+    root: ShardRoot,
     graph: Graph,
-    state: State,
+    state: VisibleState,
     document: Document,
-    branch: Option<Branch>,
+    cursor: Option<ValidationCursor>,
     /// Changes that are part of it for the sake of what was built on them, and do not count by themselves.
-    held: BTreeSet<ChangeId>,
+    dependency_only: BTreeSet<ChangeId>,
     /// Missing if it was not written down with the document.
-    touched: Option<Touched>,
+    resource_index: Option<ResourceIndex>,
 }
 
 impl Shard {
     /// A shard that nobody has written to.
-    pub fn new(root: Root) -> Self {
+    pub fn new(root: ShardRoot) -> Self {
         let (graph, document) = (Graph::new(&root), Document::new(&root));
-        let touched = Some(Touched::default());
-        Self { root, graph, state: State::default(), document, branch: None, held: BTreeSet::new(), touched }
+        let resource_index = Some(ResourceIndex::default());
+        Self {
+            root,
+            graph,
+            state: VisibleState::default(),
+            document,
+            cursor: None,
+            dependency_only: BTreeSet::new(),
+            resource_index,
+        }
     }
 
     /// The shard's derived beginning.
-    pub fn root(&self) -> &Root {
+    pub fn root(&self) -> &ShardRoot {
         &self.root
     }
 
@@ -61,87 +69,99 @@ impl Shard {
     }
 
     /// What it says now.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &VisibleState {
         &self.state
     }
 
-    /// Its Automerge document, as of the last [`Shard::flush`].
+    /// Its Automerge document, as of the last [`Shard::flush_documents`].
     pub fn document(&self) -> &Document {
         &self.document
     }
 
     /// Changes that are part of it only for the sake of what was built on them: what they say is held, see
     /// [`crate::accept`].
-    pub fn held(&self) -> &BTreeSet<ChangeId> {
-        &self.held
+    pub fn dependency_only(&self) -> &BTreeSet<ChangeId> {
+        &self.dependency_only
     }
 
-    pub(crate) fn set_held(&mut self, held: BTreeSet<ChangeId>) {
-        let ops = |entry: &graph::Entry| {
-            let actor = self.graph.chain_of(entry).map(|chain| chain.actor);
-            actor.map(|actor| (entry.start_op..=entry.max_op).map(move |counter| OpRef { counter, actor }))
+    pub(crate) fn set_dependency_only(&mut self, change_ids: BTreeSet<ChangeId>) {
+        let ops_of = |entry: &graph::GraphEntry| {
+            let chain_id = self.graph.chain_of(entry).map(|chain| chain.id);
+            chain_id.map(|chain_id| {
+                (entry.start_op..=entry.max_op).map(move |counter| OpRef { counter, chain_id })
+            })
         };
-        let ops = held.iter().filter_map(|id| ops(self.graph.get(id)?)).flatten().collect();
-        self.state.set_held(ops);
-        self.held = held;
+        let ops = change_ids.iter().filter_map(|id| ops_of(self.graph.get(id)?)).flatten().collect();
+        self.state.set_dependency_only(ops);
+        self.dependency_only = change_ids;
     }
 
     /// Gives the document up after a defect.
     pub(crate) fn isolate(&mut self, what: &str) {
-        self.document.isolate_for(&self.root, what);
+        self.document.isolate_because(&self.root, what);
     }
 
     /// The chain of `actor`, to take in signatures that were checked.
-    pub(crate) fn chain_mut(&mut self, actor: &Actor) -> Option<&mut Chain> {
-        self.graph.chain_mut(actor)
+    pub(crate) fn chain_mut(&mut self, chain_id: &ChainId) -> Option<&mut Chain> {
+        self.graph.chain_mut(chain_id)
     }
 
     /// The shard that [`Document::save`] wrote; `chains` says what its actors stand for. `None` if the document is not
     /// that of this shard, or does not hold just these chains and heads.
-    pub(crate) fn restore(
-        root: Root,
+    pub(crate) fn from_document(
+        root: ShardRoot,
         document: Document,
         chains: &[(GrantId, Incarnation, u64)],
         heads: &[ChangeId],
     ) -> Option<Self> {
         let mut graph = Graph::new(&root);
-        let authors: BTreeMap<Actor, (GrantId, Incarnation)> = chains
+        let authors: BTreeMap<ChainId, (GrantId, Incarnation)> = chains
             .iter()
-            .map(|(grant, life, _)| (Actor::of(root.group(), root.epoch(), *grant, *life), (*grant, *life)))
+            .map(|(grant, incarnation, _)| {
+                (ChainId::derive(root.group(), root.shard_id(), *grant, *incarnation), (*grant, *incarnation))
+            })
             .collect();
         for meta in document.metadata() {
             if meta.id == root.id() {
                 continue;
             }
-            let author = *authors.get(&meta.actor)?;
+            let author = *authors.get(&meta.chain_id)?;
             let (seq, start_op, max_op, time) = (meta.seq, meta.start_op, meta.max_op, meta.time);
-            graph.insert(Fact { id: meta.id, author, seq, start_op, max_op, time, deps: &meta.deps });
+            graph.insert(NewEntry { id: meta.id, author, seq, start_op, max_op, time, deps: &meta.deps });
         }
-        let whole = chains.iter().all(|(grant, life, len)| {
-            let actor = Actor::of(root.group(), root.epoch(), *grant, *life);
-            graph.chain(&actor).is_some_and(|chain| chain.len() == *len)
+        let is_complete = chains.iter().all(|(grant, incarnation, len)| {
+            let chain_id = ChainId::derive(root.group(), root.shard_id(), *grant, *incarnation);
+            graph.chain(&chain_id).is_some_and(|chain| chain.len() == *len)
         });
-        if !whole || graph.heads() != heads || document.heads() != heads {
+        if !is_complete || graph.heads() != heads || document.heads() != heads {
             return None;
         }
-        let mut state = State::default();
+        let mut state = VisibleState::default();
         for (key, visible) in document.read_all(&root)? {
-            state.restore(key, visible);
+            state.restore_key(key, visible);
         }
-        Some(Self { root, graph, state, document, branch: None, held: BTreeSet::new(), touched: None })
+        Some(Self {
+            root,
+            graph,
+            state,
+            document,
+            cursor: None,
+            dependency_only: BTreeSet::new(),
+            resource_index: None,
+        })
     }
 
     /// Lets a checked change in.
-    pub fn accept(&mut self, checked: Checked) {
-        let actor = checked.delta().actor(self.root.group());
-        let ops: Vec<(String, OpRef)> = (checked.delta().start_op..)
-            .zip(&checked.delta().puts)
-            .map(|(counter, put)| (put.key.clone(), OpRef { counter, actor }))
+    pub fn apply_change(&mut self, validated: ValidatedChange) {
+        let chain_id = validated.delta().chain_id(self.root.group());
+        let ops: Vec<(String, OpRef)> = (validated.delta().start_op..)
+            .zip(&validated.delta().puts)
+            .map(|(counter, put)| (put.key.clone(), OpRef { counter, chain_id }))
             .collect();
-        self.advance_branch(&checked, &ops);
-        let id = checked.id();
-        let (delta, change) = checked.into_parts();
-        self.graph.insert(Fact {
+        self.advance_cursor(&validated, &ops);
+        let id = validated.id();
+        let (delta, change) = validated.into_parts();
+        self.graph.insert(NewEntry {
             id,
             author: (delta.grant, delta.incarnation),
             seq: delta.seq,
@@ -150,42 +170,43 @@ impl Shard {
             time: delta.time,
             deps: &delta.deps,
         });
-        if let (Some(touched), Some(place)) = (&mut self.touched, self.graph.place(&id)) {
-            touched.note(place, &delta.puts);
+        if let (Some(resource_index), Some(index)) = (&mut self.resource_index, self.graph.index_of(&id)) {
+            resource_index.record(index, &delta.puts);
         }
         for (put, (_, op)) in delta.puts.iter().zip(&ops) {
-            self.state.put(*op, put);
+            self.state.apply_put(*op, put);
         }
         let was_rebuilding = self.document.is_rebuilding();
         self.document.push(change);
         if was_rebuilding && !self.document.is_rebuilding() {
             // The document that the branch was read from is gone, and the new one is not flushed up to where it begins.
-            self.branch = None;
+            self.cursor = None;
         }
     }
 
     /// Which changes touched what; `None` if that is not known, see [`Shard::index`].
-    pub fn touched(&self) -> Option<&Touched> {
-        self.touched.as_ref()
+    pub fn resource_index(&self) -> Option<&ResourceIndex> {
+        self.resource_index.as_ref()
     }
 
-    pub(crate) fn set_touched(&mut self, touched: Option<Touched>) {
-        self.touched = touched;
+    pub(crate) fn set_resource_index(&mut self, resource_index: Option<ResourceIndex>) {
+        self.resource_index = resource_index;
     }
 
     /// Finds out which changes touched what, if that is not known: about 10 µs a change. The document is to be up to
     /// date.
-    pub fn index(&mut self) {
-        if self.touched.is_some() || self.document.isolated().is_some() {
+    pub fn build_resource_index(&mut self) {
+        if self.resource_index.is_some() || self.document.fault().is_some() {
             return;
         }
-        let place = |(id, delta): (ChangeId, Delta)| Some((self.graph.place(&id)?, delta.puts));
-        let mut all: Vec<_> = self.read_after(&Clock::default()).filter_map(place).collect();
-        all.sort_unstable_by_key(|(place, _)| *place);
-        let mut touched = Touched::default();
-        all.iter().for_each(|(place, puts)| touched.note(*place, puts));
+        let indexed_puts = |(id, delta): (ChangeId, Delta)| Some((self.graph.index_of(&id)?, delta.puts));
+        let mut all: Vec<_> =
+            self.iter_deltas_after(&VersionVector::default()).filter_map(indexed_puts).collect();
+        all.sort_unstable_by_key(|(index, _)| *index);
+        let mut resource_index = ResourceIndex::default();
+        all.iter().for_each(|(index, puts)| resource_index.record(*index, puts));
         // What cannot be read is not known to touch nothing.
-        self.touched = (all.len() == self.graph.len()).then_some(touched);
+        self.resource_index = (all.len() == self.graph.len()).then_some(resource_index);
     }
 
     /// Brings the Automerge document up to date. To be called before anything reads it.
@@ -194,30 +215,30 @@ impl Shard {
     }
 
     /// The change `id`, said as a delta again. `None` if the document does not hold just what has this hash.
-    pub fn delta(&self, id: &ChangeId) -> Option<Delta> {
+    pub fn read_delta(&self, id: &ChangeId) -> Option<Delta> {
         let chain = self.graph.chain_of(self.graph.get(id)?)?;
         let change = self.document.change(id).filter(|change| change_id(change) == *id)?;
-        decompose(&change, self.root.epoch(), (chain.grant, chain.incarnation))
+        decode_change(&change, self.root.shard_id(), (chain.grant, chain.incarnation))
     }
 
     /// All changes past a set, said as deltas, each after its dependencies.
-    pub fn deltas_after(&self, have: &Clock) -> Vec<(ChangeId, Delta)> {
-        self.read_after(have).collect()
+    pub fn deltas_after(&self, known: &VersionVector) -> Vec<(ChangeId, Delta)> {
+        self.iter_deltas_after(known).collect()
     }
 
     /// [`Shard::deltas_after`], one at a time: for who keeps only a little of each.
-    pub(crate) fn read_after(&self, have: &Clock) -> impl Iterator<Item = (ChangeId, Delta)> {
-        let changes = self.document.changes_after(&self.graph.heads_of(have));
+    pub(crate) fn iter_deltas_after(&self, known: &VersionVector) -> impl Iterator<Item = (ChangeId, Delta)> {
+        let changes = self.document.changes_after(&self.graph.heads_of_version(known));
         changes.into_iter().filter_map(|change| {
             let id = change_id(&change);
             let chain = self.graph.chain_of(self.graph.get(&id)?)?;
             let author = (chain.grant, chain.incarnation);
-            Some((id, decompose(&change, self.root.epoch(), author)?))
+            Some((id, decode_change(&change, self.root.shard_id(), author)?))
         })
     }
 
     /// The visible values of `key` at these heads, the winner last; a defect, if the document cannot say.
-    pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Result<Vec<Visible>, Isolated> {
+    pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Result<Vec<VisibleValue>, ShardFault> {
         if heads == self.graph.heads() {
             return Ok(self.state.get(key).to_vec());
         }
@@ -226,12 +247,12 @@ impl Shard {
 
     /// [`Shard::visible_at`] of many keys, in no special order; those that had no value are left out. It goes through the
     /// whole history once.
-    pub(crate) fn visible_in_bulk(
+    pub(crate) fn visible_at_bulk(
         &self,
         keys: &BTreeSet<&str>,
         heads: &[ChangeId],
-    ) -> Result<Vec<(String, Vec<Visible>)>, Isolated> {
-        self.document.visible_in_bulk(&self.root, keys, heads)
+    ) -> Result<Vec<(String, Vec<VisibleValue>)>, ShardFault> {
+        self.document.visible_at_bulk(&self.root, keys, heads)
     }
 
     /// Stands for everything in the shard: equal digests, equal histories.

@@ -1,7 +1,7 @@
 //! What a node keeps, as rows of a few sorted tables: the port that any storage fills.
 //!
-//! The core never reads a disk. It emits batches of [`Row`]s, each to be made durable as a whole and in order, and reads
-//! them back once, at the start, through [`Rows`]. Integers in keys are big-endian, so that byte order is their order.
+//! The core never reads a disk. It emits batches of [`GraphRow`]s, each to be made durable as a whole and in order, and reads
+//! them back once, at the start, through [`RowReader`]. Integers in keys are big-endian, so that byte order is their order.
 //!
 //! ```text
 //! table        key                                                        value
@@ -31,11 +31,11 @@ pub mod verify;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use memory::Memory;
+pub use memory::MemoryStore;
 
 use crate::group::LoadError;
-use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation, InviteId, NodeId, RecordId};
-use crate::shard::chain::Cover;
+use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, InviteId, NodeId, RecordId, ShardId};
+use crate::shard::chain::EndProof;
 
 /// The tables. Their names are those in the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,17 +49,17 @@ pub enum Table {
     /// Deltas: with the records and their signatures, the truth from which all else can be rebuilt.
     Changes,
     /// Changes that are valid and not part of the document, each with what proves it.
-    Aside,
+    Unaccepted,
     /// Kept signatures.
-    Marks,
+    Checkpoints,
     /// What proves the end of each chain.
-    Covers,
+    EndProofs,
     /// The last (incarnation, seq) this node used: outside the document, so that a lost document cannot forge a fork.
-    Own,
+    OwnTips,
     /// Whole shards, to start from.
     Snapshots,
     /// Which changes touched what, as of a snapshot.
-    Index,
+    ResourceIndexes,
     /// Invites made here.
     Invites,
     /// Joins under way.
@@ -79,12 +79,12 @@ impl Table {
         Self::Groups,
         Self::Records,
         Self::Changes,
-        Self::Aside,
-        Self::Marks,
-        Self::Covers,
-        Self::Own,
+        Self::Unaccepted,
+        Self::Checkpoints,
+        Self::EndProofs,
+        Self::OwnTips,
         Self::Snapshots,
-        Self::Index,
+        Self::ResourceIndexes,
         Self::Invites,
         Self::Joins,
         Self::Journal,
@@ -99,12 +99,12 @@ impl Table {
             Self::Groups => "groups",
             Self::Records => "records",
             Self::Changes => "changes",
-            Self::Aside => "aside",
-            Self::Marks => "marks",
-            Self::Covers => "covers",
-            Self::Own => "own",
+            Self::Unaccepted => "aside",
+            Self::Checkpoints => "marks",
+            Self::EndProofs => "covers",
+            Self::OwnTips => "own",
             Self::Snapshots => "snapshots",
-            Self::Index => "index",
+            Self::ResourceIndexes => "index",
             Self::Invites => "invites",
             Self::Joins => "joins",
             Self::Journal => "journal",
@@ -132,8 +132,8 @@ impl Row {
     }
 
     /// A row that writes a value of one of the layouts below.
-    pub fn put_layout<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Self {
-        Self::put(table, key, write_layout(value))
+    pub fn put_encoded<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Self {
+        Self::put(table, key, encode_layout(value))
     }
 
     /// A row that removes what is there.
@@ -143,10 +143,10 @@ impl Row {
 }
 
 /// A row that was read back: key and value.
-pub type Stored = (Vec<u8>, Vec<u8>);
+pub type StoredRow = (Vec<u8>, Vec<u8>);
 
 /// Reads rows back. Implemented by whatever stores them; used only while a node starts.
-pub trait Rows {
+pub trait RowReader {
     /// Why rows cannot be read.
     type Error: std::fmt::Display;
 
@@ -156,11 +156,11 @@ pub trait Rows {
         table: Table,
         prefix: &[u8],
         from: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        on_row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), Self::Error>;
 
     /// The rows of `table` whose key begins with `prefix`, in order of key.
-    fn rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<Stored>, Self::Error> {
+    fn read_rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<StoredRow>, Self::Error> {
         let mut rows = Vec::new();
         self.scan(table, prefix, None, &mut |key, value| rows.push((key.to_vec(), value.to_vec())))?;
         Ok(rows)
@@ -168,12 +168,12 @@ pub trait Rows {
 }
 
 /// Writes one of the layouts below, or one of the daemon's own.
-pub fn write_layout<T: Serialize>(value: &T) -> Vec<u8> {
+pub fn encode_layout<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).unwrap_or_default()
 }
 
 /// Reads one of the layouts below; `None` if the bytes are something else: the store is damaged.
-pub fn layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub fn decode_layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         _ => None,
@@ -181,16 +181,16 @@ pub fn layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// Reads one of the layouts below that begin with their version; says which version wrote it, if that is newer.
-pub fn versioned<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, LoadError> {
+pub fn decode_versioned<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, LoadError> {
     match bytes.first() {
-        Some(&version) if version > LAYOUT => Err(LoadError::Newer { table: table.name(), version }),
-        _ => layout(bytes).ok_or_else(|| LoadError::Damaged(format!("a row of `{}`", table.name()))),
+        Some(&version) if version > LAYOUT_VERSION => Err(LoadError::Newer { table: table.name(), version }),
+        _ => decode_layout(bytes).ok_or_else(|| LoadError::Damaged(format!("a row of `{}`", table.name()))),
     }
 }
 
 /// The version of every layout below that this code writes, and the newest that it understands. It is the first byte of
 /// each.
-pub const LAYOUT: u8 = 1;
+pub const LAYOUT_VERSION: u8 = 1;
 
 /// A group this node is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,7 +208,7 @@ pub struct GroupRow {
 
 /// The place in a chain that this node wrote last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnRow {
+pub struct OwnTipRow {
     /// Layout version.
     pub version: u8,
     /// Which life of the grant.
@@ -221,11 +221,11 @@ pub struct OwnRow {
 
 /// A valid change that is not part of the document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AsideRow {
+pub struct UnacceptedRow {
     /// Layout version.
     pub version: u8,
     /// What proves it, given its chain up to it.
-    pub cover: Cover,
+    pub end_proof: EndProof,
     /// [`crate::delta::Delta::encode`].
     pub delta: Vec<u8>,
 }
@@ -256,13 +256,13 @@ impl SnapshotRow {
     /// Seals a body.
     pub fn seal(body: &SnapshotBody) -> Self {
         let body = postcard::to_allocvec(body).unwrap_or_default();
-        Self { version: LAYOUT, checksum: checksum(&body), body }
+        Self { version: LAYOUT_VERSION, checksum: checksum(&body), body }
     }
 
     /// The body, if the checksum is right.
     pub fn open(&self) -> Option<SnapshotBody> {
-        (self.version == LAYOUT && checksum(&self.body) == self.checksum)
-            .then(|| layout(&self.body))
+        (self.version == LAYOUT_VERSION && checksum(&self.body) == self.checksum)
+            .then(|| decode_layout(&self.body))
             .flatten()
     }
 }
@@ -278,14 +278,14 @@ pub struct InviteRow {
     pub version: u8,
     /// The grant it was made under.
     pub grant: GrantId,
-    /// The role it gives, see [`crate::record::Role::byte`].
-    pub role: u8,
+    /// The role it gives, see [`crate::build_record::Role::to_byte`].
+    pub role_byte: u8,
     /// How often it may be used.
-    pub uses: u32,
+    pub max_uses: u32,
     /// When it was made, in seconds since 1970 by this node's clock.
-    pub created: i64,
+    pub created_at: i64,
     /// When it ends, likewise.
-    pub expires: i64,
+    pub expires_at: i64,
 }
 
 /// A join under way.
@@ -303,11 +303,11 @@ pub struct JoinRow {
 
 /// What a row of the journal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Told {
+pub enum JournalSubject {
     /// A change of the document.
     Change {
-        /// Its shard and epoch.
-        epoch: EpochId,
+        /// Its shard.
+        shard_id: ShardId,
         /// Its hash.
         id: ChangeId,
     },
@@ -315,9 +315,9 @@ pub enum Told {
     Record(RecordId),
 }
 
-impl Told {
+impl JournalSubject {
     /// The id of the change or record, in hex.
-    pub fn id(&self) -> String {
+    pub fn hex_id(&self) -> String {
         match self {
             Self::Change { id, .. } => id.to_string(),
             Self::Record(id) => id.to_string(),
@@ -331,19 +331,19 @@ pub struct JournalRow {
     /// Layout version.
     pub version: u8,
     /// What it is about.
-    pub told: Told,
+    pub subject: JournalSubject,
     /// True if it counts from here on; false if it does no longer.
-    pub counts: bool,
+    pub is_accepted: bool,
     /// How many rows are about it up to here, this one included: 1 but where it was taken back before.
-    pub times: u32,
+    pub occurrence: u32,
 }
 
 /// Keys, put together as in the drawing.
 pub mod key {
-    use super::{Actor, ChangeId, EpochId, GrantId, GroupId, InviteId, NodeId, RecordId};
+    use super::{ChainId, ChangeId, GrantId, GroupId, InviteId, NodeId, RecordId, ShardId};
 
     /// Of `groups` and `joins`, and what all keys of a group begin with.
-    pub fn group(group: GroupId) -> Vec<u8> {
+    pub fn for_group(group: GroupId) -> Vec<u8> {
         group.0.to_vec()
     }
 
@@ -353,28 +353,28 @@ pub mod key {
     }
 
     /// Of `snapshots`, and what all keys of an epoch begin with.
-    pub fn epoch(group: GroupId, epoch: EpochId) -> Vec<u8> {
-        [group.0.as_slice(), &epoch.0].concat()
+    pub fn for_shard(group: GroupId, shard: ShardId) -> Vec<u8> {
+        [group.0.as_slice(), &shard.0].concat()
     }
 
     /// Of `covers`, and what all keys of a chain begin with.
-    pub fn chain(group: GroupId, epoch: EpochId, actor: Actor) -> Vec<u8> {
-        [group.0.as_slice(), &epoch.0, &actor.0].concat()
+    pub fn for_chain(group: GroupId, shard: ShardId, chain: ChainId) -> Vec<u8> {
+        [group.0.as_slice(), &shard.0, &chain.0].concat()
     }
 
     /// Of `marks`, and where the changes of a chain from `seq` on begin.
-    pub fn seq(group: GroupId, epoch: EpochId, actor: Actor, seq: u64) -> Vec<u8> {
-        [group.0.as_slice(), &epoch.0, &actor.0, &seq.to_be_bytes()].concat()
+    pub fn chain_from_seq(group: GroupId, shard: ShardId, chain: ChainId, seq: u64) -> Vec<u8> {
+        [group.0.as_slice(), &shard.0, &chain.0, &seq.to_be_bytes()].concat()
     }
 
     /// Of `changes`.
-    pub fn change(group: GroupId, epoch: EpochId, actor: Actor, seq: u64, id: ChangeId) -> Vec<u8> {
-        [group.0.as_slice(), &epoch.0, &actor.0, &seq.to_be_bytes(), &id.0].concat()
+    pub fn change(group: GroupId, shard: ShardId, chain: ChainId, seq: u64, id: ChangeId) -> Vec<u8> {
+        [group.0.as_slice(), &shard.0, &chain.0, &seq.to_be_bytes(), &id.0].concat()
     }
 
     /// Of `own`.
-    pub fn own(group: GroupId, epoch: EpochId, grant: GrantId) -> Vec<u8> {
-        [group.0.as_slice(), &epoch.0, &grant.0].concat()
+    pub fn own_tip(group: GroupId, shard: ShardId, grant: GrantId) -> Vec<u8> {
+        [group.0.as_slice(), &shard.0, &grant.0].concat()
     }
 
     /// Of `invites`.
@@ -388,7 +388,7 @@ pub mod key {
     }
 
     /// The number in a key of `journal`; `None` if it is none.
-    pub fn number(key: &[u8]) -> Option<u64> {
+    pub fn journal_number(key: &[u8]) -> Option<u64> {
         let (_, number) = key.split_at_checked(16)?;
         Some(u64::from_be_bytes(number.try_into().ok()?))
     }
@@ -399,7 +399,7 @@ pub mod key {
     }
 
     /// Of `addresses`.
-    pub fn node(node: NodeId) -> Vec<u8> {
+    pub fn addresses(node: NodeId) -> Vec<u8> {
         node.0.to_vec()
     }
 }

@@ -23,11 +23,11 @@ pub enum Value {
 
 impl Value {
     /// True if this value may stand in a document: within the size limit, finite, not minus zero.
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         match self {
             Self::Float(float) => float.is_finite() && (*float != 0.0 || float.is_sign_positive()),
-            Self::Str(text) => text.len() <= limits::VALUE_BYTES,
-            Self::Bytes(bytes) => bytes.len() <= limits::VALUE_BYTES,
+            Self::Str(text) => text.len() <= limits::MAX_VALUE_BYTES,
+            Self::Bytes(bytes) => bytes.len() <= limits::MAX_VALUE_BYTES,
             Self::Null | Self::Bool(_) | Self::Int(_) => true,
         }
     }
@@ -46,7 +46,7 @@ impl Value {
     }
 
     /// How many bytes the value takes, roughly: for bounds on memory and frames.
-    pub fn weight(&self) -> usize {
+    pub fn size_estimate(&self) -> usize {
         match self {
             Self::Str(text) => text.len() + 8,
             Self::Bytes(bytes) => bytes.len() + 8,

@@ -10,18 +10,18 @@
 //! A kind that this version does not know is passed over, so that newer nodes can say more; a frame of a known kind that
 //! does not parse ends the link. Layouts of version 1 are frozen, and golden vectors pin them.
 
-pub mod ask;
-pub mod code;
-pub mod link;
+pub mod guest;
+pub mod invite_code;
+pub mod member;
+pub mod pairing;
 pub mod presence;
-pub mod visit;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of this protocol that this code speaks, and the oldest that it still understands.
-pub const VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 1;
 /// The oldest version that it still understands.
-pub const LEAST_VERSION: u16 = 1;
+pub const MIN_PROTOCOL_VERSION: u16 = 1;
 
 /// Bytes that are no frame of a known kind. The fault is the sender's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,14 +35,14 @@ pub enum FrameError {
 }
 
 /// Joins kind and layout to a frame.
-fn frame<T: Serialize>(kind: u8, layout: &T) -> Vec<u8> {
+fn encode_frame<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
     let mut bytes = vec![kind];
-    bytes.extend(postcard::to_allocvec(layout).unwrap_or_default());
+    bytes.extend(postcard::to_allocvec(body).unwrap_or_default());
     bytes
 }
 
 /// Reads the layout of a frame, all of it.
-fn layout<T: DeserializeOwned>(kind: u8, bytes: &[u8]) -> Result<T, FrameError> {
+fn decode_layout<T: DeserializeOwned>(kind: u8, bytes: &[u8]) -> Result<T, FrameError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         _ => Err(FrameError::Malformed(kind)),
@@ -50,4 +50,4 @@ fn layout<T: DeserializeOwned>(kind: u8, bytes: &[u8]) -> Result<T, FrameError> 
 }
 
 /// A list of byte strings, as postcard writes it; `Vec<Vec<u8>>` spelled out for layouts.
-pub type Blobs = Vec<Vec<u8>>;
+pub type EncodedRecords = Vec<Vec<u8>>;

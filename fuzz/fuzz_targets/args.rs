@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::texts::args`].
+//! See [`larder_fuzz::text_parsers::fuzz_args`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::texts::args(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::text_parsers::fuzz_args(data));

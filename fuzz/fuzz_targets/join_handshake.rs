@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::handshake::join_handshake`].
+//! See [`larder_fuzz::join_handshake::fuzz_join_handshake`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::handshake::join_handshake(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::join_handshake::fuzz_join_handshake(data));

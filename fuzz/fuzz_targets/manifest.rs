@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::texts::manifest`].
+//! See [`larder_fuzz::text_parsers::fuzz_manifest`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::texts::manifest(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::text_parsers::fuzz_manifest(data));

@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::texts::settings`].
+//! See [`larder_fuzz::text_parsers::fuzz_settings`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::texts::settings(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::text_parsers::fuzz_settings(data));

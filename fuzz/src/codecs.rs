@@ -1,114 +1,122 @@
 //! Decoders of foreign bytes. What they take is written back as it was, and what it is made into does no harm.
 
 use larder_core::delta::Delta;
-use larder_core::delta::columns::{self, Placed};
-use larder_core::delta::compose::{self, Composed};
+use larder_core::delta::automerge_codec::{self, EncodedChange};
+use larder_core::delta::columnar::{self, IndexedDelta};
 use larder_core::id::{GroupId, NodeId};
 use larder_core::record::SignedRecord;
 use larder_core::shard::Shard;
-use larder_core::shard::gate::Verdict;
-use larder_core::wire::code::Code;
-use larder_core::wire::link::Frame;
+use larder_core::shard::validate::Validation;
+use larder_core::wire::guest::{self, GuestFrame, JoinResponse};
+use larder_core::wire::invite_code::InviteCode;
+use larder_core::wire::member::MemberFrame;
 use larder_core::wire::presence::Presence;
-use larder_core::wire::visit::{self, JoinAnswer, VisitFrame};
 
-use crate::scene::SCENE;
-use crate::script::Script;
+use crate::decisions::Decisions;
+use crate::fixture::FIXTURE;
 
 /// A frame on a link, or one on a visit.
-pub fn frame(data: &[u8]) {
-    if let Ok(frame) = Frame::decode(data) {
-        assert_eq!(Frame::decode(&frame.encode()).as_ref(), Ok(&frame));
-        look_into(frame);
+pub fn fuzz_frame(data: &[u8]) {
+    if let Ok(frame) = MemberFrame::decode(data) {
+        assert_eq!(MemberFrame::decode(&frame.encode()).as_ref(), Ok(&frame));
+        check_frame(frame);
     }
-    if let Ok(frame) = VisitFrame::decode(data) {
-        assert_eq!(VisitFrame::decode(&frame.encode()).as_ref(), Ok(&frame));
+    if let Ok(frame) = GuestFrame::decode(data) {
+        assert_eq!(GuestFrame::decode(&frame.encode()).as_ref(), Ok(&frame));
         match frame {
-            VisitFrame::Join(request) => {
-                let _ = (request.is_signed(), request.id());
+            GuestFrame::JoinRequest(request) => {
+                let _ = (request.has_valid_signatures(), request.id());
             }
-            VisitFrame::Proof(proof) => portions(&proof.records),
-            VisitFrame::Line(line) => portions(&line.records),
-            VisitFrame::Answer(JoinAnswer::Granted { records, .. }) => portions(&records),
+            GuestFrame::ProbeResponse(proof) => check_portions(&proof.records),
+            GuestFrame::GrantPath(line) => check_portions(&line.records),
+            GuestFrame::JoinResponse(JoinResponse::Granted { records, .. }) => check_portions(&records),
             _ => {}
         }
     }
 }
 
-fn look_into(frame: Frame) {
+fn check_frame(frame: MemberFrame) {
     match frame {
-        Frame::Have(have) => {
-            let tips = have.record_tips();
-            assert!(tips.len() <= have.records.len());
+        MemberFrame::GroupSummary(have) => {
+            let tips = have.decode_record_tips();
+            assert!(tips.len() <= have.record_tips.len());
         }
-        Frame::Records(bundle) | Frame::Line(bundle) => portions(&bundle.records),
-        Frame::Window(window) => {
-            let _ = columns::decode(&SCENE.root, &window.columns);
+        MemberFrame::RecordBatch(bundle) | MemberFrame::GrantPath(bundle) => check_portions(&bundle.records),
+        MemberFrame::RangeResponse(window) => {
+            let _ = columnar::decode(&FIXTURE.root, &window.columns);
         }
-        Frame::Push(push) => push.changes.iter().for_each(|change| canonical(&change.delta)),
-        Frame::Presence(told) => {
-            let read = Presence::read(&told.presence);
-            let _ = read.is_some_and(|presence| presence.is_signed(&told.presence, &told.signature));
+        MemberFrame::Push(push) => {
+            push.changes.iter().for_each(|change| check_delta_is_canonical(&change.delta))
         }
-        Frame::Carry(carry) => {
-            let _ = (carry.request.is_signed(), carry.request.id());
+        MemberFrame::Presence(signed_presence) => {
+            let read = Presence::decode(&signed_presence.presence_bytes);
+            let _ = read.is_some_and(|presence| {
+                presence.is_signed_by_node(&signed_presence.presence_bytes, &signed_presence.signature)
+            });
+        }
+        MemberFrame::ForwardedJoin(carry) => {
+            let _ = (carry.request.has_valid_signatures(), carry.request.id());
         }
         _ => {}
     }
 }
 
 /// Records travel in portions of a frame each; none is lost, and each portion fits.
-fn portions(records: &[Vec<u8>]) {
-    records.iter().for_each(|record| one_spelling(record));
-    let portions = visit::portions(records.to_vec());
+fn check_portions(records: &[Vec<u8>]) {
+    records.iter().for_each(|record| check_record_is_canonical(record));
+    let portions = guest::split_records(records.to_vec());
     assert!(portions.iter().flat_map(|(portion, _)| portion).eq(records));
     assert_eq!(portions.iter().filter(|(_, last)| *last).count(), 1);
     assert!(portions.last().is_some_and(|(_, last)| *last));
 }
 
 /// A record has one spelling.
-pub(crate) fn one_spelling(bytes: &[u8]) {
+pub(crate) fn check_record_is_canonical(bytes: &[u8]) {
     if let Ok(record) = SignedRecord::decode(bytes) {
         assert_eq!(record.encode(), bytes);
-        assert_eq!(record.weight(), bytes.len());
+        assert_eq!(record.encoded_len(), bytes.len());
     }
 }
 
 /// A delta, or the columns of a window before zstd, or a window as it is sent.
-pub fn delta(data: &[u8]) {
-    let mut script = Script::new(data);
-    match script.byte() % 4 {
-        0 => window(&zstd::bulk::compress(script.rest(), 1).unwrap_or_default()),
-        1 => window(script.rest()),
+pub fn fuzz_delta(data: &[u8]) {
+    let mut script = Decisions::new(data);
+    match script.next_byte_or_zero() % 4 {
+        0 => check_batch_round_trips(&zstd::bulk::compress(script.remaining(), 1).unwrap_or_default()),
+        1 => check_batch_round_trips(script.remaining()),
         _ => {
-            let bytes = script.rest();
-            canonical(bytes);
+            let bytes = script.remaining();
+            check_delta_is_canonical(bytes);
             if let Ok(delta) = Delta::decode(bytes) {
-                compose(delta);
+                check_delta_composes(delta);
             }
         }
     }
 }
 
-fn canonical(bytes: &[u8]) {
+fn check_delta_is_canonical(bytes: &[u8]) {
     if let Ok(delta) = Delta::decode(bytes) {
         assert_eq!(delta.encode(), bytes, "a delta has one spelling");
     }
 }
 
 /// Whatever can be said as a delta can be composed, said again, and examined by a shard; what passes is applied.
-fn compose(delta: Delta) {
-    let delta = Delta { epoch: SCENE.root.epoch(), ..delta };
-    let Ok(composed) = Composed::new(&SCENE.root, delta.clone()) else { return };
+fn check_delta_composes(delta: Delta) {
+    let delta = Delta { shard_id: FIXTURE.root.shard_id(), ..delta };
+    let Ok(composed) = EncodedChange::new(&FIXTURE.root, delta.clone()) else { return };
     let id = composed.id();
-    let (said, change) = composed.clone().into_parts();
-    let again = compose::decompose(&change, said.epoch, (said.grant, said.incarnation));
+    let (encoded_delta, change) = composed.clone().into_parts();
+    let again = automerge_codec::decode_change(
+        &change,
+        encoded_delta.shard_id,
+        (encoded_delta.grant, encoded_delta.incarnation),
+    );
     assert_eq!(again.as_ref(), Some(&delta), "a change says what its delta said");
-    let mut shard = Shard::new(SCENE.root.clone());
+    let mut shard = Shard::new(FIXTURE.root.clone());
     // So that it can pass, its roots are those of an empty shard, if it names only one.
-    let fitted = Delta {
-        deps: if delta.deps.len() == 1 { vec![SCENE.root.id()] } else { delta.deps.clone() },
-        start_op: SCENE.root.max_op() + 1,
+    let fitting = Delta {
+        deps: if delta.deps.len() == 1 { vec![FIXTURE.root.id()] } else { delta.deps.clone() },
+        start_op: FIXTURE.root.max_op() + 1,
         seq: 1,
         puts: delta
             .puts
@@ -118,79 +126,88 @@ fn compose(delta: Delta) {
             .collect(),
         ..delta
     };
-    let _ = shard.examine(composed);
-    let Ok(fitted) = Composed::new(&SCENE.root, fitted) else { return };
-    let fits = fitted.delta().deps == [SCENE.root.id()];
-    let verdict = shard.examine(fitted);
-    assert_eq!(matches!(verdict, Verdict::Ready(_)), fits, "{verdict:?} of {id:?}");
-    if let Verdict::Ready(checked) = verdict {
+    let _ = shard.validate(composed);
+    let Ok(fitted) = EncodedChange::new(&FIXTURE.root, fitting) else { return };
+    let is_fitting = fitted.delta().deps == [FIXTURE.root.id()];
+    let verdict = shard.validate(fitted);
+    assert_eq!(matches!(verdict, Validation::Valid(_)), is_fitting, "{verdict:?} of {id:?}");
+    if let Validation::Valid(checked) = verdict {
         let (id, puts) = (checked.id(), checked.delta().puts.clone());
-        shard.accept(*checked);
+        shard.apply_change(*checked);
         shard.flush();
-        assert_eq!(shard.document().isolated(), None);
+        assert_eq!(shard.document().fault(), None);
         assert_eq!(shard.document().heads(), [id]);
         for put in puts {
             assert_eq!(shard.state().get(&put.key).last().map(|visible| &visible.value), Some(&put.value));
-            assert_eq!(shard.document().visible_at(&SCENE.root, &put.key, &[id]).map(|all| all.len()), Ok(1));
+            assert_eq!(
+                shard.document().visible_at(&FIXTURE.root, &put.key, &[id]).map(|all| all.len()),
+                Ok(1)
+            );
         }
     }
 }
 
 /// A window that is read can be written and read again.
-fn window(sent: &[u8]) {
-    let Ok(window) = columns::decode(&SCENE.root, sent) else { return };
-    let place = |delta: &Delta| {
-        let named = |(head, _): &(columns::Head, columns::Proof)| {
+fn check_batch_round_trips(sent: &[u8]) {
+    let Ok(window) = columnar::decode(&FIXTURE.root, sent) else { return };
+    let chain_index = |delta: &Delta| {
+        let is_chain_of_delta = |(head, _): &(columnar::SegmentHeader, columnar::SegmentProof)| {
             (head.grant, head.incarnation) == (delta.grant, delta.incarnation)
         };
-        window.chains.iter().position(named).expect("a change of a chain that the window names")
+        window.segments.iter().position(is_chain_of_delta).expect("a change of a chain that the window names")
     };
-    let placed: Vec<Placed<'_>> =
-        window.changes.iter().map(|change| (place(change.delta()), change.id(), change.delta())).collect();
-    let again = columns::encode(&SCENE.root, &window.chains, &placed);
-    let again = columns::decode(&SCENE.root, &again).expect("what was read is written so that it is read");
-    assert_eq!(again.chains, window.chains);
-    assert!(again.changes.iter().map(Composed::id).eq(window.changes.iter().map(Composed::id)));
+    let indexed: Vec<IndexedDelta<'_>> = window
+        .changes
+        .iter()
+        .map(|change| (chain_index(change.delta()), change.id(), change.delta()))
+        .collect();
+    let again = columnar::encode(&FIXTURE.root, &window.segments, &indexed);
+    let again = columnar::decode(&FIXTURE.root, &again).expect("what was read is written so that it is read");
+    assert_eq!(again.segments, window.segments);
+    assert!(again.changes.iter().map(EncodedChange::id).eq(window.changes.iter().map(EncodedChange::id)));
     for change in &window.changes {
-        canonical(change.bytes());
+        check_delta_is_canonical(change.bytes());
     }
-    let _ = SCENE.villain.clone().take_window(SCENE.root.epoch(), sent);
+    let _ = FIXTURE.operator_copy.clone().ingest_batch(FIXTURE.root.shard_id(), sent);
 }
 
 /// A text that may be an invite code; or a code, printed, with some characters changed.
-pub fn code(data: &[u8]) {
+pub fn fuzz_invite_code(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(code) = text.parse::<Code>()
+        && let Ok(code) = text.parse::<InviteCode>()
     {
-        prints_back(&code);
-        assert_eq!(plain(text), plain(&code.to_string()), "one code, one spelling");
+        check_code_round_trips(&code);
+        assert_eq!(normalized_code(text), normalized_code(&code.to_string()), "one code, one spelling");
     }
-    let mut script = Script::new(data);
+    let mut script = Decisions::new(data);
     let mut bytes = [0; 40];
-    bytes.iter_mut().for_each(|byte| *byte = script.byte());
-    let Some(code) = Code::from_bytes(&bytes) else { panic!("40 bytes are a code") };
+    bytes.iter_mut().for_each(|byte| *byte = script.next_byte_or_zero());
+    let Some(code) = InviteCode::from_bytes(&bytes) else { panic!("40 bytes are a code") };
     assert_eq!(code.to_bytes(), bytes);
-    prints_back(&code);
+    check_code_round_trips(&code);
     let mut typed: Vec<char> = code.to_string().chars().collect();
-    for _ in 0..=script.byte() % 3 {
+    for _ in 0..=script.next_byte_or_zero() % 3 {
         let at = script.index(typed.len());
-        typed[at] = char::from(script.byte());
+        typed[at] = char::from(script.next_byte_or_zero());
     }
     let typed: String = typed.into_iter().collect();
-    if let Ok(read) = typed.parse::<Code>() {
-        assert_eq!(plain(&typed), plain(&read.to_string()));
+    if let Ok(read) = typed.parse::<InviteCode>() {
+        assert_eq!(normalized_code(&typed), normalized_code(&read.to_string()));
     }
-    assert_eq!(Code::new(GroupId(script.nonce()), &NodeId([1; 32]), [2; 16]).to_bytes().len(), 40);
+    assert_eq!(
+        InviteCode::new(GroupId(script.repeated_byte()), &NodeId([1; 32]), [2; 16]).to_bytes().len(),
+        40
+    );
 }
 
-fn prints_back(code: &Code) {
-    assert_eq!(code.to_string().parse::<Code>().as_ref(), Ok(code));
-    assert_eq!(Code::from_bytes(&code.to_bytes()).as_ref(), Some(code));
-    let _ = code.invite();
+fn check_code_round_trips(code: &InviteCode) {
+    assert_eq!(code.to_string().parse::<InviteCode>().as_ref(), Ok(code));
+    assert_eq!(InviteCode::from_bytes(&code.to_bytes()).as_ref(), Some(code));
+    let _ = code.invite_id();
 }
 
 /// A code without what its reader forgives.
-fn plain(text: &str) -> String {
+fn normalized_code(text: &str) -> String {
     let text = text.trim().to_ascii_lowercase();
     let body = text.strip_prefix("larder1").unwrap_or(&text);
     let body = body.chars().filter(|c| *c != '-' && !c.is_whitespace());

@@ -4,270 +4,294 @@
 //! What must hold: no panic; effects stay in proportion to inputs; every request is answered once; the node comes up again
 //! from whatever became durable; and in the end it answers a write, keeps it, and comes up equal.
 
-mod disk;
-mod host;
-mod people;
-mod villain;
-mod visitor;
+mod adversary;
+mod callers;
+mod guest;
+mod node_harness;
+mod row_disk;
 
-use larder_core::group::Note;
+use larder_core::group::ChangeNote;
 use larder_core::id::{GroupId, InviteId};
-use larder_core::machine::{Input, LinkId, LinkKind, Request, WriteRequest};
+use larder_core::node::{Input, LinkId, LinkKind, Request, WriteRequest};
 use larder_core::record::Role;
 use larder_core::resource::conflict::conflicts;
-use larder_core::resource::edit::{Edit, FieldEdit, Settle};
+use larder_core::resource::edit::{Edit, FieldEdit, Resolution};
 use larder_core::resource::literal::Literal;
-use larder_core::resource::observed::{Condition, Observed};
+use larder_core::resource::observed::{ObservedState, ResourceState};
 use larder_core::resource::{FieldPath, ResourceName};
 use larder_core::value::Value;
-use larder_core::wire::link::{Frame, Hello};
+use larder_core::wire::member::{Hello, MemberFrame};
 
-use crate::scene::{self, SCENE, secret};
-use crate::script::Script;
-use host::Host;
-use people::PEOPLE;
-use villain::Villain;
+use crate::decisions::Decisions;
+use crate::fixture::{self, FIXTURE, secret_key};
+use adversary::AdversaryMember;
+use callers::OTHER_CALLERS;
+use node_harness::NodeHarness;
 
 /// Steps of one run.
-const STEPS: usize = 64;
+const MAX_STEPS: usize = 64;
 
 /// Plays the script that these bytes are.
-pub fn node_inputs(data: &[u8]) {
-    let mut play = Play { host: Host::open(), villain: Villain::new(), script: Script::new(data) };
-    play.meet(scene::OPERATOR, LinkKind::Member, true);
-    for _ in 0..STEPS {
-        let Some(step) = play.script.draw() else { break };
-        play.step(step);
-        play.host.look_around();
+pub fn fuzz_node_inputs(data: &[u8]) {
+    let mut run = InputRun {
+        harness: NodeHarness::open(),
+        adversary: AdversaryMember::new(),
+        decisions: Decisions::new(data),
+    };
+    run.open_link(fixture::OPERATOR, LinkKind::Member, true);
+    for _ in 0..MAX_STEPS {
+        let Some(step) = run.decisions.next_byte() else { break };
+        run.run_step(step);
+        run.harness.check_queries();
     }
-    play.host.end();
+    run.harness.check_final_write();
 }
 
-struct Play<'a> {
-    host: Host,
-    villain: Villain,
-    script: Script<'a>,
+struct InputRun<'a> {
+    harness: NodeHarness,
+    adversary: AdversaryMember,
+    decisions: Decisions<'a>,
 }
 
-impl Play<'_> {
-    fn step(&mut self, step: u8) {
+impl InputRun<'_> {
+    fn run_step(&mut self, step: u8) {
         match step % 20 {
             0 => self.pass_time(),
             1 => {
-                let kind = if self.script.coin() { LinkKind::Member } else { LinkKind::Visit };
-                let (person, greets) = (*self.script.pick(&PEOPLE), !self.script.rarely(4));
-                self.meet(person, kind, greets);
+                let kind = if self.decisions.next_bool() { LinkKind::Member } else { LinkKind::Guest };
+                let (person, greets) = (*self.decisions.choose(&OTHER_CALLERS), !self.decisions.one_in(4));
+                self.open_link(person, kind, greets);
             }
             2 => {
-                let link = self.link();
-                self.host.hang_up(link);
+                let link = self.random_link();
+                self.harness.close_link(link);
             }
             3 => {
-                let (link, bytes) = (self.link(), self.script.bytes().to_vec());
-                self.host.tell(Input::Frame { link, bytes });
+                let (link, bytes) = (self.random_link(), self.decisions.bytes().to_vec());
+                self.harness.input(Input::FrameReceived { link, bytes });
             }
-            4..=9 => self.member_says(),
-            10 | 11 => self.visitor_says(),
+            4..=9 => self.send_member_frame(),
+            10 | 11 => self.send_guest_frame(),
             12 => {
-                let count = 1 + self.script.index(8);
-                self.host.confirm(count);
+                let count = 1 + self.decisions.index(8);
+                self.harness.confirm_writes(count);
             }
-            13 | 14 => self.request(),
-            15 => self.observe(),
-            16 => self.news(),
+            13 | 14 => self.send_request(),
+            15 => self.send_observed_state(),
+            16 => self.send_network_event(),
             17 => {
-                let reborn = self.script.rarely(4);
-                let lucky = self.script.index(3);
-                self.host.restart(lucky, reborn);
-                self.meet(scene::OPERATOR, LinkKind::Member, true);
+                let reborn = self.decisions.one_in(4);
+                let lucky = self.decisions.index(3);
+                self.harness.restart(lucky, reborn);
+                self.open_link(fixture::OPERATOR, LinkKind::Member, true);
             }
-            18 if self.script.rarely(8) => self.host.fail(),
-            18 => self.host.forget_callers(),
+            18 if self.decisions.one_in(8) => self.harness.fail_store(),
+            18 => self.harness.abandon_requests(),
             _ => {
                 let (link, bytes) =
-                    (self.link(), usize::try_from(self.script.number()).unwrap_or(usize::MAX));
-                self.host.tell(Input::Sent { link, bytes });
+                    (self.random_link(), usize::try_from(self.decisions.number()).unwrap_or(usize::MAX));
+                self.harness.input(Input::BytesSent { link, bytes });
             }
         }
     }
 
     fn pass_time(&mut self) {
-        let ms = *self.script.pick(&[0, 1, 100, 500, 1_000, 5_000, 13_000, 61_000]);
-        let jump = if self.script.rarely(8) { self.script.number().cast_signed() } else { 0 };
-        self.host.pass(ms, jump);
+        let ms = *self.decisions.choose(&[0, 1, 100, 500, 1_000, 5_000, 13_000, 61_000]);
+        let jump = if self.decisions.one_in(8) { self.decisions.number().cast_signed() } else { 0 };
+        self.harness.advance_time(ms, jump);
     }
 
-    fn meet(&mut self, person: u8, kind: LinkKind, greets: bool) {
-        let link = self.host.link_up(person, kind, self.script.coin());
-        if kind == LinkKind::Member && greets {
-            let hello = Hello { version: 1, least: 1, software: "fuzz".to_owned() };
-            self.host.tell(Input::Frame { link, bytes: Frame::Hello(hello).encode() });
+    fn open_link(&mut self, person: u8, kind: LinkKind, sends_hello: bool) {
+        let link = self.harness.link_up(person, kind, self.decisions.next_bool());
+        if kind == LinkKind::Member && sends_hello {
+            let hello = Hello { newest_version: 1, min_version: 1, software: "fuzz".to_owned() };
+            self.harness.input(Input::FrameReceived { link, bytes: MemberFrame::Hello(hello).encode() });
         }
     }
 
     /// A link that is there, or was, or never was.
-    fn link(&mut self) -> LinkId {
-        let links: Vec<LinkId> = self.host.links().collect();
-        if links.is_empty() || self.script.rarely(16) {
-            return LinkId(self.script.number());
+    fn random_link(&mut self) -> LinkId {
+        let links: Vec<LinkId> = self.harness.links().collect();
+        if links.is_empty() || self.decisions.one_in(16) {
+            return LinkId(self.decisions.number());
         }
-        *self.script.pick(&links)
+        *self.decisions.choose(&links)
     }
 
-    fn member_says(&mut self) {
-        let members: Vec<LinkId> = self.host.links_of(LinkKind::Member).collect();
+    fn send_member_frame(&mut self) {
+        let members: Vec<LinkId> = self.harness.links_of(LinkKind::Member).collect();
         if members.is_empty() {
-            return self.meet(scene::OPERATOR, LinkKind::Member, true);
+            return self.open_link(fixture::OPERATOR, LinkKind::Member, true);
         }
-        let link = *self.script.pick(&members);
-        let frame = self.villain.says(&mut self.script, &mut self.host);
-        let bytes = mutated(frame.encode(), &mut self.script);
-        self.host.tell(Input::Frame { link, bytes });
+        let link = *self.decisions.choose(&members);
+        let frame = self.adversary.random_frame(&mut self.decisions, &mut self.harness);
+        let bytes = maybe_mutate(frame.encode(), &mut self.decisions);
+        self.harness.input(Input::FrameReceived { link, bytes });
     }
 
-    fn visitor_says(&mut self) {
-        let visits: Vec<LinkId> = self.host.links_of(LinkKind::Visit).collect();
+    fn send_guest_frame(&mut self) {
+        let visits: Vec<LinkId> = self.harness.links_of(LinkKind::Guest).collect();
         if visits.is_empty() {
-            return self.meet(scene::STRANGER, LinkKind::Visit, true);
+            return self.open_link(fixture::NON_MEMBER, LinkKind::Guest, true);
         }
-        let link = *self.script.pick(&visits);
-        let frame = visitor::says(&mut self.script, &self.host, link);
-        let bytes = mutated(frame.encode(), &mut self.script);
-        self.host.tell(Input::Frame { link, bytes });
+        let link = *self.decisions.choose(&visits);
+        let frame = guest::random_guest_frame(&mut self.decisions, &self.harness, link);
+        let bytes = maybe_mutate(frame.encode(), &mut self.decisions);
+        self.harness.input(Input::FrameReceived { link, bytes });
     }
 
-    fn news(&mut self) {
-        let peer = secret(*self.script.pick(&PEOPLE)).node();
-        let address = String::from_utf8_lossy(self.script.bytes()).into_owned();
-        self.host.tell(match self.script.byte() % 4 {
-            0 => Input::Refused { peer },
-            1 => Input::VisitFailed { peer },
-            2 => Input::Addresses(vec![address; 9]),
-            _ => Input::Seen { peer, addresses: vec![address] },
+    fn send_network_event(&mut self) {
+        let peer = secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id();
+        let address = String::from_utf8_lossy(self.decisions.bytes()).into_owned();
+        self.harness.input(match self.decisions.next_byte_or_zero() % 4 {
+            0 => Input::LinkRefused { peer },
+            1 => Input::GuestStreamFailed { peer },
+            2 => Input::OwnAddresses(vec![address; 9]),
+            _ => Input::NodeDiscovered { peer, addresses: vec![address] },
         });
     }
 
-    fn resource(&mut self) -> ResourceName {
+    fn random_resource(&mut self) -> ResourceName {
         let names = ["config/own", "config/shared", "file/motd", "odd/kind", "node/x"];
-        names[self.script.index(names.len())].parse().expect("a name")
+        names[self.decisions.index(names.len())].parse().expect("a name")
     }
 
-    fn observe(&mut self) {
-        let observed = Observed {
-            condition: Condition::parse(["applied", "failed", "odd"][self.script.index(3)]),
+    fn send_observed_state(&mut self) {
+        let observed = ObservedState {
+            state: ResourceState::parse(["applied", "failed", "odd"][self.decisions.index(3)]),
             change: String::new(),
             revision: String::new(),
-            since: self.script.number().cast_signed(),
-            code: self.script.number().cast_signed(),
-            message: String::from_utf8_lossy(self.script.bytes()).into_owned(),
+            since: self.decisions.number().cast_signed(),
+            code: self.decisions.number().cast_signed(),
+            message: String::from_utf8_lossy(self.decisions.bytes()).into_owned(),
         };
-        let reports = vec![(self.resource(), observed)];
-        let group = self.group();
-        self.host.tell(Input::Observed { group, reports });
+        let reports = vec![(self.random_resource(), observed)];
+        let group = self.random_group();
+        self.harness.input(Input::Observations { group, reports });
     }
 
-    fn group(&mut self) -> GroupId {
-        match self.script.byte() {
+    fn random_group(&mut self) -> GroupId {
+        match self.decisions.next_byte_or_zero() {
             250.. => GroupId::ZERO,
-            230..250 => SCENE.elsewhere.0.id(),
-            _ => scene::group(),
+            230..250 => FIXTURE.foreign_group.0.id(),
+            _ => fixture::group(),
         }
     }
 
-    fn request(&mut self) {
-        let group = self.group();
-        let request = match self.script.byte() % 12 {
-            0 => Request::Found { name: String::from_utf8_lossy(self.script.bytes()).into_owned() },
-            1 => Request::Invite {
+    fn send_request(&mut self) {
+        let group = self.random_group();
+        let request = match self.decisions.next_byte_or_zero() % 12 {
+            0 => Request::CreateGroup { name: String::from_utf8_lossy(self.decisions.bytes()).into_owned() },
+            1 => Request::CreateInvite {
                 group,
-                role: Role::from_byte(self.script.byte()),
-                uses: u32::from(self.script.byte()),
-                expires: self.script.number().cast_signed(),
+                role: Role::from_byte(self.decisions.next_byte_or_zero()),
+                max_uses: u32::from(self.decisions.next_byte_or_zero()),
+                expires_unix_secs: self.decisions.number().cast_signed(),
             },
             2 => {
-                let random = InviteId([self.script.byte(); 32]);
-                let invite = if self.script.coin() { SCENE.code.invite() } else { random };
+                let random = InviteId([self.decisions.next_byte_or_zero(); 32]);
+                let invite = if self.decisions.next_bool() { FIXTURE.code.invite_id() } else { random };
                 Request::RevokeInvite { group, invite }
             }
             3 => {
-                let code = if self.script.rarely(4) { &SCENE.code } else { &SCENE.elsewhere.1 };
-                let alias = String::from_utf8_lossy(self.script.bytes()).into_owned();
+                let code = if self.decisions.one_in(4) { &FIXTURE.code } else { &FIXTURE.foreign_group.1 };
+                let alias = String::from_utf8_lossy(self.decisions.bytes()).into_owned();
                 Request::Join { code: code.clone(), alias, labels: vec![] }
             }
-            4 => Request::Ping { node: secret(*self.script.pick(&PEOPLE)).node() },
-            5 => Request::Sync { group },
-            6 => Request::Pause { group, paused: self.script.coin() },
+            4 => Request::Ping { node: secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id() },
+            5 => Request::SyncNow { group },
+            6 => Request::SetPaused { group, paused: self.decisions.next_bool() },
             _ => {
-                let edits = (0..1 + self.script.byte() % 3).map(|_| self.edit()).collect();
-                let note = Note { words: "w".to_owned(), ..Note::default() };
-                let base = self.script.rarely(8).then(|| vec![SCENE.root.id()]);
-                Request::Write(WriteRequest { group, edits, base, note, lenient: self.script.coin() })
+                let edits =
+                    (0..1 + self.decisions.next_byte_or_zero() % 3).map(|_| self.random_edit()).collect();
+                let note = ChangeNote { message: "w".to_owned(), ..ChangeNote::default() };
+                let base = self.decisions.one_in(8).then(|| vec![FIXTURE.root.id()]);
+                Request::Write(WriteRequest {
+                    group,
+                    edits,
+                    expected_heads: base,
+                    note,
+                    allow_unknown: self.decisions.next_bool(),
+                })
             }
         };
-        self.host.ask(request);
+        self.harness.send_request(request);
     }
 
-    fn edit(&mut self) -> Edit {
-        let resource = self.resource();
-        let value = match self.script.byte() % 6 {
+    fn random_edit(&mut self) -> Edit {
+        let resource = self.random_resource();
+        let value = match self.decisions.next_byte_or_zero() % 6 {
             0 => Value::Bool(true),
-            1 => Value::Int(self.script.number().cast_signed()),
-            2 => Value::Float(f64::from_bits(self.script.number())),
-            3 => Value::Bytes(self.script.bytes().to_vec()),
-            _ => Value::Str(String::from_utf8_lossy(self.script.bytes()).into_owned()),
+            1 => Value::Int(self.decisions.number().cast_signed()),
+            2 => Value::Float(f64::from_bits(self.decisions.number())),
+            3 => Value::Bytes(self.decisions.bytes().to_vec()),
+            _ => Value::Str(String::from_utf8_lossy(self.decisions.bytes()).into_owned()),
         };
         let path = |text: &str| text.parse::<FieldPath>().expect("a path");
         let fields = ["keys.k1", "keys.list", "ensure", "content", "keys", "path"];
-        let field = path(fields[self.script.index(fields.len())]);
-        match self.script.byte() % 8 {
+        let field = path(fields[self.decisions.index(fields.len())]);
+        match self.decisions.next_byte_or_zero() % 8 {
             0 => Edit::Remove(resource),
-            1 => self.settle(resource, value),
-            2 => Edit::Alias(secret(*self.script.pick(&PEOPLE)).node(), value.as_str().map(str::to_owned)),
+            1 => self.random_resolution(resource, value),
+            2 => Edit::SetAlias(
+                secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id(),
+                value.as_str().map(str::to_owned),
+            ),
             3 => {
-                let label = (value.as_str().unwrap_or("k").to_owned(), self.script.coin().then(String::new));
-                Edit::Label(secret(scene::NODE).node(), vec![label])
+                let label =
+                    (value.as_str().unwrap_or("k").to_owned(), self.decisions.next_bool().then(String::new));
+                Edit::SetLabels(secret_key(fixture::NODE).node_id(), vec![label])
             }
             kind => {
                 let edit = match kind {
                     4 => FieldEdit::Add(value),
-                    5 => FieldEdit::Take(value),
+                    5 => FieldEdit::Remove(value),
                     6 => FieldEdit::Unset,
-                    _ if self.script.coin() => FieldEdit::Assign(Literal::List(vec![value.clone(), value])),
+                    _ if self.decisions.next_bool() => {
+                        FieldEdit::Assign(Literal::List(vec![value.clone(), value]))
+                    }
                     _ => FieldEdit::Assign(Literal::Scalar(value)),
                 };
-                Edit::Set { resource, fields: vec![(field, edit)], replace: self.script.rarely(4) }
+                Edit::Set { resource, fields: vec![(field, edit)], replace: self.decisions.one_in(4) }
             }
         }
     }
 
-    fn settle(&mut self, resource: ResourceName, value: Value) -> Edit {
-        let found = self.host.group().and_then(|of| of.group.desired()).map(conflicts).unwrap_or_default();
-        match found.first() {
+    fn random_resolution(&mut self, resource: ResourceName, value: Value) -> Edit {
+        let open_conflicts =
+            self.harness.group().and_then(|state| state.group.desired()).map(conflicts).unwrap_or_default();
+        match open_conflicts.first() {
             Some(conflict) => {
-                let side = self.script.pick(&conflict.sides).tag.clone();
+                let side = self.decisions.choose(&conflict.sides).tag.clone();
                 let (resource, field) = (conflict.resource.clone(), conflict.field.clone());
-                Edit::Resolve { resource, field, settle: Settle::Take(side), id: Some(conflict.id) }
+                Edit::Resolve {
+                    resource,
+                    field,
+                    resolution: Resolution::UseSide(side),
+                    id: Some(conflict.id),
+                }
             }
             None => {
-                let settle = Settle::Value(Literal::Scalar(value));
-                Edit::Resolve { resource, field: "keys.k1".to_owned(), settle, id: None }
+                let settle = Resolution::UseValue(Literal::Scalar(value));
+                Edit::Resolve { resource, field: "keys.k1".to_owned(), resolution: settle, id: None }
             }
         }
     }
 }
 
 /// Bytes with a few of them changed, cut or doubled, once in a while.
-fn mutated(mut bytes: Vec<u8>, script: &mut Script<'_>) -> Vec<u8> {
-    if !script.rarely(4) || bytes.is_empty() {
+fn maybe_mutate(mut bytes: Vec<u8>, script: &mut Decisions<'_>) -> Vec<u8> {
+    if !script.one_in(4) || bytes.is_empty() {
         return bytes;
     }
-    for _ in 0..=script.byte() % 4 {
-        let at = usize::from(u16::from_be_bytes([script.byte(), script.byte()])) % bytes.len();
-        match script.byte() % 4 {
+    for _ in 0..=script.next_byte_or_zero() % 4 {
+        let at = usize::from(u16::from_be_bytes([script.next_byte_or_zero(), script.next_byte_or_zero()]))
+            % bytes.len();
+        match script.next_byte_or_zero() % 4 {
             0 => bytes.truncate(at.max(1)),
             1 => bytes.extend_from_within(at..),
             2 => bytes[at] = 0xff,
-            _ => bytes[at] ^= 1 << (script.byte() % 8),
+            _ => bytes[at] ^= 1 << (script.next_byte_or_zero() % 8),
         }
     }
     bytes

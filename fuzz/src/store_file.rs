@@ -3,70 +3,71 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
-use larder::store::{OpenError, Store, roster};
-use larder_core::store::{Memory, Row, Rows, Table};
-use larder_tests::disk::Disk;
+use larder::store::{Store, StoreOpenError, membership_backup};
+use larder_core::store::{MemoryStore, Row, RowReader, Table};
+use larder_tests::disk::FaultyDisk;
 
-use crate::scene::SCENE;
-use crate::script::Script;
+use crate::decisions::Decisions;
+use crate::fixture::FIXTURE;
 
 /// Opens a store whose file was changed as these bytes say; or reads them as a roster.
-pub fn store_file(data: &[u8]) {
+pub fn fuzz_store_file(data: &[u8]) {
     // What the library does on pages that make no sense may be a panic, which is taken for damage.
     std::panic::set_hook(Box::new(|_| {}));
-    let sound = catch_unwind(AssertUnwindSafe(|| look(data)));
-    if let Err(why) = sound {
-        let why = why.downcast_ref::<String>().cloned();
-        eprintln!("{}", why.unwrap_or_else(|| "a panic".to_owned()));
+    let result = catch_unwind(AssertUnwindSafe(|| check_store_file(data)));
+    if let Err(panic_payload) = result {
+        let panic_message = panic_payload.downcast_ref::<String>().cloned();
+        eprintln!("{}", panic_message.unwrap_or_else(|| "a panic".to_owned()));
         std::process::abort();
     }
 }
 
-fn look(data: &[u8]) {
-    let mut script = Script::new(data);
-    if script.rarely(8) {
-        let _ = roster::parse(script.rest());
+fn check_store_file(data: &[u8]) {
+    let mut script = Decisions::new(data);
+    if script.one_in(8) {
+        let _ = membership_backup::decode(script.remaining());
         return;
     }
-    let mut bytes = MADE.clone();
-    while let Some(kind) = script.draw() {
+    let mut bytes = STORE_FILE.clone();
+    while let Some(kind) = script.next_byte() {
         // Most of the file is room that holds nothing: what is hit is hit in the used part, more often than not.
-        let span = if kind & 1 == 0 { USED.min(bytes.len()) } else { bytes.len() };
-        let at = usize::try_from(script.number() | u64::from(script.byte()) << 12).unwrap_or(0) % span.max(1);
+        let span = if kind & 1 == 0 { USED_FILE_BYTES.min(bytes.len()) } else { bytes.len() };
+        let at = usize::try_from(script.number() | u64::from(script.next_byte_or_zero()) << 12).unwrap_or(0)
+            % span.max(1);
         match kind >> 4 {
             0 => bytes.truncate(at),
             1 => bytes[at..].iter_mut().take(512).for_each(|byte| *byte = 0),
-            _ if !bytes.is_empty() => bytes[at] ^= script.byte(),
+            _ if !bytes.is_empty() => bytes[at] ^= script.next_byte_or_zero(),
             _ => {}
         }
     }
-    match Store::on(Disk::of(&bytes)) {
-        Err(OpenError::Damaged(_) | OpenError::Unreachable(_)) => {}
+    match Store::open_backend(FaultyDisk::from_bytes(&bytes)) {
+        Err(StoreOpenError::Damaged(_) | StoreOpenError::Unreachable(_)) => {}
         Err(error) => panic!("{error}"),
         Ok(store) => {
             let read = contents(&store);
-            let known = read.is_empty() || read == SCENE.store || read == *BEFORE;
+            let known = read.is_empty() || read == FIXTURE.store || read == *STORE_BEFORE_LAST_COMMIT;
             assert!(known, "something else was believed");
         }
     }
 }
 
 /// How much of the file holds something.
-const USED: usize = 256 << 10;
+const USED_FILE_BYTES: usize = 256 << 10;
 
 /// What the store held before its last commit: a file of which the newest commit is gone is as it was then.
-static BEFORE: LazyLock<Memory> = LazyLock::new(|| {
-    let mut rows = all(&SCENE.store);
+static STORE_BEFORE_LAST_COMMIT: LazyLock<MemoryStore> = LazyLock::new(|| {
+    let mut rows = all_rows(&FIXTURE.store);
     rows.pop();
-    let mut before = Memory::default();
+    let mut before = MemoryStore::default();
     before.write(&rows);
     before
 });
 
-static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let disk = Disk::new();
-    let store = Store::on(disk.clone()).expect("a new store");
-    let rows = all(&SCENE.store);
+static STORE_FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let disk = FaultyDisk::new();
+    let store = Store::open_backend(disk.clone()).expect("a new store");
+    let rows = all_rows(&FIXTURE.store);
     let (last, first) = rows.split_last().expect("there are rows");
     store.commit(first).expect("it is written");
     store.commit([last]).expect("it is written");
@@ -74,19 +75,19 @@ static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     disk.bytes()
 });
 
-fn all(store: &Memory) -> Vec<Row> {
-    let of = |table| {
-        let Ok(rows) = store.rows(table, &[]);
+fn all_rows(store: &MemoryStore) -> Vec<Row> {
+    let rows_of_table = |table| {
+        let Ok(rows) = store.read_rows(table, &[]);
         rows.into_iter().map(move |(key, value)| Row::put(table, key, value))
     };
-    Table::ALL.into_iter().flat_map(of).collect()
+    Table::ALL.into_iter().flat_map(rows_of_table).collect()
 }
 
-fn contents(store: &Store) -> Memory {
-    let mut all = Memory::default();
+fn contents(store: &Store) -> MemoryStore {
+    let mut memory = MemoryStore::default();
     for table in Table::ALL {
-        let rows = store.rows(table, &[]).expect("every page was checked");
-        all.write(&rows.into_iter().map(|(key, value)| Row::put(table, key, value)).collect::<Vec<_>>());
+        let rows = store.read_rows(table, &[]).expect("every page was checked");
+        memory.write(&rows.into_iter().map(|(key, value)| Row::put(table, key, value)).collect::<Vec<_>>());
     }
-    all
+    memory
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Parser;
-use larder_core::id::{NodeId, Secret};
-use larder_net::{Config, Event, Events, LinkId, LinkKind, Multiaddr, Net};
+use larder_core::id::{NodeId, SecretKey};
+use larder_net::{Config, EventReceiver, LinkId, LinkKind, Multiaddr, NetEvent, NetHandle};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// Runs one node's network and prints what happens.
@@ -24,7 +24,7 @@ struct Args {
     #[arg(long)]
     listen: Vec<Multiaddr>,
     /// Port where no address is given.
-    #[arg(long, default_value_t = larder_net::limits::PORT)]
+    #[arg(long, default_value_t = larder_net::limits::DEFAULT_TCP_PORT)]
     port: u16,
     /// Addresses of peers.
     #[arg(long)]
@@ -49,149 +49,164 @@ struct Args {
     echo: bool,
 }
 
-struct Probe {
+struct ProbeNode {
     args: Args,
-    net: Net,
+    net: NetHandle,
     links: BTreeMap<LinkId, LinkKind>,
-    silent: BTreeSet<LinkId>,
-    seeds: BTreeMap<NodeId, u64>,
-    deaf: bool,
+    links_without_frame: BTreeSet<LinkId>,
+    seed_by_node: BTreeMap<NodeId, u64>,
+    is_paused: bool,
 }
 
-fn secret(seed: u64) -> Secret {
+fn secret_from_seed(seed: u64) -> SecretKey {
     let mut bytes = [0; 32];
     bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
-    Secret::from_bytes(&bytes)
+    SecretKey::from_bytes(&bytes)
 }
 
-fn seeds(text: &str) -> BTreeSet<u64> {
-    let number = |text: &str| text.trim().parse::<u64>().unwrap_or_default();
+fn parse_seeds(text: &str) -> BTreeSet<u64> {
+    let parse_number = |text: &str| text.trim().parse::<u64>().unwrap_or_default();
     text.split(',')
         .filter(|part| !part.trim().is_empty())
         .flat_map(|part| match part.split_once('-') {
-            Some((from, to)) => number(from)..=number(to),
-            None => number(part)..=number(part),
+            Some((from, to)) => parse_number(from)..=parse_number(to),
+            None => parse_number(part)..=parse_number(part),
         })
         .collect()
 }
 
-fn now() -> f64 {
+fn monotonic_ms() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)).as_secs_f64() * 1000.0
 }
 
-fn list(addrs: &[Multiaddr]) -> String {
+fn format_addrs(addrs: &[Multiaddr]) -> String {
     format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
-fn say(line: &str) {
-    println!("{{\"t\":{:.3},{line}}}", now());
+fn print_event(line: &str) {
+    println!("{{\"t\":{:.3},{line}}}", monotonic_ms());
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
-    let mut config = Config::new(secret(args.seed));
-    config.listen.clone_from(&args.listen);
-    config.port = args.port;
-    config.peers.clone_from(&args.peer);
-    config.multicast = !args.no_multicast;
+    let mut config = Config::new(secret_from_seed(args.seed));
+    config.listen_addrs.clone_from(&args.listen);
+    config.preferred_port = args.port;
+    config.static_peers.clone_from(&args.peer);
+    config.is_multicast_enabled = !args.no_multicast;
     for remembered in &args.remember {
         let (seed, addr) = remembered.split_once('=').ok_or("--remember SEED=MULTIADDR")?;
-        config.book.push((secret(seed.parse()?).node(), vec![addr.parse()?]));
+        config.known_addresses.push((secret_from_seed(seed.parse()?).node_id(), vec![addr.parse()?]));
     }
     let (net, events) = larder_net::start(config)?;
-    let members = seeds(&args.members);
-    let seeds = (0..=100).chain(members.iter().copied()).map(|seed| (secret(seed).node(), seed)).collect();
-    net.members(members.iter().map(|seed| secret(*seed).node()).collect());
-    say(&format!("\"ev\":\"start\",\"node\":{}", args.seed));
+    let members = parse_seeds(&args.members);
+    let seed_by_node = (0..=100)
+        .chain(members.iter().copied())
+        .map(|seed| (secret_from_seed(seed).node_id(), seed))
+        .collect();
+    net.set_members(members.iter().map(|seed| secret_from_seed(*seed).node_id()).collect());
+    print_event(&format!("\"ev\":\"start\",\"node\":{}", args.seed));
     let links = BTreeMap::new();
-    Probe { args, net, links, silent: BTreeSet::new(), seeds, deaf: false }.run(events).await;
+    ProbeNode { args, net, links, links_without_frame: BTreeSet::new(), seed_by_node, is_paused: false }
+        .run(events)
+        .await;
     Ok(())
 }
 
-impl Probe {
-    async fn run(mut self, mut events: Events) {
+impl ProbeNode {
+    async fn run(mut self, mut events: EventReceiver) {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let mut tick = tokio::time::interval(Duration::from_millis(self.args.every.max(1)));
-        let mut listening = true;
+        let mut is_stdin_open = true;
         loop {
             tokio::select! {
-                event = events.recv(), if !self.deaf => match event {
+                event = events.recv(), if !self.is_paused => match event {
                     Some(event) => self.on_event(event),
-                    None => return say("\"ev\":\"end\""),
+                    None => return print_event("\"ev\":\"end\""),
                 },
                 _ = tick.tick(), if self.args.every > 0 => {
                     for (link, kind) in &self.links {
                         if *kind == LinkKind::Member {
-                            let _ = self.net.send(*link, vec![7; self.args.size]);
+                            let _ = self.net.send_frame(*link, vec![7; self.args.size]);
                         }
                     }
                 }
-                line = lines.next_line(), if listening => match line {
+                line = lines.next_line(), if is_stdin_open => match line {
                     Ok(Some(line)) => self.on_command(&line),
-                    _ => listening = false,
+                    _ => is_stdin_open = false,
                 },
             }
         }
     }
 
-    fn name(&self, node: NodeId) -> String {
-        self.seeds.get(&node).map_or_else(|| format!("\"{}\"", node.short()), u64::to_string)
+    fn peer_name(&self, node: NodeId) -> String {
+        self.seed_by_node.get(&node).map_or_else(|| format!("\"{}\"", node.short()), u64::to_string)
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: NetEvent) {
         match event {
-            Event::Listening { addrs } => say(&format!("\"ev\":\"listening\",\"addrs\":{}", list(&addrs))),
-            Event::Seen { peer, addrs, by } => {
-                say(&format!(
+            NetEvent::Listening { addrs } => {
+                print_event(&format!("\"ev\":\"listening\",\"addrs\":{}", format_addrs(&addrs)))
+            }
+            NetEvent::NodeDiscovered { peer, addrs, source: by } => {
+                print_event(&format!(
                     "\"ev\":\"seen\",\"peer\":{},\"by\":\"{by:?}\",\"addrs\":{}",
-                    self.name(peer),
-                    list(&addrs)
+                    self.peer_name(peer),
+                    format_addrs(&addrs)
                 ));
             }
-            Event::LinkUp { link, peer, kind, dialed, addr, .. } => {
+            NetEvent::LinkUp { link, peer, kind, is_dialed_here: dialed, addr, .. } => {
                 self.links.insert(link, kind);
-                self.silent.insert(link);
-                let peer = self.name(peer);
-                say(&format!(
+                self.links_without_frame.insert(link);
+                let peer = self.peer_name(peer);
+                print_event(&format!(
                     "\"ev\":\"up\",\"link\":{link},\"peer\":{peer},\"kind\":\"{kind:?}\",\"dialed\":{dialed},\"addr\":\"{addr}\""
                 ));
                 if kind == LinkKind::Member {
-                    let _ = self.net.send(link, vec![1]);
+                    let _ = self.net.send_frame(link, vec![1]);
                 }
             }
-            Event::LinkDown { link, peer, reason } => {
+            NetEvent::LinkDown { link, peer, reason } => {
                 self.links.remove(&link);
-                let peer = self.name(peer);
-                say(&format!("\"ev\":\"down\",\"link\":{link},\"peer\":{peer},\"reason\":\"{reason:?}\""));
-            }
-            Event::Frame { link, bytes } => self.on_frame(link, bytes),
-            Event::Sent { link, bytes } if self.args.frames => {
-                say(&format!("\"ev\":\"sent\",\"link\":{link},\"bytes\":{bytes}"));
-            }
-            Event::Sent { .. } => {}
-            Event::Refused { peer, why } => {
-                say(&format!("\"ev\":\"refused\",\"peer\":{},\"why\":\"{why:?}\"", self.name(peer)));
-            }
-            Event::VisitFailed { peer, reason } => {
-                say(&format!(
-                    "\"ev\":\"visit-failed\",\"peer\":{},\"reason\":\"{reason:?}\"",
-                    self.name(peer)
+                let peer = self.peer_name(peer);
+                print_event(&format!(
+                    "\"ev\":\"down\",\"link\":{link},\"peer\":{peer},\"reason\":\"{reason:?}\""
                 ));
             }
-            Event::Address { peer, addr } => {
-                say(&format!("\"ev\":\"address\",\"peer\":{},\"addr\":\"{addr}\"", self.name(peer)));
+            NetEvent::FrameReceived { link, bytes } => self.on_frame(link, bytes),
+            NetEvent::BytesSent { link, bytes } if self.args.frames => {
+                print_event(&format!("\"ev\":\"sent\",\"link\":{link},\"bytes\":{bytes}"));
+            }
+            NetEvent::BytesSent { .. } => {}
+            NetEvent::LinkRefused { peer, reason: why } => {
+                print_event(&format!(
+                    "\"ev\":\"refused\",\"peer\":{},\"why\":\"{why:?}\"",
+                    self.peer_name(peer)
+                ));
+            }
+            NetEvent::GuestStreamFailed { peer, reason } => {
+                print_event(&format!(
+                    "\"ev\":\"visit-failed\",\"peer\":{},\"reason\":\"{reason:?}\"",
+                    self.peer_name(peer)
+                ));
+            }
+            NetEvent::AddressConfirmed { peer, addr } => {
+                print_event(&format!(
+                    "\"ev\":\"address\",\"peer\":{},\"addr\":\"{addr}\"",
+                    self.peer_name(peer)
+                ));
             }
         }
     }
 
     fn on_frame(&mut self, link: LinkId, bytes: Vec<u8>) {
-        if self.silent.remove(&link) || self.args.frames {
-            say(&format!("\"ev\":\"frame\",\"link\":{link},\"bytes\":{}", bytes.len()));
+        if self.links_without_frame.remove(&link) || self.args.frames {
+            print_event(&format!("\"ev\":\"frame\",\"link\":{link},\"bytes\":{}", bytes.len()));
         }
-        if self.args.echo && self.links.get(&link) == Some(&LinkKind::Stranger) {
-            let _ = self.net.send(link, bytes);
+        if self.args.echo && self.links.get(&link) == Some(&LinkKind::Guest) {
+            let _ = self.net.send_frame(link, bytes);
         }
     }
 
@@ -199,37 +214,44 @@ impl Probe {
     /// `hear`, `count`, `stop`.
     fn on_command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let number = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let parse_number = |text: &str| text.parse::<u64>().unwrap_or_default();
         match words.as_slice() {
-            ["members", list] => {
-                self.net.members(seeds(list).into_iter().map(|seed| secret(seed).node()).collect())
+            ["members", seed_list] => self.net.set_members(
+                parse_seeds(seed_list).into_iter().map(|seed| secret_from_seed(seed).node_id()).collect(),
+            ),
+            ["members"] => self.net.set_members(BTreeSet::new()),
+            ["visit", seed] => {
+                self.net.open_guest_stream(secret_from_seed(parse_number(seed)).node_id());
             }
-            ["members"] => self.net.members(BTreeSet::new()),
-            ["visit", seed] => drop(self.net.visit(secret(number(seed)).node())),
-            ["learn", seed, addr] => {
-                self.net.learn(secret(number(seed)).node(), addr.parse().into_iter().collect())
+            ["learn", seed, addr] => self.net.learn_addresses(
+                secret_from_seed(parse_number(seed)).node_id(),
+                addr.parse().into_iter().collect(),
+            ),
+            ["send", link, size, count] => {
+                self.send(LinkId(parse_number(link)), parse_number(size), parse_number(count))
             }
-            ["send", link, size, count] => self.send(LinkId(number(link)), number(size), number(count)),
-            ["close", link] => self.net.close(LinkId(number(link))),
-            ["deaf"] => self.deaf = true,
-            ["hear"] => self.deaf = false,
+            ["close", link] => self.net.close_link(LinkId(parse_number(link))),
+            ["deaf"] => self.is_paused = true,
+            ["hear"] => self.is_paused = false,
             ["count"] => {
-                let counts = self.net.connections();
-                let all: Vec<_> =
-                    counts.iter().map(|(node, count)| format!("\"{}\":{count}", self.name(*node))).collect();
-                say(&format!("\"ev\":\"count\",\"connections\":{{{}}}", all.join(",")));
+                let counts = self.net.connection_counts();
+                let count_fields: Vec<_> = counts
+                    .iter()
+                    .map(|(node, count)| format!("\"{}\":{count}", self.peer_name(*node)))
+                    .collect();
+                print_event(&format!("\"ev\":\"count\",\"connections\":{{{}}}", count_fields.join(",")));
             }
             ["stop"] => self.net.shutdown(),
-            _ => say(&format!("\"ev\":\"unknown\",\"line\":{line:?}")),
+            _ => print_event(&format!("\"ev\":\"unknown\",\"line\":{line:?}")),
         }
     }
 
     fn send(&self, link: LinkId, size: u64, count: u64) {
-        let mut taken = 0;
+        let mut queued_count = 0;
         let size = usize::try_from(size).unwrap_or(0);
         for _ in 0..count {
-            taken += u64::from(self.net.send(link, vec![9; size]).is_ok());
+            queued_count += u64::from(self.net.send_frame(link, vec![9; size]).is_ok());
         }
-        say(&format!("\"ev\":\"queued\",\"link\":{link},\"taken\":{taken}"));
+        print_event(&format!("\"ev\":\"queued\",\"link\":{link},\"taken\":{queued_count}"));
     }
 }

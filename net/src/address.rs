@@ -10,13 +10,13 @@ use crate::key;
 
 /// An address that can be dialled: TCP over IP, and the node expected there if the address names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct DialTarget {
     pub(crate) socket: SocketAddr,
     pub(crate) node: Option<NodeId>,
 }
 
 /// Reads `/ip4|ip6/…/tcp/…` with or without `/p2p/…`; `None` for anything else.
-pub(crate) fn parse(addr: &Multiaddr) -> Option<Target> {
+pub(crate) fn parse_dial_target(addr: &Multiaddr) -> Option<DialTarget> {
     let mut parts = addr.iter();
     let ip: IpAddr = match parts.next()? {
         Protocol::Ip4(ip) => ip.into(),
@@ -26,68 +26,77 @@ pub(crate) fn parse(addr: &Multiaddr) -> Option<Target> {
     let Protocol::Tcp(port) = parts.next()? else { return None };
     let node = match parts.next() {
         None => None,
-        Some(Protocol::P2p(peer)) => Some(key::node(&peer)?),
+        Some(Protocol::P2p(peer)) => Some(key::node_id_of(&peer)?),
         Some(_) => return None,
     };
-    parts.next().is_none().then_some(Target { socket: SocketAddr::new(ip, port), node })
+    parts.next().is_none().then_some(DialTarget { socket: SocketAddr::new(ip, port), node })
 }
 
 /// The address without a name: `/ip4|ip6/…/tcp/…`.
-pub(crate) fn plain(socket: SocketAddr) -> Multiaddr {
+pub(crate) fn to_multiaddr(socket: SocketAddr) -> Multiaddr {
     Multiaddr::empty().with(socket.ip().into()).with(Protocol::Tcp(socket.port()))
 }
 
 /// True if one machine may listen there. IPv6 link-local addresses mean nothing without an interface's name, which
 /// a multiaddr of TCP cannot carry.
-pub(crate) fn dialable(socket: SocketAddr) -> bool {
-    let unicast = match socket.ip() {
+pub(crate) fn is_dialable(socket: SocketAddr) -> bool {
+    let is_unicast = match socket.ip() {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
     };
-    unicast && socket.port() != 0
+    is_unicast && socket.port() != 0
 }
 
 /// What others may reach us at, out of all addresses we listen on: no loopback and nothing link-local, unless there
 /// is nothing else or the operator `asked` for just that one.
-pub(crate) fn reachable(listening: &[SocketAddr], asked: &[SocketAddr]) -> Vec<SocketAddr> {
-    let named = |socket: &SocketAddr| asked.iter().any(|a| a.ip() == socket.ip());
-    let mut found: Vec<_> =
-        listening.iter().copied().filter(|s| named(s) || (dialable(*s) && !s.ip().is_loopback())).collect();
-    if found.is_empty() {
-        found = listening.iter().copied().filter(|s| dialable(*s)).collect();
+pub(crate) fn reachable_addresses(listening: &[SocketAddr], configured: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_configured = |socket: &SocketAddr| configured.iter().any(|a| a.ip() == socket.ip());
+    let mut reachable: Vec<_> = listening
+        .iter()
+        .copied()
+        .filter(|s| is_configured(s) || (is_dialable(*s) && !s.ip().is_loopback()))
+        .collect();
+    if reachable.is_empty() {
+        reachable = listening.iter().copied().filter(|s| is_dialable(*s)).collect();
     }
-    found.sort_unstable();
-    found.dedup();
-    found
+    reachable.sort_unstable();
+    reachable.dedup();
+    reachable
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn socket(text: &str) -> SocketAddr {
+    fn parse_socket(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
 
     #[test]
-    fn an_address_is_ip_and_tcp_and_perhaps_a_name() {
-        let target = parse(&"/ip4/10.0.0.1/tcp/7440".parse().unwrap()).unwrap();
-        assert_eq!((target.socket, target.node), (socket("10.0.0.1:7440"), None));
+    fn a_dial_target_is_ip_tcp_and_an_optional_node_id() {
+        let target = parse_dial_target(&"/ip4/10.0.0.1/tcp/7440".parse().unwrap()).unwrap();
+        assert_eq!((target.socket, target.node), (parse_socket("10.0.0.1:7440"), None));
         let node = NodeId([3; 32]);
-        let named = plain(socket("[fd00::1]:1")).with(Protocol::P2p(key::peer(node).unwrap()));
-        assert_eq!(parse(&named), Some(Target { socket: socket("[fd00::1]:1"), node: Some(node) }));
-        for bad in ["/ip4/10.0.0.1", "/ip4/10.0.0.1/udp/1", "/dns4/host/tcp/1", "/ip4/10.0.0.1/tcp/1/ws"] {
-            assert_eq!(parse(&bad.parse().unwrap()), None, "{bad}");
+        let with_node_id =
+            to_multiaddr(parse_socket("[fd00::1]:1")).with(Protocol::P2p(key::peer_id_of(node).unwrap()));
+        assert_eq!(
+            parse_dial_target(&with_node_id),
+            Some(DialTarget { socket: parse_socket("[fd00::1]:1"), node: Some(node) })
+        );
+        for unsupported in
+            ["/ip4/10.0.0.1", "/ip4/10.0.0.1/udp/1", "/dns4/host/tcp/1", "/ip4/10.0.0.1/tcp/1/ws"]
+        {
+            assert_eq!(parse_dial_target(&unsupported.parse().unwrap()), None, "{unsupported}");
         }
     }
 
     #[test]
-    fn loopback_is_told_only_where_nothing_else_is() {
-        let lo = socket("127.0.0.1:1");
-        let lan = socket("10.0.0.1:1");
-        let local = socket("[fe80::1]:1");
-        assert_eq!(reachable(&[lo, lan, local], &[]), [lan]);
-        assert_eq!(reachable(&[lo, local], &[]), [lo]);
-        assert_eq!(reachable(&[lo, lan], &[socket("127.0.0.1:0")]), [lan, lo]);
+    fn loopback_is_reachable_only_if_nothing_else_is_or_it_was_configured() {
+        let loopback = parse_socket("127.0.0.1:1");
+        let lan = parse_socket("10.0.0.1:1");
+        let link_local = parse_socket("[fe80::1]:1");
+        assert_eq!(reachable_addresses(&[loopback, lan, link_local], &[]), [lan]);
+        assert_eq!(reachable_addresses(&[loopback, link_local], &[]), [loopback]);
+        assert_eq!(reachable_addresses(&[loopback, lan], &[parse_socket("127.0.0.1:0")]), [lan, loopback]);
     }
 }

@@ -2,15 +2,15 @@
 
 use libp2p::swarm::NetworkBehaviour;
 
-use crate::discovery::mdns::Mdns;
-use crate::gate::Gate;
-use crate::link::stream::Streams;
+use crate::admission::AdmissionBehaviour;
+use crate::discovery::mdns::MdnsBehaviour;
+use crate::link::stream::StreamBehaviour;
 
 /// Gate first: what it denies, nobody else sees.
 #[derive(NetworkBehaviour)]
 #[behaviour(prelude = "libp2p::swarm::derive_prelude")]
 pub(crate) struct Behaviour {
-    pub(crate) gate: Gate,
-    pub(crate) mdns: Mdns,
-    pub(crate) streams: Streams,
+    pub(crate) admission: AdmissionBehaviour,
+    pub(crate) mdns: MdnsBehaviour,
+    pub(crate) streams: StreamBehaviour,
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use larder_core::id::{NodeId, Secret};
+use larder_core::id::{NodeId, SecretKey};
 use libp2p::Multiaddr;
 
 use crate::limits;
@@ -11,32 +11,32 @@ use crate::limits;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node's key.
-    pub secret: Secret,
+    pub secret: SecretKey,
     /// Addresses to listen on, as the operator gave them: each must be free. Empty: all interfaces, IPv4 and, where
-    /// there is any, IPv6, at [`Config::port`].
-    pub listen: Vec<Multiaddr>,
-    /// The port to prefer where `listen` is empty; if it is taken, a free one, which `Event::Listening` reports and
+    /// there is any, IPv6, at [`NodeConfig::port`].
+    pub listen_addrs: Vec<Multiaddr>,
+    /// The port to prefer where `listen` is empty; if it is taken, a free one, which `NetEvent::Listening` reports and
     /// which should be passed here at the next start.
-    pub port: u16,
+    pub preferred_port: u16,
     /// Addresses of nodes, `/ip4|ip6/…/tcp/…` with or without `/p2p/…`, dialled from the start. At most
-    /// [`limits::STATIC_PEERS`].
-    pub peers: Vec<Multiaddr>,
+    /// [`limits::MAX_STATIC_PEERS`].
+    pub static_peers: Vec<Multiaddr>,
     /// Whether to find others, and be found, by mDNS and beacon.
-    pub multicast: bool,
-    /// Addresses remembered from earlier runs (`Event::Address`), newest first.
-    pub book: Vec<(NodeId, Vec<Multiaddr>)>,
+    pub is_multicast_enabled: bool,
+    /// Addresses remembered from earlier runs (`NetEvent::Address`), newest first.
+    pub known_addresses: Vec<(NodeId, Vec<Multiaddr>)>,
 }
 
 impl Config {
     /// A network that listens everywhere at the usual port and finds others by multicast.
-    pub fn new(secret: Secret) -> Self {
+    pub fn new(secret: SecretKey) -> Self {
         Self {
             secret,
-            listen: Vec::new(),
-            port: limits::PORT,
-            peers: Vec::new(),
-            multicast: true,
-            book: Vec::new(),
+            listen_addrs: Vec::new(),
+            preferred_port: limits::DEFAULT_TCP_PORT,
+            static_peers: Vec::new(),
+            is_multicast_enabled: true,
+            known_addresses: Vec::new(),
         }
     }
 }
@@ -46,16 +46,16 @@ impl Config {
 pub enum StartError {
     /// Of the caller: libp2p does not take this key.
     #[error("this key cannot be used: {0}")]
-    Key(String),
+    InvalidKey(String),
     /// Of the operator: not an address of TCP over IP.
     #[error("{0} is not an address of the form /ip4/A.B.C.D/tcp/PORT or /ip6/A::B/tcp/PORT")]
-    Address(Multiaddr),
+    UnsupportedAddress(Multiaddr),
     /// Of the operator: too many of them.
-    #[error("{0} peers are named, at most {max} can be", max = limits::STATIC_PEERS)]
-    TooManyPeers(usize),
+    #[error("{0} peers are named, at most {max} can be", max = limits::MAX_STATIC_PEERS)]
+    TooManyStaticPeers(usize),
     /// Of the operator or the system: the address cannot be listened on.
     #[error("cannot listen on {addr}: {error} (is another program there? name another with --listen)")]
-    Listen {
+    ListenFailed {
         /// Which.
         addr: Multiaddr,
         /// What the system says.

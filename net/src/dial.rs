@@ -8,20 +8,21 @@ use crate::limits;
 
 /// A pause that doubles up to a cap, with jitter so that hosts do not beat together.
 #[derive(Clone, Debug)]
-pub(crate) struct Pause {
-    first: Duration,
+pub(crate) struct Backoff {
+    initial: Duration,
     cap: Duration,
     failures: u32,
 }
 
-impl Pause {
+impl Backoff {
     pub(crate) fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, failures: 0 }
+        Self { initial: first, cap, failures: 0 }
     }
 
     /// The pause after one more failure: between 3/4 and 5/4 of the doubled one.
-    pub(crate) fn next(&mut self) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX));
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        let doubled =
+            self.initial.saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
         doubled.min(self.cap).mul_f64(0.75 + 0.5 * rand::random::<f64>())
     }
@@ -38,105 +39,109 @@ impl Pause {
 
 /// A dial on its way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
+pub(crate) struct DialInFlight {
     pub(crate) connection: ConnectionId,
-    pub(crate) since: Instant,
-    pub(crate) until: Instant,
+    pub(crate) started_at: Instant,
+    pub(crate) deadline: Instant,
 }
 
 /// The dialling of one peer.
 #[derive(Debug)]
-pub(crate) struct Dial {
-    pause: Pause,
-    next: Option<Instant>,
-    last: Option<Instant>,
-    flight: Option<Flight>,
+pub(crate) struct DialState {
+    backoff: Backoff,
+    next_at: Option<Instant>,
+    last_started_at: Option<Instant>,
+    in_flight: Option<DialInFlight>,
 }
 
-impl Dial {
+impl DialState {
     pub(crate) fn new() -> Self {
-        let pause = Pause::new(limits::REDIAL, limits::REDIAL_CAP);
-        Self { pause, next: None, last: None, flight: None }
+        let backoff = Backoff::new(limits::MIN_REDIAL_DELAY, limits::MAX_REDIAL_DELAY);
+        Self { backoff, next_at: None, last_started_at: None, in_flight: None }
     }
 
     /// The dial under way.
-    pub(crate) fn flight(&self) -> Option<Flight> {
-        self.flight
+    pub(crate) fn in_flight(&self) -> Option<DialInFlight> {
+        self.in_flight
     }
 
     /// Dial at `at`, or earlier if that is planned.
-    pub(crate) fn plan(&mut self, at: Instant) {
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    pub(crate) fn plan_no_later_than(&mut self, at: Instant) {
+        self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
     }
 
     /// The peer was heard: earlier failures say nothing any more. A dial in flight is given up if it is old enough
     /// to be doomed. True if it should be aborted now; the next dial is planned either way.
-    pub(crate) fn heard(&mut self, now: Instant, head_start: Duration) -> bool {
-        self.pause.reset();
-        let doomed =
-            self.flight.is_some_and(|f| now.saturating_duration_since(f.since) >= limits::DIAL_DOOMED);
-        if self.flight.is_none() || doomed {
-            let spaced = self.last.map_or(now, |last| last + limits::DIAL_SPACING);
-            self.plan((now + head_start).max(spaced));
+    pub(crate) fn on_peer_discovered(&mut self, now: Instant, head_start: Duration) -> bool {
+        self.backoff.reset();
+        let is_stale = self
+            .in_flight
+            .is_some_and(|f| now.saturating_duration_since(f.started_at) >= limits::STALE_DIAL_AGE);
+        if self.in_flight.is_none() || is_stale {
+            let earliest = self.last_started_at.map_or(now, |last| last + limits::MIN_DIAL_INTERVAL);
+            self.plan_no_later_than((now + head_start).max(earliest));
         }
-        doomed
+        is_stale
     }
 
     /// When there is something to do: a dial to begin, or one to give up.
     pub(crate) fn due(&self) -> Option<Instant> {
-        match self.flight {
-            Some(flight) => Some(flight.until),
-            None => self.next,
+        match self.in_flight {
+            Some(flight) => Some(flight.deadline),
+            None => self.next_at,
         }
     }
 
     /// A dial has begun.
-    pub(crate) fn flying(&mut self, connection: ConnectionId, now: Instant) {
-        let patience =
-            if self.pause.failures() < limits::DIAL_SHORT { limits::DIAL } else { limits::DIAL_PATIENT };
-        self.flight = Some(Flight { connection, since: now, until: now + patience });
-        self.last = Some(now);
-        self.next = None;
+    pub(crate) fn on_dial_started(&mut self, connection: ConnectionId, now: Instant) {
+        let timeout = if self.backoff.failures() < limits::SHORT_DIAL_ATTEMPTS {
+            limits::DIAL_TIMEOUT
+        } else {
+            limits::LONG_DIAL_TIMEOUT
+        };
+        self.in_flight = Some(DialInFlight { connection, started_at: now, deadline: now + timeout });
+        self.last_started_at = Some(now);
+        self.next_at = None;
     }
 
     /// The dial `connection` failed. False if it is not the one under way, but one that was given up before.
-    pub(crate) fn failed(&mut self, connection: ConnectionId, now: Instant) -> bool {
-        if self.flight.is_none_or(|flight| flight.connection != connection) {
+    pub(crate) fn on_dial_failed(&mut self, connection: ConnectionId, now: Instant) -> bool {
+        if self.in_flight.is_none_or(|flight| flight.connection != connection) {
             return false;
         }
-        self.give_up(now);
+        self.abandon_and_back_off(now);
         true
     }
 
     /// The dial under way is given up, or could not begin; the next one is planned.
-    pub(crate) fn give_up(&mut self, now: Instant) {
-        self.flight = None;
-        let pause = self.pause.next();
-        self.plan(now + pause);
+    pub(crate) fn abandon_and_back_off(&mut self, now: Instant) {
+        self.in_flight = None;
+        let delay = self.backoff.next_delay();
+        self.plan_no_later_than(now + delay);
     }
 
     /// The dial under way is given up in favour of the one that is planned already.
-    pub(crate) fn abort(&mut self) {
-        self.flight = None;
+    pub(crate) fn clear_in_flight(&mut self) {
+        self.in_flight = None;
     }
 
     /// There is a connection: nothing to dial.
-    pub(crate) fn rest(&mut self) {
-        self.flight = None;
-        self.next = None;
+    pub(crate) fn clear(&mut self) {
+        self.in_flight = None;
+        self.next_at = None;
     }
 
     /// There is a *link*: the next loss begins with short pauses. A mere connection does not count, since a peer
     /// that does not know us closes it again and again.
-    pub(crate) fn success(&mut self) {
-        self.pause.reset();
+    pub(crate) fn on_link_up(&mut self) {
+        self.backoff.reset();
     }
 
     /// A connection ended without ever having carried a link, or with one (`linked`): the next dial after
-    /// `head_start`, or after a pause.
-    pub(crate) fn lost(&mut self, now: Instant, linked: bool, head_start: Duration) {
-        let pause = if linked { head_start } else { self.pause.next().max(head_start) };
-        self.plan(now + pause);
+    /// `dial_head_start`, or after a pause.
+    pub(crate) fn on_connection_lost(&mut self, now: Instant, had_link: bool, head_start: Duration) {
+        let delay = if had_link { head_start } else { self.backoff.next_delay().max(head_start) };
+        self.plan_no_later_than(now + delay);
     }
 }
 
@@ -146,51 +151,54 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn id(number: usize) -> ConnectionId {
+    fn connection_id(number: usize) -> ConnectionId {
         ConnectionId::new_unchecked(number)
     }
 
     #[test]
-    fn pauses_double_up_to_the_cap() {
-        let mut pause = Pause::new(250 * MS, 30_000 * MS);
-        let first = pause.next();
+    fn backoff_delays_double_up_to_the_cap() {
+        let mut backoff = Backoff::new(250 * MS, 30_000 * MS);
+        let first = backoff.next_delay();
         assert!((187 * MS..313 * MS).contains(&first), "{first:?}");
         for _ in 0..40 {
-            assert!(pause.next() <= 37_500 * MS);
+            assert!(backoff.next_delay() <= 37_500 * MS);
         }
-        assert!(pause.next() >= 22_500 * MS);
-        pause.reset();
-        assert!(pause.next() < 313 * MS);
+        assert!(backoff.next_delay() >= 22_500 * MS);
+        backoff.reset();
+        assert!(backoff.next_delay() < 313 * MS);
     }
 
     #[test]
-    fn a_beacon_replaces_a_doomed_dial_and_leaves_a_young_one() {
-        let mut dial = Dial::new();
+    fn a_beacon_replaces_a_stale_dial_and_leaves_a_recent_one() {
+        let mut dial = DialState::new();
         let now = Instant::now();
-        assert!(!dial.heard(now, Duration::ZERO));
+        assert!(!dial.on_peer_discovered(now, Duration::ZERO));
         assert_eq!(dial.due(), Some(now));
-        dial.flying(id(1), now);
-        assert!(!dial.heard(now + 199 * MS, Duration::ZERO));
-        assert_eq!(dial.due(), Some(now + limits::DIAL));
-        assert!(dial.heard(now + 200 * MS, Duration::ZERO));
-        dial.abort();
+        dial.on_dial_started(connection_id(1), now);
+        assert!(!dial.on_peer_discovered(now + 199 * MS, Duration::ZERO));
+        assert_eq!(dial.due(), Some(now + limits::DIAL_TIMEOUT));
+        assert!(dial.on_peer_discovered(now + 200 * MS, Duration::ZERO));
+        dial.clear_in_flight();
         assert_eq!(dial.due(), Some(now + 200 * MS));
-        dial.flying(id(2), now + 200 * MS);
-        assert!(!dial.failed(id(1), now + 201 * MS), "the aborted one says nothing about the new one");
-        assert!(dial.failed(id(2), now + 201 * MS));
+        dial.on_dial_started(connection_id(2), now + 200 * MS);
+        assert!(
+            !dial.on_dial_failed(connection_id(1), now + 201 * MS),
+            "the aborted one says nothing about the new one"
+        );
+        assert!(dial.on_dial_failed(connection_id(2), now + 201 * MS));
     }
 
     #[test]
     fn forged_beacons_cannot_make_us_dial_without_pause() {
-        let mut dial = Dial::new();
+        let mut dial = DialState::new();
         let start = Instant::now();
         let mut dials = 0;
         for ms in 0..1000 {
             let now = start + ms * MS;
-            dial.heard(now, Duration::ZERO);
-            if dial.flight().is_none() && dial.due().is_some_and(|due| due <= now) {
-                dial.flying(id(dials), now);
-                dial.failed(id(dials), now);
+            dial.on_peer_discovered(now, Duration::ZERO);
+            if dial.in_flight().is_none() && dial.due().is_some_and(|due| due <= now) {
+                dial.on_dial_started(connection_id(dials), now);
+                dial.on_dial_failed(connection_id(dials), now);
                 dials += 1;
             }
         }
@@ -198,23 +206,23 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_never_links_is_dialled_ever_more_rarely() {
-        let mut dial = Dial::new();
+    fn a_peer_whose_link_never_comes_up_is_dialled_with_growing_delays() {
+        let mut dial = DialState::new();
         let mut now = Instant::now();
         for n in 0..12 {
-            dial.flying(id(n), now);
-            dial.rest();
-            dial.lost(now, false, Duration::ZERO);
+            dial.on_dial_started(connection_id(n), now);
+            dial.clear();
+            dial.on_connection_lost(now, false, Duration::ZERO);
             now = dial.due().unwrap();
         }
         let before = now;
-        dial.flying(id(99), now);
-        dial.rest();
-        dial.lost(now, false, Duration::ZERO);
+        dial.on_dial_started(connection_id(99), now);
+        dial.clear();
+        dial.on_connection_lost(now, false, Duration::ZERO);
         assert!(dial.due().unwrap() - before > 20_000 * MS);
-        dial.success();
-        dial.rest();
-        dial.lost(now, true, Duration::ZERO);
+        dial.on_link_up();
+        dial.clear();
+        dial.on_connection_lost(now, true, Duration::ZERO);
         assert_eq!(dial.due(), Some(now));
     }
 }

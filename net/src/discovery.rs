@@ -3,10 +3,10 @@
 //! libp2p-mdns alone finds a peer in 5 ms but leaves 3-4 % of pairs apart when many hosts start together, and says
 //! nothing when a partition heals; so Larder sends a [`beacon`] of its own. mDNS stays as a second source.
 
-pub(crate) mod air;
+pub(crate) mod address_book;
 pub(crate) mod beacon;
-pub(crate) mod book;
-pub(crate) mod carrier;
+pub(crate) mod beacon_schedule;
+pub(crate) mod beacon_socket;
+pub(crate) mod link_state;
 pub(crate) mod mdns;
-pub(crate) mod pace;
-pub(crate) mod statics;
+pub(crate) mod static_peers;

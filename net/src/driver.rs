@@ -3,13 +3,13 @@
 //! It waits for whatever comes first (the swarm, a link's note, a beacon, a wish of the daemon, a carrier, a moment
 //! that was planned), changes its state, and goes on; it never waits for a link or for the daemon.
 
-mod clock;
+mod commands;
 mod dialing;
-mod ending;
+mod guest_streams;
 mod links;
-mod members;
-mod swarm;
-mod visits;
+mod shutdown;
+mod swarm_events;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -24,205 +24,206 @@ use std::num::NonZeroU8;
 use tokio::sync::mpsc;
 
 use crate::address;
+use crate::admission::AdmissionBehaviour;
+use crate::admission::rate_limit::KeyedRateLimiter;
 use crate::behaviour::Behaviour;
+use crate::command_slot::CommandSlot;
 use crate::config::{Config, StartError};
-use crate::discovery::air::{Air, Heard};
-use crate::discovery::book::Book;
-use crate::discovery::carrier::Carriers;
-use crate::discovery::mdns::{self, Watch};
-use crate::discovery::pace::Pace;
-use crate::discovery::statics::Statics;
-use crate::event::Event;
-use crate::feed::{Events, Feed, feed};
-use crate::gate::Gate;
-use crate::gate::budget::Budget;
-use crate::link::pump::Note;
-use crate::link::registry::Registry;
-use crate::link::stream::Streams;
+use crate::discovery::address_book::AddressBook;
+use crate::discovery::beacon_schedule::BeaconSchedule;
+use crate::discovery::beacon_socket::{BeaconSockets, ReceivedBeacon};
+use crate::discovery::link_state::LinkStateWatcher;
+use crate::discovery::mdns::{self, MdnsLimiter};
+use crate::discovery::static_peers::StaticPeers;
+use crate::event::NetEvent;
+use crate::event_backlog::EventBacklog;
+use crate::event_channel::{EventReceiver, EventSender, event_channel};
+use crate::handle::{ConnectionCounts, NetHandle};
+use crate::limit_stats::LimitStats;
+use crate::link::link_task::LinkMsg;
+use crate::link::registry::LinkRegistry;
+use crate::link::stream::StreamBehaviour;
 use crate::listen::Listeners;
-use crate::mailbox::Mailbox;
-use crate::net::{Census, Net};
-use crate::outbox::Outbox;
-use crate::peer::Peer;
-use crate::tally::Tally;
-use crate::transport::transport;
+use crate::peer::PeerState;
+use crate::transport::build_transport;
 use crate::{key, limits};
 
-use self::ending::Ending;
+use self::shutdown::ShutdownState;
 
 /// The state of the whole network.
 pub(crate) struct Driver {
-    us: NodeId,
+    local_node: NodeId,
     swarm: Swarm<Behaviour>,
     listeners: Listeners,
-    multicast: bool,
+    is_multicast_enabled: bool,
     /// When to believe that there is nothing but loopback.
-    alone_at: Option<Instant>,
+    report_loopback_at: Option<Instant>,
 
-    mailbox: Arc<Mailbox>,
-    registry: Registry,
-    census: Census,
-    tally: Tally,
-    feed: Feed,
-    outbox: Outbox,
+    commands: Arc<CommandSlot>,
+    link_registry: LinkRegistry,
+    connection_counts: ConnectionCounts,
+    limit_stats: LimitStats,
+    event_sender: EventSender,
+    event_backlog: EventBacklog,
 
-    notes: mpsc::Receiver<Note>,
-    noter: mpsc::Sender<Note>,
-    last_link: u64,
+    link_msgs: mpsc::Receiver<LinkMsg>,
+    link_msg_sender: mpsc::Sender<LinkMsg>,
+    last_link_id: u64,
 
-    air: Air,
-    heard: mpsc::Receiver<Heard>,
-    pace: Pace,
-    carriers: Carriers,
-    watch: Watch,
-    book: Book,
-    statics: Statics,
+    beacon_sockets: BeaconSockets,
+    received_beacons: mpsc::Receiver<ReceivedBeacon>,
+    beacon_schedule: BeaconSchedule,
+    link_state: LinkStateWatcher,
+    mdns_limiter: MdnsLimiter,
+    address_book: AddressBook,
+    static_peers: StaticPeers,
 
     members: BTreeSet<NodeId>,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: BTreeMap<NodeId, PeerState>,
     /// Whom to visit as soon as fewer visits are under way.
-    to_visit: VecDeque<NodeId>,
-    visit_keys: Budget<NodeId>,
-    visit_sources: Budget<IpAddr>,
-    ending: Ending,
+    waiting_guest_streams: VecDeque<NodeId>,
+    guest_rate_by_node: KeyedRateLimiter<NodeId>,
+    guest_rate_by_source: KeyedRateLimiter<IpAddr>,
+    shutdown: ShutdownState,
 }
 
 impl Driver {
     /// Listens, and is ready to [`run`](Self::run).
-    pub(crate) fn new(net: &Net, config: Config) -> Result<(Self, Events), StartError> {
-        let us = net.node();
-        let mut swarm = swarm(&config, net.tally.clone())?;
+    pub(crate) fn new(net: &NetHandle, config: Config) -> Result<(Self, EventReceiver), StartError> {
+        let local_node = net.local_node();
+        let mut swarm = new_swarm(&config, net.limit_stats.clone())?;
         let listeners = Listeners::open(&mut swarm, &config)?;
-        let (feed, events) = feed();
-        let (noter, notes) = mpsc::channel(limits::NOTES);
-        let (air, heard) = Air::new(us, net.tally.clone());
+        let (event_sender, events) = event_channel();
+        let (link_msg_sender, link_msgs) = mpsc::channel(limits::LINK_MSG_CHANNEL_CAPACITY);
+        let (beacon_sockets, received_beacons) = BeaconSockets::new(local_node, net.limit_stats.clone());
         let mut driver = Self {
-            us,
+            local_node,
             swarm,
             listeners,
-            multicast: config.multicast,
-            alone_at: None,
-            mailbox: Arc::clone(&net.mailbox),
-            registry: net.registry.clone(),
-            census: Arc::clone(&net.census),
-            tally: net.tally.clone(),
-            feed,
-            outbox: Outbox::default(),
-            notes,
-            noter,
-            last_link: 0,
-            air,
-            heard,
-            pace: Pace::new(),
-            carriers: Carriers::new(),
-            watch: Watch::default(),
-            book: Book::new(net.tally.clone()),
-            statics: Statics::default(),
+            is_multicast_enabled: config.is_multicast_enabled,
+            report_loopback_at: None,
+            commands: Arc::clone(&net.commands),
+            link_registry: net.link_registry.clone(),
+            connection_counts: Arc::clone(&net.connection_counts),
+            limit_stats: net.limit_stats.clone(),
+            event_sender,
+            event_backlog: EventBacklog::default(),
+            link_msgs,
+            link_msg_sender,
+            last_link_id: 0,
+            beacon_sockets,
+            received_beacons,
+            beacon_schedule: BeaconSchedule::new(),
+            link_state: LinkStateWatcher::new(),
+            mdns_limiter: MdnsLimiter::default(),
+            address_book: AddressBook::new(net.limit_stats.clone()),
+            static_peers: StaticPeers::default(),
             members: BTreeSet::new(),
             peers: BTreeMap::new(),
-            to_visit: VecDeque::new(),
-            visit_keys: Budget::default(),
-            visit_sources: Budget::default(),
-            ending: Ending::No,
+            waiting_guest_streams: VecDeque::new(),
+            guest_rate_by_node: KeyedRateLimiter::default(),
+            guest_rate_by_source: KeyedRateLimiter::default(),
+            shutdown: ShutdownState::Running,
         };
         let now = Instant::now();
-        driver.set_static_peers(&config.peers, now)?;
-        for (node, addrs) in &config.book {
-            driver.learn(*node, addrs, now);
+        driver.set_static_peers(&config.static_peers, now)?;
+        for (node, addrs) in &config.known_addresses {
+            driver.learn_addresses(*node, addrs, now);
         }
         Ok((driver, events))
     }
 
     /// Runs until the daemon says stop or is gone.
     pub(crate) async fn run(mut self) {
-        while !self.ending.is_over() {
-            let due = tokio::time::Instant::from_std(self.due(Instant::now()));
+        while !self.shutdown.is_finished() {
+            let deadline = tokio::time::Instant::from_std(self.next_deadline(Instant::now()));
             tokio::select! {
-                event = self.swarm.select_next_some() => self.on_swarm(event, Instant::now()),
-                Some(note) = self.notes.recv() => self.on_note(note, Instant::now()),
-                Some(heard) = self.heard.recv() => self.on_beacon(heard, Instant::now()),
-                () = self.mailbox.changed() => self.on_wishes(Instant::now()),
-                () = self.carriers.returned() => self.on_carrier(Instant::now()),
-                _ = self.feed.tell_next(|| self.outbox.pop()), if !self.outbox.is_empty() => {}
-                () = self.feed.deaf() => return,
-                () = tokio::time::sleep_until(due) => {}
+                event = self.swarm.select_next_some() => self.on_swarm_event(event, Instant::now()),
+                Some(link_msg) = self.link_msgs.recv() => self.on_link_msg(link_msg, Instant::now()),
+                Some(received) = self.received_beacons.recv() => self.on_beacon(received, Instant::now()),
+                () = self.commands.wait_changed() => self.run_commands(Instant::now()),
+                () = self.link_state.carrier_restored() => self.on_carrier_restored(Instant::now()),
+                _ = self.event_sender.send_next(|| self.event_backlog.pop()), if !self.event_backlog.is_empty() => {}
+                () = self.event_sender.receiver_dropped() => return,
+                () = tokio::time::sleep_until(deadline) => {}
             }
-            self.on_time(Instant::now());
+            self.run_due(Instant::now());
         }
-        while let Some(event) = self.outbox.pop() {
-            if self.feed.tell(event).await.is_err() {
+        while let Some(event) = self.event_backlog.pop() {
+            if self.event_sender.send(event).await.is_err() {
                 return;
             }
         }
     }
 
     /// We listen elsewhere than before; it may be that what is reachable `changed`.
-    fn on_listening(&mut self, changed: bool, now: Instant) {
-        if !changed {
+    fn on_listen_change(&mut self, is_reachable_changed: bool, now: Instant) {
+        if !is_reachable_changed {
             return;
         }
-        if self.listeners.is_alone() {
-            self.alone_at = Some(now + limits::ALONE);
+        if self.listeners.has_only_loopback() {
+            self.report_loopback_at = Some(now + limits::LOOPBACK_REPORT_DELAY);
         } else {
-            self.tell_listening(now);
+            self.report_listening(now);
         }
     }
 
     /// Says where others may reach us, and moves the beacon there.
-    fn tell_listening(&mut self, now: Instant) {
-        self.alone_at = None;
+    fn report_listening(&mut self, now: Instant) {
+        self.report_loopback_at = None;
         let reachable = self.listeners.reachable().to_vec();
-        let addrs: Vec<Multiaddr> = reachable.iter().copied().map(address::plain).collect();
+        let addrs: Vec<Multiaddr> = reachable.iter().copied().map(address::to_multiaddr).collect();
         tracing::debug!(?addrs, "listening");
-        self.outbox.push(Event::Listening { addrs });
-        if !self.multicast {
+        self.event_backlog.push(NetEvent::Listening { addrs });
+        if !self.is_multicast_enabled {
             return;
         }
-        if self.air.set(&reachable) {
-            self.pace.start(now);
-            self.hurry(now);
+        if self.beacon_sockets.set_interfaces(&reachable) {
+            self.beacon_schedule.start_burst(now);
+            self.dial_missing_members(now);
         }
-        if self.air.is_empty() {
-            self.pace.stop();
+        if self.beacon_sockets.is_empty() {
+            self.beacon_schedule.stop();
         }
     }
 
-    fn on_carrier(&mut self, now: Instant) {
+    fn on_carrier_restored(&mut self, now: Instant) {
         tracing::info!("an interface has its carrier back");
-        if !self.air.is_empty() {
-            self.pace.start(now);
+        if !self.beacon_sockets.is_empty() {
+            self.beacon_schedule.start_burst(now);
         }
-        self.hurry(now);
+        self.dial_missing_members(now);
     }
 
     fn is_member(&self, node: NodeId) -> bool {
         self.members.contains(&node)
     }
 
-    fn leads(&self, node: NodeId) -> bool {
-        key::leads(self.us, node)
+    fn is_leader_towards(&self, node: NodeId) -> bool {
+        key::is_leader(self.local_node, node)
     }
 }
 
 /// Up to `most`, at random.
-fn jitter(most: Duration) -> Duration {
-    most.mul_f64(rand::random::<f64>())
+fn random_delay(limit: Duration) -> Duration {
+    limit.mul_f64(rand::random::<f64>())
 }
 
-fn swarm(config: &Config, tally: Tally) -> Result<Swarm<Behaviour>, StartError> {
-    let keypair = key::keypair(&config.secret).map_err(|error| StartError::Key(error.to_string()))?;
-    let transport = transport(&keypair).map_err(|error| StartError::Key(error.to_string()))?;
-    let us = PeerId::from(keypair.public());
+fn new_swarm(config: &Config, limit_stats: LimitStats) -> Result<Swarm<Behaviour>, StartError> {
+    let keypair = key::keypair(&config.secret).map_err(|error| StartError::InvalidKey(error.to_string()))?;
+    let transport = build_transport(&keypair).map_err(|error| StartError::InvalidKey(error.to_string()))?;
+    let local_peer_id = PeerId::from(keypair.public());
     let behaviour = Behaviour {
-        gate: Gate::new(tally),
-        mdns: mdns::mdns(config.multicast, us),
-        streams: Streams::default(),
+        admission: AdmissionBehaviour::new(limit_stats),
+        mdns: mdns::new_mdns_behaviour(config.is_multicast_enabled, local_peer_id),
+        streams: StreamBehaviour::default(),
     };
     let swarm_config = SwarmConfig::with_tokio_executor()
-        .with_idle_connection_timeout(limits::IDLE)
-        .with_max_negotiating_inbound_streams(limits::STREAMS_NEGOTIATING)
+        .with_idle_connection_timeout(limits::IDLE_CONNECTION_TIMEOUT)
+        .with_max_negotiating_inbound_streams(limits::MAX_NEGOTIATING_STREAMS)
         .with_dial_concurrency_factor(
-            NonZeroU8::new(u8::try_from(limits::ADDRESSES).unwrap_or(u8::MAX)).unwrap_or(NonZeroU8::MIN),
+            NonZeroU8::new(u8::try_from(limits::MAX_ADDRESSES_PER_NODE).unwrap_or(u8::MAX))
+                .unwrap_or(NonZeroU8::MIN),
         );
-    Ok(Swarm::new(transport, behaviour, us, swarm_config))
+    Ok(Swarm::new(transport, behaviour, local_peer_id, swarm_config))
 }

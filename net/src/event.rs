@@ -21,12 +21,12 @@ pub enum LinkKind {
     /// Both sides count each other as members of a group: long-lived, large frames, at most one a peer.
     Member,
     /// Anyone: one visit with few small frames, a byte limit and a short life. A member may open one too.
-    Stranger,
+    Guest,
 }
 
 /// How a node was heard of. A hint that nobody signed: only a link proves that a key is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum DiscoverySource {
     /// Multicast DNS.
     Mdns,
     /// Larder's own multicast beacon.
@@ -44,18 +44,18 @@ pub enum DownReason {
     /// The other side ended the link with a goodbye.
     #[error("the other side closed the link")]
     ByPeer,
-    /// [`Net::close`](crate::Net::close).
+    /// [`NetHandle::close_link`](crate::NetHandle::close_link).
     #[error("closed here")]
     Closed,
     /// The leader of the pair moved the link to another connection; its `LinkUp` follows.
     #[error("replaced by a newer link")]
     Replaced,
     /// The peer is no longer among the members. What was sent before that still goes out, as far as
-    /// [`limits::FLUSH`](crate::limits::FLUSH) allows.
+    /// [`limits::FLUSH_TIMEOUT`](crate::limits::FLUSH_TIMEOUT) allows.
     #[error("the peer is no longer a member")]
     Removed,
-    /// The peer did not read for so long that more waited than [`limits::QUEUE`](crate::limits::QUEUE) or
-    /// [`limits::VISIT_QUEUE`](crate::limits::VISIT_QUEUE) allows.
+    /// The peer did not read for so long that more waited than [`limits::MAX_MEMBER_QUEUE_BYTES`](crate::limits::MAX_MEMBER_QUEUE_BYTES) or
+    /// [`limits::MAX_GUEST_QUEUE_BYTES`](crate::limits::MAX_GUEST_QUEUE_BYTES) allows.
     #[error("the peer reads too slowly: the send queue is full")]
     QueueFull,
     /// The peer's fault: it announced a frame larger than its kind of link may carry.
@@ -63,9 +63,9 @@ pub enum DownReason {
     TooLong(u32),
     /// The peer's fault: more frames or bytes than a stranger link may carry.
     #[error("the peer sent more than a visit may")]
-    TooMuch,
-    /// Nothing was received for [`limits::SILENCE`](crate::limits::SILENCE) (stranger link:
-    /// [`limits::VISIT_SILENCE`](crate::limits::VISIT_SILENCE)): the peer hangs.
+    GuestQuotaExceeded,
+    /// Nothing was received for [`limits::MEMBER_SILENCE_TIMEOUT`](crate::limits::MEMBER_SILENCE_TIMEOUT) (stranger link:
+    /// [`limits::GUEST_SILENCE_TIMEOUT`](crate::limits::GUEST_SILENCE_TIMEOUT)): the peer hangs.
     #[error("the peer was silent for too long")]
     Silent,
     /// A stranger link's time was over.
@@ -78,7 +78,7 @@ pub enum DownReason {
 
 /// Why a visit did not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VisitError {
+pub enum GuestStreamError {
     /// No address of that node is known; wait until it is seen, or learn one.
     #[error("no address of that node is known")]
     NoAddress,
@@ -95,33 +95,33 @@ pub enum VisitError {
 
 /// Why a peer that we count as member would not take a member link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum LinkRefusal {
     /// It does not count us as a member (yet): its records are behind, or ours are.
     #[error("the peer does not know this node as a member")]
-    Unknown,
+    NotAMember,
     /// It does not speak this version of the link.
     #[error("the peer speaks another version: one of the two needs an upgrade")]
-    Version,
+    UnsupportedVersion,
 }
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum NetEvent {
     /// All addresses that others may reach this node at, whenever they change. Wildcards are expanded; loopback is
     /// among them only where nothing else is, or if it was asked for.
     Listening {
         /// The whole set, sorted, without `/p2p/…`.
         addrs: Vec<Multiaddr>,
     },
-    /// A node was heard of. At most one in [`limits::SEEN_AGAIN`](crate::limits::SEEN_AGAIN) a node, unless it is
+    /// A node was heard of. At most one in [`limits::DISCOVERED_EVENT_INTERVAL`](crate::limits::DISCOVERED_EVENT_INTERVAL) a node, unless it is
     /// new or its addresses changed.
-    Seen {
+    NodeDiscovered {
         /// Who says to be there.
         peer: NodeId,
         /// All addresses known for it, newest first.
         addrs: Vec<Multiaddr>,
         /// How it was heard.
-        by: Source,
+        source: DiscoverySource,
     },
     /// A link is open: frames may be sent on it. Of member links there is at most one a peer; the `LinkDown` of an
     /// earlier one always comes first.
@@ -133,13 +133,13 @@ pub enum Event {
         /// What it may carry.
         kind: LinkKind,
         /// True if this side opened it. (Whoever dialled the connection below: either side may open a visit.)
-        opened: bool,
+        is_opened_here: bool,
         /// True if this side dialled the connection below it.
-        dialed: bool,
+        is_dialed_here: bool,
         /// The other end of that connection (of an inbound one: not where the peer listens).
         addr: Multiaddr,
     },
-    /// The link is gone: frames that were sent and not reported `Sent` may not have arrived.
+    /// The link is gone: frames that were sent and not reported `BytesSent` may not have arrived.
     LinkDown {
         /// Which.
         link: LinkId,
@@ -149,7 +149,7 @@ pub enum Event {
         reason: DownReason,
     },
     /// A whole frame arrived.
-    Frame {
+    FrameReceived {
         /// On which link.
         link: LinkId,
         /// Its payload, never empty, within the limit of the link's kind.
@@ -157,28 +157,28 @@ pub enum Event {
     },
     /// That many payload bytes left the link's queue for the connection: the sender may refill it. Not an
     /// acknowledgement by the peer.
-    Sent {
+    BytesSent {
         /// On which link.
         link: LinkId,
         /// Bytes since the last such event.
         bytes: usize,
     },
     /// A peer that we count as member was reached and would not take a member link. It is asked again.
-    Refused {
+    LinkRefused {
         /// Who.
         peer: NodeId,
         /// Why.
-        why: Refusal,
+        reason: LinkRefusal,
     },
     /// A visit that was asked for did not come about.
-    VisitFailed {
+    GuestStreamFailed {
         /// Whom to.
         peer: NodeId,
         /// Why.
-        reason: VisitError,
+        reason: GuestStreamError,
     },
     /// A dial to this address found this node: worth remembering over restarts.
-    Address {
+    AddressConfirmed {
         /// Who answered.
         peer: NodeId,
         /// Where, without `/p2p/…`.

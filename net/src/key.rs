@@ -1,35 +1,35 @@
-//! One key, three shapes: `Secret` and `NodeId` here, `Keypair` and `PeerId` in libp2p.
+//! One key, three shapes: `SecretKey` and `NodeId` here, `Keypair` and `PeerId` in libp2p.
 
-use larder_core::id::{NodeId, Secret};
+use larder_core::id::{NodeId, SecretKey};
 use libp2p::PeerId;
 use libp2p::identity::{DecodingError, Keypair};
 
 /// A `PeerId` of an Ed25519 key: identity multihash (code 0, 36 bytes) of a protobuf of key type 1 and 32 bytes.
-const HEAD: [u8; 6] = [0, 36, 8, 1, 18, 32];
+const PEER_ID_PREFIX: [u8; 6] = [0, 36, 8, 1, 18, 32];
 
 /// The libp2p identity that `secret` makes.
-pub(crate) fn keypair(secret: &Secret) -> Result<Keypair, DecodingError> {
+pub(crate) fn keypair(secret: &SecretKey) -> Result<Keypair, DecodingError> {
     Keypair::ed25519_from_bytes(secret.to_bytes())
 }
 
 /// The libp2p name of `node`. `None` never happens for a key of 32 bytes.
-pub(crate) fn peer(node: NodeId) -> Option<PeerId> {
-    let mut bytes = HEAD.to_vec();
+pub(crate) fn peer_id_of(node: NodeId) -> Option<PeerId> {
+    let mut bytes = PEER_ID_PREFIX.to_vec();
     bytes.extend(node.0);
     PeerId::from_bytes(&bytes).ok()
 }
 
 /// The node behind a libp2p name; `None` for keys of another kind, which Larder does not speak to.
-pub(crate) fn node(peer: &PeerId) -> Option<NodeId> {
+pub(crate) fn node_id_of(peer: &PeerId) -> Option<NodeId> {
     let bytes = peer.to_bytes();
-    let key = bytes.strip_prefix(&HEAD)?;
+    let key = bytes.strip_prefix(&PEER_ID_PREFIX)?;
     key.try_into().ok().map(NodeId)
 }
 
 /// True if `us` leads the pair: the node with the lower key dials, chooses which of two connections stays, and opens
 /// the link. One node decides alone, so the two can never close each other's choice.
-pub(crate) fn leads(us: NodeId, them: NodeId) -> bool {
-    us < them
+pub(crate) fn is_leader(local: NodeId, remote: NodeId) -> bool {
+    local < remote
 }
 
 #[cfg(test)]
@@ -37,25 +37,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_and_its_peer_id_name_each_other() {
+    fn node_id_and_peer_id_convert_both_ways() {
         for seed in 0..20 {
-            let secret = Secret::from_bytes(&[seed; 32]);
+            let secret = SecretKey::from_bytes(&[seed; 32]);
             let peer_id = keypair(&secret).unwrap().public().to_peer_id();
-            assert_eq!(peer(secret.node()), Some(peer_id));
-            assert_eq!(node(&peer_id), Some(secret.node()));
+            assert_eq!(peer_id_of(secret.node_id()), Some(peer_id));
+            assert_eq!(node_id_of(&peer_id), Some(secret.node_id()));
         }
     }
 
     #[test]
-    fn other_kinds_of_key_are_nobody() {
+    fn a_peer_id_of_another_key_type_is_no_node() {
         // The hash form that RSA keys have.
         let peer = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse().unwrap();
-        assert_eq!(node(&peer), None);
+        assert_eq!(node_id_of(&peer), None);
     }
 
     #[test]
-    fn one_of_a_pair_leads() {
+    fn exactly_one_node_of_a_pair_is_the_leader() {
         let (a, b) = (NodeId([1; 32]), NodeId([2; 32]));
-        assert!(leads(a, b) && !leads(b, a));
+        assert!(is_leader(a, b) && !is_leader(b, a));
     }
 }

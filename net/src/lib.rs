@@ -36,28 +36,28 @@
 //! link. The other answers beacons so that the leader hears of it, and dials only what the leader may not know.
 
 mod address;
+mod admission;
 mod behaviour;
+mod command_slot;
 mod config;
 mod dial;
 mod discovery;
 mod driver;
 mod event;
-mod feed;
-mod gate;
+mod event_backlog;
+mod event_channel;
+mod handle;
 mod key;
+mod limit_stats;
 pub mod limits;
 mod link;
 mod listen;
-mod mailbox;
-mod net;
-mod outbox;
 mod peer;
-mod tally;
 mod transport;
 
 pub use config::{Config, StartError};
-pub use event::{DownReason, Event, LinkId, LinkKind, Refusal, Source, VisitError};
-pub use feed::Events;
+pub use event::{DiscoverySource, DownReason, GuestStreamError, LinkId, LinkKind, LinkRefusal, NetEvent};
+pub use event_channel::EventReceiver;
+pub use handle::{NetHandle, SendFrameError, start};
 pub use libp2p::Multiaddr;
-pub use net::{Net, SendError, start};
-pub use tally::Reached;
+pub use limit_stats::LimitHit;

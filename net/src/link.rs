@@ -7,7 +7,7 @@
 
 pub(crate) mod frame;
 pub(crate) mod hello;
-pub(crate) mod pump;
-pub(crate) mod queue;
+pub(crate) mod link_task;
 pub(crate) mod registry;
+pub(crate) mod send_queue;
 pub(crate) mod stream;

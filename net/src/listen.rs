@@ -10,15 +10,15 @@ use libp2p::{Multiaddr, TransportError};
 
 use crate::address;
 use crate::config::{Config, StartError};
-use crate::transport::port::{Claim, claim};
+use crate::transport::port::{PortClaim, claim_port};
 
 /// All addresses we listen on.
 #[derive(Default)]
 pub(crate) struct Listeners {
-    asked: Vec<SocketAddr>,
-    sockets: HashSet<(ListenerId, SocketAddr)>,
+    configured: Vec<SocketAddr>,
+    bound: HashSet<(ListenerId, SocketAddr)>,
     reachable: Vec<SocketAddr>,
-    claims: BTreeMap<SocketAddr, Claim>,
+    port_claims: BTreeMap<SocketAddr, PortClaim>,
 }
 
 impl Listeners {
@@ -28,64 +28,66 @@ impl Listeners {
         config: &Config,
     ) -> Result<Self, StartError> {
         let mut listeners = Self::default();
-        if config.listen.is_empty() {
-            listeners.open_everywhere(swarm, config.port)?;
+        if config.listen_addrs.is_empty() {
+            listeners.listen_everywhere(swarm, config.preferred_port)?;
         }
-        for addr in &config.listen {
-            let socket = address::parse(addr).ok_or_else(|| StartError::Address(addr.clone()))?.socket;
-            listeners.asked.push(socket);
-            let opened = listeners.listen(swarm, socket);
-            opened.map_err(|error| StartError::Listen { addr: addr.clone(), error })?;
+        for addr in &config.listen_addrs {
+            let socket = address::parse_dial_target(addr)
+                .ok_or_else(|| StartError::UnsupportedAddress(addr.clone()))?
+                .socket;
+            listeners.configured.push(socket);
+            let listen_result = listeners.listen_on(swarm, socket);
+            listen_result.map_err(|error| StartError::ListenFailed { addr: addr.clone(), error })?;
         }
         Ok(listeners)
     }
 
     /// Both families at `port`, or at free ports. A machine without IPv6 has just IPv4.
-    fn open_everywhere(
+    fn listen_everywhere(
         &mut self,
         swarm: &mut Swarm<impl NetworkBehaviour>,
         port: u16,
     ) -> Result<(), StartError> {
-        let mut open = |ip: IpAddr| {
-            let wished = SocketAddr::new(ip, port);
-            self.listen(swarm, wished).or_else(|error| {
-                tracing::info!(%wished, %error, "this port cannot be had, a free one is taken");
-                self.listen(swarm, SocketAddr::new(ip, 0))
+        let mut listen_or_fallback = |ip: IpAddr| {
+            let preferred = SocketAddr::new(ip, port);
+            self.listen_on(swarm, preferred).or_else(|error| {
+                tracing::info!(%preferred, %error, "this port cannot be had, a free one is taken");
+                self.listen_on(swarm, SocketAddr::new(ip, 0))
             })
         };
-        let four = open(Ipv4Addr::UNSPECIFIED.into());
-        let six = open(Ipv6Addr::UNSPECIFIED.into());
-        if let Err(error) = &six {
+        let ipv4_result = listen_or_fallback(Ipv4Addr::UNSPECIFIED.into());
+        let ipv6_result = listen_or_fallback(Ipv6Addr::UNSPECIFIED.into());
+        if let Err(error) = &ipv6_result {
             tracing::debug!(%error, "no IPv6 here");
         }
-        let addr = address::plain(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
-        four.or(six).map_err(|error| StartError::Listen { addr, error })
+        let addr = address::to_multiaddr(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+        ipv4_result.or(ipv6_result).map_err(|error| StartError::ListenFailed { addr, error })
     }
 
-    fn listen(&mut self, swarm: &mut Swarm<impl NetworkBehaviour>, socket: SocketAddr) -> io::Result<()> {
-        let claim = claim(socket)?;
-        swarm.listen_on(address::plain(socket)).map_err(|error| match error {
+    fn listen_on(&mut self, swarm: &mut Swarm<impl NetworkBehaviour>, socket: SocketAddr) -> io::Result<()> {
+        let claim = claim_port(socket)?;
+        swarm.listen_on(address::to_multiaddr(socket)).map_err(|error| match error {
             TransportError::Other(error) => error,
             TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
         })?;
-        self.claims.insert(socket, claim);
+        self.port_claims.insert(socket, claim);
         Ok(())
     }
 
     /// libp2p listens on `addr` now. True if what is reachable changed.
-    pub(crate) fn add(&mut self, listener: ListenerId, addr: &Multiaddr) -> bool {
-        if let Some(target) = address::parse(addr) {
-            self.sockets.insert((listener, target.socket));
+    pub(crate) fn on_listen_addr_added(&mut self, listener_id: ListenerId, addr: &Multiaddr) -> bool {
+        if let Some(target) = address::parse_dial_target(addr) {
+            self.bound.insert((listener_id, target.socket));
         }
-        self.changed()
+        self.refresh_reachable()
     }
 
     /// libp2p no longer listens there. True if what is reachable changed.
-    pub(crate) fn remove(&mut self, listener: ListenerId, addrs: &[Multiaddr]) -> bool {
-        for target in addrs.iter().filter_map(address::parse) {
-            self.sockets.remove(&(listener, target.socket));
+    pub(crate) fn on_listen_addrs_removed(&mut self, listener_id: ListenerId, addrs: &[Multiaddr]) -> bool {
+        for target in addrs.iter().filter_map(address::parse_dial_target) {
+            self.bound.remove(&(listener_id, target.socket));
         }
-        self.changed()
+        self.refresh_reachable()
     }
 
     /// What others may reach us at.
@@ -95,20 +97,20 @@ impl Listeners {
 
     /// True if loopback is all there is and nobody asked for it: as at the start, while the interfaces are still being
     /// listed, or on a machine without a network.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.asked.is_empty() && self.reachable.iter().all(|socket| socket.ip().is_loopback())
+    pub(crate) fn has_only_loopback(&self) -> bool {
+        self.configured.is_empty() && self.reachable.iter().all(|socket| socket.ip().is_loopback())
     }
 
     /// True if peers on this very machine may name loopback addresses to us.
-    pub(crate) fn on_loopback(&self) -> bool {
-        self.reachable.iter().chain(&self.asked).any(|socket| socket.ip().is_loopback())
+    pub(crate) fn accepts_loopback_peers(&self) -> bool {
+        self.reachable.iter().chain(&self.configured).any(|socket| socket.ip().is_loopback())
     }
 
-    fn changed(&mut self) -> bool {
-        let sockets: Vec<_> = self.sockets.iter().map(|(_, socket)| *socket).collect();
-        let reachable = address::reachable(&sockets, &self.asked);
-        let changed = reachable != self.reachable;
+    fn refresh_reachable(&mut self) -> bool {
+        let sockets: Vec<_> = self.bound.iter().map(|(_, socket)| *socket).collect();
+        let reachable = address::reachable_addresses(&sockets, &self.configured);
+        let is_changed = reachable != self.reachable;
         self.reachable = reachable;
-        changed
+        is_changed
     }
 }

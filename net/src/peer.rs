@@ -10,46 +10,46 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
-use crate::dial::{Dial, Pause};
+use crate::dial::{Backoff, DialState};
 use crate::event::{DownReason, LinkId};
 use crate::limits;
-use crate::link::pump::Done;
-use crate::link::queue::Queue;
+use crate::link::link_task::LinkEnded;
+use crate::link::send_queue::SendQueue;
 
 /// One established connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct PeerConnection {
     pub(crate) id: ConnectionId,
-    pub(crate) dialed: bool,
+    pub(crate) is_dialed_here: bool,
     pub(crate) addr: Multiaddr,
-    pub(crate) since: Instant,
+    pub(crate) established_at: Instant,
     /// Last time a visit ran on it, or its begin.
-    pub(crate) used: Instant,
-    pub(crate) closing: bool,
+    pub(crate) last_used_at: Instant,
+    pub(crate) is_closing: bool,
 }
 
 /// A stream that carries a link, or is about to.
-pub(crate) struct Rope {
+pub(crate) struct StreamHandle {
     pub(crate) link: LinkId,
     pub(crate) connection: ConnectionId,
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) queue: Arc<SendQueue>,
     /// We opened the stream.
-    pub(crate) ours: bool,
+    pub(crate) is_opened_here: bool,
     /// Lets in a link that is held back.
-    pub(crate) admit: Option<oneshot::Sender<()>>,
+    pub(crate) release: Option<oneshot::Sender<()>>,
 }
 
 /// The member link with one peer.
-pub(crate) enum Link {
+pub(crate) enum MemberLinkState {
     None,
     /// Asked for on that connection, not answered yet.
-    Opening(ConnectionId),
-    Roped(Rope),
+    Requested(ConnectionId),
+    Open(StreamHandle),
 }
 
 /// A visit that the daemon asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visit {
+pub(crate) enum OutgoingGuestState {
     None,
     /// Until then there must be a connection.
     Dialing(Instant),
@@ -59,145 +59,152 @@ pub(crate) enum Visit {
 }
 
 /// Everything about one peer.
-pub(crate) struct Peer {
+pub(crate) struct PeerState {
     pub(crate) node: NodeId,
-    pub(crate) id: PeerId,
-    pub(crate) connections: Vec<Connection>,
-    pub(crate) dial: Dial,
-    pub(crate) link: Link,
-    pub(crate) relink: Pause,
+    pub(crate) peer_id: PeerId,
+    pub(crate) connections: Vec<PeerConnection>,
+    pub(crate) dial: DialState,
+    pub(crate) link: MemberLinkState,
+    pub(crate) relink_backoff: Backoff,
     pub(crate) relink_at: Option<Instant>,
     /// Whether a link came up since the last time that there was no connection.
-    pub(crate) linked: bool,
-    pub(crate) visit: Visit,
+    pub(crate) had_link: bool,
+    pub(crate) outgoing_guest: OutgoingGuestState,
     /// Stranger links under way or open, with their queues.
-    pub(crate) visits: Vec<Rope>,
+    pub(crate) guest_streams: Vec<StreamHandle>,
     /// Links' tasks that have not ended.
-    pub(crate) pumps: usize,
+    pub(crate) running_link_tasks: usize,
     /// The newest member link's end.
-    pub(crate) done: Option<Done>,
+    pub(crate) last_link_ended: Option<LinkEnded>,
     /// Since when there is no connection.
-    pub(crate) missing: Option<Instant>,
-    /// The address last told as `Event::Address`.
-    pub(crate) told: Option<SocketAddr>,
+    pub(crate) missing_since: Option<Instant>,
+    /// The address last told as `NetEvent::Address`.
+    pub(crate) last_reported_addr: Option<SocketAddr>,
 }
 
-impl Peer {
-    pub(crate) fn new(node: NodeId, id: PeerId, now: Instant) -> Self {
+impl PeerState {
+    pub(crate) fn new(node: NodeId, peer_id: PeerId, now: Instant) -> Self {
         Self {
             node,
-            id,
+            peer_id,
             connections: Vec::new(),
-            dial: Dial::new(),
-            link: Link::None,
-            relink: Pause::new(limits::RELINK, limits::RELINK_CAP),
+            dial: DialState::new(),
+            link: MemberLinkState::None,
+            relink_backoff: Backoff::new(limits::MIN_RELINK_DELAY, limits::MAX_RELINK_DELAY),
             relink_at: None,
-            linked: false,
-            visit: Visit::None,
-            visits: Vec::new(),
-            pumps: 0,
-            done: None,
-            missing: Some(now),
-            told: None,
+            had_link: false,
+            outgoing_guest: OutgoingGuestState::None,
+            guest_streams: Vec::new(),
+            running_link_tasks: 0,
+            last_link_ended: None,
+            missing_since: Some(now),
+            last_reported_addr: None,
         }
     }
 
     /// True if nothing is left to remember of a peer that is no member.
-    pub(crate) fn is_over(&self) -> bool {
-        self.connections.is_empty() && self.pumps == 0 && self.visit == Visit::None
+    pub(crate) fn is_unused(&self) -> bool {
+        self.connections.is_empty()
+            && self.running_link_tasks == 0
+            && self.outgoing_guest == OutgoingGuestState::None
     }
 
     /// The connections that we have not begun to close.
-    pub(crate) fn living(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.iter().filter(|c| !c.closing)
+    pub(crate) fn open_connections(&self) -> impl Iterator<Item = &PeerConnection> {
+        self.connections.iter().filter(|c| !c.is_closing)
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.living().next().is_some()
+        self.open_connections().next().is_some()
     }
 
     /// The connection on which the link belongs, by the choice of the pair's leader.
     ///
     /// Two that were dialled at the same moment: the one that the leader dialled, else the first. A later one means
     /// that the other side has lost the earlier, which TCP has not noticed here: the later.
-    pub(crate) fn choice(&self) -> Option<&Connection> {
-        let mut living = self.living();
-        let first = living.next()?;
-        Some(living.fold(first, |kept, new| {
-            let later = new.since.saturating_duration_since(kept.since) >= limits::SIMULTANEOUS;
-            if later || (new.dialed && !kept.dialed) { new } else { kept }
+    pub(crate) fn chosen_connection(&self) -> Option<&PeerConnection> {
+        let mut open_connections = self.open_connections();
+        let first = open_connections.next()?;
+        Some(open_connections.fold(first, |chosen, candidate| {
+            let is_much_later = candidate.established_at.saturating_duration_since(chosen.established_at)
+                >= limits::SIMULTANEOUS_DIAL_INTERVAL;
+            if is_much_later || (candidate.is_dialed_here && !chosen.is_dialed_here) {
+                candidate
+            } else {
+                chosen
+            }
         }))
     }
 
-    pub(crate) fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<&PeerConnection> {
         self.connections.iter().find(|c| c.id == id)
     }
 
-    pub(crate) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub(crate) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut PeerConnection> {
         self.connections.iter_mut().find(|c| c.id == id)
     }
 
     /// Where the member link is, or is about to be.
     pub(crate) fn link_connection(&self) -> Option<ConnectionId> {
         match &self.link {
-            Link::None => None,
-            Link::Opening(id) => Some(*id),
-            Link::Roped(rope) => Some(rope.connection),
+            MemberLinkState::None => None,
+            MemberLinkState::Requested(id) => Some(*id),
+            MemberLinkState::Open(handle) => Some(handle.connection),
         }
     }
 
     /// Notes that there is no connection, if so. True if there was one before.
-    pub(crate) fn mark_missing(&mut self, now: Instant) -> bool {
-        let news = self.missing.is_none() && !self.is_connected();
-        if news {
-            self.missing = Some(now);
+    pub(crate) fn mark_missing_if_disconnected(&mut self, now: Instant) -> bool {
+        let is_newly_missing = self.missing_since.is_none() && !self.is_connected();
+        if is_newly_missing {
+            self.missing_since = Some(now);
         }
-        news
+        is_newly_missing
     }
 
     /// Ends the member link, if there is one.
     pub(crate) fn end_link(&mut self, reason: DownReason) {
-        if let Link::Roped(rope) = std::mem::replace(&mut self.link, Link::None) {
-            rope.queue.end(reason);
+        if let MemberLinkState::Open(handle) = std::mem::replace(&mut self.link, MemberLinkState::None) {
+            handle.queue.end_link(reason);
         }
         self.relink_at = None;
     }
 
     /// A new link's task begins: what it waits for, and what the next one waits for.
-    pub(crate) fn begin(&mut self) -> (Option<Done>, oneshot::Sender<Infallible>) {
+    pub(crate) fn begin_link(&mut self) -> (Option<LinkEnded>, oneshot::Sender<Infallible>) {
         let (sender, receiver) = oneshot::channel();
-        (self.done.replace(receiver), sender)
+        (self.last_link_ended.replace(receiver), sender)
     }
 
     /// True while a visit runs on that connection.
-    pub(crate) fn visits_on(&self, id: ConnectionId) -> bool {
-        self.visits.iter().any(|rope| rope.connection == id)
+    pub(crate) fn has_guest_stream_on(&self, id: ConnectionId) -> bool {
+        self.guest_streams.iter().any(|handle| handle.connection == id)
     }
 
     /// Plans the next attempt at a link on the connection that there is.
-    pub(crate) fn plan_relink(&mut self, now: Instant, lasted: Option<Duration>) {
-        if lasted.is_some_and(|lasted| lasted >= limits::SOUND) {
-            self.relink.reset();
+    pub(crate) fn plan_relink(&mut self, now: Instant, up_for: Option<Duration>) {
+        if up_for.is_some_and(|up_for| up_for >= limits::STABLE_LINK_AGE) {
+            self.relink_backoff.reset();
             self.relink_at = Some(now);
         } else {
-            self.relink_at = Some(now + self.relink.next());
+            self.relink_at = Some(now + self.relink_backoff.next_delay());
         }
     }
 
     /// When something is due for this peer.
-    pub(crate) fn due(&self, member: bool) -> Option<Instant> {
-        let visit = match self.visit {
-            Visit::Dialing(until) | Visit::Opening(until) => Some(until),
-            Visit::None | Visit::Open(_) => None,
+    pub(crate) fn next_deadline(&self, is_member: bool) -> Option<Instant> {
+        let guest_deadline = match self.outgoing_guest {
+            OutgoingGuestState::Dialing(deadline) | OutgoingGuestState::Opening(deadline) => Some(deadline),
+            OutgoingGuestState::None | OutgoingGuestState::Open(_) => None,
         };
-        let idle = if member { None } else { self.idle() };
-        [self.dial.due(), self.relink_at, visit, idle].into_iter().flatten().min()
+        let idle_deadline = if is_member { None } else { self.idle_deadline() };
+        [self.dial.due(), self.relink_at, guest_deadline, idle_deadline].into_iter().flatten().min()
     }
 
     /// When the first connection of this stranger has gone too long without a visit.
-    pub(crate) fn idle(&self) -> Option<Instant> {
-        let unused = self.living().filter(|c| !self.visits_on(c.id));
-        unused.map(|c| c.used + limits::STRANGER_IDLE).min()
+    pub(crate) fn idle_deadline(&self) -> Option<Instant> {
+        let unused_connections = self.open_connections().filter(|c| !self.has_guest_stream_on(c.id));
+        unused_connections.map(|c| c.last_used_at + limits::NON_MEMBER_IDLE_TIMEOUT).min()
     }
 }
 
@@ -206,59 +213,59 @@ mod tests {
     use super::*;
     use crate::key;
 
-    fn peer(connections: &[(bool, u64)]) -> Peer {
+    fn peer_with_connections(connections: &[(bool, u64)]) -> PeerState {
         let node = NodeId([1; 32]);
         let start = Instant::now();
-        let mut peer = Peer::new(node, key::peer(node).unwrap(), start);
+        let mut peer = PeerState::new(node, key::peer_id_of(node).unwrap(), start);
         for (number, (dialed, ms)) in connections.iter().enumerate() {
             let since = start + Duration::from_millis(*ms);
             let addr = Multiaddr::empty();
             let id = ConnectionId::new_unchecked(number);
-            peer.connections.push(Connection {
+            peer.connections.push(PeerConnection {
                 id,
-                dialed: *dialed,
+                is_dialed_here: *dialed,
                 addr,
-                since,
-                used: since,
-                closing: false,
+                established_at: since,
+                last_used_at: since,
+                is_closing: false,
             });
         }
         peer
     }
 
-    fn choice(connections: &[(bool, u64)]) -> Option<usize> {
-        let peer = peer(connections);
-        let id = peer.choice()?.id;
+    fn chosen_index(connections: &[(bool, u64)]) -> Option<usize> {
+        let peer = peer_with_connections(connections);
+        let id = peer.chosen_connection()?.id;
         peer.connections.iter().position(|c| c.id == id)
     }
 
     #[test]
-    fn the_leader_keeps_its_own_dial_of_two_at_once() {
-        assert_eq!(choice(&[]), None);
-        assert_eq!(choice(&[(false, 0)]), Some(0));
-        assert_eq!(choice(&[(true, 0), (false, 5)]), Some(0));
-        assert_eq!(choice(&[(false, 0), (true, 5)]), Some(1));
-        assert_eq!(choice(&[(true, 0), (true, 5), (false, 6)]), Some(0));
+    fn of_two_simultaneous_connections_the_leader_chooses_the_one_it_dialled() {
+        assert_eq!(chosen_index(&[]), None);
+        assert_eq!(chosen_index(&[(false, 0)]), Some(0));
+        assert_eq!(chosen_index(&[(true, 0), (false, 5)]), Some(0));
+        assert_eq!(chosen_index(&[(false, 0), (true, 5)]), Some(1));
+        assert_eq!(chosen_index(&[(true, 0), (true, 5), (false, 6)]), Some(0));
     }
 
     #[test]
-    fn a_later_connection_means_that_the_older_is_dead() {
-        assert_eq!(choice(&[(true, 0), (false, 3000)]), Some(1));
-        assert_eq!(choice(&[(true, 0), (true, 60_000), (true, 60_001)]), Some(1));
+    fn a_much_later_connection_is_chosen_over_the_older_one() {
+        assert_eq!(chosen_index(&[(true, 0), (false, 3000)]), Some(1));
+        assert_eq!(chosen_index(&[(true, 0), (true, 60_000), (true, 60_001)]), Some(1));
     }
 
     #[test]
-    fn a_connection_that_is_closing_is_no_choice() {
-        let mut peer = peer(&[(true, 0), (false, 1)]);
-        peer.connections[0].closing = true;
-        assert!(!peer.choice().unwrap().dialed);
+    fn a_closing_connection_is_never_chosen() {
+        let mut peer = peer_with_connections(&[(true, 0), (false, 1)]);
+        peer.connections[0].is_closing = true;
+        assert!(!peer.chosen_connection().unwrap().is_dialed_here);
     }
 
     #[test]
-    fn a_strangers_connection_without_a_visit_becomes_due() {
-        let peer = peer(&[(false, 0)]);
-        let since = peer.connections[0].since;
-        assert_eq!(peer.due(false), Some(since + limits::STRANGER_IDLE));
-        assert_eq!(peer.due(true), None);
+    fn an_unused_connection_of_a_non_member_gets_an_idle_deadline() {
+        let peer = peer_with_connections(&[(false, 0)]);
+        let since = peer.connections[0].established_at;
+        assert_eq!(peer.next_deadline(false), Some(since + limits::NON_MEMBER_IDLE_TIMEOUT));
+        assert_eq!(peer.next_deadline(true), None);
     }
 }

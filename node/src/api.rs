@@ -37,24 +37,24 @@
 //! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch` and `/v1/verify`, which are one a line; every refusal is a
 //! `larder.error/1`.
 
-pub mod back;
+pub mod admin;
 mod backup;
 mod blame;
 pub mod doc;
 mod doctor;
-mod door;
 mod edit;
-pub mod entry;
-pub mod govern;
 pub mod groups;
 mod history;
+pub mod join_requests;
+mod listener;
 pub mod members;
-pub mod names;
-mod nodediff;
+pub mod name_lookup;
+mod node_diff;
 mod quarantine;
 pub mod replace;
 mod resources;
-pub mod standing;
+pub mod revert;
+pub mod status;
 mod verify;
 mod warnings;
 mod watch;
@@ -69,54 +69,54 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
-pub use door::{Door, User};
+pub use listener::{RequestUser, SocketListener};
 
-use crate::daemon::{Handle, News};
-use crate::failure::{Exit, Failure};
+use crate::daemon::{DaemonHandle, EventBus};
+use crate::data_dir::DataDir;
+use crate::dto::{HasSchema, WithSchema};
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::place::Place;
-use crate::view::{Tagged, View};
 
 /// What every request can reach.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub struct ApiContext {
     /// The machine.
-    pub handle: Handle,
+    pub handle: DaemonHandle,
     /// This node's paths.
-    pub place: Arc<Place>,
+    pub data_dir: Arc<DataDir>,
     /// What those who watch wait for.
-    pub news: News,
+    pub event_bus: EventBus,
 }
 
 /// An answer.
-type Reply<V> = Result<Shown<V>, Failure>;
+type ApiResult<V> = Result<JsonResponse<V>, CliError>;
 
 /// A view on its way out.
 #[derive(Debug)]
-pub struct Shown<V>(pub V);
+pub struct JsonResponse<V>(pub V);
 
-impl<V: View> IntoResponse for Shown<V> {
+impl<V: HasSchema> IntoResponse for JsonResponse<V> {
     fn into_response(self) -> Response {
-        respond(StatusCode::OK, &self.0)
+        json_response(StatusCode::OK, &self.0)
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for CliError {
     fn into_response(self) -> Response {
         let status = match self.exit {
-            Exit::Usage => StatusCode::BAD_REQUEST,
-            Exit::NotFound => StatusCode::NOT_FOUND,
-            Exit::Refused => StatusCode::CONFLICT,
-            Exit::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
-            Exit::Partial => StatusCode::ACCEPTED,
-            Exit::Failed | Exit::Differs => StatusCode::INTERNAL_SERVER_ERROR,
+            ExitKind::Usage => StatusCode::BAD_REQUEST,
+            ExitKind::NotFound => StatusCode::NOT_FOUND,
+            ExitKind::Refused => StatusCode::CONFLICT,
+            ExitKind::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            ExitKind::Partial => StatusCode::ACCEPTED,
+            ExitKind::Failed | ExitKind::Differs => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        respond(status, &self)
+        json_response(status, &self)
     }
 }
 
-fn respond<V: View>(status: StatusCode, view: &V) -> Response {
-    match serde_json::to_vec(&Tagged::new(view)) {
+fn json_response<V: HasSchema>(status: StatusCode, value: &V) -> Response {
+    match serde_json::to_vec(&WithSchema::new(value)) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -124,67 +124,72 @@ fn respond<V: View>(status: StatusCode, view: &V) -> Response {
 
 /// A JSON body; what is wrong with one is said like everything else.
 #[derive(Debug, FromRequest)]
-#[from_request(via(axum::Json), rejection(Failure))]
-pub struct Body<T>(pub T);
+#[from_request(via(axum::Json), rejection(CliError))]
+pub struct RequestBody<T>(pub T);
 
 /// Query parameters, likewise.
 #[derive(Debug, FromRequestParts)]
-#[from_request(via(axum::extract::Query), rejection(Failure))]
-pub struct Query<T>(pub T);
+#[from_request(via(axum::extract::Query), rejection(CliError))]
+pub struct QueryParams<T>(pub T);
 
-impl From<JsonRejection> for Failure {
+impl From<JsonRejection> for CliError {
     fn from(rejection: JsonRejection) -> Self {
         Self::usage(format!("the request's body: {}", rejection.body_text()))
     }
 }
 
-impl From<QueryRejection> for Failure {
+impl From<QueryRejection> for CliError {
     fn from(rejection: QueryRejection) -> Self {
         Self::usage(format!("the request's parameters: {}", rejection.body_text()))
     }
 }
 
-fn router(api: Api) -> Router {
+fn router(api: ApiContext) -> Router {
     Router::new()
-        .route("/v1/paths", get(groups::paths))
-        .route("/v1/groups", get(groups::list).post(groups::create))
-        .route("/v1/invites", get(members::invites).post(members::invite))
-        .route("/v1/invites/{id}", delete(members::revoke))
-        .route("/v1/join", post(members::join))
-        .route("/v1/ask", get(entry::asking).post(entry::ask).delete(entry::stop))
-        .route("/v1/agree", post(entry::agree))
-        .route("/v1/pending", get(entry::pending))
-        .route("/v1/deny", post(entry::deny))
-        .route("/v1/govern", post(govern::govern))
-        .route("/v1/replace", post(replace::replace))
-        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/paths", get(groups::get_paths))
+        .route("/v1/groups", get(groups::list_groups).post(groups::post_group))
+        .route("/v1/invites", get(members::list_invites).post(members::post_invite))
+        .route("/v1/invites/{id}", delete(members::revoke_invite))
+        .route("/v1/join", post(members::join_group))
+        .route(
+            "/v1/ask",
+            get(join_requests::pairing_status)
+                .post(join_requests::start_pairing)
+                .delete(join_requests::cancel_pairing),
+        )
+        .route("/v1/agree", post(join_requests::confirm_pairing))
+        .route("/v1/pending", get(join_requests::list_pending))
+        .route("/v1/deny", post(join_requests::deny_join))
+        .route("/v1/govern", post(admin::run_admin_op))
+        .route("/v1/replace", post(replace::replace_node))
+        .route("/v1/quarantine", get(quarantine::list_quarantine))
         .route("/v1/doctor", get(doctor::doctor))
-        .route("/v1/nodes", get(members::nodes))
-        .route("/v1/ping", post(members::ping))
-        .route("/v1/write", post(writes::write))
-        .route("/v1/plan", post(writes::plan))
-        .route("/v1/back", post(back::back))
-        .route("/v1/tags", get(back::tags))
-        .route("/v1/edit", get(edit::edit))
-        .route("/v1/list", get(resources::list))
-        .route("/v1/get", get(resources::get))
-        .route("/v1/export", get(resources::export))
-        .route("/v1/conflicts", get(resources::conflicts))
-        .route("/v1/status", get(standing::status))
-        .route("/v1/heads", get(standing::heads))
-        .route("/v1/sync", get(standing::sync).post(standing::steer))
-        .route("/v1/log", get(history::log))
-        .route("/v1/show", get(history::show))
-        .route("/v1/diff", get(history::diff))
-        .route("/v1/diff/nodes", get(nodediff::nodes))
+        .route("/v1/nodes", get(members::list_nodes))
+        .route("/v1/ping", post(members::ping_node))
+        .route("/v1/write", post(writes::write_desired))
+        .route("/v1/plan", post(writes::plan_write))
+        .route("/v1/back", post(revert::revert))
+        .route("/v1/tags", get(revert::list_tags))
+        .route("/v1/edit", get(edit::edit_buffer))
+        .route("/v1/list", get(resources::list_resources))
+        .route("/v1/get", get(resources::get_resource))
+        .route("/v1/export", get(resources::export_manifest))
+        .route("/v1/conflicts", get(resources::list_conflicts))
+        .route("/v1/status", get(status::get_status))
+        .route("/v1/heads", get(status::get_heads))
+        .route("/v1/sync", get(status::get_sync).post(status::control_sync))
+        .route("/v1/log", get(history::get_log))
+        .route("/v1/show", get(history::get_change))
+        .route("/v1/diff", get(history::get_diff))
+        .route("/v1/diff/nodes", get(node_diff::diff_nodes))
         .route("/v1/doc", get(doc::export))
-        .route("/v1/backup", get(backup::rows))
+        .route("/v1/backup", get(backup::dump_store))
         .route("/v1/doc/authors", get(doc::authors))
-        .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::DOC_PLAN_BYTES)))
-        .route("/v1/watch", get(watch::watch))
+        .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::MAX_DOC_PLAN_BYTES)))
+        .route("/v1/watch", get(watch::watch_group))
         .route("/v1/blame", get(blame::blame))
-        .route("/v1/verify", get(verify::verify))
-        .fallback(|| async { Failure::not_found("no such path in this version of the local API") })
-        .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
+        .route("/v1/verify", get(verify::verify_group))
+        .fallback(|| async { CliError::not_found("no such path in this version of the local API") })
+        .layer(DefaultBodyLimit::max(limits::MAX_REQUEST_BYTES))
         .with_state(api)
 }

@@ -9,7 +9,7 @@
 //! DIR/groups.kept, larder.toml, recovery-GROUP.key, files/, previous/       as in the data directory
 //! ```
 
-mod copy;
+mod copy_file;
 pub mod restore;
 
 use std::fs;
@@ -17,197 +17,207 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use larder_core::id::GroupId;
-use larder_core::machine::{Config, Machine, Moment, Now};
+use larder_core::node::{ClockReading, MonoTime, Node, NodeConfig};
 use larder_core::store::{Row, Table};
 
-pub use copy::{copy, write_whole};
+pub use copy_file::{copy_file, create_synced_file};
 
-use crate::failure::{Exit, Failure};
-use crate::place::{Place, read_text};
+use crate::data_dir::{DataDir, read_text_file};
+use crate::dto::{BackupFile, BackupGroup, BackupManifest, JsonTime, WithSchema};
+use crate::error::{CliError, ExitKind};
 use crate::store::Store;
-use crate::store::stream::Filling;
-use crate::view::{Backup, BackupFile, BackupGroup, Tagged, Time};
+use crate::store::dump::DumpLoader;
 use crate::{identity, limits};
 
 /// The layout of a backup that this code writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+pub const BACKUP_FORMAT: u32 = 1;
 /// The file that lists the others.
-pub const MANIFEST: &str = "MANIFEST";
+pub const MANIFEST_FILE: &str = "MANIFEST";
 /// Stands where a store remembers its place.
-const NO_PLACE: &[u8] = b"a backup";
+const BACKUP_FINGERPRINT: &[u8] = b"a backup";
 
 /// Takes the store's rows in, wherever they come from.
-type Fill<'a> = &'a mut dyn FnMut(&mut dyn io::Write) -> Result<(), Failure>;
+type DumpSource<'a> = &'a mut dyn FnMut(&mut dyn io::Write) -> Result<(), CliError>;
 
-fn cannot(what: &str, path: &Path) -> impl Fn(io::Error) -> Failure {
-    let text = format!("cannot {what} {}", path.display());
+fn io_error(action: &str, path: &Path) -> impl Fn(io::Error) -> CliError {
+    let text = format!("cannot {action} {}", path.display());
     move |error| {
-        let failure = Failure::failed(format!("{text}: {error}"));
+        let failure = CliError::failed(format!("{text}: {error}"));
         match error.kind() {
-            io::ErrorKind::PermissionDenied => failure.hint("run this as the user that the daemon runs as"),
+            io::ErrorKind::PermissionDenied => {
+                failure.with_hint("run this as the user that the daemon runs as")
+            }
             _ => failure,
         }
     }
 }
 
 /// True of what belongs into a backup: the rest is a door, or damaged, or being written.
-fn belongs(top: &str) -> bool {
-    let recovery = top.starts_with("recovery-") && top.ends_with(".key");
-    recovery || ["node.key", "store.redb", "groups.kept", "larder.toml", "files", "previous"].contains(&top)
+fn is_backed_up(file_name: &str) -> bool {
+    let is_recovery_key = file_name.starts_with("recovery-") && file_name.ends_with(".key");
+    is_recovery_key
+        || ["node.key", "store.redb", "groups.kept", "larder.toml", "files", "previous"].contains(&file_name)
 }
 
 /// Makes a backup of the node at `place` in `dir`, which must be empty or not there. `fill` writes the stream of the
 /// store's rows; `progress` is told how many bytes of them came.
-pub fn make(
-    place: &Place,
+pub fn create_backup(
+    data_dir: &DataDir,
     dir: &Path,
-    fill: Fill<'_>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Backup, Failure> {
-    let secret = read_text(&place.key()).map_err(cannot("read", &place.key()))?;
-    let secret = identity::parse(&secret)
-        .ok_or_else(|| Failure::failed(format!("{} is not a node's key", place.key().display())))?;
-    copy::make_empty(dir)?;
+    write_dump: DumpSource<'_>,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<BackupManifest, CliError> {
+    let secret = read_text_file(&data_dir.key_file()).map_err(io_error("read", &data_dir.key_file()))?;
+    let secret = identity::parse_key(&secret)
+        .ok_or_else(|| CliError::failed(format!("{} is not a node's key", data_dir.key_file().display())))?;
+    copy_file::create_empty_dir(dir)?;
     let mut files = Vec::new();
-    for path in paths(&place.data)? {
-        if path != Path::new("store.redb") {
-            let from = place.data.join(&path);
-            match copy(&from, &dir.join(&path), &path, &mut |_| {}) {
+    for relative_path in list_backup_files(&data_dir.path)? {
+        if relative_path != Path::new("store.redb") {
+            let source = data_dir.path.join(&relative_path);
+            match copy_file(&source, &dir.join(&relative_path), &relative_path, &mut |_| {}) {
                 Ok(file) => files.push(file),
                 // The daemon goes on: a file that has just gone is no loss.
-                Err(_) if !from.exists() => {}
+                Err(_) if !source.exists() => {}
                 Err(failure) => return Err(failure),
             }
         }
     }
-    let store = dir.join("store.redb");
+    let store_path = dir.join("store.redb");
     let groups = {
-        copy::touch(&store)?;
-        let store = Store::open(&store).map_err(|error| error.failure(&store))?;
-        let mut filling = Filling::new(&store, progress);
-        fill(&mut filling)?;
-        filling.finish().map_err(|error| Failure::failed(format!("the copy of the store: {error}")))?;
-        let nowhere = Row::put(Table::Meta, b"mark".to_vec(), NO_PLACE.to_vec());
-        store.commit([&nowhere]).map_err(|error| Failure::failed(error.to_string()))?;
-        groups(&store, secret.clone())?
+        copy_file::create_empty_file(&store_path)?;
+        let store = Store::open(&store_path).map_err(|error| error.to_cli_error(&store_path))?;
+        let mut loader = DumpLoader::new(&store, on_progress);
+        write_dump(&mut loader)?;
+        loader.finish().map_err(|error| CliError::failed(format!("the copy of the store: {error}")))?;
+        let fingerprint_row = Row::put(Table::Meta, b"mark".to_vec(), BACKUP_FINGERPRINT.to_vec());
+        store.commit([&fingerprint_row]).map_err(|error| CliError::failed(error.to_string()))?;
+        backup_groups(&store, secret.clone())?
     };
-    files.push(copy::describe(&store, Path::new("store.redb"))?);
+    files.push(copy_file::describe_file(&store_path, Path::new("store.redb"))?);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let backup = Backup {
-        format: FORMAT,
+    let backup = BackupManifest {
+        format: BACKUP_FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        node: secret.node().to_string(),
-        time: Time(crate::daemon::wall()),
+        node: secret.node_id().to_string(),
+        time: JsonTime(crate::daemon::wall_clock_seconds()),
         groups,
         files,
     };
-    let text = serde_json::to_string_pretty(&Tagged::new(&backup))
-        .map_err(|error| Failure::failed(error.to_string()))?;
-    let manifest = dir.join(MANIFEST);
-    write_whole(&manifest, format!("{text}\n").as_bytes()).map_err(cannot("write", &manifest))?;
+    let manifest_json = serde_json::to_string_pretty(&WithSchema::new(&backup))
+        .map_err(|error| CliError::failed(error.to_string()))?;
+    let manifest_path = dir.join(MANIFEST_FILE);
+    create_synced_file(&manifest_path, format!("{manifest_json}\n").as_bytes())
+        .map_err(io_error("write", &manifest_path))?;
     Ok(backup)
 }
 
 /// Opens the copy as a daemon would, which shows that it can be, and says what is in it. Nothing is written.
-fn groups(store: &Store, secret: larder_core::id::Secret) -> Result<Vec<BackupGroup>, Failure> {
-    let config = Config {
+fn backup_groups(store: &Store, secret: larder_core::id::SecretKey) -> Result<Vec<BackupGroup>, CliError> {
+    let config = NodeConfig {
         secret,
-        seed: identity::random()?,
+        rng_seed: identity::random_seed()?,
         software: String::new(),
-        host: String::new(),
-        reborn: false,
+        host_name: String::new(),
+        store_was_copied: false,
     };
-    let now = Now { mono: Moment(0), wall: crate::daemon::wall() };
-    let (mut machine, _) = Machine::open(config, now, store)
-        .map_err(|error| Failure::failed(format!("the copy of the store cannot be opened: {error}")))?;
-    let ids: Vec<GroupId> = machine.groups().map(|of| of.group.id()).collect();
+    let now = ClockReading { mono: MonoTime(0), unix_secs: crate::daemon::wall_clock_seconds() };
+    let (mut local_node, _) = Node::open(config, now, store)
+        .map_err(|error| CliError::failed(format!("the copy of the store cannot be opened: {error}")))?;
+    let ids: Vec<GroupId> = local_node.groups().map(|state| state.group.id()).collect();
     let mut groups = Vec::new();
     for id in ids {
-        let Some(of) = machine.group_mut(&id) else { continue };
-        let (name, changes) = (of.group.name().to_owned(), of.group.changes());
-        groups.push(BackupGroup { id: id.to_string(), name, digest: of.digest().to_string(), changes });
+        let Some(state) = local_node.group_mut(&id) else { continue };
+        let (name, changes) = (state.group.name().to_owned(), state.group.change_count());
+        groups.push(BackupGroup { id: id.to_string(), name, digest: state.digest().to_string(), changes });
     }
     Ok(groups)
 }
 
 /// The files of a data directory that belong into a backup, from there. What is neither file nor folder is left out.
-fn paths(data: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = Vec::new();
+fn list_backup_files(root: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let mut files = Vec::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        let path = data.join(&folder);
-        for entry in fs::read_dir(&path).map_err(cannot("read", &path))? {
-            let entry = entry.map_err(cannot("read", &path))?;
+        let path = root.join(&folder);
+        for entry in fs::read_dir(&path).map_err(io_error("read", &path))? {
+            let entry = entry.map_err(io_error("read", &path))?;
             let name = entry.file_name();
-            if folder.as_os_str().is_empty() && !name.to_str().is_some_and(belongs) {
+            if folder.as_os_str().is_empty() && !name.to_str().is_some_and(is_backed_up) {
                 continue;
             }
-            let kind = entry.file_type().map_err(cannot("read", &path))?;
-            let inner = folder.join(name);
-            if kind.is_dir() {
-                folders.push(inner);
-            } else if kind.is_file() {
-                found.push(inner);
+            let file_type = entry.file_type().map_err(io_error("read", &path))?;
+            let relative_path = folder.join(name);
+            if file_type.is_dir() {
+                folders.push(relative_path);
+            } else if file_type.is_file() {
+                files.push(relative_path);
             }
         }
     }
-    Ok(found)
+    Ok(files)
 }
 
 /// Reads what is in a backup, and refuses what no backup says.
-pub fn read(dir: &Path) -> Result<Backup, Failure> {
+pub fn read_manifest(dir: &Path) -> Result<BackupManifest, CliError> {
     use io::Read;
-    let path = dir.join(MANIFEST);
+    let path = dir.join(MANIFEST_FILE);
     let mut text = String::new();
-    let read =
-        fs::File::open(&path).and_then(|file| file.take(limits::MANIFEST_BYTES).read_to_string(&mut text));
-    match read {
+    let result = fs::File::open(&path)
+        .and_then(|file| file.take(limits::MAX_BACKUP_MANIFEST_BYTES).read_to_string(&mut text));
+    match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Failure::not_found(format!("{} is no backup: it has no {MANIFEST}", dir.display()))
-                .hint("`larder backup DIR` makes one; one that broke off has none"));
+            return Err(CliError::not_found(format!(
+                "{} is no backup: it has no {MANIFEST_FILE}",
+                dir.display()
+            ))
+            .with_hint("`larder backup DIR` makes one; one that broke off has none"));
         }
-        other => other.map_err(cannot("read", &path))?,
+        other => other.map_err(io_error("read", &path))?,
     };
-    let damaged = |why: &str| Failure::failed(format!("{} is damaged: {why}", path.display()));
+    let damaged = |why: &str| CliError::failed(format!("{} is damaged: {why}", path.display()));
     #[derive(serde::Deserialize)]
-    struct Front {
+    struct ManifestHeader {
         format: u32,
     }
-    let front: Front = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
-    if front.format > FORMAT {
-        return Err(Failure::failed(format!("a newer version of larder wrote {}", dir.display()))
-            .hint("restore it with that version"));
+    let header: ManifestHeader = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
+    if header.format > BACKUP_FORMAT {
+        return Err(CliError::failed(format!("a newer version of larder wrote {}", dir.display()))
+            .with_hint("restore it with that version"));
     }
-    let backup: Backup = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
+    let backup: BackupManifest = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
     for file in &backup.files {
-        check_path(&file.path)
+        safe_relative_path(&file.path)
             .ok_or_else(|| damaged(&format!("`{}` is no file of a node", file.path.escape_default())))?;
     }
     Ok(backup)
 }
 
 /// The path of a file, if it leads nowhere but into the data directory.
-fn check_path(path: &str) -> Option<&Path> {
+fn safe_relative_path(path: &str) -> Option<&Path> {
     let path = Path::new(path);
     let mut parts = path.components();
-    let top = match parts.next()? {
+    let first = match parts.next()? {
         Component::Normal(top) => top.to_str()?,
         _ => return None,
     };
-    (belongs(top) && parts.all(|part| matches!(part, Component::Normal(_)))).then_some(path)
+    (is_backed_up(first) && parts.all(|part| matches!(part, Component::Normal(_)))).then_some(path)
 }
 
 /// Finds out whether a file of a backup is as it was written.
-fn verify(file: &BackupFile, found: &BackupFile) -> Result<(), Failure> {
-    if (file.bytes, &file.blake3) == (found.bytes, &found.blake3) {
+fn verify_file(expected: &BackupFile, actual: &BackupFile) -> Result<(), CliError> {
+    if (expected.bytes, &expected.blake3) == (actual.bytes, &actual.blake3) {
         return Ok(());
     }
-    Err(Failure::new(
-        Exit::Failed,
+    Err(CliError::new(
+        ExitKind::Failed,
         "damaged",
-        format!("`{}` of the backup is damaged: it is not what {MANIFEST} says", file.path.escape_default()),
+        format!(
+            "`{}` of the backup is damaged: it is not what {MANIFEST_FILE} says",
+            expected.path.escape_default()
+        ),
     )
-    .hint("nothing was changed; try another backup"))
+    .with_hint("nothing was changed; try another backup"))
 }
 
 #[cfg(test)]
@@ -215,9 +225,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_path_leads_out_of_the_data_directory() {
+    fn paths_outside_the_data_directory_are_refused() {
         for path in ["node.key", "files/a/b", "recovery-00.key", "previous/x"] {
-            assert!(check_path(path).is_some(), "{path}");
+            assert!(safe_relative_path(path).is_some(), "{path}");
         }
         for path in [
             "",
@@ -229,7 +239,7 @@ mod tests {
             "other",
             "store.redb.damaged-1",
         ] {
-            assert!(check_path(path).is_none(), "{path}");
+            assert!(safe_relative_path(path).is_none(), "{path}");
         }
     }
 }

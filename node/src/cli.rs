@@ -1,34 +1,34 @@
 //! The commands: flags in, one request to the daemon, text out.
 
-mod back;
+mod admin;
+pub mod assignment;
 mod backup;
 mod blame;
+mod conflict_file;
 mod demo;
+mod diff_text;
 mod doc;
 mod edit;
 mod editor;
-mod edits;
-mod entry;
-pub mod fields;
-mod govern;
 mod groups;
 mod history;
-mod nodediff;
+mod join_requests;
+mod node_diff;
 mod nodes;
 mod pager;
 mod quarantine;
 mod read;
-mod run;
-mod settle;
-mod sides;
+mod resolve;
+mod revert;
 mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod up;
 mod verify;
 mod watch;
-mod write;
+mod write_request;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -36,12 +36,12 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::client::Client;
-use crate::failure::{Exit, Failure};
-use crate::place::Place;
-use crate::render::{Color, Pen, Style, clean, short};
+use crate::client::ApiClient;
+use crate::data_dir::DataDir;
+use crate::dto::{HasSchema, WithSchema};
+use crate::error::{CliError, ExitKind};
+use crate::output::{ColorMode, Style, Styler, escape, short_id};
 use crate::time;
-use crate::view::{Tagged, View};
 
 /// Keeps the provisions of a group of machines in order, with or without the network.
 #[derive(Debug, Parser)]
@@ -58,14 +58,14 @@ use crate::view::{Tagged, View};
 )]
 pub struct Cli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalArgs,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// Flags of every command, before or after it.
 #[derive(Debug, Args)]
-struct Global {
+struct GlobalArgs {
     /// Data directory of the node
     #[arg(
         long,
@@ -102,216 +102,217 @@ struct Global {
     json: bool,
     /// Whether to colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
-    color: Color,
+    color: ColorMode,
     /// Look at the document as it was at a time, change or tag
     #[arg(long, global = true, value_name = "TIME|CHANGE|TAG", help_heading = "Global options")]
     at: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the daemon in the foreground; found GROUP if it is named and unknown
-    Up(run::Up),
+    Up(up::UpArgs),
     /// Run the daemon as a service
-    Daemon(run::Run),
+    Daemon(up::DaemonArgs),
     /// Play the whole story with three daemons on this machine, and leave nothing behind
     Demo,
     /// Found a group
-    Init(groups::Init),
+    Init(groups::InitArgs),
     /// List the groups this node is in
     Groups,
     /// Make, list or revoke invite codes
-    Invite(groups::Invite),
+    Invite(groups::InviteArgs),
     /// Join a group by an invite code, or ask to be let in without one
-    Join(groups::Join),
+    Join(groups::JoinArgs),
     /// List the machines that ask to be let in
     Pending,
     /// Let a machine in that asks
-    Approve(entry::Approve),
+    Approve(join_requests::ApproveArgs),
     /// Let a machine that asks not in
-    Deny(entry::Deny),
+    Deny(join_requests::DenyArgs),
     /// List the nodes of the group, and those seen on the LAN
-    Nodes(nodes::Nodes),
+    Nodes(nodes::NodesArgs),
     /// Measure the way to another node
-    Ping(nodes::Ping),
+    Ping(nodes::PingArgs),
     /// Call a node something
-    Alias(nodes::Alias),
+    Alias(nodes::AliasArgs),
     /// Label a node
-    Label(nodes::Label),
+    Label(nodes::LabelArgs),
     /// Take the place of another node: its alias, its labels, and what is meant for it alone
-    Replace(nodes::Replace),
+    Replace(nodes::ReplaceArgs),
     /// End the membership of a node
-    Remove(govern::Remove),
+    Remove(admin::RemoveArgs),
     /// Give a node another role
-    Role(govern::Role),
+    Role(admin::RoleArgs),
     /// Drop what a node reported that left or was removed
-    Forget(govern::Forget),
+    Forget(admin::ForgetArgs),
     /// Leave the group
-    Leave(govern::Leave),
+    Leave(admin::LeaveArgs),
     /// End the group for everybody
-    DeleteGroup(govern::DeleteGroup),
+    DeleteGroup(admin::DeleteGroupArgs),
     /// Become an admin by the recovery key
-    Recover(govern::Recover),
+    Recover(admin::RecoverArgs),
     /// Give this node a new key; the daemon must be stopped
-    Rotate(govern::Rotate),
+    Rotate(admin::RotateArgs),
     /// Look at what is kept aside, and bring it back
-    Quarantine(quarantine::Quarantine),
+    Quarantine(quarantine::QuarantineArgs),
     /// Say what is wrong with this node, and what to do
     Doctor,
     /// Show how resources stand on the nodes
-    Status(status::Status),
+    Status(status::StatusArgs),
     /// Check manifests; needs no daemon
-    Validate(write::Validate),
+    Validate(write_request::ValidateArgs),
     /// Write what manifests say
-    Apply(write::Apply),
+    Apply(write_request::ApplyArgs),
     /// Show what `apply` would change
-    Plan(write::Plan),
+    Plan(write_request::PlanArgs),
     /// Set fields of a resource
-    Set(write::Set),
+    Set(write_request::SetArgs),
     /// Unset fields of a resource
-    Unset(write::Unset),
+    Unset(write_request::UnsetArgs),
     /// Remove a resource
-    Rm(write::Rm),
+    Rm(write_request::RmArgs),
     /// Edit a resource as a manifest, in $VISUAL or $EDITOR
-    Edit(edit::Edit),
+    Edit(edit::EditArgs),
     /// Print fields of a resource
-    Get(read::Get),
+    Get(read::GetArgs),
     /// List resources
-    List(read::List),
+    List(read::ListArgs),
     /// Print resources as a manifest
-    Export(read::Export),
+    Export(read::ExportArgs),
     /// Show the history
-    Log(history::Log),
+    Log(history::LogArgs),
     /// Show one change
-    Show(history::Show),
+    Show(history::ShowArgs),
     /// Compare two points of the history
-    Diff(history::Diff),
+    Diff(history::DiffArgs),
     /// Take back the newest thing that this node did
-    Undo(back::Undo),
+    Undo(revert::UndoArgs),
     /// Take back what changes did, by a new change
-    Revert(back::Revert),
+    Revert(revert::RevertArgs),
     /// Make resources what they were at a point of the past (--at)
-    Restore(back::Restore),
+    Restore(revert::RestoreArgs),
     /// Name a point of the past, or list the names
-    Tag(back::Tag),
+    Tag(revert::TagArgs),
     /// Follow what happens, an event a line; goes on where it was left
-    Watch(watch::Watch),
+    Watch(watch::WatchArgs),
     /// Show who wrote each field, and each line of a text
-    Blame(blame::Blame),
+    Blame(blame::BlameArgs),
     /// Print what tells whether two nodes have the same
     Heads,
     /// List where people wanted different things
-    Conflicts(read::Conflicts),
+    Conflicts(read::ConflictsArgs),
     /// Settle a conflict
-    Resolve(settle::Resolve),
+    Resolve(resolve::ResolveArgs),
     /// Write the document as an Automerge file, or look into one
-    Doc(doc::Doc),
+    Doc(doc::DocArgs),
     /// Show, hurry, pause or resume syncing
-    Sync(sync::Sync),
+    Sync(sync::SyncArgs),
     /// Copy everything this node has into a directory, while its daemon runs
-    Backup(backup::Backup),
+    Backup(backup::BackupArgs),
     /// Put a backup in place of the data directory; the daemon must be stopped
-    RestoreBackup(backup::Restore),
+    RestoreBackup(backup::RestoreBackupArgs),
     /// Print where this node keeps its things
     Paths,
     /// Print completions for a shell
-    Completions(tools::Completions),
+    Completions(tools::CompletionsArgs),
     /// Write the manual pages, one for each command
-    Man(tools::Man),
+    Man(tools::ManArgs),
 }
 
 /// What every command needs.
 #[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) place: Place,
-    pub(crate) client: Client,
+pub(crate) struct CommandContext {
+    pub(crate) data_dir: DataDir,
+    pub(crate) client: ApiClient,
     pub(crate) group: Option<String>,
-    pub(crate) at: Option<String>,
+    pub(crate) history_point: Option<String>,
     pub(crate) json: bool,
-    pub(crate) pen: Pen,
+    pub(crate) styler: Styler,
 }
 
 /// How a command that worked ends.
-type Outcome = Result<Option<Exit>, Failure>;
+type CommandResult = Result<Option<ExitKind>, CliError>;
 
-impl Context {
-    fn new(global: Global) -> Self {
-        let place = Place::new(global.data, global.socket);
+impl CommandContext {
+    fn new(global: GlobalArgs) -> Self {
+        let data_dir = DataDir::new(global.data, global.socket);
         Self {
-            client: Client::new(place.socket.clone()),
-            place,
+            client: ApiClient::new(data_dir.socket.clone()),
+            data_dir,
             group: global.group,
-            at: global.at,
+            history_point: global.at,
             json: global.json,
-            pen: Pen { colors: !global.json && global.color.applies() },
+            styler: Styler { is_colored: !global.json && global.color.is_enabled() },
         }
     }
 
-    /// Prints a view that may be long: as [`Context::print`] does, on a terminal through the pager.
-    fn print_long<V: View>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), Failure> {
-        if self.json { self.print(view, text) } else { pager::page(&text(view)) }
+    /// Prints a view that may be long: as [`CommandContext::print`] does, on a terminal through the pager.
+    fn print_paged<V: HasSchema>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), CliError> {
+        if self.json { self.print(view, text) } else { pager::page_text(&text(view)) }
     }
 
     /// Says which point of the past a time stood for: `heads`, none if nothing was written by then.
-    fn tell_at(&self, heads: Option<&[String]>) {
-        let named = self.at.as_deref().filter(|at| !self.json && time::looks_like_time(at));
-        if let Some((at, heads)) = named.zip(heads) {
-            talk(&format!("{}: {}", clean(at), name_heads(heads)));
+    fn report_history_point(&self, heads: Option<&[String]>) {
+        let typed_time =
+            self.history_point.as_deref().filter(|point| !self.json && time::looks_like_time(point));
+        if let Some((point, heads)) = typed_time.zip(heads) {
+            print_stderr(&format!("{}: {}", escape(point), describe_heads(heads)));
         }
     }
 
     /// Prints a view: as JSON if that was asked for, else as `text` has it.
-    fn print<V: View>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), Failure> {
+    fn print<V: HasSchema>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), CliError> {
         if self.json {
-            let json = serde_json::to_string_pretty(&Tagged::new(view));
-            return say(&(json.map_err(|error| Failure::failed(error.to_string()))? + "\n"));
+            let json = serde_json::to_string_pretty(&WithSchema::new(view));
+            return print_stdout(&(json.map_err(|error| CliError::failed(error.to_string()))? + "\n"));
         }
-        say(&text(view))
+        print_stdout(&text(view))
     }
 
     /// The group, as a query parameter.
-    fn group(&self) -> (&'static str, Option<&str>) {
+    fn group_param(&self) -> (&'static str, Option<&str>) {
         ("group", self.group.as_deref())
     }
 
     /// The point of the past, as a query parameter.
-    fn at(&self) -> (&'static str, Option<&str>) {
-        ("at", self.at.as_deref())
+    fn at_param(&self) -> (&'static str, Option<&str>) {
+        ("at", self.history_point.as_deref())
     }
 
     /// Refuses `--at` where it makes no sense.
-    fn only_now(&self, command: &str) -> Result<(), Failure> {
-        match self.at {
-            Some(_) => Err(Failure::usage(format!("`{command}` knows only the present: leave out --at"))),
+    fn require_present(&self, command: &str) -> Result<(), CliError> {
+        match self.history_point {
+            Some(_) => Err(CliError::usage(format!("`{command}` knows only the present: leave out --at"))),
             None => Ok(()),
         }
     }
 }
 
-fn name_heads(heads: &[String]) -> String {
+fn describe_heads(heads: &[String]) -> String {
     match heads {
         [] => "before the first change".to_owned(),
-        [one] => format!("as of change {}", short(one)),
+        [one] => format!("as of change {}", short_id(one)),
         several => {
-            let ids: Vec<String> = several.iter().map(|id| short(id)).collect();
+            let ids: Vec<String> = several.iter().map(|id| short_id(id)).collect();
             format!("as of changes {}, which had not been joined", ids.join(", "))
         }
     }
 }
 
 /// Writes to standard output. A reader that has gone is no failure.
-fn say(text: &str) -> Result<(), Failure> {
+fn print_stdout(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("cannot write to standard output: {error}")))
+            Err(CliError::failed(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
 }
 
 /// Talks to the operator, on standard error.
-fn talk(text: &str) {
+fn print_stderr(text: &str) {
     let mut err = std::io::stderr().lock();
     // There is nobody else to tell.
     drop(writeln!(err, "{text}"));
@@ -319,112 +320,115 @@ fn talk(text: &str) {
 
 /// The whole command: parses the arguments, does what they say, answers with its exit code.
 pub fn main() -> ExitCode {
-    let wants_json = std::env::args_os().any(|arg| arg == "--json");
+    let is_json = std::env::args_os().any(|arg| arg == "--json");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error, wants_json),
+        Err(error) => return report_parse_error(&error, is_json),
     };
-    let context = Context::new(cli.global);
-    match run(&context, cli.command) {
+    let context = CommandContext::new(cli.global);
+    match dispatch(&context, cli.command) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(exit)) => ExitCode::from(u8::from(exit)),
         Err(failure) => {
-            tell(&failure, context.json);
+            report_error(&failure, context.json);
             ExitCode::from(u8::from(failure.exit))
         }
     }
 }
 
 /// Arguments that cannot be understood, or a wish for help.
-fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+fn report_parse_error(error: &clap::Error, is_json: bool) -> ExitCode {
     use clap::error::ErrorKind;
-    let wish = matches!(
+    let is_help = matches!(
         error.kind(),
         ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
-    if json && !wish {
+    if is_json && !is_help {
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        tell(&Failure::usage(first.trim_start_matches("error: ")).hint("see `larder --help`"), true);
+        let first_line = text.lines().next().unwrap_or_default();
+        report_error(
+            &CliError::usage(first_line.trim_start_matches("error: ")).with_hint("see `larder --help`"),
+            true,
+        );
     } else {
         drop(error.print());
     }
-    let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if wish && !missing { ExitCode::SUCCESS } else { ExitCode::from(u8::from(Exit::Usage)) }
+    let is_missing_command = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help && !is_missing_command { ExitCode::SUCCESS } else { ExitCode::from(u8::from(ExitKind::Usage)) }
 }
 
-fn tell(failure: &Failure, json: bool) {
-    if json {
-        talk(&serde_json::to_string(&Tagged::new(failure)).unwrap_or_default());
+fn report_error(failure: &CliError, is_json: bool) {
+    if is_json {
+        print_stderr(&serde_json::to_string(&WithSchema::new(failure)).unwrap_or_default());
         return;
     }
-    let pen = Pen {
-        colors: std::io::IsTerminal::is_terminal(&std::io::stderr())
+    let styler = Styler {
+        is_colored: std::io::IsTerminal::is_terminal(&std::io::stderr())
             && std::env::var_os("NO_COLOR").is_none(),
     };
-    talk(&format!("{} {}", pen.paint(Style::Bad, "larder:"), failure.text));
+    print_stderr(&format!("{} {}", styler.paint(Style::Bad, "larder:"), failure.text));
     if let Some(hint) = &failure.hint {
-        talk(&format!("{} {hint}", pen.paint(Style::Dim, "hint:")));
+        print_stderr(&format!("{} {hint}", styler.paint(Style::Dim, "hint:")));
     }
 }
 
-fn run(context: &Context, command: Command) -> Outcome {
+fn dispatch(context: &CommandContext, command: CliCommand) -> CommandResult {
     match command {
-        Command::Up(args) => run::up(context, args),
-        Command::Daemon(args) => run::daemon(context, args),
-        Command::Demo => demo::run(context),
-        Command::Init(args) => groups::init(context, args),
-        Command::Groups => groups::list(context),
-        Command::Invite(args) => groups::invite(context, args),
-        Command::Join(args) => groups::join(context, args),
-        Command::Pending => entry::pending(context),
-        Command::Approve(args) => entry::approve(context, args),
-        Command::Deny(args) => entry::deny(context, args),
-        Command::Replace(args) => nodes::replace(context, args),
-        Command::Remove(args) => govern::remove(context, args),
-        Command::Role(args) => govern::role(context, args),
-        Command::Forget(args) => govern::forget(context, args),
-        Command::Leave(args) => govern::leave(context, args),
-        Command::DeleteGroup(args) => govern::delete_group(context, args),
-        Command::Recover(args) => govern::recover(context, args),
-        Command::Rotate(args) => govern::rotate(context, args),
-        Command::Quarantine(args) => quarantine::quarantine(context, args),
-        Command::Doctor => tools::doctor(context),
-        Command::Nodes(args) => nodes::nodes(context, &args),
-        Command::Ping(args) => nodes::ping(context, &args),
-        Command::Alias(args) => nodes::alias(context, args),
-        Command::Label(args) => nodes::label(context, args),
-        Command::Status(args) => status::status(context, &args),
-        Command::Validate(args) => write::validate(context, &args),
-        Command::Apply(args) => write::apply(context, args),
-        Command::Plan(args) => write::plan(context, args),
-        Command::Set(args) => write::set(context, args),
-        Command::Unset(args) => write::unset(context, args),
-        Command::Rm(args) => write::rm(context, args),
-        Command::Edit(args) => edit::edit(context, args),
-        Command::Get(args) => read::get(context, &args),
-        Command::List(args) => read::list(context, &args),
-        Command::Export(args) => read::export(context, &args),
-        Command::Log(args) => history::log(context, &args),
-        Command::Show(args) => history::show(context, &args),
-        Command::Diff(args) => history::diff(context, &args),
-        Command::Undo(args) => back::undo(context, args),
-        Command::Revert(args) => back::revert(context, args),
-        Command::Restore(args) => back::restore(context, args),
-        Command::Tag(args) => back::tag(context, args),
-        Command::Watch(args) => watch::watch(context, &args),
-        Command::Blame(args) => blame::blame(context, &args),
-        Command::Heads => sync::heads(context),
-        Command::Conflicts(args) => read::conflicts(context, &args),
-        Command::Resolve(args) => settle::resolve(context, args),
-        Command::Doc(args) => doc::doc(context, &args),
-        Command::Sync(args) => sync::sync(context, &args),
-        Command::Backup(args) => backup::backup(context, &args),
-        Command::RestoreBackup(args) => backup::restore_backup(context, &args),
-        Command::Paths => tools::paths(context),
-        Command::Completions(args) => tools::completions(&args, &mut Cli::command()),
-        Command::Man(args) => tools::man(&args, Cli::command()),
+        CliCommand::Up(args) => up::up(context, args),
+        CliCommand::Daemon(args) => up::daemon(context, args),
+        CliCommand::Demo => demo::run_demo(context),
+        CliCommand::Init(args) => groups::init(context, args),
+        CliCommand::Groups => groups::list_groups(context),
+        CliCommand::Invite(args) => groups::invite(context, args),
+        CliCommand::Join(args) => groups::join(context, args),
+        CliCommand::Pending => join_requests::pending(context),
+        CliCommand::Approve(args) => join_requests::approve(context, args),
+        CliCommand::Deny(args) => join_requests::deny(context, args),
+        CliCommand::Replace(args) => nodes::replace(context, args),
+        CliCommand::Remove(args) => admin::remove(context, args),
+        CliCommand::Role(args) => admin::role(context, args),
+        CliCommand::Forget(args) => admin::forget(context, args),
+        CliCommand::Leave(args) => admin::leave(context, args),
+        CliCommand::DeleteGroup(args) => admin::delete_group(context, args),
+        CliCommand::Recover(args) => admin::recover(context, args),
+        CliCommand::Rotate(args) => admin::rotate(context, args),
+        CliCommand::Quarantine(args) => quarantine::quarantine(context, args),
+        CliCommand::Doctor => tools::doctor(context),
+        CliCommand::Nodes(args) => nodes::nodes(context, &args),
+        CliCommand::Ping(args) => nodes::ping(context, &args),
+        CliCommand::Alias(args) => nodes::alias(context, args),
+        CliCommand::Label(args) => nodes::label(context, args),
+        CliCommand::Status(args) => status::status(context, &args),
+        CliCommand::Validate(args) => write_request::validate(context, &args),
+        CliCommand::Apply(args) => write_request::apply(context, args),
+        CliCommand::Plan(args) => write_request::plan(context, args),
+        CliCommand::Set(args) => write_request::set(context, args),
+        CliCommand::Unset(args) => write_request::unset(context, args),
+        CliCommand::Rm(args) => write_request::rm(context, args),
+        CliCommand::Edit(args) => edit::edit(context, args),
+        CliCommand::Get(args) => read::get(context, &args),
+        CliCommand::List(args) => read::list(context, &args),
+        CliCommand::Export(args) => read::export(context, &args),
+        CliCommand::Log(args) => history::log(context, &args),
+        CliCommand::Show(args) => history::show(context, &args),
+        CliCommand::Diff(args) => history::diff(context, &args),
+        CliCommand::Undo(args) => revert::undo(context, args),
+        CliCommand::Revert(args) => revert::revert(context, args),
+        CliCommand::Restore(args) => revert::restore(context, args),
+        CliCommand::Tag(args) => revert::tag(context, args),
+        CliCommand::Watch(args) => watch::watch(context, &args),
+        CliCommand::Blame(args) => blame::blame(context, &args),
+        CliCommand::Heads => sync::heads(context),
+        CliCommand::Conflicts(args) => read::conflicts(context, &args),
+        CliCommand::Resolve(args) => resolve::resolve(context, args),
+        CliCommand::Doc(args) => doc::doc(context, &args),
+        CliCommand::Sync(args) => sync::sync(context, &args),
+        CliCommand::Backup(args) => backup::backup(context, &args),
+        CliCommand::RestoreBackup(args) => backup::restore_backup(context, &args),
+        CliCommand::Paths => tools::paths(context),
+        CliCommand::Completions(args) => tools::completions(&args, &mut Cli::command()),
+        CliCommand::Man(args) => tools::man(&args, Cli::command()),
     }
 }

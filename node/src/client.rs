@@ -10,47 +10,47 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::UnixStream;
 
-use crate::failure::{Exit, Failure};
+use crate::dto::HasSchema;
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::view::View;
 
 /// A way to ask the daemon.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ApiClient {
     socket: PathBuf,
 }
 
-impl Client {
+impl ApiClient {
     /// A client of the daemon at `socket`.
     pub fn new(socket: PathBuf) -> Self {
         Self { socket }
     }
 
     /// True if something answers there.
-    pub fn is_running(&self) -> bool {
+    pub fn is_daemon_running(&self) -> bool {
         std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
     }
 
     /// Asks for a view.
-    pub fn get<V: View>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, Failure> {
-        self.ask(Method::GET, &with_query(path, query), Vec::new(), limits::ANSWER)
+    pub fn get<V: HasSchema>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, CliError> {
+        self.send_json(Method::GET, &with_query(path, query), Vec::new(), limits::RESPONSE_TIMEOUT)
     }
 
     /// Asks for something to be done.
-    pub fn post<V: View>(&self, path: &str, body: &impl Serialize) -> Result<V, Failure> {
-        self.post_within(path, body, limits::ANSWER)
+    pub fn post<V: HasSchema>(&self, path: &str, body: &impl Serialize) -> Result<V, CliError> {
+        self.post_with_timeout(path, body, limits::RESPONSE_TIMEOUT)
     }
 
-    /// The same, of something longer than one change can be, up to [`limits::DOC_PLAN_BYTES`].
-    pub fn post_long<V: View>(&self, path: &str, body: &impl Serialize) -> Result<V, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::failed(error.to_string()))?;
-        if body.len() > limits::DOC_PLAN_BYTES {
-            return Err(Failure::usage(format!(
+    /// The same, of something longer than one change can be, up to [`limits::MAX_DOC_PLAN_BYTES`].
+    pub fn post_doc_plan<V: HasSchema>(&self, path: &str, body: &impl Serialize) -> Result<V, CliError> {
+        let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
+        if body.len() > limits::MAX_DOC_PLAN_BYTES {
+            return Err(CliError::usage(format!(
                 "this is more than can be asked at once ({} bytes)",
                 body.len()
             )));
         }
-        self.ask(Method::POST, path, body, limits::ANSWER)
+        self.send_json(Method::POST, path, body, limits::RESPONSE_TIMEOUT)
     }
 
     /// Takes in an answer that is no view, piece by piece as it comes. Answers its length.
@@ -58,107 +58,120 @@ impl Client {
         &self,
         path: &str,
         query: &[(&str, Option<&str>)],
-        into: &mut dyn std::io::Write,
-    ) -> Result<u64, Failure> {
+        sink: &mut dyn std::io::Write,
+    ) -> Result<u64, CliError> {
         runtime()?.block_on(async {
             let path = with_query(path, query);
-            let mut body = self.stream(&path).await?;
-            let mut length = 0;
-            while let Some(frame) = within(limits::ANSWER, async { Ok(body.frame().await) }).await? {
-                let Ok(data) = frame.map_err(|error| broken_off(&error))?.into_data() else { continue };
-                into.write_all(&data).map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
-                length += data.len() as u64;
+            let mut response_body = self.open_stream(&path).await?;
+            let mut bytes_written = 0;
+            while let Some(frame) =
+                with_timeout(limits::RESPONSE_TIMEOUT, async { Ok(response_body.frame().await) }).await?
+            {
+                let Ok(data) = frame.map_err(|error| interrupted_response(&error))?.into_data() else {
+                    continue;
+                };
+                sink.write_all(&data).map_err(|error| CliError::failed(format!("cannot write: {error}")))?;
+                bytes_written += data.len() as u64;
             }
-            into.flush().map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
-            Ok(length)
+            sink.flush().map_err(|error| CliError::failed(format!("cannot write: {error}")))?;
+            Ok(bytes_written)
         })
     }
 
     /// The same, of something that may take long.
-    pub fn post_within<V: View>(
+    pub fn post_with_timeout<V: HasSchema>(
         &self,
         path: &str,
         body: &impl Serialize,
-        wait: Duration,
-    ) -> Result<V, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::failed(error.to_string()))?;
-        if body.len() > limits::REQUEST_BYTES {
-            return Err(Failure::usage(format!(
+        timeout: Duration,
+    ) -> Result<V, CliError> {
+        let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
+        if body.len() > limits::MAX_REQUEST_BYTES {
+            return Err(CliError::usage(format!(
                 "this is more than one change can hold ({} bytes); split it, or keep large contents as artifacts",
                 body.len()
             )));
         }
-        self.ask(Method::POST, path, body, wait)
+        self.send_json(Method::POST, path, body, timeout)
     }
 
     /// Asks for something to be taken away.
-    pub fn delete<V: View>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, Failure> {
-        self.ask(Method::DELETE, &with_query(path, query), Vec::new(), limits::ANSWER)
+    pub fn delete<V: HasSchema>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, CliError> {
+        self.send_json(Method::DELETE, &with_query(path, query), Vec::new(), limits::RESPONSE_TIMEOUT)
     }
 
     /// Asks for lines, and calls `each` with every one until it answers false. Returns then, and when the daemon ends the
     /// answer or goes away.
-    pub fn follow(
+    pub fn follow_lines(
         &self,
         path: &str,
         query: &[(&str, Option<&str>)],
-        each: &mut dyn FnMut(&[u8]) -> Result<bool, Failure>,
-    ) -> Result<Followed, Failure> {
+        on_line: &mut dyn FnMut(&[u8]) -> Result<bool, CliError>,
+    ) -> Result<FollowEnd, CliError> {
         runtime()?.block_on(async {
             let path = with_query(path, query);
-            let (mut body, mut rest) = (self.stream(&path).await?, Vec::new());
+            let (mut body, mut unparsed) = (self.open_stream(&path).await?, Vec::new());
             while let Some(Ok(frame)) = body.frame().await {
-                frame.data_ref().into_iter().for_each(|data| rest.extend_from_slice(data));
-                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = rest.drain(..=end).collect();
-                    if !each(line.trim_ascii_end())? {
-                        return Ok(Followed::Enough);
+                frame.data_ref().into_iter().for_each(|data| unparsed.extend_from_slice(data));
+                while let Some(end) = unparsed.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = unparsed.drain(..=end).collect();
+                    if !on_line(line.trim_ascii_end())? {
+                        return Ok(FollowEnd::CallerStopped);
                     }
                 }
-                if rest.len() > limits::EVENT_BYTES {
-                    return Err(Failure::failed("the daemon's answer has a line that is too long"));
+                if unparsed.len() > limits::MAX_EVENT_LINE_BYTES {
+                    return Err(CliError::failed("the daemon's answer has a line that is too long"));
                 }
             }
-            Ok(Followed::Gone)
+            Ok(FollowEnd::DaemonGone)
         })
     }
 
-    fn ask<V: View>(&self, method: Method, path: &str, body: Vec<u8>, wait: Duration) -> Result<V, Failure> {
-        let (status, body) = runtime()?.block_on(within(wait, self.exchange(method, path, body)))?;
-        if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(strange);
-        }
-        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(strange))
-    }
-
-    /// An answer that comes bit by bit.
-    async fn stream(&self, path: &str) -> Result<Incoming, Failure> {
-        let response = within(limits::ANSWER, self.send(Method::GET, path, Vec::new())).await?;
-        if response.status() == StatusCode::OK {
-            return Ok(response.into_body());
-        }
-        let body = collect(response.into_body()).await?;
-        Err(serde_json::from_slice::<Failure>(&body).unwrap_or_else(strange))
-    }
-
-    async fn exchange(
+    fn send_json<V: HasSchema>(
         &self,
         method: Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), Failure> {
-        let response = self.send(method, path, body).await?;
-        Ok((response.status(), collect(response.into_body()).await?))
+        timeout: Duration,
+    ) -> Result<V, CliError> {
+        let (status, body) =
+            runtime()?.block_on(with_timeout(timeout, self.send_and_collect(method, path, body)))?;
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(unreadable_response);
+        }
+        Err(serde_json::from_slice::<CliError>(&body).unwrap_or_else(unreadable_response))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let lost = |error: hyper::Error| {
-            Failure::new(Exit::Unreachable, "unreachable", format!("the daemon hung up: {error}"))
-                .hint("its log says why")
+    /// An answer that comes bit by bit.
+    async fn open_stream(&self, path: &str) -> Result<Incoming, CliError> {
+        let response =
+            with_timeout(limits::RESPONSE_TIMEOUT, self.send(Method::GET, path, Vec::new())).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(response.into_body());
+        }
+        let body = collect_body(response.into_body()).await?;
+        Err(serde_json::from_slice::<CliError>(&body).unwrap_or_else(unreadable_response))
+    }
+
+    async fn send_and_collect(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), CliError> {
+        let response = self.send(method, path, body).await?;
+        Ok((response.status(), collect_body(response.into_body()).await?))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, CliError> {
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable_error(&error))?;
+        let connection_lost = |error: hyper::Error| {
+            CliError::new(ExitKind::Unreachable, "unreachable", format!("the daemon hung up: {error}"))
+                .with_hint("its log says why")
         };
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(connection_lost)?;
         tokio::spawn(async move { drop(connection.await) });
         let request = Request::builder()
             .method(method)
@@ -166,21 +179,21 @@ impl Client {
             .header(header::HOST, "larder")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Failure::failed(error.to_string()))?;
-        sender.send_request(request).await.map_err(lost)
+            .map_err(|error| CliError::failed(error.to_string()))?;
+        sender.send_request(request).await.map_err(connection_lost)
     }
 
-    fn unreachable(&self, error: &std::io::Error) -> Failure {
+    fn unreachable_error(&self, error: &std::io::Error) -> CliError {
         let socket = self.socket.display();
-        let failure = Failure::new(
-            Exit::Unreachable,
+        let failure = CliError::new(
+            ExitKind::Unreachable,
             "unreachable",
             match error.kind() {
                 std::io::ErrorKind::PermissionDenied => format!("you may not use the socket {socket}"),
                 _ => format!("no daemon answers at {socket}"),
             },
         );
-        failure.hint(match error.kind() {
+        failure.with_hint(match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
                 "run as the daemon's user, or let it name a group with `socket_group` in its settings"
             }
@@ -191,56 +204,59 @@ impl Client {
 
 /// How following ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Followed {
+pub enum FollowEnd {
     /// The caller had enough.
-    Enough,
+    CallerStopped,
     /// The daemon ended it, or is gone.
-    Gone,
+    DaemonGone,
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}")))
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))
 }
 
-async fn within<T>(wait: Duration, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let hangs = || {
-        let text = format!("the daemon did not answer within {} s", wait.as_secs());
-        Failure::new(Exit::Unreachable, "hangs", text)
+async fn with_timeout<T>(
+    timeout: Duration,
+    request: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let timeout_error = || {
+        let text = format!("the daemon did not answer within {} s", timeout.as_secs());
+        CliError::new(ExitKind::Unreachable, "hangs", text)
     };
-    tokio::time::timeout(wait, what).await.map_err(|_| hangs())?
+    tokio::time::timeout(timeout, request).await.map_err(|_| timeout_error())?
 }
 
-async fn collect(body: Incoming) -> Result<Bytes, Failure> {
-    let most = usize::try_from(limits::ANSWER_BYTES).unwrap_or(usize::MAX);
-    let body = Limited::new(body, most).collect().await;
-    Ok(body.map_err(|error| broken_off(&error))?.to_bytes())
+async fn collect_body(body: Incoming) -> Result<Bytes, CliError> {
+    let limit = usize::try_from(limits::MAX_RESPONSE_BYTES).unwrap_or(usize::MAX);
+    let body = Limited::new(body, limit).collect().await;
+    Ok(body.map_err(|error| interrupted_response(&error))?.to_bytes())
 }
 
-fn strange(error: serde_json::Error) -> Failure {
-    Failure::failed(format!("the daemon's answer cannot be read: {error}"))
-        .hint("is it of another version? Restart it after an upgrade")
+fn unreadable_response(error: serde_json::Error) -> CliError {
+    CliError::failed(format!("the daemon's answer cannot be read: {error}"))
+        .with_hint("is it of another version? Restart it after an upgrade")
 }
 
-fn broken_off(error: &dyn std::fmt::Display) -> Failure {
-    Failure::failed(format!("the daemon's answer broke off: {error}"))
+fn interrupted_response(error: &dyn std::fmt::Display) -> CliError {
+    CliError::failed(format!("the daemon's answer broke off: {error}"))
 }
 
 fn with_query(path: &str, query: &[(&str, Option<&str>)]) -> String {
-    let mut out = path.to_owned();
+    let mut url = path.to_owned();
     for (nth, (name, value)) in query.iter().filter_map(|(name, value)| Some((name, (*value)?))).enumerate() {
-        out.push(if nth == 0 { '?' } else { '&' });
-        out.push_str(name);
-        out.push('=');
-        encode(value, &mut out);
+        url.push(if nth == 0 { '?' } else { '&' });
+        url.push_str(name);
+        url.push('=');
+        percent_encode(value, &mut url);
     }
-    out
+    url
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.
-pub(crate) fn encode(text: &str, out: &mut String) {
+pub(crate) fn percent_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));

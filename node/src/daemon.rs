@@ -12,26 +12,26 @@
 //!          store thread (redb)       keeper -> providers (blocking threads)
 //! ```
 
-mod changes;
-mod driver;
+mod dirty_groups;
+mod event_bus;
+mod event_log;
 mod handle;
-mod keeper;
-mod lines;
-mod news;
-mod opening;
+mod open;
+mod owner;
+mod reconciler;
 mod rotate;
 mod setup;
 
 use tokio::sync::watch;
 
-pub(crate) use driver::wall;
-pub use handle::{Handle, Stopped};
-pub use news::{Heard, News, Passing, Watcher, What};
-pub use rotate::rotate;
-pub use setup::{Daemon, Options};
+pub use event_bus::{EventBus, EventWatcher, TransientEvent, TransientKind, WatchItem};
+pub use handle::{DaemonHandle, DaemonStopping};
+pub(crate) use owner::wall_clock_seconds;
+pub use rotate::rotate_key;
+pub use setup::{Daemon, DaemonOptions};
 
 /// Returns once the daemon is told to stop.
-pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stop_requested(stop: &mut watch::Receiver<bool>) {
     // An error means that whoever could tell is gone: that is a stop too.
     drop(stop.wait_for(|stop| *stop).await);
 }

@@ -1,158 +1,188 @@
 //! Providers: what brings this machine to what a resource wants, and says how that went.
 //!
 //! A provider is a plain function of the target, of what this machine ran before, and of the disk. It may be run again
-//! at any time: what is already so is not touched. It writes below the [`Roots`] only, which are this machine's own
+//! at any time: what is already so is not touched. It writes below the [`WriteRoots`] only, which are this machine's own
 //! policy and never come from the group.
 
 mod config;
 mod file;
 mod properties;
 mod roots;
-mod spot;
+mod target_file;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use larder_core::resource::observed::Condition;
-use larder_core::resource::target::{Fields, Intent, Target, text};
+use larder_core::resource::observed::ResourceState;
+use larder_core::resource::plan::{Action, FieldValues, Target, text_field};
 
-pub use roots::Roots;
+pub use roots::WriteRoots;
 
 use roots::RootError;
-use spot::Spot;
+use target_file::TargetFile;
 
 /// How it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ApplyOutcome {
     /// How the resource stands here.
-    pub condition: Condition,
+    pub state: ResourceState,
     /// An errno, or 0.
-    pub code: i64,
+    pub errno: i64,
     /// Why, in a few words; never a value.
     pub message: String,
     /// What this machine runs of it from now on.
-    pub runs: Runs,
+    pub applied: AppliedState,
 }
 
 /// What a machine runs of a resource after a provider was at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Runs {
+pub enum AppliedState {
     /// What it ran before.
-    Same,
+    Unchanged,
     /// These fields.
-    Now(Fields),
+    Now(FieldValues),
     /// Nothing.
     Nothing,
 }
 
 /// Why a resource was not applied. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum ApplyError {
     /// The operator of this machine forbids it.
     #[error("policy: {0}")]
     Policy(String),
     /// The group's fault: it asks for something that cannot be.
     #[error("{0}")]
-    Wish(String),
+    BadSpec(String),
     /// The system's.
     #[error("{0}: {1}")]
-    System(String, io::Error),
+    Io(String, io::Error),
 }
 
-impl From<RootError> for Refusal {
+impl From<RootError> for ApplyError {
     fn from(error: RootError) -> Self {
         Self::Policy(error.to_string())
     }
 }
 
-impl Refusal {
-    fn verdict(&self) -> Verdict {
+impl ApplyError {
+    fn to_outcome(&self) -> ApplyOutcome {
         let (condition, code) = match self {
-            Self::Policy(_) | Self::Wish(_) => (Condition::Blocked, 0),
-            Self::System(_, error) => (Condition::Failed, error.raw_os_error().map_or(0, i64::from)),
+            Self::Policy(_) | Self::BadSpec(_) => (ResourceState::Blocked, 0),
+            Self::Io(_, error) => (ResourceState::Failed, error.raw_os_error().map_or(0, i64::from)),
         };
-        Verdict { condition, code, message: self.to_string(), runs: Runs::Same }
+        ApplyOutcome {
+            state: condition,
+            errno: code,
+            message: self.to_string(),
+            applied: AppliedState::Unchanged,
+        }
     }
 }
 
 /// All providers of this machine.
 #[derive(Debug)]
 pub struct Providers {
-    roots: Roots,
-    previous: PathBuf,
+    roots: WriteRoots,
+    previous_dir: PathBuf,
 }
 
 impl Providers {
     /// Providers that write below `roots`, and keep in `previous` what stood where Larder writes for the first time.
-    pub fn new(roots: Roots, previous: &Path) -> Self {
-        Self { roots, previous: previous.to_owned() }
+    pub fn new(roots: WriteRoots, previous_dir: &Path) -> Self {
+        Self { roots, previous_dir: previous_dir.to_owned() }
     }
 
     /// Brings this machine to `target`. `runs` is what it ran of the resource until now.
-    pub fn carry_out(&self, target: &Target, runs: Option<&Fields>) -> Verdict {
-        let verdict = |condition, message: &str, runs| Verdict {
-            condition,
-            code: 0,
+    pub fn apply_target(&self, target: &Target, applied: Option<&FieldValues>) -> ApplyOutcome {
+        let outcome = |condition, message: &str, runs| ApplyOutcome {
+            state: condition,
+            errno: 0,
             message: message.to_owned(),
-            runs,
+            applied: runs,
         };
-        match &target.intent {
-            Intent::Apply { fields, held } => match self.apply(target, fields, runs) {
-                Ok(now) if held.is_empty() => verdict(Condition::Applied, "", Runs::Now(now)),
-                Ok(now) => {
-                    verdict(Condition::Held, &format!("in conflict: {}", held.join(", ")), Runs::Now(now))
+        match &target.action {
+            Action::Apply { fields, conflicted: held } => match self.apply(target, fields, applied) {
+                Ok(new_fields) if held.is_empty() => {
+                    outcome(ResourceState::Applied, "", AppliedState::Now(new_fields))
                 }
-                Err(refusal) => refusal.verdict(),
+                Ok(new_fields) => outcome(
+                    ResourceState::Held,
+                    &format!("in conflict: {}", held.join(", ")),
+                    AppliedState::Now(new_fields),
+                ),
+                Err(refusal) => refusal.to_outcome(),
             },
-            Intent::Keep { held } => {
-                verdict(Condition::Held, &format!("in conflict: {}", held.join(", ")), Runs::Same)
+            Action::Keep { conflicted: held } => outcome(
+                ResourceState::Held,
+                &format!("in conflict: {}", held.join(", ")),
+                AppliedState::Unchanged,
+            ),
+            Action::Remove => {
+                match applied.map(|applied| self.remove_applied(target.resource.kind(), applied)) {
+                    None | Some(Ok(())) => outcome(ResourceState::Applied, "removed", AppliedState::Nothing),
+                    Some(Err(refusal)) => refusal.to_outcome(),
+                }
             }
-            Intent::Remove => match runs.map(|runs| self.remove(target.resource.kind(), runs)) {
-                None | Some(Ok(())) => verdict(Condition::Applied, "removed", Runs::Nothing),
-                Some(Err(refusal)) => refusal.verdict(),
-            },
-            Intent::Release => verdict(Condition::Released, "no longer meant for this node", Runs::Nothing),
-            Intent::Block(why) => verdict(Condition::Blocked, why, Runs::Same),
-            Intent::Unsupported(why) => verdict(Condition::Unsupported, why, Runs::Same),
+            Action::Release => {
+                outcome(ResourceState::Released, "no longer meant for this node", AppliedState::Nothing)
+            }
+            Action::Block(reason) => outcome(ResourceState::Blocked, reason, AppliedState::Unchanged),
+            Action::Unsupported(reason) => {
+                outcome(ResourceState::Unsupported, reason, AppliedState::Unchanged)
+            }
         }
     }
 
-    fn apply(&self, target: &Target, fields: &Fields, runs: Option<&Fields>) -> Result<Fields, Refusal> {
+    fn apply(
+        &self,
+        target: &Target,
+        fields: &FieldValues,
+        applied: Option<&FieldValues>,
+    ) -> Result<FieldValues, ApplyError> {
         let kind = target.resource.kind();
-        let path = text(fields, "path").ok_or_else(|| Refusal::Wish("incomplete: path".to_owned()))?;
-        let spot = Spot::find(&self.roots, path)?;
-        let here = runs.filter(|runs| text(runs, "path") == Some(path));
-        let now = match kind {
-            "file" => file::apply(self, &spot, fields, here)?,
-            "config" => config::apply(self, &spot, fields, here)?,
-            other => return Err(Refusal::Wish(format!("this version has no provider for kind {other}"))),
+        let path =
+            text_field(fields, "path").ok_or_else(|| ApplyError::BadSpec("incomplete: path".to_owned()))?;
+        let target_file = TargetFile::locate(&self.roots, path)?;
+        let applied_here = applied.filter(|applied| text_field(applied, "path") == Some(path));
+        let new_fields = match kind {
+            "file" => file::apply(self, &target_file, fields, applied_here)?,
+            "config" => config::apply(self, &target_file, fields, applied_here)?,
+            other => {
+                return Err(ApplyError::BadSpec(format!("this version has no provider for kind {other}")));
+            }
         };
         // What moved elsewhere leaves nothing behind.
-        if let (Some(runs), None) = (runs, here) {
-            self.remove(kind, runs)?;
+        if let (Some(applied), None) = (applied, applied_here) {
+            self.remove_applied(kind, applied)?;
         }
-        Ok(now)
+        Ok(new_fields)
     }
 
-    fn remove(&self, kind: &str, runs: &Fields) -> Result<(), Refusal> {
-        let Some(path) = text(runs, "path") else { return Ok(()) };
-        let spot = Spot::find(&self.roots, path)?;
+    fn remove_applied(&self, kind: &str, applied: &FieldValues) -> Result<(), ApplyError> {
+        let Some(path) = text_field(applied, "path") else { return Ok(()) };
+        let target_file = TargetFile::locate(&self.roots, path)?;
         match kind {
-            "config" => config::remove(&spot, runs),
-            _ => spot.remove(),
+            "config" => config::remove_keys(&target_file, applied),
+            _ => target_file.remove(),
         }
     }
 
     /// Keeps a file's contents as they were before Larder wrote it for the first time.
-    fn keep_previous(&self, spot: &Spot<'_>, contents: &[u8]) -> Result<(), Refusal> {
-        let name: String = spot.shown().chars().map(|c| if c == '/' { '%' } else { c }).collect();
+    fn save_previous_contents(
+        &self,
+        target_file: &TargetFile<'_>,
+        contents: &[u8],
+    ) -> Result<(), ApplyError> {
+        let name: String =
+            target_file.display_path().chars().map(|c| if c == '/' { '%' } else { c }).collect();
         let name = name.trim_start_matches('%').to_owned();
-        let keep = || -> io::Result<()> {
-            std::fs::create_dir_all(&self.previous)?;
-            let path = self.previous.join(name);
+        let save = || -> io::Result<()> {
+            std::fs::create_dir_all(&self.previous_dir)?;
+            let path = self.previous_dir.join(name);
             if path.exists() { Ok(()) } else { std::fs::write(path, contents) }
         };
-        keep().map_err(|error| Refusal::System("keeping the previous contents".to_owned(), error))
+        save().map_err(|error| ApplyError::Io("keeping the previous contents".to_owned(), error))
     }
 }
 

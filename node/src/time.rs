@@ -4,54 +4,60 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
 /// True if a text is meant as a point in time, and not as the id of a change or as a tag (which has no spaces).
 pub fn looks_like_time(text: &str) -> bool {
-    let is_dated = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['-', ':']);
-    is_dated || text.contains(' ') || ["now", "today", "yesterday"].contains(&text)
+    let has_date = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['-', ':']);
+    has_date || text.contains(' ') || ["now", "today", "yesterday"].contains(&text)
 }
 
 /// A point in time, in seconds since 1970: RFC 3339, local `2026-03-01` or `2026-03-01 12:30`, `2h ago`, `yesterday`.
-pub fn parse_moment(text: &str) -> Result<i64, Failure> {
+pub fn parse_time(text: &str) -> Result<i64, CliError> {
     let text = text.trim();
     let now = Zoned::now();
-    let bad = || {
-        Failure::usage(format!("`{text}` is not a time"))
-            .hint("as 2026-03-01T12:30:00Z, 2026-03-01, \"2026-03-01 12:30\", \"2h ago\", yesterday")
+    let invalid_time = || {
+        CliError::usage(format!("`{text}` is not a time"))
+            .with_hint("as 2026-03-01T12:30:00Z, 2026-03-01, \"2026-03-01 12:30\", \"2h ago\", yesterday")
     };
     match text {
         "now" => return Ok(now.timestamp().as_second()),
-        "today" => return now.start_of_day().map(|time| time.timestamp().as_second()).map_err(|_| bad()),
+        "today" => {
+            return now.start_of_day().map(|time| time.timestamp().as_second()).map_err(|_| invalid_time());
+        }
         "yesterday" => {
             let day = now.yesterday().and_then(|day| day.start_of_day());
-            return day.map(|time| time.timestamp().as_second()).map_err(|_| bad());
+            return day.map(|time| time.timestamp().as_second()).map_err(|_| invalid_time());
         }
         _ => {}
     }
     if let Some(span) = text.strip_suffix("ago") {
-        let span: Span = span.trim().parse().map_err(|_| bad())?;
-        return now.checked_sub(span).map(|time| time.timestamp().as_second()).map_err(|_| bad());
+        let span: Span = span.trim().parse().map_err(|_| invalid_time())?;
+        return now.checked_sub(span).map(|time| time.timestamp().as_second()).map_err(|_| invalid_time());
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_second());
     }
-    let local = text.parse::<DateTime>().map_err(|_| bad())?;
-    local.to_zoned(TimeZone::system()).map(|time| time.timestamp().as_second()).map_err(|_| bad())
+    let local_time = text.parse::<DateTime>().map_err(|_| invalid_time())?;
+    local_time
+        .to_zoned(TimeZone::system())
+        .map(|time| time.timestamp().as_second())
+        .map_err(|_| invalid_time())
 }
 
 /// A duration, in seconds: `90s`, `30m`, `1h`, `7d`, `2w`, or any of them together.
-pub fn parse_duration(text: &str) -> Result<i64, Failure> {
-    let bad =
-        || Failure::usage(format!("`{text}` is not a duration")).hint("as 90s, 30m, 1h, 7d or \"1h 30m\"");
+pub fn parse_duration(text: &str) -> Result<i64, CliError> {
+    let invalid_duration = || {
+        CliError::usage(format!("`{text}` is not a duration")).with_hint("as 90s, 30m, 1h, 7d or \"1h 30m\"")
+    };
     if let Ok(seconds) = text.trim().parse::<u32>() {
         return Ok(i64::from(seconds));
     }
-    let span: Span = text.trim().parse().map_err(|_| bad())?;
+    let span: Span = text.trim().parse().map_err(|_| invalid_duration())?;
     let zoned = Zoned::now();
-    let end = zoned.checked_add(span).map_err(|_| bad())?;
+    let end = zoned.checked_add(span).map_err(|_| invalid_duration())?;
     let seconds = end.timestamp().as_second() - zoned.timestamp().as_second();
-    if seconds <= 0 { Err(bad()) } else { Ok(seconds) }
+    if seconds <= 0 { Err(invalid_duration()) } else { Ok(seconds) }
 }
 
 /// A time for people: local, to the second.
@@ -63,14 +69,14 @@ pub fn local(seconds: i64) -> String {
 }
 
 /// How long ago that was, in one unit.
-pub fn ago(seconds: i64, now: i64) -> String {
-    let past = SignedDuration::from_secs(now.saturating_sub(seconds).max(0)).as_secs();
-    match past {
+pub fn format_ago(seconds: i64, now: i64) -> String {
+    let seconds_ago = SignedDuration::from_secs(now.saturating_sub(seconds).max(0)).as_secs();
+    match seconds_ago {
         0..=1 => "now".to_owned(),
-        2..=119 => format!("{past} s ago"),
-        120..=7199 => format!("{} min ago", past / 60),
-        7200..=172_799 => format!("{} h ago", past / 3600),
-        _ => format!("{} d ago", past / 86_400),
+        2..=119 => format!("{seconds_ago} s ago"),
+        120..=7199 => format!("{} min ago", seconds_ago / 60),
+        7200..=172_799 => format!("{} h ago", seconds_ago / 3600),
+        _ => format!("{} d ago", seconds_ago / 86_400),
     }
 }
 
@@ -79,20 +85,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
-        assert_eq!(parse_moment("2023-11-14T22:13:20Z").unwrap(), 1_700_000_000);
+    fn absolute_and_relative_times_are_parsed() {
+        assert_eq!(parse_time("2023-11-14T22:13:20Z").unwrap(), 1_700_000_000);
         let now = Timestamp::now().as_second();
-        assert!((now - parse_moment("2h ago").unwrap() - 7200).abs() <= 2);
-        assert!((now - parse_moment("now").unwrap()).abs() <= 2);
-        assert!(parse_moment("2026-03-01").unwrap() < parse_moment("2026-03-01 12:30").unwrap());
+        assert!((now - parse_time("2h ago").unwrap() - 7200).abs() <= 2);
+        assert!((now - parse_time("now").unwrap()).abs() <= 2);
+        assert!(parse_time("2026-03-01").unwrap() < parse_time("2026-03-01 12:30").unwrap());
         for text in ["", "soon", "2026-13-01", "ago", "5"] {
-            assert!(parse_moment(text).is_err(), "{text}");
+            assert!(parse_time(text).is_err(), "{text}");
         }
         assert!(looks_like_time("2026-03-01") && looks_like_time("2h ago") && !looks_like_time("deadbee"));
     }
 
     #[test]
-    fn durations_are_positive() {
+    fn only_positive_durations_are_parsed() {
         assert_eq!(parse_duration("1h").unwrap(), 3600);
         assert_eq!(parse_duration("90").unwrap(), 90);
         assert_eq!(parse_duration("1h 30m").unwrap(), 5400);

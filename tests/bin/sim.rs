@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use larder_tests::sim::canary::{CANARIES, lay_out};
-use larder_tests::sim::{Failure, MARKS, Marks, Plan, SMALL, draw, play, play_telling, shrink};
+use larder_tests::sim::canary::{CANARIES, create_workspace};
+use larder_tests::sim::{
+    Coverage, FIRST_SMALL_SEED, Plan, RunFailure, SITUATIONS, generate_plan, run_plan, run_plan_logged,
+    shrink_plan,
+};
 
 /// Plays worlds of nodes from seeds.
 #[derive(Parser)]
@@ -90,21 +93,21 @@ enum Command {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { first, small, seeds, jobs, marks, stop } => {
-            let first = if small { first + SMALL } else { first };
-            run(&Run { first, seeds, jobs, marks, stop })
+            let first = if small { first + FIRST_SMALL_SEED } else { first };
+            options(&RunOptions { first, seeds, jobs, marks, stop })
         }
-        Command::Canaries { only, first, seeds, jobs } => canaries(&only, first, seeds, jobs),
-        Command::Replay { plan, loud } => replay(&read(&plan), loud),
-        Command::Shrink { plan, out } => reduce(&read(&plan), out),
-        Command::Trace { seed } => match play(&draw(seed)) {
+        Command::Canaries { only, first, seeds, jobs } => run_canaries(&only, first, seeds, jobs),
+        Command::Replay { plan, loud } => replay_plan(&read_plan(&plan), loud),
+        Command::Shrink { plan, out } => shrink_and_save(&read_plan(&plan), out),
+        Command::Trace { seed } => match run_plan(&generate_plan(seed)) {
             Ok(outcome) => {
                 println!("{}", hex(&outcome.trace));
                 ExitCode::SUCCESS
             }
-            Err(failure) => failed(&seed.to_string(), &failure),
+            Err(failure) => print_failure(&seed.to_string(), &failure),
         },
         Command::Plan { seed } => {
-            println!("{}", json(&draw(seed)));
+            println!("{}", json(&generate_plan(seed)));
             ExitCode::SUCCESS
         }
     }
@@ -119,9 +122,9 @@ fn json(plan: &Plan) -> String {
 }
 
 /// A plan by its seed, or from a file.
-fn read(plan: &str) -> Plan {
+fn read_plan(plan: &str) -> Plan {
     match plan.parse() {
-        Ok(seed) => draw(seed),
+        Ok(seed) => generate_plan(seed),
         Err(_) => {
             let text = std::fs::read_to_string(plan).unwrap_or_else(|error| panic!("{plan}: {error}"));
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{plan}: {error}"))
@@ -129,37 +132,37 @@ fn read(plan: &str) -> Plan {
     }
 }
 
-fn failed(name: &str, failure: &Failure) -> ExitCode {
-    println!("{} {}: {}", failure.invariant.id(), name, failure.what);
-    for line in &failure.last {
+fn print_failure(name: &str, failure: &RunFailure) -> ExitCode {
+    println!("{} {}: {}", failure.invariant.id(), name, failure.detail);
+    for line in &failure.last_events {
         println!("    {line}");
     }
     ExitCode::FAILURE
 }
 
-fn replay(plan: &Plan, loud: bool) -> ExitCode {
-    let began = Instant::now();
-    match play_telling(plan, loud) {
+fn replay_plan(plan: &Plan, loud: bool) -> ExitCode {
+    let started = Instant::now();
+    match run_plan_logged(plan, loud) {
         Ok(outcome) => {
             println!(
                 "holds: {} events in {:.2?}, trace {}",
                 outcome.events,
-                began.elapsed(),
+                started.elapsed(),
                 hex(&outcome.trace)
             );
             ExitCode::SUCCESS
         }
         Err(failure) => {
             println!("{}", plan.summary());
-            failed(&format!("after {} of {} steps", failure.steps, plan.steps.len()), &failure)
+            print_failure(&format!("after {} of {} steps", failure.steps, plan.steps.len()), &failure)
         }
     }
 }
 
-fn reduce(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
+fn shrink_and_save(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
     // Plans that panic are tried again and again; what this program itself has to say is heard again afterwards.
     std::panic::set_hook(Box::new(|_| {}));
-    let shrunk = shrink(plan);
+    let shrunk = shrink_plan(plan);
     drop(std::panic::take_hook());
     let Some(shrunk) = shrunk else {
         println!("nothing to shrink: the plan holds");
@@ -178,19 +181,19 @@ fn reduce(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
         shrunk.runs,
         out.display()
     );
-    failed("still fails", &shrunk.failure)
+    print_failure("still fails", &shrunk.failure)
 }
 
 #[derive(Default)]
-struct Total {
-    marks: Marks,
+struct RunTotals {
+    marks: Coverage,
     events: u64,
     acknowledged: usize,
-    slowest: u64,
+    slowest_heal_us: u64,
     failed: Vec<(u64, String)>,
 }
 
-struct Run {
+struct RunOptions {
     first: u64,
     seeds: u64,
     jobs: usize,
@@ -198,11 +201,11 @@ struct Run {
     stop: bool,
 }
 
-fn run(run: &Run) -> ExitCode {
+fn options(run: &RunOptions) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let next = AtomicU64::new(run.first);
-    let total = Mutex::new(Total::default());
-    let began = Instant::now();
+    let total = Mutex::new(RunTotals::default());
+    let started = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..run.jobs.max(1) {
             scope.spawn(|| {
@@ -211,7 +214,7 @@ fn run(run: &Run) -> ExitCode {
                     if seed >= run.first + run.seeds {
                         return;
                     }
-                    if !one(seed, &total) && run.stop {
+                    if !run_seed(seed, &total) && run.stop {
                         next.store(u64::MAX / 2, Ordering::Relaxed);
                     }
                 }
@@ -219,20 +222,20 @@ fn run(run: &Run) -> ExitCode {
         }
     });
     let total = total.into_inner().expect("no job panics");
-    report(&total, run, began.elapsed().as_secs_f64())
+    print_report(&total, run, started.elapsed().as_secs_f64())
 }
 
 /// So many small worlds are played in the time of a large one.
-const MANY: u64 = 5;
+const SMALL_WORLDS_PER_LARGE: u64 = 5;
 
 /// Plants every canary in a copy of the product, and plays until it is caught.
-fn canaries(only: &str, first: u64, seeds: u64, jobs: usize) -> ExitCode {
+fn run_canaries(only: &str, first: u64, seeds: u64, jobs: usize) -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
     let (copy, built) = (root.join("target/canaries/src"), root.join("target/canaries/build"));
     let mut survived = Vec::new();
     for canary in CANARIES.iter().filter(|canary| canary.name.contains(only)) {
-        let began = Instant::now();
-        let planted = lay_out(root, &copy).and_then(|()| canary.plant(&copy));
+        let started = Instant::now();
+        let planted = create_workspace(root, &copy).and_then(|()| canary.apply(&copy));
         planted.unwrap_or_else(|error| panic!("{}: {error}", canary.name));
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Process::new(cargo);
@@ -240,27 +243,27 @@ fn canaries(only: &str, first: u64, seeds: u64, jobs: usize) -> ExitCode {
         // Altered code may well warn.
         build.env("CARGO_TARGET_DIR", &built).env("RUSTFLAGS", "--cap-lints warn -A warnings");
         assert!(build.status().is_ok_and(|status| status.success()), "{} does not build", canary.name);
-        let seeds = if canary.sound { seeds.div_ceil(5) } else { seeds };
+        let seeds = if canary.must_hold { seeds.div_ceil(5) } else { seeds };
         // Small worlds first: there are many of them in a minute, and most defects show in a few.
         let caught = [true, false].into_iter().find_map(|small| {
-            let seeds = if small { seeds.saturating_mul(MANY) } else { seeds };
-            let mut play = Process::new(built.join("debug/larder-sim"));
-            play.args(["run", "--stop", "--first", &first.to_string()]);
-            play.args(["--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
-            play.args(small.then_some("--small"));
-            let ran = play.output().unwrap_or_else(|error| panic!("{}: {error}", canary.name));
-            let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-            (!ran.status.success()).then(|| said.lines().next().unwrap_or("-").to_owned())
+            let seeds = if small { seeds.saturating_mul(SMALL_WORLDS_PER_LARGE) } else { seeds };
+            let mut command = Process::new(built.join("debug/larder-sim"));
+            command.args(["run", "--stop", "--first", &first.to_string()]);
+            command.args(["--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
+            command.args(small.then_some("--small"));
+            let output = command.output().unwrap_or_else(|error| panic!("{}: {error}", canary.name));
+            let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+            (!output.status.success()).then(|| stdout.lines().next().unwrap_or("-").to_owned())
         });
-        let good = caught.is_none() == canary.sound;
+        let good = caught.is_none() == canary.must_hold;
         let caught = caught.unwrap_or_else(|| "-".to_owned());
-        let verdict = match (good, canary.sound) {
+        let verdict = match (good, canary.must_hold) {
             (true, true) => "holds",
             (true, false) => "caught",
             (false, true) => "FAILS",
             (false, false) => "SURVIVED",
         };
-        println!("{verdict:<8} {:<16} {:>4.0?} {}", canary.name, began.elapsed(), canary.what);
+        println!("{verdict:<8} {:<16} {:>4.0?} {}", canary.name, started.elapsed(), canary.description);
         println!("         by {}", caught.chars().take(140).collect::<String>());
         if !good {
             survived.push(canary.name);
@@ -270,18 +273,18 @@ fn canaries(only: &str, first: u64, seeds: u64, jobs: usize) -> ExitCode {
 }
 
 /// Plays one seed; false if something did not hold.
-fn one(seed: u64, total: &Mutex<Total>) -> bool {
-    let played = std::panic::catch_unwind(|| play(&draw(seed)));
+fn run_seed(seed: u64, total: &Mutex<RunTotals>) -> bool {
+    let result = std::panic::catch_unwind(|| run_plan(&generate_plan(seed)));
     let mut total = total.lock().expect("no job panics");
-    match played {
+    match result {
         Ok(Ok(outcome)) => {
-            total.marks.add(&outcome.marks);
+            total.marks.merge(&outcome.marks);
             total.events += outcome.events;
             total.acknowledged += outcome.acknowledged;
-            total.slowest = total.slowest.max(outcome.healed);
+            total.slowest_heal_us = total.slowest_heal_us.max(outcome.healed_after_us);
         }
         Ok(Err(failure)) => {
-            let first = failure.what.lines().next().unwrap_or_default().to_owned();
+            let first = failure.detail.lines().next().unwrap_or_default().to_owned();
             println!("{} seed {seed}, step {}: {first}", failure.invariant.id(), failure.steps);
             total.failed.push((seed, failure.invariant.id()));
         }
@@ -293,19 +296,19 @@ fn one(seed: u64, total: &Mutex<Total>) -> bool {
     total.failed.is_empty()
 }
 
-fn report(total: &Total, run: &Run, seconds: f64) -> ExitCode {
-    let Run { seeds, jobs, marks: need_marks, .. } = *run;
+fn print_report(total: &RunTotals, run: &RunOptions, seconds: f64) -> ExitCode {
+    let RunOptions { seeds, jobs, marks: need_marks, .. } = *run;
     println!(
         "{seeds} seeds, {} events, {} writes acknowledged, {seconds:.1} s: {:.0} events a second and job; slowest heal {:.1} s",
         total.events,
         total.acknowledged,
         total.events as f64 / seconds / jobs.max(1) as f64,
-        total.slowest as f64 / 1e6,
+        total.slowest_heal_us as f64 / 1e6,
     );
-    for (name, what) in MARKS {
+    for (name, what) in SITUATIONS {
         println!("{:>10}  {name:<20} {what}", total.marks.count(name));
     }
-    let missing = total.marks.missing();
+    let missing = total.marks.unreached();
     if !missing.is_empty() {
         println!("not reached: {}", missing.join(", "));
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use larder_tests::villain::{AS_MEMBER, AS_STRANGER, Attack, Villain};
+use larder_tests::adversary::{AS_MEMBER, AS_STRANGER, Adversary, Attack};
 
 /// Tries everything that a hostile peer can.
 #[derive(Debug, Parser)]
@@ -37,14 +37,14 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> ExitCode {
     let peer = args.peer.parse().expect("an address");
-    let mut villain = Villain::start(args.seed, vec![peer]);
-    villain.live(Duration::from_secs(1)).await;
+    let mut adversary = Adversary::start(args.seed, vec![peer]);
+    adversary.run_for(Duration::from_secs(1)).await;
     let wanted = |attack: &&Attack| args.only.as_ref().is_none_or(|only| attack.0 == *only);
     for attack in AS_STRANGER.iter().filter(wanted) {
-        try_one(&mut villain, attack).await;
+        run_attack(&mut adversary, attack).await;
     }
     let Some(code) = args.code else { return ExitCode::SUCCESS };
-    if !villain.join(code.parse().expect("a code"), Duration::from_secs(30)).await {
+    if !adversary.join(code.parse().expect("a code"), Duration::from_secs(30)).await {
         println!("{}", serde_json::json!({ "joined": false }));
         return ExitCode::FAILURE;
     }
@@ -52,7 +52,7 @@ async fn run(args: Args) -> ExitCode {
     let end = Instant::now() + Duration::from_secs(args.seconds);
     loop {
         for attack in AS_MEMBER.iter().filter(wanted) {
-            try_one(&mut villain, attack).await;
+            run_attack(&mut adversary, attack).await;
             if Instant::now() >= end {
                 return ExitCode::SUCCESS;
             }
@@ -60,10 +60,11 @@ async fn run(args: Args) -> ExitCode {
     }
 }
 
-async fn try_one(villain: &mut Villain, attack: &Attack) {
-    let before = villain.linked();
-    attack.1(villain);
-    villain.live(Duration::from_millis(300)).await;
-    let line = serde_json::json!({ "attack": attack.0, "links": before, "after": villain.linked() });
+async fn run_attack(adversary: &mut Adversary, attack: &Attack) {
+    let before = adversary.member_link_count();
+    attack.1(adversary);
+    adversary.run_for(Duration::from_millis(300)).await;
+    let line =
+        serde_json::json!({ "attack": attack.0, "links": before, "after": adversary.member_link_count() });
     println!("{line}");
 }

@@ -22,26 +22,26 @@
 //! ```
 
 mod blocks;
-mod dice;
+mod rng;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use larder::store::StorageBackend;
 
-use blocks::Blocks;
-use dice::Dice;
+use blocks::CowBlocks;
+use rng::DiskRng;
 
 /// What is written as a whole or not at all, in bytes.
-pub const SECTOR: usize = 512;
+pub const SECTOR_BYTES: usize = 512;
 
 /// A disk; clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<State>>);
+pub struct FaultyDisk(Arc<Mutex<DiskState>>);
 
 /// What a failing operation says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum DiskFault {
     /// The device cannot do it (`EIO`).
     Io,
     /// There is no room (`ENOSPC`).
@@ -50,16 +50,16 @@ pub enum Fault {
 
 /// How long a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lasts {
+pub enum FaultDuration {
     /// One operation fails, and the next one works.
     Once,
-    /// All fail until [`Disk::clear`].
+    /// All fail until [`Disk::clear_faults`].
     UntilCleared,
 }
 
 /// What of the writes since the last sync is found after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
+pub enum CrashOutcome {
     /// Nothing.
     Nothing,
     /// The first ones; the last of these is torn at a sector.
@@ -72,14 +72,14 @@ pub enum Survival {
     Junk,
 }
 
-impl Survival {
+impl CrashOutcome {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Nothing, Self::Prefix, Self::Sectors, Self::Everything, Self::Junk];
 }
 
 /// What happens to bytes at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
+pub enum DiskDamage {
     /// One bit is another.
     Flip,
     /// One sector is other bytes.
@@ -93,39 +93,43 @@ pub enum Damage {
 }
 
 #[derive(Debug)]
-enum Waiting {
+enum UnsyncedWrite {
     Write(u64, Vec<u8>),
     Length(u64),
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DiskState {
     /// What redb reads.
-    shown: Blocks,
+    visible: CowBlocks,
     /// What is there after a crash, whatever happens,
-    synced: Blocks,
+    synced: CowBlocks,
     /// and what may be.
-    waiting: Vec<Waiting>,
+    pending: Vec<UnsyncedWrite>,
     operations: u64,
     crash_at: Option<u64>,
-    fault: Option<(u64, Fault, Lasts)>,
+    fault: Option<(u64, DiskFault, FaultDuration)>,
 }
 
-impl Disk {
+impl FaultyDisk {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// A disk that holds these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut blocks = Blocks::default();
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut blocks = CowBlocks::default();
         blocks.write(0, bytes);
-        Self::with(blocks)
+        Self::from_blocks(blocks)
     }
 
-    fn with(blocks: Blocks) -> Self {
-        Self(Arc::new(Mutex::new(State { shown: blocks.clone(), synced: blocks, ..State::default() })))
+    fn from_blocks(blocks: CowBlocks) -> Self {
+        Self(Arc::new(Mutex::new(DiskState {
+            visible: blocks.clone(),
+            synced: blocks,
+            ..DiskState::default()
+        })))
     }
 
     /// How many operations were tried that change something: writes, changes of length, syncs.
@@ -146,154 +150,156 @@ impl Disk {
 
     /// That operation fails. What it would have changed is not changed; if it is a sync, then everything that waited
     /// for it may never reach the disk, although reads go on to show it.
-    pub fn fail_at(&self, operation: u64, fault: Fault, lasts: Lasts) {
-        self.lock().fault = Some((operation, fault, lasts));
+    pub fn fail_at(&self, operation: u64, fault: DiskFault, duration: FaultDuration) {
+        self.lock().fault = Some((operation, fault, duration));
     }
 
     /// From now on everything works.
-    pub fn clear(&self) {
+    pub fn clear_faults(&self) {
         self.lock().fault = None;
     }
 
     /// The disk as it is found after the power went now. This one stays as it is, so that others can be made of it.
-    pub fn after_crash(&self, survival: Survival, seed: u64) -> Self {
+    pub fn after_crash(&self, outcome: CrashOutcome, seed: u64) -> Self {
         let state = self.lock();
-        Self::with(state.survives(survival, &mut Dice::new(seed)))
+        Self::from_blocks(state.contents_after_crash(outcome, &mut DiskRng::new(seed)))
     }
 
     /// The disk with something wrong in what is synced. This one stays as it is.
-    pub fn damaged(&self, damage: Damage, seed: u64) -> Self {
+    pub fn damaged(&self, damage: DiskDamage, seed: u64) -> Self {
         let mut blocks = self.lock().synced.clone();
-        let (mut dice, len) = (Dice::new(seed), blocks.len());
-        let sectors = len.div_ceil(SECTOR as u64).max(1);
+        let (mut rng, len) = (DiskRng::new(seed), blocks.len());
+        let sectors = len.div_ceil(SECTOR_BYTES as u64).max(1);
         match damage {
-            Damage::Flip if len > 0 => blocks.flip(dice.below(len * 8)),
-            Damage::Sector | Damage::Page if len > 0 => {
-                let size = if damage == Damage::Page { 8 * SECTOR } else { SECTOR };
-                let junk = dice.bytes(size);
-                let at = dice.below(len.div_ceil(size as u64)) * size as u64;
+            DiskDamage::Flip if len > 0 => blocks.flip_bit(rng.below(len * 8)),
+            DiskDamage::Sector | DiskDamage::Page if len > 0 => {
+                let size = if damage == DiskDamage::Page { 8 * SECTOR_BYTES } else { SECTOR_BYTES };
+                let junk = rng.bytes(size);
+                let at = rng.below(len.div_ceil(size as u64)) * size as u64;
                 blocks.write(at, &junk[..(len - at).min(size as u64) as usize]);
             }
-            Damage::Truncated => blocks.set_len(dice.below(sectors) * SECTOR as u64),
-            Damage::Emptied => blocks.set_len(0),
-            Damage::Flip | Damage::Sector | Damage::Page => {}
+            DiskDamage::Truncated => blocks.set_len(rng.below(sectors) * SECTOR_BYTES as u64),
+            DiskDamage::Emptied => blocks.set_len(0),
+            DiskDamage::Flip | DiskDamage::Sector | DiskDamage::Page => {}
         }
-        Self::with(blocks)
+        Self::from_blocks(blocks)
     }
 
     /// The disk with one bit of what is synced flipped.
     pub fn flipped(&self, bit: u64) -> Self {
         let mut blocks = self.lock().synced.clone();
-        blocks.flip(bit);
-        Self::with(blocks)
+        blocks.flip_bit(bit);
+        Self::from_blocks(blocks)
     }
 
     /// What reads show now.
     pub fn bytes(&self) -> Vec<u8> {
         let state = self.lock();
-        let mut bytes = vec![0; usize::try_from(state.shown.len()).unwrap_or(0)];
-        state.shown.read(0, &mut bytes);
+        let mut bytes = vec![0; usize::try_from(state.visible.len()).unwrap_or(0)];
+        state.visible.read(0, &mut bytes);
         bytes
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn power() -> io::Error {
+fn power_lost_error() -> io::Error {
     io::Error::other("the power is gone")
 }
 
-impl State {
+impl DiskState {
     /// Counts an operation; the error that it ends with, and whether it was in flight when the power went.
-    fn begin(&mut self) -> Result<(), (io::Error, bool)> {
+    fn begin_operation(&mut self) -> Result<(), (io::Error, bool)> {
         self.operations += 1;
         let now = self.operations;
         if let Some(at) = self.crash_at.filter(|at| *at <= now) {
-            return Err((power(), at == now));
+            return Err((power_lost_error(), at == now));
         }
         let Some((at, fault, lasts)) = self.fault.filter(|(at, ..)| *at <= now) else { return Ok(()) };
-        if lasts == Lasts::Once && at < now {
+        if lasts == FaultDuration::Once && at < now {
             return Ok(());
         }
         // As the system says it, so that whoever tells a full disk from a broken one is tried too.
         let code = match fault {
-            Fault::Io => rustix::io::Errno::IO,
-            Fault::Full => rustix::io::Errno::NOSPC,
+            DiskFault::Io => rustix::io::Errno::IO,
+            DiskFault::Full => rustix::io::Errno::NOSPC,
         };
         Err((code.into(), false))
     }
 
-    fn change(&mut self, change: Waiting) -> io::Result<()> {
-        match self.begin() {
+    fn submit(&mut self, change: UnsyncedWrite) -> io::Result<()> {
+        match self.begin_operation() {
             Ok(()) => {}
             Err((error, in_flight)) => {
                 if in_flight {
-                    self.waiting.push(change);
+                    self.pending.push(change);
                 }
                 return Err(error);
             }
         }
-        apply(&mut self.shown, &change);
-        self.waiting.push(change);
+        apply(&mut self.visible, &change);
+        self.pending.push(change);
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if let Err((error, _)) = self.begin() {
+        if let Err((error, _)) = self.begin_operation() {
             if self.crash_at.is_none_or(|at| at > self.operations) {
                 // The system told once, and takes the pages for written from now on: nothing brings them back.
-                self.waiting.clear();
+                self.pending.clear();
             }
             return Err(error);
         }
-        for change in self.waiting.drain(..) {
+        for change in self.pending.drain(..) {
             apply(&mut self.synced, &change);
         }
         Ok(())
     }
 
-    fn survives(&self, survival: Survival, dice: &mut Dice) -> Blocks {
+    fn contents_after_crash(&self, outcome: CrashOutcome, rng: &mut DiskRng) -> CowBlocks {
         let mut found = self.synced.clone();
-        match survival {
-            Survival::Nothing => {}
-            Survival::Prefix => {
-                let kept = dice.below(self.waiting.len() as u64 + 1) as usize;
-                self.waiting.iter().take(kept).for_each(|change| apply(&mut found, change));
-                if let Some(Waiting::Write(at, bytes)) = self.waiting.get(kept) {
+        match outcome {
+            CrashOutcome::Nothing => {}
+            CrashOutcome::Prefix => {
+                let kept = rng.below(self.pending.len() as u64 + 1) as usize;
+                self.pending.iter().take(kept).for_each(|change| apply(&mut found, change));
+                if let Some(UnsyncedWrite::Write(at, bytes)) = self.pending.get(kept) {
                     // Sectors are counted from the disk's beginning, not from the write's.
-                    let torn = (dice.below(bytes.len() as u64 + 1) + at) / SECTOR as u64 * SECTOR as u64;
+                    let torn =
+                        (rng.below(bytes.len() as u64 + 1) + at) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
                     found.write(*at, &bytes[..torn.saturating_sub(*at) as usize]);
                 }
             }
-            Survival::Sectors => self.scatter(&mut found, dice),
-            Survival::Everything => self.waiting.iter().for_each(|change| apply(&mut found, change)),
-            Survival::Junk => {
+            CrashOutcome::Sectors => self.apply_random_sectors(&mut found, rng),
+            CrashOutcome::Everything => self.pending.iter().for_each(|change| apply(&mut found, change)),
+            CrashOutcome::Junk => {
                 let before = found.len();
-                let after = self.waiting.iter().fold(before, |len, change| len.max(change.end()));
+                let after = self.pending.iter().fold(before, |len, change| len.max(change.end_offset()));
                 // Whole mebibytes of junk would tell no more than what lies where the growth begins and ends.
-                for at in [before, after.saturating_sub(JUNK).max(before)] {
-                    found.write(at, &dice.bytes((after - at).min(JUNK) as usize));
+                for at in [before, after.saturating_sub(MAX_JUNK_BYTES).max(before)] {
+                    found.write(at, &rng.bytes((after - at).min(MAX_JUNK_BYTES) as usize));
                 }
                 found.set_len(after);
-                self.scatter(&mut found, dice);
+                self.apply_random_sectors(&mut found, rng);
                 found.set_len(after.max(found.len()));
             }
         }
         found
     }
 
-    fn scatter(&self, found: &mut Blocks, dice: &mut Dice) {
-        for change in &self.waiting {
+    fn apply_random_sectors(&self, found: &mut CowBlocks, rng: &mut DiskRng) {
+        for change in &self.pending {
             match change {
-                Waiting::Length(len) if dice.coin() => found.set_len(*len),
-                Waiting::Length(_) => {}
-                Waiting::Write(at, bytes) => {
+                UnsyncedWrite::Length(len) if rng.next_bool() => found.set_len(*len),
+                UnsyncedWrite::Length(_) => {}
+                UnsyncedWrite::Write(at, bytes) => {
                     let mut from = 0;
                     while from < bytes.len() {
-                        let to = (from + SECTOR - (*at as usize + from) % SECTOR).min(bytes.len());
-                        if dice.coin() {
+                        let to =
+                            (from + SECTOR_BYTES - (*at as usize + from) % SECTOR_BYTES).min(bytes.len());
+                        if rng.next_bool() {
                             found.write(at + from as u64, &bytes[from..to]);
                         }
                         from = to;
@@ -304,11 +310,11 @@ impl State {
     }
 }
 
-const JUNK: u64 = 64 << 10;
+const MAX_JUNK_BYTES: u64 = 64 << 10;
 
-impl Waiting {
+impl UnsyncedWrite {
     /// How long the file is at least, once this is done.
-    fn end(&self) -> u64 {
+    fn end_offset(&self) -> u64 {
         match self {
             Self::Length(len) => *len,
             Self::Write(at, bytes) => at + bytes.len() as u64,
@@ -316,32 +322,32 @@ impl Waiting {
     }
 }
 
-fn apply(blocks: &mut Blocks, change: &Waiting) {
+fn apply(blocks: &mut CowBlocks, change: &UnsyncedWrite) {
     match change {
-        Waiting::Write(at, bytes) => blocks.write(*at, bytes),
-        Waiting::Length(len) => blocks.set_len(*len),
+        UnsyncedWrite::Write(at, bytes) => blocks.write(*at, bytes),
+        UnsyncedWrite::Length(len) => blocks.set_len(*len),
     }
 }
 
-impl StorageBackend for Disk {
+impl StorageBackend for FaultyDisk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock().shown.len())
+        Ok(self.lock().visible.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.lock();
         if state.crash_at.is_some_and(|at| at <= state.operations) {
-            return Err(power());
+            return Err(power_lost_error());
         }
-        if offset + out.len() as u64 > state.shown.len() {
+        if offset + out.len() as u64 > state.visible.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        state.shown.read(offset, out);
+        state.visible.read(offset, out);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.lock().change(Waiting::Length(len))
+        self.lock().submit(UnsyncedWrite::Length(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -349,7 +355,7 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.lock().change(Waiting::Write(offset, data.to_vec()))
+        self.lock().submit(UnsyncedWrite::Write(offset, data.to_vec()))
     }
 }
 

@@ -6,8 +6,8 @@
 //! and `nsenter` (util-linux), and root or unprivileged user namespaces.
 
 mod namespace;
-mod place;
 mod process;
+mod slots;
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -18,12 +18,12 @@ use std::time::Duration;
 
 pub use process::Process;
 
-use self::namespace::{Access, Namespace};
-use self::place::Place;
+use self::namespace::{Namespace, NamespaceAccess};
+use self::slots::LabSlots;
 use crate::poll::poll;
 
 /// How often it is looked whether something is so.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Why there is no lab here.
 #[derive(Debug, thiserror::Error)]
@@ -34,17 +34,17 @@ pub struct Unavailable(String);
 pub struct Host {
     namespace: Namespace,
     addr: Ipv4Addr,
-    logs: PathBuf,
+    log_dir: PathBuf,
 }
 
 /// Hosts on a bridge, numbered from 0.
 pub struct Lab {
     // Dropped first: the hosts, then what they hang on, then the place in the queue.
     hosts: Vec<Host>,
-    switch: Namespace,
-    logs: PathBuf,
-    bridges: AtomicUsize,
-    _place: Place,
+    switch_namespace: Namespace,
+    log_dir: PathBuf,
+    bridge_count: AtomicUsize,
+    _slots: LabSlots,
 }
 
 impl Lab {
@@ -75,32 +75,32 @@ impl Lab {
     fn build(count: usize, ipv6: bool) -> Result<Self, Unavailable> {
         static LABS: AtomicU64 = AtomicU64::new(0);
         assert!((1..=250).contains(&count), "a lab has 1 to 250 hosts");
-        let access = Access::find()?;
-        let place = Place::take(count);
+        let access = NamespaceAccess::detect()?;
+        let slots = LabSlots::acquire(count);
         raise_neighbour_limits(count);
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let logs = std::env::temp_dir().join(format!("larder-lab-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&logs)
-            .map_err(|error| Unavailable(format!("{}: {error}", logs.display())))?;
-        let switch = Namespace::first(access, false)?;
+        let log_dir = std::env::temp_dir().join(format!("larder-lab-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&log_dir)
+            .map_err(|error| Unavailable(format!("{}: {error}", log_dir.display())))?;
+        let switch_namespace = Namespace::create_first(access, false)?;
         let mut hosts = Vec::new();
         for index in 0..count {
-            let namespace = switch.another(ipv6)?;
-            hosts.push(Host { namespace, addr: addr(index), logs: logs.clone() });
+            let namespace = switch_namespace.create_sibling(ipv6)?;
+            hosts.push(Host { namespace, addr: host_addr(index), log_dir: log_dir.clone() });
         }
-        let lab = Self { hosts, switch, logs, bridges: AtomicUsize::new(0), _place: place };
-        lab.wire(ipv6)?;
+        let lab = Self { hosts, switch_namespace, log_dir, bridge_count: AtomicUsize::new(0), _slots: slots };
+        lab.connect_hosts(ipv6)?;
         Ok(lab)
     }
 
-    fn wire(&self, ipv6: bool) -> Result<(), Unavailable> {
-        let mut batch = bridge("br0");
+    fn connect_hosts(&self, ipv6: bool) -> Result<(), Unavailable> {
+        let mut batch = bridge_commands("br0");
         for (index, host) in self.hosts.iter().enumerate() {
             let pid = host.namespace.pid();
             let _ = writeln!(batch, "link add p{index} type veth peer name eth0 netns {pid}");
             let _ = writeln!(batch, "link set p{index} master br0 up");
         }
-        self.switch.ip(&batch).map_err(Unavailable)?;
+        self.switch_namespace.ip(&batch).map_err(Unavailable)?;
         for (index, host) in self.hosts.iter().enumerate() {
             let mut batch = format!("link set lo up\naddress add {}/16 dev eth0\n", host.addr);
             if ipv6 {
@@ -130,11 +130,11 @@ impl Lab {
 
     /// Cuts the LAN into these sets; a host in none is alone. Packets between sets vanish: no reset, no carrier lost.
     /// Returns when it has happened, within a few milliseconds for all.
-    pub fn split(&self, sets: &[&[usize]]) {
+    pub fn partition(&self, sets: &[&[usize]]) {
         let mut batch = String::new();
-        let bridges = self.bridges.fetch_max(sets.len(), Ordering::Relaxed);
+        let bridges = self.bridge_count.fetch_max(sets.len(), Ordering::Relaxed);
         for number in bridges + 1..=sets.len() {
-            batch.push_str(&bridge(&format!("br{number}")));
+            batch.push_str(&bridge_commands(&format!("br{number}")));
         }
         for index in 0..self.hosts.len() {
             match sets.iter().position(|set| set.contains(&index)) {
@@ -155,20 +155,20 @@ impl Lab {
     }
 
     /// Plugs or unplugs host `index`'s cable: it sees its carrier come and go.
-    pub fn cable(&self, index: usize, plugged: bool) {
+    pub fn set_cable_plugged(&self, index: usize, plugged: bool) {
         self.switch_ip(&format!("link set p{index} {}\n", if plugged { "up" } else { "down" }));
     }
 
     /// Gives host `index` another address (as CIDR) in place of the one it has, as DHCP would.
-    pub fn readdress(&self, index: usize, cidr: &str) {
+    pub fn change_address(&self, index: usize, cidr: &str) {
         self.host_ip(index, &format!("address flush dev eth0\naddress add {cidr} dev eth0\n"));
     }
 
-    /// Keeps multicast from and to host `index`, until [`Lab::heal`] or [`Lab::split`]. It is put behind a second
+    /// Keeps multicast from and to host `index`, until [`Lab::heal_and_converge`] or [`Lab::partition`]. It is put behind a second
     /// bridge, whose link to the first floods no multicast either way: that needs neither nft nor tc, and the host
     /// itself notices nothing. (Dropping a route would not do: a socket bound to an interface sends without one.)
     pub fn block_multicast(&self, index: usize) {
-        let mut batch = bridge(&format!("m{index}"));
+        let mut batch = bridge_commands(&format!("m{index}"));
         let _ = writeln!(batch, "link add u{index} type veth peer name d{index}");
         let _ = writeln!(batch, "link set u{index} master m{index} up");
         let _ = writeln!(batch, "link set d{index} master br0 up");
@@ -180,12 +180,12 @@ impl Lab {
     }
 
     /// Where processes write their output.
-    pub fn logs(&self) -> &Path {
-        &self.logs
+    pub fn log_dir(&self) -> &Path {
+        &self.log_dir
     }
 
     fn switch_ip(&self, batch: &str) {
-        self.switch.ip(batch).unwrap_or_else(|error| panic!("the lab's switch: {error}"));
+        self.switch_namespace.ip(batch).unwrap_or_else(|error| panic!("the lab's switch: {error}"));
     }
 
     fn host_ip(&self, index: usize, batch: &str) {
@@ -196,9 +196,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the lab's logs are kept in {}", self.logs.display());
+            eprintln!("the lab's logs are kept in {}", self.log_dir.display());
         } else {
-            let _ = std::fs::remove_dir_all(&self.logs);
+            let _ = std::fs::remove_dir_all(&self.log_dir);
         }
     }
 }
@@ -211,9 +211,9 @@ impl Host {
         command
     }
 
-    /// Starts `command` (made by [`Host::command`]) with its output in a log file named after `name`.
+    /// Starts `command` (made by [`NodeHarness::command`]) with its output in a log file named after `name`.
     pub fn start(&self, name: &str, command: Command) -> Process {
-        Process::start(command, &self.logs.join(format!("{}-{name}.log", self.addr)))
+        Process::start(command, &self.log_dir.join(format!("{}-{name}.log", self.addr)))
     }
 
     /// The first address.
@@ -223,22 +223,22 @@ impl Host {
 }
 
 /// Waits until `condition` gives something, and panics naming `what` if it has not within `deadline`.
-pub fn until<T>(deadline: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
-    poll(deadline, LOOK, condition).unwrap_or_else(|| panic!("not within {deadline:?}: {what}"))
+pub fn wait_until<T>(deadline: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    poll(deadline, POLL_INTERVAL, condition).unwrap_or_else(|| panic!("not within {deadline:?}: {what}"))
 }
 
 /// Milliseconds of the clock that all hosts share.
-pub fn now() -> f64 {
+pub fn monotonic_ms() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)).as_secs_f64() * 1000.0
 }
 
-fn addr(index: usize) -> Ipv4Addr {
+fn host_addr(index: usize) -> Ipv4Addr {
     let [.., high, low] = u32::try_from(index + 1).unwrap_or(1).to_be_bytes();
     Ipv4Addr::new(10, 77, high, low)
 }
 
-fn bridge(name: &str) -> String {
+fn bridge_commands(name: &str) -> String {
     format!("link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set {name} up\n")
 }
 
@@ -250,8 +250,8 @@ fn raise_neighbour_limits(count: usize) {
     }
     for (name, least) in [("gc_thresh3", 65_536), ("gc_thresh2", 32_768), ("gc_thresh1", 16_384)] {
         let path = format!("/proc/sys/net/ipv4/neigh/default/{name}");
-        let now = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-        if now.is_some_and(|now| now < least) {
+        let current = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        if current.is_some_and(|current| current < least) {
             let _ = std::fs::write(&path, least.to_string());
         }
     }

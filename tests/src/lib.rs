@@ -20,12 +20,12 @@
     reason = "this crate is tests: a panic is how they say no"
 )]
 
-pub mod clock;
+pub mod adversary;
 #[allow(clippy::cast_possible_truncation, reason = "it is all in memory, so every place in it fits a usize")]
 pub mod disk;
+pub mod fake_clock;
 pub mod lab;
 pub mod node;
 pub mod poll;
 pub mod probe;
 pub mod sim;
-pub mod villain;

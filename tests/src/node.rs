@@ -6,32 +6,32 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{Host, Lab, Process, until};
+use crate::lab::{Host, Lab, Process, wait_until};
 
 /// How long anything may take before a test says that it does not happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a command did.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub struct CommandOutput {
     /// Its exit code; -1 if a signal ended it.
-    pub code: i32,
+    pub exit_code: i32,
     /// What it printed,
-    pub out: String,
+    pub stdout: String,
     /// and said.
-    pub err: String,
+    pub stderr: String,
     /// How long it took.
-    pub took: Duration,
+    pub elapsed: Duration,
 }
 
 /// One machine: a host of the lab with a data directory, and a daemon while it runs.
-pub struct Node<'a> {
+pub struct TestNode<'a> {
     /// Its host; `None` for the machine itself.
     host: Option<&'a Host>,
     /// The data directory.
-    pub data: PathBuf,
+    pub data_dir: PathBuf,
     binary: PathBuf,
-    logs: PathBuf,
+    log_dir: PathBuf,
     /// The daemon, if it was started.
     pub daemon: Option<Process>,
     /// What its processes find in their environment besides.
@@ -39,14 +39,14 @@ pub struct Node<'a> {
     name: String,
 }
 
-impl<'a> Node<'a> {
+impl<'a> TestNode<'a> {
     /// A machine with an empty data directory, on host `index`. `binary` is the `larder` to use.
-    pub fn on(lab: &'a Lab, index: usize, binary: &str) -> Self {
-        Self::new(Some(lab.host(index)), lab.logs(), &format!("n{index}"), binary)
+    pub fn on_host(lab: &'a Lab, index: usize, binary: &str) -> Self {
+        Self::new(Some(lab.host(index)), lab.log_dir(), &format!("n{index}"), binary)
     }
 
     /// A machine that is no host: for what needs no network.
-    pub fn here(dir: &Path, name: &str, binary: &str) -> Self {
+    pub fn without_host(dir: &Path, name: &str, binary: &str) -> Self {
         Self::new(None, dir, name, binary)
     }
 
@@ -54,7 +54,7 @@ impl<'a> Node<'a> {
         let data = dir.join(name);
         std::fs::create_dir_all(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
         let (binary, logs, name) = (binary.into(), dir.to_owned(), name.to_owned());
-        Self { host, data, binary, logs, daemon: None, env: Vec::new(), name }
+        Self { host, data_dir: data, binary, log_dir: logs, daemon: None, env: Vec::new(), name }
     }
 
     /// A command on this machine, with nothing of the tester's own surroundings in it.
@@ -64,40 +64,40 @@ impl<'a> Node<'a> {
             None => Command::new(program),
         };
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("LARDER_DATA", &self.data).env("TZ", "UTC").env("HOME", &self.data);
+        command.env("LARDER_DATA", &self.data_dir).env("TZ", "UTC").env("HOME", &self.data_dir);
         command.envs(self.env.iter().cloned());
         command
     }
 
     /// The same machine again, to ask it by; it has no daemon to stop.
-    pub fn twin(&self) -> Self {
-        let (data, binary, logs) = (self.data.clone(), self.binary.clone(), self.logs.clone());
+    pub fn as_client(&self) -> Self {
+        let (data, binary, logs) = (self.data_dir.clone(), self.binary.clone(), self.log_dir.clone());
         let (env, name) = (self.env.clone(), self.name.clone());
-        Self { host: self.host, data, binary, logs, daemon: None, env, name }
+        Self { host: self.host, data_dir: data, binary, log_dir: logs, daemon: None, env, name }
     }
 
     /// Starts the daemon: `args` begin with `up` or `daemon`. Returns once it answers.
     pub fn start(&mut self, args: &[&str]) {
-        self.spawn(args);
-        until(PATIENCE, &format!("{} answers", self.name), || {
-            if let Some(status) = self.daemon.as_mut().and_then(Process::status) {
-                panic!("{} ended with {status}: {}", self.name, self.log());
+        self.start_without_waiting(args);
+        wait_until(WAIT_LIMIT, &format!("{} answers", self.name), || {
+            if let Some(status) = self.daemon.as_mut().and_then(Process::exit_status) {
+                panic!("{} ended with {status}: {}", self.name, self.read_log());
             }
-            (self.larder(&["groups"]).code == 0).then_some(())
+            (self.run_larder(&["groups"]).exit_code == 0).then_some(())
         });
     }
 
     /// Starts it without waiting.
-    pub fn spawn(&mut self, args: &[&str]) {
+    pub fn start_without_waiting(&mut self, args: &[&str]) {
         let mut command = self.command(&self.binary);
         command.args(args);
-        let log = self.logs.join(format!("{}.log", self.name));
+        let log = self.log_dir.join(format!("{}.log", self.name));
         self.daemon = Some(Process::start(command, &log));
     }
 
     /// What the daemon printed and logged so far.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.logs.join(format!("{}.log", self.name))).unwrap_or_default()
+    pub fn read_log(&self) -> String {
+        std::fs::read_to_string(self.log_dir.join(format!("{}.log", self.name))).unwrap_or_default()
     }
 
     /// Kills the daemon (SIGKILL).
@@ -108,22 +108,22 @@ impl<'a> Node<'a> {
     /// Ends it with SIGTERM; answers how long that took.
     pub fn stop(&mut self) -> Duration {
         let begun = Instant::now();
-        let status = self.daemon.as_mut().expect("a daemon to stop").stop(PATIENCE);
+        let status = self.daemon.as_mut().expect("a daemon to stop").stop(WAIT_LIMIT);
         let status = status.unwrap_or_else(|| panic!("{} does not stop", self.name));
-        assert!(status.success(), "{} ended with {status}: {}", self.name, self.log());
+        assert!(status.success(), "{} ended with {status}: {}", self.name, self.read_log());
         begun.elapsed()
     }
 
     /// Runs `larder` with these arguments.
-    pub fn larder(&self, args: &[&str]) -> Ran {
-        self.larder_with(args, "")
+    pub fn run_larder(&self, args: &[&str]) -> CommandOutput {
+        self.run_larder_with_stdin(args, "")
     }
 
     /// The same with something on its standard input.
-    pub fn larder_with(&self, args: &[&str], input: &str) -> Ran {
+    pub fn run_larder_with_stdin(&self, args: &[&str], input: &str) -> CommandOutput {
         use std::io::Write as _;
         let mut command = self.command(&self.binary);
-        command.args(args).current_dir(&self.logs);
+        command.args(args).current_dir(&self.log_dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -134,49 +134,55 @@ impl<'a> Node<'a> {
         let output = child.wait_with_output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        Ran { code: output.status.code().unwrap_or(-1), out, err, took: begun.elapsed() }
+        CommandOutput {
+            exit_code: output.status.code().unwrap_or(-1),
+            stdout: out,
+            stderr: err,
+            elapsed: begun.elapsed(),
+        }
     }
 
     /// Runs it, and expects it to work; answers what it printed.
-    pub fn ok(&self, args: &[&str]) -> String {
-        let ran = self.larder(args);
-        assert_eq!(ran.code, 0, "{}: larder {}: {}", self.name, args.join(" "), ran.err);
-        ran.out
+    pub fn run_ok(&self, args: &[&str]) -> String {
+        let ran = self.run_larder(args);
+        assert_eq!(ran.exit_code, 0, "{}: larder {}: {}", self.name, args.join(" "), ran.stderr);
+        ran.stdout
     }
 
     /// Runs it with `--json`.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub fn run_json(&self, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
-        let text = self.ok(&args);
+        let text = self.run_ok(&args);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", args.join(" ")))
     }
 
     /// Its whole node id.
     pub fn id(&self) -> String {
-        let nodes = self.json(&["nodes"]);
+        let nodes = self.run_json(&["nodes"]);
         let own = nodes["nodes"].as_array().into_iter().flatten().find(|node| node["self"] == true);
         own.and_then(|node| node["id"].as_str()).expect("an own row").to_owned()
     }
 
     /// Makes an invite code for this many nodes.
-    pub fn invite(&self, uses: usize) -> String {
-        self.ok(&["invite", "--uses", &uses.to_string()]).trim().to_owned()
+    pub fn create_invite(&self, uses: usize) -> String {
+        self.run_ok(&["invite", "--uses", &uses.to_string()]).trim().to_owned()
     }
 
     /// The digest of its group.
     pub fn digest(&self) -> String {
-        self.json(&["heads"])["digest"].as_str().expect("a digest").to_owned()
+        self.run_json(&["heads"])["digest"].as_str().expect("a digest").to_owned()
     }
 
     /// A file below the default root; empty if it is not there.
-    pub fn file(&self, path: &str) -> String {
-        std::fs::read_to_string(self.data.join("files").join(path)).unwrap_or_default()
+    pub fn read_file(&self, path: &str) -> String {
+        std::fs::read_to_string(self.data_dir.join("files").join(path)).unwrap_or_default()
     }
 }
 
 /// Starts a daemon on every host of `lab`, in no group.
-pub fn daemons<'a>(lab: &'a Lab, binary: &str) -> Vec<Node<'a>> {
-    let mut nodes: Vec<Node<'a>> = (0..lab.hosts().len()).map(|index| Node::on(lab, index, binary)).collect();
+pub fn start_daemons<'a>(lab: &'a Lab, binary: &str) -> Vec<TestNode<'a>> {
+    let mut nodes: Vec<TestNode<'a>> =
+        (0..lab.hosts().len()).map(|index| TestNode::on_host(lab, index, binary)).collect();
     for node in &mut nodes {
         node.start(&["daemon"]);
     }
@@ -184,33 +190,35 @@ pub fn daemons<'a>(lab: &'a Lab, binary: &str) -> Vec<Node<'a>> {
 }
 
 /// The same; the first founds a group, the others join it with aliases `n1`, `n2`, ...
-pub fn cluster<'a>(lab: &'a Lab, binary: &str) -> Vec<Node<'a>> {
-    let nodes = daemons(lab, binary);
+pub fn start_cluster<'a>(lab: &'a Lab, binary: &str) -> Vec<TestNode<'a>> {
+    let nodes = start_daemons(lab, binary);
     let Some((first, others)) = nodes.split_first() else { return nodes };
-    first.ok(&["init", "shop"]);
+    first.run_ok(&["init", "shop"]);
     let id = first.id();
-    first.ok(&["alias", &id, "n0"]);
+    first.run_ok(&["alias", &id, "n0"]);
     if !others.is_empty() {
-        let code = first.invite(others.len());
+        let code = first.create_invite(others.len());
         for (nth, node) in others.iter().enumerate() {
-            node.ok(&["join", &code, "--alias", &format!("n{}", nth + 1)]);
+            node.run_ok(&["join", &code, "--alias", &format!("n{}", nth + 1)]);
         }
     }
-    converge(&nodes);
+    wait_until_converged(&nodes);
     nodes
 }
 
 /// Waits until all have the same digest; answers how long that took.
-pub fn converge(nodes: &[Node<'_>]) -> Duration {
+pub fn wait_until_converged(nodes: &[TestNode<'_>]) -> Duration {
     let begun = Instant::now();
-    until(PATIENCE, "equal digests", || {
-        let digests: Vec<String> = nodes.iter().map(Node::digest).collect();
+    wait_until(WAIT_LIMIT, "equal digests", || {
+        let digests: Vec<String> = nodes.iter().map(TestNode::digest).collect();
         digests.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
     });
     begun.elapsed()
 }
 
 /// Waits until `node` shows everything it is meant to apply as applied (or whatever else it ends at).
-pub fn settle(node: &Node<'_>) {
-    until(PATIENCE, "nothing pending", || (node.json(&["status"])["summary"]["pending"] == 0).then_some(()));
+pub fn wait_until_applied(node: &TestNode<'_>) {
+    wait_until(WAIT_LIMIT, "nothing pending", || {
+        (node.run_json(&["status"])["summary"]["pending"] == 0).then_some(())
+    });
 }

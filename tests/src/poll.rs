@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 /// Looks until `condition` gives something, with a pause between two looks; `None` if it has not within `deadline`.
-pub fn poll<T>(deadline: Duration, pause: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn poll<T>(
+    deadline: Duration,
+    interval: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {
         let found = condition();
         if found.is_some() || Instant::now() >= end {
             return found;
         }
-        std::thread::sleep(pause);
+        std::thread::sleep(interval);
     }
 }

@@ -6,35 +6,35 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use larder_core::id::{NodeId, Secret};
+use larder_core::id::{NodeId, SecretKey};
 use serde_json::Value;
 
-use crate::lab::{Process, until};
+use crate::lab::{Process, wait_until};
 
 /// The key that a probe makes of its seed.
-pub fn secret(seed: u64) -> Secret {
+pub fn secret(seed: u64) -> SecretKey {
     let mut bytes = [0; 32];
     bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
-    Secret::from_bytes(&bytes)
+    SecretKey::from_bytes(&bytes)
 }
 
 /// That key's node.
 pub fn node(seed: u64) -> NodeId {
-    secret(seed).node()
+    secret(seed).node_id()
 }
 
 /// Two of the seeds, the leader of the pair (the lower key) first.
-pub fn ranked(one: u64, other: u64) -> (u64, u64) {
+pub fn leader_first(one: u64, other: u64) -> (u64, u64) {
     if node(one) < node(other) { (one, other) } else { (other, one) }
 }
 
 /// A member link that is up.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Linked {
+pub struct MemberLink {
     /// Its number in that process.
     pub link: u64,
     /// When it came up, on the lab's clock.
-    pub since: f64,
+    pub up_at_ms: f64,
     /// Whether this side dialled.
     pub dialed: bool,
 }
@@ -46,8 +46,8 @@ pub struct Probe {
     /// Its seed.
     pub seed: u64,
     events: Vec<Value>,
-    read: u64,
-    rest: String,
+    read_offset: u64,
+    partial_line: String,
 }
 
 impl Probe {
@@ -56,63 +56,68 @@ impl Probe {
         command.args(["--seed", &seed.to_string()]).args(args);
         let read = std::fs::metadata(log).map_or(0, |meta| meta.len());
         let process = Process::start(command, log);
-        Self { process, seed, events: Vec::new(), read, rest: String::new() }
+        Self { process, seed, events: Vec::new(), read_offset: read, partial_line: String::new() }
     }
 
     /// All events so far.
     pub fn events(&mut self) -> &[Value] {
         let mut text = String::new();
-        if let Ok(mut file) = std::fs::File::open(self.process.log()) {
-            let _ = file.seek(SeekFrom::Start(self.read));
+        if let Ok(mut file) = std::fs::File::open(self.process.log_path()) {
+            let _ = file.seek(SeekFrom::Start(self.read_offset));
             let _ = file.read_to_string(&mut text);
         }
-        self.read += text.len() as u64;
-        self.rest.push_str(&text);
-        while let Some((line, rest)) = self.rest.split_once('\n') {
+        self.read_offset += text.len() as u64;
+        self.partial_line.push_str(&text);
+        while let Some((line, rest)) = self.partial_line.split_once('\n') {
             match serde_json::from_str(line) {
                 Ok(event) => self.events.push(event),
                 Err(_) => eprintln!("probe {}: {line}", self.seed),
             }
-            self.rest = rest.to_owned();
+            self.partial_line = rest.to_owned();
         }
         &self.events
     }
 
     /// The events named `name`.
-    pub fn all(&mut self, name: &str) -> Vec<Value> {
+    pub fn events_named(&mut self, name: &str) -> Vec<Value> {
         self.events().iter().filter(|event| event["ev"] == name).cloned().collect()
     }
 
     /// Waits for an event that `wanted` accepts, looking from the `from`th on.
-    pub fn wait(&mut self, from: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for_event(
+        &mut self,
+        first_event: usize,
+        what: &str,
+        matches: impl Fn(&Value) -> bool,
+    ) -> Value {
         let what = format!("probe {}: {what}", self.seed);
-        until(Duration::from_secs(20), &what, || {
-            self.events().iter().skip(from).find(|event| wanted(event)).cloned()
+        wait_until(Duration::from_secs(20), &what, || {
+            self.events().iter().skip(first_event).find(|event| matches(event)).cloned()
         })
     }
 
     /// Waits for an event of this name.
-    pub fn wait_for(&mut self, name: &str) -> Value {
-        self.wait(0, name, |event| event["ev"] == name)
+    pub fn wait_for_event_named(&mut self, name: &str) -> Value {
+        self.wait_for_event(0, name, |event| event["ev"] == name)
     }
 
     /// How many events there are: where to look from next.
-    pub fn mark(&mut self) -> usize {
+    pub fn event_count(&mut self) -> usize {
         self.events().len()
     }
 
     /// The member links that are up, by the peer's seed. Panics if the rules of events are broken: one link a peer,
     /// down before up.
-    pub fn links(&mut self) -> BTreeMap<u64, Linked> {
+    pub fn member_links(&mut self) -> BTreeMap<u64, MemberLink> {
         let seed = self.seed;
-        let mut links: BTreeMap<u64, Linked> = BTreeMap::new();
+        let mut links: BTreeMap<u64, MemberLink> = BTreeMap::new();
         for event in self.events() {
             let (peer, link) = (event["peer"].as_u64(), event["link"].as_u64().unwrap_or(0));
             match (event["ev"].as_str(), peer) {
                 (Some("up"), Some(peer)) if event["kind"] == "Member" => {
                     let since = event["t"].as_f64().unwrap_or(0.0);
                     let dialed = event["dialed"] == true;
-                    let before = links.insert(peer, Linked { link, since, dialed });
+                    let before = links.insert(peer, MemberLink { link, up_at_ms: since, dialed });
                     assert_eq!(before, None, "probe {seed}: a second link with {peer} while one was up");
                 }
                 (Some("down"), Some(peer)) if links.get(&peer).is_some_and(|up| up.link == link) => {
@@ -126,15 +131,15 @@ impl Probe {
 
     /// Connections by the peer's seed, as the probe counts them now. (Peers without a known seed are left out.)
     pub fn connections(&mut self) -> BTreeMap<String, u64> {
-        let mark = self.mark();
-        self.process.tell("count");
-        let event = self.wait(mark, "count", |event| event["ev"] == "count");
+        let mark = self.event_count();
+        self.process.write_line("count");
+        let event = self.wait_for_event(mark, "count", |event| event["ev"] == "count");
         let counts = event["connections"].as_object().cloned().unwrap_or_default();
         counts.into_iter().map(|(peer, count)| (peer, count.as_u64().unwrap_or(0))).collect()
     }
 
     /// The time of the last event with this name that is about `peer`.
-    pub fn last(&mut self, name: &str, peer: u64) -> Option<f64> {
+    pub fn last_event_time(&mut self, name: &str, peer: u64) -> Option<f64> {
         self.events()
             .iter()
             .rev()

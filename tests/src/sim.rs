@@ -26,29 +26,29 @@
 //! | `shrink`  | the smallest plan that still fails                                       |
 //! | [`canary`]| the product with a planted defect, which must be caught                  |
 
-mod act;
+pub mod acceptance_oracle;
 pub mod canary;
-mod check;
-mod churn;
-mod dice;
+mod coverage;
 mod disk;
-mod draw;
+mod durability;
+mod history_oracle;
+mod invariants;
 mod journal;
-mod lost;
-mod marks;
-mod oracle;
+mod membership_faults;
+mod network;
+mod ops;
 mod plan;
-mod play;
+mod plan_generator;
+mod rng;
+mod runner;
 mod shrink;
-mod stored;
+mod stored_state;
 mod trace;
-pub mod trust;
-mod wire;
 mod world;
 
-pub use check::Invariant;
-pub use draw::{SMALL, draw, draw_from};
-pub use marks::{MARKS, Marks};
-pub use plan::{Act, Cut, Faults, GroupPlan, Hits, Part, Plan, SECOND, Step};
-pub use play::{Failure, Outcome, play, play_telling};
-pub use shrink::shrink;
+pub use coverage::{Coverage, SITUATIONS};
+pub use invariants::Invariant;
+pub use plan::{DamageExtent, Faults, GroupPlan, NetworkCut, Plan, PlanRole, PlannedOp, SECOND_US, Step};
+pub use plan_generator::{FIRST_SMALL_SEED, generate_plan, generate_plan_from_bytes};
+pub use runner::{RunFailure, RunOutcome, run_plan, run_plan_logged};
+pub use shrink::shrink_plan;

@@ -16,51 +16,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Group, LoadError};
-use crate::id::{ChangeId, EpochId, GroupId, RecordId};
+use crate::id::{ChangeId, GroupId, RecordId, ShardId};
 use crate::shard::Shard;
-use crate::store::{JournalRow, LAYOUT, Row, Rows, Table, Told, key, versioned};
+use crate::store::{
+    JournalRow, JournalSubject, LAYOUT_VERSION, Row, RowReader, Table, decode_versioned, key,
+};
 
 /// What has to be known to go on with a journal. The rows themselves are not kept in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     /// The newest row.
-    last: u64,
+    last_number: u64,
     /// The records that count by it: few, where changes are many.
-    records: BTreeSet<RecordId>,
+    counting_records: BTreeSet<RecordId>,
     /// Of each shard, what counts by it.
-    tallies: BTreeMap<EpochId, Tally>,
+    change_sets: BTreeMap<ShardId, ChangeSetHash>,
     /// How many rows there are about what was ever taken back.
-    again: BTreeMap<Told, u32>,
+    repeat_counts: BTreeMap<JournalSubject, u32>,
 }
 
 /// Stands for a set of changes: two that are not equal do not have the same by accident, not even where bits are flipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct ChangeSetHash {
     count: u64,
-    sum: u128,
+    hash_sum: u128,
 }
 
-impl Tally {
-    fn of(ids: impl Iterator<Item = ChangeId>) -> Self {
-        let mut tally = Self::default();
-        ids.for_each(|id| tally.add(&id));
-        tally
+impl ChangeSetHash {
+    fn from_ids(ids: impl Iterator<Item = ChangeId>) -> Self {
+        let mut set_hash = Self::default();
+        ids.for_each(|id| set_hash.add(&id));
+        set_hash
     }
 
     fn add(&mut self, id: &ChangeId) {
         self.count = self.count.wrapping_add(1);
-        self.sum = self.sum.wrapping_add(weight(id));
+        self.hash_sum = self.hash_sum.wrapping_add(mix_id(id));
     }
 
-    fn take(&mut self, id: &ChangeId) {
+    fn remove(&mut self, id: &ChangeId) {
         self.count = self.count.wrapping_sub(1);
-        self.sum = self.sum.wrapping_sub(weight(id));
+        self.hash_sum = self.hash_sum.wrapping_sub(mix_id(id));
     }
 }
 
 /// Half of every half of an id times the other half, which looks like chance: whatever bit of it is wrong moves the sum by
 /// an amount that no other wrong bit undoes.
-fn weight(id: &ChangeId) -> u128 {
+fn mix_id(id: &ChangeId) -> u128 {
     let (halves, _) = id.0.as_chunks::<16>();
     let product = |half: u128| (half >> 64) * (half & u128::from(u64::MAX));
     halves.iter().fold(0, |sum, half| sum.wrapping_add(product(u128::from_be_bytes(*half))))
@@ -68,102 +70,132 @@ fn weight(id: &ChangeId) -> u128 {
 
 impl Journal {
     /// Adds a row.
-    pub(super) fn note(&mut self, group: GroupId, told: Told, counts: bool) -> Row {
-        let before = self.again.get(&told).copied().unwrap_or(u32::from(!counts));
-        let times = before.saturating_add(1);
-        self.apply(self.last.saturating_add(1), told, counts, times);
-        let row = JournalRow { version: LAYOUT, told, counts, times };
-        Row::put_layout(Table::Journal, key::journal(group, self.last), &row)
+    pub(super) fn append(&mut self, group: GroupId, subject: JournalSubject, is_accepted: bool) -> Row {
+        let previous_occurrence =
+            self.repeat_counts.get(&subject).copied().unwrap_or(u32::from(!is_accepted));
+        let occurrence = previous_occurrence.saturating_add(1);
+        self.apply_row(self.last_number.saturating_add(1), subject, is_accepted, occurrence);
+        let row = JournalRow { version: LAYOUT_VERSION, subject, is_accepted, occurrence };
+        Row::put_encoded(Table::Journal, key::journal(group, self.last_number), &row)
     }
 
     /// Adds rows that say that changes do not count any more.
-    pub(super) fn take_back(&mut self, group: GroupId, epoch: EpochId, ids: Vec<ChangeId>) -> Vec<Row> {
-        ids.into_iter().map(|id| self.note(group, Told::Change { epoch, id }, false)).collect()
+    pub(super) fn append_retractions(
+        &mut self,
+        group: GroupId,
+        shard_id: ShardId,
+        ids: Vec<ChangeId>,
+    ) -> Vec<Row> {
+        ids.into_iter().map(|id| self.append(group, JournalSubject::Change { shard_id, id }, false)).collect()
     }
 
-    fn apply(&mut self, number: u64, told: Told, counts: bool, times: u32) {
-        self.last = self.last.max(number);
-        if times > 1 {
-            self.again.insert(told, times);
+    fn apply_row(&mut self, number: u64, subject: JournalSubject, is_accepted: bool, occurrence: u32) {
+        self.last_number = self.last_number.max(number);
+        if occurrence > 1 {
+            self.repeat_counts.insert(subject, occurrence);
         }
-        match (told, counts) {
-            (Told::Change { epoch, id }, true) => self.tallies.entry(epoch).or_default().add(&id),
-            (Told::Change { epoch, id }, false) => self.tallies.entry(epoch).or_default().take(&id),
-            (Told::Record(id), true) => drop(self.records.insert(id)),
-            (Told::Record(id), false) => drop(self.records.remove(&id)),
+        match (subject, is_accepted) {
+            (JournalSubject::Change { shard_id, id }, true) => {
+                self.change_sets.entry(shard_id).or_default().add(&id)
+            }
+            (JournalSubject::Change { shard_id, id }, false) => {
+                self.change_sets.entry(shard_id).or_default().remove(&id)
+            }
+            (JournalSubject::Record(id), true) => drop(self.counting_records.insert(id)),
+            (JournalSubject::Record(id), false) => drop(self.counting_records.remove(&id)),
         }
     }
 }
 
 impl Group {
     /// Writes down which records count since the last time, or do no longer.
-    pub(super) fn note_records(&mut self, rows: &mut Vec<Row>) {
-        if self.journal.records == self.offered {
+    pub(super) fn journal_records(&mut self, rows: &mut Vec<Row>) {
+        if self.journal.counting_records == self.offered_records {
             return;
         }
-        let gone: BTreeSet<RecordId> = self.journal.records.difference(&self.offered).copied().collect();
-        let new: BTreeSet<RecordId> = self.offered.difference(&self.journal.records).copied().collect();
-        for id in gone {
-            rows.push(self.journal.note(self.id, Told::Record(id), false));
+        let no_longer_offered: BTreeSet<RecordId> =
+            self.journal.counting_records.difference(&self.offered_records).copied().collect();
+        let newly_offered: BTreeSet<RecordId> =
+            self.offered_records.difference(&self.journal.counting_records).copied().collect();
+        for id in no_longer_offered {
+            rows.push(self.journal.append(self.id, JournalSubject::Record(id), false));
         }
-        let genesis = Some(self.records.genesis()).filter(|id| new.contains(id));
-        for id in genesis.into_iter().chain(self.records.in_order(&new)) {
-            rows.push(self.journal.note(self.id, Told::Record(id), true));
+        let genesis = Some(self.records.genesis()).filter(|id| newly_offered.contains(id));
+        for id in genesis.into_iter().chain(self.records.in_insertion_order(&newly_offered)) {
+            rows.push(self.journal.append(self.id, JournalSubject::Record(id), true));
         }
     }
 
     /// Reads the journal, and adds what is missing in it. The shards are there already.
-    pub(super) fn load_journal<R: Rows>(&mut self, store: &R) -> Result<(), LoadError> {
-        let mut spoiled = Vec::new();
+    pub(super) fn load_journal<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
+        let mut removals = Vec::new();
         let mut journal = Journal::default();
-        read(store, self.id, &mut |row_key, read| match read {
-            Some((number, row)) => journal.apply(number, row.told, row.counts, row.times),
-            None => spoiled.push(Row::remove(Table::Journal, row_key.to_vec())),
+        scan_journal(store, self.id, &mut |row_key, parsed| match parsed {
+            Some((number, row)) => journal.apply_row(number, row.subject, row.is_accepted, row.occurrence),
+            None => removals.push(Row::remove(Table::Journal, row_key.to_vec())),
         })?;
         self.journal = journal;
-        self.mended.extend(spoiled);
-        if self.journal.last == 0 {
+        self.repair_rows.extend(removals);
+        if self.journal.last_number == 0 {
             let mut rows = Vec::new();
-            self.find_offered();
-            self.note_records(&mut rows);
-            self.mended.extend(rows);
+            self.update_offered_records();
+            self.journal_records(&mut rows);
+            self.repair_rows.extend(rows);
         }
-        self.mend_journal(store)
+        self.repair_journal(store)
     }
 
     /// Compares what counts by the journal with what is in the shards, and adds what makes them agree.
-    fn mend_journal<R: Rows>(&mut self, store: &R) -> Result<(), LoadError> {
-        let told =
-            |shard: &Shard| self.journal.tallies.get(&shard.root().epoch()).copied().unwrap_or_default();
-        let is_right = |shard: &Shard| told(shard) == Tally::of(ids(shard));
-        let is_there = |epoch: &EpochId| self.shards.contains_key(epoch);
-        let gone = self.journal.tallies.iter().any(|(epoch, tally)| tally.count > 0 && !is_there(epoch));
-        if !gone && self.shards.values().all(is_right) {
+    fn repair_journal<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
+        let recorded_set = |shard: &Shard| {
+            self.journal.change_sets.get(&shard.root().shard_id()).copied().unwrap_or_default()
+        };
+        let is_recorded_right =
+            |shard: &Shard| recorded_set(shard) == ChangeSetHash::from_ids(change_ids(shard));
+        let has_shard = |shard_id: &ShardId| self.shards.contains_key(shard_id);
+        let has_lost_shard = self
+            .journal
+            .change_sets
+            .iter()
+            .any(|(shard_id, set_hash)| set_hash.count > 0 && !has_shard(shard_id));
+        if !has_lost_shard && self.shards.values().all(is_recorded_right) {
             return Ok(());
         }
-        let mut counting: BTreeMap<EpochId, BTreeSet<ChangeId>> = BTreeMap::new();
-        read(store, self.id, &mut |_, read| match read.map(|(_, row)| (row.told, row.counts)) {
-            Some((Told::Change { epoch, id }, true)) => drop(counting.entry(epoch).or_default().insert(id)),
-            Some((Told::Change { epoch, id }, false)) => drop(counting.entry(epoch).or_default().remove(&id)),
+        let mut counting: BTreeMap<ShardId, BTreeSet<ChangeId>> = BTreeMap::new();
+        scan_journal(store, self.id, &mut |_, parsed| match parsed
+            .map(|(_, row)| (row.subject, row.is_accepted))
+        {
+            Some((JournalSubject::Change { shard_id, id }, true)) => {
+                counting.entry(shard_id).or_default().insert(id);
+            }
+            Some((JournalSubject::Change { shard_id, id }, false)) => {
+                counting.entry(shard_id).or_default().remove(&id);
+            }
             _ => {}
         })?;
-        self.journal.tallies =
-            counting.iter().map(|(epoch, ids)| (*epoch, Tally::of(ids.iter().copied()))).collect();
-        for (epoch, ids) in &counting {
-            let shard = self.shards.get(epoch);
-            if shard.is_some_and(|shard| shard.document().isolated().is_some()) {
+        self.journal.change_sets = counting
+            .iter()
+            .map(|(shard_id, ids)| (*shard_id, ChangeSetHash::from_ids(ids.iter().copied())))
+            .collect();
+        for (shard_id, ids) in &counting {
+            let shard = self.shards.get(shard_id);
+            if shard.is_some_and(|shard| shard.document().fault().is_some()) {
                 continue;
             }
-            let is_gone = |id: &&ChangeId| shard.is_none_or(|shard| !shard.graph().contains(id));
-            let gone = ids.iter().filter(is_gone).copied().collect();
-            self.mended.extend(self.journal.take_back(self.id, *epoch, gone));
+            let is_retracted = |id: &&ChangeId| shard.is_none_or(|shard| !shard.graph().contains(id));
+            let missing = ids.iter().filter(is_retracted).copied().collect();
+            self.repair_rows.extend(self.journal.append_retractions(self.id, *shard_id, missing));
         }
         for shard in self.shards.values() {
-            let epoch = shard.root().epoch();
-            let known = counting.get(&epoch);
-            let is_new = |id: &ChangeId| known.is_none_or(|known| !known.contains(id));
-            for id in ids(shard).filter(is_new) {
-                self.mended.push(self.journal.note(self.id, Told::Change { epoch, id }, true));
+            let shard_id = shard.root().shard_id();
+            let recorded = counting.get(&shard_id);
+            let is_unrecorded = |id: &ChangeId| recorded.is_none_or(|recorded| !recorded.contains(id));
+            for id in change_ids(shard).filter(is_unrecorded) {
+                self.repair_rows.push(self.journal.append(
+                    self.id,
+                    JournalSubject::Change { shard_id, id },
+                    true,
+                ));
             }
         }
         Ok(())
@@ -171,30 +203,30 @@ impl Group {
 }
 
 /// The ids of the changes that a shard holds.
-fn ids(shard: &Shard) -> impl Iterator<Item = ChangeId> {
+fn change_ids(shard: &Shard) -> impl Iterator<Item = ChangeId> {
     shard.graph().iter().map(|entry| entry.id)
 }
 
 /// A row with its number.
-type Numbered = (u64, JournalRow);
+type NumberedRow = (u64, JournalRow);
 
 /// Calls `each` with the key of every row of a journal, in order, and with what it says if it can be read.
-fn read<R: Rows>(
+fn scan_journal<R: RowReader>(
     store: &R,
     group: GroupId,
-    each: &mut dyn FnMut(&[u8], Option<Numbered>),
+    on_row: &mut dyn FnMut(&[u8], Option<NumberedRow>),
 ) -> Result<(), LoadError> {
-    let mut newer = None;
-    let mut row = |row_key: &[u8], value: &[u8]| {
-        let number = key::number(row_key).filter(|number| (1..u64::MAX).contains(number));
-        match versioned::<JournalRow>(Table::Journal, value) {
-            Ok(row) => each(row_key, number.map(|number| (number, row))),
-            Err(error @ LoadError::Newer { .. }) => newer = Some(error),
-            Err(_) => each(row_key, None),
+    let mut newer_error = None;
+    let mut visit_row = |row_key: &[u8], value: &[u8]| {
+        let number = key::journal_number(row_key).filter(|number| (1..u64::MAX).contains(number));
+        match decode_versioned::<JournalRow>(Table::Journal, value) {
+            Ok(row) => on_row(row_key, number.map(|number| (number, row))),
+            Err(error @ LoadError::Newer { .. }) => newer_error = Some(error),
+            Err(_) => on_row(row_key, None),
         }
     };
     store
-        .scan(Table::Journal, &key::group(group), None, &mut row)
+        .scan(Table::Journal, &key::for_group(group), None, &mut visit_row)
         .map_err(|error| LoadError::Read(error.to_string()))?;
-    newer.map_or(Ok(()), Err)
+    newer_error.map_or(Ok(()), Err)
 }

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{Beside, Group, Taken};
+use super::{Group, IngestOutcome, UnacceptedChange};
 use crate::delta::Delta;
-use crate::delta::compose::Composed;
-use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, RecordId, Sig};
+use crate::delta::automerge_codec::EncodedChange;
+use crate::id::{ChainId, ChangeId, GrantId, GroupId, RecordId, ShardId, Sig};
 use crate::limits;
-use crate::record::{Records, SignedRecord};
+use crate::record::{RecordSet, SignedRecord};
 use crate::shard::Shard;
-use crate::shard::chain::{self, Cover};
+use crate::shard::chain::{self, EndProof};
 use crate::shard::document::Document;
-use crate::shard::gate::Verdict;
-use crate::shard::root::Root;
-use crate::shard::touched::{IndexRow, Touched};
-use crate::store::{AsideRow, LAYOUT, Row, Rows, SnapshotBody, SnapshotRow, Table, key, layout, versioned};
+use crate::shard::resource_index::{ResourceIndex, ResourceIndexRow};
+use crate::shard::root::ShardRoot;
+use crate::shard::validate::Validation;
+use crate::store::{
+    LAYOUT_VERSION, Row, RowReader, SnapshotBody, SnapshotRow, Table, UnacceptedRow, decode_layout,
+    decode_versioned, key,
+};
 
 /// Why a group could not be read back. The fault is the disk's, or that of whoever changed the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +30,7 @@ pub enum LoadError {
     Damaged(String),
     /// A newer version wrote the rows. They are whole; nothing was changed.
     #[error(
-        "a newer version of larder wrote `{table}` in the store (layout {version}, and this one knows {LAYOUT})"
+        "a newer version of larder wrote `{table}` in the store (layout {version}, and this one knows {LAYOUT_VERSION})"
     )]
     Newer {
         /// Into which table.
@@ -37,234 +40,263 @@ pub enum LoadError {
     },
 }
 
-fn damaged(what: &str) -> LoadError {
-    LoadError::Damaged(what.to_owned())
+fn damaged_error(description: &str) -> LoadError {
+    LoadError::Damaged(description.to_owned())
 }
 
-fn rows<R: Rows>(rows: &R, table: Table, prefix: &[u8]) -> Result<Vec<crate::store::Stored>, LoadError> {
-    rows.rows(table, prefix).map_err(|error| LoadError::Read(error.to_string()))
+fn read_rows<R: RowReader>(
+    source: &R,
+    table: Table,
+    prefix: &[u8],
+) -> Result<Vec<crate::store::StoredRow>, LoadError> {
+    source.read_rows(table, prefix).map_err(|error| LoadError::Read(error.to_string()))
 }
 
 impl Group {
     /// Reads a group back.
-    pub fn load<R: Rows>(store: &R, id: GroupId, genesis: RecordId) -> Result<Self, LoadError> {
+    pub fn load<R: RowReader>(store: &R, id: GroupId, genesis: RecordId) -> Result<Self, LoadError> {
         let mut group = Self::new(load_records(store, id, genesis)?);
-        for (row, value) in rows(store, Table::Own, &key::group(id))? {
-            let (_, rest) = row.split_at_checked(16).ok_or_else(|| damaged("a row of `own`"))?;
-            let (epoch, grant) = rest.split_at_checked(16).ok_or_else(|| damaged("a row of `own`"))?;
-            let place = EpochId::from_slice(epoch).zip(GrantId::from_slice(grant));
-            let place = place.ok_or_else(|| damaged("a row of `own`"))?;
-            let own = versioned(Table::Own, &value)?;
-            group.own.insert(place, own);
+        for (row_key, value) in read_rows(store, Table::OwnTips, &key::for_group(id))? {
+            let (_, rest) = row_key.split_at_checked(16).ok_or_else(|| damaged_error("a row of `own`"))?;
+            let (shard_bytes, grant_bytes) =
+                rest.split_at_checked(16).ok_or_else(|| damaged_error("a row of `own`"))?;
+            let shard_and_grant = ShardId::from_slice(shard_bytes).zip(GrantId::from_slice(grant_bytes));
+            let shard_and_grant = shard_and_grant.ok_or_else(|| damaged_error("a row of `own`"))?;
+            let own_tip = decode_versioned(Table::OwnTips, &value)?;
+            group.own_tips.insert(shard_and_grant, own_tip);
         }
-        let roots: Vec<Root> = group.roots.values().cloned().collect();
+        let roots: Vec<ShardRoot> = group.roots.values().cloned().collect();
         for root in &roots {
             group.load_shard(store, root.clone())?;
         }
         group.load_journal(store)?;
         for root in &roots {
-            group.load_aside(store, root)?;
+            group.load_unaccepted(store, root)?;
         }
-        group.find_offered();
+        group.update_offered_records();
         let mut rows = Vec::new();
-        group.note_records(&mut rows);
-        group.mended.extend(rows);
+        group.journal_records(&mut rows);
+        group.repair_rows.extend(rows);
         Ok(group)
     }
 
     /// Reads what is valid and not part of the document, and settles anew what counts: where nothing was removed and
     /// nothing forked, there is nothing to settle.
-    fn load_aside<R: Rows>(&mut self, store: &R, root: &Root) -> Result<(), LoadError> {
-        let mut left = Vec::new();
-        for (_, value) in rows(store, Table::Aside, &key::epoch(self.id, root.epoch()))? {
-            let row: AsideRow = versioned(Table::Aside, &value)?;
-            let composed = Delta::decode(&row.delta).and_then(|delta| Composed::new(root, delta));
-            left.push((composed.map_err(|error| LoadError::Damaged(error.to_string()))?, row.cover));
+    fn load_unaccepted<R: RowReader>(&mut self, store: &R, root: &ShardRoot) -> Result<(), LoadError> {
+        let mut pending = Vec::new();
+        for (_, value) in read_rows(store, Table::Unaccepted, &key::for_shard(self.id, root.shard_id()))? {
+            let row: UnacceptedRow = decode_versioned(Table::Unaccepted, &value)?;
+            let encoded = Delta::decode(&row.delta).and_then(|delta| EncodedChange::new(root, delta));
+            pending.push((encoded.map_err(|error| LoadError::Damaged(error.to_string()))?, row.end_proof));
         }
-        let ended = |chain: &chain::Chain| !self.members.is_live(&chain.grant);
-        let touched = self.shards.get(&root.epoch()).is_some_and(|shard| shard.graph().chains().any(ended));
-        if left.is_empty() && !touched {
+        let is_ended = |chain: &chain::Chain| !self.members.is_live(&chain.grant);
+        let has_ended_chain =
+            self.shards.get(&root.shard_id()).is_some_and(|shard| shard.graph().chains().any(is_ended));
+        if pending.is_empty() && !has_ended_chain {
             return Ok(());
         }
-        left.sort_by_key(|(composed, _)| (composed.delta().start_op, composed.delta().max_op()));
-        while !left.is_empty() {
-            let before = left.len();
-            let mut waits = Vec::new();
-            for (composed, cover) in left {
-                let here = |dep: &ChangeId| *dep == root.id() || self.knows(&root.epoch(), dep);
-                match composed.delta().deps.iter().all(here) {
-                    true => self.restore_aside(root, composed, cover)?,
-                    false => waits.push((composed, cover)),
+        pending.sort_by_key(|(encoded, _)| (encoded.delta().start_op, encoded.delta().max_op()));
+        while !pending.is_empty() {
+            let before = pending.len();
+            let mut waiting = Vec::new();
+            for (encoded, end_proof) in pending {
+                let is_here = |dep: &ChangeId| *dep == root.id() || self.has_change(&root.shard_id(), dep);
+                match encoded.delta().deps.iter().all(is_here) {
+                    true => self.restore_unaccepted(root, encoded, end_proof)?,
+                    false => waiting.push((encoded, end_proof)),
                 }
             }
-            if waits.len() == before {
-                return Err(damaged("changes that are aside lack what they build on"));
+            if waiting.len() == before {
+                return Err(damaged_error("changes that are aside lack what they build on"));
             }
-            left = waits;
+            pending = waiting;
         }
-        let mut taken = Taken::default();
-        self.settle(root.epoch(), &mut taken);
-        self.finish_shards(&mut taken);
-        self.mended.extend(taken.rows);
+        let mut outcome = IngestOutcome::default();
+        self.reaccept(root.shard_id(), &mut outcome);
+        self.reaccept_shards(&mut outcome);
+        self.repair_rows.extend(outcome.rows);
         Ok(())
     }
 
     /// Lays aside a change that passed the gate before it was stored.
-    fn restore_aside(&mut self, root: &Root, composed: Composed, cover: Cover) -> Result<(), LoadError> {
-        let delta = composed.delta();
-        let (epoch, actor) = (root.epoch(), delta.actor(self.id));
-        let (key, _) =
-            self.records.holder(&delta.grant).ok_or_else(|| damaged("a change of an unknown grant"))?;
-        let link = self.link_after(delta, composed.id());
-        let link = link.filter(|link| chain::is_covered(&key, (self.id, epoch), delta.seq, link, &cover));
-        let link = link.ok_or_else(|| damaged("a change that is aside and that its author did not sign"))?;
-        let depth = self.depth_of(&epoch, &delta.deps);
-        let beside = Beside { composed, actor, key, link, cover, depth, kept: true };
-        self.shard_mut(epoch);
-        self.asides.entry(epoch).or_default().insert(beside);
+    fn restore_unaccepted(
+        &mut self,
+        root: &ShardRoot,
+        encoded: EncodedChange,
+        end_proof: EndProof,
+    ) -> Result<(), LoadError> {
+        let delta = encoded.delta();
+        let (shard_id, chain_id) = (root.shard_id(), delta.chain_id(self.id));
+        let (key, _) = self
+            .records
+            .holder_and_role(&delta.grant)
+            .ok_or_else(|| damaged_error("a change of an unknown grant"))?;
+        let chain_hash = self.chain_hash_after(delta, encoded.id());
+        let chain_hash = chain_hash.filter(|chain_hash| {
+            chain::is_chain_proved(&key, (self.id, shard_id), delta.seq, chain_hash, &end_proof)
+        });
+        let chain_hash = chain_hash
+            .ok_or_else(|| damaged_error("a change that is aside and that its author did not sign"))?;
+        let depth = self.depth_above(&shard_id, &delta.deps);
+        let change = UnacceptedChange {
+            encoded,
+            chain_id,
+            author: key,
+            chain_hash,
+            end_proof,
+            depth,
+            is_replicated: true,
+        };
+        self.ensure_shard(shard_id);
+        self.unaccepted.entry(shard_id).or_default().insert(change);
         Ok(())
     }
 
     /// What the store has to be told since the rows that it held say less, or otherwise, than what follows from them.
-    pub fn take_mended(&mut self) -> Vec<Row> {
-        std::mem::take(&mut self.mended)
+    pub fn take_repair_rows(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.repair_rows)
     }
 
-    fn load_shard<R: Rows>(&mut self, store: &R, root: Root) -> Result<(), LoadError> {
-        let epoch = root.epoch();
-        let covers = load_covers(store, self.id, epoch)?;
-        if covers.is_empty() {
+    fn load_shard<R: RowReader>(&mut self, store: &R, root: ShardRoot) -> Result<(), LoadError> {
+        let shard_id = root.shard_id();
+        let end_proofs = load_end_proofs(store, self.id, shard_id)?;
+        if end_proofs.is_empty() {
             return Ok(());
         }
         let shard = load_snapshot(store, &root)?.unwrap_or_else(|| Shard::new(root.clone()));
-        let saved = shard.graph().len();
-        self.shards.insert(epoch, shard);
-        let mut tail = Vec::new();
-        for actor in covers.keys() {
-            let from = key::seq(self.id, epoch, *actor, self.reach(&epoch, actor) + 1);
-            let mut fault = None;
-            let mut each = |_: &[u8], value: &[u8]| match Delta::decode(value)
-                .and_then(|delta| Composed::new(&root, delta))
+        let snapshot_len = shard.graph().len();
+        self.shards.insert(shard_id, shard);
+        let mut changes = Vec::new();
+        for chain_id in end_proofs.keys() {
+            let from =
+                key::chain_from_seq(self.id, shard_id, *chain_id, self.accepted_len(&shard_id, chain_id) + 1);
+            let mut decode_error = None;
+            let mut on_row = |_: &[u8], value: &[u8]| match Delta::decode(value)
+                .and_then(|delta| EncodedChange::new(&root, delta))
             {
-                Ok(composed) => tail.push(composed),
-                Err(error) => fault = Some(error.to_string()),
+                Ok(encoded) => changes.push(encoded),
+                Err(error) => decode_error = Some(error.to_string()),
             };
             store
-                .scan(Table::Changes, &key::chain(self.id, epoch, *actor), Some(&from), &mut each)
+                .scan(Table::Changes, &key::for_chain(self.id, shard_id, *chain_id), Some(&from), &mut on_row)
                 .map_err(|error| LoadError::Read(error.to_string()))?;
-            if let Some(fault) = fault {
-                return Err(LoadError::Damaged(fault));
+            if let Some(decode_error) = decode_error {
+                return Err(LoadError::Damaged(decode_error));
             }
         }
-        self.replay(&root, tail)?;
-        self.load_proofs(store, epoch, covers)?;
-        if let Some(shard) = self.shards.get_mut(&epoch) {
+        self.replay_changes(&root, changes)?;
+        self.load_chain_proofs(store, shard_id, end_proofs)?;
+        if let Some(shard) = self.shards.get_mut(&shard_id) {
             shard.flush();
-            self.unsaved.insert(epoch, shard.graph().len() - saved);
+            self.unsaved_counts.insert(shard_id, shard.graph().len() - snapshot_len);
         }
         Ok(())
     }
 
     /// Lets in changes that passed the gate before they were stored, in whatever order fits.
-    fn replay(&mut self, root: &Root, mut tail: Vec<Composed>) -> Result<(), LoadError> {
-        tail.sort_by_key(|composed| (composed.delta().start_op, composed.delta().max_op()));
-        while !tail.is_empty() {
-            let before = tail.len();
-            let mut left = Vec::new();
-            for composed in tail {
-                let Some(shard) = self.shards.get_mut(&root.epoch()) else { break };
-                match shard.examine(composed) {
-                    Verdict::Ready(checked) => shard.accept(*checked),
-                    Verdict::Known(_) => {}
+    fn replay_changes(&mut self, root: &ShardRoot, mut changes: Vec<EncodedChange>) -> Result<(), LoadError> {
+        changes.sort_by_key(|encoded| (encoded.delta().start_op, encoded.delta().max_op()));
+        while !changes.is_empty() {
+            let before = changes.len();
+            let mut pending = Vec::new();
+            for encoded in changes {
+                let Some(shard) = self.shards.get_mut(&root.shard_id()) else { break };
+                match shard.validate(encoded) {
+                    Validation::Valid(validated) => shard.apply_change(*validated),
+                    Validation::Known(_) => {}
                     // A defect: the rest stays in the store, and the shard takes nothing until it can be read.
-                    Verdict::Isolated(_) => return Ok(()),
-                    Verdict::Waits { composed, .. } => left.push(*composed),
-                    Verdict::Rejected { id, fault } => {
+                    Validation::ShardFault(_) => return Ok(()),
+                    Validation::MissingDeps { composed: encoded, .. } => pending.push(*encoded),
+                    Validation::Rejected { id, fault } => {
                         return Err(LoadError::Damaged(format!(
                             "change {} of {}: {fault}",
                             id.short(),
-                            root.shard()
+                            root.name()
                         )));
                     }
                 }
             }
-            if left.len() == before {
+            if pending.len() == before {
                 return Err(LoadError::Damaged(format!(
                     "{before} changes of {} lack what they build on",
-                    root.shard()
+                    root.name()
                 )));
             }
-            tail = left;
+            changes = pending;
         }
         Ok(())
     }
 
     /// Reads the signatures of a shard, and checks each chain's newest one: it fixes the whole chain.
-    fn load_proofs<R: Rows>(
+    fn load_chain_proofs<R: RowReader>(
         &mut self,
         store: &R,
-        epoch: EpochId,
-        covers: BTreeMap<Actor, (u64, Cover)>,
+        shard_id: ShardId,
+        end_proofs: BTreeMap<ChainId, (u64, EndProof)>,
     ) -> Result<(), LoadError> {
         let group = self.id;
-        if self.shards.get(&epoch).is_some_and(|shard| shard.document().isolated().is_some()) {
+        if self.shards.get(&shard_id).is_some_and(|shard| shard.document().fault().is_some()) {
             return Ok(());
         }
-        for (actor, (seq, cover)) in covers {
-            let marks = rows(store, Table::Marks, &key::chain(group, epoch, actor))?;
-            let shard = self.shards.get_mut(&epoch).ok_or_else(|| damaged("a shard without changes"))?;
-            let chain = shard.chain_mut(&actor).filter(|chain| chain.len() == seq);
-            let chain =
-                chain.ok_or_else(|| damaged("a chain that is shorter or longer than what proves it"))?;
-            for (nth, (_, mark)) in (1..).zip(marks) {
-                let mark = Sig::from_slice(&mark).ok_or_else(|| damaged("a kept signature"))?;
-                if !chain.mark(nth * limits::SIGNED_EVERY, mark) {
-                    return Err(damaged("a kept signature past the end of its chain"));
+        for (chain_id, (seq, end_proof)) in end_proofs {
+            let checkpoint_rows =
+                read_rows(store, Table::Checkpoints, &key::for_chain(group, shard_id, chain_id))?;
+            let shard =
+                self.shards.get_mut(&shard_id).ok_or_else(|| damaged_error("a shard without changes"))?;
+            let chain = shard.chain_mut(&chain_id).filter(|chain| chain.len() == seq);
+            let chain = chain
+                .ok_or_else(|| damaged_error("a chain that is shorter or longer than what proves it"))?;
+            for (nth, (_, checkpoint_bytes)) in (1..).zip(checkpoint_rows) {
+                let checkpoint =
+                    Sig::from_slice(&checkpoint_bytes).ok_or_else(|| damaged_error("a kept signature"))?;
+                if !chain.add_checkpoint(nth * limits::CHECKPOINT_INTERVAL, checkpoint) {
+                    return Err(damaged_error("a kept signature past the end of its chain"));
                 }
             }
-            let author = self.records.holder(&chain.grant).map(|(key, _)| key);
-            let link = *chain.link();
-            let proved =
-                author.is_some_and(|author| chain::is_covered(&author, (group, epoch), seq, &link, &cover));
-            if !proved {
-                return Err(damaged("a chain of changes that its author did not sign"));
+            let author = self.records.holder_and_role(&chain.grant).map(|(key, _)| key);
+            let chain_hash = *chain.hash();
+            let is_proved = author.is_some_and(|author| {
+                chain::is_chain_proved(&author, (group, shard_id), seq, &chain_hash, &end_proof)
+            });
+            if !is_proved {
+                return Err(damaged_error("a chain of changes that its author did not sign"));
             }
-            chain.set_cover(cover);
+            chain.set_end_proof(end_proof);
         }
         Ok(())
     }
 
     /// Leaves every chain that this node wrote: its next change begins a new incarnation.
-    pub fn forget_lives(&mut self) -> Vec<Row> {
-        let lives = std::mem::take(&mut self.own);
-        lives
+    pub fn abandon_own_chains(&mut self) -> Vec<Row> {
+        let own_tips = std::mem::take(&mut self.own_tips);
+        own_tips
             .keys()
-            .map(|(epoch, grant)| Row::remove(Table::Own, key::own(self.id, *epoch, *grant)))
+            .map(|(shard_id, grant)| Row::remove(Table::OwnTips, key::own_tip(self.id, *shard_id, *grant)))
             .collect()
     }
 
     /// Rows that write out whole every shard that has grown enough since the last time.
-    pub fn snapshots(&mut self) -> Vec<Row> {
+    pub fn take_due_snapshots(&mut self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for (epoch, shard) in &mut self.shards {
-            let unsaved = self.unsaved.entry(*epoch).or_default();
-            let due = limits::SNAPSHOT_CHANGES.max(shard.graph().len() / 4);
-            if *unsaved < due {
+        for (shard_id, shard) in &mut self.shards {
+            let unsaved = self.unsaved_counts.entry(*shard_id).or_default();
+            let due_count = limits::SNAPSHOT_AFTER_CHANGES.max(shard.graph().len() / 4);
+            if *unsaved < due_count {
                 continue;
             }
             shard.flush();
-            if shard.document().isolated().is_some() || shard.document().is_rebuilding() {
+            if shard.document().fault().is_some() || shard.document().is_rebuilding() {
                 continue;
             }
             let chains =
                 shard.graph().chains().map(|chain| (chain.grant, chain.incarnation, chain.len())).collect();
             let (heads, document) = (shard.graph().heads(), shard.document().save());
             let row = SnapshotRow::seal(&SnapshotBody { chains, heads, document });
-            rows.push(Row::put_layout(Table::Snapshots, key::epoch(self.id, *epoch), &row));
-            shard.index();
-            if let Some(touched) = shard.touched() {
-                let row = touched.seal(shard.graph());
-                rows.push(Row::put_layout(Table::Index, key::epoch(self.id, *epoch), &row));
+            rows.push(Row::put_encoded(Table::Snapshots, key::for_shard(self.id, *shard_id), &row));
+            shard.build_resource_index();
+            if let Some(resource_index) = shard.resource_index() {
+                let row = resource_index.to_row(shard.graph());
+                rows.push(Row::put_encoded(Table::ResourceIndexes, key::for_shard(self.id, *shard_id), &row));
             }
             *unsaved = 0;
         }
@@ -272,9 +304,9 @@ impl Group {
     }
 
     /// All rows of a group that was just founded or joined, but the one that says it exists.
-    pub fn rows(&mut self) -> Vec<Row> {
+    pub fn initial_rows(&mut self) -> Vec<Row> {
         let mut rows = self.record_rows();
-        self.note_records(&mut rows);
+        self.journal_records(&mut rows);
         rows
     }
 
@@ -287,54 +319,58 @@ impl Group {
     }
 }
 
-fn load_records<R: Rows>(store: &R, id: GroupId, genesis: RecordId) -> Result<Records, LoadError> {
+fn load_records<R: RowReader>(store: &R, id: GroupId, genesis: RecordId) -> Result<RecordSet, LoadError> {
     let mut stored = BTreeMap::new();
-    for (_, value) in rows(store, Table::Records, &key::group(id))? {
+    for (_, value) in read_rows(store, Table::Records, &key::for_group(id))? {
         let record = SignedRecord::decode(&value).map_err(|error| LoadError::Damaged(error.to_string()))?;
         stored.insert(record.id(), record);
     }
-    let genesis = stored.remove(&genesis).ok_or_else(|| damaged("a group without its Genesis record"))?;
-    let mut records =
-        Records::begin(genesis).ok_or_else(|| damaged("a Genesis record that its founder did not sign"))?;
+    let genesis =
+        stored.remove(&genesis).ok_or_else(|| damaged_error("a group without its Genesis record"))?;
+    let mut records = RecordSet::from_genesis(genesis)
+        .ok_or_else(|| damaged_error("a Genesis record that its founder did not sign"))?;
     if records.group() != id {
-        return Err(damaged("a Genesis record of another group"));
+        return Err(damaged_error("a Genesis record of another group"));
     }
     let count = stored.len() + 1;
     for record in stored.into_values() {
-        records.place(record);
+        records.insert(record);
     }
     if records.len() != count {
-        return Err(damaged("a membership record that is not signed or out of place"));
+        return Err(damaged_error("a membership record that is not signed or out of place"));
     }
     Ok(records)
 }
 
-fn load_covers<R: Rows>(
+fn load_end_proofs<R: RowReader>(
     store: &R,
     group: GroupId,
-    epoch: EpochId,
-) -> Result<BTreeMap<Actor, (u64, Cover)>, LoadError> {
-    let mut covers = BTreeMap::new();
-    for (row, value) in rows(store, Table::Covers, &key::epoch(group, epoch))? {
-        let actor = row.split_at_checked(32).and_then(|(_, actor)| Actor::from_slice(actor));
-        let cover = actor.zip(layout::<(u64, Cover)>(&value)).ok_or_else(|| damaged("a row of `covers`"))?;
-        covers.insert(cover.0, cover.1);
+    shard_id: ShardId,
+) -> Result<BTreeMap<ChainId, (u64, EndProof)>, LoadError> {
+    let mut end_proofs = BTreeMap::new();
+    for (row_key, value) in read_rows(store, Table::EndProofs, &key::for_shard(group, shard_id))? {
+        let chain_id = row_key.split_at_checked(32).and_then(|(_, chain_id)| ChainId::from_slice(chain_id));
+        let entry = chain_id
+            .zip(decode_layout::<(u64, EndProof)>(&value))
+            .ok_or_else(|| damaged_error("a row of `covers`"))?;
+        end_proofs.insert(entry.0, entry.1);
     }
-    Ok(covers)
+    Ok(end_proofs)
 }
 
 /// The shard's snapshot, if there is one and it is sound. A lost or damaged one costs time, never history.
-fn load_snapshot<R: Rows>(store: &R, root: &Root) -> Result<Option<Shard>, LoadError> {
-    let stored = rows(store, Table::Snapshots, &key::epoch(root.group(), root.epoch()))?;
-    let body = stored.first().and_then(|(_, value)| layout::<SnapshotRow>(value)).and_then(|row| row.open());
+fn load_snapshot<R: RowReader>(store: &R, root: &ShardRoot) -> Result<Option<Shard>, LoadError> {
+    let stored = read_rows(store, Table::Snapshots, &key::for_shard(root.group(), root.shard_id()))?;
+    let body =
+        stored.first().and_then(|(_, value)| decode_layout::<SnapshotRow>(value)).and_then(|row| row.open());
     let shard = body.and_then(|body| {
         let document = Document::load(&body.document, body.document.len())?;
-        Shard::restore(root.clone(), document, &body.chains, &body.heads)
+        Shard::from_document(root.clone(), document, &body.chains, &body.heads)
     });
     let Some(mut shard) = shard else { return Ok(None) };
-    let stored = rows(store, Table::Index, &key::epoch(root.group(), root.epoch()))?;
-    let row = stored.first().and_then(|(_, value)| layout::<IndexRow>(value));
-    let touched = row.and_then(|row| Touched::open(&row, shard.graph()));
-    shard.set_touched(touched);
+    let stored = read_rows(store, Table::ResourceIndexes, &key::for_shard(root.group(), root.shard_id()))?;
+    let row = stored.first().and_then(|(_, value)| decode_layout::<ResourceIndexRow>(value));
+    let resource_index = row.and_then(|row| ResourceIndex::from_row(&row, shard.graph()));
+    shard.set_resource_index(resource_index);
     Ok(Some(shard))
 }

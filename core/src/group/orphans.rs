@@ -3,21 +3,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::delta::compose::Composed;
+use crate::delta::automerge_codec::EncodedChange;
 use crate::id::{ChangeId, Sig};
 use crate::limits;
 
 /// A change that waits, with its signature, which was not checked yet.
 #[derive(Clone, Debug)]
 pub(super) struct Orphan {
-    pub(super) composed: Box<Composed>,
+    pub(super) encoded: Box<EncodedChange>,
     pub(super) signature: Sig,
 }
 
 impl Orphan {
-    fn weight(&self) -> usize {
+    fn size_estimate(&self) -> usize {
         // The delta, the Automerge change made of it, and what holds them.
-        3 * self.composed.bytes().len() + 256
+        3 * self.encoded.bytes().len() + 256
     }
 }
 
@@ -25,9 +25,9 @@ impl Orphan {
 pub(super) struct Orphans {
     by_id: BTreeMap<ChangeId, Orphan>,
     /// Which orphans wait for a change.
-    waiting: BTreeMap<ChangeId, Vec<ChangeId>>,
-    order: VecDeque<ChangeId>,
-    bytes: usize,
+    waiting_by_dep: BTreeMap<ChangeId, Vec<ChangeId>>,
+    arrival_order: VecDeque<ChangeId>,
+    total_bytes: usize,
 }
 
 impl Orphans {
@@ -36,38 +36,38 @@ impl Orphans {
     }
 
     /// Keeps `orphan` until `on` is here. Answers how many had to be forgotten for it.
-    pub(super) fn keep(&mut self, orphan: Orphan, on: ChangeId) -> u64 {
-        let id = orphan.composed.id();
+    pub(super) fn insert(&mut self, orphan: Orphan, missing_dep: ChangeId) -> u64 {
+        let id = orphan.encoded.id();
         if self.by_id.contains_key(&id) {
             return 0;
         }
-        self.bytes += orphan.weight();
+        self.total_bytes += orphan.size_estimate();
         self.by_id.insert(id, orphan);
-        self.waiting.entry(on).or_default().push(id);
-        self.order.push_back(id);
-        let mut forgotten = 0;
-        while self.bytes > limits::ORPHAN_BYTES {
-            let Some(oldest) = self.order.pop_front() else { break };
-            forgotten += u64::from(self.remove(&oldest).is_some());
+        self.waiting_by_dep.entry(missing_dep).or_default().push(id);
+        self.arrival_order.push_back(id);
+        let mut evicted_count = 0;
+        while self.total_bytes > limits::MAX_ORPHAN_BYTES {
+            let Some(oldest) = self.arrival_order.pop_front() else { break };
+            evicted_count += u64::from(self.remove(&oldest).is_some());
         }
-        forgotten
+        evicted_count
     }
 
     /// The orphans that waited for `id`.
-    pub(super) fn release(&mut self, id: &ChangeId) -> Vec<Orphan> {
-        let waiting = self.waiting.remove(id).unwrap_or_default();
-        waiting.iter().filter_map(|id| self.remove(id)).collect()
+    pub(super) fn take_waiting_for(&mut self, arrived: &ChangeId) -> Vec<Orphan> {
+        let waiting_ids = self.waiting_by_dep.remove(arrived).unwrap_or_default();
+        waiting_ids.iter().filter_map(|id| self.remove(id)).collect()
     }
 
     fn remove(&mut self, id: &ChangeId) -> Option<Orphan> {
         let orphan = self.by_id.remove(id)?;
-        self.bytes -= orphan.weight();
+        self.total_bytes -= orphan.size_estimate();
         // What is gone leaves its id behind in the lists; swept out before these outgrow what they list.
-        if self.order.len() > 2 * self.by_id.len() + 64 {
-            self.order.retain(|id| self.by_id.contains_key(id));
-            self.waiting.retain(|_, waiting| {
-                waiting.retain(|id| self.by_id.contains_key(id));
-                !waiting.is_empty()
+        if self.arrival_order.len() > 2 * self.by_id.len() + 64 {
+            self.arrival_order.retain(|id| self.by_id.contains_key(id));
+            self.waiting_by_dep.retain(|_, waiting_ids| {
+                waiting_ids.retain(|id| self.by_id.contains_key(id));
+                !waiting_ids.is_empty()
             });
         }
         Some(orphan)

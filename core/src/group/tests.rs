@@ -1,25 +1,25 @@
 //! Random histories of a few writers, merged by windows and pushes, against what must hold of every group.
 
-mod drafts;
-mod edits;
-mod hostile;
+mod edit_conflicts;
+mod edit_transactions;
+mod hostile_batches;
 mod journal;
-mod worlds;
+mod random_worlds;
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::delta::SignedDelta;
-use crate::id::{Incarnation, Secret};
-use crate::record::{Body, Grant, Record, Role, Signer, found};
-use crate::store::Memory;
+use crate::id::{Incarnation, SecretKey};
+use crate::record::{Grant, Record, RecordBody, Role, Signer, create_genesis};
+use crate::store::MemoryStore;
 use crate::value::Value;
 
 /// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-struct Dice(u64);
+struct TestRng(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl TestRng {
+    fn below(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,141 +28,143 @@ impl Dice {
     }
 }
 
-struct Peer {
-    secret: Secret,
+struct TestPeer {
+    secret: SecretKey,
     group: Group,
-    store: Memory,
-    lives: u64,
+    store: MemoryStore,
+    incarnation_count: u64,
 }
 
-impl Peer {
+impl TestPeer {
     fn write(&mut self, shard: ShardName, puts: BTreeMap<String, Value>, time: i64) -> Option<ChangeId> {
-        self.lives += 1;
-        let note = Note { words: "why".into(), user: "root".into(), command: "larder set".into(), time };
-        let fresh = Incarnation(crate::id::hash16("test life", &[&self.lives.to_be_bytes()]));
-        let written = self.group.write(&self.secret, shard, puts, &note, fresh).unwrap();
-        self.store.write(&written.taken.rows);
-        written.id
+        self.incarnation_count += 1;
+        let note =
+            ChangeNote { message: "why".into(), user: "root".into(), command: "larder set".into(), time };
+        let new_incarnation =
+            Incarnation(crate::id::hash16("test life", &[&self.incarnation_count.to_be_bytes()]));
+        let written = self.group.write(&self.secret, shard, puts, &note, new_incarnation).unwrap();
+        self.store.write(&written.ingest.rows);
+        written.change_id
     }
 
-    fn take(&mut self, taken: Taken) -> Taken {
-        assert_eq!(taken.refused, None);
-        self.store.write(&taken.rows);
-        taken
+    fn apply_outcome(&mut self, outcome: IngestOutcome) -> IngestOutcome {
+        assert_eq!(outcome.rejection, None);
+        self.store.write(&outcome.rows);
+        outcome
     }
 
     fn reload(&mut self) {
         let genesis = self.group.records().genesis();
-        self.store.write(&self.group.rows());
+        self.store.write(&self.group.initial_rows());
         let mut loaded = Group::load(&self.store, self.group.id(), genesis).unwrap();
-        assert_eq!(loaded.take_mended(), [], "the rows say all that follows from them");
+        assert_eq!(loaded.take_repair_rows(), [], "the rows say all that follows from them");
         assert_eq!(loaded.digest(&[]), self.group.digest(&[]));
-        journal::tells_what_counts(&self.store, &loaded);
+        journal::assert_journal_matches(&self.store, &loaded);
         self.group = loaded;
     }
 }
 
-fn secret(n: u8) -> Secret {
-    Secret::from_bytes(&[n; 32])
+fn secret_key(n: u8) -> SecretKey {
+    SecretKey::from_bytes(&[n; 32])
 }
 
 /// A group with `n` operators, the first its founder.
-fn peers(n: u8) -> Vec<Peer> {
-    peers_called(n, "")
+fn new_peers(n: u8) -> Vec<TestPeer> {
+    new_peers_with_alias(n, "")
 }
 
 /// The same, all but the founder with this alias.
-fn peers_called(n: u8, alias: &str) -> Vec<Peer> {
-    let genesis = found(&secret(1), "shop", [9; 16], secret(200).node());
+fn new_peers_with_alias(n: u8, alias: &str) -> Vec<TestPeer> {
+    let genesis = create_genesis(&secret_key(1), "shop", [9; 16], secret_key(200).node_id());
     let grant_id = genesis.id();
     let mut records = vec![];
     let mut prev = crate::id::RecordId::ZERO;
     for i in 2..=n {
         let grant = Grant {
-            key: secret(i).node(),
+            holder: secret_key(i).node_id(),
             role: Role::Operator,
             alias: alias.to_owned(),
             labels: vec![],
             invite: None,
         };
         let record = Record {
-            group: genesis.founds().unwrap(),
+            group: genesis.genesis_group_id().unwrap(),
             grant: grant_id,
             signer: Signer::Holder,
             seq: u64::from(i) - 1,
             prev,
-            body: Body::Grant(grant),
-            remark: None,
+            body: RecordBody::Grant(grant),
+            note: None,
         }
-        .sign(&secret(1));
+        .sign(&secret_key(1));
         prev = record.id();
         records.push(record);
     }
     (1..=n)
         .map(|i| {
-            let mut group = Group::new(Records::begin(genesis.clone()).unwrap());
+            let mut group = Group::new(RecordSet::from_genesis(genesis.clone()).unwrap());
             // Out of order on purpose: a record waits for the one before it.
-            let recorded = group.record(records.iter().rev().cloned());
-            assert_eq!((recorded.new.len(), recorded.fault), (records.len(), None));
-            let mut store = Memory::default();
+            let recorded = group.apply_records(records.iter().rev().cloned());
+            assert_eq!((recorded.new_records.len(), recorded.fault), (records.len(), None));
+            let mut store = MemoryStore::default();
             store.write(&recorded.rows);
-            Peer { secret: secret(i), group, store, lives: 1000 * u64::from(i) }
+            TestPeer { secret: secret_key(i), group, store, incarnation_count: 1000 * u64::from(i) }
         })
         .collect()
 }
 
-fn epochs(group: &Group) -> Vec<EpochId> {
-    group.shards().map(|shard| shard.root().epoch()).collect()
+fn shard_ids(group: &Group) -> Vec<ShardId> {
+    group.shards().map(|shard| shard.root().shard_id()).collect()
 }
 
 /// Brings `to` up to what `from` has, window by window.
-fn pull(from: &mut Peer, to: &mut Peer) {
-    for epoch in epochs(&from.group) {
+fn pull_all(from: &mut TestPeer, to: &mut TestPeer) {
+    for shard_id in shard_ids(&from.group) {
         for _ in 0..1000 {
-            let wants: Vec<Want> = from
+            let ranges: Vec<ChainRange> = from
                 .group
-                .positions(&epoch)
+                .chain_positions(&shard_id)
                 .iter()
                 .filter_map(|position| {
-                    let after = to.group.reach(&epoch, &position.actor);
+                    let after = to.group.accepted_len(&shard_id, &position.chain_id);
                     let upto = *position.tips.first()?;
-                    (upto.seq > after).then_some(Want { actor: position.actor, after, upto })
+                    (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
                 })
                 .collect();
-            let Some((window, _)) = from.group.window(&epoch, &wants) else { break };
-            let taken = to.group.take_window(epoch, &window);
-            let taken = to.take(taken);
-            assert!(!taken.new.is_empty() && !taken.gap, "each window brings something");
+            let Some((batch, _)) = from.group.next_batch(&shard_id, &ranges) else { break };
+            let outcome = to.group.ingest_batch(shard_id, &batch);
+            let outcome = to.apply_outcome(outcome);
+            assert!(!outcome.new_changes.is_empty() && !outcome.has_gap, "each window brings something");
         }
     }
 }
 
 /// A second machine with the same key and the same store.
-fn copy(peer: &Peer) -> Peer {
+fn copy_peer(peer: &TestPeer) -> TestPeer {
     let (secret, group, store) = (peer.secret.clone(), peer.group.clone(), peer.store.clone());
-    Peer { secret, group, store, lives: peer.lives }
+    TestPeer { secret, group, store, incarnation_count: peer.incarnation_count }
 }
 
-fn one(key: &str, value: i64) -> BTreeMap<String, Value> {
+fn single_put(key: &str, value: i64) -> BTreeMap<String, Value> {
     BTreeMap::from([(key.to_owned(), Value::Int(value))])
 }
 
 /// What `to` would ask `from` for in `desired`.
-fn wants(from: &Group, to: &Group) -> (EpochId, Vec<Want>) {
-    let epoch = from.desired().unwrap().root().epoch();
-    let positions = from.positions(&epoch);
-    let wants = positions.iter().filter_map(|position| {
-        let after = to.reach(&epoch, &position.actor);
+fn missing_ranges(from: &Group, to: &Group) -> (ShardId, Vec<ChainRange>) {
+    let shard_id = from.desired().unwrap().root().shard_id();
+    let positions = from.chain_positions(&shard_id);
+    let ranges = positions.iter().filter_map(|position| {
+        let after = to.accepted_len(&shard_id, &position.chain_id);
         let upto = position.tips[0];
-        (upto.seq > after).then_some(Want { actor: position.actor, after, upto })
+        (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
     });
-    (epoch, wants.collect())
+    (shard_id, ranges.collect())
 }
 
-fn check(peer: &mut Peer) {
-    peer.group.flush();
+fn check_documents(peer: &mut TestPeer) {
+    peer.group.flush_documents();
     for shard in peer.group.shards() {
-        assert_eq!(shard.document().isolated(), None);
+        assert_eq!(shard.document().fault(), None);
         assert_eq!(shard.graph().heads(), shard.document().heads());
         let read: BTreeMap<_, _> = shard
             .document()
@@ -178,17 +180,17 @@ fn check(peer: &mut Peer) {
             shard.state().iter().map(|(key, v)| (key.to_owned(), v.to_vec())).collect();
         assert_eq!(read, kept, "our state is Automerge's");
         for entry in shard.graph().iter() {
-            let delta = shard.delta(&entry.id).unwrap();
+            let delta = shard.read_delta(&entry.id).unwrap();
             let bytes = delta.encode();
             assert_eq!(crate::delta::Delta::decode(&bytes), Ok(delta.clone()));
-            let again = crate::delta::compose::Composed::new(shard.root(), delta).unwrap();
+            let again = crate::delta::automerge_codec::EncodedChange::new(shard.root(), delta).unwrap();
             assert_eq!(again.id(), entry.id, "composing is a bijection");
         }
     }
 }
 
-fn value(dice: &mut Dice, n: u64) -> Value {
-    match dice.roll(7) {
+fn random_value(rng: &mut TestRng, n: u64) -> Value {
+    match rng.below(7) {
         0 => Value::Null,
         1 => Value::Bool(n.is_multiple_of(2)),
         2 => Value::Int(n.cast_signed().wrapping_neg()),
@@ -199,27 +201,27 @@ fn value(dice: &mut Dice, n: u64) -> Value {
 }
 
 fn random_history(seed: u64) {
-    let mut dice = Dice(seed);
-    let mut peers = peers(2 + dice.roll(4) as u8);
-    let steps = 20 + dice.roll(150);
+    let mut rng = TestRng(seed);
+    let mut peers = new_peers(2 + rng.below(4) as u8);
+    let steps = 20 + rng.below(150);
     for step in 0..steps {
-        let at = dice.roll(peers.len() as u64) as usize;
-        match dice.roll(10) {
+        let peer_index = rng.below(peers.len() as u64) as usize;
+        match rng.below(10) {
             0 | 1 if peers.len() > 1 => {
-                let other = (at + 1 + dice.roll(peers.len() as u64 - 1) as usize) % peers.len();
-                let [from, to] = peers.get_disjoint_mut([at, other]).unwrap();
-                pull(from, to);
+                let other = (peer_index + 1 + rng.below(peers.len() as u64 - 1) as usize) % peers.len();
+                let [from, to] = peers.get_disjoint_mut([peer_index, other]).unwrap();
+                pull_all(from, to);
             }
-            2 if dice.roll(4) == 0 => peers[at].reload(),
+            2 if rng.below(4) == 0 => peers[peer_index].reload(),
             3 => {
-                let puts = BTreeMap::from([("config/db".to_owned(), value(&mut dice, step))]);
-                peers[at].write(ShardName::Observed(crate::id::RecordId::ZERO), puts, step as i64);
+                let puts = BTreeMap::from([("config/db".to_owned(), random_value(&mut rng, step))]);
+                peers[peer_index].write(ShardName::Observed(crate::id::RecordId::ZERO), puts, step as i64);
             }
             _ => {
-                let puts = (0..1 + dice.roll(3))
-                    .map(|_| (format!("config/db keys.k{}", dice.roll(6)), value(&mut dice, step)))
+                let puts = (0..1 + rng.below(3))
+                    .map(|_| (format!("config/db keys.k{}", rng.below(6)), random_value(&mut rng, step)))
                     .collect();
-                peers[at].write(ShardName::Desired, puts, step as i64);
+                peers[peer_index].write(ShardName::Desired, puts, step as i64);
             }
         }
     }
@@ -228,7 +230,7 @@ fn random_history(seed: u64) {
             for j in 0..peers.len() {
                 if i != j {
                     let [from, to] = peers.get_disjoint_mut([i, j]).unwrap();
-                    pull(from, to);
+                    pull_all(from, to);
                 }
             }
         }
@@ -241,60 +243,60 @@ fn random_history(seed: u64) {
         let mine: Vec<_> =
             peer.group.desired().unwrap().state().iter().map(|(k, v)| (k.to_owned(), v.to_vec())).collect();
         assert_eq!(mine, state, "seed {seed}");
-        check(peer);
+        check_documents(peer);
         peer.reload();
-        check(peer);
+        check_documents(peer);
     }
 }
 
 #[test]
-fn random_histories_converge_and_come_back() {
+fn random_histories_converge_and_reload_from_the_store() {
     for seed in 0..40 {
         random_history(seed);
     }
 }
 
 #[test]
-fn a_push_is_let_in_once_and_orphans_wait() {
-    let mut peers = peers(3);
-    let key = |n: u64| BTreeMap::from([(format!("config/db keys.k{n}"), Value::Int(1))]);
+fn pushed_change_is_accepted_once_and_waits_for_missing_deps() {
+    let mut peers = new_peers(3);
+    let put_of = |n: u64| BTreeMap::from([(format!("config/db keys.k{n}"), Value::Int(1))]);
     let [a, b, c] = &mut peers[..] else { panic!() };
-    let push = |peer: &Peer, id: ChangeId| {
+    let signed_change = |peer: &TestPeer, id: ChangeId| {
         let shard = peer.group.desired().unwrap();
         let entry = shard.graph().get(&id).unwrap();
-        let actor = shard.graph().chain_of(entry).unwrap().actor;
-        let signature = peer.group.signature_of(&shard.root().epoch(), &actor, entry.seq).unwrap();
-        (shard.root().epoch(), SignedDelta { delta: shard.delta(&id).unwrap().encode(), signature })
+        let chain_id = shard.graph().chain_of(entry).unwrap().id;
+        let signature = peer.group.tip_signature(&shard.root().shard_id(), &chain_id, entry.seq).unwrap();
+        (shard.root().shard_id(), SignedDelta { delta: shard.read_delta(&id).unwrap().encode(), signature })
     };
-    let first = a.write(ShardName::Desired, key(1), 0).unwrap();
-    a.group.flush();
-    let (epoch, first) = push(a, first);
-    let taken = b.group.take_push(epoch, &first);
-    assert_eq!(b.take(taken).new.len(), 1);
-    let taken = b.group.take_push(epoch, &first);
-    assert!(b.take(taken).new.is_empty(), "known");
-    let second = b.write(ShardName::Desired, key(2), 0).unwrap();
-    b.group.flush();
-    let (_, second) = push(b, second);
+    let first = a.write(ShardName::Desired, put_of(1), 0).unwrap();
+    a.group.flush_documents();
+    let (shard_id, first) = signed_change(a, first);
+    let outcome = b.group.ingest_push(shard_id, &first);
+    assert_eq!(b.apply_outcome(outcome).new_changes.len(), 1);
+    let outcome = b.group.ingest_push(shard_id, &first);
+    assert!(b.apply_outcome(outcome).new_changes.is_empty(), "known");
+    let second = b.write(ShardName::Desired, put_of(2), 0).unwrap();
+    b.group.flush_documents();
+    let (_, second) = signed_change(b, second);
     // The answer overtakes what it answers.
-    let taken = c.group.take_push(epoch, &second);
-    assert!(taken.new.is_empty() && taken.gap && c.group.waiting() == 1);
-    let taken = c.group.take_push(epoch, &first);
-    assert_eq!(taken.new.len(), 2);
-    assert_eq!(c.group.waiting(), 0);
+    let outcome = c.group.ingest_push(shard_id, &second);
+    assert!(outcome.new_changes.is_empty() && outcome.has_gap && c.group.orphan_count() == 1);
+    let outcome = c.group.ingest_push(shard_id, &first);
+    assert_eq!(outcome.new_changes.len(), 2);
+    assert_eq!(c.group.orphan_count(), 0);
     assert_eq!(c.group.digest(&[]), b.group.digest(&[]));
     // A false signature is refused, and is not held against the change.
-    let third = b.write(ShardName::Desired, key(3), 0).unwrap();
-    b.group.flush();
-    let (_, third) = push(b, third);
+    let third = b.write(ShardName::Desired, put_of(3), 0).unwrap();
+    b.group.flush_documents();
+    let (_, third) = signed_change(b, third);
     let forged = SignedDelta { signature: first.signature, ..third.clone() };
-    assert!(c.group.take_push(epoch, &forged).refused.is_some());
-    assert_eq!(c.group.take_push(epoch, &third).new.len(), 1);
+    assert!(c.group.ingest_push(shard_id, &forged).rejection.is_some());
+    assert_eq!(c.group.ingest_push(shard_id, &third).new_changes.len(), 1);
 }
 
 #[test]
-fn a_window_cut_anywhere_is_proved_and_passed_on() {
-    let mut peers = peers(3);
+fn batch_cut_between_checkpoints_is_proved_and_can_be_served_on() {
+    let mut peers = new_peers(3);
     let [a, b, c] = &mut peers[..] else { panic!() };
     for n in 0..200u64 {
         let big = "x".repeat(9000);
@@ -304,80 +306,88 @@ fn a_window_cut_anywhere_is_proved_and_passed_on() {
             0,
         );
     }
-    let epoch = a.group.desired().unwrap().root().epoch();
-    let position = a.group.positions(&epoch)[0].clone();
-    let want = |group: &Group| Want {
-        actor: position.actor,
-        after: group.reach(&epoch, &position.actor),
+    let shard_id = a.group.desired().unwrap().root().shard_id();
+    let position = a.group.chain_positions(&shard_id)[0].clone();
+    let range_for = |group: &Group| ChainRange {
+        chain_id: position.chain_id,
+        after: group.accepted_len(&shard_id, &position.chain_id),
         upto: position.tips[0],
     };
-    let (window, more) = a.group.window(&epoch, &[want(&b.group)]).unwrap();
+    let (batch, more) = a.group.next_batch(&shard_id, &[range_for(&b.group)]).unwrap();
     assert!(more);
-    let taken = b.group.take_window(epoch, &window);
-    b.take(taken);
-    let reach = b.group.reach(&epoch, &position.actor);
+    let outcome = b.group.ingest_batch(shard_id, &batch);
+    b.apply_outcome(outcome);
+    let reach = b.group.accepted_len(&shard_id, &position.chain_id);
     assert!(reach > 64 && reach < 200 && !reach.is_multiple_of(64), "cut between two signatures, at {reach}");
     b.reload();
-    pull(b, c);
-    assert_eq!(c.group.reach(&epoch, &position.actor), reach);
-    let mut broken = a.group.window(&epoch, &[want(&c.group)]).unwrap().0;
-    let last = broken.len() - 1;
-    broken[last] ^= 1;
-    assert!(c.group.take_window(epoch, &broken).new.is_empty());
-    pull(a, c);
+    pull_all(b, c);
+    assert_eq!(c.group.accepted_len(&shard_id, &position.chain_id), reach);
+    let mut corrupted = a.group.next_batch(&shard_id, &[range_for(&c.group)]).unwrap().0;
+    let last = corrupted.len() - 1;
+    corrupted[last] ^= 1;
+    assert!(c.group.ingest_batch(shard_id, &corrupted).new_changes.is_empty());
+    pull_all(a, c);
     assert_eq!(c.group.digest(&[]), a.group.digest(&[]));
 }
 
 #[test]
-fn a_reader_writes_nothing_and_a_stranger_is_no_author() {
-    let mut peers = peers(2);
+fn non_member_cannot_write() {
+    let mut peers = new_peers(2);
     let puts = BTreeMap::from([("config/db keys.k".to_owned(), Value::Int(1))]);
-    let error =
-        peers[0].group.write(&secret(77), ShardName::Desired, puts, &Note::default(), Incarnation::ZERO);
-    assert_eq!(error.unwrap_err(), AuthorError::Member);
+    let error = peers[0].group.write(
+        &secret_key(77),
+        ShardName::Desired,
+        puts,
+        &ChangeNote::default(),
+        Incarnation::ZERO,
+    );
+    assert_eq!(error.unwrap_err(), WriteError::NotMember);
 }
 
 #[test]
-fn many_heads_are_merged_before_they_are_too_many() {
-    let mut peers = peers(100);
+fn heads_beyond_the_deps_limit_are_merged_before_a_write() {
+    let mut peers = new_peers(100);
     for (n, peer) in peers.iter_mut().enumerate() {
         let puts = BTreeMap::from([("config/db keys.k".to_owned(), Value::Int(n as i64))]);
         peer.write(ShardName::Desired, puts, 0);
     }
     let mut first = peers.remove(0);
     for peer in &mut peers {
-        pull(peer, &mut first);
+        pull_all(peer, &mut first);
     }
     assert_eq!(first.group.desired().unwrap().graph().heads().len(), 100);
     let puts = BTreeMap::from([("config/db keys.k".to_owned(), Value::Int(-1))]);
     first.write(ShardName::Desired, puts, 0).unwrap();
-    check(&mut first);
+    check_documents(&mut first);
     assert_eq!(first.group.desired().unwrap().graph().heads().len(), 1);
     assert_eq!(first.group.desired().unwrap().state().get("config/db keys.k").len(), 1);
-    pull(&mut first, &mut peers[0]);
+    pull_all(&mut first, &mut peers[0]);
     assert_eq!(first.group.digest(&[]), peers[0].group.digest(&[]));
     first.reload();
-    check(&mut first);
+    check_documents(&mut first);
 }
 
-fn note(words: &str, user: &str, command: &str) -> Note {
-    Note { words: words.into(), user: user.into(), command: command.into(), time: 5 }
+fn change_note(message: &str, user: &str, command: &str) -> ChangeNote {
+    ChangeNote { message: message.into(), user: user.into(), command: command.into(), time: 5 }
 }
 
 #[test]
-fn a_note_comes_back() {
-    for (words, user, command) in
+fn change_note_round_trips() {
+    for (message, user, command) in
         [("", "root", "larder set x"), ("two\nlines", "", ""), ("a\n\nUser: b", "root", "c d"), ("", "", "")]
     {
-        let note = note(words, user, command);
-        assert_eq!(Note::read(&note.message(), 5), note);
+        let note = change_note(message, user, command);
+        assert_eq!(ChangeNote::decode(&note.encode(), 5), note);
     }
-    assert_eq!(note("why", "root", "larder set x").message(), "why\n\nUser: root\nCommand: larder set x");
-    assert_eq!(note("why", "", "").message(), "why");
+    assert_eq!(
+        change_note("why", "root", "larder set x").encode(),
+        "why\n\nUser: root\nCommand: larder set x"
+    );
+    assert_eq!(change_note("why", "", "").encode(), "why");
 }
 
 #[test]
-fn whatever_the_words_are_they_are_no_trailers() {
+fn message_text_that_looks_like_trailers_round_trips() {
     let pieces = [
         "User: a",
         "Command: b",
@@ -392,70 +402,74 @@ fn whatever_the_words_are_they_are_no_trailers() {
         "User: ",
         "Command: ",
     ];
-    let mut dice = Dice(7);
+    let mut rng = TestRng(7);
     for _ in 0..20_000 {
-        let words: String =
-            (0..dice.roll(7)).map(|_| pieces[dice.roll(pieces.len() as u64) as usize]).collect();
-        let user = ["", "root", "User: x", " "][dice.roll(4) as usize];
-        let command = ["", "larder set x", "Command: y"][dice.roll(3) as usize];
-        let note = note(&words, user, command);
-        assert_eq!(Note::read(&note.message(), 5), note, "{:?}", note.message());
+        let message: String =
+            (0..rng.below(7)).map(|_| pieces[rng.below(pieces.len() as u64) as usize]).collect();
+        let user = ["", "root", "User: x", " "][rng.below(4) as usize];
+        let command = ["", "larder set x", "Command: y"][rng.below(3) as usize];
+        let note = change_note(&message, user, command);
+        assert_eq!(ChangeNote::decode(&note.encode(), 5), note, "{:?}", note.encode());
     }
 }
 
 #[test]
-fn long_words_are_cut_and_trailers_are_not() {
+fn long_message_is_truncated_and_trailers_are_kept() {
     for word in ["x", "é", "\u{1f600}", "User: x\n", "\n"] {
-        let long = note(&word.repeat(5000), "root", "larder set x");
-        let message = long.message();
-        assert!(message.len() <= crate::limits::MESSAGE_BYTES && message.len() > 4000, "{}", message.len());
-        let read = Note::read(&message, 5);
+        let long = change_note(&word.repeat(5000), "root", "larder set x");
+        let message = long.encode();
+        assert!(
+            message.len() <= crate::limits::MAX_MESSAGE_BYTES && message.len() > 4000,
+            "{}",
+            message.len()
+        );
+        let read = ChangeNote::decode(&message, 5);
         assert_eq!((read.user, read.command), (long.user, long.command));
-        assert!(long.words.starts_with(&read.words) && read.words.len() > 4000);
-        let long = note(&word.repeat(5000), &"é".repeat(5000), &"c".repeat(5000));
-        assert!(long.message().len() <= crate::limits::MESSAGE_BYTES);
-        let read = Note::read(&long.message(), 5);
-        assert!(read.words.len() > 2000 && read.user.len() > 1000 && read.command.len() > 1000);
-        let bare = note(&word.repeat(5000), "", "").message();
-        assert!(bare.len() <= crate::limits::MESSAGE_BYTES);
-        assert!(long.words.starts_with(&Note::read(&bare, 5).words));
+        assert!(long.message.starts_with(&read.message) && read.message.len() > 4000);
+        let long = change_note(&word.repeat(5000), &"é".repeat(5000), &"c".repeat(5000));
+        assert!(long.encode().len() <= crate::limits::MAX_MESSAGE_BYTES);
+        let read = ChangeNote::decode(&long.encode(), 5);
+        assert!(read.message.len() > 2000 && read.user.len() > 1000 && read.command.len() > 1000);
+        let bare = change_note(&word.repeat(5000), "", "").encode();
+        assert!(bare.len() <= crate::limits::MAX_MESSAGE_BYTES);
+        assert!(long.message.starts_with(&ChangeNote::decode(&bare, 5).message));
     }
 }
 
 #[test]
-fn a_false_signature_keeps_out_its_own_chain_only() {
-    let mut peers = peers(3);
+fn false_signature_in_a_batch_rejects_only_its_own_chain() {
+    let mut peers = new_peers(3);
     let [a, b, c] = &mut peers[..] else { panic!() };
-    a.write(ShardName::Desired, one("config/db keys.a", 1), 0);
-    let fine = c.write(ShardName::Desired, one("config/db keys.c", 1), 0).unwrap();
-    pull(a, c);
-    let (epoch, wants) = wants(&c.group, &b.group);
-    let window = c.group.window(&epoch, &wants).unwrap().0;
+    a.write(ShardName::Desired, single_put("config/db keys.a", 1), 0);
+    let valid_id = c.write(ShardName::Desired, single_put("config/db keys.c", 1), 0).unwrap();
+    pull_all(a, c);
+    let (shard_id, ranges) = missing_ranges(&c.group, &b.group);
+    let batch = c.group.next_batch(&shard_id, &ranges).unwrap().0;
     let root = c.group.desired().unwrap().root().clone();
-    let mut read = crate::delta::columns::decode(&root, &window).unwrap();
-    let author = |head: &crate::delta::columns::Head| {
-        c.group.members().grant(&head.grant).map(|standing| standing.key)
+    let mut read = crate::delta::columnar::decode(&root, &batch).unwrap();
+    let author = |header: &crate::delta::columnar::SegmentHeader| {
+        c.group.members().grant(&header.grant).map(|grant| grant.holder)
     };
-    for (head, proof) in &mut read.chains {
-        if author(head) == Some(a.secret.node()) {
-            proof.cover.signature.0[0] ^= 1;
+    for (header, proof) in &mut read.segments {
+        if author(header) == Some(a.secret.node_id()) {
+            proof.end_proof.signature.0[0] ^= 1;
         }
     }
-    let places: Vec<_> = read
+    let indexed_deltas: Vec<_> = read
         .changes
         .iter()
-        .map(|composed| {
-            let grant = composed.delta().grant;
-            let place = read.chains.iter().position(|(head, _)| head.grant == grant).unwrap();
-            (place, composed.id(), composed.delta())
+        .map(|encoded| {
+            let grant = encoded.delta().grant;
+            let segment_index = read.segments.iter().position(|(header, _)| header.grant == grant).unwrap();
+            (segment_index, encoded.id(), encoded.delta())
         })
         .collect();
-    let broken = crate::delta::columns::encode(&root, &read.chains, &places);
-    let taken = b.group.take_window(epoch, &broken);
-    assert_eq!(taken.new.iter().map(|new| new.id).collect::<Vec<_>>(), [fine]);
-    assert!(taken.refused.is_some() && taken.stuck.len() == 1);
-    assert_eq!(b.group.refused().count(), 0, "somebody else may bring it with the right one");
-    b.store.write(&taken.rows);
-    pull(a, b);
+    let corrupted = crate::delta::columnar::encode(&root, &read.segments, &indexed_deltas);
+    let outcome = b.group.ingest_batch(shard_id, &corrupted);
+    assert_eq!(outcome.new_changes.iter().map(|new| new.id).collect::<Vec<_>>(), [valid_id]);
+    assert!(outcome.rejection.is_some() && outcome.stuck_chains.len() == 1);
+    assert_eq!(b.group.rejected_items().count(), 0, "somebody else may bring it with the right one");
+    b.store.write(&outcome.rows);
+    pull_all(a, b);
     assert_eq!(b.group.digest(&[]), c.group.digest(&[]));
 }

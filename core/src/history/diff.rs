@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use super::past::{Keys, Past};
-use super::spot::Spot;
-use super::touch::Op;
+use super::change_summary::FieldOp;
+use super::field_ref::FieldRef;
+use super::past_state::{PastState, VisibleKeys};
 use crate::group::Group;
-use crate::id::{ChangeId, EpochId};
+use crate::id::{ChangeId, ShardId};
 use crate::resource::ResourceName;
 use crate::resource::literal::Literal;
 use crate::shard::Shard;
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edit {
+pub struct FieldDiff {
     /// The resource.
     pub resource: ResourceName,
     /// The field's path; `state` of what a machine observed.
     pub field: String,
     /// What leads from the old value to the new one.
-    pub op: Op,
+    pub op: FieldOp,
     /// The old value; `None` where it was unset. Of several, the winner.
     pub old: Option<Literal>,
     /// The new value, likewise.
@@ -31,53 +31,67 @@ pub struct Edit {
 /// What one change did, against the state that its author saw: every field it wrote, in order of resource and field.
 /// A field may keep its value: writing the winner again is how a conflict is settled. Empty of a change that is not here
 /// or cannot be read, and of a mere merge.
-pub fn show(group: &Group, epoch: &EpochId, change: &ChangeId) -> Vec<Edit> {
-    let Some(shard) = group.shard_of(epoch) else { return Vec::new() };
-    let Some((entry, delta)) = shard.graph().get(change).zip(shard.delta(change)) else {
+pub fn diff_of_change(group: &Group, shard_id: &ShardId, change: &ChangeId) -> Vec<FieldDiff> {
+    let Some(shard) = group.shard_by_id(shard_id) else { return Vec::new() };
+    let Some((entry, delta)) = shard.graph().get(change).zip(shard.read_delta(change)) else {
         return Vec::new();
     };
     let deps: Vec<ChangeId> = shard.graph().deps(entry).map(|dep| dep.id).collect();
-    let (before, after) = (Past::at(shard, &deps), Past::at(shard, &[*change]));
-    let spots: BTreeSet<Spot> = delta.puts.iter().filter_map(|put| Spot::of_key(&put.key)).collect();
-    let fields = with_keys(shard, spots);
-    let (before, after) = (before.read_all(&fields), after.read_all(&fields));
-    let of_each = fields.iter().zip(before.zip(after));
-    of_each.map(|((spot, _), ((old, _), (new, _)))| edit(spot, old, new, Some(*change))).collect()
+    let (before, after) = (PastState::at(shard, &deps), PastState::at(shard, &[*change]));
+    let field_refs: BTreeSet<FieldRef> =
+        delta.puts.iter().filter_map(|put| FieldRef::from_key(&put.key)).collect();
+    let fields = with_visible_keys(shard, field_refs);
+    let (before, after) = (before.read_fields(&fields), after.read_fields(&fields));
+    let pairs = fields.iter().zip(before.zip(after));
+    pairs
+        .map(|((field_ref, _), ((old, _), (new, _)))| field_diff(field_ref, old, new, Some(*change)))
+        .collect()
 }
 
 /// What leads from one point of a shard to another, in order of resource and field; of one resource, if it is named.
 /// A field whose winner is the same at both is left out, even if one of them has a conflict there.
 ///
 /// Fields that have not changed since either point cost under a microsecond a key, all others about twenty.
-pub fn diff(shard: &Shard, from: &[ChangeId], to: &[ChangeId], resource: Option<&ResourceName>) -> Vec<Edit> {
-    let (from, to) = (Past::at(shard, from), Past::at(shard, to));
+pub fn diff(
+    shard: &Shard,
+    from: &[ChangeId],
+    to: &[ChangeId],
+    resource: Option<&ResourceName>,
+) -> Vec<FieldDiff> {
+    let (from, to) = (PastState::at(shard, from), PastState::at(shard, to));
     let prefix = resource.map(ToString::to_string).unwrap_or_default();
     let keys = shard.state().range_with_prefix(&prefix);
-    let changed = keys.filter(|(_, now)| !(from.is_same(now) && to.is_same(now)));
-    let is_wanted = |spot: &Spot| resource.is_none_or(|resource| spot.resource == *resource);
-    let spots: BTreeSet<Spot> = changed.filter_map(|(key, _)| Spot::of_key(key)).filter(is_wanted).collect();
-    let fields = with_keys(shard, spots);
-    let (before, after) = (from.read_all(&fields), to.read_all(&fields));
-    let of_each = fields.iter().zip(before.zip(after));
-    of_each
+    let changed = keys.filter(|(_, current)| !(from.is_unchanged(current) && to.is_unchanged(current)));
+    let is_wanted = |field_ref: &FieldRef| resource.is_none_or(|resource| field_ref.resource == *resource);
+    let field_refs: BTreeSet<FieldRef> =
+        changed.filter_map(|(key, _)| FieldRef::from_key(key)).filter(is_wanted).collect();
+    let fields = with_visible_keys(shard, field_refs);
+    let (before, after) = (from.read_fields(&fields), to.read_fields(&fields));
+    let pairs = fields.iter().zip(before.zip(after));
+    pairs
         .filter(|(_, ((old, _), (new, _)))| old != new)
-        .map(|((spot, _), ((old, _), (new, op)))| {
-            let writer = op.and_then(|op| shard.graph().writer(&op)).map(|entry| entry.id);
-            edit(spot, old, new, writer)
+        .map(|((field_ref, _), ((old, _), (new, op)))| {
+            let writer = op.and_then(|op| shard.graph().entry_of_op(&op)).map(|entry| entry.id);
+            field_diff(field_ref, old, new, writer)
         })
         .collect()
 }
 
-fn with_keys(shard: &Shard, spots: BTreeSet<Spot>) -> Vec<(Spot, Keys<'_>)> {
-    let with_keys = |spot: Spot| {
-        let keys = spot.keys(shard.state()).collect();
-        (spot, keys)
+fn with_visible_keys(shard: &Shard, field_refs: BTreeSet<FieldRef>) -> Vec<(FieldRef, VisibleKeys<'_>)> {
+    let pair_with_keys = |field_ref: FieldRef| {
+        let keys = field_ref.keys(shard.state()).collect();
+        (field_ref, keys)
     };
-    spots.into_iter().map(with_keys).collect()
+    field_refs.into_iter().map(pair_with_keys).collect()
 }
 
-fn edit(spot: &Spot, old: Option<Literal>, new: Option<Literal>, change: Option<ChangeId>) -> Edit {
-    let field = spot.field();
-    let op = Op::of(&field, new.as_ref());
-    Edit { resource: spot.resource.clone(), field, op, old, new, change }
+fn field_diff(
+    field_ref: &FieldRef,
+    old: Option<Literal>,
+    new: Option<Literal>,
+    change: Option<ChangeId>,
+) -> FieldDiff {
+    let field = field_ref.display_path();
+    let op = FieldOp::from_value(&field, new.as_ref());
+    FieldDiff { resource: field_ref.resource.clone(), field, op, old, new, change }
 }

@@ -3,23 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::contents::{self, Contents, Stored};
-use super::find::Found;
-use super::membership::{sentence, signing_key};
-use super::order::{Event, Order};
-use super::touch::Touch;
-use crate::group::{Group, Note};
-use crate::id::{Actor, ChangeId, EpochId, GrantId, NodeId};
+use super::change_reader::{self, ChangeContents, ChangeRowReader};
+use super::change_summary::FieldChanges;
+use super::id_lookup::HistoryObject;
+use super::record_summary::{signing_key, summarize_record};
+use super::topo_order::{LogEvent, LogOrder};
+use crate::group::{ChangeNote, Group};
+use crate::id::{ChainId, ChangeId, GrantId, NodeId, ShardId};
 use crate::record::{Record, SignedRecord};
 use crate::resource::ResourceName;
 use crate::shard::Shard;
 use crate::shard::chain::{self, Chain};
-use crate::shard::graph::{Entry, Graph};
+use crate::shard::graph::{Graph, GraphEntry};
 use crate::shard::root::ShardName;
 
 /// Which part of the log is wanted. The default is all of `desired`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
+pub struct LogQuery {
     /// Only what touched this resource.
     pub resource: Option<ResourceName>,
     /// Only what these nodes wrote.
@@ -35,14 +35,14 @@ pub struct Query {
     /// At most so many entries, the newest of the rest.
     pub limit: Option<usize>,
     /// What machines observed and the membership records too.
-    pub all: bool,
+    pub include_all_sources: bool,
     /// Of `desired`, only what these changes build on, and themselves.
-    pub at: Option<Vec<ChangeId>>,
+    pub heads: Option<Vec<ChangeId>>,
 }
 
 /// Where an entry comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub enum LogSource {
     /// A change of what operators want.
     Desired,
     /// A change of what the machine that holds this grant observed.
@@ -57,11 +57,11 @@ pub struct LogEntry {
     /// The id of the change or record, in hex.
     pub id: String,
     /// Where it comes from.
-    pub source: Source,
+    pub source: LogSource,
     /// The node that wrote it; `None` if its grant is not known, or if the group's recovery key signed it.
     pub node: Option<NodeId>,
     /// Why, who and when, as far as the author said so. Of a record, the words say what it does, and the time is 0.
-    pub note: Note,
+    pub note: ChangeNote,
     /// What it was built on: the heads that its author saw, the author's own previous change first. That one is left out
     /// where another of them builds on it, and so is a shard's root.
     pub deps: Vec<String>,
@@ -73,13 +73,13 @@ pub struct LogEntry {
     /// found to be good. False too if the contents cannot be read or the author's grant is not known.
     pub verified: bool,
     /// What it touched; nothing in a mere merge or a record.
-    pub touches: Vec<Touch>,
+    pub field_changes: Vec<FieldChanges>,
     /// True if it unites sides that had not known of each other.
-    pub merge: bool,
+    pub is_merge: bool,
     /// True if its author's clock was behind: its time is before that of something in `deps`, or, of a record, that of
     /// the record before it. Only what it was directly built on is looked at, so that one clock that is ahead marks
     /// what was written upon its changes, and not all that ever follows.
-    pub behind: bool,
+    pub is_clock_behind: bool,
 }
 
 /// The log, newest first: nothing comes before what was built on it; among what may come next, the latest by its author's
@@ -89,119 +89,132 @@ pub struct LogEntry {
 /// whole in order. Contents take about 10 µs a change that is shown. A user has to be looked for in contents, from the
 /// newest on, until there are enough; and so has a resource, unless it is known which changes touched it: see
 /// [`Group::index`]. What touched one resource is in order among itself.
-pub fn log(group: &Group, query: &Query, stored: Stored<'_>) -> Vec<LogEntry> {
+pub fn log(group: &Group, query: &LogQuery, change_rows: ChangeRowReader<'_>) -> Vec<LogEntry> {
     let limit = query.limit.unwrap_or(usize::MAX);
-    let at = query.at.as_deref();
-    let known = query.resource.as_ref().and_then(|of| Order::of_resource(group, of, at, query.all));
-    let mut order = known.unwrap_or_else(|| Order::new(group, at, query.all));
-    let mut scribe = Scribe { group, proved: BTreeMap::new() };
-    let mut shown: BTreeMap<u32, usize> = BTreeMap::new();
+    let heads = query.heads.as_deref();
+    let resource_order = query
+        .resource
+        .as_ref()
+        .and_then(|resource| LogOrder::for_resource(group, resource, heads, query.include_all_sources));
+    let mut order = resource_order.unwrap_or_else(|| LogOrder::new(group, heads, query.include_all_sources));
+    let mut builder = EntryBuilder { group, verified_chains: BTreeMap::new() };
+    let mut shown_by_index: BTreeMap<u32, usize> = BTreeMap::new();
     let mut entries: Vec<LogEntry> = Vec::new();
-    let searches = query.reads_contents() && !order.is_partial();
+    let needs_search = query.needs_contents() && !order.is_partial();
     let mut skip = query.skip;
-    if !searches && skip > 0 {
-        skip = skip.saturating_sub(next_batch(group, &mut order, query, skip).len());
+    if !needs_search && skip > 0 {
+        skip = skip.saturating_sub(next_matching_batch(group, &mut order, query, skip).len());
     }
-    let mut size = if searches { limit.max(BATCH) } else { limit };
+    let mut size = if needs_search { limit.max(FIRST_BATCH_CHANGES) } else { limit };
     while entries.len() < limit {
-        let batch = next_batch(group, &mut order, query, size);
+        let batch = next_matching_batch(group, &mut order, query, size);
         if batch.is_empty() {
             break;
         }
-        let mut contents = read(&order, &batch, stored);
-        for (at, event) in batch {
-            let entry = scribe.entry(event, contents.remove(&ChangeId(event.id())));
-            if entries.len() < limit && query.wants(&entry) {
+        let mut contents = read_batch_contents(&order, &batch, change_rows);
+        for (index, event) in batch {
+            let entry = builder.build(event, contents.remove(&ChangeId(event.id())));
+            if entries.len() < limit && query.matches(&entry) {
                 if skip > 0 {
                     skip -= 1;
                     continue;
                 }
-                shown.insert(at, entries.len());
+                shown_by_index.insert(index, entries.len());
                 entries.push(entry);
             }
         }
         // Reading in bulk begins anew each time: twice as many each time makes that no more than twice the work.
         size = size.saturating_mul(2);
     }
-    link(&order, &shown, &mut entries);
+    set_parents(&order, &shown_by_index, &mut entries);
     entries
 }
 
 /// How many changes are looked into at first in search of what a filter asks for.
-const BATCH: usize = 64;
+const FIRST_BATCH_CHANGES: usize = 64;
 
 /// One entry of the log; `None` if it is not here. Its `parents` are its `deps`.
-pub fn entry(group: &Group, found: &Found) -> Option<LogEntry> {
-    let mut scribe = Scribe { group, proved: BTreeMap::new() };
-    match found {
-        Found::Change { epoch, id } => {
-            let shard = group.shard_of(epoch)?;
-            let event = Event::Change(shard, shard.graph().get(id).filter(|entry| entry.seq > 0)?);
-            let contents = shard.delta(id).map(|delta| Contents::of(shard, id, &delta));
-            Some(scribe.entry(event, contents))
+pub fn find_entry(group: &Group, object: &HistoryObject) -> Option<LogEntry> {
+    let mut builder = EntryBuilder { group, verified_chains: BTreeMap::new() };
+    match object {
+        HistoryObject::Change { shard: epoch, id } => {
+            let shard = group.shard_by_id(epoch)?;
+            let event = LogEvent::Change(shard, shard.graph().get(id).filter(|entry| entry.seq > 0)?);
+            let contents = shard.read_delta(id).map(|delta| ChangeContents::from_delta(shard, id, &delta));
+            Some(builder.build(event, contents))
         }
-        Found::Record(id) => Some(scribe.entry(Event::Record(group.records().get(id)?), None)),
+        HistoryObject::Record(id) => Some(builder.build(LogEvent::Record(group.records().get(id)?), None)),
     }
 }
 
-impl Query {
-    fn reads_contents(&self) -> bool {
+impl LogQuery {
+    fn needs_contents(&self) -> bool {
         self.resource.is_some() || self.user.is_some()
     }
 
     /// What can be told without the contents.
-    fn may_want(&self, group: &Group, event: &Event<'_>) -> bool {
+    fn may_match(&self, group: &Group, event: &LogEvent<'_>) -> bool {
         let time = event.time();
         let in_time =
             self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time <= until);
         let of_node =
-            |nodes: &BTreeSet<NodeId>| author(group, event).is_some_and(|node| nodes.contains(&node));
+            |nodes: &BTreeSet<NodeId>| author_of(group, event).is_some_and(|node| nodes.contains(&node));
         in_time && self.nodes.as_ref().is_none_or(of_node)
     }
 
     /// What only the contents tell.
-    fn wants(&self, entry: &LogEntry) -> bool {
+    fn matches(&self, entry: &LogEntry) -> bool {
         let of_user = self.user.as_ref().is_none_or(|user| *user == entry.note.user);
-        let touches = |resource: &ResourceName| entry.touches.iter().any(|touch| touch.resource == *resource);
-        of_user && self.resource.as_ref().is_none_or(touches)
+        let changes_resource =
+            |resource: &ResourceName| entry.field_changes.iter().any(|touch| touch.resource == *resource);
+        of_user && self.resource.as_ref().is_none_or(changes_resource)
     }
 }
 
 /// The next events that may be wanted, at most `size`; empty if there are no more.
-fn next_batch<'a>(group: &Group, order: &mut Order<'a>, query: &Query, size: usize) -> Vec<(u32, Event<'a>)> {
+fn next_matching_batch<'a>(
+    group: &Group,
+    order: &mut LogOrder<'a>,
+    query: &LogQuery,
+    size: usize,
+) -> Vec<(u32, LogEvent<'a>)> {
     let mut batch = Vec::new();
     while batch.len() < size
-        && let Some((at, event)) = order.next()
+        && let Some((index, event)) = order.next()
     {
-        if query.may_want(group, &event) {
-            batch.push((at, event));
+        if query.may_match(group, &event) {
+            batch.push((index, event));
         }
     }
     batch
 }
 
 /// What the changes among these say.
-fn read(order: &Order<'_>, batch: &[(u32, Event<'_>)], stored: Stored<'_>) -> BTreeMap<ChangeId, Contents> {
-    let mut wanted: BTreeMap<EpochId, (&Shard, Vec<&Entry>)> = BTreeMap::new();
+fn read_batch_contents(
+    order: &LogOrder<'_>,
+    batch: &[(u32, LogEvent<'_>)],
+    change_rows: ChangeRowReader<'_>,
+) -> BTreeMap<ChangeId, ChangeContents> {
+    let mut wanted: BTreeMap<ShardId, (&Shard, Vec<&GraphEntry>)> = BTreeMap::new();
     for (_, event) in batch {
-        if let Event::Change(shard, entry) = event {
-            wanted.entry(shard.root().epoch()).or_insert((shard, Vec::new())).1.push(entry);
+        if let LogEvent::Change(shard, entry) = event {
+            wanted.entry(shard.root().shard_id()).or_insert((shard, Vec::new())).1.push(entry);
         }
     }
-    let of_shard = |(shard, entries): (&Shard, Vec<&Entry>)| {
-        contents::read(shard, &entries, &order.rest(shard, &entries), stored)
+    let of_shard = |(shard, entries): (&Shard, Vec<&GraphEntry>)| {
+        change_reader::read_contents(shard, &entries, &order.remaining_clock(shard, &entries), change_rows)
     };
     wanted.into_values().flat_map(of_shard).collect()
 }
 
 /// Who wrote it.
-fn author(group: &Group, event: &Event<'_>) -> Option<NodeId> {
+fn author_of(group: &Group, event: &LogEvent<'_>) -> Option<NodeId> {
     match event {
-        Event::Change(shard, entry) => {
+        LogEvent::Change(shard, entry) => {
             let chain = shard.graph().chain_of(entry)?;
-            group.records().holder(&chain.grant).map(|(key, _)| key)
+            group.records().holder_and_role(&chain.grant).map(|(key, _)| key)
         }
-        Event::Record(signed) => {
+        LogEvent::Record(signed) => {
             let key = signing_key(group.records(), signed.record())?;
             (signed.record().signer == crate::record::Signer::Holder).then_some(key)
         }
@@ -209,114 +222,126 @@ fn author(group: &Group, event: &Event<'_>) -> Option<NodeId> {
 }
 
 /// Writes entries, and remembers which chains were proved.
-struct Scribe<'a> {
+struct EntryBuilder<'a> {
     group: &'a Group,
-    proved: BTreeMap<(EpochId, Actor), bool>,
+    verified_chains: BTreeMap<(ShardId, ChainId), bool>,
 }
 
-impl Scribe<'_> {
-    fn entry(&mut self, event: Event<'_>, contents: Option<Contents>) -> LogEntry {
+impl EntryBuilder<'_> {
+    fn build(&mut self, event: LogEvent<'_>, contents: Option<ChangeContents>) -> LogEntry {
         match event {
-            Event::Change(shard, entry) => self.change(shard, entry, contents),
-            Event::Record(signed) => self.record(signed),
+            LogEvent::Change(shard, entry) => self.build_change(shard, entry, contents),
+            LogEvent::Record(signed) => self.build_record(signed),
         }
     }
 
-    fn change(&mut self, shard: &Shard, entry: &Entry, contents: Option<Contents>) -> LogEntry {
+    fn build_change(
+        &mut self,
+        shard: &Shard,
+        entry: &GraphEntry,
+        contents: Option<ChangeContents>,
+    ) -> LogEntry {
         let graph = shard.graph();
-        let on = built_on(graph, entry);
-        let behind = on.iter().any(|dep| dep.time > entry.time);
-        let deps: Vec<String> = on.iter().map(|dep| dep.id.to_string()).collect();
-        let proved = graph.chain_of(entry).is_some_and(|chain| self.is_proved(shard, chain));
-        let verified = contents.is_some() && proved;
-        let note = Note { time: entry.time, ..Note::default() };
-        let contents = contents.unwrap_or(Contents { note, touches: Vec::new() });
+        let direct_deps = direct_deps_of(graph, entry);
+        let is_clock_behind = direct_deps.iter().any(|dep| dep.time > entry.time);
+        let deps: Vec<String> = direct_deps.iter().map(|dep| dep.id.to_string()).collect();
+        let is_chain_verified =
+            graph.chain_of(entry).is_some_and(|chain| self.is_chain_verified(shard, chain));
+        let verified = contents.is_some() && is_chain_verified;
+        let note = ChangeNote { time: entry.time, ..ChangeNote::default() };
+        let contents = contents.unwrap_or(ChangeContents { note, field_changes: Vec::new() });
         LogEntry {
             id: entry.id.to_string(),
-            source: match shard.root().shard() {
-                ShardName::Desired => Source::Desired,
-                ShardName::Observed(grant) => Source::Observed(grant),
+            source: match shard.root().name() {
+                ShardName::Desired => LogSource::Desired,
+                ShardName::Observed(grant) => LogSource::Observed(grant),
             },
-            node: author(self.group, &Event::Change(shard, entry)),
+            node: author_of(self.group, &LogEvent::Change(shard, entry)),
             note: contents.note,
-            merge: deps.len() > 1,
+            is_merge: deps.len() > 1,
             parents: deps.clone(),
             deps,
             verified,
-            touches: contents.touches,
-            behind,
+            field_changes: contents.field_changes,
+            is_clock_behind,
         }
     }
 
-    fn record(&self, signed: &SignedRecord) -> LogEntry {
+    fn build_record(&self, signed: &SignedRecord) -> LogEntry {
         let record = signed.record();
-        let on = [record.prev, record.grant].into_iter().find(|id| *id != GrantId::ZERO);
-        let deps: Vec<String> = on.iter().map(ToString::to_string).collect();
-        let time = |record: &Record| record.remark.as_ref().map(|remark| remark.time);
-        let before = on.and_then(|id| time(self.group.records().get(&id)?.record()));
-        let behind = before.zip(time(record)).is_some_and(|(before, time)| time < before);
+        let dep = [record.prev, record.grant].into_iter().find(|id| *id != GrantId::ZERO);
+        let deps: Vec<String> = dep.iter().map(ToString::to_string).collect();
+        let note_time = |record: &Record| record.note.as_ref().map(|note| note.time);
+        let previous_time = dep.and_then(|id| note_time(self.group.records().get(&id)?.record()));
+        let is_clock_behind =
+            previous_time.zip(note_time(record)).is_some_and(|(before, time)| time < before);
         let key = signing_key(self.group.records(), record);
         LogEntry {
             id: signed.id().to_string(),
-            source: Source::Membership,
-            node: author(self.group, &Event::Record(signed)),
-            note: note(self.group, record),
+            source: LogSource::Membership,
+            node: author_of(self.group, &LogEvent::Record(signed)),
+            note: change_note_of_record(self.group, record),
             parents: deps.clone(),
             deps,
             verified: key.is_some_and(|key| signed.is_signed_by(&key)),
-            touches: Vec::new(),
-            merge: false,
-            behind,
+            field_changes: Vec::new(),
+            is_merge: false,
+            is_clock_behind,
         }
     }
 
-    fn is_proved(&mut self, shard: &Shard, chain: &Chain) -> bool {
-        let at = (self.group.id(), shard.root().epoch());
+    fn is_chain_verified(&mut self, shard: &Shard, chain: &Chain) -> bool {
+        let group_and_shard = (self.group.id(), shard.root().shard_id());
         let records = self.group.records();
-        *self.proved.entry((at.1, chain.actor)).or_insert_with(|| {
-            let author = records.holder(&chain.grant).map(|(key, _)| key);
-            author.zip(chain.cover()).is_some_and(|(author, cover)| {
-                chain::is_covered(&author, at, chain.len(), chain.link(), cover)
+        *self.verified_chains.entry((group_and_shard.1, chain.id)).or_insert_with(|| {
+            let author = records.holder_and_role(&chain.grant).map(|(key, _)| key);
+            author.zip(chain.end_proof()).is_some_and(|(author, cover)| {
+                chain::is_chain_proved(&author, group_and_shard, chain.len(), chain.hash(), cover)
             })
         })
     }
 }
 
 /// What a record says, who said it, and when.
-fn note(group: &Group, record: &Record) -> Note {
-    let remark = record.remark.clone().unwrap_or_default();
-    Note { words: sentence(group, record), user: remark.user, time: remark.time, ..Note::default() }
+fn change_note_of_record(group: &Group, record: &Record) -> ChangeNote {
+    let record_note = record.note.clone().unwrap_or_default();
+    ChangeNote {
+        message: summarize_record(group, record),
+        user: record_note.user,
+        time: record_note.time,
+        ..ChangeNote::default()
+    }
 }
 
 /// What a change was built on, the author's previous change first; without that one where another builds on it, and
 /// without the root.
-fn built_on<'a>(graph: &'a Graph, entry: &Entry) -> Vec<&'a Entry> {
-    let all: Vec<&Entry> = graph.deps(entry).filter(|dep| dep.seq > 0).collect();
-    let mut deps = heads_among(graph, &all);
+fn direct_deps_of<'a>(graph: &'a Graph, entry: &GraphEntry) -> Vec<&'a GraphEntry> {
+    let deps_without_root: Vec<&GraphEntry> = graph.deps(entry).filter(|dep| dep.seq > 0).collect();
+    let mut deps = heads_among(graph, &deps_without_root);
     deps.sort_by_key(|dep| !is_same_chain(graph, dep, entry));
     deps
 }
 
 /// Those of some changes that no other of them builds on.
-fn heads_among<'a>(graph: &Graph, all: &[&'a Entry]) -> Vec<&'a Entry> {
+fn heads_among<'a>(graph: &Graph, all: &[&'a GraphEntry]) -> Vec<&'a GraphEntry> {
     // Mostly it is the author's previous change, right below another: no need to gather all ancestors for that.
-    let is_dep = |older: &Entry| all.iter().any(|entry| graph.deps(entry).any(|dep| dep.id == older.id));
-    let mut heads: Vec<&Entry> = all.iter().filter(|entry| !is_dep(entry)).copied().collect();
+    let is_dep = |older: &GraphEntry| all.iter().any(|entry| graph.deps(entry).any(|dep| dep.id == older.id));
+    let mut heads: Vec<&GraphEntry> = all.iter().filter(|entry| !is_dep(entry)).copied().collect();
     if heads.len() > 1 {
-        let below = graph.clock_below(heads.iter().map(|entry| &entry.id));
-        heads.retain(|entry| !graph.covers(&below, entry));
+        let ancestors = graph.version_below(heads.iter().map(|entry| &entry.id));
+        heads.retain(|entry| !graph.version_contains(&ancestors, entry));
     }
     heads
 }
 
-fn is_same_chain(graph: &Graph, one: &Entry, other: &Entry) -> bool {
-    let actor = |entry| graph.chain_of(entry).map(|chain| chain.actor);
+fn is_same_chain(graph: &Graph, one: &GraphEntry, other: &GraphEntry) -> bool {
+    let actor = |entry| graph.chain_of(entry).map(|chain| chain.id);
     actor(one) == actor(other)
 }
 
 /// Finds the parents of all entries: past what was filtered out, down to the nearest that is shown.
-fn link(order: &Order<'_>, shown: &BTreeMap<u32, usize>, entries: &mut [LogEntry]) {
-    if !order.is_partial() && order.given().len() == shown.len() {
+fn set_parents(order: &LogOrder<'_>, shown_by_index: &BTreeMap<u32, usize>, entries: &mut [LogEntry]) {
+    if !order.is_partial() && order.emitted().len() == shown_by_index.len() {
         let ids: BTreeSet<String> = entries.iter().map(|entry| entry.id.clone()).collect();
         entries.iter_mut().for_each(|entry| entry.parents.retain(|parent| ids.contains(parent)));
         return;
@@ -324,43 +349,49 @@ fn link(order: &Order<'_>, shown: &BTreeMap<u32, usize>, entries: &mut [LogEntry
     let nothing: Rc<[u32]> = Rc::from([]);
     // The nearest shown below each event. Most of a history is a line, along which this is passed on and not copied.
     let mut nearest: Vec<Rc<[u32]>> = vec![nothing; order.len()];
-    for &at in order.given().iter().rev() {
-        let lines: Vec<Rc<[u32]>> = order
-            .below(at)
+    for &index in order.emitted().iter().rev() {
+        let nearest_per_dep: Vec<Rc<[u32]>> = order
+            .deps_of(index)
             .iter()
-            .map(|dep| if shown.contains_key(dep) { Rc::from([*dep]) } else { nearest_of(&nearest, *dep) })
+            .map(|dep| {
+                if shown_by_index.contains_key(dep) {
+                    Rc::from([*dep])
+                } else {
+                    nearest_shown(&nearest, *dep)
+                }
+            })
             .collect();
-        let united = match lines.as_slice() {
+        let parents = match nearest_per_dep.as_slice() {
             [one] => Rc::clone(one),
-            several => unite(order, at, several),
+            several => heads_of_nearest(order, index, several),
         };
-        if let Some(entry) = shown.get(&at).and_then(|nth| entries.get_mut(*nth)) {
-            let id = |at: &u32| order.event(*at).map(|event| ChangeId(event.id()).to_string());
-            entry.parents = united.iter().filter_map(id).collect();
+        if let Some(entry) = shown_by_index.get(&index).and_then(|nth| entries.get_mut(*nth)) {
+            let id = |at: &u32| order.event_at(*at).map(|event| ChangeId(event.id()).to_string());
+            entry.parents = parents.iter().filter_map(id).collect();
         }
-        if let Some(slot) = nearest.get_mut(at as usize) {
-            *slot = united;
+        if let Some(slot) = nearest.get_mut(index as usize) {
+            *slot = parents;
         }
     }
 }
 
-fn nearest_of(nearest: &[Rc<[u32]>], at: u32) -> Rc<[u32]> {
-    nearest.get(at as usize).map_or_else(|| Rc::from([]), Rc::clone)
+fn nearest_shown(nearest: &[Rc<[u32]>], index: u32) -> Rc<[u32]> {
+    nearest.get(index as usize).map_or_else(|| Rc::from([]), Rc::clone)
 }
 
 /// The heads among what several lines lead to, the author's own first.
-fn unite(order: &Order<'_>, at: u32, lines: &[Rc<[u32]>]) -> Rc<[u32]> {
-    let all: BTreeSet<u32> = lines.iter().flat_map(|line| line.iter().copied()).collect();
-    let Some(Event::Change(shard, entry)) = order.event(at).filter(|_| all.len() > 1) else {
+fn heads_of_nearest(order: &LogOrder<'_>, index: u32, nearest_per_dep: &[Rc<[u32]>]) -> Rc<[u32]> {
+    let all: BTreeSet<u32> = nearest_per_dep.iter().flat_map(|line| line.iter().copied()).collect();
+    let Some(LogEvent::Change(shard, entry)) = order.event_at(index).filter(|_| all.len() > 1) else {
         return all.into_iter().collect();
     };
-    let entry_at = |at: &u32| match order.event(*at) {
-        Some(Event::Change(_, entry)) => Some((entry.id, (*at, entry))),
+    let entry_with_id = |index: &u32| match order.event_at(*index) {
+        Some(LogEvent::Change(_, entry)) => Some((entry.id, (*index, entry))),
         _ => None,
     };
-    let by_id: BTreeMap<ChangeId, (u32, &Entry)> = all.iter().filter_map(entry_at).collect();
-    let changes: Vec<&Entry> = by_id.values().map(|(_, entry)| *entry).collect();
+    let by_id: BTreeMap<ChangeId, (u32, &GraphEntry)> = all.iter().filter_map(entry_with_id).collect();
+    let changes: Vec<&GraphEntry> = by_id.values().map(|(_, entry)| *entry).collect();
     let mut heads = heads_among(shard.graph(), &changes);
     heads.sort_by_key(|head| !is_same_chain(shard.graph(), head, entry));
-    heads.iter().filter_map(|head| by_id.get(&head.id)).map(|(at, _)| *at).collect()
+    heads.iter().filter_map(|head| by_id.get(&head.id)).map(|(index, _)| *index).collect()
 }

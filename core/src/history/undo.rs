@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::contents::nowhere;
-use super::log::{Query, log};
+use super::change_reader::no_stored_rows;
+use super::log::{LogQuery, log};
 use crate::group::Group;
 use crate::id::{ChangeId, NodeId};
 use crate::limits;
 
 /// What the command of a change begins with that undoes another; the whole id of that follows.
-pub const UNDO: &str = "undo ";
+pub const UNDO_COMMAND_PREFIX: &str = "undo ";
 
 /// Something that was done and is not undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct UndoableChange {
     /// The change.
     pub change: ChangeId,
     /// Newer changes of the same node that cancel each other: some, and those that undid them.
@@ -24,16 +24,20 @@ pub struct Done {
 /// only merge. So to undo twice is to undo two things. What undid something is itself undone by reverting it.
 ///
 /// `None` if there is none among the node's newest [`limits::UNDO`] changes.
-pub fn newest_done(group: &Group, node: &NodeId) -> Option<Done> {
-    let query = Query { nodes: Some(BTreeSet::from([*node])), limit: Some(limits::UNDO), ..Query::default() };
+pub fn newest_undoable_change(group: &Group, node: &NodeId) -> Option<UndoableChange> {
+    let query = LogQuery {
+        nodes: Some(BTreeSet::from([*node])),
+        limit: Some(limits::MAX_UNDO_SEARCH_CHANGES),
+        ..LogQuery::default()
+    };
     let mut cancelled: BTreeSet<ChangeId> = BTreeSet::new();
-    for entry in log(group, &query, &nowhere) {
+    for entry in log(group, &query, &no_stored_rows) {
         let id = ChangeId::parse(&entry.id)?;
-        let undoes = entry.note.command.strip_prefix(UNDO).and_then(ChangeId::parse);
-        match undoes {
+        let undone_id = entry.note.command.strip_prefix(UNDO_COMMAND_PREFIX).and_then(ChangeId::parse);
+        match undone_id {
             Some(other) => cancelled.extend([id, other]),
-            None if entry.touches.is_empty() || cancelled.contains(&id) => {}
-            None => return Some(Done { change: id, cancelled }),
+            None if entry.field_changes.is_empty() || cancelled.contains(&id) => {}
+            None => return Some(UndoableChange { change: id, cancelled }),
         }
     }
     None

@@ -30,7 +30,7 @@ pub fn decode(text: &str, len: usize) -> Option<Vec<u8>> {
 }
 
 /// Folds the look-alikes of one character to the alphabet's own; `None` if it is not of the alphabet.
-pub fn fold(c: char) -> Option<char> {
+pub fn normalize_char(c: char) -> Option<char> {
     match c.to_ascii_lowercase() {
         'i' | 'l' => Some('1'),
         'o' => Some('0'),
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_length_comes_back() {
+    fn decode_returns_the_encoded_bytes_for_every_length() {
         for len in 0..70 {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 73 + 5) as u8).collect();
             let text = encode(&bytes);
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_spelling_is_read() {
+    fn decode_accepts_one_spelling_per_value() {
         assert_eq!(decode("00", 1), Some(vec![0]));
         assert_eq!(decode("01", 1), None, "filling bits must be zero");
         assert_eq!(decode("0u", 1), None, "u is not of the alphabet");

@@ -16,11 +16,11 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::id::{Actor, ChangeId, GrantId, InviteId, NodeId, RecordId};
+use crate::id::{ChainId, ChangeId, GrantId, InviteId, NodeId, RecordId};
 use crate::limits;
 
-/// What a member may do. Each role may do all that the ones before it may, but `Reader` and `Node`, which differ:
-/// a `Node` writes its own observed state and nothing else, a `Reader` writes nothing.
+/// What a member may do. Each role may do all that the ones before it may, but `ManifestReader` and `Node`, which differ:
+/// a `Node` writes its own observed state and nothing else, a `ManifestReader` writes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A role that a newer version defined: no rights here.
@@ -37,7 +37,7 @@ pub enum Role {
 
 impl Role {
     /// The number that stands for the role in a Grant.
-    pub fn byte(self) -> u8 {
+    pub fn to_byte(self) -> u8 {
         match self {
             Self::Reader => 1,
             Self::Node => 2,
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Reads what [`Role::byte`] wrote.
+    /// Reads what [`Role::to_byte`] wrote.
     pub fn from_byte(byte: u8) -> Self {
         match byte {
             1 => Self::Reader,
@@ -70,12 +70,12 @@ impl Role {
     }
 
     /// True if this role may write the group's desired state.
-    pub fn writes_desired(self) -> bool {
+    pub fn can_write_desired(self) -> bool {
         self >= Self::Operator
     }
 
     /// True if this role may write its own observed state.
-    pub fn writes_observed(self) -> bool {
+    pub fn can_write_observed(self) -> bool {
         self >= Self::Node
     }
 }
@@ -102,14 +102,14 @@ pub struct Genesis {
     /// 128 random bits, so that founding twice makes two groups.
     pub nonce: [u8; 16],
     /// Public half of the key that acts when no admin is left.
-    pub recovery: NodeId,
+    pub recovery_key: NodeId,
 }
 
 /// Gives a key a role. A grant has one key for life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Who is granted.
-    pub key: NodeId,
+    pub holder: NodeId,
     /// What it may do.
     pub role: Role,
     /// The alias it asked for at `join`; empty for none. Later changes are operators' changes in `desired`.
@@ -124,14 +124,14 @@ pub struct Grant {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontiers {
     /// Last record that counts: place in its chain and id. `None` keeps no record.
-    pub record: Option<(u64, RecordId)>,
+    pub last_record: Option<(u64, RecordId)>,
     /// Last change that counts of each chain, sorted by chain; a chain not named keeps nothing.
-    pub changes: Vec<(Actor, u64, ChangeId)>,
+    pub last_changes: Vec<(ChainId, u64, ChangeId)>,
 }
 
 /// What a Revoke ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Revoked {
+pub enum RevokeTarget {
     /// A grant, with all that was granted under it past the frontiers.
     Grant(GrantId),
     /// An invite that nobody may use any more.
@@ -142,7 +142,7 @@ pub enum Revoked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoke {
     /// What it ends.
-    pub what: Revoked,
+    pub target: RevokeTarget,
     /// What of it still counts.
     pub frontiers: Frontiers,
 }
@@ -163,7 +163,7 @@ pub struct Forget {
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum RecordBody {
     /// Founds the group.
     Genesis(Genesis),
     /// Gives a key a role.
@@ -187,14 +187,14 @@ pub enum Body {
 
 #[derive(Serialize, Deserialize)]
 struct GrantLayout {
-    key: NodeId,
+    holder: NodeId,
     role: u8,
     alias: String,
     labels: Vec<(String, String)>,
     invite: Option<InviteId>,
 }
 
-impl Body {
+impl RecordBody {
     /// The number that stands for this kind of body.
     pub fn tag(&self) -> u16 {
         match self {
@@ -225,8 +225,8 @@ impl Body {
         let encoded = match self {
             Self::Genesis(body) => postcard::to_allocvec(body),
             Self::Grant(body) => postcard::to_allocvec(&GrantLayout {
-                key: body.key,
-                role: body.role.byte(),
+                holder: body.holder,
+                role: body.role.to_byte(),
                 alias: body.alias.clone(),
                 labels: body.labels.clone(),
                 invite: body.invite,
@@ -242,21 +242,21 @@ impl Body {
 
     pub(super) fn decode(tag: u16, bytes: &[u8]) -> Option<Self> {
         let body = match tag {
-            1 => Self::Genesis(layout(bytes)?),
+            1 => Self::Genesis(decode_exact(bytes)?),
             2 => {
-                let grant: GrantLayout = layout(bytes)?;
+                let grant: GrantLayout = decode_exact(bytes)?;
                 Self::Grant(Grant {
-                    key: grant.key,
+                    holder: grant.holder,
                     role: Role::from_byte(grant.role),
                     alias: grant.alias,
                     labels: grant.labels,
                     invite: grant.invite,
                 })
             }
-            3 => Self::Revoke(layout(bytes)?),
-            4 => Self::Admit(layout(bytes)?),
-            5 => Self::Forget(layout(bytes)?),
-            7 => layout::<()>(bytes).map(|()| Self::Dissolve)?,
+            3 => Self::Revoke(decode_exact(bytes)?),
+            4 => Self::Admit(decode_exact(bytes)?),
+            5 => Self::Forget(decode_exact(bytes)?),
+            7 => decode_exact::<()>(bytes).map(|()| Self::Dissolve)?,
             tag => Self::Unknown { tag, bytes: bytes.to_vec() },
         };
         body.is_within_limits().then_some(body)
@@ -264,28 +264,28 @@ impl Body {
 
     fn is_within_limits(&self) -> bool {
         match self {
-            Self::Genesis(body) => !body.name.is_empty() && body.name.len() <= limits::NAME_BYTES,
+            Self::Genesis(body) => !body.name.is_empty() && body.name.len() <= limits::MAX_NAME_BYTES,
             Self::Grant(body) => {
-                body.alias.len() <= limits::NAME_BYTES
-                    && body.labels.len() <= limits::LABELS
+                body.alias.len() <= limits::MAX_NAME_BYTES
+                    && body.labels.len() <= limits::MAX_LABELS_PER_GRANT
                     && body.labels.is_sorted_by(|a, b| a.0 < b.0)
                     && body.labels.iter().all(|(key, value)| {
                         !key.is_empty()
-                            && key.len() <= limits::LABEL_BYTES
-                            && value.len() <= limits::LABEL_BYTES
+                            && key.len() <= limits::MAX_LABEL_BYTES
+                            && value.len() <= limits::MAX_LABEL_BYTES
                     })
             }
             Self::Revoke(Revoke { frontiers, .. }) | Self::Admit(Admit { frontiers }) => {
-                frontiers.changes.len() <= limits::FRONTIER_CHAINS
-                    && frontiers.changes.is_sorted_by(|a, b| a.0 < b.0)
+                frontiers.last_changes.len() <= limits::MAX_FRONTIER_CHAINS
+                    && frontiers.last_changes.is_sorted_by(|a, b| a.0 < b.0)
             }
-            Self::Forget(body) => !body.shard.is_empty() && body.shard.len() <= limits::KEY_BYTES,
+            Self::Forget(body) => !body.shard.is_empty() && body.shard.len() <= limits::MAX_KEY_BYTES,
             Self::Dissolve | Self::Unknown { .. } => true,
         }
     }
 }
 
-fn layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         _ => None,

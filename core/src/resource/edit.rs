@@ -1,9 +1,9 @@
 //! What an operator can ask for, and why it may not be done.
 
 use super::field::FieldPath;
-use super::kind::SchemaError;
 use super::literal::Literal;
 use super::name::ResourceName;
+use super::schema::SchemaError;
 use crate::id::{ChangeId, Digest, NodeId};
 use crate::limits;
 use crate::value::Value;
@@ -16,18 +16,18 @@ pub enum FieldEdit {
     /// Append an item to a list.
     Add(Value),
     /// Take an item out of a list.
-    Take(Value),
+    Remove(Value),
     /// Unset it, with all below it.
     Unset,
 }
 
 /// How a conflict is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settle {
+pub enum Resolution {
     /// By the side with this tag.
-    Take(String),
+    UseSide(String),
     /// By another value.
-    Value(Literal),
+    UseValue(Literal),
 }
 
 /// One thing that an operator asks for.
@@ -51,16 +51,16 @@ pub enum Edit {
         /// In which field.
         field: String,
         /// How.
-        settle: Settle,
+        resolution: Resolution,
         /// Refuse if the conflict is not this one any more.
         id: Option<Digest>,
     },
     /// Call a node something, or nothing.
-    Alias(NodeId, Option<String>),
+    SetAlias(NodeId, Option<String>),
     /// Set labels of a node, or take them off.
-    Label(NodeId, Vec<(String, Option<String>)>),
+    SetLabels(NodeId, Vec<(String, Option<String>)>),
     /// Name a point of the past by its heads, or take the name away.
-    Tag(String, Option<Vec<ChangeId>>),
+    SetTag(String, Option<Vec<ChangeId>>),
 }
 
 /// Why an edit cannot be made. Nothing is written then.
@@ -71,10 +71,10 @@ pub enum EditError {
     Schema(Box<SchemaError>),
     /// The caller's fault: bookkeeping is not written like this.
     #[error("`{0}` is kept by the group itself; use `larder alias`, `larder label` and `larder tag`")]
-    Reserved(ResourceName),
+    ReservedResource(ResourceName),
     /// The caller's fault: there is no such resource.
     #[error("no resource {0} here")]
-    NoResource(ResourceName),
+    UnknownResource(ResourceName),
     /// The caller's fault: the field holds one value.
     #[error("`{1}` of {0} is one value, not a list; `{1}:=[...]` makes it a list")]
     NotAList(ResourceName, String),
@@ -86,24 +86,24 @@ pub enum EditError {
     NoConflict(ResourceName, String),
     /// The caller's fault: the conflict has no such side.
     #[error("the conflict in `{1}` of {0} has no side {2}; it has {3}")]
-    NoSide(ResourceName, String, String, String),
+    UnknownSide(ResourceName, String, String, String),
     /// Nobody's fault: somebody was faster.
     #[error("the conflict in `{1}` of {0} changed since; look again")]
-    ConflictMoved(ResourceName, String),
+    ConflictChanged(ResourceName, String),
     /// The caller's fault: an alias or label that is too long or holds control characters.
     #[error(
         "`{0}` cannot be an alias or label: not empty, no control characters, an alias at most {alias} bytes, a label's key and value {label} each",
-        alias = limits::NAME_BYTES, label = limits::LABEL_BYTES
+        alias = limits::MAX_NAME_BYTES, label = limits::MAX_LABEL_BYTES
     )]
-    BadName(String),
+    InvalidLabelText(String),
     /// The caller's fault: a name that no tag can have.
     #[error(
         "`{0}` cannot be a tag: letters, digits and any of . _ @ + - , beginning with a letter, digit or _, and nothing that may be taken for a change or a time"
     )]
-    BadTag(String),
+    InvalidTag(String),
     /// The caller's fault: too much at once.
-    #[error("more than {max} fields at once", max = limits::EDITS)]
-    TooMany,
+    #[error("more than {max} fields at once", max = limits::MAX_EDITS_PER_REQUEST)]
+    TooManyFields,
 }
 
 impl From<SchemaError> for EditError {

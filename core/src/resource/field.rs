@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::literal::quote;
 
 /// Most segments of one path.
-const SEGMENTS: usize = 16;
+const MAX_SEGMENTS: usize = 16;
 
 /// A field's path, as `keys.url` or `overlay."role=plc".mode`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ pub struct FieldPath(Vec<String>);
 /// A text that is no field path. The fault is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a field: expected dotted keys, as keys.url or keys.\"a b\" ({why})")]
-pub struct FieldError {
+pub struct FieldPathError {
     text: String,
     why: String,
 }
@@ -23,10 +23,10 @@ pub struct FieldError {
 impl FieldPath {
     /// The path of these segments; `None` if there is none, one is empty, or there are too many.
     pub fn new(segments: Vec<String>) -> Option<Self> {
-        let sound = !segments.is_empty()
-            && segments.len() <= SEGMENTS
+        let is_valid = !segments.is_empty()
+            && segments.len() <= MAX_SEGMENTS
             && segments.iter().all(|segment| !segment.is_empty() && !segment.contains('\0'));
-        sound.then_some(Self(segments))
+        is_valid.then_some(Self(segments))
     }
 
     /// Its segments, at least one.
@@ -50,7 +50,7 @@ impl FieldPath {
     }
 
     /// What follows the first segment, joined by dots: the key of a flat configuration format.
-    pub fn flat(&self) -> String {
+    pub fn dotted_rest(&self) -> String {
         self.0.iter().skip(1).cloned().collect::<Vec<_>>().join(".")
     }
 }
@@ -72,11 +72,11 @@ impl fmt::Display for FieldPath {
 }
 
 impl FromStr for FieldPath {
-    type Err = FieldError;
+    type Err = FieldPathError;
 
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let error = |why: &str| FieldError { text: text.to_owned(), why: why.to_owned() };
-        let keys = toml_edit::Key::parse(text).map_err(|error_| error(error_.message()))?;
+    fn from_str(text: &str) -> Result<Self, FieldPathError> {
+        let error = |why: &str| FieldPathError { text: text.to_owned(), why: why.to_owned() };
+        let keys = toml_edit::Key::parse(text).map_err(|parse_error| error(parse_error.message()))?;
         Self::new(keys.iter().map(|key| key.get().to_owned()).collect())
             .ok_or_else(|| error("an empty or too long path"))
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_field_has_one_spelling() {
+    fn equivalent_spellings_parse_to_one_canonical_path() {
         for (text, canonical) in [
             ("keys.url", "keys.url"),
             ("keys . url", "keys.url"),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused() {
+    fn invalid_paths_are_rejected() {
         for text in ["", ".", "a..b", "a b", "a.", "keys.\"", "\"\""] {
             assert!(text.parse::<FieldPath>().is_err(), "{text:?}");
         }

@@ -13,10 +13,10 @@ pub enum LiteralError {
     Syntax(String, String),
     /// TOML, but of a type that no field has.
     #[error("{0} cannot be the value of a field")]
-    Type(&'static str),
+    UnsupportedType(&'static str),
     /// Too long, not finite, or minus zero.
     #[error("a value that is too long, not finite, or minus zero")]
-    Unsound,
+    InvalidValue,
 }
 
 /// What a field can be given: one value, or a list of them.
@@ -33,60 +33,62 @@ pub fn parse(text: &str) -> Result<Literal, LiteralError> {
     let value: toml_edit::Value = text.trim().parse().map_err(|error: toml_edit::TomlError| {
         LiteralError::Syntax(text.to_owned(), error.message().to_owned())
     })?;
-    of_toml(&value)
+    from_toml(&value)
 }
 
 /// The same of a value that was parsed already.
-pub fn of_toml(value: &toml_edit::Value) -> Result<Literal, LiteralError> {
+pub fn from_toml(value: &toml_edit::Value) -> Result<Literal, LiteralError> {
     match value {
         toml_edit::Value::Array(array) => {
-            array.iter().map(scalar_of_toml).collect::<Result<Vec<_>, _>>().map(Literal::List)
+            array.iter().map(scalar_from_toml).collect::<Result<Vec<_>, _>>().map(Literal::List)
         }
-        scalar => scalar_of_toml(scalar).map(Literal::Scalar),
+        scalar => scalar_from_toml(scalar).map(Literal::Scalar),
     }
 }
 
-fn scalar_of_toml(value: &toml_edit::Value) -> Result<Value, LiteralError> {
+fn scalar_from_toml(value: &toml_edit::Value) -> Result<Value, LiteralError> {
     let value = match value {
         toml_edit::Value::String(text) => Value::Str(text.value().clone()),
         toml_edit::Value::Integer(int) => Value::Int(*int.value()),
         toml_edit::Value::Float(float) => Value::Float(*float.value()),
         toml_edit::Value::Boolean(bool) => Value::Bool(*bool.value()),
-        toml_edit::Value::Datetime(_) => return Err(LiteralError::Type("a date (write it as text)")),
-        toml_edit::Value::Array(_) => return Err(LiteralError::Type("a list in a list")),
-        toml_edit::Value::InlineTable(table) => bytes_of_table(table)?,
+        toml_edit::Value::Datetime(_) => {
+            return Err(LiteralError::UnsupportedType("a date (write it as text)"));
+        }
+        toml_edit::Value::Array(_) => return Err(LiteralError::UnsupportedType("a list in a list")),
+        toml_edit::Value::InlineTable(table) => bytes_from_table(table)?,
     };
-    value.is_sound().then_some(value).ok_or(LiteralError::Unsound)
+    value.is_valid().then_some(value).ok_or(LiteralError::InvalidValue)
 }
 
-fn bytes_of_table(table: &toml_edit::InlineTable) -> Result<Value, LiteralError> {
+fn bytes_from_table(table: &toml_edit::InlineTable) -> Result<Value, LiteralError> {
     match (table.len(), table.get("base64").and_then(toml_edit::Value::as_str)) {
         (1, Some(text)) => BASE64
             .decode(text.as_bytes())
             .map(Value::Bytes)
-            .map_err(|_| LiteralError::Type("a broken base64 text")),
-        _ => Err(LiteralError::Type("a table")),
+            .map_err(|_| LiteralError::UnsupportedType("a broken base64 text")),
+        _ => Err(LiteralError::UnsupportedType("a table")),
     }
 }
 
 /// Writes a value as TOML, in one canonical spelling.
-pub fn write(value: &Value) -> String {
+pub fn format_scalar(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(bool) => bool.to_string(),
         Value::Int(int) => int.to_string(),
-        Value::Float(float) => write_float(*float),
+        Value::Float(float) => format_float(*float),
         Value::Str(text) => quote(text),
         Value::Bytes(bytes) => format!("{{ base64 = \"{}\" }}", BASE64.encode(bytes)),
     }
 }
 
 /// Writes a list as TOML.
-pub fn write_list(values: &[Value]) -> String {
-    format!("[{}]", values.iter().map(write).collect::<Vec<_>>().join(", "))
+pub fn format_list(values: &[Value]) -> String {
+    format!("[{}]", values.iter().map(format_scalar).collect::<Vec<_>>().join(", "))
 }
 
-fn write_float(float: f64) -> String {
+fn format_float(float: f64) -> String {
     let text = format!("{float:?}");
     if text.contains('.') || text.contains('e') { text } else { format!("{text}.0") }
 }
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_come_back_as_they_were() {
+    fn formatted_values_parse_back_unchanged() {
         for value in [
             Value::Bool(true),
             Value::Int(-5),
@@ -127,12 +129,12 @@ mod tests {
             Value::Bytes(vec![]),
             Value::Bytes((0..=255).collect()),
         ] {
-            assert_eq!(parse(&write(&value)), Ok(Literal::Scalar(value)));
+            assert_eq!(parse(&format_scalar(&value)), Ok(Literal::Scalar(value)));
         }
     }
 
     #[test]
-    fn what_no_field_holds_is_refused() {
+    fn values_that_no_field_can_hold_are_rejected() {
         for text in ["2020-01-01", "[[1]]", "{a=1}", "nan", "-0.0", "inf", "abc", ""] {
             assert!(parse(text).is_err(), "{text}");
         }

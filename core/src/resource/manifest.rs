@@ -11,23 +11,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::edit::{Edit, FieldEdit};
-use super::field::{FieldError, FieldPath};
-use super::kind;
+use super::field::{FieldPath, FieldPathError};
 use super::literal::{self, Literal, quote};
 use super::name::ResourceName;
+use super::schema;
 use super::view::ResourceView;
 use toml_edit::{Document, Item, Table, TableLike};
 
 /// One resource of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ManifestEntry {
     /// What it is called.
     pub resource: ResourceName,
     /// The fields it names, in order.
     pub fields: Vec<(FieldPath, Literal)>,
 }
 
-impl Entry {
+impl ManifestEntry {
     /// The edit that applies it. With `replace`, fields that it does not name are unset.
     pub fn into_edit(self, replace: bool) -> Edit {
         let fields = self.fields.into_iter().map(|(path, value)| (path, FieldEdit::Assign(value))).collect();
@@ -48,89 +48,97 @@ pub struct ManifestError {
 }
 
 /// Reads a manifest and checks it against the kinds this version knows; with `lenient`, unknown kinds and fields pass.
-pub fn parse(text: &str, lenient: bool) -> Result<Vec<Entry>, ManifestError> {
-    let reader = Reader { text, lenient };
+pub fn parse(text: &str, allow_unknown: bool) -> Result<Vec<ManifestEntry>, ManifestError> {
+    let reader = ManifestReader { text, allow_unknown };
     let document = Document::parse(text).map_err(|error| {
-        reader.error(
+        reader.error_at(
             error.span().map_or(0, |span| span.start),
             error.message().lines().next().unwrap_or_default(),
         )
     })?;
     let mut entries = Vec::new();
     for (kind, item) in document.as_table().iter() {
-        let at = reader.place(document.as_table(), kind, item);
+        let offset = reader.offset_of(document.as_table(), kind, item);
         let Some(names) = item.as_table_like() else {
             return Err(
-                reader.error(at, &format!("`{kind}` stands alone; a resource is a table [kind.name]"))
+                reader.error_at(offset, &format!("`{kind}` stands alone; a resource is a table [kind.name]"))
             );
         };
-        if kind::kind(kind).is_none() && !lenient {
-            return Err(reader.error(at, &kind::SchemaError::Kind(kind.to_owned()).to_string()));
+        if schema::find_schema(kind).is_none() && !allow_unknown {
+            return Err(
+                reader.error_at(offset, &schema::SchemaError::UnknownKind(kind.to_owned()).to_string())
+            );
         }
         for (name, item) in names.iter() {
-            entries.push(reader.entry(kind, name, names, item)?);
+            entries.push(reader.read_entry(kind, name, names, item)?);
         }
     }
     Ok(entries)
 }
 
-struct Reader<'a> {
+struct ManifestReader<'a> {
     text: &'a str,
-    lenient: bool,
+    allow_unknown: bool,
 }
 
-impl Reader<'_> {
-    fn entry(
+impl ManifestReader<'_> {
+    fn read_entry(
         &self,
         kind: &str,
         name: &str,
         parent: &dyn TableLike,
         item: &Item,
-    ) -> Result<Entry, ManifestError> {
-        let at = self.place(parent, name, item);
-        let resource = ResourceName::new(kind, name).map_err(|error| self.error(at, &error.to_string()))?;
+    ) -> Result<ManifestEntry, ManifestError> {
+        let offset = self.offset_of(parent, name, item);
+        let resource =
+            ResourceName::new(kind, name).map_err(|error| self.error_at(offset, &error.to_string()))?;
         let Some(table) = item.as_table_like() else {
-            return Err(self.error(at, &format!("{resource} must be a table of fields")));
+            return Err(self.error_at(offset, &format!("{resource} must be a table of fields")));
         };
-        let mut entry = Entry { resource, fields: Vec::new() };
-        self.fields(&mut entry, &[], table)?;
-        let mut named = BTreeSet::new();
-        match entry.fields.iter().find(|(path, _)| !named.insert(path)) {
-            Some((path, _)) => Err(self.error(at, &format!("{} names `{path}` twice", entry.resource))),
+        let mut entry = ManifestEntry { resource, fields: Vec::new() };
+        self.read_fields(&mut entry, &[], table)?;
+        let mut seen = BTreeSet::new();
+        match entry.fields.iter().find(|(path, _)| !seen.insert(path)) {
+            Some((path, _)) => {
+                Err(self.error_at(offset, &format!("{} names `{path}` twice", entry.resource)))
+            }
             None => Ok(entry),
         }
     }
 
-    fn fields(
+    fn read_fields(
         &self,
-        entry: &mut Entry,
-        above: &[String],
+        entry: &mut ManifestEntry,
+        parent_path: &[String],
         table: &dyn TableLike,
     ) -> Result<(), ManifestError> {
         for (key, item) in table.iter() {
-            let at = self.place(table, key, item);
-            let path = match above.is_empty() && key.contains('.') {
-                true => key.parse().map_err(|error: FieldError| self.error(at, &error.to_string()))?,
-                false => FieldPath::new(above.iter().cloned().chain([key.to_owned()]).collect())
-                    .ok_or_else(|| self.error(at, "an empty or too long field name"))?,
+            let offset = self.offset_of(table, key, item);
+            let path = match parent_path.is_empty() && key.contains('.') {
+                true => {
+                    key.parse().map_err(|error: FieldPathError| self.error_at(offset, &error.to_string()))?
+                }
+                false => FieldPath::new(parent_path.iter().cloned().chain([key.to_owned()]).collect())
+                    .ok_or_else(|| self.error_at(offset, "an empty or too long field name"))?,
             };
-            if let Some(inner) = self.below(item) {
-                self.fields(entry, path.segments(), inner)?;
+            if let Some(inner) = self.inner_table(item) {
+                self.read_fields(entry, path.segments(), inner)?;
                 continue;
             }
             let Some(value) = item.as_value() else {
-                return Err(self.error(at, &format!("`{path}` must be a value")));
+                return Err(self.error_at(offset, &format!("`{path}` must be a value")));
             };
-            let value = literal::of_toml(value).map_err(|error| self.error(at, &error.to_string()))?;
-            kind::check(&entry.resource, &path, &value, self.lenient)
-                .map_err(|error| self.error(at, &error.to_string()))?;
+            let value =
+                literal::from_toml(value).map_err(|error| self.error_at(offset, &error.to_string()))?;
+            schema::check_value(&entry.resource, &path, &value, self.allow_unknown)
+                .map_err(|error| self.error_at(offset, &error.to_string()))?;
             entry.fields.push((path, value));
         }
         Ok(())
     }
 
     /// A table to go down into; an inline table that spells bytes is a value.
-    fn below<'i>(&self, item: &'i Item) -> Option<&'i dyn TableLike> {
+    fn inner_table<'i>(&self, item: &'i Item) -> Option<&'i dyn TableLike> {
         match item {
             Item::Value(toml_edit::Value::InlineTable(table)) if table.contains_key("base64") => None,
             item => item.as_table_like(),
@@ -138,15 +146,15 @@ impl Reader<'_> {
     }
 
     /// Where a key stands, or else its value, or else the beginning.
-    fn place(&self, table: &dyn TableLike, key: &str, item: &Item) -> usize {
+    fn offset_of(&self, table: &dyn TableLike, key: &str, item: &Item) -> usize {
         let key = table.get_key_value(key).and_then(|(key, _)| key.span());
         key.or_else(|| item.span())
             .or_else(|| item.as_table().and_then(Table::span))
             .map_or(0, |span| span.start)
     }
 
-    fn error(&self, at: usize, reason: &str) -> ManifestError {
-        let before = self.text.get(..at).unwrap_or(self.text);
+    fn error_at(&self, offset: usize, reason: &str) -> ManifestError {
+        let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         ManifestError { line, column, reason: reason.to_owned() }
@@ -158,7 +166,7 @@ impl Reader<'_> {
 pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> String {
     let mut out = String::new();
     for view in views {
-        if !view.name.is_managed() || view.is_removed() || view.values().is_empty() {
+        if !view.name.is_managed() || view.is_removed() || view.set_values().is_empty() {
             continue;
         }
         if !out.is_empty() {
@@ -167,11 +175,11 @@ pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> Strin
         let header = [view.name.kind().to_owned(), view.name.name().to_owned()];
         let header = FieldPath::new(header.to_vec()).map(|path| path.to_string()).unwrap_or_default();
         out.push_str(&format!("[{header}]\n"));
-        let values = view.values();
+        let values = view.set_values();
         for (path, value) in &values {
             let value = match value {
-                Literal::Scalar(value) => literal::write(value),
-                Literal::List(values) => literal::write_list(values),
+                Literal::Scalar(value) => literal::format_scalar(value),
+                Literal::List(values) => literal::format_list(values),
             };
             let key = if is_dotted(path, &values) { (*path).to_owned() } else { quote(path) };
             out.push_str(&format!("{key} = {value}\n"));
@@ -184,7 +192,7 @@ pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> Strin
 fn is_dotted(path: &str, values: &BTreeMap<&str, Literal>) -> bool {
     let Ok(parsed) = path.parse::<FieldPath>() else { return true };
     let above = |len: usize| FieldPath::new(parsed.segments().iter().take(len).cloned().collect());
-    let has_value = |above: FieldPath| values.contains_key(above.to_string().as_str());
+    let has_value = |prefix: FieldPath| values.contains_key(prefix.to_string().as_str());
     !parsed.first().contains('.') && !(1..parsed.segments().len()).filter_map(above).any(has_value)
 }
 
@@ -192,12 +200,12 @@ fn is_dotted(path: &str, values: &BTreeMap<&str, Literal>) -> bool {
 mod tests {
     use super::*;
     use crate::delta::{OpRef, Put};
-    use crate::id::Actor;
-    use crate::shard::state::State;
+    use crate::id::ChainId;
+    use crate::shard::state::VisibleState;
     use crate::value::Value;
 
     #[test]
-    fn a_manifest_is_read_into_fields() {
+    fn manifest_tables_parse_into_fields() {
         let entries = parse(
             "[config.db]\npath = \"db\"\nkeys.url = 'x'\nkeys.\"a b\" = [1, 2]\n[config.db.keys]\n",
             false,
@@ -221,29 +229,29 @@ mod tests {
 
     /// Properties have values below values, as `log` and `log.level`; TOML has not.
     #[test]
-    fn what_is_written_is_read_again_though_a_value_stands_above_another() {
-        let mut state = State::default();
+    fn written_manifest_parses_back_when_one_key_is_a_prefix_of_another() {
+        let mut state = VisibleState::default();
         for (nth, field) in
             ["path", "keys.log", "keys.log.level", "keys.log.level.\"a b\"", "keys.logs", "\"odd.one\".x"]
                 .into_iter()
                 .enumerate()
         {
             let put = Put { key: format!("config/a {field}"), value: Value::from(field), preds: vec![] };
-            state.put(OpRef { counter: nth as u64 + 1, actor: Actor::ZERO }, &put);
+            state.apply_put(OpRef { counter: nth as u64 + 1, chain_id: ChainId::ZERO }, &put);
         }
         let view = ResourceView::read(&state, &"config/a".parse().unwrap()).unwrap();
         let text = write([&view]);
         let [entry] = parse(&text, true).unwrap().try_into().unwrap();
         let read = entry.fields.iter().map(|(path, value)| (path.to_string(), value.clone()));
         let read: BTreeMap<String, Literal> = read.collect();
-        let written = view.values().into_iter().map(|(path, value)| (path.to_owned(), value));
+        let written = view.set_values().into_iter().map(|(path, value)| (path.to_owned(), value));
         assert_eq!(read, written.collect(), "{text}");
         assert!(text.contains("\nkeys.log = ") && text.contains("\n\"keys.log.level\" = "), "{text}");
     }
 
     #[test]
-    fn mistakes_are_placed() {
-        for (text, line, column, word) in [
+    fn errors_report_line_and_column() {
+        for (text, line, column, expected) in [
             ("[config.a]\nkeys.x = '1'\n\"keys.x\" = '2'\n", 1, 9, "names `keys.x` twice"),
             ("[config.a]\n\"keys..x\" = '2'\n", 2, 1, "not a field"),
             ("[file.a]\npath = \n", 2, 8, ""),
@@ -260,12 +268,12 @@ mod tests {
         ] {
             let error = parse(text, false).unwrap_err();
             assert_eq!((error.line, error.column), (line, column), "{text:?}: {error}");
-            assert!(error.reason.contains(word), "{text:?}: {error}");
+            assert!(error.reason.contains(expected), "{text:?}: {error}");
         }
     }
 
     #[test]
-    fn unknown_kinds_pass_when_asked() {
+    fn unknown_kinds_are_accepted_when_allowed() {
         assert_eq!(parse("[novel.a]\nx.y = 1\n", true).unwrap().len(), 1);
     }
 }

@@ -23,47 +23,47 @@ pub struct ResourceName {
 
 /// A text that is no resource name. The fault is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
+pub enum ResourceNameError {
     /// There is no `/`.
     #[error("`{0}` is not a resource: expected KIND/NAME, as config/db")]
-    Shape(String),
+    MissingSlash(String),
     /// The kind has a character it may not have.
     #[error(
         "`{0}` is not a kind: small letters, digits and dashes, beginning with a letter, at most {KIND_BYTES}"
     )]
-    Kind(String),
+    InvalidKind(String),
     /// The name has a character it may not have.
     #[error(
         "`{0}` is not a name: letters, digits and any of . _ @ + - , beginning with a letter, digit or _, at most {NAME_BYTES}"
     )]
-    Name(String),
+    InvalidName(String),
 }
 
 impl ResourceName {
     /// Checks both halves.
-    pub fn new(kind: &str, name: &str) -> Result<Self, NameError> {
-        let kind_ok = kind.len() <= KIND_BYTES
+    pub fn new(kind: &str, name: &str) -> Result<Self, ResourceNameError> {
+        let is_kind_valid = kind.len() <= KIND_BYTES
             && kind.starts_with(|c: char| c.is_ascii_lowercase())
             && kind.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if !kind_ok {
-            return Err(NameError::Kind(kind.to_owned()));
+        if !is_kind_valid {
+            return Err(ResourceNameError::InvalidKind(kind.to_owned()));
         }
-        let name_ok = name.len() <= NAME_BYTES
+        let is_name_valid = name.len() <= NAME_BYTES
             && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "._@+-".contains(c));
-        if !name_ok {
-            return Err(NameError::Name(name.to_owned()));
+        if !is_name_valid {
+            return Err(ResourceNameError::InvalidName(name.to_owned()));
         }
         Ok(Self { kind: kind.to_owned(), name: name.to_owned() })
     }
 
     /// The resource that holds the alias and labels of a node.
-    pub fn node(node: &NodeId) -> Self {
+    pub fn for_node(node: &NodeId) -> Self {
         Self { kind: NODE_KIND.to_owned(), name: node.to_string() }
     }
 
     /// The resource that holds what a tag stands for.
-    pub fn tag(name: &str) -> Result<Self, NameError> {
+    pub fn for_tag(name: &str) -> Result<Self, ResourceNameError> {
         Self::new(TAG_KIND, name)
     }
 
@@ -83,17 +83,17 @@ impl ResourceName {
     }
 
     /// What the keys of all its fields begin with.
-    pub fn prefix(&self) -> String {
+    pub fn key_prefix(&self) -> String {
         format!("{self} ")
     }
 
     /// The key of one of its fields.
-    pub fn key(&self, field: &str) -> String {
+    pub fn field_key(&self, field: &str) -> String {
         format!("{self} {field}")
     }
 
     /// Takes a key apart: the resource, and the field with its list mark if any.
-    pub fn of_key(key: &str) -> Option<(Self, &str)> {
+    pub fn split_key(key: &str) -> Option<(Self, &str)> {
         let (name, field) = key.split_once(' ')?;
         Some((name.parse().ok()?, field))
     }
@@ -106,10 +106,11 @@ impl fmt::Display for ResourceName {
 }
 
 impl FromStr for ResourceName {
-    type Err = NameError;
+    type Err = ResourceNameError;
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let (kind, name) = text.split_once('/').ok_or_else(|| NameError::Shape(text.to_owned()))?;
+    fn from_str(text: &str) -> Result<Self, ResourceNameError> {
+        let (kind, name) =
+            text.split_once('/').ok_or_else(|| ResourceNameError::MissingSlash(text.to_owned()))?;
         Self::new(kind, name)
     }
 }

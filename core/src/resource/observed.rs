@@ -10,7 +10,7 @@ use crate::value::Value;
 
 /// How a resource stands on one machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
+pub enum ResourceState {
     /// As wanted (removed, if that is wanted).
     Applied,
     /// In conflict: the machine keeps what it runs.
@@ -31,9 +31,9 @@ pub enum Condition {
     Other(String),
 }
 
-impl Condition {
+impl ResourceState {
     /// The word for it.
-    pub fn word(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Applied => "applied",
             Self::Held => "held",
@@ -65,9 +65,9 @@ impl Condition {
 
 /// What one machine says of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub struct ObservedState {
     /// How it stands.
-    pub condition: Condition,
+    pub state: ResourceState,
     /// The newest change of the resource that the machine had seen, as a prefix of its id; empty for none.
     pub change: String,
     /// The revision of the resource that it had seen; empty for none.
@@ -81,31 +81,31 @@ pub struct Observed {
 }
 
 /// Hex digits of a change id that are written.
-pub const CHANGE: usize = 16;
+pub const CHANGE_PREFIX_HEX_DIGITS: usize = 16;
 
-impl Observed {
+impl ObservedState {
     /// The stored form. Control characters and what is too long go from the message.
     pub fn encode(&self) -> Value {
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let dash_if_empty = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let message: String = self.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let mut message = message.trim().to_owned();
-        while message.len() > limits::OBSERVED_MESSAGE_BYTES {
+        while message.len() > limits::MAX_OBSERVED_MESSAGE_BYTES {
             message.pop();
         }
-        let (change, revision) = (or_dash(&self.change), or_dash(&self.revision));
+        let (change, revision) = (dash_if_empty(&self.change), dash_if_empty(&self.revision));
         let line =
-            format!("{} {change} {revision} {} {} {message}", self.condition.word(), self.since, self.code);
+            format!("{} {change} {revision} {} {} {message}", self.state.as_str(), self.since, self.code);
         Value::Str(line.trim_end().to_owned())
     }
 
     /// Reads the stored form; `None` if it is something else (a newer version's, perhaps).
     pub fn decode(value: &Value) -> Option<Self> {
         let mut words = value.as_str()?.splitn(6, ' ');
-        let undash = |word: &str| if word == "-" { String::new() } else { word.to_owned() };
+        let empty_if_dash = |word: &str| if word == "-" { String::new() } else { word.to_owned() };
         Some(Self {
-            condition: Condition::parse(words.next()?),
-            change: undash(words.next()?),
-            revision: undash(words.next()?),
+            state: ResourceState::parse(words.next()?),
+            change: empty_if_dash(words.next()?),
+            revision: empty_if_dash(words.next()?),
             since: words.next()?.parse().ok()?,
             code: words.next()?.parse().ok()?,
             message: words.next().unwrap_or_default().to_owned(),
@@ -118,22 +118,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_back() {
-        let observed = Observed {
-            condition: Condition::Failed,
+    fn observed_state_decodes_to_what_was_encoded() {
+        let observed = ObservedState {
+            state: ResourceState::Failed,
             change: "0123456789abcdef".into(),
             revision: String::new(),
             since: 1_700_000_000,
             code: 13,
             message: "permission denied: etc/x".into(),
         };
-        assert_eq!(Observed::decode(&observed.encode()), Some(observed.clone()));
-        let plain = Observed { message: String::new(), ..observed.clone() };
-        assert_eq!(Observed::decode(&plain.encode()), Some(plain));
-        let long = Observed { message: "é".repeat(200) + "\n\u{1b}[31m", ..observed };
-        let back = Observed::decode(&long.encode()).unwrap();
-        assert!(back.message.len() <= limits::OBSERVED_MESSAGE_BYTES);
-        assert!(!back.message.contains('\u{1b}'));
-        assert_eq!(Observed::decode(&Value::from("x")), None);
+        assert_eq!(ObservedState::decode(&observed.encode()), Some(observed.clone()));
+        let plain = ObservedState { message: String::new(), ..observed.clone() };
+        assert_eq!(ObservedState::decode(&plain.encode()), Some(plain));
+        let long = ObservedState { message: "é".repeat(200) + "\n\u{1b}[31m", ..observed };
+        let decoded = ObservedState::decode(&long.encode()).unwrap();
+        assert!(decoded.message.len() <= limits::MAX_OBSERVED_MESSAGE_BYTES);
+        assert!(!decoded.message.contains('\u{1b}'));
+        assert_eq!(ObservedState::decode(&Value::from("x")), None);
     }
 }

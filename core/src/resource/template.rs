@@ -1,17 +1,22 @@
 //! What an editor shows of a resource that is not there yet: its fields, each ready to be filled in.
 
-use super::kind::{COMMON, Kind, Shape};
 use super::name::ResourceName;
+use super::schema::{COMMON_FIELDS, FieldType, ResourceSchema};
 
 /// A manifest of a resource of this kind in which every field is a comment: as it stands it names no field.
-pub fn template(kind: &Kind, resource: &ResourceName) -> String {
-    let mut out =
-        format!("# A {}: {}.\n[{}.{}]\n", kind.name, kind.about, kind.name, quoted(resource.name()));
+pub fn template(kind: &ResourceSchema, resource: &ResourceName) -> String {
+    let mut out = format!(
+        "# A {}: {}.\n[{}.{}]\n",
+        kind.name,
+        kind.summary,
+        kind.name,
+        quote_if_needed(resource.name())
+    );
     let is_required = |name: &str| kind.required.contains(&name);
     let fields = kind.fields.iter().map(|(name, shape)| ((*name).to_owned(), *shape, is_required(name)));
     let tables = kind.tables.iter().map(|(name, shape)| (format!("{name}.NAME"), *shape, false));
-    let common = COMMON.iter().map(|(name, shape)| ((*name).to_owned(), *shape, false));
-    let rows: Vec<(String, String)> = fields.chain(tables).chain(common).map(row).collect();
+    let common = COMMON_FIELDS.iter().map(|(name, shape)| ((*name).to_owned(), *shape, false));
+    let rows: Vec<(String, String)> = fields.chain(tables).chain(common).map(template_row).collect();
     let width = rows.iter().map(|(field, _)| field.chars().count()).max().unwrap_or(0);
     for (field, note) in rows {
         let line = format!("# {field:width$}  {note}");
@@ -22,26 +27,28 @@ pub fn template(kind: &Kind, resource: &ResourceName) -> String {
 }
 
 /// The field with a value that it may have, and what else is to be said of it.
-fn row((name, shape, required): (String, Shape, bool)) -> (String, String) {
+fn template_row((name, shape, required): (String, FieldType, bool)) -> (String, String) {
     let (value, note) = match shape {
-        Shape::Text => ("\"\"", String::new()),
-        Shape::Content => ("\"\"", "or \"\"\"...\"\"\" over several lines".to_owned()),
-        Shape::Mode => ("\"0644\"", String::new()),
-        Shape::Choice(words) => return choice(&name, words, required),
-        Shape::Select => ("\"role=web\"", "the nodes it is meant for; all, if it is left out".to_owned()),
-        Shape::Any => ("\"\"", "text, a number, true or false, or a list".to_owned()),
+        FieldType::Text => ("\"\"", String::new()),
+        FieldType::Content => ("\"\"", "or \"\"\"...\"\"\" over several lines".to_owned()),
+        FieldType::Mode => ("\"0644\"", String::new()),
+        FieldType::Choice(words) => return choice_row(&name, words, required),
+        FieldType::Selector => {
+            ("\"role=web\"", "the nodes it is meant for; all, if it is left out".to_owned())
+        }
+        FieldType::Any => ("\"\"", "text, a number, true or false, or a list".to_owned()),
     };
-    (format!("{name} = {value}"), remark(required, &note))
+    (format!("{name} = {value}"), comment(required, &note))
 }
 
-fn choice(name: &str, words: &[&str], required: bool) -> (String, String) {
+fn choice_row(name: &str, words: &[&str], required: bool) -> (String, String) {
     let first = words.first().copied().unwrap_or_default();
     let others: Vec<String> = words.iter().skip(1).map(|word| format!("\"{word}\"")).collect();
     let note = if others.is_empty() { String::new() } else { format!("or {}", others.join(", ")) };
-    (format!("{name} = \"{first}\""), remark(required, &note))
+    (format!("{name} = \"{first}\""), comment(required, &note))
 }
 
-fn remark(required: bool, note: &str) -> String {
+fn comment(required: bool, note: &str) -> String {
     match (required, note) {
         (false, "") => String::new(),
         (false, note) => format!("# {note}"),
@@ -51,7 +58,7 @@ fn remark(required: bool, note: &str) -> String {
 }
 
 /// A key of a table: a name that is no bare key is quoted.
-fn quoted(name: &str) -> String {
+fn quote_if_needed(name: &str) -> String {
     let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { name.to_owned() } else { super::literal::quote(name) }
 }
@@ -59,12 +66,12 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::kind::KINDS;
     use crate::resource::manifest;
+    use crate::resource::schema::SCHEMAS;
 
     #[test]
-    fn a_template_names_no_field_until_one_is_filled_in() {
-        for kind in KINDS {
+    fn template_sets_no_field_until_one_is_uncommented() {
+        for kind in SCHEMAS {
             let resource = ResourceName::new(kind.name, "a.b").unwrap();
             let text = template(kind, &resource);
             let [entry] = manifest::parse(&text, false).unwrap().try_into().unwrap();
@@ -74,8 +81,12 @@ mod tests {
             let filled: String =
                 rest.lines().map(|line| line.trim_start_matches("# ").to_owned() + "\n").collect();
             let [entry] = manifest::parse(&filled, false).unwrap().try_into().unwrap();
-            assert_eq!(entry.fields.len(), kind.fields.len() + kind.tables.len() + COMMON.len(), "{filled}");
-            assert!(about.contains(kind.about) && text.contains("# required"), "{text}");
+            assert_eq!(
+                entry.fields.len(),
+                kind.fields.len() + kind.tables.len() + COMMON_FIELDS.len(),
+                "{filled}"
+            );
+            assert!(about.contains(kind.summary) && text.contains("# required"), "{text}");
         }
     }
 }

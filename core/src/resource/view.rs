@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::field::FieldPath;
-use super::item::{self, Item};
+use super::list_item::{self, ListItem};
 use super::literal::Literal;
 use super::name::ResourceName;
 use crate::delta::OpRef;
 use crate::id::{Digest, NodeId, hash16};
-use crate::record::Members;
-use crate::shard::state::{State, Visible};
+use crate::record::Membership;
+use crate::shard::state::{VisibleState, VisibleValue};
 use crate::value::Value;
 
 /// One item of a list field, as it is visible.
@@ -18,20 +18,20 @@ pub struct ItemView<'a> {
     /// Its key in the document.
     pub key: &'a str,
     /// Its visible values.
-    pub visible: &'a [Visible],
+    pub visible: &'a [VisibleValue],
     /// What the winner says; `None` if the item was taken out.
-    pub item: Option<Item>,
+    pub item: Option<ListItem>,
 }
 
 /// One field, as it is visible.
 #[derive(Clone, Debug, Default)]
 pub struct FieldView<'a> {
     /// The visible values of the field as one value.
-    pub scalar: &'a [Visible],
+    pub scalar: &'a [VisibleValue],
     /// Its items, if it is or was a list.
     pub items: Vec<ItemView<'a>>,
     /// True if a value here stands only by what a removed member wrote.
-    pub is_held: bool,
+    pub has_removed_author: bool,
 }
 
 impl<'a> FieldView<'a> {
@@ -39,7 +39,7 @@ impl<'a> FieldView<'a> {
     pub fn value(&self) -> Option<Literal> {
         let scalar = self.scalar.last().filter(|visible| !visible.value.is_null());
         let newest_item =
-            self.present().filter_map(|view| view.visible.last()).map(|visible| visible.op).max();
+            self.present_items().filter_map(|view| view.visible.last()).map(|visible| visible.op).max();
         match (scalar, newest_item) {
             (Some(scalar), None) => Some(Literal::Scalar(scalar.value.clone())),
             (Some(scalar), Some(item)) if scalar.op > item => Some(Literal::Scalar(scalar.value.clone())),
@@ -48,14 +48,14 @@ impl<'a> FieldView<'a> {
         }
     }
 
-    fn present(&self) -> impl Iterator<Item = &ItemView<'a>> {
+    fn present_items(&self) -> impl Iterator<Item = &ItemView<'a>> {
         self.items.iter().filter(|view| view.item.is_some())
     }
 
     /// The items in order.
     pub fn list(&self) -> Vec<Value> {
         let mut items: Vec<_> =
-            self.present().filter_map(|view| Some((view.item.as_ref()?, view.key))).collect();
+            self.present_items().filter_map(|view| Some((view.item.as_ref()?, view.key))).collect();
         items.sort_by_key(|(item, key)| (item.rank, *key));
         items.into_iter().map(|(item, _)| item.value.clone()).collect()
     }
@@ -64,12 +64,12 @@ impl<'a> FieldView<'a> {
     /// an item of a list is in conflict only where one side keeps it and another takes it out. What stands only by a
     /// removed member's word is in conflict with what stood before.
     pub fn is_conflicted(&self) -> bool {
-        let mixed =
-            self.scalar.iter().any(|visible| !visible.value.is_null()) && self.present().next().is_some();
-        self.is_held
-            || mixed
-            || is_split(self.scalar)
-            || self.items.iter().any(|view| is_half_out(view.visible))
+        let is_scalar_and_list = self.scalar.iter().any(|visible| !visible.value.is_null())
+            && self.present_items().next().is_some();
+        self.has_removed_author
+            || is_scalar_and_list
+            || has_different_values(self.scalar)
+            || self.items.iter().any(|view| is_partly_unset(view.visible))
     }
 
     /// All puts visible in the field.
@@ -79,12 +79,12 @@ impl<'a> FieldView<'a> {
 }
 
 /// True if there is more than one value among the visible ones.
-pub fn is_split(visible: &[Visible]) -> bool {
+pub fn has_different_values(visible: &[VisibleValue]) -> bool {
     visible.windows(2).any(|pair| matches!(pair, [a, b] if a.value != b.value))
 }
 
 /// True if one side keeps a value here and another unset it.
-pub fn is_half_out(visible: &[Visible]) -> bool {
+pub fn is_partly_unset(visible: &[VisibleValue]) -> bool {
     visible.iter().any(|value| value.value.is_null()) && visible.iter().any(|value| !value.value.is_null())
 }
 
@@ -99,22 +99,22 @@ pub struct ResourceView<'a> {
 
 impl<'a> ResourceView<'a> {
     /// Reads one resource; `None` if nobody ever wrote a field of it.
-    pub fn read(state: &'a State, name: &ResourceName) -> Option<Self> {
-        let prefix = name.prefix();
+    pub fn read(state: &'a VisibleState, name: &ResourceName) -> Option<Self> {
+        let prefix = name.key_prefix();
         let mut view = Self { name: name.clone(), fields: BTreeMap::new() };
         for (key, visible) in state.range_with_prefix(&prefix) {
-            view.add(state, key, visible);
+            view.add_key(state, key, visible);
         }
         (!view.fields.is_empty()).then_some(view)
     }
 
-    fn add(&mut self, state: &State, key: &'a str, visible: &'a [Visible]) {
+    fn add_key(&mut self, state: &VisibleState, key: &'a str, visible: &'a [VisibleValue]) {
         let Some((_, field)) = key.split_once(' ') else { return };
-        let (path, is_item) = item::split(field);
+        let (path, is_item) = list_item::split_item_field(field);
         let entry = self.fields.entry(path).or_default();
-        entry.is_held |= state.holds_any(visible);
+        entry.has_removed_author |= state.has_dependency_only_value(visible);
         if is_item {
-            let item = visible.last().and_then(|winner| Item::decode(&winner.value));
+            let item = visible.last().and_then(|winner| ListItem::decode(&winner.value));
             entry.items.push(ItemView { key, visible, item });
         } else {
             entry.scalar = visible;
@@ -140,7 +140,7 @@ impl<'a> ResourceView<'a> {
     }
 
     /// The fields that are set, with their values.
-    pub fn values(&self) -> BTreeMap<&'a str, Literal> {
+    pub fn set_values(&self) -> BTreeMap<&'a str, Literal> {
         self.fields.iter().filter_map(|(path, field)| Some((*path, field.value()?))).collect()
     }
 
@@ -158,26 +158,26 @@ impl<'a> ResourceView<'a> {
         let mut bytes = Vec::new();
         for op in self.ops() {
             bytes.extend(op.counter.to_be_bytes());
-            bytes.extend(op.actor.0);
+            bytes.extend(op.chain_id.0);
         }
-        let whole = Digest(hash16("larder 1 revision", &[&bytes])).to_string();
-        whole.chars().take(REVISION).collect()
+        let digest = Digest(hash16("larder 1 revision", &[&bytes])).to_string();
+        digest.chars().take(REVISION_HEX_DIGITS).collect()
     }
 }
 
 /// Hex digits of a revision: 64 bits tell the states of one resource apart.
-pub const REVISION: usize = 16;
+pub const REVISION_HEX_DIGITS: usize = 16;
 
 /// All resources of which any field was ever written, in order of name.
-pub fn resources(state: &State) -> Vec<ResourceView<'_>> {
+pub fn resources(state: &VisibleState) -> Vec<ResourceView<'_>> {
     let mut views: Vec<ResourceView<'_>> = Vec::new();
     for (key, visible) in state.iter() {
-        let Some((name, _)) = ResourceName::of_key(key) else { continue };
+        let Some((name, _)) = ResourceName::split_key(key) else { continue };
         if views.last().is_none_or(|view| view.name != name) {
             views.push(ResourceView { name, fields: BTreeMap::new() });
         }
         if let Some(view) = views.last_mut() {
-            view.add(state, key, visible);
+            view.add_key(state, key, visible);
         }
     }
     views
@@ -196,37 +196,40 @@ pub struct NodeLabels {
 
 impl NodeLabels {
     /// What a node was called and labelled when it was let in; of a former member too.
-    fn granted(members: &Members, node: &NodeId) -> Self {
-        let mut out = Self::default();
-        for standing in members.of(node).chain(members.ended_of(node).filter(|_| !members.contains(node))) {
-            if !standing.alias.is_empty() && out.alias.is_none() {
-                out.alias = Some(standing.alias.clone());
+    fn from_grants(members: &Membership, node: &NodeId) -> Self {
+        let mut labels = Self::default();
+        for grant in members
+            .live_grants_of(node)
+            .chain(members.ended_grants_of(node).filter(|_| !members.is_member(node)))
+        {
+            if !grant.alias.is_empty() && labels.alias.is_none() {
+                labels.alias = Some(grant.alias.clone());
             }
-            for (key, value) in &standing.labels {
-                out.labels.entry(key.clone()).or_insert_with(|| value.clone());
+            for (key, value) in &grant.labels {
+                labels.labels.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        out
+        labels
     }
 
     /// What stands at a key of `desired` as long as nobody wrote it: the alias or label that a grant carries, if it is one.
-    pub fn granted_at(members: &Members, key: &str) -> Option<Value> {
-        let (resource, field) = ResourceName::of_key(key)?;
-        let mut all = members.keys().chain(members.former());
-        let granted = Self::granted(members, &all.find(|node| ResourceName::node(node) == resource)?);
+    pub fn granted_value(members: &Membership, key: &str) -> Option<Value> {
+        let (resource, field) = ResourceName::split_key(key)?;
+        let mut all = members.nodes().chain(members.former_members());
+        let granted = Self::from_grants(members, &all.find(|node| ResourceName::for_node(node) == resource)?);
         let path: FieldPath = field.parse().ok()?;
         let text = match (path.first(), path.rest()) {
             ("alias", None) => granted.alias,
-            ("labels", Some(_)) => granted.labels.get(&path.flat()).cloned(),
+            ("labels", Some(_)) => granted.labels.get(&path.dotted_rest()).cloned(),
             _ => None,
         };
         text.map(Value::Str)
     }
 
     /// Reads them.
-    pub fn read(state: &State, members: &Members, node: &NodeId) -> Self {
-        let mut out = Self::granted(members, node);
-        let view = ResourceView::read(state, &ResourceName::node(node));
+    pub fn read(state: &VisibleState, members: &Membership, node: &NodeId) -> Self {
+        let mut labels = Self::from_grants(members, node);
+        let view = ResourceView::read(state, &ResourceName::for_node(node));
         for (path, field) in view.iter().flat_map(|view| &view.fields) {
             let text = match field.value() {
                 Some(Literal::Scalar(Value::Str(text))) => Some(text),
@@ -234,24 +237,24 @@ impl NodeLabels {
             };
             let Ok(parsed) = path.parse::<FieldPath>() else { continue };
             match (parsed.first(), parsed.rest()) {
-                ("alias", None) => out.alias = text,
+                ("alias", None) => labels.alias = text,
                 ("labels", Some(_)) => {
-                    let key = parsed.flat();
+                    let key = parsed.dotted_rest();
                     match text {
-                        Some(text) => out.labels.insert(key, text),
-                        None => out.labels.remove(&key),
+                        Some(text) => labels.labels.insert(key, text),
+                        None => labels.labels.remove(&key),
                     };
                 }
                 _ => continue,
             }
             if field.is_conflicted() {
-                out.conflicted.push(if parsed.first() == "alias" {
+                labels.conflicted.push(if parsed.first() == "alias" {
                     "alias".to_owned()
                 } else {
-                    parsed.flat()
+                    parsed.dotted_rest()
                 });
             }
         }
-        out
+        labels
     }
 }

@@ -4,7 +4,7 @@
 use crate::id::hash16;
 
 /// The bucket of `key` among `buckets`, which is a power of two of at most 256.
-pub fn of(key: &str, buckets: u16) -> u16 {
-    let first = hash16("larder 1 bucket", &[key.as_bytes()]).first().copied().unwrap_or(0);
-    u16::from(first) % buckets.max(1)
+pub fn bucket_index(key: &str, bucket_count: u16) -> u16 {
+    let first_byte = hash16("larder 1 bucket", &[key.as_bytes()]).first().copied().unwrap_or(0);
+    u16::from(first_byte) % bucket_count.max(1)
 }

@@ -9,182 +9,205 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, Change, ChangeHash, ReadDoc, SaveOptions};
 
-use super::root::Root;
-use super::state::Visible;
+use super::root::ShardRoot;
+use super::state::VisibleValue;
 use crate::delta::OpRef;
-use crate::delta::compose::value_of;
-use crate::id::{Actor, ChangeId};
+use crate::delta::automerge_codec::value_from_scalar;
+use crate::id::{ChainId, ChangeId};
 use crate::limits;
 
-const PAST: &str = "a panic while an earlier state was read";
-const NO_VALUE: &str = "a value that no change can put";
+const PAST_READ_PANIC: &str = "a panic while an earlier state was read";
+const UNKNOWN_VALUE: &str = "a value that no change can put";
 
 /// Why a shard was isolated: a defect in Automerge or in this program, never the fault of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the document of shard {shard} is isolated after a defect: {what}; its changes are safe, please report this"
+    "the document of shard {shard_name} is isolated after a defect: {description}; its changes are safe, please report this"
 )]
-pub struct Isolated {
+pub struct ShardFault {
     /// The shard's name.
-    pub shard: String,
+    pub shard_name: String,
     /// What happened.
-    pub what: String,
+    pub description: String,
 }
 
 /// One shard's Automerge document, with the accepted changes that it has not been given yet.
 #[derive(Clone, Debug)]
 pub struct Document {
-    inner: Automerge,
+    automerge: Automerge,
     pending: Vec<Change>,
     /// Bytes of values when the document was last loaded or copied: what each later splice may waste.
     loaded_bytes: usize,
     /// Splices since then.
-    splices: usize,
-    isolated: Option<Isolated>,
+    splice_count: usize,
+    fault: Option<ShardFault>,
     /// While it is rebuilt: the document as it was, with what was accepted since. It has more than the history has, and
     /// answers for all that the history has.
-    before: Option<Automerge>,
+    previous: Option<Automerge>,
 }
 
 impl Document {
     /// The document that holds just a shard's root, once it is flushed.
-    pub fn new(root: &Root) -> Self {
+    pub fn new(root: &ShardRoot) -> Self {
         let pending = vec![root.change().clone()];
-        Self { inner: Automerge::new(), pending, loaded_bytes: 0, splices: 0, isolated: None, before: None }
+        Self {
+            automerge: Automerge::new(),
+            pending,
+            loaded_bytes: 0,
+            splice_count: 0,
+            fault: None,
+            previous: None,
+        }
     }
 
     /// Reads a document that [`Document::save`] wrote. `None` if the bytes are not that: rebuild it from its changes.
     pub fn load(bytes: &[u8], value_bytes: usize) -> Option<Self> {
         let inner = catch_unwind(AssertUnwindSafe(|| Automerge::load(bytes).ok())).ok()??;
         let pending = Vec::new();
-        Some(Self { inner, pending, loaded_bytes: value_bytes, splices: 0, isolated: None, before: None })
+        Some(Self {
+            automerge: inner,
+            pending,
+            loaded_bytes: value_bytes,
+            splice_count: 0,
+            fault: None,
+            previous: None,
+        })
     }
 
     /// The document's bytes. They differ between replicas of equal content: compare heads, never bytes.
     pub fn save(&self) -> Vec<u8> {
-        self.inner.save_with_options(SaveOptions { deflate: true, retain_orphans: false })
+        self.automerge.save_with_options(SaveOptions { deflate: true, retain_orphans: false })
     }
 
-    /// Takes in an accepted change; it is applied with others at the next [`Document::flush`].
+    /// Takes in an accepted change; it is applied with others at the next [`Document::flush_documents`].
     pub fn push(&mut self, change: Change) {
-        if let Some(before) = &mut self.before {
-            let taken = catch_unwind(AssertUnwindSafe(|| before.apply_changes([change.clone()])));
-            if !matches!(taken, Ok(Ok(()))) {
+        if let Some(previous) = &mut self.previous {
+            let applied = catch_unwind(AssertUnwindSafe(|| previous.apply_changes([change.clone()])));
+            if !matches!(applied, Ok(Ok(()))) {
                 // It takes the place of one that was taken out: only the document that comes can hold it.
-                self.before = None;
+                self.previous = None;
             }
         }
         self.pending.push(change);
     }
 
     /// Applies what is pending, all at once; while the document is rebuilt, a slice of it.
-    pub fn flush(&mut self, root: &Root) {
-        let slice = if self.before.is_some() { limits::REBUILD_SLICE } else { usize::MAX };
-        self.apply(root, slice);
+    pub fn flush(&mut self, root: &ShardRoot) {
+        let slice = if self.previous.is_some() { limits::REBUILD_SLICE_CHANGES } else { usize::MAX };
+        self.apply_pending(root, slice);
     }
 
     /// Applies all that is pending.
-    pub(super) fn finish(&mut self, root: &Root) {
-        self.apply(root, usize::MAX);
+    pub(super) fn flush_all(&mut self, root: &ShardRoot) {
+        self.apply_pending(root, usize::MAX);
     }
 
     /// True while it is rebuilt.
     pub fn is_rebuilding(&self) -> bool {
-        self.before.is_some()
+        self.previous.is_some()
     }
 
     /// Begins anew with all changes but these; the document as it was answers until it is done.
-    pub(super) fn rebuild_without(&mut self, lost: &BTreeSet<ChangeId>) {
+    pub(super) fn rebuild_without(&mut self, retracted: &BTreeSet<ChangeId>) {
         let mut all = self.changes_after(&[]);
-        all.retain(|change| !lost.contains(&ChangeId(change.hash().0)));
+        all.retain(|change| !retracted.contains(&ChangeId(change.hash().0)));
         self.pending = all;
-        self.before = Some(std::mem::replace(&mut self.inner, Automerge::new()));
-        self.splices = 0;
+        self.previous = Some(std::mem::replace(&mut self.automerge, Automerge::new()));
+        self.splice_count = 0;
     }
 
-    fn apply(&mut self, root: &Root, most: usize) {
-        if self.pending.is_empty() || self.isolated.is_some() {
+    fn apply_pending(&mut self, root: &ShardRoot, limit: usize) {
+        if self.pending.is_empty() || self.fault.is_some() {
             return;
         }
-        let rest = self.pending.split_off(most.min(self.pending.len()));
+        let rest = self.pending.split_off(limit.min(self.pending.len()));
         let pending = std::mem::replace(&mut self.pending, rest);
         if self.pending.is_empty() {
-            self.before = None;
+            self.previous = None;
         }
-        let inner = &mut self.inner;
+        let inner = &mut self.automerge;
         let outcome = catch_unwind(AssertUnwindSafe(|| inner.apply_changes(pending)));
-        let what = match outcome {
-            Ok(Ok(())) => return self.trim(),
+        let description = match outcome {
+            Ok(Ok(())) => return self.shrink(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "a panic while changes were applied".to_owned(),
         };
-        self.isolate(defect(root, what));
+        self.isolate(shard_fault(root, description));
     }
 
     /// Automerge 0.12 keeps the full capacity of a value slab when it splits one; a copy has none to spare.
-    fn trim(&mut self) {
-        self.splices += 1;
-        if self.splices.saturating_mul(self.loaded_bytes) > limits::SLACK_BYTES {
-            self.inner = self.inner.clone();
-            self.splices = 0;
+    fn shrink(&mut self) {
+        self.splice_count += 1;
+        if self.splice_count.saturating_mul(self.loaded_bytes) > limits::COMPACT_AFTER_BYTES {
+            self.automerge = self.automerge.clone();
+            self.splice_count = 0;
         }
     }
 
-    /// True if changes wait for [`Document::flush`].
+    /// True if changes wait for [`Document::flush_documents`].
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// Why the shard is isolated, if it is.
-    pub fn isolated(&self) -> Option<&Isolated> {
-        self.isolated.as_ref()
+    pub fn fault(&self) -> Option<&ShardFault> {
+        self.fault.as_ref()
     }
 
     /// The document that answers questions about the past.
-    fn past(&self) -> &Automerge {
-        self.before.as_ref().unwrap_or(&self.inner)
+    fn for_reading(&self) -> &Automerge {
+        self.previous.as_ref().unwrap_or(&self.automerge)
     }
 
     /// The heads, sorted; not to be asked for while it is rebuilt.
     pub fn heads(&self) -> Vec<ChangeId> {
-        let mut heads: Vec<_> = self.inner.get_heads().iter().map(|hash| ChangeId(hash.0)).collect();
+        let mut heads: Vec<_> = self.automerge.get_heads().iter().map(|hash| ChangeId(hash.0)).collect();
         heads.sort_unstable();
         heads
     }
 
     /// The values of `key` that are visible at `heads`, the winner last; what is wrong, if they cannot be read.
-    pub fn visible_at(&self, root: &Root, key: &str, heads: &[ChangeId]) -> Result<Vec<Visible>, Isolated> {
-        if let Some(isolated) = &self.isolated {
-            return Err(isolated.clone());
+    pub fn visible_at(
+        &self,
+        root: &ShardRoot,
+        key: &str,
+        heads: &[ChangeId],
+    ) -> Result<Vec<VisibleValue>, ShardFault> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
         }
         let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
-        let all = catch_unwind(AssertUnwindSafe(|| self.past().get_all_at(root.bucket(key), key, &heads)));
+        let all = catch_unwind(AssertUnwindSafe(|| {
+            self.for_reading().get_all_at(root.bucket_object(key), key, &heads)
+        }));
         let read = match all {
-            Ok(Ok(all)) => all.iter().map(|(value, id)| visible_of(value, id)).collect::<Option<Vec<_>>>(),
-            Ok(Err(error)) => return Err(defect(root, error.to_string())),
-            Err(_) => return Err(defect(root, PAST.to_owned())),
+            Ok(Ok(all)) => {
+                all.iter().map(|(value, id)| visible_from_automerge(value, id)).collect::<Option<Vec<_>>>()
+            }
+            Ok(Err(error)) => return Err(shard_fault(root, error.to_string())),
+            Err(_) => return Err(shard_fault(root, PAST_READ_PANIC.to_owned())),
         };
-        let mut visible = read.ok_or_else(|| defect(root, NO_VALUE.to_owned()))?;
-        visible.sort_by_key(|value: &Visible| value.op);
+        let mut visible = read.ok_or_else(|| shard_fault(root, UNKNOWN_VALUE.to_owned()))?;
+        visible.sort_by_key(|value: &VisibleValue| value.op);
         Ok(visible)
     }
 
     /// [`Document::visible_at`] of many keys at once: goes through all that was ever put, which takes the longer the more
     /// that is, and hardly longer for many keys than for one. Keys that had no value are left out.
-    pub(super) fn visible_in_bulk(
+    pub(super) fn visible_at_bulk(
         &self,
-        root: &Root,
+        root: &ShardRoot,
         keys: &BTreeSet<&str>,
         heads: &[ChangeId],
-    ) -> Result<Vec<(String, Vec<Visible>)>, Isolated> {
-        if let Some(isolated) = &self.isolated {
-            return Err(isolated.clone());
+    ) -> Result<Vec<(String, Vec<VisibleValue>)>, ShardFault> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
         }
         let hashes: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
         let read = || {
             let mut found = Vec::with_capacity(keys.len());
-            for bucket in root.buckets() {
-                for item in self.past().map_range_at(&bucket, .., &hashes) {
+            for bucket in root.bucket_objects() {
+                for item in self.for_reading().map_range_at(&bucket, .., &hashes) {
                     if !keys.contains(&*item.key) {
                         continue;
                     }
@@ -192,8 +215,8 @@ impl Document {
                     let visible = match is_conflict {
                         true => self.visible_at(root, &key, heads)?,
                         false => vec![
-                            visible_of(&item.value.clone().into_value(), &item.id())
-                                .ok_or_else(|| defect(root, NO_VALUE.to_owned()))?,
+                            visible_from_automerge(&item.value.clone().into_value(), &item.id())
+                                .ok_or_else(|| shard_fault(root, UNKNOWN_VALUE.to_owned()))?,
                         ],
                     };
                     found.push((key, visible));
@@ -201,29 +224,33 @@ impl Document {
             }
             Ok(found)
         };
-        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(defect(root, PAST.to_owned())))
+        catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|_| Err(shard_fault(root, PAST_READ_PANIC.to_owned())))
     }
 
     /// Gives the document up.
-    pub(super) fn isolate(&mut self, isolated: Isolated) {
-        self.inner = Automerge::new();
-        self.before = None;
-        self.isolated = Some(isolated);
+    pub(super) fn isolate(&mut self, fault: ShardFault) {
+        self.automerge = Automerge::new();
+        self.previous = None;
+        self.fault = Some(fault);
     }
 
-    pub(super) fn isolate_for(&mut self, root: &Root, what: &str) {
-        self.isolate(defect(root, what.to_owned()));
+    pub(super) fn isolate_because(&mut self, root: &ShardRoot, description: &str) {
+        self.isolate(shard_fault(root, description.to_owned()));
     }
 
     /// Every key with its visible values, as Automerge has them now.
-    pub fn read_all(&self, root: &Root) -> Option<Vec<(String, Vec<Visible>)>> {
+    pub fn read_all(&self, root: &ShardRoot) -> Option<Vec<(String, Vec<VisibleValue>)>> {
         catch_unwind(AssertUnwindSafe(|| {
             let mut out = Vec::new();
-            for bucket in root.buckets() {
-                let keys: Vec<String> = self.inner.keys(&bucket).collect();
+            for bucket in root.bucket_objects() {
+                let keys: Vec<String> = self.automerge.keys(&bucket).collect();
                 for key in keys {
-                    let all = self.inner.get_all(&bucket, key.as_str()).ok()?;
-                    out.push((key, all.iter().filter_map(|(value, id)| visible_of(value, id)).collect()));
+                    let all = self.automerge.get_all(&bucket, key.as_str()).ok()?;
+                    out.push((
+                        key,
+                        all.iter().filter_map(|(value, id)| visible_from_automerge(value, id)).collect(),
+                    ));
                 }
             }
             Some(out)
@@ -233,30 +260,32 @@ impl Document {
     }
 
     /// What the document knows of its changes without their contents, each after its dependencies.
-    pub(super) fn metadata(&self) -> Vec<Meta> {
+    pub(super) fn metadata(&self) -> Vec<ChangeMeta> {
         let read = || {
-            let all = self.inner.get_changes_meta(&[]);
-            all.into_iter().filter_map(Meta::of).collect::<Vec<_>>()
+            let all = self.automerge.get_changes_meta(&[]);
+            all.into_iter().filter_map(ChangeMeta::from_automerge).collect::<Vec<_>>()
         };
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
     }
 
     /// The change `id`.
     pub fn change(&self, id: &ChangeId) -> Option<Change> {
-        catch_unwind(AssertUnwindSafe(|| self.past().get_change_by_hash(&ChangeHash(id.0)))).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.for_reading().get_change_by_hash(&ChangeHash(id.0))))
+            .ok()
+            .flatten()
     }
 
     /// All changes that are not among `heads` and their ancestors, each after its dependencies.
     pub fn changes_after(&self, heads: &[ChangeId]) -> Vec<Change> {
         let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
-        catch_unwind(AssertUnwindSafe(|| self.past().get_changes(&heads))).unwrap_or_default()
+        catch_unwind(AssertUnwindSafe(|| self.for_reading().get_changes(&heads))).unwrap_or_default()
     }
 }
 
 /// A change without its contents.
-pub(super) struct Meta {
+pub(super) struct ChangeMeta {
     pub(super) id: ChangeId,
-    pub(super) actor: Actor,
+    pub(super) chain_id: ChainId,
     pub(super) seq: u64,
     pub(super) start_op: u64,
     pub(super) max_op: u64,
@@ -264,11 +293,11 @@ pub(super) struct Meta {
     pub(super) deps: Vec<ChangeId>,
 }
 
-impl Meta {
-    fn of(meta: automerge::ChangeMetadata<'_>) -> Option<Self> {
+impl ChangeMeta {
+    fn from_automerge(meta: automerge::ChangeMetadata<'_>) -> Option<Self> {
         Some(Self {
             id: ChangeId(meta.hash.0),
-            actor: Actor::from_slice(meta.actor.to_bytes())?,
+            chain_id: ChainId::from_slice(meta.actor.to_bytes())?,
             seq: meta.seq,
             start_op: meta.start_op,
             max_op: meta.max_op,
@@ -278,13 +307,13 @@ impl Meta {
     }
 }
 
-fn defect(root: &Root, what: String) -> Isolated {
-    Isolated { shard: root.shard().to_string(), what }
+fn shard_fault(root: &ShardRoot, description: String) -> ShardFault {
+    ShardFault { shard_name: root.name().to_string(), description }
 }
 
-fn visible_of(value: &automerge::Value<'_>, id: &automerge::ObjId) -> Option<Visible> {
-    let automerge::ObjId::Id(counter, actor, _) = id else { return None };
-    let actor = Actor::from_slice(actor.to_bytes())?;
+fn visible_from_automerge(value: &automerge::Value<'_>, id: &automerge::ObjId) -> Option<VisibleValue> {
+    let automerge::ObjId::Id(counter, chain_id, _) = id else { return None };
+    let chain_id = ChainId::from_slice(chain_id.to_bytes())?;
     let automerge::Value::Scalar(scalar) = value else { return None };
-    Some(Visible { op: OpRef { counter: *counter, actor }, value: value_of(scalar)? })
+    Some(VisibleValue { op: OpRef { counter: *counter, chain_id }, value: value_from_scalar(scalar)? })
 }

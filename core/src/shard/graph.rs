@@ -2,42 +2,42 @@
 //!
 //! Everything a question about causality needs is here and small (about 100 bytes a change); contents stay in the
 //! Automerge document. An author's changes form a chain, each naming its predecessor, so a set of changes that is
-//! closed under ancestors is fully said by how far it reaches into each chain: a [`Clock`].
+//! closed under ancestors is fully said by how far it reaches into each chain: a [`VersionVector`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chain::{Chain, Cover};
-use super::root::Root;
+use super::chain::{Chain, EndProof};
+use super::root::ShardRoot;
 use crate::delta::OpRef;
-use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, Incarnation};
+use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, ShardId};
 use crate::limits;
 
 /// How far a set of changes, closed under ancestors, reaches into each chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clock(BTreeMap<u32, u64>);
+pub struct VersionVector(BTreeMap<u32, u64>);
 
-impl Clock {
-    fn reach(&self, chain: u32) -> u64 {
-        self.0.get(&chain).copied().unwrap_or(0)
+impl VersionVector {
+    fn seq_of(&self, chain_index: u32) -> u64 {
+        self.0.get(&chain_index).copied().unwrap_or(0)
     }
 
-    fn raise(&mut self, chain: u32, seq: u64) {
-        let reach = self.0.entry(chain).or_default();
-        *reach = (*reach).max(seq);
+    fn raise(&mut self, chain_index: u32, seq: u64) {
+        let seq_here = self.0.entry(chain_index).or_default();
+        *seq_here = (*seq_here).max(seq);
     }
 
-    fn join(&mut self, other: &Self) {
-        for (&chain, &seq) in &other.0 {
-            self.raise(chain, seq);
+    fn merge(&mut self, other: &Self) {
+        for (&chain_index, &seq) in &other.0 {
+            self.raise(chain_index, seq);
         }
     }
 
     /// The changes that both sets have.
-    pub fn meet(&self, other: &Self) -> Self {
+    pub fn intersect(&self, other: &Self) -> Self {
         Self(
             self.0
                 .iter()
-                .map(|(&chain, &seq)| (chain, seq.min(other.reach(chain))))
+                .map(|(&chain_index, &seq)| (chain_index, seq.min(other.seq_of(chain_index))))
                 .filter(|(_, seq)| *seq > 0)
                 .collect(),
         )
@@ -46,7 +46,7 @@ impl Clock {
 
 /// One change, as the graph knows it.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct GraphEntry {
     /// Its hash.
     pub id: ChangeId,
     /// Place in its chain, from 1; 0 for the root.
@@ -59,19 +59,19 @@ pub struct Entry {
     pub depth: u32,
     /// The author's clock when it was written, in seconds since 1970.
     pub time: i64,
-    chain: u32,
-    deps: Box<[u32]>,
+    chain_index: u32,
+    dep_indexes: Box<[u32]>,
 }
 
-impl Entry {
+impl GraphEntry {
     /// What it was built on, by places in the order of arrival: 0 is the root, 1 the first of [`Graph::iter`].
-    pub(crate) fn deps_at(&self) -> &[u32] {
-        &self.deps
+    pub(crate) fn dep_indexes(&self) -> &[u32] {
+        &self.dep_indexes
     }
 }
 
 /// What the graph keeps of a change.
-pub(super) struct Fact<'a> {
+pub(super) struct NewEntry<'a> {
     pub(super) id: ChangeId,
     pub(super) author: (GrantId, Incarnation),
     pub(super) seq: u64,
@@ -85,97 +85,107 @@ pub(super) struct Fact<'a> {
 #[derive(Clone, Debug)]
 pub struct Graph {
     group: GroupId,
-    epoch: EpochId,
-    entries: Vec<Entry>,
-    index: BTreeMap<ChangeId, u32>,
+    shard_id: ShardId,
+    entries: Vec<GraphEntry>,
+    index_by_id: BTreeMap<ChangeId, u32>,
     chains: Vec<Chain>,
-    by_actor: BTreeMap<Actor, u32>,
+    chain_index_by_id: BTreeMap<ChainId, u32>,
     heads: BTreeSet<ChangeId>,
     /// Clocks of every 64th change of each chain, so that no walk is long.
-    checkpoints: BTreeMap<(u32, u64), Clock>,
+    cached_versions: BTreeMap<(u32, u64), VersionVector>,
 }
 
 /// Distance between two checkpoints of a chain.
-const CHECKPOINT: u64 = 64;
+const VERSION_CACHE_INTERVAL: u64 = 64;
 
 impl Graph {
     /// The history that holds just a root.
-    pub fn new(root: &Root) -> Self {
-        let entry = Entry {
+    pub fn new(root: &ShardRoot) -> Self {
+        let entry = GraphEntry {
             id: root.id(),
             seq: 0,
             start_op: 1,
             max_op: root.max_op(),
             depth: 0,
             time: 0,
-            chain: u32::MAX,
-            deps: Box::default(),
+            chain_index: u32::MAX,
+            dep_indexes: Box::default(),
         };
         Self {
             group: root.group(),
-            epoch: root.epoch(),
+            shard_id: root.shard_id(),
             entries: vec![entry],
-            index: BTreeMap::from([(root.id(), 0)]),
+            index_by_id: BTreeMap::from([(root.id(), 0)]),
             chains: Vec::new(),
-            by_actor: BTreeMap::new(),
+            chain_index_by_id: BTreeMap::new(),
             heads: BTreeSet::from([root.id()]),
-            checkpoints: BTreeMap::new(),
+            cached_versions: BTreeMap::new(),
         }
     }
 
     /// Adds a change. Its dependencies and its predecessor are here already: the gate saw to it.
-    pub(super) fn insert(&mut self, fact: Fact<'_>) {
-        let Fact { id, author, seq, start_op, max_op, time, deps } = fact;
-        let places: Vec<u32> = deps.iter().filter_map(|dep| self.index.get(dep).copied()).collect();
-        let depth = places.iter().filter_map(|&dep| self.entry_at(dep)).map(|dep| dep.depth).max();
+    pub(super) fn insert(&mut self, new_entry: NewEntry<'_>) {
+        let NewEntry { id, author, seq, start_op, max_op, time, deps } = new_entry;
+        let dep_indexes: Vec<u32> =
+            deps.iter().filter_map(|dep| self.index_by_id.get(dep).copied()).collect();
+        let depth = dep_indexes.iter().filter_map(|&dep| self.entry_at(dep)).map(|dep| dep.depth).max();
         let depth = depth.unwrap_or(0).saturating_add(1);
-        let chain = self.chain_for(author);
-        let at = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        let deps_at = places.into_boxed_slice();
-        self.entries.push(Entry { id, seq, start_op, max_op, depth, time, chain, deps: deps_at });
-        self.index.insert(id, at);
-        if let Some(chain) = self.chains.get_mut(chain as usize) {
-            chain.extend(at, id);
+        let chain_index = self.ensure_chain(author);
+        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let boxed_deps = dep_indexes.into_boxed_slice();
+        self.entries.push(GraphEntry {
+            id,
+            seq,
+            start_op,
+            max_op,
+            depth,
+            time,
+            chain_index,
+            dep_indexes: boxed_deps,
+        });
+        self.index_by_id.insert(id, index);
+        if let Some(chain) = self.chains.get_mut(chain_index as usize) {
+            chain.push(index, id);
         }
         for dep in deps {
             self.heads.remove(dep);
         }
         self.heads.insert(id);
-        if seq.is_multiple_of(CHECKPOINT) {
-            let clock = self.clock_from(vec![at]);
-            self.checkpoints.insert((chain, seq), clock);
+        if seq.is_multiple_of(VERSION_CACHE_INTERVAL) {
+            let version = self.version_from_indexes(vec![index]);
+            self.cached_versions.insert((chain_index, seq), version);
         }
     }
 
-    fn chain_for(&mut self, author: (GrantId, Incarnation)) -> u32 {
-        let actor = Actor::of(self.group, self.epoch, author.0, author.1);
-        if let Some(&chain) = self.by_actor.get(&actor) {
-            return chain;
+    fn ensure_chain(&mut self, author: (GrantId, Incarnation)) -> u32 {
+        let chain_id = ChainId::derive(self.group, self.shard_id, author.0, author.1);
+        if let Some(&chain_index) = self.chain_index_by_id.get(&chain_id) {
+            return chain_index;
         }
-        let chain = u32::try_from(self.chains.len()).unwrap_or(u32::MAX);
-        self.chains.push(Chain::new(self.group, self.epoch, author));
-        self.by_actor.insert(actor, chain);
-        chain
+        let chain_index = u32::try_from(self.chains.len()).unwrap_or(u32::MAX);
+        self.chains.push(Chain::new(self.group, self.shard_id, author));
+        self.chain_index_by_id.insert(chain_id, chain_index);
+        chain_index
     }
 
     /// The change at a place in the order of arrival.
-    pub(crate) fn entry_at(&self, index: u32) -> Option<&Entry> {
+    pub(crate) fn entry_at(&self, index: u32) -> Option<&GraphEntry> {
         self.entries.get(index as usize)
     }
 
     /// Where a change stands in the order of arrival.
-    pub(crate) fn place(&self, id: &ChangeId) -> Option<u32> {
-        self.index.get(id).copied()
+    pub(crate) fn index_of(&self, id: &ChangeId) -> Option<u32> {
+        self.index_by_id.get(id).copied()
     }
 
     /// The change `id`.
-    pub fn get(&self, id: &ChangeId) -> Option<&Entry> {
-        self.index.get(id).and_then(|&at| self.entry_at(at))
+    pub fn get(&self, id: &ChangeId) -> Option<&GraphEntry> {
+        self.index_by_id.get(id).and_then(|&index| self.entry_at(index))
     }
 
     /// True if the change is here (the root is).
     pub fn contains(&self, id: &ChangeId) -> bool {
-        self.index.contains_key(id)
+        self.index_by_id.contains_key(id)
     }
 
     /// How many changes there are, the root not counted.
@@ -194,147 +204,155 @@ impl Graph {
     }
 
     /// All changes but the root, in the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &GraphEntry> {
         self.entries.iter().skip(1)
     }
 
     /// Ids that begin with these hex digits; the root is not found.
-    pub fn with_prefix(&self, prefix: &str) -> Vec<ChangeId> {
+    pub fn ids_with_prefix(&self, prefix: &str) -> Vec<ChangeId> {
         let padded: String = prefix.chars().chain(std::iter::repeat('0')).take(64).collect();
         let Some(from) = ChangeId::parse(&padded) else { return Vec::new() };
         let prefix = prefix.to_ascii_lowercase();
-        self.index
+        self.index_by_id
             .range(from..)
-            .map(|(id, at)| (*id, *at))
+            .map(|(id, index)| (*id, *index))
             .take_while(|(id, _)| id.to_string().starts_with(&prefix))
-            .filter(|(_, at)| *at != 0)
+            .filter(|(_, index)| *index != 0)
             .map(|(id, _)| id)
             .collect()
     }
 
     /// What a change was built on.
-    pub fn deps(&self, entry: &Entry) -> impl Iterator<Item = &Entry> {
-        entry.deps.iter().filter_map(|&dep| self.entry_at(dep))
+    pub fn deps(&self, entry: &GraphEntry) -> impl Iterator<Item = &GraphEntry> {
+        entry.dep_indexes.iter().filter_map(|&dep| self.entry_at(dep))
     }
 
     /// The chain a change belongs to; `None` for the root.
-    pub fn chain_of(&self, entry: &Entry) -> Option<&Chain> {
-        self.chains.get(entry.chain as usize)
+    pub fn chain_of(&self, entry: &GraphEntry) -> Option<&Chain> {
+        self.chains.get(entry.chain_index as usize)
     }
 
     /// The chain of `actor`.
-    pub fn chain(&self, actor: &Actor) -> Option<&Chain> {
-        self.by_actor.get(actor).and_then(|&chain| self.chains.get(chain as usize))
+    pub fn chain(&self, chain_id: &ChainId) -> Option<&Chain> {
+        self.chain_index_by_id.get(chain_id).and_then(|&chain_index| self.chains.get(chain_index as usize))
     }
 
-    pub(super) fn chain_mut(&mut self, actor: &Actor) -> Option<&mut Chain> {
-        self.by_actor.get(actor).and_then(|&chain| self.chains.get_mut(chain as usize))
+    pub(super) fn chain_mut(&mut self, chain_id: &ChainId) -> Option<&mut Chain> {
+        self.chain_index_by_id
+            .get(chain_id)
+            .and_then(|&chain_index| self.chains.get_mut(chain_index as usize))
     }
 
     /// All chains, by actor.
     pub fn chains(&self) -> impl Iterator<Item = &Chain> {
-        self.by_actor.values().filter_map(|&chain| self.chains.get(chain as usize))
+        self.chain_index_by_id.values().filter_map(|&chain_index| self.chains.get(chain_index as usize))
     }
 
     /// The change at `seq` of a chain.
-    pub fn at(&self, chain: &Chain, seq: u64) -> Option<&Entry> {
-        let place = usize::try_from(seq.checked_sub(1)?).ok()?;
-        chain.entries.get(place).and_then(|&at| self.entry_at(at))
+    pub fn entry_in_chain(&self, chain: &Chain, seq: u64) -> Option<&GraphEntry> {
+        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        chain.entry_indexes.get(index).and_then(|&entry_index| self.entry_at(entry_index))
     }
 
     /// What proves a chain up to `seq`: the next signature at or beyond it, and the hashes on the way there.
-    pub(crate) fn cover_at(&self, chain: &Chain, seq: u64) -> Option<Cover> {
-        let next_mark = seq.next_multiple_of(limits::SIGNED_EVERY);
-        let ids = |upto: u64| (seq + 1..=upto).filter_map(|seq| Some(self.at(chain, seq)?.id));
-        if let Some(signature) = chain.mark_at(next_mark) {
-            return Some(Cover { ahead: ids(next_mark).collect(), signature: *signature });
+    pub(crate) fn end_proof_at(&self, chain: &Chain, seq: u64) -> Option<EndProof> {
+        let next_checkpoint = seq.next_multiple_of(limits::CHECKPOINT_INTERVAL);
+        let ids_upto =
+            |upto: u64| (seq + 1..=upto).filter_map(|seq| Some(self.entry_in_chain(chain, seq)?.id));
+        if let Some(signature) = chain.checkpoint_at(next_checkpoint) {
+            return Some(EndProof { ids_ahead: ids_upto(next_checkpoint).collect(), signature: *signature });
         }
-        let cover = chain.cover()?;
-        let ahead = ids(chain.len()).chain(cover.ahead.iter().copied()).collect();
-        Some(Cover { ahead, signature: cover.signature })
+        let end_proof = chain.end_proof()?;
+        let ahead = ids_upto(chain.len()).chain(end_proof.ids_ahead.iter().copied()).collect();
+        Some(EndProof { ids_ahead: ahead, signature: end_proof.signature })
     }
 
     /// The change that wrote an operation.
-    pub fn writer(&self, op: &OpRef) -> Option<&Entry> {
-        let chain = self.chain(&op.actor)?;
-        let place = chain
-            .entries
-            .partition_point(|&at| self.entry_at(at).is_some_and(|entry| entry.max_op < op.counter));
-        let entry = chain.entries.get(place).and_then(|&at| self.entry_at(at))?;
+    pub fn entry_of_op(&self, op: &OpRef) -> Option<&GraphEntry> {
+        let chain = self.chain(&op.chain_id)?;
+        let index = chain.entry_indexes.partition_point(|&entry_index| {
+            self.entry_at(entry_index).is_some_and(|entry| entry.max_op < op.counter)
+        });
+        let entry = chain.entry_indexes.get(index).and_then(|&entry_index| self.entry_at(entry_index))?;
         (entry.start_op..=entry.max_op).contains(&op.counter).then_some(entry)
     }
 
     /// The set of these changes and all their ancestors.
-    pub fn clock<'a>(&self, changes: impl IntoIterator<Item = &'a ChangeId>) -> Clock {
-        self.clock_from(changes.into_iter().filter_map(|id| self.index.get(id).copied()).collect())
+    pub fn version_of<'a>(&self, changes: impl IntoIterator<Item = &'a ChangeId>) -> VersionVector {
+        self.version_from_indexes(
+            changes.into_iter().filter_map(|id| self.index_by_id.get(id).copied()).collect(),
+        )
     }
 
     /// The set of all ancestors of these changes, themselves not counted unless one is an ancestor of another.
-    pub fn clock_below<'a>(&self, changes: impl IntoIterator<Item = &'a ChangeId>) -> Clock {
+    pub fn version_below<'a>(&self, changes: impl IntoIterator<Item = &'a ChangeId>) -> VersionVector {
         let entries = changes.into_iter().filter_map(|id| self.get(id));
-        self.clock_from(entries.flat_map(|entry| entry.deps.iter().copied()).collect())
+        self.version_from_indexes(entries.flat_map(|entry| entry.dep_indexes.iter().copied()).collect())
     }
 
-    fn clock_from(&self, mut todo: Vec<u32>) -> Clock {
-        let mut clock = Clock::default();
-        while let Some(at) = todo.pop() {
-            let Some(entry) = self.entry_at(at) else { continue };
-            let Some(chain) = self.chains.get(entry.chain as usize) else { continue };
-            let covered = clock.reach(entry.chain);
+    fn version_from_indexes(&self, mut queue: Vec<u32>) -> VersionVector {
+        let mut version = VersionVector::default();
+        while let Some(index) = queue.pop() {
+            let Some(entry) = self.entry_at(index) else { continue };
+            let Some(chain) = self.chains.get(entry.chain_index as usize) else { continue };
+            let seq_before = version.seq_of(entry.chain_index);
             let mut seq = entry.seq;
-            clock.raise(entry.chain, seq);
-            while seq > covered {
-                if let Some(checkpoint) = self.checkpoints.get(&(entry.chain, seq)) {
-                    clock.join(checkpoint);
+            version.raise(entry.chain_index, seq);
+            while seq > seq_before {
+                if let Some(cached) = self.cached_versions.get(&(entry.chain_index, seq)) {
+                    version.merge(cached);
                     break;
                 }
-                if let Some(entry) = self.at(chain, seq) {
-                    todo.extend(entry.deps.iter().copied());
+                if let Some(entry) = self.entry_in_chain(chain, seq) {
+                    queue.extend(entry.dep_indexes.iter().copied());
                 }
                 seq -= 1;
             }
         }
-        clock
+        version
     }
 
     /// True if the set has this change. Every set has the root.
-    pub fn covers(&self, clock: &Clock, entry: &Entry) -> bool {
-        clock.reach(entry.chain) >= entry.seq
+    pub fn version_contains(&self, version: &VersionVector, entry: &GraphEntry) -> bool {
+        version.seq_of(entry.chain_index) >= entry.seq
     }
 
     /// How far a set reaches into a chain.
-    pub fn reach(&self, clock: &Clock, actor: &Actor) -> u64 {
-        self.by_actor.get(actor).map_or(0, |&chain| clock.reach(chain))
+    pub fn seq_in_version(&self, version: &VersionVector, chain_id: &ChainId) -> u64 {
+        self.chain_index_by_id.get(chain_id).map_or(0, |&chain_index| version.seq_of(chain_index))
     }
 
     /// The set that reaches just so far into these chains. It must be closed under ancestors to mean anything.
-    pub fn clock_of(&self, reaches: impl IntoIterator<Item = (Actor, u64)>) -> Clock {
-        let mut clock = Clock::default();
-        for (actor, seq) in reaches {
-            if let Some(&chain) = self.by_actor.get(&actor) {
-                let len = self.chains.get(chain as usize).map_or(0, Chain::len);
-                clock.raise(chain, seq.min(len));
+    pub fn version_from_seqs(&self, seqs: impl IntoIterator<Item = (ChainId, u64)>) -> VersionVector {
+        let mut version = VersionVector::default();
+        for (chain_id, seq) in seqs {
+            if let Some(&chain_index) = self.chain_index_by_id.get(&chain_id) {
+                let len = self.chains.get(chain_index as usize).map_or(0, Chain::len);
+                version.raise(chain_index, seq.min(len));
             }
         }
-        clock.0.retain(|_, seq| *seq > 0);
-        clock
+        version.0.retain(|_, seq| *seq > 0);
+        version
     }
 
     /// The set of everything here.
-    pub fn everything(&self) -> Clock {
-        self.clock_of(self.chains.iter().map(|chain| (chain.actor, chain.len())))
+    pub fn full_version(&self) -> VersionVector {
+        self.version_from_seqs(self.chains.iter().map(|chain| (chain.id, chain.len())))
     }
 
     /// The changes of a set that no other of it builds on; the root if the set is empty. Sorted.
-    pub fn heads_of(&self, clock: &Clock) -> Vec<ChangeId> {
-        let tips: Vec<&Entry> = clock
+    pub fn heads_of_version(&self, version: &VersionVector) -> Vec<ChangeId> {
+        let tips: Vec<&GraphEntry> = version
             .0
             .iter()
-            .filter_map(|(&chain, &seq)| self.at(self.chains.get(chain as usize)?, seq))
+            .filter_map(|(&chain_index, &seq)| {
+                self.entry_in_chain(self.chains.get(chain_index as usize)?, seq)
+            })
             .collect();
-        let below = self.clock_from(tips.iter().flat_map(|tip| tip.deps.iter().copied()).collect());
+        let below =
+            self.version_from_indexes(tips.iter().flat_map(|tip| tip.dep_indexes.iter().copied()).collect());
         let mut heads: Vec<_> =
-            tips.iter().filter(|tip| !self.covers(&below, tip)).map(|tip| tip.id).collect();
+            tips.iter().filter(|tip| !self.version_contains(&below, tip)).map(|tip| tip.id).collect();
         if heads.is_empty() {
             heads.extend(self.entry_at(0).map(|root| root.id));
         }
@@ -343,25 +361,29 @@ impl Graph {
     }
 
     /// The changes that `more` has and `less` has not, each after everything it depends on.
-    pub fn between(&self, less: &Clock, more: &Clock) -> Vec<&Entry> {
+    pub fn entries_between(&self, older: &VersionVector, newer: &VersionVector) -> Vec<&GraphEntry> {
         let mut entries = Vec::new();
-        for (&chain_ix, &upto) in &more.0 {
-            let Some(chain) = self.chains.get(chain_ix as usize) else { continue };
-            entries.extend((less.reach(chain_ix) + 1..=upto).filter_map(|seq| self.at(chain, seq)));
+        for (&chain_index, &upto) in &newer.0 {
+            let Some(chain) = self.chains.get(chain_index as usize) else { continue };
+            entries.extend(
+                (older.seq_of(chain_index) + 1..=upto).filter_map(|seq| self.entry_in_chain(chain, seq)),
+            );
         }
         entries.sort_unstable_by_key(|entry| (entry.depth, entry.id));
         entries
     }
 
     /// Those of some changes that are here, each before what it was built on.
-    pub(crate) fn top_first(&self, of: &BTreeSet<ChangeId>) -> Vec<ChangeId> {
-        let mut entries: Vec<&Entry> = of.iter().filter_map(|id| self.get(id)).collect();
+    pub(crate) fn newest_first(&self, ids: &BTreeSet<ChangeId>) -> Vec<ChangeId> {
+        let mut entries: Vec<&GraphEntry> = ids.iter().filter_map(|id| self.get(id)).collect();
         entries.sort_unstable_by_key(|entry| (std::cmp::Reverse(entry.depth), entry.id));
         entries.into_iter().map(|entry| entry.id).collect()
     }
 
     /// True if `older` is among the ancestors of `newer`.
-    pub fn is_ancestor(&self, older: &Entry, newer: &Entry) -> bool {
-        older.id != newer.id && older.depth < newer.depth && self.covers(&self.clock([&newer.id]), older)
+    pub fn is_ancestor(&self, older: &GraphEntry, newer: &GraphEntry) -> bool {
+        older.id != newer.id
+            && older.depth < newer.depth
+            && self.version_contains(&self.version_of([&newer.id]), older)
     }
 }

@@ -6,82 +6,84 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Shard;
-use super::chain::{Cover, Link, first_link, next_link};
-use super::graph::{Entry, Fact, Graph};
+use super::chain::{ChainHash, EndProof, first_chain_hash, next_chain_hash};
+use super::graph::{Graph, GraphEntry, NewEntry};
 use crate::delta::Delta;
-use crate::id::{Actor, ChangeId};
+use crate::id::{ChainId, ChangeId};
 
 /// A change that was taken out, with what proves it.
 #[derive(Clone, Debug)]
-pub(crate) struct Retracted {
+pub(crate) struct RetractedChange {
     pub(crate) delta: Delta,
-    pub(crate) actor: Actor,
-    pub(crate) link: Link,
-    pub(crate) cover: Cover,
+    pub(crate) chain_id: ChainId,
+    pub(crate) link: ChainHash,
+    pub(crate) cover: EndProof,
     pub(crate) depth: u32,
 }
 
 impl Shard {
     /// Takes these changes out; nothing that stays builds on them. Answers them, each after what it builds on. A document
     /// that cannot say them any more is isolated.
-    pub(crate) fn retract(&mut self, lost: &BTreeSet<ChangeId>) -> Vec<Retracted> {
-        self.document.finish(&self.root);
-        let Some(retracted) = self.read_lost(lost) else {
-            self.document.isolate_for(&self.root, "changes that are to be taken out cannot be read");
+    pub(crate) fn retract(&mut self, retracted_ids: &BTreeSet<ChangeId>) -> Vec<RetractedChange> {
+        self.document.flush_all(&self.root);
+        let Some(retracted) = self.read_retracted(retracted_ids) else {
+            self.document.isolate_because(&self.root, "changes that are to be taken out cannot be read");
             return Vec::new();
         };
-        let graph = self.graph_without(lost);
+        let graph = self.graph_without(retracted_ids);
         let keys: BTreeSet<&str> =
-            retracted.iter().flat_map(|gone| &gone.delta.puts).map(|put| put.key.as_str()).collect();
+            retracted.iter().flat_map(|change| &change.delta.puts).map(|put| put.key.as_str()).collect();
         let heads = graph.heads();
         for key in keys {
             match self.document.visible_at(&self.root, key, &heads) {
-                Ok(visible) => self.state.replace(key, visible),
-                Err(isolated) => {
-                    self.document.isolate(isolated);
+                Ok(visible) => self.state.replace_key(key, visible),
+                Err(fault) => {
+                    self.document.isolate(fault);
                     return Vec::new();
                 }
             }
         }
-        self.touched = self.touched.as_ref().map(|touched| touched.moved(&self.graph, &graph));
+        self.resource_index =
+            self.resource_index.as_ref().map(|resource_index| resource_index.remapped(&self.graph, &graph));
         self.graph = graph;
-        self.branch = None;
-        self.document.rebuild_without(lost);
+        self.cursor = None;
+        self.document.rebuild_without(retracted_ids);
         retracted
     }
 
-    fn read_lost(&self, lost: &BTreeSet<ChangeId>) -> Option<Vec<Retracted>> {
-        let mut links: BTreeMap<Actor, Vec<Link>> = BTreeMap::new();
-        let read = |entry: &Entry| {
+    fn read_retracted(&self, retracted_ids: &BTreeSet<ChangeId>) -> Option<Vec<RetractedChange>> {
+        let mut chain_hashes: BTreeMap<ChainId, Vec<ChainHash>> = BTreeMap::new();
+        let read_entry = |entry: &GraphEntry| {
             let chain = self.graph.chain_of(entry)?;
-            let links = links.entry(chain.actor).or_insert_with(|| {
-                let first = first_link(self.root.group(), self.root.epoch(), chain.actor);
-                let ids = (1..=chain.len()).filter_map(|seq| Some(self.graph.at(chain, seq)?.id));
-                ids.scan(first, |link, id| {
-                    *link = next_link(link, id);
-                    Some(*link)
+            let chain_hashes = chain_hashes.entry(chain.id).or_insert_with(|| {
+                let first = first_chain_hash(self.root.group(), self.root.shard_id(), chain.id);
+                let ids = (1..=chain.len()).filter_map(|seq| Some(self.graph.entry_in_chain(chain, seq)?.id));
+                ids.scan(first, |chain_hash, id| {
+                    *chain_hash = next_chain_hash(chain_hash, id);
+                    Some(*chain_hash)
                 })
                 .collect()
             });
-            Some(Retracted {
-                delta: self.delta(&entry.id)?,
-                actor: chain.actor,
-                link: *links.get(usize::try_from(entry.seq).ok()?.checked_sub(1)?)?,
-                cover: self.graph.cover_at(chain, entry.seq)?,
+            Some(RetractedChange {
+                delta: self.read_delta(&entry.id)?,
+                chain_id: chain.id,
+                link: *chain_hashes.get(usize::try_from(entry.seq).ok()?.checked_sub(1)?)?,
+                cover: self.graph.end_proof_at(chain, entry.seq)?,
                 depth: entry.depth,
             })
         };
-        let mut entries: Vec<&Entry> = lost.iter().filter_map(|id| self.graph.get(id)).collect();
+        let mut entries: Vec<&GraphEntry> =
+            retracted_ids.iter().filter_map(|id| self.graph.get(id)).collect();
         entries.sort_unstable_by_key(|entry| (entry.depth, entry.id));
-        entries.into_iter().map(read).collect()
+        entries.into_iter().map(read_entry).collect()
     }
 
-    fn graph_without(&self, lost: &BTreeSet<ChangeId>) -> Graph {
+    fn graph_without(&self, retracted_ids: &BTreeSet<ChangeId>) -> Graph {
         let mut graph = Graph::new(&self.root);
-        for entry in self.graph.iter().filter(|entry| !lost.contains(&entry.id)) {
+        for entry in self.graph.iter().filter(|entry| !retracted_ids.contains(&entry.id)) {
             let Some(chain) = self.graph.chain_of(entry) else { continue };
             let deps: Vec<ChangeId> = self.graph.deps(entry).map(|dep| dep.id).collect();
-            graph.insert(Fact {
+            graph.insert(NewEntry {
                 id: entry.id,
                 author: (chain.grant, chain.incarnation),
                 seq: entry.seq,
@@ -91,10 +93,10 @@ impl Shard {
                 deps: &deps,
             });
         }
-        for old in self.graph.chains() {
-            let Some(chain) = graph.chain_mut(&old.actor) else { continue };
-            let cover = self.graph.cover_at(old, chain.len());
-            chain.prove_like(old, cover);
+        for old_chain in self.graph.chains() {
+            let Some(chain) = graph.chain_mut(&old_chain.id) else { continue };
+            let end_proof = self.graph.end_proof_at(old_chain, chain.len());
+            chain.copy_proofs_from(old_chain, end_proof);
         }
         graph
     }

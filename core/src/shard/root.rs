@@ -13,8 +13,8 @@ use std::fmt;
 use automerge::{Change, ObjId};
 
 use super::bucket;
-use crate::delta::compose::{actor_id, change_id, compose_root};
-use crate::id::{Actor, ChangeId, EpochId, GrantId, GroupId, hash16};
+use crate::delta::automerge_codec::{automerge_actor_id, build_root_change, change_id};
+use crate::id::{ChainId, ChangeId, GrantId, GroupId, ShardId, hash16};
 use crate::limits;
 
 /// Names a shard of a group.
@@ -28,7 +28,7 @@ pub enum ShardName {
 
 impl ShardName {
     /// How many buckets a shard of this sort has.
-    pub fn buckets(self) -> u16 {
+    pub fn bucket_count(self) -> u16 {
         match self {
             Self::Desired => limits::DESIRED_BUCKETS,
             Self::Observed(_) => limits::OBSERVED_BUCKETS,
@@ -47,27 +47,27 @@ impl fmt::Display for ShardName {
 
 /// A shard's root change and what follows from it.
 #[derive(Clone, Debug)]
-pub struct Root {
+pub struct ShardRoot {
     group: GroupId,
-    shard: ShardName,
-    actor: Actor,
+    name: ShardName,
+    chain_id: ChainId,
     id: ChangeId,
-    epoch: EpochId,
+    shard_id: ShardId,
     change: Change,
 }
 
-impl Root {
+impl ShardRoot {
     /// The root of `shard` in `group`, in its first epoch.
-    pub fn derive(group: GroupId, shard: ShardName) -> Self {
-        let name = shard.to_string();
-        let actor = Actor(hash16("larder 1 root actor", &[&group.0, name.as_bytes()]));
-        let change = compose_root(actor, &name, shard.buckets());
+    pub fn derive(group: GroupId, shard_name: ShardName) -> Self {
+        let name_text = shard_name.to_string();
+        let chain_id = ChainId(hash16("larder 1 root actor", &[&group.0, name_text.as_bytes()]));
+        let change = build_root_change(chain_id, &name_text, shard_name.bucket_count());
         let id = change_id(&change);
-        let mut epoch = EpochId::ZERO;
-        for (to, from) in epoch.0.iter_mut().zip(id.0) {
+        let mut shard_id = ShardId::ZERO;
+        for (to, from) in shard_id.0.iter_mut().zip(id.0) {
             *to = from;
         }
-        Self { group, shard, actor, id, epoch, change }
+        Self { group, name: shard_name, chain_id, id, shard_id, change }
     }
 
     /// The group it belongs to.
@@ -76,13 +76,13 @@ impl Root {
     }
 
     /// The shard it begins.
-    pub fn shard(&self) -> ShardName {
-        self.shard
+    pub fn name(&self) -> ShardName {
+        self.name
     }
 
     /// The root's own actor, under which nothing else is written.
-    pub fn actor(&self) -> Actor {
-        self.actor
+    pub fn chain_id(&self) -> ChainId {
+        self.chain_id
     }
 
     /// The root change's hash.
@@ -91,8 +91,8 @@ impl Root {
     }
 
     /// The epoch it begins.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch
+    pub fn shard_id(&self) -> ShardId {
+        self.shard_id
     }
 
     /// The change itself.
@@ -102,21 +102,22 @@ impl Root {
 
     /// Counter of the root's last operation.
     pub fn max_op(&self) -> u64 {
-        1 + u64::from(self.shard.buckets())
+        1 + u64::from(self.name.bucket_count())
     }
 
     /// Counter of the operation that made the bucket of `key`.
     pub fn bucket_op(&self, key: &str) -> u64 {
-        2 + u64::from(bucket::of(key, self.shard.buckets()))
+        2 + u64::from(bucket::bucket_index(key, self.name.bucket_count()))
     }
 
     /// The Automerge object that is the bucket of `key`.
-    pub fn bucket(&self, key: &str) -> ObjId {
-        ObjId::Id(self.bucket_op(key), actor_id(self.actor), 0)
+    pub fn bucket_object(&self, key: &str) -> ObjId {
+        ObjId::Id(self.bucket_op(key), automerge_actor_id(self.chain_id), 0)
     }
 
     /// All buckets, as Automerge objects.
-    pub fn buckets(&self) -> impl Iterator<Item = ObjId> {
-        (0..self.shard.buckets()).map(|b| ObjId::Id(2 + u64::from(b), actor_id(self.actor), 0))
+    pub fn bucket_objects(&self) -> impl Iterator<Item = ObjId> {
+        (0..self.name.bucket_count())
+            .map(|bucket| ObjId::Id(2 + u64::from(bucket), automerge_actor_id(self.chain_id), 0))
     }
 }

@@ -8,7 +8,7 @@ use crate::delta::{OpRef, Put, Value};
 
 /// One visible value of a key. More than one means that writers did not know of each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visible {
+pub struct VisibleValue {
     /// Which put wrote it.
     pub op: OpRef,
     /// The value.
@@ -17,17 +17,17 @@ pub struct Visible {
 
 /// The visible values of every key, each list sorted so that Automerge's winner is last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    keys: BTreeMap<String, Vec<Visible>>,
-    bytes: usize,
+pub struct VisibleState {
+    by_key: BTreeMap<String, Vec<VisibleValue>>,
+    total_bytes: usize,
     /// Puts of changes that are here only for the sake of what was built on them.
-    held: BTreeSet<OpRef>,
+    dependency_only: BTreeSet<OpRef>,
 }
 
-impl State {
+impl VisibleState {
     /// The visible values of `key`, the winner last; empty if it was never put.
-    pub fn get(&self, key: &str) -> &[Visible] {
-        self.keys.get(key).map_or(&[], Vec::as_slice)
+    pub fn get(&self, key: &str) -> &[VisibleValue] {
+        self.by_key.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// The value that wins, if the key was ever put and is not null.
@@ -39,79 +39,83 @@ impl State {
     pub fn range_with_prefix<'a>(
         &'a self,
         prefix: &str,
-    ) -> impl Iterator<Item = (&'a str, &'a [Visible])> + use<'a> {
+    ) -> impl Iterator<Item = (&'a str, &'a [VisibleValue])> + use<'a> {
         let prefix = prefix.to_owned();
-        self.keys
+        self.by_key
             .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(&prefix))
             .map(|(key, visible)| (key.as_str(), visible.as_slice()))
     }
 
     /// All keys, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Visible])> {
-        self.keys.iter().map(|(key, visible)| (key.as_str(), visible.as_slice()))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[VisibleValue])> {
+        self.by_key.iter().map(|(key, visible)| (key.as_str(), visible.as_slice()))
     }
 
     /// How many keys were ever put.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.by_key.len()
     }
 
     /// True if nothing was ever put.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.by_key.is_empty()
     }
 
     /// True if a change wrote this that is here only for the sake of what was built on it, see [`crate::accept`].
-    pub fn is_held(&self, op: &OpRef) -> bool {
-        self.held.contains(op)
+    pub fn is_dependency_only(&self, op: &OpRef) -> bool {
+        self.dependency_only.contains(op)
     }
 
     /// True if one of these values stands by held puts alone.
-    pub fn holds_any(&self, visible: &[Visible]) -> bool {
-        if self.held.is_empty() {
+    pub fn has_dependency_only_value(&self, visible: &[VisibleValue]) -> bool {
+        if self.dependency_only.is_empty() {
             return false;
         }
-        let vouched = |value: &Value| visible.iter().any(|one| one.value == *value && !self.is_held(&one.op));
-        visible.iter().any(|one| self.is_held(&one.op) && !vouched(&one.value))
+        let is_supported = |value: &Value| {
+            visible.iter().any(|one| one.value == *value && !self.is_dependency_only(&one.op))
+        };
+        visible.iter().any(|one| self.is_dependency_only(&one.op) && !is_supported(&one.value))
     }
 
-    pub(super) fn set_held(&mut self, held: BTreeSet<OpRef>) {
-        self.held = held;
+    pub(super) fn set_dependency_only(&mut self, ops: BTreeSet<OpRef>) {
+        self.dependency_only = ops;
     }
 
     /// Bytes of keys and visible values.
-    pub fn weight(&self) -> usize {
-        self.bytes
+    pub fn size_estimate(&self) -> usize {
+        self.total_bytes
     }
 
     /// Lets one put take effect: it replaces its predecessors.
-    pub(crate) fn put(&mut self, op: OpRef, put: &Put) {
-        let visible = self.keys.entry(put.key.clone()).or_insert_with(|| {
-            self.bytes += put.key.len();
+    pub(crate) fn apply_put(&mut self, op: OpRef, put: &Put) {
+        let visible = self.by_key.entry(put.key.clone()).or_insert_with(|| {
+            self.total_bytes += put.key.len();
             Vec::new()
         });
-        self.bytes -= visible.iter().map(|old| old.value.weight()).sum::<usize>();
+        self.total_bytes -= visible.iter().map(|old| old.value.size_estimate()).sum::<usize>();
         visible.retain(|old| put.preds.binary_search(&old.op).is_err());
-        let place = visible.partition_point(|old| old.op < op);
-        visible.insert(place, Visible { op, value: put.value.clone() });
-        self.bytes += visible.iter().map(|new| new.value.weight()).sum::<usize>();
+        let index = visible.partition_point(|old| old.op < op);
+        visible.insert(index, VisibleValue { op, value: put.value.clone() });
+        self.total_bytes += visible.iter().map(|new| new.value.size_estimate()).sum::<usize>();
     }
 
     /// Puts a key to what was read of it; one with nothing visible was never put.
-    pub(super) fn replace(&mut self, key: &str, visible: Vec<Visible>) {
-        if let Some(old) = self.keys.remove(key) {
-            self.bytes -= key.len() + old.iter().map(|value| value.value.weight()).sum::<usize>();
+    pub(super) fn replace_key(&mut self, key: &str, visible: Vec<VisibleValue>) {
+        if let Some(old) = self.by_key.remove(key) {
+            self.total_bytes -=
+                key.len() + old.iter().map(|value| value.value.size_estimate()).sum::<usize>();
         }
         if !visible.is_empty() {
-            self.restore(key.to_owned(), visible);
+            self.restore_key(key.to_owned(), visible);
         }
     }
 
     /// Puts a key back as it was read.
-    pub(crate) fn restore(&mut self, key: String, mut visible: Vec<Visible>) {
+    pub(crate) fn restore_key(&mut self, key: String, mut visible: Vec<VisibleValue>) {
         visible.sort_by_key(|value| value.op);
-        self.bytes += key.len() + visible.iter().map(|value| value.value.weight()).sum::<usize>();
-        self.keys.insert(key, visible);
+        self.total_bytes +=
+            key.len() + visible.iter().map(|value| value.value.size_estimate()).sum::<usize>();
+        self.by_key.insert(key, visible);
     }
 }

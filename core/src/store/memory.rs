@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::{Row, Rows, Table};
+use super::{Row, RowReader, Table};
 
 /// Rows in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+pub struct MemoryStore(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
-impl Memory {
+impl MemoryStore {
     /// Writes a batch.
     pub fn write(&mut self, rows: &[Row]) {
         for row in rows {
-            let place = (row.table, row.key.clone());
+            let row_key = (row.table, row.key.clone());
             match &row.value {
-                Some(value) => self.0.insert(place, value.clone()),
-                None => self.0.remove(&place),
+                Some(value) => self.0.insert(row_key, value.clone()),
+                None => self.0.remove(&row_key),
             };
         }
     }
@@ -32,7 +32,7 @@ impl Memory {
     }
 }
 
-impl Rows for Memory {
+impl RowReader for MemoryStore {
     type Error = Infallible;
 
     fn scan(
@@ -40,12 +40,14 @@ impl Rows for Memory {
         table: Table,
         prefix: &[u8],
         from: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        on_row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), Infallible> {
         let from = (table, from.unwrap_or(prefix).max(prefix).to_vec());
         let rows = self.0.range(from..);
-        for ((_, key), value) in rows.take_while(|((of, key), _)| *of == table && key.starts_with(prefix)) {
-            each(key, value);
+        for ((_, key), value) in
+            rows.take_while(|((row_table, key), _)| *row_table == table && key.starts_with(prefix))
+        {
+            on_row(key, value);
         }
         Ok(())
     }

@@ -11,26 +11,29 @@ mod shard;
 
 use std::collections::BTreeMap;
 
-use super::{AsideRow, GroupRow, JournalRow, LAYOUT, Memory, Row, Rows, Table, key, layout};
+use super::{
+    GroupRow, JournalRow, LAYOUT_VERSION, MemoryStore, Row, RowReader, Table, UnacceptedRow, decode_layout,
+    key,
+};
 use crate::group::Group;
-use crate::id::{EpochId, GroupId, RecordId, Secret};
-use crate::record::{Records, SignedRecord};
+use crate::id::{GroupId, RecordId, SecretKey, ShardId};
+use crate::record::{RecordSet, SignedRecord};
 
 /// The tables of which rows can prove themselves, or say where others are: what is read of a damaged store.
-pub const READ: [Table; 8] = [
+pub const SALVAGED_TABLES: [Table; 8] = [
     Table::Groups,
     Table::Records,
     Table::Changes,
-    Table::Aside,
-    Table::Marks,
-    Table::Covers,
-    Table::Own,
+    Table::Unaccepted,
+    Table::Checkpoints,
+    Table::EndProofs,
+    Table::OwnTips,
     Table::Journal,
 ];
 
 /// What is known of a group from elsewhere than its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct KnownGroup {
     /// Which.
     pub group: GroupId,
     /// True while an operator paused syncing.
@@ -41,116 +44,125 @@ pub struct Kept {
 
 /// One group, as far as it could be saved.
 #[derive(Clone, Debug)]
-pub struct Salvaged {
+pub struct SalvagedGroup {
     /// What to begin a new store with.
     pub rows: Vec<Row>,
     /// How many changes are among them.
-    pub changes: u64,
+    pub saved_changes: u64,
     /// Of how many shards something was there and could not be saved.
-    pub lost: usize,
+    pub lost_shards: usize,
     /// True if anything is or may be missing: the group is marked as one to be refetched.
-    pub lacking: bool,
+    pub is_incomplete: bool,
 }
 
 /// Saves what `found` has of every group that it or `kept` names. `whole` says that every row of `found` could be read,
 /// and `me` whose store it was. A group without a Genesis record is left out: nothing of it can be proved.
-pub fn salvage_all(found: &Memory, kept: &[Kept], whole: bool, me: &Secret) -> BTreeMap<GroupId, Salvaged> {
+pub fn salvage_all(
+    damaged: &MemoryStore,
+    known_groups: &[KnownGroup],
+    fully_readable: bool,
+    node_key: &SecretKey,
+) -> BTreeMap<GroupId, SalvagedGroup> {
     let mut known: BTreeMap<GroupId, (bool, Vec<SignedRecord>)> = BTreeMap::new();
-    for kept in kept {
-        known.insert(kept.group, (kept.paused, kept.records.clone()));
+    for known_group in known_groups {
+        known.insert(known_group.group, (known_group.paused, known_group.records.clone()));
     }
-    let Ok(stored) = found.rows(Table::Groups, &[]);
+    let Ok(stored) = damaged.read_rows(Table::Groups, &[]);
     for group in stored.iter().filter_map(|(id, _)| GroupId::from_slice(id)) {
-        known.entry(group).or_default().1.extend(records(found, group));
+        known.entry(group).or_default().1.extend(readable_records(damaged, group));
     }
-    let saved = |(group, (paused, records)): (GroupId, (bool, Vec<SignedRecord>))| {
-        Some((group, salvage(found, (group, &records), paused, whole, me)?))
+    let salvage_one = |(group, (paused, records)): (GroupId, (bool, Vec<SignedRecord>))| {
+        Some((group, salvage_group(damaged, (group, &records), paused, fully_readable, node_key)?))
     };
-    known.into_iter().filter_map(saved).collect()
+    known.into_iter().filter_map(salvage_one).collect()
 }
 
 /// The same of one group, given records of it from anywhere.
-fn salvage(
-    found: &Memory,
-    of: (GroupId, &[SignedRecord]),
+fn salvage_group(
+    damaged: &MemoryStore,
+    source: (GroupId, &[SignedRecord]),
     paused: bool,
-    whole: bool,
-    me: &Secret,
-) -> Option<Salvaged> {
-    let (group, records) = of;
-    let genesis = records.iter().find(|record| record.founds() == Some(group))?;
-    let mut set = Records::begin(genesis.clone())?;
+    fully_readable: bool,
+    node_key: &SecretKey,
+) -> Option<SalvagedGroup> {
+    let (group, records) = source;
+    let genesis = records.iter().find(|record| record.genesis_group_id() == Some(group))?;
+    let mut record_set = RecordSet::from_genesis(genesis.clone())?;
     for record in records {
-        set.place(record.clone());
+        record_set.insert(record.clone());
     }
-    let Ok(stored) = found.rows(Table::Records, &key::group(group));
-    let spoiled = stored.len() > set.len();
-    let empty = Group::new(set);
-    let (mut kept, mut changes, mut lost) = (empty.record_rows(), 0, 0);
+    let Ok(stored) = damaged.read_rows(Table::Records, &key::for_group(group));
+    let has_bad_records = stored.len() > record_set.len();
+    let empty = Group::new(record_set);
+    let (mut rows, mut saved_changes, mut lost_shards) = (empty.record_rows(), 0, 0);
     for root in empty.roots() {
-        let saved = shard::save(found, &empty, root, me);
-        changes += saved.changes;
-        lost += usize::from(!saved.whole);
-        kept.extend(saved.rows);
+        let shard_rows = shard::salvage_shard(damaged, &empty, root, node_key);
+        saved_changes += shard_rows.changes;
+        lost_shards += usize::from(!shard_rows.is_complete);
+        rows.extend(shard_rows.rows);
     }
-    kept.extend(journal(found, group));
-    lost += aside(found, &empty, genesis.id(), &mut kept);
-    let lacking = !whole || spoiled || lost > 0;
-    let row = GroupRow { version: LAYOUT, genesis: genesis.id(), paused, refetching: lacking };
-    kept.push(Row::put_layout(Table::Groups, key::group(group), &row));
-    Some(Salvaged { rows: kept, changes, lost, lacking })
+    rows.extend(salvage_journal(damaged, group));
+    lost_shards += salvage_unaccepted(damaged, &empty, genesis.id(), &mut rows);
+    let is_incomplete = !fully_readable || has_bad_records || lost_shards > 0;
+    let row = GroupRow { version: LAYOUT_VERSION, genesis: genesis.id(), paused, refetching: is_incomplete };
+    rows.push(Row::put_encoded(Table::Groups, key::for_group(group), &row));
+    Some(SalvagedGroup { rows, saved_changes, lost_shards, is_incomplete })
 }
 
 /// The journal as far as it can be read. It proves nothing, and need not: who loads the group compares it with what is
 /// there, and whoever follows it goes on where it was.
-fn journal(found: &Memory, group: GroupId) -> Vec<Row> {
-    let Ok(rows) = found.rows(Table::Journal, &key::group(group));
-    let is_read = |value: &[u8]| layout::<JournalRow>(value).is_some_and(|row| row.version <= LAYOUT);
-    let read = rows.into_iter().filter(|(row, value)| key::number(row).is_some() && is_read(value));
-    read.map(|(row, value)| Row::put(Table::Journal, row, value)).collect()
+fn salvage_journal(damaged: &MemoryStore, group: GroupId) -> Vec<Row> {
+    let Ok(rows) = damaged.read_rows(Table::Journal, &key::for_group(group));
+    let is_readable =
+        |value: &[u8]| decode_layout::<JournalRow>(value).is_some_and(|row| row.version <= LAYOUT_VERSION);
+    let readable =
+        rows.into_iter().filter(|(row, value)| key::journal_number(row).is_some() && is_readable(value));
+    readable.map(|(row, value)| Row::put(Table::Journal, row, value)).collect()
 }
 
 /// Adds what was aside and still proves itself, given what was saved. Answers how many changes did not.
-fn aside(found: &Memory, empty: &Group, genesis: RecordId, kept: &mut Vec<Row>) -> usize {
+fn salvage_unaccepted(damaged: &MemoryStore, empty: &Group, genesis: RecordId, rows: &mut Vec<Row>) -> usize {
     let id = empty.id();
-    let Ok(mut left) = found.rows(Table::Aside, &key::group(id));
-    let mut memory = Memory::default();
-    memory.write(kept);
-    let Some(mut group) = (!left.is_empty()).then(|| Group::load(&memory, id, genesis).ok()).flatten() else {
-        return left.len();
+    let Ok(mut remaining) = damaged.read_rows(Table::Unaccepted, &key::for_group(id));
+    let mut store = MemoryStore::default();
+    store.write(rows);
+    let Some(mut group) = (!remaining.is_empty()).then(|| Group::load(&store, id, genesis).ok()).flatten()
+    else {
+        return remaining.len();
     };
-    memory.write(&group.take_mended());
+    store.write(&group.take_repair_rows());
     loop {
-        let before = left.len();
-        left.retain(|(row, value)| {
-            let epoch = row.get(16..32).and_then(EpochId::from_slice);
-            let aside = layout::<AsideRow>(value);
-            let taken =
-                epoch.zip(aside).and_then(|(epoch, row)| group.take_proved(epoch, &row.delta, row.cover));
-            match taken {
-                Some(taken) => {
-                    memory.write(&taken.rows);
+        let before = remaining.len();
+        remaining.retain(|(row, value)| {
+            let shard = row.get(16..32).and_then(ShardId::from_slice);
+            let unaccepted = decode_layout::<UnacceptedRow>(value);
+            let outcome = shard
+                .zip(unaccepted)
+                .and_then(|(shard, row)| group.ingest_with_proof(shard, &row.delta, row.end_proof));
+            match outcome {
+                Some(outcome) => {
+                    store.write(&outcome.rows);
                     false
                 }
                 None => true,
             }
         });
-        if left.len() == before {
+        if remaining.len() == before {
             break;
         }
     }
-    *kept = Table::ALL.into_iter().flat_map(|table| all(&memory, table)).collect();
-    left.len()
+    *rows = Table::ALL.into_iter().flat_map(|table| rows_of(&store, table)).collect();
+    remaining.len()
 }
 
-fn all(memory: &Memory, table: Table) -> Vec<Row> {
-    let Ok(rows) = memory.rows(table, &[]);
+fn rows_of(store: &MemoryStore, table: Table) -> Vec<Row> {
+    let Ok(rows) = store.read_rows(table, &[]);
     rows.into_iter().map(|(row, value)| Row::put(table, row, value)).collect()
 }
 
 /// The records that `found` has of a group and that can be read.
-fn records(found: &Memory, group: GroupId) -> Vec<SignedRecord> {
-    let Ok(rows) = found.rows(Table::Records, &key::group(group));
+fn readable_records(damaged: &MemoryStore, group: GroupId) -> Vec<SignedRecord> {
+    let Ok(rows) = damaged.read_rows(Table::Records, &key::for_group(group));
     rows.iter().filter_map(|(_, value)| SignedRecord::decode(value).ok()).collect()
 }
 

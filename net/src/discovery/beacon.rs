@@ -16,7 +16,7 @@ const MAGIC: [u8; 4] = *b"lrdr";
 const VERSION: u8 = 1;
 
 /// Bytes of a packet.
-pub(crate) const SIZE: usize = 39;
+pub(crate) const PACKET_BYTES: usize = 39;
 
 /// What a beacon says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct Beacon {
 
 impl Beacon {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut packet = Vec::with_capacity(SIZE);
+        let mut packet = Vec::with_capacity(PACKET_BYTES);
         packet.extend(MAGIC);
         packet.push(VERSION);
         packet.extend(self.node.0);
@@ -50,21 +50,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_beacon_comes_back_and_nothing_else_passes() {
+    fn a_beacon_decodes_to_what_was_encoded_and_other_packets_are_rejected() {
         let beacon = Beacon { node: NodeId([9; 32]), port: 7440 };
         let packet = beacon.encode();
-        assert_eq!(packet.len(), SIZE);
+        assert_eq!(packet.len(), PACKET_BYTES);
         assert_eq!(Beacon::decode(&packet), Some(beacon));
         let longer = [packet.as_slice(), b"later"].concat();
         assert_eq!(Beacon::decode(&longer), Some(beacon));
-        for cut in 0..SIZE {
-            assert_eq!(Beacon::decode(&packet[..cut]), None);
+        for length in 0..PACKET_BYTES {
+            assert_eq!(Beacon::decode(&packet[..length]), None);
         }
-        let mut other = packet.clone();
-        other[4] = 2;
-        assert_eq!(Beacon::decode(&other), None, "another version");
-        other = packet;
-        other[37..39].fill(0);
-        assert_eq!(Beacon::decode(&other), None, "no port");
+        let mut malformed = packet.clone();
+        malformed[4] = 2;
+        assert_eq!(Beacon::decode(&malformed), None, "another version");
+        malformed = packet;
+        malformed[37..39].fill(0);
+        assert_eq!(Beacon::decode(&malformed), None, "no port");
     }
 }

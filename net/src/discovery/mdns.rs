@@ -6,51 +6,56 @@ use libp2p::PeerId;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
 
+use crate::limit_stats::LimitStats;
 use crate::limits;
-use crate::tally::Tally;
 
 /// mDNS, or nothing where multicast is off or has failed.
-pub(crate) type Mdns = Toggle<mdns::tokio::Behaviour>;
+pub(crate) type MdnsBehaviour = Toggle<mdns::tokio::Behaviour>;
 
 /// mDNS at libp2p's default interval: a shorter one costs more than one packet a host and still leaves pairs apart.
-pub(crate) fn mdns(on: bool, us: PeerId) -> Mdns {
-    if !on {
+pub(crate) fn new_mdns_behaviour(is_enabled: bool, local_peer_id: PeerId) -> MdnsBehaviour {
+    if !is_enabled {
         return Toggle::from(None);
     }
-    let behaviour = mdns::tokio::Behaviour::new(mdns::Config::default(), us);
+    let behaviour = mdns::tokio::Behaviour::new(mdns::Config::default(), local_peer_id);
     let behaviour = behaviour.inspect_err(|error| tracing::warn!(%error, "no mDNS; the beacon goes on"));
     Toggle::from(behaviour.ok())
 }
 
 /// Keeps mDNS within its bound.
 #[derive(Default)]
-pub(crate) struct Watch {
-    rest_until: Option<Instant>,
+pub(crate) struct MdnsLimiter {
+    paused_until: Option<Instant>,
 }
 
-impl Watch {
+impl MdnsLimiter {
     /// Called after each event of mDNS: switches it off for a while when it holds too much.
-    pub(crate) fn check(&mut self, mdns: &mut Mdns, tally: &Tally, now: Instant) {
-        let records = mdns.as_ref().map_or(0, |mdns| mdns.discovered_nodes().len());
-        if records > limits::MDNS_RECORDS {
-            tracing::warn!(records, "somebody floods mDNS; it rests, the beacon goes on");
-            tally.note("records of mDNS", limits::MDNS_RECORDS);
+    pub(crate) fn pause_if_flooded(
+        &mut self,
+        mdns: &mut MdnsBehaviour,
+        limit_stats: &LimitStats,
+        now: Instant,
+    ) {
+        let record_count = mdns.as_ref().map_or(0, |mdns| mdns.discovered_nodes().len());
+        if record_count > limits::MAX_MDNS_RECORDS {
+            tracing::warn!(record_count, "somebody floods mDNS; it rests, the beacon goes on");
+            limit_stats.record("records of mDNS", limits::MAX_MDNS_RECORDS);
             *mdns = Toggle::from(None);
-            self.rest_until = Some(now + limits::MDNS_REST);
+            self.paused_until = Some(now + limits::MDNS_FLOOD_PAUSE);
         }
     }
 
-    /// When [`Watch::wake`] is due.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.rest_until
+    /// When [`MdnsLimiter::resume_if_due`] is due.
+    pub(crate) fn resumes_at(&self) -> Option<Instant> {
+        self.paused_until
     }
 
     /// Switches it on again when its rest is over. It hears of our addresses only as they change, so interfaces that
     /// stayed are announced again after the next change: an acceptable price after an attack.
-    pub(crate) fn wake(&mut self, mdns: &mut Mdns, us: PeerId, now: Instant) {
-        if self.rest_until.is_some_and(|until| until <= now) {
-            self.rest_until = None;
-            *mdns = self::mdns(true, us);
+    pub(crate) fn resume_if_due(&mut self, mdns: &mut MdnsBehaviour, local_peer_id: PeerId, now: Instant) {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            *mdns = self::new_mdns_behaviour(true, local_peer_id);
         }
     }
 }

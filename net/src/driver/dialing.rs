@@ -9,182 +9,193 @@ use libp2p::swarm::ConnectionId;
 use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
-use crate::discovery::air::Heard;
-use crate::discovery::book::Origin;
-use crate::driver::{Driver, jitter};
-use crate::event::{Event, Source, VisitError};
-use crate::peer::Visit;
+use crate::discovery::address_book::AddressOrigin;
+use crate::discovery::beacon_socket::ReceivedBeacon;
+use crate::driver::{Driver, random_delay};
+use crate::event::{DiscoverySource, GuestStreamError, NetEvent};
+use crate::peer::OutgoingGuestState;
 use crate::{address, key, limits};
 
 /// Pause of a dial for which there is no room at the moment.
-const NO_ROOM: Duration = Duration::from_millis(50);
+const DIAL_SLOT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 impl Driver {
-    pub(super) fn on_beacon(&mut self, heard: Heard, now: Instant) {
-        self.on_heard(heard.node, heard.socket, Source::Beacon, now);
+    pub(super) fn on_beacon(&mut self, received: ReceivedBeacon, now: Instant) {
+        self.on_discovered(received.node, received.socket, DiscoverySource::Beacon, now);
     }
 
     pub(super) fn on_mdns(&mut self, event: mdns::Event, now: Instant) {
-        if let mdns::Event::Discovered(found) = event {
-            for (peer, addr) in found {
-                if let (Some(node), Some(target)) = (key::node(&peer), address::parse(&addr)) {
-                    self.on_heard(node, target.socket, Source::Mdns, now);
+        if let mdns::Event::Discovered(discovered) = event {
+            for (peer, addr) in discovered {
+                if let (Some(node), Some(target)) =
+                    (key::node_id_of(&peer), address::parse_dial_target(&addr))
+                {
+                    self.on_discovered(node, target.socket, DiscoverySource::Mdns, now);
                 }
             }
         }
-        self.watch.check(&mut self.swarm.behaviour_mut().mdns, &self.tally, now);
+        self.mdns_limiter.pause_if_flooded(&mut self.swarm.behaviour_mut().mdns, &self.limit_stats, now);
     }
 
     /// Discovery says that `node` is at `socket`.
-    fn on_heard(&mut self, node: NodeId, socket: SocketAddr, by: Source, now: Instant) {
-        if self.ending.begun() || !self.acceptable(node, socket) {
+    fn on_discovered(&mut self, node: NodeId, socket: SocketAddr, source: DiscoverySource, now: Instant) {
+        if self.shutdown.is_shutting_down() || !self.is_acceptable_address(node, socket) {
             return;
         }
-        let news = self.book.is_news(node, now);
-        self.book.add(node, socket, Origin::Heard, now);
-        self.tell_seen(node, by, now);
-        let missing = self.is_member(node) && self.peers.get(&node).is_some_and(|peer| !peer.is_connected());
-        if missing {
-            self.heard_missing(node, now);
+        let is_newcomer = self.address_book.is_newcomer(node, now);
+        self.address_book.add_address(node, socket, AddressOrigin::Discovered, now);
+        self.report_discovered(node, source, now);
+        let is_missing =
+            self.is_member(node) && self.peers.get(&node).is_some_and(|peer| !peer.is_connected());
+        if is_missing {
+            self.on_missing_member_discovered(node, now);
         }
         // A newcomer may not have heard of us. A leader who misses us must: it is the one who dials. (A leader
         // itself dials rather than answers, so no two nodes answer each other for ever.)
-        if news || (missing && !self.leads(node)) {
-            self.answer(now);
+        if is_newcomer || (is_missing && !self.is_leader_towards(node)) {
+            self.answer_with_beacon(now);
         }
     }
 
-    fn answer(&mut self, now: Instant) {
-        if !self.air.is_empty() {
-            self.pace.soon(now, jitter(limits::BEACON_JITTER));
+    fn answer_with_beacon(&mut self, now: Instant) {
+        if !self.beacon_sockets.is_empty() {
+            self.beacon_schedule.plan_after(now, random_delay(limits::MAX_BEACON_REPLY_DELAY));
         }
     }
 
     /// A missing member is there: earlier failures are forgotten, a doomed dial is given up.
-    fn heard_missing(&mut self, node: NodeId, now: Instant) {
-        let head_start = self.head_start(node);
+    fn on_missing_member_discovered(&mut self, node: NodeId, now: Instant) {
+        let head_start = self.dial_head_start(node);
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        if peer.dial.heard(now, head_start) {
-            peer.dial.abort();
-            let _ = self.swarm.disconnect_peer_id(peer.id);
+        if peer.dial.on_peer_discovered(now, head_start) {
+            peer.dial.clear_in_flight();
+            let _ = self.swarm.disconnect_peer_id(peer.peer_id);
         }
     }
 
     /// Something changed for the better: missing members are looked for anew.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        let missing = |node: &NodeId| self.peers.get(node).is_some_and(|peer| !peer.is_connected());
-        let missing: Vec<_> = self.members.iter().copied().filter(missing).collect();
-        for node in missing {
-            self.heard_missing(node, now);
+    pub(super) fn dial_missing_members(&mut self, now: Instant) {
+        let is_missing = |node: &NodeId| self.peers.get(node).is_some_and(|peer| !peer.is_connected());
+        let missing_nodes: Vec<_> = self.members.iter().copied().filter(is_missing).collect();
+        for node in missing_nodes {
+            self.on_missing_member_discovered(node, now);
         }
-        self.statics.hurry(now);
+        self.static_peers.dial_all_now(now);
     }
 
-    pub(super) fn tell_seen(&mut self, peer: NodeId, by: Source, now: Instant) {
-        if let Some(sockets) = self.book.due_to_tell(peer, now) {
-            let addrs = sockets.into_iter().map(address::plain).collect();
-            self.outbox.push(Event::Seen { peer, addrs, by });
+    pub(super) fn report_discovered(&mut self, peer: NodeId, source: DiscoverySource, now: Instant) {
+        if let Some(sockets) = self.address_book.addresses_to_report(peer, now) {
+            let addrs = sockets.into_iter().map(address::to_multiaddr).collect();
+            self.event_backlog.push(NetEvent::NodeDiscovered { peer, addrs, source });
         }
     }
 
     /// Begins or gives up the dial of `node`, whichever is due.
-    pub(super) fn dial_due(&mut self, node: NodeId, now: Instant) {
-        let wanted = self.is_member(node);
+    pub(super) fn run_due_dial(&mut self, node: NodeId, now: Instant) {
+        let is_member = self.is_member(node);
         let Some(peer) = self.peers.get_mut(&node) else { return };
         if peer.dial.due().is_none_or(|due| due > now) {
             return;
         }
-        if peer.is_connected() || !(wanted || matches!(peer.visit, Visit::Dialing(_))) {
-            peer.dial.rest();
-        } else if peer.dial.flight().is_some() {
-            peer.dial.give_up(now);
-            let _ = self.swarm.disconnect_peer_id(peer.id);
-            self.fail_visit_if_dialing(node);
+        if peer.is_connected()
+            || !(is_member || matches!(peer.outgoing_guest, OutgoingGuestState::Dialing(_)))
+        {
+            peer.dial.clear();
+        } else if peer.dial.in_flight().is_some() {
+            peer.dial.abandon_and_back_off(now);
+            let _ = self.swarm.disconnect_peer_id(peer.peer_id);
+            self.fail_guest_stream_if_dialing(node);
         } else {
-            self.dial(node, now);
+            self.start_dial(node, now);
         }
     }
 
-    fn dial(&mut self, node: NodeId, now: Instant) {
-        let sockets: Vec<_> =
-            self.book.addresses(node).into_iter().filter(|socket| self.acceptable(node, *socket)).collect();
-        let flights = self.peers.values().filter(|peer| peer.dial.flight().is_some()).count();
+    fn start_dial(&mut self, node: NodeId, now: Instant) {
+        let sockets: Vec<_> = self
+            .address_book
+            .addresses_of(node)
+            .into_iter()
+            .filter(|socket| self.is_acceptable_address(node, *socket))
+            .collect();
+        let dials_in_flight = self.peers.values().filter(|peer| peer.dial.in_flight().is_some()).count();
         let Some(peer) = self.peers.get_mut(&node) else { return };
         if sockets.is_empty() {
             // Planned again once there is an address.
-            peer.dial.rest();
+            peer.dial.clear();
             return;
         }
-        if flights >= limits::DIALS {
-            peer.dial.rest();
-            peer.dial.plan(now + NO_ROOM);
+        if dials_in_flight >= limits::MAX_DIALS_IN_FLIGHT {
+            peer.dial.clear();
+            peer.dial.plan_no_later_than(now + DIAL_SLOT_RETRY_DELAY);
             return;
         }
         // A new port always: with the listener's port on both sides, two dials at the same moment are a TCP
         // simultaneous open, two Noise initiators, and in 30-58 % of trials no connection.
-        let opts = DialOpts::peer_id(peer.id)
+        let opts = DialOpts::peer_id(peer.peer_id)
             .condition(PeerCondition::Always)
-            .addresses(sockets.into_iter().map(address::plain).collect())
+            .addresses(sockets.into_iter().map(address::to_multiaddr).collect())
             .allocate_new_port()
             .build();
-        peer.dial.flying(opts.connection_id(), now);
+        peer.dial.on_dial_started(opts.connection_id(), now);
         if let Err(error) = self.swarm.dial(opts) {
             tracing::debug!(peer = %node.short(), %error, "not dialled");
-            peer.dial.give_up(now);
+            peer.dial.abandon_and_back_off(now);
         }
     }
 
     /// Dials the operator's addresses that are due, to learn who is there.
-    pub(super) fn dial_statics(&mut self, now: Instant) {
-        while let Some(one) = self.statics.due(now) {
-            let socket = one.socket;
-            let connected = |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.is_connected());
-            if let Some(node) = self.book.at(socket).find(connected) {
-                one.found = Some(node);
+    pub(super) fn dial_static_peers(&mut self, now: Instant) {
+        while let Some(static_peer) = self.static_peers.next_due(now) {
+            let socket = static_peer.socket;
+            let is_connected = |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.is_connected());
+            if let Some(node) = self.address_book.nodes_at(socket).find(is_connected) {
+                static_peer.node = Some(node);
                 continue;
             }
-            let opts =
-                DialOpts::unknown_peer_id().address(address::plain(socket)).allocate_new_port().build();
+            let opts = DialOpts::unknown_peer_id()
+                .address(address::to_multiaddr(socket))
+                .allocate_new_port()
+                .build();
             let connection = opts.connection_id();
             match self.swarm.dial(opts) {
-                Ok(()) => one.flying(connection),
-                Err(_) => one.later(now),
+                Ok(()) => static_peer.on_dial_started(connection),
+                Err(_) => static_peer.postpone(now),
             }
         }
     }
 
     /// A dial ended without a connection.
-    pub(super) fn on_dial_error(
+    pub(super) fn on_dial_failed(
         &mut self,
         node: Option<NodeId>,
-        id: ConnectionId,
+        connection: ConnectionId,
         error: DialError,
         now: Instant,
     ) {
-        let at = |addr| address::parse(addr).map(|target| target.socket);
+        let socket_of = |addr| address::parse_dial_target(addr).map(|target| target.socket);
         match (&error, node) {
             (DialError::WrongPeerId { obtained, address }, Some(node)) => {
-                if let (Some(socket), Some(obtained)) = (at(address), key::node(obtained)) {
-                    self.on_wrong_node(node, obtained, socket, id, now);
+                if let (Some(socket), Some(obtained)) = (socket_of(address), key::node_id_of(obtained)) {
+                    self.on_wrong_node(node, obtained, socket, connection, now);
                     return;
                 }
             }
             (DialError::LocalPeerId { address }, _) => {
-                self.statics.answered(id, self.us);
-                if let (Some(node), Some(socket)) = (node, at(address)) {
-                    self.book.remove(node, socket);
+                self.static_peers.on_dial_answered(connection, self.local_node);
+                if let (Some(node), Some(socket)) = (node, socket_of(address)) {
+                    self.address_book.remove_address(node, socket);
                 }
             }
             _ => {}
         }
-        if self.statics.failed(id, now) {
+        if self.static_peers.on_dial_failed(connection, now) {
             return;
         }
         let Some(peer) = node.and_then(|node| self.peers.get_mut(&node)) else { return };
-        if peer.dial.failed(id, now) {
+        if peer.dial.on_dial_failed(connection, now) {
             tracing::debug!(peer = %peer.node.short(), %error, "dial failed");
             let node = peer.node;
-            self.fail_visit_if_dialing(node);
+            self.fail_guest_stream_if_dialing(node);
         }
     }
 
@@ -192,31 +203,35 @@ impl Driver {
     fn on_wrong_node(
         &mut self,
         node: NodeId,
-        found: NodeId,
+        actual: NodeId,
         socket: SocketAddr,
-        id: ConnectionId,
+        connection: ConnectionId,
         now: Instant,
     ) {
-        tracing::info!(expected = %node.short(), found = %found.short(), %socket, "another node answers there");
-        self.book.remove(node, socket);
-        self.statics.forget(socket, now);
-        if found != self.us {
-            self.book.add(found, socket, Origin::Used, now);
-            self.plan_dial(found, now);
+        tracing::info!(expected = %node.short(), found = %actual.short(), %socket, "another node answers there");
+        self.address_book.remove_address(node, socket);
+        self.static_peers.forget_node_at(socket, now);
+        if actual != self.local_node {
+            self.address_book.add_address(actual, socket, AddressOrigin::Dialled, now);
+            self.plan_dial_of_missing(actual, now);
         }
-        let rest = !self.book.addresses(node).is_empty();
+        let has_other_address = !self.address_book.addresses_of(node).is_empty();
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        if rest && peer.dial.flight().is_some_and(|flight| flight.connection == id) {
-            peer.dial.abort();
-            peer.dial.plan(now);
-        } else if peer.dial.failed(id, now) {
-            self.fail_visit_if_dialing(node);
+        if has_other_address && peer.dial.in_flight().is_some_and(|flight| flight.connection == connection) {
+            peer.dial.clear_in_flight();
+            peer.dial.plan_no_later_than(now);
+        } else if peer.dial.on_dial_failed(connection, now) {
+            self.fail_guest_stream_if_dialing(node);
         }
     }
 
-    fn fail_visit_if_dialing(&mut self, node: NodeId) {
-        if self.peers.get(&node).is_some_and(|peer| matches!(peer.visit, Visit::Dialing(_))) {
-            self.fail_visit(node, VisitError::Unreachable);
+    fn fail_guest_stream_if_dialing(&mut self, node: NodeId) {
+        if self
+            .peers
+            .get(&node)
+            .is_some_and(|peer| matches!(peer.outgoing_guest, OutgoingGuestState::Dialing(_)))
+        {
+            self.fail_guest_stream(node, GuestStreamError::Unreachable);
         }
     }
 }

@@ -8,174 +8,206 @@ use libp2p::swarm::{ConnectionId, Stream};
 use tokio::sync::oneshot;
 
 use crate::driver::Driver;
-use crate::event::{DownReason, Event, LinkId, LinkKind, Refusal, VisitError};
+use crate::event::{DownReason, GuestStreamError, LinkId, LinkKind, LinkRefusal, NetEvent};
 use crate::key;
-use crate::link::hello::Greeting;
-use crate::link::pump::{News, Note, Pump};
-use crate::link::queue::Queue;
-use crate::link::stream::{Outcome, StreamEvent};
-use crate::peer::{Link, Rope, Visit};
+use crate::link::hello::HelloRole;
+use crate::link::link_task::{LinkMsg, LinkStatus, LinkTask};
+use crate::link::send_queue::SendQueue;
+use crate::link::stream::{StreamEvent, StreamOutcome};
+use crate::peer::{MemberLinkState, OutgoingGuestState, StreamHandle};
 
 impl Driver {
     /// As leader: sees to it that the link is, or is being opened, on the chosen connection and on no other.
-    pub(super) fn tend(&mut self, node: NodeId) {
-        if !self.leads(node) {
+    pub(super) fn reconcile_member_link(&mut self, node: NodeId) {
+        if !self.is_leader_towards(node) {
             return;
         }
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        let Some(choice) = peer.choice().map(|connection| connection.id) else { return };
-        let surplus: Vec<_> =
-            peer.living().filter(|c| c.id != choice && !peer.visits_on(c.id)).map(|c| c.id).collect();
-        if peer.link_connection() != Some(choice) {
+        let Some(chosen) = peer.chosen_connection().map(|connection| connection.id) else { return };
+        let surplus_ids: Vec<_> = peer
+            .open_connections()
+            .filter(|c| c.id != chosen && !peer.has_guest_stream_on(c.id))
+            .map(|c| c.id)
+            .collect();
+        if peer.link_connection() != Some(chosen) {
             peer.end_link(DownReason::Replaced);
-            peer.link = Link::Opening(choice);
-            self.swarm.behaviour_mut().streams.open(peer.id, choice, LinkKind::Member);
+            peer.link = MemberLinkState::Requested(chosen);
+            self.swarm.behaviour_mut().streams.request_stream(peer.peer_id, chosen, LinkKind::Member);
         }
-        for id in surplus {
-            self.drop_connection(node, id);
+        for id in surplus_ids {
+            self.begin_closing_connection(node, id);
         }
     }
 
     /// Closes one connection of several.
-    fn drop_connection(&mut self, node: NodeId, id: ConnectionId) {
+    fn begin_closing_connection(&mut self, node: NodeId, id: ConnectionId) {
         if let Some(connection) = self.peers.get_mut(&node).and_then(|peer| peer.connection_mut(id)) {
-            connection.closing = true;
+            connection.is_closing = true;
         }
         self.swarm.close_connection(id);
     }
 
-    pub(super) fn on_stream(&mut self, event: StreamEvent, now: Instant) {
-        let Some(node) = key::node(&event.peer) else { return };
+    pub(super) fn on_stream_event(&mut self, event: StreamEvent, now: Instant) {
+        let Some(node) = key::node_id_of(&event.peer) else { return };
         let Some(peer) = self.peers.get(&node) else { return };
         let id = event.connection;
-        if self.ending.begun() || !peer.living().any(|connection| connection.id == id) {
+        if self.shutdown.is_shutting_down() || !peer.open_connections().any(|connection| connection.id == id)
+        {
             return;
         }
         match event.outcome {
-            Outcome::Opened(LinkKind::Member, stream) => self.on_link_opened(node, id, stream),
-            Outcome::Opened(LinkKind::Stranger, stream) => self.on_visit_opened(node, id, stream),
-            Outcome::Accepted(LinkKind::Member, stream) => self.on_link_accepted(node, id, stream),
-            Outcome::Accepted(LinkKind::Stranger, stream) => self.on_visitor(node, id, stream, now),
-            Outcome::Failed(LinkKind::Member, unsupported) => self.on_link_failed(node, id, unsupported, now),
-            Outcome::Failed(LinkKind::Stranger, _) => self.fail_visit(node, VisitError::Declined),
+            StreamOutcome::Opened(LinkKind::Member, stream) => self.on_member_stream_opened(node, id, stream),
+            StreamOutcome::Opened(LinkKind::Guest, stream) => self.on_guest_stream_opened(node, id, stream),
+            StreamOutcome::Accepted(LinkKind::Member, stream) => {
+                self.on_member_stream_accepted(node, id, stream)
+            }
+            StreamOutcome::Accepted(LinkKind::Guest, stream) => {
+                self.on_guest_stream_accepted(node, id, stream, now)
+            }
+            StreamOutcome::Failed(LinkKind::Member, unsupported) => {
+                self.on_member_stream_failed(node, id, unsupported, now)
+            }
+            StreamOutcome::Failed(LinkKind::Guest, _) => {
+                self.fail_guest_stream(node, GuestStreamError::Declined)
+            }
         }
     }
 
-    fn on_link_opened(&mut self, node: NodeId, id: ConnectionId, stream: Stream) {
-        let asked =
-            self.peers.get(&node).is_some_and(|peer| matches!(peer.link, Link::Opening(on) if on == id));
-        if asked && self.is_member(node) {
-            self.spawn_link(node, id, stream, Greeting::Open, None);
+    fn on_member_stream_opened(&mut self, node: NodeId, id: ConnectionId, stream: Stream) {
+        let is_expected = self.peers.get(&node).is_some_and(
+            |peer| matches!(peer.link, MemberLinkState::Requested(connection) if connection == id),
+        );
+        if is_expected && self.is_member(node) {
+            self.spawn_member_link(node, id, stream, HelloRole::Opener, None);
         }
     }
 
-    fn on_link_failed(&mut self, node: NodeId, id: ConnectionId, unsupported: bool, now: Instant) {
+    fn on_member_stream_failed(
+        &mut self,
+        node: NodeId,
+        id: ConnectionId,
+        is_unsupported: bool,
+        now: Instant,
+    ) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        if matches!(peer.link, Link::Opening(on) if on == id) {
-            peer.link = Link::None;
+        if matches!(peer.link, MemberLinkState::Requested(connection) if connection == id) {
+            peer.link = MemberLinkState::None;
             peer.plan_relink(now, None);
-            if unsupported {
-                self.outbox.push(Event::Refused { peer: node, why: Refusal::Version });
+            if is_unsupported {
+                self.event_backlog
+                    .push(NetEvent::LinkRefused { peer: node, reason: LinkRefusal::UnsupportedVersion });
             }
         }
     }
 
     /// As follower: the leader has opened a link, and with that chosen this connection.
-    fn on_link_accepted(&mut self, node: NodeId, id: ConnectionId, stream: Stream) {
-        if self.leads(node) {
+    fn on_member_stream_accepted(&mut self, node: NodeId, id: ConnectionId, stream: Stream) {
+        if self.is_leader_towards(node) {
             tracing::debug!(peer = %node.short(), "the follower of a pair opens no link");
             return;
         }
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        let earlier = peer.link_connection().filter(|on| *on != id);
+        let previous_connection = peer.link_connection().filter(|connection| *connection != id);
         peer.end_link(DownReason::Replaced);
         if self.is_member(node) {
-            self.spawn_link(node, id, stream, Greeting::Accept, None);
+            self.spawn_member_link(node, id, stream, HelloRole::Acceptor, None);
         } else {
-            let (admit, admitted) = oneshot::channel();
-            self.spawn_link(node, id, stream, Greeting::Park(admitted), Some(admit));
+            let (release, released) = oneshot::channel();
+            self.spawn_member_link(node, id, stream, HelloRole::HoldBack(released), Some(release));
         }
         // The leader has given up the connection that the link was on; it may not even know of it any more.
-        if let Some(earlier) = earlier
-            && self.peers.get(&node).is_some_and(|peer| !peer.visits_on(earlier))
+        if let Some(previous_connection) = previous_connection
+            && self.peers.get(&node).is_some_and(|peer| !peer.has_guest_stream_on(previous_connection))
         {
-            self.drop_connection(node, earlier);
+            self.begin_closing_connection(node, previous_connection);
         }
     }
 
-    fn spawn_link(
+    fn spawn_member_link(
         &mut self,
         node: NodeId,
         id: ConnectionId,
         stream: Stream,
-        greeting: Greeting,
-        admit: Option<oneshot::Sender<()>>,
+        hello_role: HelloRole,
+        release: Option<oneshot::Sender<()>>,
     ) {
-        let ours = matches!(greeting, Greeting::Open);
-        let Some(mut pump) = self.pump(node, id, LinkKind::Member, ours) else { return };
+        let is_opened_here = matches!(hello_role, HelloRole::Opener);
+        let Some(mut task) = self.new_link_task(node, id, LinkKind::Member, is_opened_here) else { return };
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        let (before, done) = peer.begin();
-        pump.before = before;
-        let queue = Arc::clone(&pump.queue);
-        peer.link = Link::Roped(Rope { link: pump.link, connection: id, queue, ours, admit });
-        peer.pumps += 1;
-        tokio::spawn(pump.run(stream, greeting, done));
+        let (predecessor, done_sender) = peer.begin_link();
+        task.predecessor = predecessor;
+        let queue = Arc::clone(&task.queue);
+        peer.link = MemberLinkState::Open(StreamHandle {
+            link: task.link,
+            connection: id,
+            queue,
+            is_opened_here,
+            release,
+        });
+        peer.running_link_tasks += 1;
+        tokio::spawn(task.run(stream, hello_role, done_sender));
     }
 
     /// A new link's task on that connection, not yet running.
-    pub(super) fn pump(
+    pub(super) fn new_link_task(
         &mut self,
         node: NodeId,
         id: ConnectionId,
         kind: LinkKind,
-        opened: bool,
-    ) -> Option<Pump> {
+        is_opened_here: bool,
+    ) -> Option<LinkTask> {
         let connection = self.peers.get(&node)?.connection(id)?;
-        self.last_link += 1;
-        Some(Pump {
-            link: LinkId(self.last_link),
+        self.last_link_id += 1;
+        Some(LinkTask {
+            link: LinkId(self.last_link_id),
             peer: node,
             kind,
-            opened,
-            dialed: connection.dialed,
+            is_opened_here,
+            is_dialed_here: connection.is_dialed_here,
             addr: connection.addr.clone(),
-            queue: Arc::new(Queue::new(kind)),
-            registry: self.registry.clone(),
-            feed: self.feed.clone(),
-            notes: self.noter.clone(),
-            before: None,
+            queue: Arc::new(SendQueue::new(kind)),
+            registry: self.link_registry.clone(),
+            event_sender: self.event_sender.clone(),
+            link_msg_sender: self.link_msg_sender.clone(),
+            predecessor: None,
         })
     }
 
-    pub(super) fn on_note(&mut self, note: Note, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&note.peer) else { return };
-        let current = matches!(&peer.link, Link::Roped(rope) if rope.link == note.link);
-        match note.what {
-            News::OnHold => self.outbox.push(Event::Refused { peer: note.peer, why: Refusal::Unknown }),
-            News::Up if current => {
-                peer.linked = true;
-                peer.dial.success();
+    pub(super) fn on_link_msg(&mut self, msg: LinkMsg, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&msg.peer) else { return };
+        let is_current = matches!(&peer.link, MemberLinkState::Open(handle) if handle.link == msg.link);
+        match msg.status {
+            LinkStatus::HeldByPeer => self
+                .event_backlog
+                .push(NetEvent::LinkRefused { peer: msg.peer, reason: LinkRefusal::NotAMember }),
+            LinkStatus::Up if is_current => {
+                peer.had_link = true;
+                peer.dial.on_link_up();
             }
-            News::Up => {
-                let ours = peer.visits.iter().any(|rope| rope.link == note.link && rope.ours);
-                if ours {
-                    peer.visit = Visit::Open(note.link);
+            LinkStatus::Up => {
+                let is_opened_here =
+                    peer.guest_streams.iter().any(|handle| handle.link == msg.link && handle.is_opened_here);
+                if is_opened_here {
+                    peer.outgoing_guest = OutgoingGuestState::Open(msg.link);
                 }
             }
-            News::Down(lasted) => {
-                peer.pumps -= 1;
-                if current {
-                    peer.link = Link::None;
-                    if self.is_member(note.peer) && self.leads(note.peer) && !self.ending.begun() {
+            LinkStatus::Down(up_for) => {
+                peer.running_link_tasks -= 1;
+                if is_current {
+                    peer.link = MemberLinkState::None;
+                    if self.is_member(msg.peer)
+                        && self.is_leader_towards(msg.peer)
+                        && !self.shutdown.is_shutting_down()
+                    {
                         self.peers
-                            .get_mut(&note.peer)
+                            .get_mut(&msg.peer)
                             .into_iter()
-                            .for_each(|peer| peer.plan_relink(now, lasted));
+                            .for_each(|peer| peer.plan_relink(now, up_for));
                     }
                 }
-                self.on_visit_over(note.peer, note.link, now);
-                self.close_dismissed(note.peer);
-                self.forget_if_over(note.peer);
+                self.on_guest_stream_ended(msg.peer, msg.link, now);
+                self.close_marked_connections(msg.peer);
+                self.forget_if_unused(msg.peer);
             }
         }
     }

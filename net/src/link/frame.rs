@@ -19,55 +19,58 @@ use crate::event::DownReason;
 use crate::limits;
 
 /// What stands before the payload.
-pub(crate) const HEAD: usize = 4;
+pub(crate) const HEADER_BYTES: usize = 4;
 
 /// The goodbye.
-pub(crate) const GOODBYE: [u8; HEAD] = [0; HEAD];
+pub(crate) const GOODBYE: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
 
 /// Appends `payload` as a frame to `out`.
-pub(crate) fn encode(payload: &[u8], out: &mut Vec<u8>) {
-    // No frame of this size gets past `Net::send`.
+pub(crate) fn encode_frame(payload: &[u8], buffer: &mut Vec<u8>) {
+    // No frame of this size gets past `NetHandle::send`.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    out.extend(length.to_be_bytes());
-    out.extend(payload);
+    buffer.extend(length.to_be_bytes());
+    buffer.extend(payload);
 }
 
 /// Reads one frame of at most `max` bytes. An error is the reason for which the link is over.
 ///
 /// `silence` is the longest wait for the next bytes, not for the whole frame.
-pub(crate) async fn read(
-    from: &mut (impl AsyncRead + Unpin),
-    max: usize,
+pub(crate) async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+    max_bytes: usize,
     silence: Duration,
 ) -> Result<Vec<u8>, DownReason> {
-    let mut head = [0; HEAD];
-    let mut filled = 0;
-    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        filled += some(from.read(rest), silence).await?;
+    let mut header = [0; HEADER_BYTES];
+    let mut header_filled = 0;
+    while let Some(unfilled) = header.get_mut(header_filled..).filter(|rest| !rest.is_empty()) {
+        header_filled += read_some(stream.read(unfilled), silence).await?;
     }
-    let claim = u32::from_be_bytes(head);
-    let length = usize::try_from(claim).unwrap_or(usize::MAX);
+    let claimed_length = u32::from_be_bytes(header);
+    let length = usize::try_from(claimed_length).unwrap_or(usize::MAX);
     if length == 0 {
         return Err(DownReason::ByPeer);
     }
-    if length > max {
-        return Err(DownReason::TooLong(claim));
+    if length > max_bytes {
+        return Err(DownReason::TooLong(claimed_length));
     }
-    let mut payload = Vec::with_capacity(length.min(limits::GROW));
-    let mut filled = 0;
-    while filled < length {
-        if filled == payload.len() {
-            payload.resize(length.min(filled + limits::GROW), 0);
+    let mut payload = Vec::with_capacity(length.min(limits::READ_GROWTH_BYTES));
+    let mut payload_filled = 0;
+    while payload_filled < length {
+        if payload_filled == payload.len() {
+            payload.resize(length.min(payload_filled + limits::READ_GROWTH_BYTES), 0);
         }
-        let rest = payload.get_mut(filled..).unwrap_or_default();
-        filled += some(from.read(rest), silence).await?;
+        let unfilled = payload.get_mut(payload_filled..).unwrap_or_default();
+        payload_filled += read_some(stream.read(unfilled), silence).await?;
     }
     Ok(payload)
 }
 
 /// At least one byte, or the reason why there will be none.
-async fn some(read: impl Future<Output = io::Result<usize>>, silence: Duration) -> Result<usize, DownReason> {
-    match timeout(silence, read).await {
+async fn read_some(
+    read_future: impl Future<Output = io::Result<usize>>,
+    silence: Duration,
+) -> Result<usize, DownReason> {
+    match timeout(silence, read_future).await {
         Err(_) => Err(DownReason::Silent),
         Ok(Ok(0) | Err(_)) => Err(DownReason::Lost),
         Ok(Ok(count)) => Ok(count),
@@ -79,45 +82,60 @@ mod tests {
     use super::*;
     use futures::io::Cursor;
 
-    const LONG: Duration = Duration::from_secs(5);
+    const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
     #[tokio::test]
-    async fn frames_come_back_in_order() {
+    async fn frames_are_read_in_the_order_they_were_written() {
         let mut wire = Vec::new();
-        let large = vec![7; 3 * limits::GROW + 1];
-        encode(b"one", &mut wire);
-        encode(&large, &mut wire);
+        let large = vec![7; 3 * limits::READ_GROWTH_BYTES + 1];
+        encode_frame(b"one", &mut wire);
+        encode_frame(&large, &mut wire);
         wire.extend(GOODBYE);
         let mut wire = Cursor::new(wire);
-        assert_eq!(read(&mut wire, limits::FRAME, LONG).await.unwrap(), b"one");
-        assert_eq!(read(&mut wire, limits::FRAME, LONG).await.unwrap(), large);
-        assert_eq!(read(&mut wire, limits::FRAME, LONG).await, Err(DownReason::ByPeer));
-        assert_eq!(read(&mut wire, limits::FRAME, LONG).await, Err(DownReason::Lost));
+        assert_eq!(
+            read_frame(&mut wire, limits::MAX_MEMBER_FRAME_BYTES, SILENCE_TIMEOUT).await.unwrap(),
+            b"one"
+        );
+        assert_eq!(
+            read_frame(&mut wire, limits::MAX_MEMBER_FRAME_BYTES, SILENCE_TIMEOUT).await.unwrap(),
+            large
+        );
+        assert_eq!(
+            read_frame(&mut wire, limits::MAX_MEMBER_FRAME_BYTES, SILENCE_TIMEOUT).await,
+            Err(DownReason::ByPeer)
+        );
+        assert_eq!(
+            read_frame(&mut wire, limits::MAX_MEMBER_FRAME_BYTES, SILENCE_TIMEOUT).await,
+            Err(DownReason::Lost)
+        );
     }
 
     #[tokio::test]
-    async fn a_claim_over_the_limit_is_refused_before_any_byte() {
+    async fn a_length_over_the_limit_is_rejected_before_the_payload_is_read() {
         let mut wire = Cursor::new(u32::MAX.to_be_bytes());
-        assert_eq!(read(&mut wire, limits::FRAME, LONG).await, Err(DownReason::TooLong(u32::MAX)));
+        assert_eq!(
+            read_frame(&mut wire, limits::MAX_MEMBER_FRAME_BYTES, SILENCE_TIMEOUT).await,
+            Err(DownReason::TooLong(u32::MAX))
+        );
         let mut wire = Cursor::new([0, 0, 0, 9]);
-        assert_eq!(read(&mut wire, 8, LONG).await, Err(DownReason::TooLong(9)));
+        assert_eq!(read_frame(&mut wire, 8, SILENCE_TIMEOUT).await, Err(DownReason::TooLong(9)));
     }
 
     #[tokio::test]
-    async fn a_cut_frame_is_a_loss() {
+    async fn a_truncated_frame_ends_the_link_as_lost() {
         let mut wire = Cursor::new([0, 0, 0, 9, 1, 2]);
-        assert_eq!(read(&mut wire, 9, LONG).await, Err(DownReason::Lost));
+        assert_eq!(read_frame(&mut wire, 9, SILENCE_TIMEOUT).await, Err(DownReason::Lost));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_noticed_within_a_frame_too() {
-        let mut wire = Cursor::new([0, 0, 0, 9, 1]).chain(Never);
-        assert_eq!(read(&mut wire, 9, LONG).await, Err(DownReason::Silent));
+    async fn silence_within_a_frame_ends_the_link_as_silent() {
+        let mut wire = Cursor::new([0, 0, 0, 9, 1]).chain(NeverReady);
+        assert_eq!(read_frame(&mut wire, 9, SILENCE_TIMEOUT).await, Err(DownReason::Silent));
     }
 
-    struct Never;
+    struct NeverReady;
 
-    impl AsyncRead for Never {
+    impl AsyncRead for NeverReady {
         fn poll_read(
             self: std::pin::Pin<&mut Self>,
             _: &mut std::task::Context<'_>,

@@ -16,67 +16,70 @@ use tokio::time::timeout;
 
 use crate::limits;
 
-const WELCOME: u8 = b'+';
-const NOT_YET: u8 = b'-';
+const WELCOME_BYTE: u8 = b'+';
+const NOT_YET_BYTE: u8 = b'-';
 
 /// Which part this side has in the hello.
-pub(crate) enum Greeting {
+pub(crate) enum HelloRole {
     /// We opened the stream.
-    Open,
+    Opener,
     /// We accept it.
-    Accept,
+    Acceptor,
     /// We hold it back until told that the key is a member's.
-    Park(oneshot::Receiver<()>),
+    HoldBack(oneshot::Receiver<()>),
 }
 
 /// The stream is of no use.
 #[derive(Debug)]
-pub(crate) struct NoHello;
+pub(crate) struct HelloFailed;
 
 /// Goes through the hello; `on_hold` is called (and waited for) when the other side says "not yet".
-pub(crate) async fn greet<S, F>(
+pub(crate) async fn run_hello<S, F>(
     stream: &mut S,
-    greeting: Greeting,
+    hello_role: HelloRole,
     on_hold: impl FnOnce() -> F,
-) -> Result<(), NoHello>
+) -> Result<(), HelloFailed>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
 {
-    match greeting {
-        Greeting::Accept => say(stream, WELCOME).await,
-        Greeting::Park(admitted) => {
-            say(stream, NOT_YET).await?;
-            match timeout(limits::PARKED, admitted).await {
-                Ok(Ok(())) => say(stream, WELCOME).await,
-                _ => Err(NoHello),
+    match hello_role {
+        HelloRole::Acceptor => write_byte(stream, WELCOME_BYTE).await,
+        HelloRole::HoldBack(released) => {
+            write_byte(stream, NOT_YET_BYTE).await?;
+            match timeout(limits::HELD_LINK_TIMEOUT, released).await {
+                Ok(Ok(())) => write_byte(stream, WELCOME_BYTE).await,
+                _ => Err(HelloFailed),
             }
         }
-        Greeting::Open => match hear(stream, limits::HELLO).await? {
-            WELCOME => Ok(()),
-            NOT_YET => {
+        HelloRole::Opener => match read_byte(stream, limits::HELLO_TIMEOUT).await? {
+            WELCOME_BYTE => Ok(()),
+            NOT_YET_BYTE => {
                 on_hold().await;
-                match hear(stream, limits::PARKED + limits::HELLO).await? {
-                    WELCOME => Ok(()),
-                    _ => Err(NoHello),
+                match read_byte(stream, limits::HELD_LINK_TIMEOUT + limits::HELLO_TIMEOUT).await? {
+                    WELCOME_BYTE => Ok(()),
+                    _ => Err(HelloFailed),
                 }
             }
-            _ => Err(NoHello),
+            _ => Err(HelloFailed),
         },
     }
 }
 
-async fn say(stream: &mut (impl AsyncWrite + Unpin), byte: u8) -> Result<(), NoHello> {
-    let said = async {
+async fn write_byte(stream: &mut (impl AsyncWrite + Unpin), byte: u8) -> Result<(), HelloFailed> {
+    let write_future = async {
         stream.write_all(&[byte]).await?;
         stream.flush().await
     };
-    timeout(limits::HELLO, said).await.map_err(|_| NoHello)?.map_err(|_| NoHello)
+    timeout(limits::HELLO_TIMEOUT, write_future).await.map_err(|_| HelloFailed)?.map_err(|_| HelloFailed)
 }
 
-async fn hear(stream: &mut (impl AsyncRead + Unpin), wait: Duration) -> Result<u8, NoHello> {
+async fn read_byte(stream: &mut (impl AsyncRead + Unpin), time_limit: Duration) -> Result<u8, HelloFailed> {
     let mut byte = [0];
-    timeout(wait, stream.read_exact(&mut byte)).await.map_err(|_| NoHello)?.map_err(|_| NoHello)?;
+    timeout(time_limit, stream.read_exact(&mut byte))
+        .await
+        .map_err(|_| HelloFailed)?
+        .map_err(|_| HelloFailed)?;
     let [byte] = byte;
     Ok(byte)
 }

@@ -4,30 +4,30 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{LinkId, LinkKind};
-use crate::link::queue::Queue;
+use crate::link::send_queue::SendQueue;
 
-type Links = HashMap<LinkId, (LinkKind, Arc<Queue>)>;
+type LinkMap = HashMap<LinkId, (LinkKind, Arc<SendQueue>)>;
 
-/// Shared by [`Net`](crate::Net) and the links' tasks. Holds a link from just before its `LinkUp` to its `LinkDown`.
+/// Shared by [`NetHandle`](crate::NetHandle) and the links' tasks. Holds a link from just before its `LinkUp` to its `LinkDown`.
 #[derive(Clone, Default)]
-pub(crate) struct Registry {
-    links: Arc<Mutex<Links>>,
+pub(crate) struct LinkRegistry {
+    links: Arc<Mutex<LinkMap>>,
 }
 
-impl Registry {
-    fn links(&self) -> MutexGuard<'_, Links> {
+impl LinkRegistry {
+    fn lock_links(&self) -> MutexGuard<'_, LinkMap> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, link: LinkId, kind: LinkKind, queue: Arc<Queue>) {
-        self.links().insert(link, (kind, queue));
+    pub(crate) fn insert(&self, link: LinkId, kind: LinkKind, queue: Arc<SendQueue>) {
+        self.lock_links().insert(link, (kind, queue));
     }
 
     pub(crate) fn remove(&self, link: LinkId) {
-        self.links().remove(&link);
+        self.lock_links().remove(&link);
     }
 
-    pub(crate) fn get(&self, link: LinkId) -> Option<(LinkKind, Arc<Queue>)> {
-        self.links().get(&link).cloned()
+    pub(crate) fn get(&self, link: LinkId) -> Option<(LinkKind, Arc<SendQueue>)> {
+        self.lock_links().get(&link).cloned()
     }
 }

@@ -25,19 +25,19 @@ use libp2p::{Multiaddr, PeerId};
 use crate::event::LinkKind;
 use crate::limits;
 
-const LINK: StreamProtocol = StreamProtocol::new("/larder/link/1");
-const VISIT: StreamProtocol = StreamProtocol::new("/larder/visit/1");
+const MEMBER_PROTOCOL: StreamProtocol = StreamProtocol::new("/larder/link/1");
+const GUEST_PROTOCOL: StreamProtocol = StreamProtocol::new("/larder/visit/1");
 
-fn protocol(kind: LinkKind) -> StreamProtocol {
+fn protocol_of(kind: LinkKind) -> StreamProtocol {
     match kind {
-        LinkKind::Member => LINK,
-        LinkKind::Stranger => VISIT,
+        LinkKind::Member => MEMBER_PROTOCOL,
+        LinkKind::Guest => GUEST_PROTOCOL,
     }
 }
 
 /// What became of a stream on one connection.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum StreamOutcome {
     /// The stream that we asked for is open.
     Opened(LinkKind, Stream),
     /// The stream that we asked for did not open. True: the other side does not speak the protocol.
@@ -51,25 +51,25 @@ pub(crate) enum Outcome {
 pub(crate) struct StreamEvent {
     pub(crate) peer: PeerId,
     pub(crate) connection: ConnectionId,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: StreamOutcome,
 }
 
 /// The behaviour: passes requests down and outcomes up.
 #[derive(Default)]
-pub(crate) struct Streams {
-    actions: VecDeque<ToSwarm<StreamEvent, LinkKind>>,
+pub(crate) struct StreamBehaviour {
+    swarm_actions: VecDeque<ToSwarm<StreamEvent, LinkKind>>,
 }
 
-impl Streams {
+impl StreamBehaviour {
     /// Asks for a stream on that connection. The driver polls the swarm right after, so nothing need be woken.
-    pub(crate) fn open(&mut self, peer_id: PeerId, connection: ConnectionId, kind: LinkKind) {
+    pub(crate) fn request_stream(&mut self, peer_id: PeerId, connection: ConnectionId, kind: LinkKind) {
         let handler = NotifyHandler::One(connection);
-        self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: kind });
+        self.swarm_actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: kind });
     }
 }
 
-impl NetworkBehaviour for Streams {
-    type ConnectionHandler = Handler;
+impl NetworkBehaviour for StreamBehaviour {
+    type ConnectionHandler = StreamHandler;
     type ToSwarm = StreamEvent;
 
     fn handle_established_inbound_connection(
@@ -79,7 +79,7 @@ impl NetworkBehaviour for Streams {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
+        Ok(StreamHandler::default())
     }
 
     fn handle_established_outbound_connection(
@@ -90,7 +90,7 @@ impl NetworkBehaviour for Streams {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
+        Ok(StreamHandler::default())
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
@@ -101,109 +101,115 @@ impl NetworkBehaviour for Streams {
         connection: ConnectionId,
         outcome: THandlerOutEvent<Self>,
     ) {
-        self.actions.push_back(ToSwarm::GenerateEvent(StreamEvent { peer, connection, outcome }));
+        self.swarm_actions.push_back(ToSwarm::GenerateEvent(StreamEvent { peer, connection, outcome }));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.actions.pop_front().map_or(Poll::Pending, Poll::Ready)
+        self.swarm_actions.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 /// One connection's part. Its queues need no waker: libp2p polls it again after every event it hands in.
 #[derive(Default)]
-pub(crate) struct Handler {
+pub(crate) struct StreamHandler {
     requests: VecDeque<LinkKind>,
-    outcomes: VecDeque<Outcome>,
+    outcomes: VecDeque<StreamOutcome>,
 }
 
-impl ConnectionHandler for Handler {
+impl ConnectionHandler for StreamHandler {
     type FromBehaviour = LinkKind;
-    type ToBehaviour = Outcome;
-    type InboundProtocol = Both;
-    type OutboundProtocol = One;
+    type ToBehaviour = StreamOutcome;
+    type InboundProtocol = AcceptAnyKind;
+    type OutboundProtocol = RequestKind;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = LinkKind;
 
-    fn listen_protocol(&self) -> SubstreamProtocol<Both> {
-        SubstreamProtocol::new(Both, ()).with_timeout(limits::NEGOTIATE)
+    fn listen_protocol(&self) -> SubstreamProtocol<AcceptAnyKind> {
+        SubstreamProtocol::new(AcceptAnyKind, ()).with_timeout(limits::STREAM_NEGOTIATION_TIMEOUT)
     }
 
     fn on_behaviour_event(&mut self, kind: LinkKind) {
-        if self.requests.len() < limits::STREAMS {
+        if self.requests.len() < limits::MAX_STREAMS_PER_CONNECTION {
             self.requests.push_back(kind);
         } else {
-            self.outcomes.push_back(Outcome::Failed(kind, false));
+            self.outcomes.push_back(StreamOutcome::Failed(kind, false));
         }
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Both, One, (), LinkKind>) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, AcceptAnyKind, RequestKind, (), LinkKind>) {
         let outcome = match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (kind, stream),
                 ..
-            }) => Outcome::Accepted(kind, stream),
+            }) => StreamOutcome::Accepted(kind, stream),
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
-                Outcome::Opened(info, stream)
+                StreamOutcome::Opened(info, stream)
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
-                Outcome::Failed(info, matches!(error, StreamUpgradeError::NegotiationFailed))
+                StreamOutcome::Failed(info, matches!(error, StreamUpgradeError::NegotiationFailed))
             }
             _ => return,
         };
         // Yamux allows hardly more streams than this; one that is dropped is reset, and its opener sees that.
-        if !matches!(outcome, Outcome::Accepted(..)) || self.outcomes.len() < limits::STREAMS {
+        if !matches!(outcome, StreamOutcome::Accepted(..))
+            || self.outcomes.len() < limits::MAX_STREAMS_PER_CONNECTION
+        {
             self.outcomes.push_back(outcome);
         }
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<One, LinkKind, Outcome>> {
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<RequestKind, LinkKind, StreamOutcome>> {
         if let Some(outcome) = self.outcomes.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(outcome));
         }
         let Some(kind) = self.requests.pop_front() else { return Poll::Pending };
-        let protocol = SubstreamProtocol::new(One(kind), kind).with_timeout(limits::NEGOTIATE);
+        let protocol =
+            SubstreamProtocol::new(RequestKind(kind), kind).with_timeout(limits::STREAM_NEGOTIATION_TIMEOUT);
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 }
 
 /// Offers both protocols.
 #[derive(Debug)]
-pub(crate) struct Both;
+pub(crate) struct AcceptAnyKind;
 
-impl UpgradeInfo for Both {
+impl UpgradeInfo for AcceptAnyKind {
     type Info = StreamProtocol;
     type InfoIter = [StreamProtocol; 2];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [LINK, VISIT]
+        [MEMBER_PROTOCOL, GUEST_PROTOCOL]
     }
 }
 
-impl InboundUpgrade<Stream> for Both {
+impl InboundUpgrade<Stream> for AcceptAnyKind {
     type Output = (LinkKind, Stream);
     type Error = Infallible;
     type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_inbound(self, stream: Stream, info: StreamProtocol) -> Self::Future {
-        let kind = if info == LINK { LinkKind::Member } else { LinkKind::Stranger };
+    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+        let kind = if protocol == MEMBER_PROTOCOL { LinkKind::Member } else { LinkKind::Guest };
         ready(Ok((kind, stream)))
     }
 }
 
 /// Asks for one protocol.
 #[derive(Debug)]
-pub(crate) struct One(LinkKind);
+pub(crate) struct RequestKind(LinkKind);
 
-impl UpgradeInfo for One {
+impl UpgradeInfo for RequestKind {
     type Info = StreamProtocol;
     type InfoIter = [StreamProtocol; 1];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [protocol(self.0)]
+        [protocol_of(self.0)]
     }
 }
 
-impl OutboundUpgrade<Stream> for One {
+impl OutboundUpgrade<Stream> for RequestKind {
     type Output = Stream;
     type Error = Infallible;
     type Future = Ready<Result<Stream, Infallible>>;

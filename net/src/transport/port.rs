@@ -10,14 +10,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 /// Holds a port against other daemons of this machine.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    _udp: Option<UdpSocket>,
+pub(crate) struct PortClaim {
+    _udp_guard: Option<UdpSocket>,
 }
 
 /// Claims `socket`'s port; an error of kind `AddrInUse` if somebody has it.
-pub(crate) fn claim(socket: SocketAddr) -> io::Result<Claim> {
+pub(crate) fn claim_port(socket: SocketAddr) -> io::Result<PortClaim> {
     if socket.port() == 0 {
-        return Ok(Claim { _udp: None });
+        return Ok(PortClaim { _udp_guard: None });
     }
     // A wildcard would overlap with the beacon's socket on the same port number.
     let ip: IpAddr = match socket.ip() {
@@ -25,17 +25,17 @@ pub(crate) fn claim(socket: SocketAddr) -> io::Result<Claim> {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let udp = match UdpSocket::bind(SocketAddr::new(ip, socket.port())) {
+    let udp_guard = match UdpSocket::bind(SocketAddr::new(ip, socket.port())) {
         Ok(udp) => Some(udp),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
         // No such address, as where loopback is down: then there is nothing to claim by.
         Err(_) => None,
     };
-    free(socket)?;
-    Ok(Claim { _udp: udp })
+    check_tcp_port_is_free(socket)?;
+    Ok(PortClaim { _udp_guard: udp_guard })
 }
 
-fn free(socket: SocketAddr) -> io::Result<()> {
+fn check_tcp_port_is_free(socket: SocketAddr) -> io::Result<()> {
     if socket.is_ipv6() {
         // std's listener on `::` would take the IPv4 port too, which is claimed by another call.
         let probe = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
@@ -52,13 +52,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_claimed_once() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let held = claim(free).unwrap();
-        assert_eq!(claim(free).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(held);
-        let _listener = TcpListener::bind(free).unwrap();
-        assert_eq!(claim(free).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(claim("127.0.0.1:0".parse().unwrap()).is_ok());
+    fn a_port_that_is_claimed_or_listened_on_cannot_be_claimed() {
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port_claim = claim_port(addr).unwrap();
+        assert_eq!(claim_port(addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(port_claim);
+        let _listener = TcpListener::bind(addr).unwrap();
+        assert_eq!(claim_port(addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(claim_port("127.0.0.1:0".parse().unwrap()).is_ok());
     }
 }

@@ -10,30 +10,30 @@ use http_body_util::channel::{Channel, Sender};
 use hyper::body::Bytes;
 use tokio::runtime::Handle;
 
-use super::Api;
-use crate::failure::Failure;
+use super::ApiContext;
+use crate::error::CliError;
 use crate::limits;
-use crate::store::Snapshot;
+use crate::store::StoreSnapshot;
 
-pub(super) async fn rows(State(api): State<Api>) -> Result<Response, Failure> {
+pub(super) async fn dump_store(State(api): State<ApiContext>) -> Result<Response, CliError> {
     let snapshot = api.handle.snapshot().await?;
-    let (pieces, body) = Channel::<Bytes, io::Error>::new(limits::PIECES);
+    let (chunks, body) = Channel::<Bytes, io::Error>::new(limits::STREAM_QUEUE_CHUNKS);
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || send(&runtime, &snapshot, pieces));
+    tokio::task::spawn_blocking(move || send_dump(&runtime, &snapshot, chunks));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::new(body)).into_response())
 }
 
 /// Sends all rows. Who takes none for long is gone, or holds back a store that would grow meanwhile.
-fn send(runtime: &Handle, snapshot: &Snapshot, mut pieces: Sender<Bytes, io::Error>) {
-    let mut out = |piece: Vec<u8>| {
-        let sent = tokio::time::timeout(limits::PIECE_WAIT, pieces.send_data(Bytes::from(piece)));
-        match runtime.block_on(sent) {
+fn send_dump(runtime: &Handle, snapshot: &StoreSnapshot, mut chunks: Sender<Bytes, io::Error>) {
+    let mut send_chunk = |chunk: Vec<u8>| {
+        let send = tokio::time::timeout(limits::STREAM_SEND_TIMEOUT, chunks.send_data(Bytes::from(chunk)));
+        match runtime.block_on(send) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(io::Error::other("nobody takes it")),
         }
     };
-    if let Err(error) = snapshot.stream(&mut out) {
+    if let Err(error) = snapshot.write_dump(&mut send_chunk) {
         tracing::warn!(%error, "a backup broke off");
-        pieces.abort(error);
+        chunks.abort(error);
     }
 }

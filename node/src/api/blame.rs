@@ -2,21 +2,21 @@
 
 use axum::extract::State;
 use larder_core::history;
-use larder_core::machine::{Machine, Membership};
+use larder_core::node::{GroupState, Node};
 use larder_core::resource::field::FieldPath;
 use larder_core::store::Table;
 use serde::Deserialize;
 
-use super::history::{name_heads, point};
-use super::names;
-use super::{Api, Query, Reply, Shown};
-use crate::failure::Failure;
-use crate::store::Reader;
-use crate::view::{Blame, BlameLine, BlameRow, Origin, Plain, Time};
+use super::history::{find_heads, head_ids};
+use super::name_lookup;
+use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
+use crate::dto::{BlameField, BlameLine, BlameReport, ChangeOrigin, JsonTime, JsonValue};
+use crate::error::CliError;
+use crate::store::StoreReader;
 
 /// What `blame` asks for.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct BlameOf {
+pub(super) struct BlameQuery {
     group: Option<String>,
     at: Option<String>,
     resource: String,
@@ -24,59 +24,67 @@ pub(super) struct BlameOf {
     field: Option<String>,
 }
 
-pub(super) async fn blame(State(api): State<Api>, Query(of): Query<BlameOf>) -> Reply<Blame> {
-    let reader = api.news.reader();
-    api.handle.look(move |machine| read(machine, &reader, &of)).await?.map(Shown)
+pub(super) async fn blame(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<BlameQuery>,
+) -> ApiResult<BlameReport> {
+    let reader = api.event_bus.reader();
+    api.handle.query(move |local_node| read_blame(local_node, &reader, &params)).await?.map(JsonResponse)
 }
 
-fn read(machine: &mut Machine, reader: &Reader, asked: &BlameOf) -> Result<Blame, Failure> {
-    let of = names::membership(machine, asked.group.as_deref())?;
-    let desired = names::desired(of)?;
-    let name = names::resource(&asked.resource)?;
-    let path = |text: &str| {
-        let path = text.parse::<FieldPath>().map_err(|error| Failure::not_found(error.to_string()));
+fn read_blame(
+    local_node: &mut Node,
+    reader: &StoreReader,
+    params: &BlameQuery,
+) -> Result<BlameReport, CliError> {
+    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+    let desired = name_lookup::desired_shard(state)?;
+    let name = name_lookup::parse_resource(&params.resource)?;
+    let normalize_path = |text: &str| {
+        let path = text.parse::<FieldPath>().map_err(|error| CliError::not_found(error.to_string()));
         path.map(|path| path.to_string())
     };
-    let field = asked.field.as_deref().map(path).transpose()?;
-    let at = asked.at.as_deref().map(|at| point(desired, at)).transpose()?;
+    let field = params.field.as_deref().map(normalize_path).transpose()?;
+    let at = params.at.as_deref().map(|at| find_heads(desired, at)).transpose()?;
     let heads = at.clone().unwrap_or_else(|| desired.graph().heads());
-    let changes = reader.table(Table::Changes);
-    let stored = |key: &[u8]| changes.as_ref()?.get(key);
-    let found = history::blame(&of.group, &name, field.as_deref(), &heads, &stored);
-    if found.is_empty() {
-        let then = if at.is_some() { " then" } else { "" };
-        return Err(match &asked.field {
-            Some(field) => Failure::not_found(format!("{name} has no field `{field}`{then}"))
-                .hint(format!("see `larder blame {name}`")),
-            None => Failure::not_found(format!("no resource {name} here{then}")).hint("see `larder list`"),
+    let changes = reader.open_table(Table::Changes);
+    let read_change = |key: &[u8]| changes.as_ref()?.get(key);
+    let fields = history::blame(&state.group, &name, field.as_deref(), &heads, &read_change);
+    if fields.is_empty() {
+        let at_suffix = if at.is_some() { " then" } else { "" };
+        return Err(match &params.field {
+            Some(field) => CliError::not_found(format!("{name} has no field `{field}`{at_suffix}"))
+                .with_hint(format!("see `larder blame {name}`")),
+            None => CliError::not_found(format!("no resource {name} here{at_suffix}"))
+                .with_hint("see `larder list`"),
         });
     }
-    Ok(Blame {
+    Ok(BlameReport {
         resource: name.to_string(),
-        at: at.map(|at| name_heads(desired, &at)),
-        fields: found.into_iter().map(|one| row(of, one)).collect(),
+        at: at.map(|at| head_ids(desired, &at)),
+        fields: fields.into_iter().map(|blamed| blame_field(state, blamed)).collect(),
     })
 }
 
-fn row(of: &Membership, one: history::Blame) -> BlameRow {
-    let line = |line: history::Line| BlameLine {
+fn blame_field(state: &GroupState, blamed: history::FieldBlame) -> BlameField {
+    let blame_line = |line: history::LineBlame| BlameLine {
         text: line.text,
-        origin: origin(of, line.origin),
-        older: line.older,
+        origin: change_origin(state, line.origin),
+        may_be_older: line.may_be_older,
     };
-    BlameRow {
-        field: one.field,
-        value: Plain(one.value),
-        origin: origin(of, one.origin),
-        lines: one.lines.into_iter().map(line).collect(),
+    BlameField {
+        field: blamed.field,
+        value: JsonValue(blamed.value),
+        origin: change_origin(state, blamed.origin),
+        lines: blamed.lines.into_iter().map(blame_line).collect(),
     }
 }
 
-fn origin(of: &Membership, origin: history::Origin) -> Origin {
-    Origin {
-        change: origin.change.to_string(),
-        node: origin.node.map(|node| names::who(of, &node)),
-        user: origin.user,
-        time: Time(origin.time),
+fn change_origin(state: &GroupState, author: history::ChangeOrigin) -> ChangeOrigin {
+    ChangeOrigin {
+        change: author.change.to_string(),
+        node: author.node.map(|node| name_lookup::node_ref(state, &node)),
+        user: author.user,
+        time: JsonTime(author.time),
     }
 }

@@ -4,29 +4,29 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use larder_core::id::NodeId;
-use larder_core::machine::{Machine, Membership, NodeState};
-use larder_core::resource::claim::unsettled;
+use larder_core::node::{GroupState, Node, NodeState};
+use larder_core::resource::path_conflict::all_conflicts;
 
-use super::{Api, Reply, Shown, warnings};
-use crate::failure::REFETCHING;
-use crate::render::count;
-use crate::view::{Check, Doctor};
+use super::{ApiContext, ApiResult, JsonResponse, warnings};
+use crate::dto::{DoctorCheck, DoctorReport};
+use crate::error::REFETCH_HINT;
+use crate::output::pluralize;
 
-pub(super) async fn doctor(State(api): State<Api>) -> Reply<Doctor> {
-    Ok(Shown(Doctor { checks: api.handle.look(|machine| examine(machine)).await? }))
+pub(super) async fn doctor(State(api): State<ApiContext>) -> ApiResult<DoctorReport> {
+    Ok(JsonResponse(DoctorReport { checks: api.handle.query(|local_node| run_checks(local_node)).await? }))
 }
 
 /// A list of findings under way.
-struct Findings {
+struct CheckList {
     group: Option<String>,
-    checks: Vec<Check>,
+    checks: Vec<DoctorCheck>,
 }
 
-impl Findings {
-    fn add(&mut self, about: &str, state: &str, text: impl Into<String>, hint: Option<&str>) {
-        self.checks.push(Check {
+impl CheckList {
+    fn push_check(&mut self, topic: &str, state: &str, text: impl Into<String>, hint: Option<&str>) {
+        self.checks.push(DoctorCheck {
             group: self.group.clone(),
-            about: about.to_owned(),
+            topic: topic.to_owned(),
             state: state.to_owned(),
             text: text.into(),
             hint: hint.map(str::to_owned),
@@ -34,108 +34,151 @@ impl Findings {
     }
 }
 
-fn examine(machine: &Machine) -> Vec<Check> {
-    let mut found = Findings { group: None, checks: Vec::new() };
-    match machine.storage_failure() {
-        None => found.add("store", "good", "takes writes", None),
-        Some(why) => found.add(
+fn run_checks(local_node: &Node) -> Vec<DoctorCheck> {
+    let mut check_list = CheckList { group: None, checks: Vec::new() };
+    match local_node.store_failure() {
+        None => check_list.push_check("store", "good", "takes writes", None),
+        Some(why) => check_list.push_check(
             "store",
             "bad",
             format!("takes no writes: {why}"),
             Some("free or repair the disk; the daemon goes on by itself"),
         ),
     }
-    network(machine, &mut found);
-    for (what, bound) in machine.bounds().iter() {
-        let text = format!("{what}: there were {} at once, and {} more were put off", bound.most, bound.hits);
-        found.add("bound", "care", text, Some("with log = \"debug\" the daemon's log says who does this"));
+    check_network(local_node, &mut check_list);
+    for (limit, stats) in local_node.limit_stats().iter() {
+        let message =
+            format!("{limit}: there were {} at once, and {} more were put off", stats.limit, stats.count);
+        check_list.push_check(
+            "bound",
+            "care",
+            message,
+            Some("with log = \"debug\" the daemon's log says who does this"),
+        );
     }
-    if machine.groups().count() == 0 {
-        let hint = "found one with `larder init NAME`, or join one with `larder join`";
-        found.add("group", "care", "this node is in no group", Some(hint));
+    if local_node.groups().count() == 0 {
+        let join_hint = "found one with `larder init NAME`, or join one with `larder join`";
+        check_list.push_check("group", "care", "this node is in no group", Some(join_hint));
     }
-    for of in machine.groups() {
-        found.group = Some(of.group.name().to_owned());
-        group(machine, of, &mut found);
+    for state in local_node.groups() {
+        check_list.group = Some(state.group.name().to_owned());
+        check_group(local_node, state, &mut check_list);
     }
-    found.checks
+    check_list.checks
 }
 
-fn network(machine: &Machine, found: &mut Findings) {
-    let addresses = machine.myself().addresses;
+fn check_network(local_node: &Node, check_list: &mut CheckList) {
+    let addresses = local_node.own_info().addresses;
     if addresses.is_empty() {
-        let hint = "is the machine on a network? See `larder logs`, or the daemon's output";
-        found.add("network", "bad", "this node listens nowhere", Some(hint));
+        let network_hint = "is the machine on a network? See `larder logs`, or the daemon's output";
+        check_list.push_check("network", "bad", "this node listens nowhere", Some(network_hint));
     } else {
-        found.add("network", "good", format!("listens on {}", addresses.join(" ")), None);
+        check_list.push_check("network", "good", format!("listens on {}", addresses.join(" ")), None);
     }
-    let others = |of: &Membership| machine.members(of).iter().any(|view| !view.is_self);
-    let strangers = machine.strangers().into_iter().map(|view| view.id);
-    let heard: BTreeSet<NodeId> = machine.groups().flat_map(|of| up(machine, of)).chain(strangers).collect();
-    let heard = heard.len();
-    if heard == 0 && (machine.groups().count() == 0 || machine.groups().any(others)) {
-        let hint = "where multicast (UDP port 5353) is blocked, start the daemon with --peer ADDRESS of another node";
-        found.add("neighbours", "care", "no other node is heard on this network", Some(hint));
+    let has_others = |state: &GroupState| local_node.member_infos(state).iter().any(|view| !view.is_self);
+    let non_members = local_node.stranger_infos().into_iter().map(|view| view.id);
+    let reachable: BTreeSet<NodeId> = local_node
+        .groups()
+        .flat_map(|state| reachable_members(local_node, state))
+        .chain(non_members)
+        .collect();
+    let reachable_count = reachable.len();
+    if reachable_count == 0 && (local_node.groups().count() == 0 || local_node.groups().any(has_others)) {
+        let multicast_hint = "where multicast (UDP port 5353) is blocked, start the daemon with --peer ADDRESS of another node";
+        check_list.push_check(
+            "neighbours",
+            "care",
+            "no other node is heard on this network",
+            Some(multicast_hint),
+        );
     } else {
-        found.add("neighbours", "good", format!("{} heard", count(heard, "other node")), None);
+        check_list.push_check(
+            "neighbours",
+            "good",
+            format!("{} heard", pluralize(reachable_count, "other node")),
+            None,
+        );
     }
 }
 
 /// The other members that can be heard.
-fn up(machine: &Machine, of: &Membership) -> Vec<NodeId> {
-    let members = machine.members(of).into_iter();
+fn reachable_members(local_node: &Node, state: &GroupState) -> Vec<NodeId> {
+    let members = local_node.member_infos(state).into_iter();
     members.filter(|view| !view.is_self && view.state == NodeState::Up).map(|view| view.id).collect()
 }
 
-fn group(machine: &Machine, of: &Membership, found: &mut Findings) {
-    match warnings::outside(machine, of) {
+fn check_group(local_node: &Node, state: &GroupState, check_list: &mut CheckList) {
+    match warnings::not_member_reason(local_node, state) {
         None => {
-            let role = of.group.members().role(&machine.me());
+            let role = state.group.members().role_of(&local_node.own_id());
             let role = role.map(|role| role.to_string()).unwrap_or_default();
-            found.add("membership", "good", format!("member, as {role}"), None);
+            check_list.push_check("membership", "good", format!("member, as {role}"), None);
         }
-        Some(text) => found.add("membership", "care", text, Some("come back with `larder join CODE`")),
+        Some(text) => {
+            check_list.push_check("membership", "care", text, Some("come back with `larder join CODE`"))
+        }
     }
-    document(machine, of, found);
-    if of.twin {
+    check_document(local_node, state, check_list);
+    if state.has_duplicate_key {
         // To be expected of what was put back; the other side of a copy has no such excuse.
-        let state = if of.reborn { "care" } else { "bad" };
-        found.add("copies", state, warnings::TWIN, Some(warnings::TWIN_HINT));
+        let severity = if state.store_was_copied { "care" } else { "bad" };
+        check_list.push_check(
+            "copies",
+            severity,
+            warnings::DUPLICATE_KEY,
+            Some(warnings::DUPLICATE_KEY_HINT),
+        );
     }
-    if of.reborn {
-        found.add("copies", "care", warnings::REBORN, Some(warnings::REBORN_HINT));
+    if state.store_was_copied {
+        check_list.push_check(
+            "copies",
+            "care",
+            warnings::STORE_WAS_COPIED,
+            Some(warnings::STORE_WAS_COPIED_HINT),
+        );
     }
-    for text in warnings::forked(of) {
-        found.add("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
+    for text in warnings::forked_member_warnings(state) {
+        check_list.push_check("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
     }
-    let aside = warnings::wishes_aside(of);
-    if aside > 0 {
-        let text = format!("{} kept aside, without effect", count(aside, "change"));
-        found.add("quarantine", "care", text, Some("see `larder quarantine list`"));
+    let unaccepted_count = warnings::unaccepted_desired_count(state);
+    if unaccepted_count > 0 {
+        let message = format!("{} kept aside, without effect", pluralize(unaccepted_count, "change"));
+        check_list.push_check("quarantine", "care", message, Some("see `larder quarantine list`"));
     }
-    if !of.group.members().unsupported().is_empty() {
-        let text = "there are membership records that this version does not understand";
-        found.add("version", "care", text, Some("upgrade this node"));
+    if !state.group.members().unsupported().is_empty() {
+        let message = "there are membership records that this version does not understand";
+        check_list.push_check("version", "care", message, Some("upgrade this node"));
     }
 }
 
-fn document(machine: &Machine, of: &Membership, found: &mut Findings) {
-    if of.refetching {
-        found.add("copy", "bad", "this node's copy was damaged", Some(REFETCHING));
+fn check_document(local_node: &Node, state: &GroupState, check_list: &mut CheckList) {
+    if state.refetching {
+        check_list.push_check("copy", "bad", "this node's copy was damaged", Some(REFETCH_HINT));
     }
-    for epoch in of.group.isolated() {
-        let what = of.group.shard_of(&epoch).and_then(|shard| shard.document().isolated().cloned());
-        let text = what.map(|what| what.to_string()).unwrap_or_default();
-        found.add("defect", "bad", text, Some("restart the daemon, and report this"));
+    for shard_id in state.group.faulty_shards() {
+        let fault = state.group.shard_by_id(&shard_id).and_then(|shard| shard.document().fault().cloned());
+        let message = fault.map(|fault| fault.to_string()).unwrap_or_default();
+        check_list.push_check("defect", "bad", message, Some("restart the daemon, and report this"));
     }
-    if of.group.is_rebuilding() {
-        found.add("document", "care", "is made anew without what it gave up; this takes seconds", None);
+    if state.group.is_rebuilding() {
+        check_list.push_check(
+            "document",
+            "care",
+            "is made anew without what it gave up; this takes seconds",
+            None,
+        );
     }
-    if of.paused && of.group.members().contains(&machine.me()) {
-        found.add("sync", "care", "is paused", Some("go on with `larder sync resume`"));
+    if state.paused && state.group.members().is_member(&local_node.own_id()) {
+        check_list.push_check("sync", "care", "is paused", Some("go on with `larder sync resume`"));
     }
-    let many = of.group.desired().map_or(0, |desired| unsettled(desired, of.group.members()).len());
-    if many > 0 {
-        found.add("conflicts", "care", count(many, "conflict"), Some("see `larder conflicts`"));
+    let conflict_count =
+        state.group.desired().map_or(0, |desired| all_conflicts(desired, state.group.members()).len());
+    if conflict_count > 0 {
+        check_list.push_check(
+            "conflicts",
+            "care",
+            pluralize(conflict_count, "conflict"),
+            Some("see `larder conflicts`"),
+        );
     }
 }

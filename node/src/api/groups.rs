@@ -4,99 +4,109 @@ use std::path::PathBuf;
 
 use axum::extract::State;
 use larder_core::id::GroupId;
-use larder_core::machine::{Answer, Machine, Request, Standing};
+use larder_core::node::{MembershipStatus, Node, Request, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Body, Reply, Shown};
-use crate::daemon::Handle;
-use crate::failure::{Exit, Failure};
+use super::{ApiContext, ApiResult, JsonResponse, RequestBody};
+use crate::daemon::DaemonHandle;
+use crate::data_dir::{DataDir, create_secret_file};
+use crate::dto::{CreatedGroup, GroupEntry, GroupList, JoiningGroup, NodePaths};
+use crate::error::{CliError, ExitKind};
 use crate::identity;
-use crate::place::{Place, write_secret};
-use crate::view::{Founded, GroupRow, Groups, Joining, Paths};
 
 /// What `init` asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Found {
+pub struct CreateGroupBody {
     /// What to call the group.
     pub name: String,
 }
 
-pub(super) async fn paths(State(api): State<Api>) -> Reply<Paths> {
-    Ok(Shown(describe(&api.place, true)))
+pub(super) async fn get_paths(State(api): State<ApiContext>) -> ApiResult<NodePaths> {
+    Ok(JsonResponse(node_paths(&api.data_dir, true)))
 }
 
 /// A node's paths.
-pub fn describe(place: &Place, running: bool) -> Paths {
-    let text = |path: PathBuf| path.display().to_string();
-    Paths {
-        data: text(place.data.clone()),
-        socket: text(place.socket.clone()),
-        key: text(place.key()),
-        store: text(place.store()),
-        settings: text(place.settings()),
+pub fn node_paths(data_dir: &DataDir, running: bool) -> NodePaths {
+    let to_string = |path: PathBuf| path.display().to_string();
+    NodePaths {
+        data: to_string(data_dir.path.clone()),
+        socket: to_string(data_dir.socket.clone()),
+        key: to_string(data_dir.key_file()),
+        store: to_string(data_dir.store_file()),
+        settings: to_string(data_dir.settings_file()),
         running,
     }
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Reply<Groups> {
-    Ok(Shown(api.handle.look(|machine| read(machine)).await?))
+pub(super) async fn list_groups(State(api): State<ApiContext>) -> ApiResult<GroupList> {
+    Ok(JsonResponse(api.handle.query(|local_node| read_groups(local_node)).await?))
 }
 
-fn read(machine: &Machine) -> Groups {
-    let me = machine.me();
-    let mut groups: Vec<GroupRow> = machine
+fn read_groups(local_node: &Node) -> GroupList {
+    let own_id = local_node.own_id();
+    let mut groups: Vec<GroupEntry> = local_node
         .groups()
-        .map(|of| GroupRow {
-            id: of.group.id().to_string(),
-            name: of.group.name().to_owned(),
-            role: of.group.members().role(&me).map(|role| role.to_string()),
-            members: of.group.members().keys().count(),
-            changes: of.group.changes(),
-            paused: of.paused,
-            standing: Standing::of(of.group.members(), &me).word().to_owned(),
+        .map(|state| GroupEntry {
+            id: state.group.id().to_string(),
+            name: state.group.name().to_owned(),
+            role: state.group.members().role_of(&own_id).map(|role| role.to_string()),
+            members: state.group.members().nodes().count(),
+            changes: state.group.change_count(),
+            paused: state.paused,
+            status: MembershipStatus::for_key(state.group.members(), &own_id).as_str().to_owned(),
         })
         .collect();
     groups.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let joins = machine.joins().filter(|(_, join)| !join.granted);
-    let joining = joins.map(|(id, join)| Joining { id: id.to_string(), waiting_for: join.waiting.clone() });
-    Groups { groups, joining: joining.collect() }
+    let pending_joins = local_node.pending_joins().filter(|(_, join)| !join.is_granted);
+    let joining_groups = pending_joins
+        .map(|(id, join)| JoiningGroup { id: id.to_string(), waiting_for: join.waiting_for_issuer.clone() });
+    GroupList { groups, joining: joining_groups.collect() }
 }
 
-pub(super) async fn create(State(api): State<Api>, Body(found_): Body<Found>) -> Reply<Founded> {
-    let (id, recovery) = found(&api.handle, &api.place, &found_.name).await?;
-    let recovery_key = recovery.display().to_string();
-    Ok(Shown(Founded { id: id.to_string(), name: found_.name, recovery_key }))
+pub(super) async fn post_group(
+    State(api): State<ApiContext>,
+    RequestBody(body): RequestBody<CreateGroupBody>,
+) -> ApiResult<CreatedGroup> {
+    let (id, key_path) = create_group(&api.handle, &api.data_dir, &body.name).await?;
+    let recovery_key = key_path.display().to_string();
+    Ok(JsonResponse(CreatedGroup { id: id.to_string(), name: body.name, recovery_key }))
 }
 
 /// Founds a group, and writes its recovery key into the data directory.
-pub async fn found(handle: &Handle, place: &Place, name: &str) -> Result<(GroupId, PathBuf), Failure> {
-    let wanted = name.to_owned();
-    let taken = handle.look(move |machine| machine.groups().any(|of| of.group.name() == wanted)).await?;
-    if taken {
-        return Err(Failure::new(
-            Exit::Refused,
+pub async fn create_group(
+    handle: &DaemonHandle,
+    data_dir: &DataDir,
+    name: &str,
+) -> Result<(GroupId, PathBuf), CliError> {
+    let wanted_name = name.to_owned();
+    let name_taken = handle
+        .query(move |local_node| local_node.groups().any(|state| state.group.name() == wanted_name))
+        .await?;
+    if name_taken {
+        return Err(CliError::new(
+            ExitKind::Refused,
             "member",
             format!("this node is in a group `{name}` already"),
         )
-        .hint("see `larder groups`"));
+        .with_hint("see `larder groups`"));
     }
-    let Answer::Founded { group, recovery } =
-        handle.request(Request::Found { name: name.to_owned() }).await?
+    let Response::GroupCreated { group, recovery_key: recovery } =
+        handle.request_node(Request::CreateGroup { name: name.to_owned() }).await?
     else {
-        return Err(Failure::failed("the machine answered something else; please report this"));
+        return Err(CliError::failed("the machine answered something else; please report this"));
     };
-    let path = place.recovery(&group.to_string());
+    let key_path = data_dir.recovery_key_file(&group.to_string());
     let text = format!(
         "# The recovery key of the Larder group \"{}\". Whoever has it can regain the group: keep it off this machine.\n{}",
         name.escape_default(),
-        identity::print(&recovery)
+        identity::format_key(&recovery)
     );
-    write_secret(&path, &text).map_err(|error| {
-        Failure::failed(format!(
+    create_secret_file(&key_path, &text).map_err(|error| {
+        CliError::failed(format!(
             "the group was founded, but its recovery key could not be written to {}: {error}; without it nobody can \
              regain the group if all admins are lost",
-            path.display()
+            key_path.display()
         ))
     })?;
-    Ok((group, path))
+    Ok((group, key_path))
 }

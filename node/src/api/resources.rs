@@ -3,29 +3,32 @@
 use std::borrow::Cow;
 
 use axum::extract::State;
-use larder_core::group::Note;
+use larder_core::group::ChangeNote;
 use larder_core::history;
-use larder_core::machine::{Machine, Membership};
-use larder_core::resource::claim::claims;
+use larder_core::node::{GroupState, Node};
+use larder_core::resource::concurrent_edits::find_concurrent_edits;
 use larder_core::resource::conflict::{self, conflicts_of};
 use larder_core::resource::field::FieldPath;
 use larder_core::resource::manifest;
-use larder_core::resource::review::reviews;
+use larder_core::resource::path_conflict::path_conflicts;
 use larder_core::resource::view::{ResourceView, resources};
 use larder_core::resource::{ResourceName, observed};
 use larder_core::shard::Shard;
-use larder_core::shard::state::State as Desired;
+use larder_core::shard::state::VisibleState as Desired;
 use serde::Deserialize;
 
-use super::history::{name_heads, point};
-use super::names;
-use super::{Api, Query, Reply, Shown};
-use crate::failure::Failure;
-use crate::view::{self, Conflicts, Export, Got, List, ListRow, Plain, Side, Time};
+use super::history::{find_heads, head_ids};
+use super::name_lookup;
+use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
+use crate::dto::{
+    self, ConflictList, ConflictSide, ExportedManifest, JsonTime, JsonValue, ResourceEntry, ResourceList,
+    ResourceValues,
+};
+use crate::error::CliError;
 
 /// Which part of the desired state.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Part {
+pub(super) struct ResourceQuery {
     /// In which group.
     group: Option<String>,
     /// When.
@@ -37,121 +40,148 @@ pub(super) struct Part {
 }
 
 /// The state at that point, or as much of it as one resource needs; and which point that is, if it is not the present.
-fn state<'a>(
+fn document_at<'a>(
     desired: &'a Shard,
-    at: Option<&str>,
+    at_text: Option<&str>,
     only: Option<&ResourceName>,
-) -> Result<(Cow<'a, Desired>, Option<Vec<String>>), Failure> {
-    let Some(at) = at else { return Ok((Cow::Borrowed(desired.state()), None)) };
-    let heads = point(desired, at)?;
-    let state = match only {
-        Some(resource) => history::part_at(desired, &heads, &resource.prefix()),
+) -> Result<(Cow<'a, Desired>, Option<Vec<String>>), CliError> {
+    let Some(at_text) = at_text else { return Ok((Cow::Borrowed(desired.state()), None)) };
+    let heads = find_heads(desired, at_text)?;
+    let document = match only {
+        Some(resource) => history::state_at_with_prefix(desired, &heads, &resource.key_prefix()),
         None => history::state_at(desired, &heads),
     };
-    Ok((Cow::Owned(state), Some(name_heads(desired, &heads))))
+    Ok((Cow::Owned(document), Some(head_ids(desired, &heads))))
 }
 
 /// The resources that are there, of a kind or all.
-fn visible<'a>(state: &'a Desired, kind: Option<&str>) -> Vec<ResourceView<'a>> {
-    let there =
-        |view: &ResourceView<'_>| view.name.is_managed() && !view.is_removed() && !view.values().is_empty();
+fn present_resources<'a>(state: &'a Desired, kind: Option<&str>) -> Vec<ResourceView<'a>> {
+    let is_present = |view: &ResourceView<'_>| {
+        view.name.is_managed() && !view.is_removed() && !view.set_values().is_empty()
+    };
     let mut views = resources(state);
-    views.retain(|view| there(view) && kind.is_none_or(|kind| view.name.kind() == kind));
+    views.retain(|view| is_present(view) && kind.is_none_or(|kind| view.name.kind() == kind));
     views
 }
 
 /// The resources named by `KIND` or `KIND/NAME`. What names nothing is an error.
-fn named<'a>(state: &'a Desired, text: Option<&str>) -> Result<Vec<ResourceView<'a>>, Failure> {
-    let Some(text) = text else { return Ok(visible(state, None)) };
+fn find_resources<'a>(state: &'a Desired, text: Option<&str>) -> Result<Vec<ResourceView<'a>>, CliError> {
+    let Some(text) = text else { return Ok(present_resources(state, None)) };
     if text.contains('/') {
-        return Ok(vec![one(state, &names::resource(text)?)?]);
+        return Ok(vec![find_resource(state, &name_lookup::parse_resource(text)?)?]);
     }
-    let views = visible(state, Some(text));
-    if views.is_empty() && larder_core::resource::kind::kind(text).is_none() {
+    let views = present_resources(state, Some(text));
+    if views.is_empty() && larder_core::resource::schema::find_schema(text).is_none() {
         return Err(
-            Failure::not_found(format!("no resource of kind `{text}` here")).hint("see `larder list`")
+            CliError::not_found(format!("no resource of kind `{text}` here")).with_hint("see `larder list`")
         );
     }
     Ok(views)
 }
 
-fn one<'a>(state: &'a Desired, name: &ResourceName) -> Result<ResourceView<'a>, Failure> {
-    let view = ResourceView::read(state, name).filter(|view| !view.is_removed() && !view.values().is_empty());
-    view.ok_or_else(|| Failure::not_found(format!("no resource {name} here")).hint("see `larder list`"))
+fn find_resource<'a>(state: &'a Desired, name: &ResourceName) -> Result<ResourceView<'a>, CliError> {
+    let view =
+        ResourceView::read(state, name).filter(|view| !view.is_removed() && !view.set_values().is_empty());
+    view.ok_or_else(|| CliError::not_found(format!("no resource {name} here")).with_hint("see `larder list`"))
 }
 
-fn conflicted(view: &ResourceView<'_>) -> Vec<String> {
+fn conflicted_fields(view: &ResourceView<'_>) -> Vec<String> {
     let fields = view.fields.iter().filter(|(_, field)| field.is_conflicted());
     fields.map(|(path, _)| (*path).to_owned()).collect()
 }
 
-pub(super) async fn list(State(api): State<Api>, Query(part): Query<Part>) -> Reply<List> {
-    let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, part.group.as_deref())?;
-        let desired = names::desired(of)?;
-        let (state, at) = state(desired, part.at.as_deref(), None)?;
-        let row = |view: &ResourceView<'_>| ListRow {
+pub(super) async fn list_resources(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<ResourceQuery>,
+) -> ApiResult<ResourceList> {
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let desired = name_lookup::desired_shard(state)?;
+        let (document, at) = document_at(desired, params.at.as_deref(), None)?;
+        let resource_entry = |view: &ResourceView<'_>| ResourceEntry {
             resource: view.name.to_string(),
-            fields: view.values().len(),
+            fields: view.set_values().len(),
             select: view.text("select"),
             conflicts: conflicts_of(desired, view).len(),
             path: view.text("path"),
         };
-        Ok(Shown(List { at, resources: named(&state, part.resource.as_deref())?.iter().map(row).collect() }))
+        Ok(JsonResponse(ResourceList {
+            at,
+            resources: find_resources(&document, params.resource.as_deref())?
+                .iter()
+                .map(resource_entry)
+                .collect(),
+        }))
     };
-    api.handle.look(look).await?
+    api.handle.query(query).await?
 }
 
-pub(super) async fn get(State(api): State<Api>, Query(part): Query<Part>) -> Reply<Got> {
-    let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, part.group.as_deref())?;
-        let name = names::resource(part.resource.as_deref().unwrap_or_default())?;
-        let (state, at) = state(names::desired(of)?, part.at.as_deref(), Some(&name))?;
-        let view = one(&state, &name)?;
-        let mut got = Got {
+pub(super) async fn get_resource(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<ResourceQuery>,
+) -> ApiResult<ResourceValues> {
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let name = name_lookup::parse_resource(params.resource.as_deref().unwrap_or_default())?;
+        let (document, at) =
+            document_at(name_lookup::desired_shard(state)?, params.at.as_deref(), Some(&name))?;
+        let view = find_resource(&document, &name)?;
+        let mut values = ResourceValues {
             at,
             resource: view.name.to_string(),
-            fields: view.values().into_iter().map(|(path, value)| (path.to_owned(), Plain(value))).collect(),
-            conflicted: conflicted(&view),
+            fields: view
+                .set_values()
+                .into_iter()
+                .map(|(path, value)| (path.to_owned(), JsonValue(value)))
+                .collect(),
+            conflicted: conflicted_fields(&view),
         };
-        if let Some(field) = &part.field {
-            narrow(&mut got, field)?;
+        if let Some(field) = &params.field {
+            keep_field(&mut values, field)?;
         }
-        Ok(Shown(got))
+        Ok(JsonResponse(values))
     };
-    api.handle.look(look).await?
+    api.handle.query(query).await?
 }
 
 /// Leaves one field, or those below it.
-fn narrow(got: &mut Got, field: &str) -> Result<(), Failure> {
-    let missing = || Failure::not_found(format!("{} has no field `{field}`", got.resource));
-    let path = field.parse::<FieldPath>().map_err(|error| Failure::not_found(error.to_string()))?.to_string();
-    let below = format!("{path}.");
-    let fits = |name: &String| *name == path || name.starts_with(&below);
-    if !got.fields.keys().chain(&got.conflicted).any(fits) {
-        return Err(missing().hint(format!("see `larder get {}`", got.resource)));
+fn keep_field(values: &mut ResourceValues, field: &str) -> Result<(), CliError> {
+    let no_field = || CliError::not_found(format!("{} has no field `{field}`", values.resource));
+    let path =
+        field.parse::<FieldPath>().map_err(|error| CliError::not_found(error.to_string()))?.to_string();
+    let prefix = format!("{path}.");
+    let is_at_or_below = |name: &String| *name == path || name.starts_with(&prefix);
+    if !values.fields.keys().chain(&values.conflicted).any(is_at_or_below) {
+        return Err(no_field().with_hint(format!("see `larder get {}`", values.resource)));
     }
-    got.fields.retain(|name, _| fits(name));
-    got.conflicted.retain(fits);
+    values.fields.retain(|name, _| is_at_or_below(name));
+    values.conflicted.retain(is_at_or_below);
     Ok(())
 }
 
-pub(super) async fn export(State(api): State<Api>, Query(part): Query<Part>) -> Reply<Export> {
-    let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, part.group.as_deref())?;
-        let (state, at) = state(names::desired(of)?, part.at.as_deref(), None)?;
-        let views = named(&state, part.resource.as_deref())?;
-        let marked = views
-            .iter()
-            .flat_map(|view| conflicted(view).into_iter().map(|field| format!("{} {field}", view.name)));
-        Ok(Shown(Export { at, conflicted: marked.collect(), manifest: manifest::write(&views) }))
+pub(super) async fn export_manifest(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<ResourceQuery>,
+) -> ApiResult<ExportedManifest> {
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let (document, at) = document_at(name_lookup::desired_shard(state)?, params.at.as_deref(), None)?;
+        let views = find_resources(&document, params.resource.as_deref())?;
+        let conflicted = views.iter().flat_map(|view| {
+            conflicted_fields(view).into_iter().map(|field| format!("{} {field}", view.name))
+        });
+        Ok(JsonResponse(ExportedManifest {
+            at,
+            conflicted: conflicted.collect(),
+            manifest: manifest::write(&views),
+        }))
     };
-    api.handle.look(look).await?
+    api.handle.query(query).await?
 }
 
 /// What `conflicts` asks for.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct ConflictsOf {
+pub(super) struct ConflictsQuery {
     group: Option<String>,
     at: Option<String>,
     /// With what was touched on both sides and does not clash.
@@ -159,62 +189,73 @@ pub(super) struct ConflictsOf {
     review: bool,
 }
 
-pub(super) async fn conflicts(State(api): State<Api>, Query(asked): Query<ConflictsOf>) -> Reply<Conflicts> {
-    let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, asked.group.as_deref())?;
-        let desired = names::desired(of)?;
-        let (state, at) = state(desired, asked.at.as_deref(), None)?;
-        let mut all: Vec<_> =
-            resources(&state).into_iter().flat_map(|view| conflicts_of(desired, &view)).collect();
-        if asked.at.is_none() {
-            all.extend(claims(desired, of.group.members()));
-            all.extend(if asked.review { reviews(desired) } else { Vec::new() });
-            all.sort_by(|a, b| (&a.resource, &a.field).cmp(&(&b.resource, &b.field)));
+pub(super) async fn list_conflicts(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<ConflictsQuery>,
+) -> ApiResult<ConflictList> {
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let desired = name_lookup::desired_shard(state)?;
+        let (document, at) = document_at(desired, params.at.as_deref(), None)?;
+        let mut found: Vec<_> =
+            resources(&document).into_iter().flat_map(|view| conflicts_of(desired, &view)).collect();
+        if params.at.is_none() {
+            found.extend(path_conflicts(desired, state.group.members()));
+            found.extend(if params.review { find_concurrent_edits(desired) } else { Vec::new() });
+            found.sort_by(|a, b| (&a.resource, &a.field).cmp(&(&b.resource, &b.field)));
         }
-        Ok(Shown(Conflicts { at, conflicts: all.iter().map(|one| describe(of, desired, one)).collect() }))
+        Ok(JsonResponse(ConflictList {
+            at,
+            conflicts: found.iter().map(|conflict| conflict_entry(state, desired, conflict)).collect(),
+        }))
     };
-    api.handle.look(look).await?
+    api.handle.query(query).await?
 }
 
-fn describe(of: &Membership, desired: &Shard, one: &conflict::Conflict) -> view::Conflict {
-    view::Conflict {
-        id: one.id.to_string(),
-        kind: one.kind.name().to_owned(),
-        resource: one.resource.to_string(),
-        field: one.field.clone(),
-        base: one.base.clone().map(Plain),
-        held_on: held_on(of, &one.resource),
-        values: one.sides.iter().map(|side| describe_side(of, desired, side)).collect(),
+fn conflict_entry(state: &GroupState, desired: &Shard, conflict: &conflict::Conflict) -> dto::ConflictEntry {
+    dto::ConflictEntry {
+        id: conflict.id.to_string(),
+        kind: conflict.kind.as_str().to_owned(),
+        resource: conflict.resource.to_string(),
+        field: conflict.field.clone(),
+        base: conflict.base.clone().map(JsonValue),
+        held_on: nodes_holding(state, &conflict.resource),
+        values: conflict.sides.iter().map(|side| conflict_side(state, desired, side)).collect(),
     }
 }
 
-fn describe_side(of: &Membership, desired: &Shard, side: &conflict::Side) -> Side {
+fn conflict_side(state: &GroupState, desired: &Shard, side: &conflict::ConflictSide) -> ConflictSide {
     let graph = desired.graph();
     let entry = graph.get(&side.change);
     let grant = entry.and_then(|entry| graph.chain_of(entry)).map(|chain| chain.grant);
-    let node = grant.and_then(|grant| of.group.members().grant(&grant)).map(|grant| grant.key);
-    let note =
-        desired.delta(&side.change).map(|delta| Note::read(&delta.message, delta.time)).unwrap_or_default();
-    Side {
+    let node = grant.and_then(|grant| state.group.members().grant(&grant)).map(|grant| grant.holder);
+    let note = desired
+        .read_delta(&side.change)
+        .map(|delta| ChangeNote::decode(&delta.message, delta.time))
+        .unwrap_or_default();
+    ConflictSide {
         tag: side.tag.clone(),
-        value: side.value.clone().map(Plain),
+        value: side.value.clone().map(JsonValue),
         change: side.change.to_string(),
-        node: node.map(|node| names::who(of, &node)),
+        node: node.map(|node| name_lookup::node_ref(state, &node)),
         user: note.user,
-        time: Time(note.time),
-        winner: side.winner,
+        time: JsonTime(note.time),
+        winner: side.is_winner,
     }
 }
 
 /// The nodes that say that they keep what they run.
-fn held_on(of: &Membership, resource: &ResourceName) -> Vec<view::Who> {
-    let members = of.group.members();
+fn nodes_holding(state: &GroupState, resource: &ResourceName) -> Vec<dto::NodeRef> {
+    let members = state.group.members();
     let key = resource.to_string();
-    let holds = |shard: &Shard| {
-        let told = shard.state().winner(&key).and_then(observed::Observed::decode);
-        told.is_some_and(|told| told.condition == observed::Condition::Held)
+    let is_held = |shard: &Shard| {
+        let observed_state = shard.state().winner(&key).and_then(observed::ObservedState::decode);
+        observed_state.is_some_and(|observed_state| observed_state.state == observed::ResourceState::Held)
     };
-    let nodes =
-        of.group.observed().filter(|(_, shard)| holds(shard)).filter_map(|(grant, _)| members.grant(&grant));
-    nodes.map(|grant| names::who(of, &grant.key)).collect()
+    let nodes = state
+        .group
+        .observed_shards()
+        .filter(|(_, shard)| is_held(shard))
+        .filter_map(|(grant, _)| members.grant(&grant));
+    nodes.map(|grant| name_lookup::node_ref(state, &grant.holder)).collect()
 }

@@ -11,67 +11,76 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Frame;
 use larder_core::id::GroupId;
-use larder_core::machine::Machine;
+use larder_core::node::Node;
 use larder_core::store::verify;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::names::{self, Which};
-use super::{Api, Query};
-use crate::failure::Failure;
+use super::name_lookup::{self, GroupQuery};
+use super::{ApiContext, QueryParams};
+use crate::dto::{HasSchema, TaskProgress, VerifyFailure, VerifyReport, WithSchema};
+use crate::error::CliError;
 use crate::limits;
-use crate::store::Snapshot;
-use crate::view::{Progress, Tagged, Verify, VerifyFailed, View};
+use crate::store::StoreSnapshot;
 
 /// Each takes a processor for itself until it is done, whether or not anybody still waits for it.
-static PLACES: Semaphore = Semaphore::const_new(limits::VERIFIES);
+static VERIFY_SLOTS: Semaphore = Semaphore::const_new(limits::CONCURRENT_VERIFIES);
 
-pub(super) async fn verify(State(api): State<Api>, Query(which): Query<Which>) -> Result<Response, Failure> {
-    let place = PLACES.try_acquire().map_err(|_| {
-        Failure::failed("the store is being verified already").hint("try again when that is done")
+pub(super) async fn verify_group(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<GroupQuery>,
+) -> Result<Response, CliError> {
+    let slot = VERIFY_SLOTS.try_acquire().map_err(|_| {
+        CliError::failed("the store is being verified already").with_hint("try again when that is done")
     })?;
-    let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, which.group.as_deref())?;
-        Ok::<_, Failure>((of.group.id(), of.group.changes()))
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        Ok::<_, CliError>((state.group.id(), state.group.change_count()))
     };
-    let (group, of) = api.handle.look(look).await??;
+    let (group, total) = api.handle.query(query).await??;
     let snapshot = api.handle.snapshot().await?;
-    let (lines, body) = Channel::<Bytes, Infallible>::new(limits::PIECES);
+    let (lines, body) = Channel::<Bytes, Infallible>::new(limits::STREAM_QUEUE_CHUNKS);
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || work(&runtime, &snapshot, (group, of), lines, place));
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::new(body)).into_response())
+    tokio::task::spawn_blocking(move || run_verify(&runtime, &snapshot, (group, total), lines, slot));
+    let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((content_type, Body::new(body)).into_response())
 }
 
-fn work(
+fn run_verify(
     runtime: &Handle,
-    snapshot: &Snapshot,
-    (group, of): (GroupId, u64),
+    snapshot: &StoreSnapshot,
+    (group, total): (GroupId, u64),
     mut lines: Sender<Bytes, Infallible>,
-    place: SemaphorePermit<'static>,
+    slot: SemaphorePermit<'static>,
 ) {
-    let mut each = |done: u64| {
-        if done.is_multiple_of(limits::VERIFY_TOLD) {
+    let mut on_progress = |verified: u64| {
+        if verified.is_multiple_of(limits::VERIFY_PROGRESS_CHANGES) {
             // Whoever is slow hears of the next step.
-            drop(lines.try_send(Frame::data(line(&Progress { done, of }))));
+            drop(lines.try_send(Frame::data(json_line(&TaskProgress { done: verified, total }))));
         }
     };
-    let end = match verify::verify(snapshot, group, &mut each) {
-        Ok(found) => line(&view(found)),
-        Err(error) => line(&Failure::failed(error.to_string()).hint("check the disk")),
+    let last_line = match verify::verify_group(snapshot, group, &mut on_progress) {
+        Ok(report) => json_line(&verify_report(report)),
+        Err(error) => json_line(&CliError::failed(error.to_string()).with_hint("check the disk")),
     };
-    drop(place);
+    drop(slot);
     // Whoever asked may have gone.
-    drop(runtime.block_on(tokio::time::timeout(limits::PIECE_WAIT, lines.send_data(end))));
+    drop(runtime.block_on(tokio::time::timeout(limits::STREAM_SEND_TIMEOUT, lines.send_data(last_line))));
 }
 
-fn view(found: verify::Verified) -> Verify {
-    let failed = found.failed.into_iter().map(|one| VerifyFailed { id: one.id, why: one.why });
-    Verify { changes: found.changes, records: found.records, failed: failed.collect(), more: found.more }
+fn verify_report(report: verify::VerifyReport) -> VerifyReport {
+    let failed =
+        report.failures.into_iter().map(|failure| VerifyFailure { id: failure.id, reason: failure.reason });
+    VerifyReport {
+        changes: report.changes,
+        records: report.records,
+        failed: failed.collect(),
+        more: report.omitted_failures,
+    }
 }
 
-fn line<V: View>(view: &V) -> Bytes {
-    let mut line = serde_json::to_vec(&Tagged::new(view)).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
+fn json_line<V: HasSchema>(value: &V) -> Bytes {
+    let mut bytes = serde_json::to_vec(&WithSchema::new(value)).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
 }

@@ -1,103 +1,116 @@
 //! What an operator should know of a group before anything else.
 
-use larder_core::machine::{EndedBy, Machine, Membership, Standing};
+use larder_core::node::{GroupState, MembershipEnd, MembershipStatus, Node};
 
-use super::names;
-use crate::failure::{Exit, Failure};
+use super::name_lookup;
+use crate::error::{CliError, ExitKind};
 use crate::time;
 
 /// What shows that a copy of this node runs, or ran.
-pub(super) const TWIN: &str = "changes came that this node's key wrote and this node does not remember";
+pub(super) const DUPLICATE_KEY: &str =
+    "changes came that this node's key wrote and this node does not remember";
 /// What that means, and what to do.
-pub(super) const TWIN_HINT: &str = "a copy of its data directory runs elsewhere, or this one was restored from a backup. \
+pub(super) const DUPLICATE_KEY_HINT: &str = "a copy of its data directory runs elsewhere, or this one was restored from a backup. \
                                     If there is a copy, stop one of the two";
 
 /// What shows that this may be a copy.
-pub(super) const REBORN: &str =
+pub(super) const STORE_WAS_COPIED: &str =
     "this data directory was copied, moved or restored before this start: the node writes under new chains";
 /// What to do then.
-pub(super) const REBORN_HINT: &str = "if the machine that it comes from still runs, stop one of the two";
+pub(super) const STORE_WAS_COPIED_HINT: &str =
+    "if the machine that it comes from still runs, stop one of the two";
 
 /// Members whose history forked, each in a sentence.
-pub(super) fn forked(of: &Membership) -> impl Iterator<Item = String> {
-    of.group.members().keys().filter(|key| of.group.is_forked(key)).map(|key| {
-        let name = names::alias(of, &key).unwrap_or_else(|| key.short());
+pub(super) fn forked_member_warnings(state: &GroupState) -> impl Iterator<Item = String> {
+    state.group.members().nodes().filter(|key| state.group.has_forked(key)).map(|key| {
+        let name = name_lookup::alias_of(state, &key).unwrap_or_else(|| key.short());
         format!("the history of {name} forked: its data directory was copied, or set back")
     })
 }
 
 /// Everything that should not go unseen.
-pub(super) fn warnings(machine: &Machine, of: &Membership) -> Vec<String> {
-    let mut out: Vec<String> = outside(machine, of).into_iter().collect();
-    if of.twin {
-        out.push(format!("{TWIN}: {TWIN_HINT}"));
+pub(super) fn group_warnings(local_node: &Node, state: &GroupState) -> Vec<String> {
+    let mut lines: Vec<String> = not_member_reason(local_node, state).into_iter().collect();
+    if state.has_duplicate_key {
+        lines.push(format!("{DUPLICATE_KEY}: {DUPLICATE_KEY_HINT}"));
     }
-    if of.reborn {
-        out.push(format!("{REBORN}; {REBORN_HINT}"));
+    if state.store_was_copied {
+        lines.push(format!("{STORE_WAS_COPIED}; {STORE_WAS_COPIED_HINT}"));
     }
-    out.extend(
-        forked(of).map(|text| format!("{text}. What the other branches say is in `larder quarantine list`")),
+    lines.extend(
+        forked_member_warnings(state)
+            .map(|text| format!("{text}. What the other branches say is in `larder quarantine list`")),
     );
-    for id in of.group.members().unsupported() {
-        out.push(format!("membership record {} is not understood by this version", id.short()));
+    for id in state.group.members().unsupported() {
+        lines.push(format!("membership record {} is not understood by this version", id.short()));
     }
-    let aside = wishes_aside(of);
-    if aside > 0 {
-        let changes = crate::render::count(aside, "change");
-        out.push(format!("{changes} kept aside, without effect: see `larder quarantine list`"));
+    let unaccepted_count = unaccepted_desired_count(state);
+    if unaccepted_count > 0 {
+        let changes = crate::output::pluralize(unaccepted_count, "change");
+        lines.push(format!("{changes} kept aside, without effect: see `larder quarantine list`"));
     }
-    for (what, bound) in machine.bounds().iter() {
-        out.push(format!(
-            "there were as many {what} as this node takes ({}), and {} more were put off",
-            bound.most, bound.hits
+    for (limit, stats) in local_node.limit_stats().iter() {
+        lines.push(format!(
+            "there were as many {limit} as this node takes ({}), and {} more were put off",
+            stats.limit, stats.count
         ));
     }
-    out
+    lines
 }
 
 /// How many changes of the desired state are kept aside: what nodes reported of themselves is not worth a word.
-pub(super) fn wishes_aside(of: &Membership) -> usize {
-    let epoch = of.group.desired().map(|desired| desired.root().epoch());
-    epoch.and_then(|epoch| of.group.aside(&epoch)).map_or(0, |aside| aside.iter().count())
+pub(super) fn unaccepted_desired_count(state: &GroupState) -> usize {
+    let shard_id = state.group.desired().map(|desired| desired.root().shard_id());
+    shard_id
+        .and_then(|shard_id| state.group.unaccepted_in(&shard_id))
+        .map_or(0, |unaccepted| unaccepted.iter().count())
 }
 
 /// Why this node is no member, if it is none.
-pub(super) fn outside(machine: &Machine, of: &Membership) -> Option<String> {
-    let (me, name) = (machine.me(), of.group.name());
-    let standing = Standing::of(of.group.members(), &me);
-    let ended = EndedBy::of(&of.group, &me);
-    let by = ended.as_ref().map(|ended| {
-        let who = match &ended.by {
-            Some(key) => names::alias(of, key).unwrap_or_else(|| key.short()),
+pub(super) fn not_member_reason(local_node: &Node, state: &GroupState) -> Option<String> {
+    let (own_id, name) = (local_node.own_id(), state.group.name());
+    let status = MembershipStatus::for_key(state.group.members(), &own_id);
+    let revocation = MembershipEnd::for_key(&state.group, &own_id);
+    let revoked_by = revocation.as_ref().map(|revocation| {
+        let name_of_revoker = match &revocation.signer {
+            Some(key) => name_lookup::alias_of(state, key).unwrap_or_else(|| key.short()),
             None => "the recovery key".to_owned(),
         };
-        let user =
-            if ended.remark.user.is_empty() { String::new() } else { format!("{}@", ended.remark.user) };
-        let when = if ended.remark.time == 0 {
+        let user = if revocation.note.user.is_empty() {
             String::new()
         } else {
-            format!(" on {}", time::local(ended.remark.time))
+            format!("{}@", revocation.note.user)
         };
-        let why =
-            if ended.remark.words.is_empty() { String::new() } else { format!(": {}", ended.remark.words) };
-        (format!("by {user}{who}{when}{why}"), when)
+        let when = if revocation.note.time == 0 {
+            String::new()
+        } else {
+            format!(" on {}", time::local(revocation.note.time))
+        };
+        let why = if revocation.note.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", revocation.note.message)
+        };
+        (format!("by {user}{name_of_revoker}{when}{why}"), when)
     });
-    let (by, when) = by.unwrap_or_default();
+    let (revoked_by, on_date) = revoked_by.unwrap_or_default();
     let rest = "its data stays readable here, and changes no more";
-    match standing {
-        Standing::Member => None,
-        Standing::Left => Some(format!("this node left group `{name}`{when}; {rest}")),
-        Standing::Removed => Some(format!("this node was removed from group `{name}` {by}; {rest}")),
-        Standing::Dissolved => Some(format!("group `{name}` was dissolved {by}; {rest}")),
-        Standing::Stranger => Some(format!("this node is no member of group `{name}`; {rest}")),
+    match status {
+        MembershipStatus::Member => None,
+        MembershipStatus::Left => Some(format!("this node left group `{name}`{on_date}; {rest}")),
+        MembershipStatus::Removed => {
+            Some(format!("this node was removed from group `{name}` {revoked_by}; {rest}"))
+        }
+        MembershipStatus::Dissolved => Some(format!("group `{name}` was dissolved {revoked_by}; {rest}")),
+        MembershipStatus::Stranger => Some(format!("this node is no member of group `{name}`; {rest}")),
     }
 }
 
 /// Refuses what only a member may do.
-pub(super) fn only_members(machine: &Machine, of: &Membership) -> Result<(), Failure> {
-    match outside(machine, of) {
+pub(super) fn require_membership(local_node: &Node, state: &GroupState) -> Result<(), CliError> {
+    match not_member_reason(local_node, state) {
         None => Ok(()),
-        Some(text) => Err(Failure::new(Exit::Refused, "no-member", text)
-            .hint("ask an admin for a code, and come back with `larder join CODE`")),
+        Some(text) => Err(CliError::new(ExitKind::Refused, "no-member", text)
+            .with_hint("ask an admin for a code, and come back with `larder join CODE`")),
     }
 }

@@ -8,9 +8,9 @@
 //! Nothing is sent but what the caller takes: a slow one is behind in the journal, and costs no memory. What passes
 //! carries the id of the last event of the journal before it, so there is always a point to go on from.
 
-mod clashes;
+mod conflicts;
+mod cursor;
 mod events;
-mod since;
 
 use std::convert::Infallible;
 
@@ -18,25 +18,27 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use larder_core::history::Scope;
+use larder_core::history::ResourceScope;
 use larder_core::id::GroupId;
-use larder_core::machine::Machine;
+use larder_core::node::Node;
 use larder_core::resource::ResourceName;
-use larder_core::store::{JournalRow, Table, key, layout};
+use larder_core::store::{JournalRow, Table, decode_layout, key};
 use serde::Deserialize;
 
-use super::{Api, Query, names};
-use crate::daemon::{Handle, Heard, Passing, Watcher, What, wall};
-use crate::failure::Failure;
+use super::{ApiContext, QueryParams, name_lookup};
+use crate::daemon::{
+    DaemonHandle, EventWatcher, TransientEvent, TransientKind, WatchItem, wall_clock_seconds,
+};
+use crate::dto::{JsonTime, WatchEvent, WithSchema};
+use crate::error::CliError;
 use crate::limits;
-use crate::store::Reader;
-use crate::view::{Event, Tagged, Time};
-use clashes::Clashes;
-use since::Start;
+use crate::store::StoreReader;
+use conflicts::ConflictTracker;
+use cursor::Cursor;
 
 /// What `watch` asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct WatchOf {
+pub(super) struct WatchQuery {
     group: Option<String>,
     /// The event after which to go on; from now on if left out.
     since: Option<String>,
@@ -45,169 +47,190 @@ pub(super) struct WatchOf {
 }
 
 /// True of an event that touches what is meant.
-fn is_of(scope: &Scope, event: &Event) -> bool {
+fn is_in_scope(scope: &ResourceScope, event: &WatchEvent) -> bool {
     let covers =
-        |resource: &str| resource.parse().is_ok_and(|resource: ResourceName| scope.covers(&resource));
+        |resource: &str| resource.parse().is_ok_and(|resource: ResourceName| scope.contains(&resource));
     let touches = || event.touches.iter().any(|touch| covers(&touch.resource));
     // What was touched by what is gone cannot be told any more: rather one line too many than one too few.
     let unknown = event.op == "retracted" && event.kind == "change" && event.touches.is_empty();
-    let any = *scope == Scope::Everything || event.kind == "stream" || unknown;
-    any || event.resource.as_deref().is_some_and(covers) || touches()
+    let is_always_shown = *scope == ResourceScope::Everything || event.kind == "stream" || unknown;
+    is_always_shown || event.resource.as_deref().is_some_and(covers) || touches()
 }
 
-pub(super) async fn watch(State(api): State<Api>, Query(of): Query<WatchOf>) -> Result<Response, Failure> {
-    let scope = names::scope(of.path.as_deref())?;
-    let watcher = api.news.watch()?;
-    let asked = of.group.clone();
-    let look = move |machine: &mut Machine| {
-        let of = names::membership(machine, asked.as_deref())?;
-        let clashes = Clashes::of(names::desired(of)?, of.group.members());
-        Ok::<_, Failure>((of.group.id(), of.group.name().to_owned(), clashes))
+pub(super) async fn watch_group(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<WatchQuery>,
+) -> Result<Response, CliError> {
+    let scope = name_lookup::parse_scope(params.path.as_deref())?;
+    let watcher = api.event_bus.subscribe()?;
+    let group_name = params.group.clone();
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, group_name.as_deref())?;
+        let conflicts = ConflictTracker::current(name_lookup::desired_shard(state)?, state.group.members());
+        Ok::<_, CliError>((state.group.id(), state.group.name().to_owned(), conflicts))
     };
-    let (group, name, clashes) = api.handle.look(look).await??;
+    let (group, name, conflicts) = api.handle.query(query).await??;
     let reader = watcher.reader();
-    let start = reading(move || match &of.since {
-        Some(text) => since::after(&reader, group, text),
-        None => since::now(&reader, group),
+    let start = read_blocking(move || match &params.since {
+        Some(text) => cursor::cursor_after(&reader, group, text),
+        None => cursor::cursor_at_end(&reader, group),
     });
     let start = start.await?;
-    let first = Event { text: name, ..stream("start") };
-    let watch = Watch { handle: api.handle, watcher, group, scope, start, clashes, first: Some(first) };
-    let lines = futures_util::stream::unfold(watch, |mut watch| async {
-        let events = watch.next().await?;
-        Some((Ok::<Bytes, Infallible>(watch.write(events)), watch))
+    let start_event = WatchEvent { text: name, ..stream_event("start") };
+    let stream = WatchStream {
+        handle: api.handle,
+        watcher,
+        group,
+        scope,
+        cursor: start,
+        conflicts,
+        start_event: Some(start_event),
+    };
+    let lines = futures_util::stream::unfold(stream, |mut watch| async {
+        let events = watch.next_events().await?;
+        Some((Ok::<Bytes, Infallible>(watch.to_json_lines(events)), watch))
     });
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(lines)).into_response())
+    let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((content_type, Body::from_stream(lines)).into_response())
 }
 
 /// Reads the disk, on a thread that may wait for it.
-async fn reading<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn read_blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<T, CliError> {
     let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or_else(|error| Err(Failure::failed(format!("the journal could not be read: {error}"))))
+    read.unwrap_or_else(|error| Err(CliError::failed(format!("the journal could not be read: {error}"))))
 }
 
-fn stream(op: &str) -> Event {
-    Event { kind: "stream".to_owned(), op: op.to_owned(), ..Event::default() }
+fn stream_event(op: &str) -> WatchEvent {
+    WatchEvent { kind: "stream".to_owned(), op: op.to_owned(), ..WatchEvent::default() }
 }
 
 /// One caller who watches one group.
-struct Watch {
-    handle: Handle,
-    watcher: Watcher,
+struct WatchStream {
+    handle: DaemonHandle,
+    watcher: EventWatcher,
     group: GroupId,
-    scope: Scope,
+    scope: ResourceScope,
     /// What to read next, and the id of what was told last.
-    start: Start,
-    clashes: Clashes,
+    cursor: Cursor,
+    conflicts: ConflictTracker,
     /// What is said before anything else.
-    first: Option<Event>,
+    start_event: Option<WatchEvent>,
 }
 
-impl Watch {
+impl WatchStream {
     /// The next events; `None` when the daemon stops.
-    async fn next(&mut self) -> Option<Vec<Event>> {
-        if let Some(first) = self.first.take() {
-            return Some(vec![self.passing(first)]);
+    async fn next_events(&mut self) -> Option<Vec<WatchEvent>> {
+        if let Some(start_event) = self.start_event.take() {
+            return Some(vec![self.as_transient(start_event)]);
         }
-        let mut heard = Vec::new();
+        let mut pending_events = Vec::new();
         loop {
-            self.watcher.mark();
-            while let Some(events) = self.read_page().await? {
+            self.watcher.mark_commits_seen();
+            while let Some(events) = self.read_journal_page().await? {
                 if !events.is_empty() {
-                    heard.retain(|event| is_of(&self.scope, event));
-                    return Some(heard.into_iter().chain(events).collect());
+                    pending_events.retain(|event| is_in_scope(&self.scope, event));
+                    return Some(pending_events.into_iter().chain(events).collect());
                 }
             }
-            let clashes = self.look_for_clashes().await?;
-            heard.extend(clashes.into_iter().map(|event| self.passing(event)));
-            while heard.len() < limits::PASSING
-                && let Some(passed) = self.watcher.hear_now()
+            let conflict_events = self.check_conflicts().await?;
+            pending_events.extend(conflict_events.into_iter().map(|event| self.as_transient(event)));
+            while pending_events.len() < limits::TRANSIENT_EVENT_QUEUE_LEN
+                && let Some(item) = self.watcher.try_next()
             {
-                heard.extend(self.describe(passed).await?);
+                pending_events.extend(self.watch_item_event(item).await?);
             }
-            heard.retain(|event| is_of(&self.scope, event));
-            if !heard.is_empty() {
-                return Some(heard);
+            pending_events.retain(|event| is_in_scope(&self.scope, event));
+            if !pending_events.is_empty() {
+                return Some(pending_events);
             }
-            match self.watcher.hear().await {
-                Heard::Stopping => return None,
-                passed => heard.extend(self.describe(passed).await?),
+            match self.watcher.next().await {
+                WatchItem::Stopping => return None,
+                item => pending_events.extend(self.watch_item_event(item).await?),
             }
         }
     }
 
     /// Reads on in the journal; `None` at its end.
     #[allow(clippy::option_option, reason = "the end of the journal is not that of the daemon")]
-    async fn read_page(&mut self) -> Option<Option<Vec<Event>>> {
-        let (group, number, reader) = (self.group, self.start.number, self.watcher.reader());
-        let rows = reading(move || Ok(page(&reader, group, number))).await.unwrap_or_default();
+    async fn read_journal_page(&mut self) -> Option<Option<Vec<WatchEvent>>> {
+        let (group, number, reader) = (self.group, self.cursor.row_number, self.watcher.reader());
+        let rows =
+            read_blocking(move || Ok(read_journal_rows(&reader, group, number))).await.unwrap_or_default();
         let Some((last, _)) = rows.last() else { return Some(None) };
         let next = last.saturating_add(1);
-        let (scope, mut clashes) = (self.scope.clone(), std::mem::take(&mut self.clashes));
-        let mut told = std::mem::take(&mut self.start.told);
-        let describe = move |machine: &mut Machine| {
+        let (scope, mut conflicts) = (self.scope.clone(), std::mem::take(&mut self.conflicts));
+        let mut skipped = std::mem::take(&mut self.cursor.events_seen);
+        let query = move |local_node: &mut Node| {
             let mut events = Vec::new();
             let mut last = None;
-            let of = machine.group(&group)?;
+            let state = local_node.group(&group)?;
             for row in rows.iter().filter_map(|(_, row)| row.as_ref()) {
-                let of_row = events::of_row(of, row);
-                let parts = of_row.len();
-                last = Some(since::id(row, parts, parts));
-                of_row.iter().for_each(|event| clashes.note(event));
-                events.extend(of_row.into_iter().skip(std::mem::take(&mut told)));
+                let row_events = events::row_events(state, row);
+                let parts = row_events.len();
+                last = Some(cursor::event_id(row, parts, parts));
+                row_events.iter().for_each(|event| conflicts.on_event(event));
+                events.extend(row_events.into_iter().skip(std::mem::take(&mut skipped)));
             }
-            events.retain(|event| is_of(&scope, event));
-            Some((events, last, clashes))
+            events.retain(|event| is_in_scope(&scope, event));
+            Some((events, last, conflicts))
         };
-        let (events, last, clashes) = self.handle.look(describe).await.ok()??;
-        self.clashes = clashes;
-        self.start = Start { number: next, told: 0, id: last.unwrap_or_else(|| self.start.id.clone()) };
+        let (events, last, conflicts) = self.handle.query(query).await.ok()??;
+        self.conflicts = conflicts;
+        self.cursor = Cursor {
+            row_number: next,
+            events_seen: 0,
+            event_id: last.unwrap_or_else(|| self.cursor.event_id.clone()),
+        };
         Some(Some(events))
     }
 
-    async fn look_for_clashes(&mut self) -> Option<Vec<Event>> {
-        if !self.clashes.is_due() {
+    async fn check_conflicts(&mut self) -> Option<Vec<WatchEvent>> {
+        if !self.conflicts.needs_check() {
             return Some(Vec::new());
         }
-        let (group, mut clashes) = (self.group, std::mem::take(&mut self.clashes));
-        let look = move |machine: &mut Machine| {
-            let of = machine.group(&group).map(|of| &of.group);
-            let found = of.and_then(|of| Some(clashes.look(machine, of.desired()?, of.members())));
-            (found.unwrap_or_default(), clashes)
+        let (group, mut conflicts) = (self.group, std::mem::take(&mut self.conflicts));
+        let query = move |local_node: &mut Node| {
+            let state = local_node.group(&group).map(|state| &state.group);
+            let events =
+                state.and_then(|state| Some(conflicts.check(local_node, state.desired()?, state.members())));
+            (events.unwrap_or_default(), conflicts)
         };
-        let (events, clashes) = self.handle.look(look).await.ok()?;
-        self.clashes = clashes;
+        let (events, conflicts) = self.handle.query(query).await.ok()?;
+        self.conflicts = conflicts;
         Some(events)
     }
 
     /// What was heard, as an event, if it is one of this group.
-    async fn describe(&mut self, heard: Heard) -> Option<Option<Event>> {
-        match heard {
-            Heard::Passing(passing) if passing.group == self.group => {
-                let (group, peer) = (self.group, passing.peer);
-                let who = move |machine: &mut Machine| Some(names::who(machine.group(&group)?, &peer?));
-                let node = self.handle.look(who).await.ok()?;
-                Some(Some(self.passing(Event { node, ..of_passing(&passing) })))
+    async fn watch_item_event(&mut self, item: WatchItem) -> Option<Option<WatchEvent>> {
+        match item {
+            WatchItem::Transient(transient) if transient.group == self.group => {
+                let (group, peer) = (self.group, transient.peer);
+                let query = move |local_node: &mut Node| {
+                    Some(name_lookup::node_ref(local_node.group(&group)?, &peer?))
+                };
+                let node = self.handle.query(query).await.ok()?;
+                Some(Some(self.as_transient(WatchEvent { node, ..transient_event(&transient) })))
             }
-            Heard::Lost(lost) => Some(Some(self.passing(Event { lost: Some(lost), ..stream("lost") }))),
-            Heard::Passing(_) | Heard::Durable | Heard::Stopping => Some(None),
+            WatchItem::Lost(lost) => {
+                Some(Some(self.as_transient(WatchEvent { lost: Some(lost), ..stream_event("lost") })))
+            }
+            WatchItem::Transient(_) | WatchItem::Committed | WatchItem::Stopping => Some(None),
         }
     }
 
     /// An event that is told once: whoever goes on after it goes on after what the journal told before it.
-    fn passing(&self, event: Event) -> Event {
-        let time = event.time.or(Some(Time(wall())));
-        Event { id: self.start.id.clone(), durable: false, time, ..event }
+    fn as_transient(&self, event: WatchEvent) -> WatchEvent {
+        let time = event.time.or(Some(JsonTime(wall_clock_seconds())));
+        WatchEvent { id: self.cursor.event_id.clone(), durable: false, time, ..event }
     }
 
-    fn write(&self, events: Vec<Event>) -> Bytes {
+    fn to_json_lines(&self, events: Vec<WatchEvent>) -> Bytes {
         let mut lines = Vec::new();
         for event in events {
             // A view has nothing that JSON cannot say.
-            if serde_json::to_writer(&mut lines, &Tagged::new(&event)).is_ok() {
+            if serde_json::to_writer(&mut lines, &WithSchema::new(&event)).is_ok() {
                 lines.push(b'\n');
             }
         }
@@ -215,28 +238,29 @@ impl Watch {
     }
 }
 
-fn of_passing(passing: &Passing) -> Event {
-    let (kind, op) = match passing.what {
-        What::Linked => ("net", "linked"),
-        What::Unlinked => ("net", "unlinked"),
-        What::Up => ("net", "up"),
-        What::Away => ("net", "away"),
-        What::InSync => ("sync", "in-sync"),
-        What::Refetched => ("sync", "refetched"),
+fn transient_event(transient: &TransientEvent) -> WatchEvent {
+    let (kind, op) = match transient.kind {
+        TransientKind::Linked => ("net", "linked"),
+        TransientKind::Unlinked => ("net", "unlinked"),
+        TransientKind::Up => ("net", "up"),
+        TransientKind::Away => ("net", "away"),
+        TransientKind::InSync => ("sync", "in-sync"),
+        TransientKind::Refetched => ("sync", "refetched"),
     };
-    let time = Some(Time(passing.time));
-    Event { kind: kind.to_owned(), op: op.to_owned(), time, ..Event::default() }
+    let time = Some(JsonTime(transient.time));
+    WatchEvent { kind: kind.to_owned(), op: op.to_owned(), time, ..WatchEvent::default() }
 }
 
 /// The next rows of a journal, with their numbers; those that cannot be read tell nothing. While the store does not work
 /// there are none: it is read on when it does.
-fn page(reader: &Reader, group: GroupId, number: u64) -> Vec<(u64, Option<JournalRow>)> {
+fn read_journal_rows(reader: &StoreReader, group: GroupId, number: u64) -> Vec<(u64, Option<JournalRow>)> {
     let from = key::journal(group, number);
-    let rows = reader.page(Table::Journal, &key::group(group), &from, limits::WATCH_PAGE);
+    let rows = reader.read_page(Table::Journal, &key::for_group(group), &from, limits::WATCH_PAGE_ROWS);
     let rows = rows.unwrap_or_else(|error| {
         tracing::debug!(%error, "the journal cannot be read now");
         None
     });
-    let row = |(row, value): (Vec<u8>, Vec<u8>)| Some((key::number(&row)?, layout(&value)));
-    rows.unwrap_or_default().into_iter().filter_map(row).collect()
+    let decode_row =
+        |(row, value): (Vec<u8>, Vec<u8>)| Some((key::journal_number(&row)?, decode_layout(&value)));
+    rows.unwrap_or_default().into_iter().filter_map(decode_row).collect()
 }

@@ -10,144 +10,154 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::copy::{copy, make_folder, sync_folder};
-use super::{belongs, cannot, read, verify};
-use crate::failure::{Exit, Failure};
+use super::copy_file::{copy_file, create_dir, sync_parent_dir};
+use super::{io_error, is_backed_up, read_manifest, verify_file};
+use crate::data_dir::DataDir;
+use crate::dto::{BackupManifest, RestoreResult};
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::place::Place;
 use crate::store::Store;
-use crate::view::{Backup, Restored};
 
 /// Where copies wait until all are there.
-const STAGED: &str = "restoring";
+const STAGING_DIR: &str = "restoring";
 /// Where what was there goes; a number follows.
-const ASIDE: &str = "before-restore-";
+const REPLACED_DIR_PREFIX: &str = "before-restore-";
 
 /// Puts the backup in `dir` in place of what is in the data directory; with `force`, even if that is something.
 /// `progress` is told how many bytes were copied.
-pub fn restore(
-    place: &Place,
+pub fn restore_backup(
+    data_dir: &DataDir,
     dir: &Path,
     force: bool,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Restored, Failure> {
-    let backup = read(dir)?;
-    place.make()?;
-    let there = entries(&place.data)?;
-    if !there.is_empty() && !force {
-        return Err(Failure::new(Exit::Refused, "exists", format!("{} is not empty", place.data.display()))
-            .hint("--force moves what is in it into a folder there; or name another directory with --data"));
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<RestoreResult, CliError> {
+    let backup = read_manifest(dir)?;
+    data_dir.create()?;
+    let existing = list_entries(&data_dir.path)?;
+    if !existing.is_empty() && !force {
+        return Err(CliError::new(
+            ExitKind::Refused,
+            "exists",
+            format!("{} is not empty", data_dir.path.display()),
+        )
+        .with_hint(
+            "--force moves what is in it into a folder there; or name another directory with --data",
+        ));
     }
-    let store = place.store();
+    let store = data_dir.store_file();
     if store.exists() && Store::is_in_use(&store) {
-        return Err(in_use(&place.data));
+        return Err(daemon_running_error(&data_dir.path));
     }
-    let staged = stage(place, dir, &backup, progress)?;
-    let aside = (!there.is_empty()).then(|| set_aside(&place.data, &there)).transpose()?;
-    put_in_place(&staged, &place.data)?;
-    Ok(Restored {
-        data: place.data.display().to_string(),
-        aside: aside.map(|path| path.display().to_string()),
+    let staging_dir = stage_files(data_dir, dir, &backup, on_progress)?;
+    let moved_to = (!existing.is_empty()).then(|| move_existing(&data_dir.path, &existing)).transpose()?;
+    move_into_place(&staging_dir, &data_dir.path)?;
+    Ok(RestoreResult {
+        data: data_dir.path.display().to_string(),
+        moved_to: moved_to.map(|path| path.display().to_string()),
         backup,
     })
 }
 
 /// Said where a daemon runs.
-pub fn in_use(data: &Path) -> Failure {
-    Failure::new(Exit::Refused, "running", format!("a daemon runs with {}", data.display()))
-        .hint("stop it, restore, and start it again")
+pub fn daemon_running_error(path: &Path) -> CliError {
+    CliError::new(ExitKind::Refused, "running", format!("a daemon runs with {}", path.display()))
+        .with_hint("stop it, restore, and start it again")
 }
 
 /// What is in the data directory, but for a door that nobody answers at and copies of an earlier try.
-fn entries(data: &Path) -> Result<Vec<OsString>, Failure> {
+fn list_entries(path: &Path) -> Result<Vec<OsString>, CliError> {
     use std::os::unix::fs::FileTypeExt;
-    let mut found = Vec::new();
-    for entry in fs::read_dir(data).map_err(cannot("read", data))? {
-        let entry = entry.map_err(cannot("read", data))?;
-        let is_door = entry.file_type().is_ok_and(|kind| kind.is_socket());
-        if !is_door && entry.file_name() != STAGED {
-            found.push(entry.file_name());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(io_error("read", path))? {
+        let entry = entry.map_err(io_error("read", path))?;
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if !is_socket && entry.file_name() != STAGING_DIR {
+            names.push(entry.file_name());
         }
     }
-    Ok(found)
+    Ok(names)
 }
 
 /// Copies all files beside where they will be, and checks the copies.
-fn stage(
-    place: &Place,
+fn stage_files(
+    data_dir: &DataDir,
     dir: &Path,
-    backup: &Backup,
-    progress: &mut dyn FnMut(u64),
-) -> Result<PathBuf, Failure> {
-    let staged = place.data.join(STAGED);
-    let clear = || match fs::remove_dir_all(&staged) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("clear", &staged)(error)),
+    backup: &BackupManifest,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<PathBuf, CliError> {
+    let staging_dir = data_dir.path.join(STAGING_DIR);
+    let clear_staging = || match fs::remove_dir_all(&staging_dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("clear", &staging_dir)(error)),
         _ => Ok(()),
     };
-    clear()?;
-    make_folder(&staged).map_err(cannot("make", &staged))?;
-    let owner = fs::metadata(&place.data).map_err(cannot("read", &place.data))?;
+    clear_staging()?;
+    create_dir(&staging_dir).map_err(io_error("make", &staging_dir))?;
+    let owner = fs::metadata(&data_dir.path).map_err(io_error("read", &data_dir.path))?;
     let mut copied = 0;
-    let mut one = |file: &crate::view::BackupFile| {
-        let (from, to) = (dir.join(&file.path), staged.join(&file.path));
-        let mut moved = |bytes| {
+    let mut copy_one = |file: &crate::dto::BackupFile| {
+        let (source, target) = (dir.join(&file.path), staging_dir.join(&file.path));
+        let mut on_bytes = |bytes| {
             copied += bytes;
-            progress(copied);
+            on_progress(copied);
         };
-        verify(file, &copy(&from, &to, Path::new(&file.path), &mut moved)?)?;
+        verify_file(file, &copy_file(&source, &target, Path::new(&file.path), &mut on_bytes)?)?;
         let mode = u32::from_str_radix(&file.mode, 8).unwrap_or(0o600) & 0o777;
-        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).map_err(cannot("protect", &to))?;
-        give(&staged, Path::new(&file.path), &owner);
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode))
+            .map_err(io_error("protect", &target))?;
+        give_to_owner(&staging_dir, Path::new(&file.path), &owner);
         Ok(())
     };
-    let done = backup.files.iter().try_for_each(&mut one);
-    done.inspect_err(|_: &Failure| drop(clear()))?;
-    Ok(staged)
+    let result = backup.files.iter().try_for_each(&mut copy_one);
+    result.inspect_err(|_: &CliError| drop(clear_staging()))?;
+    Ok(staging_dir)
 }
 
 /// Gives a file, and the folders that it is in, to whom the data directory belongs. Only root can; a daemon of anybody
 /// else is theirs already.
-fn give(staged: &Path, file: &Path, owner: &fs::Metadata) {
+fn give_to_owner(staging_dir: &Path, file: &Path, owner: &fs::Metadata) {
     for path in file.ancestors() {
-        drop(std::os::unix::fs::lchown(staged.join(path), Some(owner.uid()), Some(owner.gid())));
+        drop(std::os::unix::fs::lchown(staging_dir.join(path), Some(owner.uid()), Some(owner.gid())));
     }
 }
 
-fn set_aside(data: &Path, there: &[OsString]) -> Result<PathBuf, Failure> {
-    for nth in 1..=limits::ASIDES {
-        let aside = data.join(format!("{ASIDE}{nth}"));
-        match fs::create_dir(&aside) {
+fn move_existing(data_path: &Path, existing: &[OsString]) -> Result<PathBuf, CliError> {
+    for nth in 1..=limits::MAX_RESTORE_BACKUPS {
+        let target_dir = data_path.join(format!("{REPLACED_DIR_PREFIX}{nth}"));
+        match fs::create_dir(&target_dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(error) => return Err(cannot("make", &aside)(error)),
+            Err(error) => return Err(io_error("make", &target_dir)(error)),
         }
-        fs::set_permissions(&aside, fs::Permissions::from_mode(0o700)).map_err(cannot("protect", &aside))?;
+        fs::set_permissions(&target_dir, fs::Permissions::from_mode(0o700))
+            .map_err(io_error("protect", &target_dir))?;
         // What was moved by earlier restores stays where it is.
-        for name in there.iter().filter(|name| !name.to_string_lossy().starts_with(ASIDE)) {
-            let from = data.join(name);
-            fs::rename(&from, aside.join(name)).map_err(cannot("move", &from))?;
+        for name in existing.iter().filter(|name| !name.to_string_lossy().starts_with(REPLACED_DIR_PREFIX)) {
+            let source = data_path.join(name);
+            fs::rename(&source, target_dir.join(name)).map_err(io_error("move", &source))?;
         }
-        sync_folder(&aside).map_err(cannot("write", data))?;
-        return Ok(aside);
+        sync_parent_dir(&target_dir).map_err(io_error("write", data_path))?;
+        return Ok(target_dir);
     }
-    Err(Failure::failed(format!("{} holds the data of too many restores", data.display()))
-        .hint(format!("delete those {ASIDE}N that you do not want any more")))
+    Err(CliError::failed(format!("{} holds the data of too many restores", data_path.display()))
+        .with_hint(format!("delete those {REPLACED_DIR_PREFIX}N that you do not want any more")))
 }
 
-fn put_in_place(staged: &Path, data: &Path) -> Result<(), Failure> {
-    let mut names: Vec<OsString> =
-        entries(staged)?.into_iter().filter(|name| name.to_str().is_some_and(belongs)).collect();
+fn move_into_place(staging_dir: &Path, data_path: &Path) -> Result<(), CliError> {
+    let mut names: Vec<OsString> = list_entries(staging_dir)?
+        .into_iter()
+        .filter(|name| name.to_str().is_some_and(is_backed_up))
+        .collect();
     names.sort_by_key(|name| match name.to_str() {
         Some("store.redb") => 0,
         Some("node.key") => 2,
         _ => 1,
     });
     for name in names {
-        let to = data.join(&name);
-        fs::rename(staged.join(&name), &to).map_err(cannot("write", &to))?;
-        sync_folder(&to).map_err(cannot("write", data))?;
+        let target = data_path.join(&name);
+        fs::rename(staging_dir.join(&name), &target).map_err(io_error("write", &target))?;
+        sync_parent_dir(&target).map_err(io_error("write", data_path))?;
     }
     // An empty folder is in nobody's way.
-    drop(fs::remove_dir(staged));
+    drop(fs::remove_dir(staging_dir));
     Ok(())
 }

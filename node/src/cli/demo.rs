@@ -8,63 +8,63 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::{Context, Outcome, say, talk};
-use crate::failure::Failure;
+use super::{CommandContext, CommandResult, print_stderr, print_stdout};
+use crate::error::CliError;
 use crate::limits;
-use crate::render::{Pen, Style};
+use crate::output::{Style, Styler};
 
-pub(super) fn run(context: &Context) -> Outcome {
-    context.only_now("demo")?;
+pub(super) fn run_demo(context: &CommandContext) -> CommandResult {
+    context.require_present("demo")?;
     // The daemons share the terminal's process group: Ctrl-C ends them, this waits for that and cleans up.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-    let pen = context.pen;
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    let styler = context.styler;
     runtime.block_on(async {
-        let stage = Stage::build(pen)?;
-        let broken = stage.broken.clone();
-        let play = tokio::task::spawn_blocking(move || {
-            let mut stage = stage;
-            let outcome = story(&mut stage);
-            drop(stage);
+        let cluster = DemoCluster::create(styler)?;
+        let interrupt_flag = cluster.is_interrupted.clone();
+        let story_task = tokio::task::spawn_blocking(move || {
+            let mut cluster = cluster;
+            let outcome = run_story(&mut cluster);
+            drop(cluster);
             outcome
         });
-        tokio::pin!(play);
+        tokio::pin!(story_task);
         let interrupted = tokio::select! {
-            outcome = &mut play => return finish(outcome),
-            _ = tokio::signal::ctrl_c() => Failure::failed("interrupted"),
+            outcome = &mut story_task => return finish_story(outcome),
+            _ = tokio::signal::ctrl_c() => CliError::failed("interrupted"),
         };
-        broken.store(true, std::sync::atomic::Ordering::Relaxed);
-        drop(play.await);
+        interrupt_flag.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(story_task.await);
         Err(interrupted)
     })
 }
 
-fn finish(outcome: Result<Result<(), Failure>, tokio::task::JoinError>) -> Outcome {
+fn finish_story(outcome: Result<Result<(), CliError>, tokio::task::JoinError>) -> CommandResult {
     match outcome {
         Ok(outcome) => outcome.map(|()| None),
-        Err(error) => Err(Failure::failed(format!("the demo broke off: {error}"))),
+        Err(error) => Err(CliError::failed(format!("the demo broke off: {error}"))),
     }
 }
 
 /// One machine of the story.
-struct Host {
+struct DemoHost {
     name: &'static str,
     data: PathBuf,
     daemon: Child,
 }
 
 /// Three machines in one directory.
-struct Stage {
+struct DemoCluster {
     dir: PathBuf,
     binary: PathBuf,
-    pen: Pen,
-    hosts: Vec<Host>,
-    broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    styler: Styler,
+    hosts: Vec<DemoHost>,
+    is_interrupted: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
-impl Drop for Stage {
+impl Drop for DemoCluster {
     fn drop(&mut self) {
         for host in &mut self.hosts {
             // One that has ended already is what is wanted.
@@ -75,158 +75,174 @@ impl Drop for Stage {
     }
 }
 
-impl Stage {
-    fn build(pen: Pen) -> Result<Self, Failure> {
-        let fail = |error: std::io::Error| Failure::failed(format!("cannot set up the demo: {error}"));
-        let binary = std::env::current_exe().map_err(fail)?;
-        let unique = crate::identity::random()?;
+impl DemoCluster {
+    fn create(styler: Styler) -> Result<Self, CliError> {
+        let setup_error =
+            |error: std::io::Error| CliError::failed(format!("cannot set up the demo: {error}"));
+        let binary = std::env::current_exe().map_err(setup_error)?;
+        let unique = crate::identity::random_seed()?;
         let name =
             format!("larder-demo-{}", data_encoding::HEXLOWER.encode(unique.get(..6).unwrap_or_default()));
         let dir = std::env::temp_dir().join(name);
-        fs::create_dir(&dir).map_err(fail)?;
-        Ok(Self { dir, binary, pen, hosts: Vec::new(), broken: std::sync::Arc::default() })
+        fs::create_dir(&dir).map_err(setup_error)?;
+        Ok(Self { dir, binary, styler, hosts: Vec::new(), is_interrupted: std::sync::Arc::default() })
     }
 
     /// Starts one machine's daemon, and answers once it can be asked.
-    fn start(&mut self, name: &'static str, peer: Option<&str>) -> Result<(), Failure> {
-        let fail = |error: std::io::Error| Failure::failed(format!("cannot start a daemon: {error}"));
+    fn start_host(&mut self, name: &'static str, peer: Option<&str>) -> Result<(), CliError> {
+        let start_error = |error: std::io::Error| CliError::failed(format!("cannot start a daemon: {error}"));
         let data = self.dir.join(name);
-        fs::create_dir(&data).map_err(fail)?;
-        let log = fs::File::create(self.dir.join(format!("{name}.log"))).map_err(fail)?;
+        fs::create_dir(&data).map_err(start_error)?;
+        let log = fs::File::create(self.dir.join(format!("{name}.log"))).map_err(start_error)?;
         let mut command = Command::new(&self.binary);
         command.args(["daemon", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns", "--data"]).arg(&data);
         if let Some(peer) = peer {
             command.args(["--peer", peer]);
         }
-        clear(&mut command);
-        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().map_err(fail)?;
-        self.hosts.push(Host { name, data, daemon });
-        self.until("a daemon that answers", |stage| Ok(!stage.address(name)?.is_empty()))
+        clear_larder_env(&mut command);
+        let daemon =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().map_err(start_error)?;
+        self.hosts.push(DemoHost { name, data, daemon });
+        self.wait_until("a daemon that answers", |cluster| Ok(!cluster.listen_address(name)?.is_empty()))
     }
 
-    fn host(&self, name: &str) -> Result<&Host, Failure> {
+    fn find_host(&self, name: &str) -> Result<&DemoHost, CliError> {
         self.hosts
             .iter()
             .find(|host| host.name == name)
-            .ok_or_else(|| Failure::failed("no such host in the demo"))
+            .ok_or_else(|| CliError::failed("no such host in the demo"))
     }
 
     /// Runs a command on a machine, and answers what it printed.
-    fn ask(&self, name: &str, args: &[&str]) -> Result<String, Failure> {
-        let mut command = self.command(name, args)?;
-        let output = command.output().map_err(|error| Failure::failed(error.to_string()))?;
+    fn run_captured(&self, name: &str, args: &[&str]) -> Result<String, CliError> {
+        let mut command = self.build_command(name, args)?;
+        let output = command.output().map_err(|error| CliError::failed(error.to_string()))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(Failure::failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        Err(CliError::failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
     /// Runs a command on a machine for all to see.
-    fn show(&self, name: &str, args: &[&str]) -> Result<(), Failure> {
-        let line: Vec<String> = args
+    fn run_visibly(&self, name: &str, args: &[&str]) -> Result<(), CliError> {
+        let words: Vec<String> = args
             .iter()
             .map(|arg| if arg.contains(' ') { format!("'{arg}'") } else { (*arg).to_owned() })
             .collect();
-        let prompt = self.pen.paint(Style::Dim, &format!("{name}$"));
-        say(&format!("{prompt} {}\n", self.pen.paint(Style::Bold, &format!("larder {}", line.join(" ")))))?;
-        let mut command = self.command(name, args)?;
-        if self.pen.colors {
+        let prompt = self.styler.paint(Style::Dim, &format!("{name}$"));
+        print_stdout(&format!(
+            "{prompt} {}\n",
+            self.styler.paint(Style::Bold, &format!("larder {}", words.join(" ")))
+        ))?;
+        let mut command = self.build_command(name, args)?;
+        if self.styler.is_colored {
             command.args(["--color", "always"]);
         }
-        let status = command.status().map_err(|error| Failure::failed(error.to_string()))?;
-        say("\n")?;
-        if status.success() { Ok(()) } else { Err(Failure::failed("a command of the demo failed")) }
+        let status = command.status().map_err(|error| CliError::failed(error.to_string()))?;
+        print_stdout("\n")?;
+        if status.success() { Ok(()) } else { Err(CliError::failed("a command of the demo failed")) }
     }
 
-    fn command(&self, name: &str, args: &[&str]) -> Result<Command, Failure> {
+    fn build_command(&self, name: &str, args: &[&str]) -> Result<Command, CliError> {
         let mut command = Command::new(&self.binary);
-        clear(&mut command);
-        command.args(args).arg("--data").arg(&self.host(name)?.data).stdin(Stdio::null());
+        clear_larder_env(&mut command);
+        command.args(args).arg("--data").arg(&self.find_host(name)?.data).stdin(Stdio::null());
         Ok(command)
     }
 
     /// The nodes that a machine sees; none while it cannot be asked.
-    fn nodes(&self, name: &str) -> Result<Vec<crate::view::NodeRow>, Failure> {
-        let Ok(text) = self.ask(name, &["nodes", "--json"]) else { return Ok(Vec::new()) };
-        let nodes = serde_json::from_str::<crate::view::Nodes>(&text);
-        nodes.map(|nodes| nodes.nodes).map_err(|error| Failure::failed(error.to_string()))
+    fn list_nodes(&self, name: &str) -> Result<Vec<crate::dto::NodeEntry>, CliError> {
+        let Ok(text) = self.run_captured(name, &["nodes", "--json"]) else { return Ok(Vec::new()) };
+        let nodes = serde_json::from_str::<crate::dto::NodeList>(&text);
+        nodes.map(|nodes| nodes.nodes).map_err(|error| CliError::failed(error.to_string()))
     }
 
     /// Where a machine listens; empty while it does not.
-    fn address(&self, name: &str) -> Result<String, Failure> {
-        let own = self.nodes(name)?.into_iter().find(|node| node.is_self);
-        Ok(own.and_then(|node| node.addrs.into_iter().next()).unwrap_or_default())
+    fn listen_address(&self, name: &str) -> Result<String, CliError> {
+        let own_row = self.list_nodes(name)?.into_iter().find(|node| node.is_self);
+        Ok(own_row.and_then(|node| node.addrs.into_iter().next()).unwrap_or_default())
     }
 
-    fn read(&self, name: &str) -> Result<String, Failure> {
-        Ok(fs::read_to_string(self.file(name)?).unwrap_or_default())
+    fn read_config_file(&self, name: &str) -> Result<String, CliError> {
+        Ok(fs::read_to_string(self.config_file_path(name)?).unwrap_or_default())
     }
 
-    fn file(&self, name: &str) -> Result<PathBuf, Failure> {
-        Ok(self.host(name)?.data.join("files/shop.properties"))
+    fn config_file_path(&self, name: &str) -> Result<PathBuf, CliError> {
+        Ok(self.find_host(name)?.data.join("files/shop.properties"))
     }
 
     /// Waits for something to come true.
-    fn until(&self, what: &str, done: impl Fn(&Self) -> Result<bool, Failure>) -> Result<(), Failure> {
-        let begun = Instant::now();
-        while !done(self)? {
-            if self.broken.load(std::sync::atomic::Ordering::Relaxed) {
-                return Err(Failure::failed("interrupted"));
+    fn wait_until(
+        &self,
+        awaited: &str,
+        is_done: impl Fn(&Self) -> Result<bool, CliError>,
+    ) -> Result<(), CliError> {
+        let started_at = Instant::now();
+        while !is_done(self)? {
+            if self.is_interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(CliError::failed("interrupted"));
             }
-            if begun.elapsed() > limits::DEMO_STEP {
-                return Err(Failure::failed(format!("waited in vain for {what}")));
+            if started_at.elapsed() > limits::DEMO_STEP_TIMEOUT {
+                return Err(CliError::failed(format!("waited in vain for {awaited}")));
             }
-            std::thread::sleep(limits::DEMO_POLL);
+            std::thread::sleep(limits::DEMO_POLL_INTERVAL);
         }
         Ok(())
     }
 
-    fn same_everywhere(&self) -> Result<bool, Failure> {
-        let digest = |host: &Host| -> Result<Option<String>, Failure> {
-            let heads = self.ask(host.name, &["heads", "--json"])?;
+    fn has_equal_digests(&self) -> Result<bool, CliError> {
+        let fetch_digest = |host: &DemoHost| -> Result<Option<String>, CliError> {
+            let heads = self.run_captured(host.name, &["heads", "--json"])?;
             let heads: serde_json::Value =
-                serde_json::from_str(&heads).map_err(|error| Failure::failed(error.to_string()))?;
+                serde_json::from_str(&heads).map_err(|error| CliError::failed(error.to_string()))?;
             Ok(heads.get("digest").and_then(|digest| digest.as_str()).map(str::to_owned))
         };
-        let all = self.hosts.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
-        Ok(all.windows(2).all(|pair| matches!(pair, [a, b] if a == b)))
+        let digests = self.hosts.iter().map(fetch_digest).collect::<Result<Vec<_>, _>>()?;
+        Ok(digests.windows(2).all(|pair| matches!(pair, [a, b] if a == b)))
     }
 
-    fn title(&self, text: &str) -> Result<(), Failure> {
-        say(&format!("{}\n\n", self.pen.paint(Style::Care, &format!("# {text}"))))
+    fn print_title(&self, text: &str) -> Result<(), CliError> {
+        print_stdout(&format!("{}\n\n", self.styler.paint(Style::Warning, &format!("# {text}"))))
     }
 }
 
 /// The operator's own settings have no say in the demo.
-fn clear(command: &mut Command) {
+fn clear_larder_env(command: &mut Command) {
     for name in ["LARDER_DATA", "LARDER_SOCKET", "LARDER_GROUP"] {
         command.env_remove(name);
     }
 }
 
-fn story(stage: &mut Stage) -> Result<(), Failure> {
-    stage.title("Three machines form a group. Nobody is its manager.")?;
-    stage.start("shop", None)?;
-    let peer = stage.address("shop")?;
-    stage.start("ship", Some(&peer))?;
-    stage.start("lab", Some(&peer))?;
-    stage.show("shop", &["init", "demo"])?;
-    let code = stage.ask("shop", &["invite", "--uses", "2"])?;
-    for host in ["ship", "lab"] {
-        stage.show(host, &["join", code.trim(), "--alias", host])?;
-    }
-    let me = stage.ask("shop", &["nodes", "--json"])?;
-    let me: crate::view::Nodes =
-        serde_json::from_str(&me).map_err(|error| Failure::failed(error.to_string()))?;
-    let me = me.nodes.into_iter().find(|node| node.is_self).map(|node| node.id).unwrap_or_default();
-    drop(stage.ask("shop", &["alias", &me, "shop"])?);
-    stage.until("three linked nodes", |stage| stage.same_everywhere())?;
-    stage
-        .until("all addresses", |stage| Ok(stage.nodes("shop")?.iter().all(|node| !node.addrs.is_empty())))?;
-    stage.show("shop", &["nodes"])?;
+fn run_story(cluster: &mut DemoCluster) -> Result<(), CliError> {
+    form_group(cluster)?;
+    edit_both_sides_of_a_cut(cluster)?;
+    heal_and_resolve(cluster)
+}
 
-    stage.title("A configuration is put under Larder's care: it appears on all three.")?;
-    let set = [
+fn form_group(cluster: &mut DemoCluster) -> Result<(), CliError> {
+    cluster.print_title("Three machines form a group. Nobody is its manager.")?;
+    cluster.start_host("shop", None)?;
+    let peer = cluster.listen_address("shop")?;
+    cluster.start_host("ship", Some(&peer))?;
+    cluster.start_host("lab", Some(&peer))?;
+    cluster.run_visibly("shop", &["init", "demo"])?;
+    let code = cluster.run_captured("shop", &["invite", "--uses", "2"])?;
+    for host in ["ship", "lab"] {
+        cluster.run_visibly(host, &["join", code.trim(), "--alias", host])?;
+    }
+    let nodes_json = cluster.run_captured("shop", &["nodes", "--json"])?;
+    let nodes: crate::dto::NodeList =
+        serde_json::from_str(&nodes_json).map_err(|error| CliError::failed(error.to_string()))?;
+    let own_id = nodes.nodes.into_iter().find(|node| node.is_self).map(|node| node.id).unwrap_or_default();
+    drop(cluster.run_captured("shop", &["alias", &own_id, "shop"])?);
+    cluster.wait_until("three linked nodes", |cluster| cluster.has_equal_digests())?;
+    cluster.wait_until("all addresses", |cluster| {
+        Ok(cluster.list_nodes("shop")?.iter().all(|node| !node.addrs.is_empty()))
+    })?;
+    cluster.run_visibly("shop", &["nodes"])?;
+
+    cluster.print_title("A configuration is put under Larder's care: it appears on all three.")?;
+    let set_args = [
         "set",
         "config/shop",
         "path=shop.properties",
@@ -235,59 +251,74 @@ fn story(stage: &mut Stage) -> Result<(), Failure> {
         "-m",
         "first version",
     ];
-    stage.show("shop", &set)?;
-    stage.until("the file on all three", |stage| {
-        Ok(stage.read("ship")?.contains("tax=19")
-            && stage.read("lab")?.contains("tax=19")
-            && stage.read("shop")?.contains("tax=19"))
+    cluster.run_visibly("shop", &set_args)?;
+    cluster.wait_until("the file on all three", |cluster| {
+        Ok(cluster.read_config_file("ship")?.contains("tax=19")
+            && cluster.read_config_file("lab")?.contains("tax=19")
+            && cluster.read_config_file("shop")?.contains("tax=19"))
     })?;
-    cat(stage, "lab")?;
+    show_config_file(cluster, "lab")
+}
 
-    stage.title("The lab is cut off. Both sides go on working.")?;
-    stage.show("lab", &["sync", "pause"])?;
-    stage.show("shop", &["set", "config/shop", "keys.url=http://shop", "keys.tax=21", "-m", "new tax"])?;
-    stage
-        .show("lab", &["set", "config/shop", "keys.url=http://lab", "keys.color=red", "-m", "lab server"])?;
-    stage.until("the cut side's file", |stage| Ok(stage.read("lab")?.contains("color=red")))?;
+fn edit_both_sides_of_a_cut(cluster: &mut DemoCluster) -> Result<(), CliError> {
+    cluster.print_title("The lab is cut off. Both sides go on working.")?;
+    cluster.run_visibly("lab", &["sync", "pause"])?;
+    cluster.run_visibly(
+        "shop",
+        &["set", "config/shop", "keys.url=http://shop", "keys.tax=21", "-m", "new tax"],
+    )?;
+    cluster.run_visibly(
+        "lab",
+        &["set", "config/shop", "keys.url=http://lab", "keys.color=red", "-m", "lab server"],
+    )?;
+    cluster.wait_until("the cut side's file", |cluster| {
+        Ok(cluster.read_config_file("lab")?.contains("color=red"))
+    })
+}
 
-    stage.title("The lab comes back. What does not clash is merged; what does is kept, both sides of it.")?;
-    stage.show("lab", &["sync", "resume"])?;
-    stage.until("equal digests", |stage| {
-        Ok(stage.same_everywhere()?
-            && stage.read("ship")?.contains("color=red")
-            && stage.read("lab")?.contains("tax=21"))
+fn heal_and_resolve(cluster: &mut DemoCluster) -> Result<(), CliError> {
+    cluster.print_title(
+        "The lab comes back. What does not clash is merged; what does is kept, both sides of it.",
+    )?;
+    cluster.run_visibly("lab", &["sync", "resume"])?;
+    cluster.wait_until("equal digests", |cluster| {
+        Ok(cluster.has_equal_digests()?
+            && cluster.read_config_file("ship")?.contains("color=red")
+            && cluster.read_config_file("lab")?.contains("tax=21"))
     })?;
-    cat(stage, "ship")?;
-    stage.show("ship", &["conflicts"])?;
+    show_config_file(cluster, "ship")?;
+    cluster.run_visibly("ship", &["conflicts"])?;
 
-    stage.title("Somebody settles it, anywhere.")?;
-    stage.show(
+    cluster.print_title("Somebody settles it, anywhere.")?;
+    cluster.run_visibly(
         "ship",
         &["resolve", "config/shop", "keys.url", "--value", "http://both", "-m", "talked it over"],
     )?;
-    stage.until("the settled value", |stage| {
+    cluster.wait_until("the settled value", |cluster| {
         Ok(["shop", "ship", "lab"]
             .iter()
-            .map(|host| stage.read(host))
+            .map(|host| cluster.read_config_file(host))
             .collect::<Result<Vec<_>, _>>()?
             .iter()
             .all(|text| text.contains("http://both"))
-            && stage.same_everywhere()?)
+            && cluster.has_equal_digests()?)
     })?;
-    stage.show("lab", &["log", "--graph"])?;
-    stage.until("everybody's report", |stage| Ok(stage.ask("lab", &["status", "--exit-code"]).is_ok()))?;
-    stage.show("lab", &["status"])?;
-    talk("That was all. The daemons are stopped and their files are gone.");
+    cluster.run_visibly("lab", &["log", "--graph"])?;
+    cluster.wait_until("everybody's report", |cluster| {
+        Ok(cluster.run_captured("lab", &["status", "--exit-code"]).is_ok())
+    })?;
+    cluster.run_visibly("lab", &["status"])?;
+    print_stderr("That was all. The daemons are stopped and their files are gone.");
     Ok(())
 }
 
-fn cat(stage: &Stage, name: &str) -> Result<(), Failure> {
-    let path = stage.file(name)?;
-    let shown = path.strip_prefix(&stage.dir).map(Path::to_path_buf).unwrap_or(path);
-    let prompt = stage.pen.paint(Style::Dim, &format!("{name}$"));
-    say(&format!(
+fn show_config_file(cluster: &DemoCluster, name: &str) -> Result<(), CliError> {
+    let path = cluster.config_file_path(name)?;
+    let shown_path = path.strip_prefix(&cluster.dir).map(Path::to_path_buf).unwrap_or(path);
+    let prompt = cluster.styler.paint(Style::Dim, &format!("{name}$"));
+    print_stdout(&format!(
         "{prompt} {}\n{}\n",
-        stage.pen.paint(Style::Bold, &format!("cat {}", shown.display())),
-        stage.read(name)?
+        cluster.styler.paint(Style::Bold, &format!("cat {}", shown_path.display())),
+        cluster.read_config_file(name)?
     ))
 }

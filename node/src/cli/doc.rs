@@ -1,6 +1,6 @@
 //! `doc`: the group's document as a file that any Automerge tool opens, and a look into such a file.
 
-mod foreign;
+mod foreign_reader;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -9,26 +9,26 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::edits::draw_edits;
-use super::{Context, Outcome, say, talk};
-use crate::api::doc::DocPlan;
-use crate::failure::{Exit, Failure};
-use crate::render::{Style, Table, cell, count, plain, who};
-use crate::view::{DocAuthors, DocExport, Plan};
+use super::diff_text::render_edits;
+use super::{CommandContext, CommandResult, print_stderr, print_stdout};
+use crate::api::doc::DocPlanBody;
+use crate::dto::{DocAuthorList, DocExport, WritePlan};
+use crate::error::{CliError, ExitKind};
+use crate::output::{Style, Table, plain_cell, pluralize, styled_cell, who};
 
 /// Flags of `doc`.
 #[derive(Debug, Args)]
-pub(super) struct Doc {
+pub(super) struct DocArgs {
     #[command(subcommand)]
-    act: Act,
+    command: DocSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Act {
+enum DocSubcommand {
     /// Write the whole document, with its history, as one Automerge file
-    Export(Export),
+    Export(DocExportArgs),
     /// Look at what the values of an Automerge file would change here
-    Import(Import),
+    Import(DocImportArgs),
     /// Say which node each actor of the document is
     Authors,
     /// What `import` runs apart from itself
@@ -37,7 +37,7 @@ enum Act {
 }
 
 #[derive(Debug, Args)]
-struct Export {
+struct DocExportArgs {
     /// Where to; `-` is standard output
     file: String,
     /// Replace a file that is there
@@ -46,7 +46,7 @@ struct Export {
 }
 
 #[derive(Debug, Args)]
-struct Import {
+struct DocImportArgs {
     /// The file; `-` is standard input
     file: String,
     /// Show what would change; nothing is written
@@ -57,54 +57,59 @@ struct Import {
     exit_code: bool,
 }
 
-pub(super) fn doc(context: &Context, args: &Doc) -> Outcome {
-    context.only_now("doc")?;
-    match &args.act {
-        Act::Export(args) if args.file == "-" => export_to_stdout(context),
-        Act::Export(args) => export(context, args),
-        Act::Import(args) => import(context, args),
-        Act::Authors => authors(context),
-        Act::Keys => context.print(&foreign::read_here()?, |_| String::new()).map(|()| None),
+pub(super) fn doc(context: &CommandContext, args: &DocArgs) -> CommandResult {
+    context.require_present("doc")?;
+    match &args.command {
+        DocSubcommand::Export(args) if args.file == "-" => export_to_stdout(context),
+        DocSubcommand::Export(args) => export_to_file(context, args),
+        DocSubcommand::Import(args) => plan_import(context, args),
+        DocSubcommand::Authors => list_authors(context),
+        DocSubcommand::Keys => {
+            context.print(&foreign_reader::read_stdin_limited()?, |_| String::new()).map(|()| None)
+        }
     }
 }
 
-fn export_to_stdout(context: &Context) -> Outcome {
+fn export_to_stdout(context: &CommandContext) -> CommandResult {
     if io::stdout().is_terminal() {
-        return Err(Failure::usage("a document is no text for a terminal").hint("name a file, or pipe it on"));
+        return Err(
+            CliError::usage("a document is no text for a terminal").with_hint("name a file, or pipe it on")
+        );
     }
     if context.json {
-        return Err(Failure::usage("the document takes standard output; leave out --json"));
+        return Err(CliError::usage("the document takes standard output; leave out --json"));
     }
     let mut out = io::stdout().lock();
-    context.client.download("/v1/doc", &[context.group()], &mut out)?;
+    context.client.download("/v1/doc", &[context.group_param()], &mut out)?;
     Ok(None)
 }
 
-fn export(context: &Context, args: &Export) -> Outcome {
+fn export_to_file(context: &CommandContext, args: &DocExportArgs) -> CommandResult {
     let path = Path::new(&args.file);
-    let taken = || {
-        Failure::new(Exit::Refused, "exists", format!("{} is there already", path.display()))
-            .hint("--force replaces it; or name another file")
+    let already_exists = || {
+        CliError::new(ExitKind::Refused, "exists", format!("{} is there already", path.display()))
+            .with_hint("--force replaces it; or name another file")
     };
     if !args.force && path.symlink_metadata().is_ok() {
-        return Err(taken());
+        return Err(already_exists());
     }
-    let staged = beside(path);
-    let written = write(context, &staged).and_then(|bytes| {
-        let placed = if args.force { fs::rename(&staged, path) } else { fs::hard_link(&staged, path) };
-        match placed {
+    let staging_path = staging_path_for(path);
+    let written = write_staged(context, &staging_path).and_then(|bytes| {
+        let move_result =
+            if args.force { fs::rename(&staging_path, path) } else { fs::hard_link(&staging_path, path) };
+        match move_result {
             Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
-            Err(error) => Err(Failure::failed(format!("cannot write {}: {error}", path.display()))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(already_exists()),
+            Err(error) => Err(CliError::failed(format!("cannot write {}: {error}", path.display()))),
         }
     });
     // After a rename it is not there, which is as well.
-    drop(fs::remove_file(&staged));
+    drop(fs::remove_file(&staging_path));
     let export = DocExport { file: args.file.clone(), bytes: written? };
     if context.json {
         return context.print(&export, |_| String::new()).map(|()| None);
     }
-    talk(&format!(
+    print_stderr(&format!(
         "Wrote {} ({} bytes). It holds every value and every change: keep it as you keep those.",
         args.file, export.bytes
     ));
@@ -112,62 +117,68 @@ fn export(context: &Context, args: &Export) -> Outcome {
 }
 
 /// A name beside the file, under which it is written until it is whole.
-fn beside(path: &Path) -> PathBuf {
+fn staging_path_for(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.new", std::process::id()))
 }
 
-fn write(context: &Context, staged: &Path) -> Result<u64, Failure> {
-    let cannot = |error: io::Error| Failure::failed(format!("cannot write {}: {error}", staged.display()));
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged).map_err(cannot)?;
+fn write_staged(context: &CommandContext, staging_path: &Path) -> Result<u64, CliError> {
+    let write_error =
+        |error: io::Error| CliError::failed(format!("cannot write {}: {error}", staging_path.display()));
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(staging_path)
+        .map_err(write_error)?;
     let mut out = BufWriter::new(file);
-    let bytes = context.client.download("/v1/doc", &[context.group()], &mut out)?;
-    out.flush().map_err(cannot)?;
-    out.get_ref().sync_all().map_err(cannot)?;
+    let bytes = context.client.download("/v1/doc", &[context.group_param()], &mut out)?;
+    out.flush().map_err(write_error)?;
+    out.get_ref().sync_all().map_err(write_error)?;
     Ok(bytes)
 }
 
-fn import(context: &Context, args: &Import) -> Outcome {
+fn plan_import(context: &CommandContext, args: &DocImportArgs) -> CommandResult {
     if !args.plan {
-        return Err(Failure::usage("this version writes nothing of a foreign document")
-            .hint("--plan shows what it would change; write that with `larder set` or `larder apply`"));
+        return Err(CliError::usage("this version writes nothing of a foreign document")
+            .with_hint("--plan shows what it would change; write that with `larder set` or `larder apply`"));
     }
-    let found = foreign::read_apart(&args.file)?;
-    let wanted = DocPlan { group: context.group.clone(), keys: found.keys };
-    let plan: Plan = context.client.post_long("/v1/doc/plan", &wanted)?;
-    context.print(&plan, |plan| draw_edits(context.pen, &plan.edits, true))?;
+    let foreign_keys = foreign_reader::read_in_child(&args.file)?;
+    let request = DocPlanBody { group: context.group.clone(), values: foreign_keys.keys };
+    let plan: WritePlan = context.client.post_doc_plan("/v1/doc/plan", &request)?;
+    context.print(&plan, |plan| render_edits(context.styler, &plan.edits, true))?;
     if !context.json {
-        if found.left_out > 0 {
-            talk(&format!(
+        if foreign_keys.skipped_keys > 0 {
+            print_stderr(&format!(
                 "{} left out, for no field is called so or can hold that.",
-                count(found.left_out, "key")
+                pluralize(foreign_keys.skipped_keys, "key")
             ));
         }
         if plan.edits.is_empty() {
-            talk("Nothing would change.");
+            print_stderr("Nothing would change.");
         }
     }
-    Ok((args.exit_code && !plan.edits.is_empty()).then_some(Exit::Differs))
+    Ok((args.exit_code && !plan.edits.is_empty()).then_some(ExitKind::Differs))
 }
 
-fn authors(context: &Context) -> Outcome {
-    let authors: DocAuthors = context.client.get("/v1/doc/authors", &[context.group()])?;
+fn list_authors(context: &CommandContext) -> CommandResult {
+    let authors: DocAuthorList = context.client.get("/v1/doc/authors", &[context.group_param()])?;
     if !context.json {
-        return say(&draw(context, &authors)).map(|()| None);
+        return print_stdout(&render_authors(context, &authors)).map(|()| None);
     }
     context.print(&authors, |_| String::new()).map(|()| None)
 }
 
-fn draw(context: &Context, authors: &DocAuthors) -> String {
+fn render_authors(context: &CommandContext, authors: &DocAuthorList) -> String {
     let mut table = Table::new(&["ACTOR", "NODE", "CHANGES", "SHARD"]);
     for author in &authors.authors {
         let node = author.node.as_ref().map_or_else(|| "(the beginning)".to_owned(), |node| who(Some(node)));
-        table.row(vec![
-            cell(&author.actor, Style::Id),
-            plain(node),
-            plain(author.changes.to_string()),
-            plain(&author.shard),
+        table.push_row(vec![
+            styled_cell(&author.actor, Style::Id),
+            plain_cell(node),
+            plain_cell(author.changes.to_string()),
+            plain_cell(&author.shard),
         ]);
     }
-    table.draw(context.pen)
+    table.render(context.styler)
 }

@@ -3,163 +3,185 @@
 use std::path::Path;
 
 use clap::Args;
-use larder_core::resource::manifest::{self, Entry};
+use larder_core::resource::manifest::{self, ManifestEntry};
 use larder_core::resource::{FieldPath, ResourceName, literal::Literal};
 
-use super::editor::Sheet;
-use super::write::{Why, show_written};
-use super::{Context, Outcome, talk};
-use crate::api::writes::{Field, FieldChange, Say, Write};
-use crate::failure::{Exit, Failure};
+use super::editor::EditFile;
+use super::write_request::{MessageArgs, print_written};
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::api::writes::{EditSpec, FieldEditSpec, FieldSpec, WriteBody};
+use crate::dto::{EditBuffer, JsonValue, WriteResult};
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::view::{Editable, Plain, Written};
 
 /// Flags of `edit`.
 #[derive(Debug, Args)]
-pub(super) struct Edit {
+pub(super) struct EditArgs {
     /// KIND/NAME; one that is not there is made
     resource: String,
     /// Take fields that this version does not know
     #[arg(long)]
     allow_unknown: bool,
     #[command(flatten)]
-    why: Why,
+    message_args: MessageArgs,
 }
 
 /// What stands above the manifest of a resource that is there,
-const ABOVE: &str = "\
+const EXISTING_HEADER: &str = "\
 # Saving writes what you changed, as one change; a field that you take out is unset.
 # Leave it as it is to write nothing.
 
 ";
 /// and above a template.
-const ABOVE_NEW: &str = "\
+const TEMPLATE_HEADER: &str = "\
 # This is not there yet. Take the # off the fields that it is to have; saving makes it, as one change.
 # Leave it as it is to write nothing.
 
 ";
 
-pub(super) fn edit(context: &Context, args: Edit) -> Outcome {
-    context.only_now("edit")?;
-    let read: Editable = read(context, &args.resource)?;
-    let before = manifest::parse(&read.manifest, true)
-        .map_err(|error| Failure::failed(format!("the daemon's manifest cannot be read: {error}")))?;
+pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
+    context.require_present("edit")?;
+    let original: EditBuffer = fetch_editable(context, &args.resource)?;
+    let old_entries = manifest::parse(&original.manifest, true)
+        .map_err(|error| CliError::failed(format!("the daemon's manifest cannot be read: {error}")))?;
     // What a newer node wrote is there already, and may stay.
-    let lenient = args.allow_unknown || manifest::parse(&read.manifest, false).is_err();
-    let resource: ResourceName =
-        read.resource.parse().map_err(|error| Failure::failed(format!("the daemon's answer: {error}")))?;
-    let text = format!("{}{}", if read.exists { ABOVE } else { ABOVE_NEW }, read.manifest);
-    let sheet = Sheet::new(&read.resource, ".toml", text.clone())?;
-    let file = sheet.path().to_owned();
-    let before = before.into_iter().next().map(|entry| entry.fields).unwrap_or_default();
-    let ended = sheet.edit_until(|saved| {
+    let allows_unknown = args.allow_unknown || manifest::parse(&original.manifest, false).is_err();
+    let resource: ResourceName = original
+        .resource
+        .parse()
+        .map_err(|error| CliError::failed(format!("the daemon's answer: {error}")))?;
+    let text =
+        format!("{}{}", if original.exists { EXISTING_HEADER } else { TEMPLATE_HEADER }, original.manifest);
+    let edit_file = EditFile::new(&original.resource, ".toml", text.clone())?;
+    let path = edit_file.path().to_owned();
+    let old_fields = old_entries.into_iter().next().map(|entry| entry.fields).unwrap_or_default();
+    let outcome = edit_file.edit_until_accepted(|saved| {
         if saved == text {
-            return Ok(Ended::Nothing("Nothing was changed, and nothing was written.".to_owned()));
+            return Ok(EditOutcome::NotWritten("Nothing was changed, and nothing was written.".to_owned()));
         }
-        let after = understand(saved, &resource, lenient, &file)?;
-        if after.is_empty() {
-            let remove =
-                if read.exists { format!(" `larder rm {resource}` removes it.") } else { String::new() };
-            return Ok(Ended::Nothing(format!("No field is left; nothing was written.{remove}")));
+        let new_fields = parse_edited_fields(saved, &resource, allows_unknown, &path)?;
+        if new_fields.is_empty() {
+            let remove_advice =
+                if original.exists { format!(" `larder rm {resource}` removes it.") } else { String::new() };
+            return Ok(EditOutcome::NotWritten(format!(
+                "No field is left; nothing was written.{remove_advice}"
+            )));
         }
-        match differences(&before, after) {
+        match diff_fields(&old_fields, new_fields) {
             fields if fields.is_empty() => {
-                Ok(Ended::Nothing("Nothing differs; nothing was written.".to_owned()))
+                Ok(EditOutcome::NotWritten("Nothing differs; nothing was written.".to_owned()))
             }
-            fields => write(context, &args, &read, fields).map(Ended::Written),
+            fields => write_edit(context, &args, &original, fields).map(EditOutcome::Written),
         }
     })?;
-    match ended {
-        Ended::Written(written) => show_written(context, &written),
-        Ended::Nothing(why) => show_nothing(context, &why),
+    match outcome {
+        EditOutcome::Written(written) => print_written(context, &written),
+        EditOutcome::NotWritten(reason) => print_not_written(context, &reason),
     }
 }
 
 /// What came of it.
-enum Ended {
-    Written(Written),
-    Nothing(String),
+enum EditOutcome {
+    Written(WriteResult),
+    NotWritten(String),
 }
 
 /// Ends with an answer that says that nothing was written.
-pub(super) fn show_nothing(context: &Context, why: &str) -> Outcome {
+pub(super) fn print_not_written(context: &CommandContext, reason: &str) -> CommandResult {
     if !context.json {
-        talk(why);
+        print_stderr(reason);
         return Ok(None);
     }
-    show_written(context, &Written { change: None })
+    print_written(context, &WriteResult { change: None })
 }
 
-fn read(context: &Context, resource: &str) -> Result<Editable, Failure> {
-    context.client.get("/v1/edit", &[context.group(), ("resource", Some(resource))])
+fn fetch_editable(context: &CommandContext, resource: &str) -> Result<EditBuffer, CliError> {
+    context.client.get("/v1/edit", &[context.group_param(), ("resource", Some(resource))])
 }
 
 /// The fields that the edited manifest gives the resource.
-fn understand(
+fn parse_edited_fields(
     text: &str,
     resource: &ResourceName,
-    lenient: bool,
-    file: &Path,
-) -> Result<Vec<(FieldPath, Literal)>, Failure> {
-    let mistake = |text: String| Failure::new(Exit::Usage, "manifest", text);
-    let file = file.display();
-    let entries = manifest::parse(text, lenient).map_err(|error| mistake(format!("{file}:{error}")))?;
-    let (own, others): (Vec<Entry>, Vec<Entry>) =
+    allows_unknown: bool,
+    path: &Path,
+) -> Result<Vec<(FieldPath, Literal)>, CliError> {
+    let manifest_error = |text: String| CliError::new(ExitKind::Usage, "manifest", text);
+    let shown_path = path.display();
+    let entries = manifest::parse(text, allows_unknown)
+        .map_err(|error| manifest_error(format!("{shown_path}:{error}")))?;
+    let (own_entries, other_entries): (Vec<ManifestEntry>, Vec<ManifestEntry>) =
         entries.into_iter().partition(|entry| entry.resource == *resource);
-    match others.first() {
-        Some(other) => {
-            Err(mistake(format!("{file}: {} is another resource than {resource}", other.resource)))
-        }
-        None => Ok(own.into_iter().next().map(|entry| entry.fields).unwrap_or_default()),
+    match other_entries.first() {
+        Some(other) => Err(manifest_error(format!(
+            "{shown_path}: {} is another resource than {resource}",
+            other.resource
+        ))),
+        None => Ok(own_entries.into_iter().next().map(|entry| entry.fields).unwrap_or_default()),
     }
 }
 
 /// What has to be done to the fields as they were.
-fn differences(before: &[(FieldPath, Literal)], after: Vec<(FieldPath, Literal)>) -> Vec<Field> {
-    let gone = before.iter().filter(|(path, _)| !after.iter().any(|(kept, _)| kept == path));
-    let mut fields: Vec<Field> =
-        gone.map(|(path, _)| Field { field: path.to_string(), change: FieldChange::Unset(()) }).collect();
-    let new = after.into_iter().filter(|field| !before.contains(field));
-    fields.extend(
-        new.map(|(path, value)| Field { field: path.to_string(), change: FieldChange::Assign(Plain(value)) }),
-    );
+fn diff_fields(old_fields: &[(FieldPath, Literal)], new_fields: Vec<(FieldPath, Literal)>) -> Vec<FieldSpec> {
+    let removed = old_fields.iter().filter(|(path, _)| !new_fields.iter().any(|(kept, _)| kept == path));
+    let mut fields: Vec<FieldSpec> = removed
+        .map(|(path, _)| FieldSpec { path: path.to_string(), edit: FieldEditSpec::Unset(()) })
+        .collect();
+    let changed = new_fields.into_iter().filter(|field| !old_fields.contains(field));
+    fields.extend(changed.map(|(path, value)| FieldSpec {
+        path: path.to_string(),
+        edit: FieldEditSpec::Assign(JsonValue(value)),
+    }));
     fields
 }
 
 /// Writes the difference, if the resource is as it was read. That the group wrote to another one meanwhile is no
 /// reason to refuse: then it is tried at the new heads.
-fn write(context: &Context, args: &Edit, read_: &Editable, fields: Vec<Field>) -> Result<Written, Failure> {
-    let edit =
-        Say::Set { resource: read_.resource.clone(), fields, replace: false, node: None, existing: false };
-    let mut write = Write {
+fn write_edit(
+    context: &CommandContext,
+    args: &EditArgs,
+    original: &EditBuffer,
+    fields: Vec<FieldSpec>,
+) -> Result<WriteResult, CliError> {
+    let edit = EditSpec::Set {
+        resource: original.resource.clone(),
+        fields,
+        unset_others: false,
+        node: None,
+        must_exist: false,
+    };
+    let mut write = WriteBody {
         group: context.group.clone(),
-        edits: vec![edit],
-        base: Some(read_.heads.clone()),
-        message: args.why.message.clone(),
-        command: format!("edit {}", read_.resource),
-        lenient: true,
+        specs: vec![edit],
+        base: Some(original.heads.clone()),
+        message: args.message_args.message.clone(),
+        command: format!("edit {}", original.resource),
+        allow_unknown: true,
     };
-    let moved = || {
-        Failure::new(
-            Exit::Refused,
+    let base_moved = || {
+        CliError::new(
+            ExitKind::Refused,
             "base-moved",
-            format!("{} was changed by others while you edited it; nothing was written", read_.resource),
+            format!("{} was changed by others while you edited it; nothing was written", original.resource),
         )
-        .hint(format!("see `larder show {0}`, then edit it again, or apply your file", read_.resource))
+        .with_hint(format!(
+            "see `larder show {0}`, then edit it again, or apply your file",
+            original.resource
+        ))
     };
-    for _ in 0..limits::EDIT_TRIES {
+    for _ in 0..limits::MAX_EDIT_TRIES {
         match context.client.post("/v1/write", &write) {
             Err(failure) if failure.code == "base-moved" => {}
-            answered => return answered,
+            result => return result,
         }
-        match read(context, &read_.resource) {
-            Ok(now) if now.revision == read_.revision => write.base = Some(now.heads),
-            Ok(_) => return Err(moved()),
-            Err(failure) if failure.code == "conflict" => return Err(moved()),
+        match fetch_editable(context, &original.resource) {
+            Ok(current) if current.revision == original.revision => write.base = Some(current.heads),
+            Ok(_) => return Err(base_moved()),
+            Err(failure) if failure.code == "conflict" => return Err(base_moved()),
             Err(failure) => return Err(failure),
         }
     }
-    Err(moved())
+    Err(base_moved())
 }
 
 #[cfg(test)]
@@ -171,21 +193,21 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_written() {
-        let before = fields("[config.a]\npath = \"a\"\nkeys.x = 1\nkeys.y = 2\nkeys.l = [1, 2]\n");
-        let after = fields("[config.a]\nkeys.y = \"2\"\npath = \"a\"\nkeys.z = true\nkeys.l = [1, 2]\n");
-        let done: Vec<String> = differences(&before, after)
+    fn only_changed_fields_are_written() {
+        let old_fields = fields("[config.a]\npath = \"a\"\nkeys.x = 1\nkeys.y = 2\nkeys.l = [1, 2]\n");
+        let new_fields = fields("[config.a]\nkeys.y = \"2\"\npath = \"a\"\nkeys.z = true\nkeys.l = [1, 2]\n");
+        let changes: Vec<String> = diff_fields(&old_fields, new_fields)
             .into_iter()
-            .map(|field| format!("{} {:?}", field.field, field.change))
+            .map(|field| format!("{} {:?}", field.path, field.edit))
             .collect();
         assert_eq!(
-            done,
+            changes,
             [
                 "keys.x Unset(())",
                 "keys.y Assign(Plain(Scalar(Str(\"2\"))))",
                 "keys.z Assign(Plain(Scalar(Bool(true))))",
             ]
         );
-        assert!(differences(&before, before.clone()).is_empty());
+        assert!(diff_fields(&old_fields, old_fields.clone()).is_empty());
     }
 }

@@ -7,90 +7,90 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::talk;
-use crate::failure::{Exit, Failure};
+use super::print_stderr;
+use crate::data_dir::read_text_file;
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::place::read_text;
 
 /// A file to be edited, for its owner alone. Dropping it leaves it where it is.
-pub(super) struct Sheet {
+pub(super) struct EditFile {
     path: PathBuf,
-    given: String,
+    original_text: String,
     editor: String,
 }
 
 /// True if there is somebody to ask.
-pub(super) fn is_attended() -> bool {
+pub(super) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Asks a question that is answered by y or n; an end of input is a no.
-pub(super) fn agrees(question: &str, otherwise: bool) -> bool {
+pub(super) fn confirm(question: &str, default: bool) -> bool {
     let mut err = io::stderr().lock();
-    let choice = if otherwise { "[Y/n]" } else { "[y/N]" };
+    let choice = if default { "[Y/n]" } else { "[y/N]" };
     drop(write!(err, "{question} {choice} ").and_then(|()| err.flush()));
     let mut line = String::new();
     match io::stdin().lock().read_line(&mut line) {
         Ok(0) | Err(_) => false,
         Ok(_) => match line.trim().to_lowercase().as_str() {
-            "" => otherwise,
+            "" => default,
             answer => answer == "y" || answer == "yes",
         },
     }
 }
 
-impl Sheet {
+impl EditFile {
     /// Lays `text` out in a new file whose name says what it is about.
-    pub(super) fn new(about: &str, ending: &str, text: String) -> Result<Self, Failure> {
-        let cannot = |path: &Path, error: io::Error| {
-            Failure::failed(format!("cannot write {}: {error}", path.display()))
-                .hint("TMPDIR names another directory for such files")
+    pub(super) fn new(subject: &str, extension: &str, text: String) -> Result<Self, CliError> {
+        let write_error = |path: &Path, error: io::Error| {
+            CliError::failed(format!("cannot write {}: {error}", path.display()))
+                .with_hint("TMPDIR names another directory for such files")
         };
-        let about: String = about
+        let file_subject: String = subject
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
             .collect();
-        let editor = editor()?;
-        let folder = std::env::temp_dir();
-        for nth in 0..limits::SHEETS {
-            let path = folder.join(format!("larder-{about}-{}-{nth}{ending}", std::process::id()));
+        let editor = find_editor()?;
+        let dir = std::env::temp_dir();
+        for nth in 0..limits::MAX_EDIT_FILES {
+            let path = dir.join(format!("larder-{file_subject}-{}-{nth}{extension}", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(mut file) => {
-                    file.write_all(text.as_bytes()).map_err(|error| cannot(&path, error))?;
-                    return Ok(Self { path, given: text, editor });
+                    file.write_all(text.as_bytes()).map_err(|error| write_error(&path, error))?;
+                    return Ok(Self { path, original_text: text, editor });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(cannot(&path, error)),
+                Err(error) => return Err(write_error(&path, error)),
             }
         }
-        Err(Failure::failed(format!("no name is free for a file to edit in {}", folder.display())))
+        Err(CliError::failed(format!("no name is free for a file to edit in {}", dir.display())))
     }
 
     /// Lets the operator edit it until `take` takes what was saved. Of a mistake it is said where it is, and it can be
     /// mended where there is somebody to ask; whatever else fails is the end. The file is removed if `take` took it.
-    pub(super) fn edit_until<T>(
+    pub(super) fn edit_until_accepted<T>(
         self,
-        mut take: impl FnMut(&str) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        mut accept: impl FnMut(&str) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
         loop {
-            match take(&self.edit()?) {
-                Ok(taken) => {
-                    self.unlink();
-                    return Ok(taken);
+            match accept(&self.run_editor()?) {
+                Ok(accepted) => {
+                    self.delete();
+                    return Ok(accepted);
                 }
-                Err(failure) if failure.exit == Exit::Usage && is_attended() => {
-                    talk(&failure.text);
-                    if !agrees("Edit it again?", true) {
-                        return Err(self.keep(failure));
+                Err(failure) if failure.exit == ExitKind::Usage && is_interactive() => {
+                    print_stderr(&failure.text);
+                    if !confirm("Edit it again?", true) {
+                        return Err(self.with_kept_file_hint(failure));
                     }
                 }
-                Err(failure) => return Err(self.keep(failure)),
+                Err(failure) => return Err(self.with_kept_file_hint(failure)),
             }
         }
     }
 
     /// Runs the editor, and answers what was saved.
-    fn edit(&self) -> Result<String, Failure> {
+    fn run_editor(&self) -> Result<String, CliError> {
         let editor = &self.editor;
         let mut command = Command::new("sh");
         // As everywhere, the variable may hold arguments.
@@ -99,22 +99,27 @@ impl Sheet {
             // Standard output is for the answer.
             command.stdout(Stdio::from(io::stderr()));
         }
-        let ended = command.status();
-        let status =
-            ended.map_err(|error| self.keep(Failure::failed(format!("cannot run an editor: {error}"))))?;
+        let run_result = command.status();
+        let status = run_result.map_err(|error| {
+            self.with_kept_file_hint(CliError::failed(format!("cannot run an editor: {error}")))
+        })?;
         if !status.success() {
-            let why = format!("the editor `{editor}` ended with {status}; nothing was written");
-            let failure = Failure::failed(why).hint("VISUAL or EDITOR names another editor");
+            let message = format!("the editor `{editor}` ended with {status}; nothing was written");
+            let failure = CliError::failed(message).with_hint("VISUAL or EDITOR names another editor");
             // One that could not even be started left nothing worth keeping.
-            let untouched = self.read().is_ok_and(|text| text == self.given);
-            return Err(if untouched { self.remove_for(failure) } else { self.keep(failure) });
+            let is_untouched = self.read_saved().is_ok_and(|text| text == self.original_text);
+            return Err(if is_untouched {
+                self.delete_for(failure)
+            } else {
+                self.with_kept_file_hint(failure)
+            });
         }
-        self.read().map_err(|failure| self.keep(failure))
+        self.read_saved().map_err(|failure| self.with_kept_file_hint(failure))
     }
 
-    fn read(&self) -> Result<String, Failure> {
-        read_text(&self.path)
-            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", self.path.display())))
+    fn read_saved(&self) -> Result<String, CliError> {
+        read_text_file(&self.path)
+            .map_err(|error| CliError::usage(format!("cannot read {}: {error}", self.path.display())))
     }
 
     /// The file.
@@ -122,30 +127,31 @@ impl Sheet {
         &self.path
     }
 
-    fn unlink(&self) {
+    fn delete(&self) {
         // One that cannot be removed is in nobody's way.
         drop(fs::remove_file(&self.path));
     }
 
-    fn remove_for(&self, failure: Failure) -> Failure {
-        self.unlink();
+    fn delete_for(&self, failure: CliError) -> CliError {
+        self.delete();
         failure
     }
 
     /// Says in a failure where the edited text is.
-    fn keep(&self, failure: Failure) -> Failure {
-        let kept = format!("what you edited is in {}", self.path.display());
-        let hint = failure.hint.as_ref().map_or_else(|| kept.clone(), |hint| format!("{hint}; {kept}"));
-        failure.hint(hint)
+    fn with_kept_file_hint(&self, failure: CliError) -> CliError {
+        let note = format!("what you edited is in {}", self.path.display());
+        let hint = failure.hint.as_ref().map_or_else(|| note.clone(), |hint| format!("{hint}; {note}"));
+        failure.with_hint(hint)
     }
 }
 
-fn editor() -> Result<String, Failure> {
-    let named = ["VISUAL", "EDITOR"].iter().filter_map(|name| std::env::var(name).ok());
-    match named.into_iter().find(|editor| !editor.trim().is_empty()) {
+fn find_editor() -> Result<String, CliError> {
+    let candidates = ["VISUAL", "EDITOR"].iter().filter_map(|name| std::env::var(name).ok());
+    match candidates.into_iter().find(|editor| !editor.trim().is_empty()) {
         Some(editor) => Ok(editor),
-        None if is_attended() => Ok("vi".to_owned()),
-        None => Err(Failure::usage("there is no terminal to edit on")
-            .hint("name an editor that needs none in EDITOR; or use `larder set`, or `larder apply FILE`")),
+        None if is_interactive() => Ok("vi".to_owned()),
+        None => Err(CliError::usage("there is no terminal to edit on").with_hint(
+            "name an editor that needs none in EDITOR; or use `larder set`, or `larder apply FILE`",
+        )),
     }
 }

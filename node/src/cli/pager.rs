@@ -6,71 +6,77 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
-use crate::failure::Failure;
+use super::print_stdout;
+use crate::error::CliError;
 
 /// What pages where nothing else is named: it ends by itself where all fits on the screen, keeps colours, and leaves what
 /// was read where it stands.
-const USUAL: &str = "less -FRX";
+const DEFAULT_PAGER: &str = "less -FRX";
 
 /// Prints a text: through the pager if this is a terminal, and as it is otherwise or if there is no pager.
-pub(super) fn page(text: &str) -> Result<(), Failure> {
-    let mut text = Some(text.to_owned()).filter(|text| !text.is_empty());
-    page_by(&mut || Ok(text.take()))
+pub(super) fn page_text(text: &str) -> Result<(), CliError> {
+    let mut remaining = Some(text.to_owned()).filter(|text| !text.is_empty());
+    page_chunks(&mut || Ok(remaining.take()))
 }
 
 /// The same of a text that comes bit by bit. A reader that leaves ends it.
-pub(super) fn page_by(next: &mut dyn FnMut() -> Result<Option<String>, Failure>) -> Result<(), Failure> {
-    let Some(first) = next()? else { return Ok(()) };
-    let on_terminal = stdout().is_terminal();
-    let words = if on_terminal { words(env::var("LARDER_PAGER"), env::var("PAGER")) } else { None };
-    let Some(mut child) = words.and_then(start) else {
-        say(&first)?;
-        while let Some(text) = next()? {
-            say(&text)?;
+pub(super) fn page_chunks(
+    next_chunk: &mut dyn FnMut() -> Result<Option<String>, CliError>,
+) -> Result<(), CliError> {
+    let Some(first_chunk) = next_chunk()? else { return Ok(()) };
+    let is_terminal = stdout().is_terminal();
+    let pager_words =
+        if is_terminal { pager_command(env::var("LARDER_PAGER"), env::var("PAGER")) } else { None };
+    let Some(mut child) = pager_words.and_then(spawn_pager) else {
+        print_stdout(&first_chunk)?;
+        while let Some(chunk) = next_chunk()? {
+            print_stdout(&chunk)?;
         }
         return Ok(());
     };
-    outlive_interrupts();
-    let fed = child.stdin.take().map_or(Ok(()), |stdin| feed(stdin, first, next));
-    let waited = child.wait().map(drop);
-    fed.and(waited.map_err(|error| Failure::failed(format!("the pager was lost: {error}"))))
+    ignore_interrupts();
+    let feed_result = child.stdin.take().map_or(Ok(()), |stdin| feed_pager(stdin, first_chunk, next_chunk));
+    let wait_result = child.wait().map(drop);
+    feed_result.and(wait_result.map_err(|error| CliError::failed(format!("the pager was lost: {error}"))))
 }
 
-fn feed(
+fn feed_pager(
     mut stdin: ChildStdin,
-    first: String,
-    next: &mut dyn FnMut() -> Result<Option<String>, Failure>,
-) -> Result<(), Failure> {
-    let mut text = Some(first);
-    while let Some(some) = text {
+    first_chunk: String,
+    next_chunk: &mut dyn FnMut() -> Result<Option<String>, CliError>,
+) -> Result<(), CliError> {
+    let mut pending = Some(first_chunk);
+    while let Some(chunk) = pending {
         // A pager that was left before the end takes no more.
-        if stdin.write_all(some.as_bytes()).is_err() {
+        if stdin.write_all(chunk.as_bytes()).is_err() {
             return Ok(());
         }
-        text = next()?;
+        pending = next_chunk()?;
     }
     Ok(())
 }
 
 /// Ctrl-C is for the pager to hear, which goes on until the reader leaves it. To have listened to a signal once is to
 /// live through it from then on.
-fn outlive_interrupts() {
+fn ignore_interrupts() {
     if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        let _inside = runtime.enter();
+        let _guard = runtime.enter();
         drop(signal(SignalKind::interrupt()));
     }
 }
 
 /// The program with its arguments; `None` if nothing is to page. The first variable that is set decides.
-fn words(own: Result<String, VarError>, usual: Result<String, VarError>) -> Option<Vec<String>> {
-    let wanted = own.or(usual).unwrap_or_else(|_| USUAL.to_owned());
-    let words: Vec<String> = wanted.split_whitespace().map(str::to_owned).collect();
+fn pager_command(
+    larder_pager: Result<String, VarError>,
+    pager: Result<String, VarError>,
+) -> Option<Vec<String>> {
+    let command = larder_pager.or(pager).unwrap_or_else(|_| DEFAULT_PAGER.to_owned());
+    let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     (!words.is_empty() && words != ["cat"]).then_some(words)
 }
 
-fn start(words: Vec<String>) -> Option<Child> {
-    let (program, args) = words.split_first()?;
+fn spawn_pager(pager_words: Vec<String>) -> Option<Child> {
+    let (program, args) = pager_words.split_first()?;
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped());
     if env::var_os("LESS").is_none() {
@@ -84,24 +90,24 @@ fn start(words: Vec<String>) -> Option<Child> {
 mod tests {
     use super::*;
 
-    fn paged(own: Option<&str>, usual: Option<&str>) -> Option<String> {
-        let set = |text: Option<&str>| text.map(str::to_owned).ok_or(VarError::NotPresent);
-        words(set(own), set(usual)).map(|words| words.join(" "))
+    fn chosen_pager(larder_pager: Option<&str>, pager: Option<&str>) -> Option<String> {
+        let env_value = |text: Option<&str>| text.map(str::to_owned).ok_or(VarError::NotPresent);
+        pager_command(env_value(larder_pager), env_value(pager)).map(|words| words.join(" "))
     }
 
     #[test]
-    fn the_first_variable_that_is_set_decides() {
-        assert_eq!(paged(None, None).as_deref(), Some(USUAL));
-        assert_eq!(paged(None, Some("more")).as_deref(), Some("more"));
-        assert_eq!(paged(Some("most  -w"), Some("more")).as_deref(), Some("most -w"));
+    fn larder_pager_goes_before_pager_and_cat_turns_paging_off() {
+        assert_eq!(chosen_pager(None, None).as_deref(), Some(DEFAULT_PAGER));
+        assert_eq!(chosen_pager(None, Some("more")).as_deref(), Some("more"));
+        assert_eq!(chosen_pager(Some("most  -w"), Some("more")).as_deref(), Some("most -w"));
         for off in ["", " ", "cat"] {
-            assert_eq!(paged(Some(off), Some("more")), None, "{off:?}");
-            assert_eq!(paged(None, Some(off)), None, "{off:?}");
+            assert_eq!(chosen_pager(Some(off), Some("more")), None, "{off:?}");
+            assert_eq!(chosen_pager(None, Some(off)), None, "{off:?}");
         }
     }
 
     #[test]
-    fn a_pager_that_is_not_there_pages_nothing() {
-        assert!(start(vec!["/no/such/pager".to_owned()]).is_none());
+    fn a_pager_that_does_not_exist_is_not_started() {
+        assert!(spawn_pager(vec!["/no/such/pager".to_owned()]).is_none());
     }
 }

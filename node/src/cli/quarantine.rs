@@ -4,24 +4,26 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
-use super::govern::govern;
-use super::write::Why;
-use super::{Context, Outcome, talk};
-use crate::api::govern::{Act, Govern};
-use crate::failure::Failure;
-use crate::render::{Style, Table, brief, cell, clean, count, name, plain, short};
+use super::admin::send_admin_op;
+use super::write_request::MessageArgs;
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::api::admin::{AdminAction, AdminBody};
+use crate::dto::{self, QuarantinedChange, WriteResult};
+use crate::error::CliError;
+use crate::output::{
+    Style, Table, escape, format_value_short, node_name, plain_cell, pluralize, short_id, styled_cell,
+};
 use crate::time;
-use crate::view::{self, Aside, Written};
 
 /// Flags of `quarantine`.
 #[derive(Debug, Args)]
-pub(super) struct Quarantine {
+pub(super) struct QuarantineArgs {
     #[command(subcommand)]
-    command: Command,
+    command: QuarantineSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum QuarantineSubcommand {
     /// List what is kept aside, and why
     List {
         /// With what nodes reported of themselves
@@ -39,7 +41,7 @@ enum Command {
         #[arg(required = true, value_name = "CHANGE")]
         changes: Vec<String>,
         #[command(flatten)]
-        why: Why,
+        message_args: MessageArgs,
     },
     /// Write what changes say once more, as a change of this node (operators)
     Rewrite {
@@ -47,109 +49,121 @@ enum Command {
         #[arg(required = true, value_name = "CHANGE")]
         changes: Vec<String>,
         #[command(flatten)]
-        why: Why,
+        message_args: MessageArgs,
     },
 }
 
-pub(super) fn quarantine(context: &Context, args: Quarantine) -> Outcome {
-    context.only_now("quarantine")?;
+pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> CommandResult {
+    context.require_present("quarantine")?;
     match args.command {
-        Command::List { all } => list(context, all),
-        Command::Show { change } => show(context, &change),
-        Command::Readmit { changes, why } => {
-            govern(context, Act::Readmit { changes }, why, "They count again, with all that they build on.")
-        }
-        Command::Rewrite { changes, why } => {
+        QuarantineSubcommand::List { all } => list_changes(context, all),
+        QuarantineSubcommand::Show { change } => show_change(context, &change),
+        QuarantineSubcommand::Readmit { changes, message_args: why } => send_admin_op(
+            context,
+            AdminAction::Readmit { changes },
+            why,
+            "They count again, with all that they build on.",
+        ),
+        QuarantineSubcommand::Rewrite { changes, message_args: why } => {
             let command = format!("quarantine rewrite {}", changes.join(" "));
-            let act = Act::Rewrite { changes, command };
-            let govern = Govern { group: context.group.clone(), act, message: why.message };
-            let written: Written = context.client.post("/v1/govern", &govern)?;
+            let op = AdminAction::Rewrite { changes, command };
+            let request = AdminBody { group: context.group.clone(), action: op, message: why.message };
+            let written: WriteResult = context.client.post("/v1/govern", &request)?;
             context.print(&written, |written| match &written.change {
-                Some(change) => format!("{}\n", short(change)),
+                Some(change) => format!("{}\n", short_id(change)),
                 None => String::new(),
             })?;
             if !context.json && written.change.is_none() {
-                talk("Nothing differs: the document says so already.");
+                print_stderr("Nothing differs: the document says so already.");
             }
             Ok(None)
         }
     }
 }
 
-fn list(context: &Context, all: bool) -> Outcome {
-    let mut found: view::Quarantine = context.client.get("/v1/quarantine", &[context.group()])?;
-    found.changes.retain(|change| all || change.shard == "desired");
-    context.print(&found, |found| draw(context, found))?;
+fn list_changes(context: &CommandContext, includes_observed: bool) -> CommandResult {
+    let mut quarantine: dto::QuarantineList =
+        context.client.get("/v1/quarantine", &[context.group_param()])?;
+    quarantine.changes.retain(|change| includes_observed || change.shard == "desired");
+    context.print(&quarantine, |quarantine| render_quarantine(context, quarantine))?;
     if !context.json {
-        match found.changes.len() {
-            0 => talk("Nothing is kept aside."),
-            many => talk(&format!(
+        match quarantine.changes.len() {
+            0 => print_stderr("Nothing is kept aside."),
+            many => print_stderr(&format!(
                 "{} without effect. Look with `larder quarantine show CHANGE`; bring in with `readmit`, or write again with `rewrite`.",
-                count(many, "change")
+                pluralize(many, "change")
             )),
         }
     }
     Ok(None)
 }
 
-fn draw(context: &Context, found: &view::Quarantine) -> String {
-    if found.changes.is_empty() {
+fn render_quarantine(context: &CommandContext, quarantine: &dto::QuarantineList) -> String {
+    if quarantine.changes.is_empty() {
         return String::new();
     }
     let mut table = Table::new(&["CHANGE", "NODE", "USER", "TIME", "STATE", "WHY"]);
-    for change in &found.changes {
-        table.row(vec![
-            cell(short(&change.id), Style::Id),
-            plain(name(&change.node.id, change.node.alias.as_deref())),
-            plain(&change.user),
-            plain(time::local(change.time.0)),
-            cell(&change.state, Style::Care),
-            plain(&change.why),
+    for change in &quarantine.changes {
+        table.push_row(vec![
+            styled_cell(short_id(&change.id), Style::Id),
+            plain_cell(node_name(&change.node.id, change.node.alias.as_deref())),
+            plain_cell(&change.user),
+            plain_cell(time::local(change.time.0)),
+            styled_cell(&change.state, Style::Warning),
+            plain_cell(&change.reason),
         ]);
     }
-    table.draw(context.pen)
+    table.render(context.styler)
 }
 
-fn show(context: &Context, text: &str) -> Outcome {
-    let found: view::Quarantine = context.client.get("/v1/quarantine", &[context.group()])?;
+fn show_change(context: &CommandContext, text: &str) -> CommandResult {
+    let quarantine: dto::QuarantineList = context.client.get("/v1/quarantine", &[context.group_param()])?;
     let prefix = text.trim().to_ascii_lowercase();
-    let fits: Vec<&Aside> =
-        found.changes.iter().filter(|one| !prefix.is_empty() && one.id.starts_with(&prefix)).collect();
-    match fits.as_slice() {
-        [one] => {
-            let only = view::Quarantine { changes: vec![(*one).clone()] };
-            context.print(&only, |_| describe(context, one))?;
+    let matches: Vec<&QuarantinedChange> = quarantine
+        .changes
+        .iter()
+        .filter(|change| !prefix.is_empty() && change.id.starts_with(&prefix))
+        .collect();
+    match matches.as_slice() {
+        [change] => {
+            let only = dto::QuarantineList { changes: vec![(*change).clone()] };
+            context.print(&only, |_| render_change(context, change))?;
             Ok(None)
         }
-        [] => Err(Failure::not_found(format!("no change `{text}` is kept aside"))
-            .hint("see `larder quarantine list`")),
-        several => {
-            let ids: Vec<String> = several.iter().map(|one| one.id.clone()).collect();
-            Err(Failure::ambiguous("change", text, &ids))
+        [] => Err(CliError::not_found(format!("no change `{text}` is kept aside"))
+            .with_hint("see `larder quarantine list`")),
+        candidates => {
+            let ids: Vec<String> = candidates.iter().map(|change| change.id.clone()).collect();
+            Err(CliError::ambiguous_name("change", text, &ids))
         }
     }
 }
 
-fn describe(context: &Context, one: &Aside) -> String {
-    let pen = context.pen;
+fn render_change(context: &CommandContext, change: &QuarantinedChange) -> String {
+    let styler = context.styler;
     let mut out = String::new();
-    let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "{key:8} {}", clean(value));
+    let mut push_line = |key: &str, value: &str| {
+        let _ = writeln!(out, "{key:8} {}", escape(value));
     };
-    line("change", &one.id);
-    line("node", &name(&one.node.id, one.node.alias.as_deref()));
-    line("user", &one.user);
-    line("time", &time::local(one.time.0));
-    line("shard", &one.shard);
-    line("state", &one.state);
-    line("why", &one.why);
-    line("vouch", &one.vouch);
-    if !one.message.is_empty() {
-        let _ = writeln!(out, "\n    {}", clean(&one.message));
+    push_line("change", &change.id);
+    push_line("node", &node_name(&change.node.id, change.node.alias.as_deref()));
+    push_line("user", &change.user);
+    push_line("time", &time::local(change.time.0));
+    push_line("shard", &change.shard);
+    push_line("state", &change.state);
+    push_line("why", &change.reason);
+    push_line("vouch", &change.readmit_hint);
+    if !change.message.is_empty() {
+        let _ = writeln!(out, "\n    {}", escape(&change.message));
     }
     out.push('\n');
-    for (key, value) in &one.puts {
-        let _ = writeln!(out, "    {} = {}", pen.paint(Style::Bold, &clean(key)), brief(value.as_ref()));
+    for (key, value) in &change.puts {
+        let _ = writeln!(
+            out,
+            "    {} = {}",
+            styler.paint(Style::Bold, &escape(key)),
+            format_value_short(value.as_ref())
+        );
     }
     out
 }

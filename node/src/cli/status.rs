@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::{Context, Outcome, talk};
-use crate::failure::Exit;
-use crate::render::{Cell, Style, Table, cell, clean, name, plain, short};
-use crate::view;
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::dto;
+use crate::error::ExitKind;
+use crate::output::{Style, Table, TableCell, escape, node_name, plain_cell, short_id, styled_cell};
 
 /// Flags of `status`.
 #[derive(Debug, Args)]
-pub(super) struct Status {
+pub(super) struct StatusArgs {
     /// Only this resource: KIND/NAME
     resource: Option<String>,
     /// Exit with 10 unless everything is applied and nothing is in conflict
@@ -19,68 +19,71 @@ pub(super) struct Status {
     exit_code: bool,
 }
 
-pub(super) fn status(context: &Context, args: &Status) -> Outcome {
-    context.only_now("status")?;
-    let query = [context.group(), ("resource", args.resource.as_deref())];
-    let status: view::Status = context.client.get("/v1/status", &query)?;
-    context.print(&status, |status| draw(context, status))?;
+pub(super) fn status(context: &CommandContext, args: &StatusArgs) -> CommandResult {
+    context.require_present("status")?;
+    let query = [context.group_param(), ("resource", args.resource.as_deref())];
+    let status: dto::StatusReport = context.client.get("/v1/status", &query)?;
+    context.print(&status, |status| render_status(context, status))?;
     if !context.json && status.resources.is_empty() {
-        talk("No resources. Make one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.");
+        print_stderr(
+            "No resources. Make one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.",
+        );
     }
     if !context.json {
         for warning in &status.warnings {
-            talk(&format!("warning: {}", clean(warning)));
+            print_stderr(&format!("warning: {}", escape(warning)));
         }
     }
-    let good = status.summary.counts().iter().all(|(state, _)| *state == "applied") && status.conflicts == 0;
-    Ok((args.exit_code && !good).then_some(Exit::Differs))
+    let is_converged =
+        status.summary.counts().iter().all(|(state, _)| *state == "applied") && status.conflicts == 0;
+    Ok((args.exit_code && !is_converged).then_some(ExitKind::Differs))
 }
 
-fn draw(context: &Context, status: &view::Status) -> String {
-    let pen = context.pen;
+fn render_status(context: &CommandContext, status: &dto::StatusReport) -> String {
+    let styler = context.styler;
     let mut table = Table::new(&["RESOURCE", "NODE", "STATE", "CHANGE", "REASON"]);
     for row in &status.resources {
         let resource = row.resource.clone() + if row.removed { " (removed)" } else { "" };
         if row.nodes.is_empty() {
-            table.row(vec![
-                cell(&resource, Style::Bold),
-                plain("(no node)"),
-                plain(""),
-                plain(""),
-                plain(""),
+            table.push_row(vec![
+                styled_cell(&resource, Style::Bold),
+                plain_cell("(no node)"),
+                plain_cell(""),
+                plain_cell(""),
+                plain_cell(""),
             ]);
         }
         for (nth, node) in row.nodes.iter().enumerate() {
-            let first = if nth == 0 { resource.as_str() } else { "" };
-            table.row(vec![
-                cell(first, Style::Bold),
-                plain(name(&node.id, node.alias.as_deref())),
-                state(&node.state),
-                cell(short(node.change.as_deref().unwrap_or_default()), Style::Id),
-                plain(&node.reason),
+            let shown_resource = if nth == 0 { resource.as_str() } else { "" };
+            table.push_row(vec![
+                styled_cell(shown_resource, Style::Bold),
+                plain_cell(node_name(&node.id, node.alias.as_deref())),
+                state_cell(&node.state),
+                styled_cell(short_id(node.change.as_deref().unwrap_or_default()), Style::Id),
+                plain_cell(&node.reason),
             ]);
         }
     }
-    let mut out = if status.resources.is_empty() { String::new() } else { table.draw(pen) };
+    let mut out = if status.resources.is_empty() { String::new() } else { table.render(styler) };
     let counts: Vec<String> =
         status.summary.counts().iter().map(|(state, count)| format!("{count} {state}")).collect();
     if !counts.is_empty() {
-        let _ = write!(out, "\n{}: {}", clean(&status.group.name), counts.join(", "));
+        let _ = write!(out, "\n{}: {}", escape(&status.group.name), counts.join(", "));
         if status.conflicts > 0 {
-            let conflicts = crate::render::count(status.conflicts, "conflict");
-            let _ = write!(out, ", {}", pen.paint(Style::Care, &conflicts));
+            let conflicts = crate::output::pluralize(status.conflicts, "conflict");
+            let _ = write!(out, ", {}", styler.paint(Style::Warning, &conflicts));
         }
         out.push('\n');
     }
     out
 }
 
-fn state(word: &str) -> Cell {
-    let style = match word {
+fn state_cell(state: &str) -> TableCell {
+    let style = match state {
         "applied" => Style::Good,
         "failed" | "drifted" => Style::Bad,
         "pending" | "released" => Style::Dim,
-        _ => Style::Care,
+        _ => Style::Warning,
     };
-    cell(word, style)
+    styled_cell(state, style)
 }

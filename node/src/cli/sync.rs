@@ -4,22 +4,22 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Outcome, talk};
-use crate::api::standing::{Act, Steer};
-use crate::daemon::wall;
-use crate::render::{Style, Table, cell, clean, name, plain, short};
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::api::status::{SyncAction, SyncBody};
+use crate::daemon::wall_clock_seconds;
+use crate::dto::{self, GroupHeads};
+use crate::output::{Style, Table, escape, node_name, plain_cell, short_id, styled_cell};
 use crate::time;
-use crate::view::{self, Heads};
 
 /// Flags of `sync`.
 #[derive(Debug, Args)]
-pub(super) struct Sync {
+pub(super) struct SyncArgs {
     #[command(subcommand)]
-    command: Option<SyncCommand>,
+    command: Option<SyncSubcommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum SyncCommand {
+enum SyncSubcommand {
     /// Show what each other member still lacks
     Status,
     /// Compare with all neighbours now
@@ -30,64 +30,66 @@ enum SyncCommand {
     Resume,
 }
 
-pub(super) fn sync(context: &Context, args: &Sync) -> Outcome {
-    context.only_now("sync")?;
+pub(super) fn sync(context: &CommandContext, args: &SyncArgs) -> CommandResult {
+    context.require_present("sync")?;
     let group = context.group.clone();
-    let act = match args.command {
-        None | Some(SyncCommand::Status) => None,
-        Some(SyncCommand::Now) => Some(Act::Now),
-        Some(SyncCommand::Pause) => Some(Act::Pause),
-        Some(SyncCommand::Resume) => Some(Act::Resume),
+    let action = match args.command {
+        None | Some(SyncSubcommand::Status) => None,
+        Some(SyncSubcommand::Now) => Some(SyncAction::Now),
+        Some(SyncSubcommand::Pause) => Some(SyncAction::Pause),
+        Some(SyncSubcommand::Resume) => Some(SyncAction::Resume),
     };
-    let sync: view::Sync = match act {
-        None => context.client.get("/v1/sync", &[context.group()])?,
-        Some(act) => context.client.post("/v1/sync", &Steer { group, act })?,
+    let sync: dto::SyncReport = match action {
+        None => context.client.get("/v1/sync", &[context.group_param()])?,
+        Some(action) => context.client.post("/v1/sync", &SyncBody { group, action })?,
     };
-    context.print(&sync, |sync| draw(context, sync))?;
+    context.print(&sync, |sync| render_sync(context, sync))?;
     if !context.json {
         if sync.paused {
-            talk("Syncing is paused here; `larder sync resume` goes on.");
+            print_stderr("Syncing is paused here; `larder sync resume` goes on.");
         } else if sync.peers.is_empty() {
-            talk("There is no other member yet.");
+            print_stderr("There is no other member yet.");
         }
     }
     Ok(None)
 }
 
-fn draw(context: &Context, sync: &view::Sync) -> String {
+fn render_sync(context: &CommandContext, sync: &dto::SyncReport) -> String {
     if sync.peers.is_empty() {
         return String::new();
     }
-    let (mut table, now) = (Table::new(&["ID", "ALIAS", "STATE", "LACKS", "HAS MORE", "HEARD"]), wall());
+    let (mut table, now) =
+        (Table::new(&["ID", "ALIAS", "STATE", "LACKS", "HAS MORE", "HEARD"]), wall_clock_seconds());
     for peer in &sync.peers {
         let style = match peer.state.as_str() {
             "in-sync" => Style::Good,
             "away" => Style::Dim,
-            _ => Style::Care,
+            _ => Style::Warning,
         };
-        let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
-        table.row(vec![
-            cell(short(&peer.id), Style::Id),
-            plain(peer.alias.as_deref().unwrap_or_default()),
-            cell(&peer.state, style),
-            plain(number(peer.ahead)),
-            plain(number(peer.behind)),
-            plain(peer.contact.map(|time| time::ago(time.0, now)).unwrap_or_default()),
+        let format_lag =
+            |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+        table.push_row(vec![
+            styled_cell(short_id(&peer.id), Style::Id),
+            plain_cell(peer.alias.as_deref().unwrap_or_default()),
+            styled_cell(&peer.state, style),
+            plain_cell(format_lag(peer.ahead)),
+            plain_cell(format_lag(peer.behind)),
+            plain_cell(peer.contact.map(|time| time::format_ago(time.0, now)).unwrap_or_default()),
         ]);
     }
-    table.draw(context.pen)
+    table.render(context.styler)
 }
 
-pub(super) fn heads(context: &Context) -> Outcome {
-    let heads: Heads = context.client.get("/v1/heads", &[context.group(), context.at()])?;
+pub(super) fn heads(context: &CommandContext) -> CommandResult {
+    let heads: GroupHeads = context.client.get("/v1/heads", &[context.group_param(), context.at_param()])?;
     context.print(&heads, |heads| {
-        let mut out = format!("digest   {}\n", clean(&heads.digest));
+        let mut out = format!("digest   {}\n", escape(&heads.digest));
         for head in &heads.heads {
-            let _ = writeln!(out, "desired  {}", clean(head));
+            let _ = writeln!(out, "desired  {}", escape(head));
         }
         for (node, heads) in &heads.observed {
             for head in heads {
-                let _ = writeln!(out, "observed {}  by {}", clean(head), name(node, None));
+                let _ = writeln!(out, "observed {}  by {}", escape(head), node_name(node, None));
             }
         }
         out

@@ -6,86 +6,89 @@ use std::io::{IsTerminal as _, Write as _, stderr};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Context, Outcome, talk};
-use crate::failure::{Exit, Failure};
-use crate::render::{Pen, Style, clean, count};
-use crate::view::{Progress, Verify, View};
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::dto::{HasSchema, TaskProgress, VerifyReport};
+use crate::error::{CliError, ExitKind};
+use crate::output::{Style, Styler, escape, pluralize};
 
 /// What a line of the answer is.
 #[derive(Deserialize)]
-struct Head {
+struct SchemaHeader {
     schema: String,
 }
 
 /// Has all that is stored looked at; exits with 1 if anything is not as it was signed.
-pub(super) fn verify(context: &Context) -> Outcome {
-    context.only_now("log --verify")?;
-    let shows = !context.json && stderr().is_terminal();
-    let mut found: Option<Verify> = None;
-    let mut take = |line: &[u8]| {
-        let head: Head = read(line)?;
-        match head.schema.as_str() {
-            Progress::SCHEMA => show(shows, &read(line)?),
-            Verify::SCHEMA => found = Some(read(line)?),
-            _ => return Err(read::<Failure>(line)?),
+pub(super) fn verify(context: &CommandContext) -> CommandResult {
+    context.require_present("log --verify")?;
+    let shows_progress = !context.json && stderr().is_terminal();
+    let mut report: Option<VerifyReport> = None;
+    let mut on_line = |line: &[u8]| {
+        let header: SchemaHeader = parse_line(line)?;
+        match header.schema.as_str() {
+            TaskProgress::SCHEMA => print_progress(shows_progress, &parse_line(line)?),
+            VerifyReport::SCHEMA => report = Some(parse_line(line)?),
+            _ => return Err(parse_line::<CliError>(line)?),
         }
-        Ok(found.is_none())
+        Ok(report.is_none())
     };
-    let followed = context.client.follow("/v1/verify", &[context.group()], &mut take);
-    if shows {
-        wipe();
+    let follow_result = context.client.follow_lines("/v1/verify", &[context.group_param()], &mut on_line);
+    if shows_progress {
+        clear_progress();
     }
-    followed?;
-    let found = found.ok_or_else(|| Failure::failed("the daemon went away before it was done"))?;
-    context.print(&found, |found| draw(context.pen, found))?;
-    let good = found.failed.is_empty();
-    if !good && !context.json {
-        talk(
+    follow_result?;
+    let report = report.ok_or_else(|| CliError::failed("the daemon went away before it was done"))?;
+    context.print(&report, |report| render_verify(context.styler, report))?;
+    let is_intact = report.failed.is_empty();
+    if !is_intact && !context.json {
+        print_stderr(
             "This store is damaged, or somebody wrote into it. Other members have what their authors signed: see \
              \"When the store is damaged\" in the operations manual.",
         );
     }
-    Ok((!good).then_some(Exit::Failed))
+    Ok((!is_intact).then_some(ExitKind::Failed))
 }
 
-fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, Failure> {
+fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(line)
-        .map_err(|error| Failure::failed(format!("the daemon's answer cannot be read: {error}")))
+        .map_err(|error| CliError::failed(format!("the daemon's answer cannot be read: {error}")))
 }
 
-fn show(shows: bool, progress: &Progress) {
-    if shows {
+fn print_progress(shows_progress: bool, progress: &TaskProgress) {
+    if shows_progress {
         let mut err = stderr().lock();
         // There is nobody else to tell.
-        drop(write!(err, "\r\u{1b}[Kverified {} of {} changes", progress.done, progress.of));
+        drop(write!(err, "\r\u{1b}[Kverified {} of {} changes", progress.done, progress.total));
         drop(err.flush());
     }
 }
 
-fn wipe() {
+fn clear_progress() {
     let mut err = stderr().lock();
     drop(write!(err, "\r\u{1b}[K"));
     drop(err.flush());
 }
 
-fn draw(pen: Pen, found: &Verify) -> String {
+fn render_verify(styler: Styler, report: &VerifyReport) -> String {
     let mut out = String::new();
-    for failed in &found.failed {
-        let id = pen.paint(Style::Id, &clean(&failed.id));
-        let _ = writeln!(out, "{id}\n    {}", pen.paint(Style::Bad, &clean(&failed.why)));
+    for failed in &report.failed {
+        let id = styler.paint(Style::Id, &escape(&failed.id));
+        let _ = writeln!(out, "{id}\n    {}", styler.paint(Style::Bad, &escape(&failed.reason)));
     }
-    if found.more > 0 {
-        let _ = writeln!(out, "and {} more", found.more);
+    if report.more > 0 {
+        let _ = writeln!(out, "and {} more", report.more);
     }
-    let number = |number: u64, thing: &str| count(usize::try_from(number).unwrap_or(usize::MAX), thing);
-    let all =
-        format!("{} and {}", number(found.changes, "change"), number(found.records, "membership record"));
-    let failed = found.more.saturating_add(found.failed.len() as u64);
+    let count_of = |number: u64, thing: &str| pluralize(usize::try_from(number).unwrap_or(usize::MAX), thing);
+    let totals = format!(
+        "{} and {}",
+        count_of(report.changes, "change"),
+        count_of(report.records, "membership record")
+    );
+    let failed = report.more.saturating_add(report.failed.len() as u64);
     let _ = match failed {
-        0 => writeln!(out, "{all}: {}", pen.paint(Style::Good, "every one as its author signed it")),
+        0 => writeln!(out, "{totals}: {}", styler.paint(Style::Good, "every one as its author signed it")),
         failed => {
-            let failed = pen.paint(Style::Bad, &number(failed, "failure"));
-            writeln!(out, "{all}: {failed}")
+            let failed = styler.paint(Style::Bad, &count_of(failed, "failure"));
+            writeln!(out, "{totals}: {failed}")
         }
     };
     out
@@ -94,18 +97,18 @@ fn draw(pen: Pen, found: &Verify) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::VerifyFailed;
+    use crate::dto::VerifyFailure;
 
     #[test]
-    fn what_fails_is_named_before_it_is_counted() {
-        let pen = Pen { colors: false };
-        let mut found = Verify { changes: 1, records: 2, ..Verify::default() };
+    fn failures_are_listed_before_the_totals() {
+        let styler = Styler { is_colored: false };
+        let mut report = VerifyReport { changes: 1, records: 2, ..VerifyReport::default() };
         let good = "1 change and 2 membership records: every one as its author signed it\n";
-        assert_eq!(draw(pen, &found), good);
-        found.failed.push(VerifyFailed { id: "ab".into(), why: "bad\u{7}".into() });
-        found.more = 3;
+        assert_eq!(render_verify(styler, &report), good);
+        report.failed.push(VerifyFailure { id: "ab".into(), reason: "bad\u{7}".into() });
+        report.more = 3;
         assert_eq!(
-            draw(pen, &found),
+            render_verify(styler, &report),
             "ab\n    bad\\u{7}\nand 3 more\n1 change and 2 membership records: 4 failures\n"
         );
     }

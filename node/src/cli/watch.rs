@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::history::name_touches;
-use super::{Context, Outcome, talk};
-use crate::client::Followed;
-use crate::failure::{Exit, Failure};
+use super::history::summarize_touches;
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::client::FollowEnd;
+use crate::dto::WatchEvent;
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::render::{Style, clean, count, name, short, who};
+use crate::output::{Style, escape, node_name, pluralize, short_id, who};
 use crate::time;
-use crate::view::Event;
 
 /// Flags of `watch`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ use crate::view::Event;
     after_help = "Every event has an id; `--since ID` goes on right after it, with no gap and no repeat. A daemon \
     that goes away is waited for, and watching goes on where it was."
 )]
-pub(super) struct Watch {
+pub(super) struct WatchArgs {
     /// Only what touches this: KIND or KIND/NAME
     path: Option<String>,
     /// Go on after the event, change or record with this id [default: from now on]
@@ -30,208 +30,220 @@ pub(super) struct Watch {
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
     /// How long to wait for a daemon that went away, before this ends with exit code 3
-    #[arg(long, value_name = "DUR", default_value = limits::WATCH_RETURN)]
+    #[arg(long, value_name = "DUR", default_value = limits::WATCH_RECONNECT_TIMEOUT)]
     timeout: String,
 }
 
 /// What was seen so far.
-struct Seen {
-    since: Option<String>,
-    left: Option<u64>,
+struct WatchClient {
+    last_id: Option<String>,
+    remaining: Option<u64>,
     /// True once the stream has begun.
-    begun: bool,
+    has_started: bool,
     /// True while the daemon is gone.
-    away: bool,
+    is_disconnected: bool,
 }
 
-pub(super) fn watch(context: &Context, args: &Watch) -> Outcome {
-    context.only_now("watch")?;
+pub(super) fn watch(context: &CommandContext, args: &WatchArgs) -> CommandResult {
+    context.require_present("watch")?;
     let timeout = Duration::from_secs(time::parse_duration(&args.timeout)?.unsigned_abs());
-    let mut seen = Seen { since: args.since.clone(), left: args.count, begun: false, away: false };
-    let mut gone: Option<Instant> = None;
-    while seen.left != Some(0) {
-        let since = seen.since.clone();
-        let query = [context.group(), ("since", since.as_deref()), ("path", args.path.as_deref())];
-        let followed = context.client.follow("/v1/watch", &query, &mut |line| seen.take(context, line));
-        match followed {
-            Ok(Followed::Enough) => break,
-            Ok(Followed::Gone) => gone = None,
-            Err(failure) if failure.exit != Exit::Unreachable || !seen.begun => return Err(failure),
+    let mut client = WatchClient {
+        last_id: args.since.clone(),
+        remaining: args.count,
+        has_started: false,
+        is_disconnected: false,
+    };
+    let mut gone_since: Option<Instant> = None;
+    while client.remaining != Some(0) {
+        let since = client.last_id.clone();
+        let query = [context.group_param(), ("since", since.as_deref()), ("path", args.path.as_deref())];
+        let result =
+            context.client.follow_lines("/v1/watch", &query, &mut |line| client.on_line(context, line));
+        match result {
+            Ok(FollowEnd::CallerStopped) => break,
+            Ok(FollowEnd::DaemonGone) => gone_since = None,
+            Err(failure) if failure.exit != ExitKind::Unreachable || !client.has_started => {
+                return Err(failure);
+            }
             Err(_) => {}
         }
-        let since = gone.get_or_insert_with(Instant::now);
-        if since.elapsed() >= timeout {
-            return Err(lost(&seen, timeout));
+        let unreachable_since = gone_since.get_or_insert_with(Instant::now);
+        if unreachable_since.elapsed() >= timeout {
+            return Err(daemon_gone_error(&client, timeout));
         }
-        if !std::mem::replace(&mut seen.away, true) && !context.json {
-            talk(&format!("The daemon went away; waiting for it {} s at the most.", timeout.as_secs()));
+        if !std::mem::replace(&mut client.is_disconnected, true) && !context.json {
+            print_stderr(&format!(
+                "The daemon went away; waiting for it {} s at the most.",
+                timeout.as_secs()
+            ));
         }
-        std::thread::sleep(limits::POLL.min(timeout));
+        std::thread::sleep(limits::WATCH_RECONNECT_INTERVAL.min(timeout));
     }
     Ok(None)
 }
 
-fn lost(seen: &Seen, timeout: Duration) -> Failure {
-    let since = seen.since.as_deref().unwrap_or_default();
+fn daemon_gone_error(client: &WatchClient, timeout: Duration) -> CliError {
+    let since = client.last_id.as_deref().unwrap_or_default();
     let text = format!("the daemon went away and did not come back within {} s", timeout.as_secs());
-    Failure::new(Exit::Unreachable, "gone", text)
-        .hint(format!("once it runs again, nothing is missed with `larder watch --since {since}`"))
+    CliError::new(ExitKind::Unreachable, "gone", text)
+        .with_hint(format!("once it runs again, nothing is missed with `larder watch --since {since}`"))
 }
 
-impl Seen {
+impl WatchClient {
     /// Takes in a line; false once it is enough.
-    fn take(&mut self, context: &Context, line: &[u8]) -> Result<bool, Failure> {
-        let event: Event = serde_json::from_slice(line).map_err(|error| {
-            Failure::failed(format!("an event cannot be read: {error}"))
-                .hint("is the daemon of another version? Restart it after an upgrade")
+    fn on_line(&mut self, context: &CommandContext, line: &[u8]) -> Result<bool, CliError> {
+        let event: WatchEvent = serde_json::from_slice(line).map_err(|error| {
+            CliError::failed(format!("an event cannot be read: {error}"))
+                .with_hint("is the daemon of another version? Restart it after an upgrade")
         })?;
         let is_event = event.kind != "stream";
-        let going = match context.json {
-            true => write(&[line, b"\n"].concat())?,
+        let has_reader = match context.json {
+            true => write_stdout(&[line, b"\n"].concat())?,
             false if event.op == "start" => {
-                self.greet(context, &event);
+                self.print_start(context, &event);
                 true
             }
-            false => write(format!("{}\n", draw(context, &event)).as_bytes())?,
+            false => write_stdout(format!("{}\n", render_event(context, &event)).as_bytes())?,
         };
-        self.begun = true;
-        self.away = false;
-        self.since = Some(event.id);
+        self.has_started = true;
+        self.is_disconnected = false;
+        self.last_id = Some(event.id);
         if is_event {
-            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.remaining = self.remaining.map(|left| left.saturating_sub(1));
         }
-        Ok(going && self.left != Some(0))
+        Ok(has_reader && self.remaining != Some(0))
     }
 
-    fn greet(&self, context: &Context, event: &Event) {
-        let (group, since) = (clean(&event.text), context.pen.paint(Style::Id, &short(&event.id)));
-        match (self.away, &self.since) {
-            (true, _) => talk("The daemon is back; going on where this was."),
-            (false, Some(_)) => talk(&format!("Watching {group}, from after {since} on.")),
+    fn print_start(&self, context: &CommandContext, event: &WatchEvent) {
+        let (group, since) = (escape(&event.text), context.styler.paint(Style::Id, &short_id(&event.id)));
+        match (self.is_disconnected, &self.last_id) {
+            (true, _) => print_stderr("The daemon is back; going on where this was."),
+            (false, Some(_)) => print_stderr(&format!("Watching {group}, from after {since} on.")),
             (false, None) => {
-                talk(&format!("Watching {group} from now on; `--since {since}` begins here again."));
+                print_stderr(&format!("Watching {group} from now on; `--since {since}` begins here again."));
             }
         }
     }
 }
 
 /// Writes to standard output; false if nobody reads it any more.
-fn write(text: &[u8]) -> Result<bool, Failure> {
+fn write_stdout(text: &[u8]) -> Result<bool, CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::failed(format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(CliError::failed(format!("cannot write to standard output: {error}"))),
     }
 }
 
 /// One line: when, what sort, which change, who, what.
-fn draw(context: &Context, event: &Event) -> String {
-    let pen = context.pen;
+fn render_event(context: &CommandContext, event: &WatchEvent) -> String {
+    let styler = context.styler;
     let time = event.time.map_or_else(|| " ".repeat(19), |time| time::local(time.0));
-    let change = event.change.as_deref().map_or_else(|| " ".repeat(7), short);
-    let kind = pen.paint(style(event), &format!("{:8}", clean(&event.kind)));
-    let (time, change) = (pen.paint(Style::Dim, &time), pen.paint(Style::Id, &change));
-    format!("{time}  {kind}  {change}  {}", sentence(event)).trim_end().to_owned()
+    let change = event.change.as_deref().map_or_else(|| " ".repeat(7), short_id);
+    let kind = styler.paint(event_style(event), &format!("{:8}", escape(&event.kind)));
+    let (time, change) = (styler.paint(Style::Dim, &time), styler.paint(Style::Id, &change));
+    format!("{time}  {kind}  {change}  {}", describe_event(event)).trim_end().to_owned()
 }
 
-fn style(event: &Event) -> Style {
+fn event_style(event: &WatchEvent) -> Style {
     match (event.kind.as_str(), event.op.as_str()) {
         ("apply", "failed" | "blocked" | "unsupported") | ("stream", _) => Style::Bad,
         ("conflict", "settled") | ("apply", "applied") | ("net", "up" | "linked") | ("sync", _) => {
             Style::Good
         }
-        ("conflict" | "hold" | "drift", _) | ("net", _) | (_, "retracted") => Style::Care,
+        ("conflict" | "hold" | "drift", _) | ("net", _) | (_, "retracted") => Style::Warning,
         _ => Style::Bold,
     }
 }
 
-fn sentence(event: &Event) -> String {
+fn describe_event(event: &WatchEvent) -> String {
     let node = || who(event.node.as_ref());
-    let resource = event.resource.as_deref().map(clean).unwrap_or_default();
-    let touched = |nothing: &str| match event.touches.as_slice() {
+    let resource = event.resource.as_deref().map(escape).unwrap_or_default();
+    let touched_or = |nothing: &str| match event.touches.as_slice() {
         [] => nothing.to_owned(),
-        touches => name_touches(touches),
+        touches => summarize_touches(touches),
     };
-    let because = |text: &str| if text.is_empty() { String::new() } else { format!(": {}", clean(text)) };
+    let with_reason =
+        |text: &str| if text.is_empty() { String::new() } else { format!(": {}", escape(text)) };
     match (event.kind.as_str(), event.op.as_str()) {
         ("change", "accepted") => {
-            let words = event.text.lines().next().map(clean).filter(|line| !line.is_empty());
-            let words = words.map(|line| format!("  \"{line}\"")).unwrap_or_default();
-            format!("{}  {}{words}", by(event), touched("(nothing by itself)"))
+            let message = event.text.lines().next().map(escape).filter(|line| !line.is_empty());
+            let message = message.map(|line| format!("  \"{line}\"")).unwrap_or_default();
+            format!("{}  {}{message}", event_author(event), touched_or("(nothing by itself)"))
         }
-        ("change", _) => format!("{}  {}  counts no longer", node(), touched("a change")),
-        ("member", _) => format!("{}  {}", by(event), clean(&event.text)),
+        ("change", _) => format!("{}  {}  counts no longer", node(), touched_or("a change")),
+        ("member", _) => format!("{}  {}", event_author(event), escape(&event.text)),
         ("apply" | "hold" | "drift", op) => {
-            format!("{}  {resource} {}{}", node(), clean(op), because(&event.text))
+            format!("{}  {resource} {}{}", node(), escape(op), with_reason(&event.text))
         }
         ("conflict", op) => {
-            let field = event.field.as_deref().map(clean).unwrap_or_default();
-            let next = if op == "settled" { "" } else { ": see `larder conflicts`" };
+            let field = event.field.as_deref().map(escape).unwrap_or_default();
+            let advice = if op == "settled" { "" } else { ": see `larder conflicts`" };
             format!(
-                "{resource} {field} {}{next}",
-                if op == "appeared" { "in conflict".to_owned() } else { clean(op) }
+                "{resource} {field} {}{advice}",
+                if op == "appeared" { "in conflict".to_owned() } else { escape(op) }
             )
         }
-        ("net", op) => format!("{} {}", node(), clean(op)),
+        ("net", op) => format!("{} {}", node(), escape(op)),
         ("sync", "in-sync") => format!("in sync with {}", node()),
         ("sync", _) => "this copy is whole again".to_owned(),
         ("stream", _) => {
-            let lost = event.lost.unwrap_or_default();
+            let lost_count = event.lost.unwrap_or_default();
             format!(
                 "{} lost, this terminal was too slow for them; no change is missing",
-                count(usize::try_from(lost).unwrap_or(usize::MAX), "passing event")
+                pluralize(usize::try_from(lost_count).unwrap_or(usize::MAX), "passing event")
             )
         }
-        (_, op) => format!("{} {resource}{}", clean(op), because(&event.text)),
+        (_, op) => format!("{} {resource}{}", escape(op), with_reason(&event.text)),
     }
 }
 
-fn by(event: &Event) -> String {
+fn event_author(event: &WatchEvent) -> String {
     let node = event
         .node
         .as_ref()
-        .map_or_else(|| "(recovery key)".to_owned(), |node| name(&node.id, node.alias.as_deref()));
-    if event.user.is_empty() { node } else { format!("{}@{node}", clean(&event.user)) }
+        .map_or_else(|| "(recovery key)".to_owned(), |node| node_name(&node.id, node.alias.as_deref()));
+    if event.user.is_empty() { node } else { format!("{}@{node}", escape(&event.user)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{TouchRow, Who};
+    use crate::dto::{NodeRef, TouchedResource};
 
-    fn event(kind: &str, op: &str) -> Event {
-        let node = Some(Who { id: "abcdefghijk".to_owned(), alias: Some("ship\u{1b}[31m".to_owned()) });
-        Event { kind: kind.to_owned(), op: op.to_owned(), node, ..Event::default() }
+    fn event(kind: &str, op: &str) -> WatchEvent {
+        let node = Some(NodeRef { id: "abcdefghijk".to_owned(), alias: Some("ship\u{1b}[31m".to_owned()) });
+        WatchEvent { kind: kind.to_owned(), op: op.to_owned(), node, ..WatchEvent::default() }
     }
 
     #[test]
-    fn an_event_is_one_line_that_steers_no_terminal() {
-        let touch = TouchRow {
+    fn an_event_is_one_escaped_line() {
+        let touch = TouchedResource {
             resource: "config/a".to_owned(),
             fields: vec!["keys.x\n".to_owned()],
             op: "set".to_owned(),
         };
-        let change = Event {
+        let change = WatchEvent {
             user: "root\r".to_owned(),
             text: "why\u{7}\nand more".to_owned(),
             touches: vec![touch],
             ..event("change", "accepted")
         };
         let ship = "ship\\u{1b}[31m";
-        assert_eq!(sentence(&change), format!("root\\r@{ship}  config/a keys.x\\n  \"why\\u{{7}}\""));
-        let held = Event {
+        assert_eq!(describe_event(&change), format!("root\\r@{ship}  config/a keys.x\\n  \"why\\u{{7}}\""));
+        let held = WatchEvent {
             resource: Some("config/a".to_owned()),
             text: "in conflict\n: keys.x".to_owned(),
             ..event("hold", "held")
         };
-        assert_eq!(sentence(&held), format!("{ship}  config/a held: in conflict\\n: keys.x"));
-        assert_eq!(sentence(&event("net", "away")), format!("{ship} away"));
-        let lost = Event { lost: Some(2), ..event("stream", "lost") };
-        assert!(sentence(&lost).starts_with("2 passing events lost"));
+        assert_eq!(describe_event(&held), format!("{ship}  config/a held: in conflict\\n: keys.x"));
+        assert_eq!(describe_event(&event("net", "away")), format!("{ship} away"));
+        let lost = WatchEvent { lost: Some(2), ..event("stream", "lost") };
+        assert!(describe_event(&lost).starts_with("2 passing events lost"));
         for (kind, op) in [("new\n", "kind"), ("change", "retracted"), ("conflict", "x\n"), ("apply", "x\n")]
         {
-            assert!(!sentence(&event(kind, op)).contains('\n'), "{kind}");
+            assert!(!describe_event(&event(kind, op)).contains('\n'), "{kind}");
         }
     }
 }

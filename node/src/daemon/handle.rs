@@ -4,119 +4,120 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_core::id::GroupId;
-use larder_core::machine::{Answer, Caller, Declined, Machine, Request};
+use larder_core::node::{Node, Request, RequestError, RequestId, Response};
 use larder_core::resource::ResourceName;
-use larder_core::resource::observed::Observed;
+use larder_core::resource::observed::ObservedState;
 use larder_core::store::Row;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::failure::{Exit, Failure};
+use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::store::Snapshot;
+use crate::store::StoreSnapshot;
 
 /// A look at the machine, taken between two inputs.
-pub(super) type Look = Box<dyn FnOnce(&mut Machine) + Send>;
+pub(super) type NodeQuery = Box<dyn FnOnce(&mut Node) + Send>;
 
 /// Something asked of the driver.
-pub(super) enum Ask {
+pub(super) enum OwnerCommand {
     /// A request to the machine, with the way back.
-    Request(Caller, Request, oneshot::Sender<Result<Answer, Declined>>),
+    Request(RequestId, Request, oneshot::Sender<Result<Response, RequestError>>),
     /// Whoever asked waits no longer.
-    Hangup(Caller),
+    Cancel(RequestId),
     /// A look.
-    Look(Look),
+    Query(NodeQuery),
     /// What the providers found, and what this machine runs since.
-    Observed(GroupId, Vec<(ResourceName, Observed)>),
+    ReportObserved(GroupId, Vec<(ResourceName, ObservedState)>),
     /// Rows that are the daemon's own.
-    Store(Vec<Row>),
+    StoreRows(Vec<Row>),
     /// What is durable now.
-    Snapshot(oneshot::Sender<Result<Snapshot, Failure>>),
+    Snapshot(oneshot::Sender<Result<StoreSnapshot, CliError>>),
 }
 
 /// The daemon is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon is stopping")]
-pub struct Stopped;
+pub struct DaemonStopping;
 
-impl From<Stopped> for Failure {
-    fn from(stopped: Stopped) -> Self {
-        Self::new(Exit::Unreachable, "stopping", stopped.to_string())
+impl From<DaemonStopping> for CliError {
+    fn from(stopped: DaemonStopping) -> Self {
+        Self::new(ExitKind::Unreachable, "stopping", stopped.to_string())
     }
 }
 
 /// A way to ask. Cheap to copy.
 #[derive(Clone, Debug)]
-pub struct Handle {
-    asks: mpsc::Sender<Ask>,
-    callers: Arc<AtomicU64>,
+pub struct DaemonHandle {
+    commands: mpsc::Sender<OwnerCommand>,
+    next_request_id: Arc<AtomicU64>,
 }
 
 /// Tells the driver when nobody waits for an answer any more.
-struct Waiting {
-    caller: Caller,
-    asks: mpsc::Sender<Ask>,
-    answered: bool,
+struct CancelOnDrop {
+    request_id: RequestId,
+    commands: mpsc::Sender<OwnerCommand>,
+    is_answered: bool,
 }
 
-impl Drop for Waiting {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.is_answered {
             // Full means that the driver is behind; a hangup that is lost only costs an answer to nobody.
-            drop(self.asks.try_send(Ask::Hangup(self.caller)));
+            drop(self.commands.try_send(OwnerCommand::Cancel(self.request_id)));
         }
     }
 }
 
-impl Handle {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, asked) = mpsc::channel(limits::ASKS);
-        (Self { asks, callers: Arc::default() }, asked)
+impl DaemonHandle {
+    pub(super) fn new_pair() -> (Self, mpsc::Receiver<OwnerCommand>) {
+        let (commands, receiver) = mpsc::channel(limits::COMMAND_QUEUE_LEN);
+        (Self { commands, next_request_id: Arc::default() }, receiver)
     }
 
     /// Asks the machine. Dropping the future hangs up.
-    pub async fn request(&self, request: Request) -> Result<Answer, Failure> {
-        let caller = Caller(self.callers.fetch_add(1, Ordering::Relaxed));
-        let (answer, answered) = oneshot::channel();
-        self.ask(Ask::Request(caller, request, answer)).await?;
-        let mut waiting = Waiting { caller, asks: self.asks.clone(), answered: false };
-        let answer = answered.await.map_err(|_| Stopped)?;
-        waiting.answered = true;
-        answer.map_err(Failure::from)
+    pub async fn request_node(&self, request: Request) -> Result<Response, CliError> {
+        let request_id = RequestId(self.next_request_id.fetch_add(1, Ordering::Relaxed));
+        let (response_sender, response) = oneshot::channel();
+        self.send_command(OwnerCommand::Request(request_id, request, response_sender)).await?;
+        let mut cancel_on_drop =
+            CancelOnDrop { request_id, commands: self.commands.clone(), is_answered: false };
+        let result = response.await.map_err(|_| DaemonStopping)?;
+        cancel_on_drop.is_answered = true;
+        result.map_err(CliError::from)
     }
 
     /// Looks at the machine.
-    pub async fn look<T: Send + 'static>(
+    pub async fn query<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&mut Machine) -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
-        let (answer, answered) = oneshot::channel();
-        let look: Look = Box::new(move |machine| drop(answer.send(look(machine))));
-        self.ask(Ask::Look(look)).await?;
-        answered.await.map_err(|_| Stopped)
+        query_fn: impl FnOnce(&mut Node) -> T + Send + 'static,
+    ) -> Result<T, DaemonStopping> {
+        let (result_sender, result) = oneshot::channel();
+        let query: NodeQuery = Box::new(move |local_node| drop(result_sender.send(query_fn(local_node))));
+        self.send_command(OwnerCommand::Query(query)).await?;
+        result.await.map_err(|_| DaemonStopping)
     }
 
     /// Tells what the providers found.
-    pub(super) async fn observed(
+    pub(super) async fn report_observed(
         &self,
         group: GroupId,
-        reports: Vec<(ResourceName, Observed)>,
-    ) -> Result<(), Stopped> {
-        self.ask(Ask::Observed(group, reports)).await
+        reports: Vec<(ResourceName, ObservedState)>,
+    ) -> Result<(), DaemonStopping> {
+        self.send_command(OwnerCommand::ReportObserved(group, reports)).await
     }
 
     /// Writes rows of the daemon's own.
-    pub(super) async fn store(&self, rows: Vec<Row>) -> Result<(), Stopped> {
-        self.ask(Ask::Store(rows)).await
+    pub(super) async fn store_rows(&self, rows: Vec<Row>) -> Result<(), DaemonStopping> {
+        self.send_command(OwnerCommand::StoreRows(rows)).await
     }
 
     /// What is durable now: everything that was acknowledged before this is in it.
-    pub async fn snapshot(&self) -> Result<Snapshot, Failure> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Ask::Snapshot(answer)).await?;
-        answered.await.map_err(|_| Stopped)?
+    pub async fn snapshot(&self) -> Result<StoreSnapshot, CliError> {
+        let (result_sender, result) = oneshot::channel();
+        self.send_command(OwnerCommand::Snapshot(result_sender)).await?;
+        result.await.map_err(|_| DaemonStopping)?
     }
 
-    async fn ask(&self, ask: Ask) -> Result<(), Stopped> {
-        self.asks.send(ask).await.map_err(|_| Stopped)
+    async fn send_command(&self, ask: OwnerCommand) -> Result<(), DaemonStopping> {
+        self.commands.send(ask).await.map_err(|_| DaemonStopping)
     }
 }

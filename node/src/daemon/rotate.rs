@@ -12,164 +12,173 @@
 use std::fs;
 use std::io;
 
-use larder_core::id::{GroupId, NodeId, Secret};
-use larder_core::machine::{
-    Act, Answer, Caller, Declined, Effect, Govern, Input, Machine, Request, Standing,
+use larder_core::id::{GroupId, NodeId, SecretKey};
+use larder_core::node::{
+    AdminOp, AdminRequest, Effect, Input, MembershipStatus, Node, Request, RequestError, RequestId, Response,
 };
 use larder_core::record::Role;
 use larder_core::resource::view::NodeLabels;
 use larder_core::store::{Row, Table};
 
-use super::driver::Clock;
-use super::opening::{Opened, Opening};
-use crate::backup::restore::in_use;
-use crate::failure::{Exit, Failure};
+use super::open::{OpenArgs, OpenedNode};
+use super::owner::ProcessClock;
+use crate::backup::restore::daemon_running_error;
+use crate::data_dir::{DataDir, create_secret_file, read_text_file};
+use crate::dto::RotateResult;
+use crate::error::{CliError, ExitKind};
 use crate::identity;
-use crate::place::{Place, read_text, write_secret};
-use crate::store::{Roster, Store, damaged};
-use crate::view::Rotated;
+use crate::store::{MembershipBackup, Store, damaged_store_error};
 
 /// Gives the node at `place` a new key. `user` and `words` say who did it, and why.
-pub fn rotate(place: &Place, user: &str, words: &str) -> Result<Rotated, Failure> {
-    let path = place.store();
-    if !path.exists() || !place.key().exists() {
-        return Err(Failure::not_found(format!("there is no node in {}", place.data.display()))
-            .hint("name its data directory with --data"));
+pub fn rotate_key(data_dir: &DataDir, user: &str, message: &str) -> Result<RotateResult, CliError> {
+    let store_path = data_dir.store_file();
+    if !store_path.exists() || !data_dir.key_file().exists() {
+        return Err(CliError::not_found(format!("there is no node in {}", data_dir.path.display()))
+            .with_hint("name its data directory with --data"));
     }
-    if Store::is_in_use(&path) {
-        return Err(in_use(&place.data).hint("stop it, rotate, and start it again"));
+    if Store::is_in_use(&store_path) {
+        return Err(daemon_running_error(&data_dir.path).with_hint("stop it, rotate, and start it again"));
     }
-    finish(place)?;
-    let secret = identity::load_or_make(place)?;
-    let (old, next) = (secret.node(), Secret::from_bytes(&identity::random()?));
-    let clock = Clock::start();
-    let opened = Opening { place: place.clone(), secret, clock }.open()?;
-    let Opened { machine, first, kept, store, .. } = opened;
-    let mut handing = Handing { machine, clock, rows: kept.mark };
-    handing.take(first);
-    let groups = handing.hand_over(old, next.node(), user, words)?;
-    handing.rows.push(Row::put(Table::Meta, b"node".to_vec(), next.node().0.to_vec()));
+    finish_rotation(data_dir)?;
+    let secret = identity::load_or_create_key(data_dir)?;
+    let (old, next_secret) = (secret.node_id(), SecretKey::from_bytes(&identity::random_seed()?));
+    let clock = ProcessClock::start_now();
+    let opened = OpenArgs { data_dir: data_dir.clone(), secret, clock }.open()?;
+    let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, store, .. } = opened;
+    let mut runner = OfflineRunner { node, clock, rows: daemon_rows.identity_rows };
+    runner.run_effects(initial_effects);
+    let groups = runner.rotate_in_groups(old, next_secret.node_id(), user, message)?;
+    runner.rows.push(Row::put(Table::Meta, b"node".to_vec(), next_secret.node_id().0.to_vec()));
 
-    let cannot = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::failed(format!("cannot write {what}: {error}"))
-            .hint("nothing was changed; the data directory must be writable, and have room")
+    let cannot_write = |target: &str, error: &dyn std::fmt::Display| {
+        CliError::failed(format!("cannot write {target}: {error}"))
+            .with_hint("nothing was changed; the data directory must be writable, and have room")
     };
-    let staged = place.next_key();
-    write_secret(&staged, &identity::print(&next))
-        .map_err(|error| cannot(&staged.display().to_string(), &error))?;
-    store.commit(&handing.rows).map_err(|error| cannot("the store", &error))?;
+    let next_key_file = data_dir.next_key_file();
+    create_secret_file(&next_key_file, &identity::format_key(&next_secret))
+        .map_err(|error| cannot_write(&next_key_file.display().to_string(), &error))?;
+    store.commit(&runner.rows).map_err(|error| cannot_write("the store", &error))?;
     // From here on it is done, and only has to be ended.
-    Roster::at(place.roster()).keep(&store).map_err(|error| unfinished(&error))?;
+    MembershipBackup::new(data_dir.membership_backup_file())
+        .update(&store)
+        .map_err(|error| unfinished_rotation(&error))?;
     drop(store);
-    take_over(place).map_err(|error| unfinished(&error))?;
-    Ok(Rotated { old: old.to_string(), new: next.node().to_string(), groups })
+    install_next_key(data_dir).map_err(|error| unfinished_rotation(&error))?;
+    Ok(RotateResult { old: old.to_string(), new: next_secret.node_id().to_string(), groups })
 }
 
 /// Ends what a rotation began that did not come to its end; if nothing was done yet, takes it back.
-pub(super) fn finish(place: &Place) -> Result<(), Failure> {
-    let (staged, path) = (place.next_key(), place.store());
-    let text = match read_text(&staged) {
+pub(super) fn finish_rotation(data_dir: &DataDir) -> Result<(), CliError> {
+    let (next_key_file, store_path) = (data_dir.next_key_file(), data_dir.store_file());
+    let text = match read_text_file(&next_key_file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::failed(format!("cannot read {}: {error}", staged.display()))),
+        Err(error) => {
+            return Err(CliError::failed(format!("cannot read {}: {error}", next_key_file.display())));
+        }
     };
     // A store that does not open does not tell whose it is: then both keys stay where they are.
-    let Some(store) = path.exists().then(|| Store::open(&path).ok()).flatten() else { return Ok(()) };
-    let owner = store.get(Table::Meta, b"node").map_err(|error| damaged(&path, &error.to_string()))?;
-    let next = identity::parse(&text).map(|secret| secret.node());
-    let done = next.is_some_and(|next| owner.as_deref() == Some(&next.0[..]));
-    let ended = if done { take_over(place) } else { fs::remove_file(&staged) };
-    ended.map_err(|error| unfinished(&error))
+    let Some(store) = store_path.exists().then(|| Store::open(&store_path).ok()).flatten() else {
+        return Ok(());
+    };
+    let owner = store
+        .get(Table::Meta, b"node")
+        .map_err(|error| damaged_store_error(&store_path, &error.to_string()))?;
+    let next_id = identity::parse_key(&text).map(|secret| secret.node_id());
+    let is_committed = next_id.is_some_and(|next| owner.as_deref() == Some(&next.0[..]));
+    let result = if is_committed { install_next_key(data_dir) } else { fs::remove_file(&next_key_file) };
+    result.map_err(|error| unfinished_rotation(&error))
 }
 
-fn take_over(place: &Place) -> io::Result<()> {
-    fs::rename(place.next_key(), place.key())?;
-    fs::File::open(&place.data)?.sync_all()
+fn install_next_key(data_dir: &DataDir) -> io::Result<()> {
+    fs::rename(data_dir.next_key_file(), data_dir.key_file())?;
+    fs::File::open(&data_dir.path)?.sync_all()
 }
 
-fn unfinished(error: &dyn std::fmt::Display) -> Failure {
-    Failure::failed(format!("the node has a new key, which is not in place yet: {error}"))
-        .hint("free or repair the disk; the next start of the daemon puts it in place")
+fn unfinished_rotation(error: &dyn std::fmt::Display) -> CliError {
+    CliError::failed(format!("the node has a new key, which is not in place yet: {error}"))
+        .with_hint("free or repair the disk; the next start of the daemon puts it in place")
 }
 
 /// The machine without a network, and what it wants stored.
-struct Handing {
-    machine: Machine,
-    clock: Clock,
+struct OfflineRunner {
+    node: Node,
+    clock: ProcessClock,
     rows: Vec<Row>,
 }
 
-impl Handing {
+impl OfflineRunner {
     /// Takes what is to be stored of effects, and says to the machine that it is; the answer, if one comes of it.
-    fn take(&mut self, effects: Vec<Effect>) -> Option<Result<Answer, Declined>> {
-        let (mut todo, mut answered) = (effects, None);
-        while !todo.is_empty() {
-            let mut next = Vec::new();
-            for effect in todo {
+    fn run_effects(&mut self, effects: Vec<Effect>) -> Option<Result<Response, RequestError>> {
+        let (mut pending, mut response) = (effects, None);
+        while !pending.is_empty() {
+            let mut follow_ups = Vec::new();
+            for effect in pending {
                 match effect {
-                    Effect::Store { token, rows } => {
+                    Effect::Store { batch: token, rows } => {
                         self.rows.extend(rows);
                         // It is: all rows of a rotation go into one commit, or none.
-                        next.extend(self.machine.handle(self.clock.now(), Input::Stored { token }));
+                        follow_ups.extend(self.node.handle(self.clock.now(), Input::Stored { token }));
                     }
-                    Effect::Answer { answer, .. } => answered = Some(answer),
+                    Effect::Respond { response: answer, .. } => response = Some(answer),
                     // Nobody is connected, and providers do not run.
                     _ => {}
                 }
             }
-            todo = next;
+            pending = follow_ups;
         }
-        answered
+        response
     }
 
     /// Hands over every membership, or none; answers with the names of the groups.
-    fn hand_over(
+    fn rotate_in_groups(
         &mut self,
         old: NodeId,
-        next: NodeId,
+        next_id: NodeId,
         user: &str,
-        words: &str,
-    ) -> Result<Vec<String>, Failure> {
+        message: &str,
+    ) -> Result<Vec<String>, CliError> {
         let mut groups: Vec<(GroupId, String, NodeLabels)> = Vec::new();
-        for of in self.machine.groups() {
-            let members = of.group.members();
-            if Standing::of(members, &old) != Standing::Member {
+        for state in self.node.groups() {
+            let members = state.group.members();
+            if MembershipStatus::for_key(members, &old) != MembershipStatus::Member {
                 continue;
             }
-            let name = of.group.name().to_owned();
-            match members.role(&old) {
+            let name = state.group.name().to_owned();
+            match members.role_of(&old) {
                 Some(Role::Admin) => {}
-                role => return Err(no_admin(&name, role)),
+                role => return Err(not_admin_error(&name, role)),
             }
-            let desired = of.group.desired().map(|desired| desired.state().clone()).unwrap_or_default();
-            groups.push((of.group.id(), name, NodeLabels::read(&desired, members, &old)));
+            let desired = state.group.desired().map(|desired| desired.state().clone()).unwrap_or_default();
+            groups.push((state.group.id(), name, NodeLabels::read(&desired, members, &old)));
         }
-        for (nth, (group, _, called)) in (1..).zip(&groups) {
-            let act = Act::Rekey {
-                key: next,
-                alias: called.alias.clone().unwrap_or_default(),
-                labels: called.labels.clone().into_iter().collect(),
+        for (nth, (group, _, labels)) in (1..).zip(&groups) {
+            let op = AdminOp::RotateKey {
+                new_key: next_id,
+                alias: labels.alias.clone().unwrap_or_default(),
+                labels: labels.labels.clone().into_iter().collect(),
             };
-            let govern = Govern { group: *group, act, user: user.to_owned(), words: words.to_owned() };
-            let input = Input::Request { caller: Caller(nth), request: Request::Govern(govern) };
-            let effects = self.machine.handle(self.clock.now(), input);
-            match self.take(effects) {
-                Some(answer) => drop(answer?),
-                None => return Err(Failure::failed("a group gave no answer; please report this")),
+            let request =
+                AdminRequest { group: *group, act: op, user: user.to_owned(), words: message.to_owned() };
+            let input = Input::Request { caller: RequestId(nth), request: Request::Admin(request) };
+            let effects = self.node.handle(self.clock.now(), input);
+            match self.run_effects(effects) {
+                Some(result) => drop(result?),
+                None => return Err(CliError::failed("a group gave no answer; please report this")),
             }
         }
         Ok(groups.into_iter().map(|(_, name, _)| name).collect())
     }
 }
 
-fn no_admin(group: &str, role: Option<Role>) -> Failure {
+fn not_admin_error(group: &str, role: Option<Role>) -> CliError {
     let role = role.map_or_else(|| "no member".to_owned(), |role| role.to_string());
-    Failure::new(
-        Exit::Refused,
+    CliError::new(
+        ExitKind::Refused,
         "role",
         format!("this node is {role} in {group}, and only an admin can hand its membership to another key"),
     )
-    .hint(
+    .with_hint(
         "an admin can make it one for that (`larder role NODE admin`) and take it back afterwards; \
          or let the machine join anew with an empty data directory, and remove the old node",
     )

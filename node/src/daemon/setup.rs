@@ -4,120 +4,121 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use larder_core::id::{GroupId, NodeId, Secret};
-use larder_core::machine::{Effect, Request};
-use larder_core::wire::code::Code;
-use larder_net::{Events, Multiaddr, Net};
+use larder_core::id::{GroupId, NodeId, SecretKey};
+use larder_core::node::{Effect, Request};
+use larder_core::wire::invite_code::InviteCode;
+use larder_net::{EventReceiver, Multiaddr, NetHandle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::changes::Changes;
-use super::driver::{Clock, Driver};
-use super::handle::Handle;
-use super::keeper::Keeper;
-use super::news::News;
-use super::opening::{Kept, Opened, Opening, start_writer};
+use super::dirty_groups::DirtyGroups;
+use super::event_bus::EventBus;
+use super::handle::DaemonHandle;
+use super::open::{DaemonRows, OpenArgs, OpenedNode, start_writer};
+use super::owner::{Owner, ProcessClock};
+use super::reconciler::Reconciler;
 use super::rotate;
-use crate::api::Door;
-use crate::failure::Failure;
+use crate::api::SocketListener;
+use crate::data_dir::DataDir;
+use crate::error::CliError;
 use crate::identity;
-use crate::place::Place;
-use crate::provider::{Providers, Roots};
+use crate::provider::{Providers, WriteRoots};
 use crate::settings::Settings;
 
 /// What a daemon is started with.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct DaemonOptions {
     /// Where it keeps its things.
-    pub place: Place,
+    pub data_dir: DataDir,
     /// Flags and settings file, together.
     pub settings: Settings,
     /// A code to join by, unless the node is in that group already.
-    pub join: Option<Code>,
+    pub join_code: Option<InviteCode>,
 }
 
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
     /// A way to ask it.
-    pub handle: Handle,
+    pub handle: DaemonHandle,
     /// Who it is.
-    pub me: NodeId,
-    place: Place,
+    pub node_id: NodeId,
+    data_dir: DataDir,
     stop: watch::Sender<bool>,
-    driver: JoinHandle<()>,
-    keeper: JoinHandle<()>,
-    door: Door,
+    owner_task: JoinHandle<()>,
+    reconciler_task: JoinHandle<()>,
+    listener: SocketListener,
 }
 
 impl Daemon {
     /// Starts a daemon. What fails leaves nothing running.
-    pub async fn start(options: Options) -> Result<Self, Failure> {
-        let Options { place, settings, join } = options;
-        place.make()?;
-        rotate::finish(&place)?;
-        let secret = identity::load_or_make(&place)?;
-        let me = secret.node();
-        let clock = Clock::start();
-        let opening = Opening { place: place.clone(), secret: secret.clone(), clock };
-        let Opened { machine, first, kept, runs, store } = opening.open()?;
-        let providers = providers(&place, &settings)?;
-        let (net, events) = network(secret, &settings, &kept)?;
-        let door = Door::open(&place, settings.socket_group.as_deref())?;
+    pub async fn start(options: DaemonOptions) -> Result<Self, CliError> {
+        let DaemonOptions { data_dir: place, settings, join_code: join } = options;
+        place.create()?;
+        rotate::finish_rotation(&place)?;
+        let secret = identity::load_or_create_key(&place)?;
+        let node_id = secret.node_id();
+        let clock = ProcessClock::start_now();
+        let open_args = OpenArgs { data_dir: place.clone(), secret: secret.clone(), clock };
+        let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, applied: runs, store } =
+            open_args.open()?;
+        let providers = open_providers(&place, &settings)?;
+        let (net, events) = start_network(secret, &settings, &daemon_rows)?;
+        let listener = SocketListener::open(&place, settings.socket_group.as_deref())?;
 
         // Where the store lies is written only after what follows from its being elsewhere, see below.
         let reader = store.reader();
-        let (writer, stored) = start_writer(store, &place, &[])?;
-        let (handle, asked) = Handle::new();
-        let changes = Arc::<Changes>::default();
+        let (writer, commit_outcomes) = start_writer(store, &place, &[])?;
+        let (handle, commands) = DaemonHandle::new_pair();
+        let dirty_groups = Arc::<DirtyGroups>::default();
         let (stop, stopping) = watch::channel(false);
-        let news = News::new(reader, stopping.clone());
-        let driver = Driver {
-            machine,
+        let event_bus = EventBus::new(reader, stopping.clone());
+        let owner = Owner {
+            node,
             net,
-            events,
+            net_events: events,
             writer,
-            outcomes: stored,
-            asked,
-            changes: Arc::clone(&changes),
-            news: news.clone(),
-            keep_port: settings.listen.is_none(),
-            book: kept.book,
-            callers: BTreeMap::new(),
+            commit_outcomes,
+            commands,
+            dirty_groups: Arc::clone(&dirty_groups),
+            event_bus: event_bus.clone(),
+            save_port: settings.listen.is_none(),
+            addresses_by_node: daemon_rows.addresses_by_node,
+            response_senders: BTreeMap::new(),
             clock,
-            addresses: Vec::new(),
+            listen_addresses: Vec::new(),
             links: BTreeSet::new(),
-            opening,
-            broken: None,
+            open_args,
+            outage: None,
         };
-        let keeper = Keeper::new(handle.clone(), providers, runs);
-        let keeper = tokio::spawn(keeper.run(changes, stopping.clone()));
-        let driver = tokio::spawn(run(driver, first, stopping.clone()));
-        handle.store(kept.mark).await?;
-        let door = door.serve(handle.clone(), place.clone(), news, stopping);
-        let daemon = Self { handle, me, place, stop, driver, keeper, door };
+        let reconciler = Reconciler::new(handle.clone(), providers, runs);
+        let reconciler_task = tokio::spawn(reconciler.run(dirty_groups, stopping.clone()));
+        let owner_task = tokio::spawn(run_owner(owner, initial_effects, stopping.clone()));
+        handle.store_rows(daemon_rows.identity_rows).await?;
+        let listener = listener.serve(handle.clone(), place.clone(), event_bus, stopping);
+        let daemon = Self { handle, node_id, data_dir: place, stop, owner_task, reconciler_task, listener };
         if let Some(code) = join {
-            daemon.join(code);
+            daemon.join_in_background(code);
         }
         Ok(daemon)
     }
 
     /// Founds a group, and writes its recovery key beside the node's.
-    pub async fn found(&self, name: &str) -> Result<(GroupId, PathBuf), Failure> {
-        crate::api::groups::found(&self.handle, &self.place, name).await
+    pub async fn create_group(&self, name: &str) -> Result<(GroupId, PathBuf), CliError> {
+        crate::api::groups::create_group(&self.handle, &self.data_dir, name).await
     }
 
     /// Begins to join; the daemon goes on trying until it is in or refused.
-    fn join(&self, code: Code) {
+    fn join_in_background(&self, code: InviteCode) {
         let handle = self.handle.clone();
         tokio::spawn(async move {
             let group = code.group;
-            match handle.look(move |machine| machine.group(&group).is_some()).await {
+            match handle.query(move |local_node| local_node.group(&group).is_some()).await {
                 Ok(false) => {}
                 Ok(true) | Err(_) => return,
             }
             let request = Request::Join { code, alias: String::new(), labels: Vec::new() };
-            match handle.request(request).await {
+            match handle.request_node(request).await {
                 Ok(_) => tracing::info!(group = %group.short(), "joined"),
                 Err(failure) => tracing::error!(group = %group.short(), why = failure.text, "cannot join"),
             }
@@ -125,10 +126,10 @@ impl Daemon {
     }
 
     /// Waits until the daemon ends by itself, which it does only if one of its parts does.
-    pub async fn ended(&mut self) {
+    pub async fn wait_until_ended(&mut self) {
         tokio::select! {
-            _ = &mut self.driver => {}
-            _ = &mut self.keeper => {}
+            _ = &mut self.owner_task => {}
+            _ = &mut self.reconciler_task => {}
         }
     }
 
@@ -136,42 +137,52 @@ impl Daemon {
     pub async fn stop(self) {
         // Nobody listens if all parts have ended already.
         let _ = self.stop.send(true);
-        self.door.close();
-        let wait = |task: JoinHandle<()>| tokio::time::timeout(3 * crate::limits::GOODBYE, task);
-        if !self.keeper.is_finished() {
-            drop(wait(self.keeper).await);
+        self.listener.close();
+        let join_task =
+            |task: JoinHandle<()>| tokio::time::timeout(3 * crate::limits::SHUTDOWN_TIMEOUT, task);
+        if !self.reconciler_task.is_finished() {
+            drop(join_task(self.reconciler_task).await);
         }
-        if !self.driver.is_finished() {
-            drop(wait(self.driver).await);
+        if !self.owner_task.is_finished() {
+            drop(join_task(self.owner_task).await);
         }
     }
 }
 
-async fn run(driver: Driver, first: Vec<Effect>, stopping: watch::Receiver<bool>) {
-    driver.run(first, stopping).await;
+async fn run_owner(owner: Owner, initial_effects: Vec<Effect>, stopping: watch::Receiver<bool>) {
+    owner.run(initial_effects, stopping).await;
 }
 
-fn providers(place: &Place, settings: &Settings) -> Result<Providers, Failure> {
-    let files = [place.files()];
+fn open_providers(data_dir: &DataDir, settings: &Settings) -> Result<Providers, CliError> {
+    let default_roots = [data_dir.files_dir()];
     let roots = match &settings.roots {
-        Some(named) => Roots::named(named),
-        None => Roots::made(&files),
+        Some(paths) => WriteRoots::open_existing(paths),
+        None => WriteRoots::open_or_create(&default_roots),
     };
     let roots = roots.map_err(|error| {
-        Failure::usage(format!("a root cannot be used: {error}")).hint("a root is a directory that exists")
+        CliError::usage(format!("a root cannot be used: {error}"))
+            .with_hint("a root is a directory that exists")
     })?;
-    Ok(Providers::new(roots, &place.previous()))
+    Ok(Providers::new(roots, &data_dir.previous_dir()))
 }
 
-fn network(secret: Secret, settings: &Settings, kept: &Kept) -> Result<(Net, Events), Failure> {
+fn start_network(
+    secret: SecretKey,
+    settings: &Settings,
+    daemon_rows: &DaemonRows,
+) -> Result<(NetHandle, EventReceiver), CliError> {
     let mut config = larder_net::Config::new(secret);
-    config.listen = settings.listen.clone().unwrap_or_default();
-    config.port = kept.port.unwrap_or(config.port);
-    config.peers = settings.peers.clone().unwrap_or_default();
-    config.multicast = settings.mdns.unwrap_or(true);
-    let parse = |addresses: &Vec<String>| {
+    config.listen_addrs = settings.listen.clone().unwrap_or_default();
+    config.preferred_port = daemon_rows.last_port.unwrap_or(config.preferred_port);
+    config.static_peers = settings.peers.clone().unwrap_or_default();
+    config.is_multicast_enabled = settings.mdns.unwrap_or(true);
+    let parse_addresses = |addresses: &Vec<String>| {
         addresses.iter().filter_map(|address| address.parse::<Multiaddr>().ok()).collect()
     };
-    config.book = kept.book.iter().map(|(node, addresses)| (*node, parse(addresses))).collect();
-    larder_net::start(config).map_err(|error| Failure::failed(error.to_string()))
+    config.known_addresses = daemon_rows
+        .addresses_by_node
+        .iter()
+        .map(|(node, addresses)| (*node, parse_addresses(addresses)))
+        .collect();
+    larder_net::start(config).map_err(|error| CliError::failed(error.to_string()))
 }

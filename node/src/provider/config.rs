@@ -7,82 +7,85 @@ use std::collections::BTreeMap;
 
 use larder_core::resource::field::FieldPath;
 use larder_core::resource::literal::{self, Literal};
-use larder_core::resource::target::{Fields, text};
+use larder_core::resource::plan::{FieldValues, text_field};
 use larder_core::value::Value;
 
 use super::properties::Properties;
-use super::spot::Spot;
-use super::{Providers, Refusal};
+use super::target_file::TargetFile;
+use super::{ApplyError, Providers};
 
 /// Kept with what this machine runs: Larder made the file, and takes it away when nothing is left in it. No field of
 /// a resource is called so.
-const CREATED: &str = "created by larder";
+const CREATED_FIELD: &str = "created by larder";
 
 pub(super) fn apply(
     providers: &Providers,
-    spot: &Spot<'_>,
-    fields: &Fields,
-    runs: Option<&Fields>,
-) -> Result<Fields, Refusal> {
-    match text(fields, "format") {
+    target: &TargetFile<'_>,
+    fields: &FieldValues,
+    applied: Option<&FieldValues>,
+) -> Result<FieldValues, ApplyError> {
+    match text_field(fields, "format") {
         None | Some("properties") => {}
-        Some(other) => return Err(Refusal::Wish(format!("this version cannot write format `{other}`"))),
+        Some(format) => {
+            return Err(ApplyError::BadSpec(format!("this version cannot write format `{format}`")));
+        }
     }
-    let before = spot.read()?;
-    let mut file = Properties::parse(before.as_ref().map_or(&[], |found| found.contents.as_slice()));
-    let wanted = keys(fields);
-    for key in runs.map(keys).unwrap_or_default().keys().filter(|key| !wanted.contains_key(*key)) {
-        file.remove(key);
+    let existing = target.read()?;
+    let mut properties = Properties::parse(existing.as_ref().map_or(&[], |found| found.contents.as_slice()));
+    let wanted_keys = flat_keys(fields);
+    for key in applied.map(flat_keys).unwrap_or_default().keys().filter(|key| !wanted_keys.contains_key(*key))
+    {
+        properties.remove(key);
     }
-    for (key, value) in &wanted {
-        file.set(key, value);
+    for (key, value) in &wanted_keys {
+        properties.set(key, value);
     }
-    let contents = file.to_bytes();
-    if let (None, Some(found)) = (runs, &before)
+    let contents = properties.to_bytes();
+    if let (None, Some(found)) = (applied, &existing)
         && found.contents != contents
     {
-        providers.keep_previous(spot, &found.contents)?;
+        providers.save_previous_contents(target, &found.contents)?;
     }
-    spot.write(&contents, None, before.as_ref())?;
-    let mut now = fields.clone();
-    let created = before.is_none() || runs.is_some_and(|runs| runs.contains_key(CREATED));
-    if created {
-        now.insert(CREATED.to_owned(), Literal::Scalar(Value::Bool(true)));
+    target.write(&contents, None, existing.as_ref())?;
+    let mut new_fields = fields.clone();
+    let is_created_here = existing.is_none() || applied.is_some_and(|runs| runs.contains_key(CREATED_FIELD));
+    if is_created_here {
+        new_fields.insert(CREATED_FIELD.to_owned(), Literal::Scalar(Value::Bool(true)));
     }
-    Ok(now)
+    Ok(new_fields)
 }
 
 /// Takes out the keys that Larder put there; and the file, if Larder made it and nothing is left.
-pub(super) fn remove(spot: &Spot<'_>, runs: &Fields) -> Result<(), Refusal> {
-    let Some(found) = spot.read()? else { return Ok(()) };
-    let mut file = Properties::parse(&found.contents);
-    for key in keys(runs).keys() {
-        file.remove(key);
+pub(super) fn remove_keys(target: &TargetFile<'_>, applied: &FieldValues) -> Result<(), ApplyError> {
+    let Some(existing) = target.read()? else { return Ok(()) };
+    let mut properties = Properties::parse(&existing.contents);
+    for key in flat_keys(applied).keys() {
+        properties.remove(key);
     }
-    let contents = file.to_bytes();
-    if runs.contains_key(CREATED) && contents.trim_ascii().is_empty() {
-        return spot.remove();
+    let contents = properties.to_bytes();
+    if applied.contains_key(CREATED_FIELD) && contents.trim_ascii().is_empty() {
+        return target.remove();
     }
-    spot.write(&contents, None, Some(&found))
+    target.write(&contents, None, Some(&existing))
 }
 
 /// The keys that a resource names, as the file has them.
-fn keys(fields: &Fields) -> BTreeMap<String, String> {
-    let flat = |path: &str| {
+fn flat_keys(fields: &FieldValues) -> BTreeMap<String, String> {
+    let flat_key = |path: &str| {
         let path: FieldPath = path.parse().ok().filter(|path: &FieldPath| path.first() == "keys")?;
-        Some(path.flat()).filter(|key| !key.is_empty())
+        Some(path.dotted_rest()).filter(|key| !key.is_empty())
     };
-    fields.iter().filter_map(|(path, value)| Some((flat(path)?, plain(value)))).collect()
+    fields.iter().filter_map(|(path, value)| Some((flat_key(path)?, flat_value(value)))).collect()
 }
 
 /// A value as flat formats have it: text as it is, a list with commas between its items.
-fn plain(value: &Literal) -> String {
-    let one = |value: &Value| match value {
+fn flat_value(value: &Literal) -> String {
+    let format_scalar = |value: &Value| match value {
         Value::Str(text) => text.clone(),
-        other => literal::write(other),
+        other => literal::format_scalar(other),
     };
     match value {
-        Literal::Scalar(value) => one(value),
-        Literal::List(values) => values.iter().map(one).collect::<Vec<_>>().join(","),
+        Literal::Scalar(value) => format_scalar(value),
+        Literal::List(values) => values.iter().map(format_scalar).collect::<Vec<_>>().join(","),
     }
 }

@@ -1,38 +1,40 @@
 //! Kind `file`: whole contents, and permissions.
 
 use larder_core::resource::literal::Literal;
-use larder_core::resource::target::{Fields, text};
+use larder_core::resource::plan::{FieldValues, text_field};
 use larder_core::value::Value;
 
-use super::spot::Spot;
-use super::{Providers, Refusal};
+use super::target_file::TargetFile;
+use super::{ApplyError, Providers};
 
 pub(super) fn apply(
     providers: &Providers,
-    spot: &Spot<'_>,
-    fields: &Fields,
-    runs: Option<&Fields>,
-) -> Result<Fields, Refusal> {
+    target: &TargetFile<'_>,
+    fields: &FieldValues,
+    applied: Option<&FieldValues>,
+) -> Result<FieldValues, ApplyError> {
     let contents: &[u8] = match fields.get("content") {
         Some(Literal::Scalar(Value::Str(text))) => text.as_bytes(),
         Some(Literal::Scalar(Value::Bytes(bytes))) => bytes,
-        Some(_) => return Err(Refusal::Wish("`content` must be text or bytes".to_owned())),
-        None => return Err(Refusal::Wish("incomplete: content".to_owned())),
+        Some(_) => return Err(ApplyError::BadSpec("`content` must be text or bytes".to_owned())),
+        None => return Err(ApplyError::BadSpec("incomplete: content".to_owned())),
     };
-    let mode = text(fields, "mode").map(parse_mode).transpose()?;
-    let before = spot.read()?;
-    if let (None, Some(found)) = (runs, &before)
+    let mode = text_field(fields, "mode").map(parse_mode).transpose()?;
+    let existing = target.read()?;
+    if let (None, Some(found)) = (applied, &existing)
         && found.contents != contents
     {
-        providers.keep_previous(spot, &found.contents)?;
+        providers.save_previous_contents(target, &found.contents)?;
     }
-    spot.write(contents, mode, before.as_ref())?;
+    target.write(contents, mode, existing.as_ref())?;
     Ok(fields.clone())
 }
 
 /// Three or four octal digits.
-pub(super) fn parse_mode(text: &str) -> Result<u32, Refusal> {
-    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits);
-    mode.ok_or_else(|| Refusal::Wish("`mode` must be three or four octal digits, as \"0644\"".to_owned()))
+pub(super) fn parse_mode(text: &str) -> Result<u32, ApplyError> {
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    mode.ok_or_else(|| {
+        ApplyError::BadSpec("`mode` must be three or four octal digits, as \"0644\"".to_owned())
+    })
 }

@@ -9,16 +9,16 @@
 /// A file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Properties {
-    parts: Vec<Part>,
+    lines: Vec<LogicalLine>,
     /// False if the file holds bytes that are not UTF-8: then what is written is ASCII.
-    utf8: bool,
+    is_utf8: bool,
 }
 
 /// A logical line with its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum LogicalLine {
     /// A comment or blank line.
-    Other(Vec<u8>),
+    Unkeyed(Vec<u8>),
     /// A key with its value.
     Entry {
         bytes: Vec<u8>,
@@ -36,43 +36,43 @@ impl Properties {
         let mut parts = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (line, after) = rest.split_at(logical_line(rest));
-            parts.push(part(line));
-            rest = after;
+            let (first_line, remaining) = rest.split_at(logical_line_len(rest));
+            parts.push(parse_line(first_line));
+            rest = remaining;
         }
-        Self { parts, utf8: std::str::from_utf8(bytes).is_ok() }
+        Self { lines: parts, is_utf8: std::str::from_utf8(bytes).is_ok() }
     }
 
     /// The file's bytes.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let bytes = |part: &Part| match part {
-            Part::Other(bytes) | Part::Entry { bytes, .. } => bytes.clone(),
+        let line_bytes = |part: &LogicalLine| match part {
+            LogicalLine::Unkeyed(bytes) | LogicalLine::Entry { bytes, .. } => bytes.clone(),
         };
-        self.parts.iter().flat_map(bytes).collect()
+        self.lines.iter().flat_map(line_bytes).collect()
     }
 
     /// Gives `key` this value: in its place, or at the end.
-    pub(super) fn set(&mut self, key: &str, wanted: &str) {
-        let utf8 = self.utf8;
-        let place = self.parts.iter().rposition(|part| part.is_key(key));
-        let Some(Part::Entry { bytes, value, value_start, value_end, key_end, .. }) =
-            place.and_then(|place| self.parts.get_mut(place))
+    pub(super) fn set(&mut self, key: &str, new_value: &str) {
+        let utf8 = self.is_utf8;
+        let index = self.lines.iter().rposition(|part| part.is_key(key));
+        let Some(LogicalLine::Entry { bytes, value, value_start, value_end, key_end, .. }) =
+            index.and_then(|index| self.lines.get_mut(index))
         else {
-            return self.append(key, wanted);
+            return self.append(key, new_value);
         };
-        if text(value) == wanted {
+        if decode_text(value) == new_value {
             return;
         }
-        let split = |at: usize| bytes.get(..at).unwrap_or_default().to_vec();
-        let mut new = split(*value_start);
+        let prefix = |end: usize| bytes.get(..end).unwrap_or_default().to_vec();
+        let mut new_bytes = prefix(*value_start);
         if *value_start == *key_end {
             // The key stood alone.
-            new.push(b'=');
+            new_bytes.push(b'=');
         }
-        new.extend(escape_value(wanted, utf8));
-        new.extend(bytes.get(*value_end..).unwrap_or_default());
-        if let (Some(place), changed) = (place, part(&new))
-            && let Some(old) = self.parts.get_mut(place)
+        new_bytes.extend(escape_value(new_value, utf8));
+        new_bytes.extend(bytes.get(*value_end..).unwrap_or_default());
+        if let (Some(index), changed) = (index, parse_line(&new_bytes))
+            && let Some(old) = self.lines.get_mut(index)
         {
             *old = changed;
         }
@@ -80,50 +80,51 @@ impl Properties {
 
     /// Takes `key` out, wherever it stands.
     pub(super) fn remove(&mut self, key: &str) {
-        self.parts.retain(|part| !part.is_key(key));
+        self.lines.retain(|part| !part.is_key(key));
     }
 
     fn append(&mut self, key: &str, value: &str) {
-        let end = self.line_end();
-        if let Some(last) = self.parts.last_mut() {
-            last.finish(&end);
+        let line_end = self.detect_line_end();
+        if let Some(last) = self.lines.last_mut() {
+            last.terminate(&line_end);
         }
-        let last = self.parts.iter().rev().find_map(|part| match part {
-            Part::Entry { bytes, key_end, value_start, .. } => bytes.get(*key_end..*value_start),
-            Part::Other(_) => None,
+        let last_separator = self.lines.iter().rev().find_map(|part| match part {
+            LogicalLine::Entry { bytes, key_end, value_start, .. } => bytes.get(*key_end..*value_start),
+            LogicalLine::Unkeyed(_) => None,
         });
         // Between key and value, what the last entry has there; across a line's end it would be no separator.
-        let between = last.filter(|between| !between.is_empty() && !between.contains(&b'\\')).unwrap_or(b"=");
-        let mut bytes = escape_key(key, self.utf8);
-        bytes.extend(between);
-        bytes.extend(escape_value(value, self.utf8));
-        bytes.extend(&end);
-        self.parts.push(part(&bytes));
+        let separator =
+            last_separator.filter(|between| !between.is_empty() && !between.contains(&b'\\')).unwrap_or(b"=");
+        let mut bytes = escape_key(key, self.is_utf8);
+        bytes.extend(separator);
+        bytes.extend(escape_value(value, self.is_utf8));
+        bytes.extend(&line_end);
+        self.lines.push(parse_line(&bytes));
     }
 
     /// How lines end here.
-    fn line_end(&self) -> Vec<u8> {
+    fn detect_line_end(&self) -> Vec<u8> {
         let bytes = self.to_bytes();
         match bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            Some(at) if bytes.get(at) == Some(&b'\n') => b"\n".to_vec(),
-            Some(at) if bytes.get(at + 1) == Some(&b'\n') => b"\r\n".to_vec(),
+            Some(position) if bytes.get(position) == Some(&b'\n') => b"\n".to_vec(),
+            Some(position) if bytes.get(position + 1) == Some(&b'\n') => b"\r\n".to_vec(),
             Some(_) => b"\r".to_vec(),
             None => b"\n".to_vec(),
         }
     }
 }
 
-impl Part {
-    fn is_key(&self, wanted: &str) -> bool {
-        matches!(self, Self::Entry { key, .. } if text(key) == wanted)
+impl LogicalLine {
+    fn is_key(&self, wanted_key: &str) -> bool {
+        matches!(self, Self::Entry { key, .. } if decode_text(key) == wanted_key)
     }
 
     /// Gives the last line of a file an end, if it has none. A backslash before that, which joined the line with
     /// nothing until now, would join it with what is to come: it goes.
-    fn finish(&mut self, end: &[u8]) {
+    fn terminate(&mut self, line_end: &[u8]) {
         let is_entry = matches!(self, Self::Entry { .. });
-        let (Self::Other(bytes) | Self::Entry { bytes, .. }) = self;
-        let own = loop {
+        let (Self::Unkeyed(bytes) | Self::Entry { bytes, .. }) = self;
+        let existing_end = loop {
             let length = match bytes.as_slice() {
                 [.., b'\r', b'\n'] => 2,
                 [.., b'\r' | b'\n'] => 1,
@@ -137,9 +138,9 @@ impl Part {
             // What stands before it may have been joined with it in turn.
             bytes.pop();
         };
-        bytes.extend(if own.is_empty() { end } else { &own });
-        let finished = part(bytes);
-        *self = finished;
+        bytes.extend(if existing_end.is_empty() { line_end } else { &existing_end });
+        let reparsed = parse_line(bytes);
+        *self = reparsed;
     }
 }
 
@@ -148,7 +149,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// How long the line end at `at` is; 0 if there is none.
-fn end_at(bytes: &[u8], at: usize) -> usize {
+fn line_end_len(bytes: &[u8], at: usize) -> usize {
     match (bytes.get(at), bytes.get(at + 1)) {
         (Some(b'\r'), Some(b'\n')) => 2,
         (Some(b'\r' | b'\n'), _) => 1,
@@ -157,91 +158,93 @@ fn end_at(bytes: &[u8], at: usize) -> usize {
 }
 
 /// How many bytes the first logical line takes, with its end.
-fn logical_line(bytes: &[u8]) -> usize {
+fn logical_line_len(bytes: &[u8]) -> usize {
     let first = bytes.iter().find(|byte| !is_space(**byte));
     // Comments and blank lines are never continued.
-    let continues = !matches!(first, Some(b'#' | b'!' | b'\n' | b'\r') | None);
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let end = end_at(bytes, at);
+    let can_continue = !matches!(first, Some(b'#' | b'!' | b'\n' | b'\r') | None);
+    let mut offset = 0;
+    while let Some(byte) = bytes.get(offset) {
+        let end = line_end_len(bytes, offset);
         if end > 0 {
-            return at + end;
+            return offset + end;
         }
-        at += 1;
-        if *byte == b'\\' && continues {
-            at += end_at(bytes, at).max(usize::from(at < bytes.len()));
+        offset += 1;
+        if *byte == b'\\' && can_continue {
+            offset += line_end_len(bytes, offset).max(usize::from(offset < bytes.len()));
         }
     }
-    at
+    offset
 }
 
-fn part(bytes: &[u8]) -> Part {
-    let lead = bytes.iter().position(|byte| !is_space(*byte)).unwrap_or(bytes.len());
-    if matches!(bytes.get(lead), Some(b'#' | b'!' | b'\n' | b'\r') | None) {
-        return Part::Other(bytes.to_vec());
+fn parse_line(bytes: &[u8]) -> LogicalLine {
+    let indent = bytes.iter().position(|byte| !is_space(*byte)).unwrap_or(bytes.len());
+    if matches!(bytes.get(indent), Some(b'#' | b'!' | b'\n' | b'\r') | None) {
+        return LogicalLine::Unkeyed(bytes.to_vec());
     }
-    let mut walk = Walk { bytes, at: lead };
+    let mut reader = LineReader { bytes, offset: indent };
     let mut key = Vec::new();
-    while let Some(step) = walk.peek() {
-        if step.plain && (is_space(step.byte) || matches!(step.byte, b'=' | b':')) {
+    while let Some(step) = reader.peek_char() {
+        if step.is_unescaped && (is_space(step.byte) || matches!(step.byte, b'=' | b':')) {
             break;
         }
-        walk.take(&step, &mut key);
+        reader.take_char(&step, &mut key);
     }
-    let key_end = walk.at;
-    walk.skip_space();
-    if let Some(step) = walk.peek().filter(|step| step.plain && matches!(step.byte, b'=' | b':')) {
-        walk.at = step.next;
-        walk.skip_space();
+    let key_end = reader.offset;
+    reader.skip_whitespace();
+    if let Some(step) =
+        reader.peek_char().filter(|step| step.is_unescaped && matches!(step.byte, b'=' | b':'))
+    {
+        reader.offset = step.next_offset;
+        reader.skip_whitespace();
     }
-    let value_start = walk.at;
+    let value_start = reader.offset;
     let mut value = Vec::new();
-    while let Some(step) = walk.peek() {
-        walk.take(&step, &mut value);
+    while let Some(step) = reader.peek_char() {
+        reader.take_char(&step, &mut value);
     }
-    let value_end = walk.at;
-    Part::Entry { bytes: bytes.to_vec(), key, value, key_end, value_start, value_end }
+    let value_end = reader.offset;
+    LogicalLine::Entry { bytes: bytes.to_vec(), key, value, key_end, value_start, value_end }
 }
 
 /// One character of a logical line.
-struct Step {
+struct LineChar {
     byte: u8,
     /// False if a backslash stood before it.
-    plain: bool,
-    next: usize,
+    is_unescaped: bool,
+    next_offset: usize,
     /// The character that `\uXXXX` stands for, in UTF-16.
-    unit: Option<u16>,
+    utf16_unit: Option<u16>,
 }
 
 /// Reads a logical line, its continuations joined.
-struct Walk<'a> {
+struct LineReader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    offset: usize,
 }
 
-impl Walk<'_> {
-    fn peek(&self) -> Option<Step> {
-        let mut at = self.at;
+impl LineReader<'_> {
+    fn peek_char(&self) -> Option<LineChar> {
+        let mut at = self.offset;
         loop {
-            if end_at(self.bytes, at) > 0 {
+            if line_end_len(self.bytes, at) > 0 {
                 return None;
             }
             let byte = *self.bytes.get(at)?;
             if byte != b'\\' {
-                return Some(Step { byte, plain: true, next: at + 1, unit: None });
+                return Some(LineChar { byte, is_unescaped: true, next_offset: at + 1, utf16_unit: None });
             }
-            let joint = end_at(self.bytes, at + 1);
-            if joint == 0 {
-                return self.escaped(at + 1);
+            let line_end = line_end_len(self.bytes, at + 1);
+            if line_end == 0 {
+                return self.peek_escaped(at + 1);
             }
-            at += 1 + joint;
+            at += 1 + line_end;
             while self.bytes.get(at).copied().is_some_and(is_space) {
                 at += 1;
             }
         }
     }
 
-    fn escaped(&self, at: usize) -> Option<Step> {
+    fn peek_escaped(&self, at: usize) -> Option<LineChar> {
         let byte = *self.bytes.get(at)?;
         let digits = self.bytes.get(at + 1..at + 5).filter(|_| byte == b'u');
         let unit = digits
@@ -256,18 +259,18 @@ impl Walk<'_> {
             b'f' => 0x0c,
             other => other,
         };
-        Some(Step { byte, plain: false, next, unit })
+        Some(LineChar { byte, is_unescaped: false, next_offset: next, utf16_unit: unit })
     }
 
-    fn take(&mut self, step: &Step, into: &mut Vec<u8>) {
-        self.at = step.next;
-        let Some(unit) = step.unit else { return into.push(step.byte) };
+    fn take_char(&mut self, line_char: &LineChar, into: &mut Vec<u8>) {
+        self.offset = line_char.next_offset;
+        let Some(unit) = line_char.utf16_unit else { return into.push(line_char.byte) };
         let mut units = vec![unit];
         if (0xd800..0xdc00).contains(&unit)
-            && let Some(Step { unit: Some(low), next, .. }) = self.peek()
+            && let Some(LineChar { utf16_unit: Some(low), next_offset: next, .. }) = self.peek_char()
         {
             units.push(low);
-            self.at = next;
+            self.offset = next;
         }
         let mut buffer = [0; 4];
         for c in char::decode_utf16(units) {
@@ -276,52 +279,52 @@ impl Walk<'_> {
         }
     }
 
-    fn skip_space(&mut self) {
-        while let Some(step) = self.peek().filter(|step| step.plain && is_space(step.byte)) {
-            self.at = step.next;
+    fn skip_whitespace(&mut self) {
+        while let Some(step) = self.peek_char().filter(|step| step.is_unescaped && is_space(step.byte)) {
+            self.offset = step.next_offset;
         }
     }
 }
 
 /// Text in UTF-8, or else in Latin-1, which properties files were first written in.
-fn text(bytes: &[u8]) -> String {
+fn decode_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
     }
 }
 
-fn escape_value(value: &str, utf8: bool) -> Vec<u8> {
+fn escape_value(value: &str, is_utf8: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    let lead = value.len() - value.trim_start_matches([' ', '\t', '\u{c}']).len();
+    let leading_len = value.len() - value.trim_start_matches([' ', '\t', '\u{c}']).len();
     for (at, c) in value.char_indices() {
-        if c == ' ' && at < lead {
+        if c == ' ' && at < leading_len {
             out.push(b'\\');
         }
-        escape(c, utf8, &mut out);
+        escape_char(c, is_utf8, &mut out);
     }
     out
 }
 
-fn escape_key(key: &str, utf8: bool) -> Vec<u8> {
+fn escape_key(key: &str, is_utf8: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (at, c) in key.char_indices() {
         if matches!(c, ' ' | '=' | ':') || (at == 0 && matches!(c, '#' | '!')) {
             out.push(b'\\');
         }
-        escape(c, utf8, &mut out);
+        escape_char(c, is_utf8, &mut out);
     }
     out
 }
 
-fn escape(c: char, utf8: bool, out: &mut Vec<u8>) {
+fn escape_char(c: char, is_utf8: bool, out: &mut Vec<u8>) {
     match c {
         '\\' => out.extend(b"\\\\"),
         '\n' => out.extend(b"\\n"),
         '\r' => out.extend(b"\\r"),
         '\t' => out.extend(b"\\t"),
         '\u{c}' => out.extend(b"\\f"),
-        c if c.is_ascii() || utf8 => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        c if c.is_ascii() || is_utf8 => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         c => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 out.extend(format!("\\u{unit:04X}").as_bytes());
@@ -334,25 +337,27 @@ fn escape(c: char, utf8: bool, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn values(text: &[u8]) -> Vec<(String, String)> {
-        entries(&Properties::parse(text))
+    fn parse_entries(text: &[u8]) -> Vec<(String, String)> {
+        entries_of(&Properties::parse(text))
     }
 
-    fn entries(file: &Properties) -> Vec<(String, String)> {
-        let read = |part: &Part| match part {
-            Part::Entry { key, value, .. } => Some((super::text(key), super::text(value))),
-            Part::Other(_) => None,
+    fn entries_of(file: &Properties) -> Vec<(String, String)> {
+        let read = |part: &LogicalLine| match part {
+            LogicalLine::Entry { key, value, .. } => {
+                Some((super::decode_text(key), super::decode_text(value)))
+            }
+            LogicalLine::Unkeyed(_) => None,
         };
-        file.parts.iter().filter_map(read).collect()
+        file.lines.iter().filter_map(read).collect()
     }
 
-    fn pair(key: &str, value: &str) -> Vec<(String, String)> {
+    fn single_entry(key: &str, value: &str) -> Vec<(String, String)> {
         vec![(key.to_owned(), value.to_owned())]
     }
 
     /// The examples of the documentation of `java.util.Properties.load`, and the corners around them.
     #[test]
-    fn the_grammar_is_that_of_java() {
+    fn properties_parse_as_java_util_properties_loads_them() {
         for (text, key, value) in [
             ("Truth = Beauty", "Truth", "Beauty"),
             (" Truth:Beauty", "Truth", "Beauty"),
@@ -375,14 +380,14 @@ mod tests {
             ("a=#b", "a", "#b"),
             ("a=b\\", "a", "b"),
         ] {
-            assert_eq!(values(text.as_bytes()), pair(key, value), "{text:?}");
+            assert_eq!(parse_entries(text.as_bytes()), single_entry(key, value), "{text:?}");
         }
-        assert_eq!(values(b"# a=b\\\n! c\n\n  \n"), vec![]);
-        assert_eq!(values(b"a=caf\xe9\n"), pair("a", "café"));
+        assert_eq!(parse_entries(b"# a=b\\\n! c\n\n  \n"), vec![]);
+        assert_eq!(parse_entries(b"a=caf\xe9\n"), single_entry("a", "café"));
     }
 
     #[test]
-    fn only_what_changes_is_written() {
+    fn unchanged_lines_keep_their_bytes() {
         let text = "# head\r\n\r\na = 1\r\n! note\r\nb:\\\r\n  2\r\na=3\r\nd";
         let mut file = Properties::parse(text.as_bytes());
         file.set("a", "3");
@@ -402,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_written_as_the_rest_is() {
+    fn added_keys_copy_separator_and_encoding_of_the_file() {
         let mut file = Properties::parse(b"driftfile /var/ntp\nserver a");
         file.set("restrict", "default");
         assert_eq!(file.to_bytes(), b"driftfile /var/ntp\nserver a\nrestrict default\n");
@@ -414,12 +419,15 @@ mod tests {
         assert_eq!(file.to_bytes(), "b=é\n".as_bytes());
         let mut file = Properties::parse(b"a=b\\");
         file.set("c", "d");
-        assert_eq!(values(&file.to_bytes()), [pair("a", "b"), pair("c", "d")].concat());
+        assert_eq!(
+            parse_entries(&file.to_bytes()),
+            [single_entry("a", "b"), single_entry("c", "d")].concat()
+        );
     }
 
     /// Whatever the bytes: read and written they are the same, and a key that is set is read back, once and for all.
     #[test]
-    fn any_bytes_come_back_and_any_key_can_be_set() {
+    fn any_bytes_round_trip_and_any_key_can_be_set() {
         let pieces: [&[u8]; 17] = [
             b"a", b"b", b"=", b":", b" ", b"\t", b"\\", b"\n", b"\r", b"\r\n", b"#", b"!", b"\\u0041",
             b"\\u12", b"\xe9", b"\x0c", b"\\\n",
@@ -437,11 +445,11 @@ mod tests {
             let value = ["", " x ", "y\\", "\u{1f600}é", "1\n2", "#"][next(6)];
             file.set(key, value);
             let written = file.to_bytes();
-            let found = values(&written).into_iter().rfind(|(found, _)| found == key);
+            let found = parse_entries(&written).into_iter().rfind(|(found, _)| found == key);
             assert_eq!(found, Some((key.to_owned(), value.to_owned())), "{bytes:?} -> {written:?}");
-            assert_eq!(values(&written), entries(&file), "{bytes:?} -> {written:?}");
+            assert_eq!(parse_entries(&written), entries_of(&file), "{bytes:?} -> {written:?}");
             file.remove(key);
-            assert!(!values(&file.to_bytes()).iter().any(|(found, _)| found == key), "{bytes:?}");
+            assert!(!parse_entries(&file.to_bytes()).iter().any(|(found, _)| found == key), "{bytes:?}");
         }
     }
 }

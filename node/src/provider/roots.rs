@@ -8,16 +8,16 @@ use cap_std::fs::Dir;
 
 /// Directories below which providers may write.
 #[derive(Debug)]
-pub struct Roots {
-    roots: Vec<Root>,
+pub struct WriteRoots {
+    roots: Vec<WriteRoot>,
 }
 
 #[derive(Debug)]
-struct Root {
+struct WriteRoot {
     /// As the operator named it, made absolute.
-    named: PathBuf,
+    configured_path: PathBuf,
     /// The same without symbolic links.
-    real: PathBuf,
+    real_path: PathBuf,
     dir: Dir,
 }
 
@@ -25,65 +25,70 @@ struct Root {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RootError {
     #[error("{path} is outside the roots ({roots})")]
-    Outside { path: String, roots: String },
+    OutsideRoots { path: String, roots: String },
     #[error("`..` in {0}")]
-    Up(String),
+    ParentDir(String),
     #[error("{0} names a root itself, not a file in it")]
-    Bare(String),
+    RootItself(String),
 }
 
-impl Roots {
+impl WriteRoots {
     /// Roots that an operator named: each must be there.
-    pub fn named(paths: &[PathBuf]) -> io::Result<Self> {
+    pub fn open_existing(paths: &[PathBuf]) -> io::Result<Self> {
         let open = |path: &PathBuf| {
-            Root::open(path)
+            WriteRoot::open(path)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
         };
         Ok(Self { roots: paths.iter().map(open).collect::<io::Result<_>>()? })
     }
 
     /// Roots of our own: made where there are none.
-    pub fn made(paths: &[PathBuf]) -> io::Result<Self> {
+    pub fn open_or_create(paths: &[PathBuf]) -> io::Result<Self> {
         paths.iter().try_for_each(std::fs::create_dir_all)?;
-        Self::named(paths)
+        Self::open_existing(paths)
     }
 
     /// The root that `path` lies under, and the rest of the way. A relative path lies under the first root; an absolute
     /// one must lie inside a root, and is never moved to another.
-    pub(super) fn find(&self, path: &str) -> Result<(&Dir, PathBuf), RootError> {
-        let asked = Path::new(path);
-        if asked.components().any(|part| part == Component::ParentDir) {
-            return Err(RootError::Up(path.to_owned()));
+    pub(super) fn locate(&self, path: &str) -> Result<(&Dir, PathBuf), RootError> {
+        let requested = Path::new(path);
+        if requested.components().any(|part| part == Component::ParentDir) {
+            return Err(RootError::ParentDir(path.to_owned()));
         }
-        let found = if asked.is_absolute() {
-            self.roots.iter().find_map(|root| Some((&root.dir, root.below(asked)?)))
+        let location = if requested.is_absolute() {
+            self.roots.iter().find_map(|root| Some((&root.dir, root.strip_root(requested)?)))
         } else {
-            self.roots.first().map(|root| (&root.dir, asked))
+            self.roots.first().map(|root| (&root.dir, requested))
         };
-        let (dir, rest) =
-            found.ok_or_else(|| RootError::Outside { path: path.to_owned(), roots: self.list() })?;
-        let rest: PathBuf = rest.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-        if rest.as_os_str().is_empty() {
-            return Err(RootError::Bare(path.to_owned()));
+        let (dir, relative_path) = location
+            .ok_or_else(|| RootError::OutsideRoots { path: path.to_owned(), roots: self.display_list() })?;
+        let relative_path: PathBuf =
+            relative_path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        if relative_path.as_os_str().is_empty() {
+            return Err(RootError::RootItself(path.to_owned()));
         }
-        Ok((dir, rest))
+        Ok((dir, relative_path))
     }
 
     /// The roots, for people.
-    pub(super) fn list(&self) -> String {
-        self.roots.iter().map(|root| root.named.display().to_string()).collect::<Vec<_>>().join(", ")
+    pub(super) fn display_list(&self) -> String {
+        self.roots
+            .iter()
+            .map(|root| root.configured_path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
-impl Root {
+impl WriteRoot {
     fn open(path: &Path) -> io::Result<Self> {
-        let named = std::path::absolute(path)?;
-        let real = named.canonicalize()?;
-        let dir = Dir::open_ambient_dir(&real, ambient_authority())?;
-        Ok(Self { named, real, dir })
+        let configured_path = std::path::absolute(path)?;
+        let real_path = configured_path.canonicalize()?;
+        let dir = Dir::open_ambient_dir(&real_path, ambient_authority())?;
+        Ok(Self { configured_path, real_path, dir })
     }
 
-    fn below<'a>(&self, path: &'a Path) -> Option<&'a Path> {
-        path.strip_prefix(&self.named).or_else(|_| path.strip_prefix(&self.real)).ok()
+    fn strip_root<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+        path.strip_prefix(&self.configured_path).or_else(|_| path.strip_prefix(&self.real_path)).ok()
     }
 }

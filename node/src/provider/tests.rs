@@ -8,121 +8,130 @@ use larder_core::value::Value;
 use super::*;
 
 /// A directory with a root in it, gone with the test.
-struct Place {
+struct TestRoot {
     dir: PathBuf,
     providers: Providers,
 }
 
-impl Drop for Place {
+impl Drop for TestRoot {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.dir));
     }
 }
 
-impl Place {
+impl TestRoot {
     fn new() -> Self {
-        static PLACES: AtomicU64 = AtomicU64::new(0);
-        let number = PLACES.fetch_add(1, Ordering::Relaxed);
+        static NEXT_ROOT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT_ROOT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("larder-provider-{}-{number}", std::process::id()));
         let root = dir.join("root");
-        let providers = Providers::new(Roots::made(&[root]).unwrap(), &dir.join("previous"));
+        let providers = Providers::new(WriteRoots::open_or_create(&[root]).unwrap(), &dir.join("previous"));
         Self { dir, providers }
     }
 
-    fn root(&self, path: &str) -> PathBuf {
+    fn path_in_root(&self, path: &str) -> PathBuf {
         self.dir.join("root").join(path)
     }
 
     fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.root(path)).unwrap()
+        fs::read_to_string(self.path_in_root(path)).unwrap()
     }
 
-    fn run(&self, resource: &str, intent: Intent, runs: Option<&Fields>) -> Verdict {
-        let target =
-            Target { resource: resource.parse().unwrap(), revision: String::new(), change: None, intent };
-        self.providers.carry_out(&target, runs)
+    fn run_provider(&self, resource: &str, intent: Action, applied: Option<&FieldValues>) -> ApplyOutcome {
+        let target = Target {
+            resource: resource.parse().unwrap(),
+            revision: String::new(),
+            change: None,
+            action: intent,
+        };
+        self.providers.apply_target(&target, applied)
     }
 
     /// Applies, expects that to work, and answers what runs then.
-    fn apply(&self, resource: &str, fields: &[(&str, &str)], runs: Option<&Fields>) -> Fields {
-        let verdict = self.try_apply(resource, fields, runs);
-        assert_eq!((&verdict.condition, verdict.message.as_str()), (&Condition::Applied, ""));
-        match verdict.runs {
-            Runs::Now(fields) => fields,
+    fn apply(&self, resource: &str, fields: &[(&str, &str)], applied: Option<&FieldValues>) -> FieldValues {
+        let outcome = self.try_apply(resource, fields, applied);
+        assert_eq!((&outcome.state, outcome.message.as_str()), (&ResourceState::Applied, ""));
+        match outcome.applied {
+            AppliedState::Now(fields) => fields,
             other => panic!("{other:?}"),
         }
     }
 
-    fn try_apply(&self, resource: &str, fields: &[(&str, &str)], runs: Option<&Fields>) -> Verdict {
+    fn try_apply(
+        &self,
+        resource: &str,
+        fields: &[(&str, &str)],
+        applied: Option<&FieldValues>,
+    ) -> ApplyOutcome {
         let scalar = |text: &str| Literal::Scalar(Value::from(text));
         let fields: BTreeMap<_, _> =
             fields.iter().map(|(name, value)| ((*name).to_owned(), scalar(value))).collect();
-        self.run(resource, Intent::Apply { fields, held: vec![] }, runs)
+        self.run_provider(resource, Action::Apply { fields, conflicted: vec![] }, applied)
     }
 }
 
 use larder_core::resource::literal::Literal;
 
 #[test]
-fn a_file_is_written_with_its_mode_and_not_touched_again() {
-    let place = Place::new();
+fn applying_the_same_file_twice_does_not_rewrite_it() {
+    let root = TestRoot::new();
     let fields = [("path", "etc/a"), ("content", "one\n"), ("mode", "0640")];
-    let runs = place.apply("file/a", &fields, None);
-    assert_eq!(place.read("etc/a"), "one\n");
-    let meta = fs::metadata(place.root("etc/a")).unwrap();
+    let applied = root.apply("file/a", &fields, None);
+    assert_eq!(root.read("etc/a"), "one\n");
+    let meta = fs::metadata(root.path_in_root("etc/a")).unwrap();
     assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
-    place.apply("file/a", &fields, Some(&runs));
-    let again = fs::metadata(place.root("etc/a")).unwrap();
+    root.apply("file/a", &fields, Some(&applied));
+    let again = fs::metadata(root.path_in_root("etc/a")).unwrap();
     assert_eq!((meta.ino(), meta.mtime_nsec()), (again.ino(), again.mtime_nsec()));
     // A mode that is not named stays as it is.
-    place.apply("file/a", &[("path", "etc/a"), ("content", "two\n")], Some(&runs));
-    assert_eq!(fs::metadata(place.root("etc/a")).unwrap().permissions().mode() & 0o7777, 0o640);
-    assert_eq!(fs::read_dir(place.root("etc")).unwrap().count(), 1, "something staged was left");
+    root.apply("file/a", &[("path", "etc/a"), ("content", "two\n")], Some(&applied));
+    assert_eq!(fs::metadata(root.path_in_root("etc/a")).unwrap().permissions().mode() & 0o7777, 0o640);
+    assert_eq!(fs::read_dir(root.path_in_root("etc")).unwrap().count(), 1, "something staged was left");
 }
 
 #[test]
-fn what_stood_there_before_is_kept_once() {
-    let place = Place::new();
-    fs::write(place.root("a"), "foreign").unwrap();
-    let runs = place.apply("file/a", &[("path", "a"), ("content", "one")], None);
-    place.apply("file/a", &[("path", "a"), ("content", "two")], Some(&runs));
-    let kept: Vec<_> = fs::read_dir(place.dir.join("previous")).unwrap().collect();
+fn original_contents_are_saved_once_before_the_first_write() {
+    let root = TestRoot::new();
+    fs::write(root.path_in_root("a"), "foreign").unwrap();
+    let applied = root.apply("file/a", &[("path", "a"), ("content", "one")], None);
+    root.apply("file/a", &[("path", "a"), ("content", "two")], Some(&applied));
+    let kept: Vec<_> = fs::read_dir(root.dir.join("previous")).unwrap().collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(fs::read_to_string(kept[0].as_ref().unwrap().path()).unwrap(), "foreign");
 }
 
 #[test]
-fn only_what_this_machine_applied_is_removed() {
-    let place = Place::new();
-    fs::write(place.root("foreign"), "x").unwrap();
-    let verdict = place.run("file/foreign", Intent::Remove, None);
-    assert_eq!((verdict.condition, verdict.runs), (Condition::Applied, Runs::Nothing));
-    assert_eq!(place.read("foreign"), "x");
-    let runs = place.apply("file/a", &[("path", "a"), ("content", "one")], None);
-    place.run("file/a", Intent::Release, Some(&runs));
-    assert_eq!(place.read("a"), "one");
-    place.run("file/a", Intent::Remove, Some(&runs));
-    assert!(!place.root("a").exists());
+fn remove_deletes_only_files_this_host_applied() {
+    let root = TestRoot::new();
+    fs::write(root.path_in_root("foreign"), "x").unwrap();
+    let outcome = root.run_provider("file/foreign", Action::Remove, None);
+    assert_eq!((outcome.state, outcome.applied), (ResourceState::Applied, AppliedState::Nothing));
+    assert_eq!(root.read("foreign"), "x");
+    let applied = root.apply("file/a", &[("path", "a"), ("content", "one")], None);
+    root.run_provider("file/a", Action::Release, Some(&applied));
+    assert_eq!(root.read("a"), "one");
+    root.run_provider("file/a", Action::Remove, Some(&applied));
+    assert!(!root.path_in_root("a").exists());
     // Gone already is as good.
-    assert_eq!(place.run("file/a", Intent::Remove, Some(&runs)).condition, Condition::Applied);
+    assert_eq!(root.run_provider("file/a", Action::Remove, Some(&applied)).state, ResourceState::Applied);
 }
 
 #[test]
-fn a_file_that_moves_leaves_nothing_behind() {
-    let place = Place::new();
-    let runs = place.apply("file/a", &[("path", "old/a"), ("content", "one")], None);
-    place.apply("file/a", &[("path", "new/a"), ("content", "one")], Some(&runs));
-    assert!(!place.root("old/a").exists());
-    assert_eq!(place.read("new/a"), "one");
+fn changing_the_path_removes_the_old_file() {
+    let root = TestRoot::new();
+    let applied = root.apply("file/a", &[("path", "old/a"), ("content", "one")], None);
+    root.apply("file/a", &[("path", "new/a"), ("content", "one")], Some(&applied));
+    assert!(!root.path_in_root("old/a").exists());
+    assert_eq!(root.read("new/a"), "one");
 }
 
 #[test]
-fn nothing_outside_the_roots_is_ever_written() {
-    let place = Place::new();
-    let outside = place.dir.join("outside");
+fn paths_outside_the_roots_are_blocked() {
+    let root = TestRoot::new();
+    let outside = root.dir.join("outside");
     fs::create_dir(&outside).unwrap();
-    symlink(&outside, place.root("link")).unwrap();
-    symlink(outside.join("target"), place.root("file")).unwrap();
+    symlink(&outside, root.path_in_root("link")).unwrap();
+    symlink(outside.join("target"), root.path_in_root("file")).unwrap();
     let absolute = outside.join("x").display().to_string();
     for (path, word) in [
         ("/etc/larder-test-outside", "outside the roots"),
@@ -133,59 +142,59 @@ fn nothing_outside_the_roots_is_ever_written() {
         ("", "names a root itself"),
         (".", "names a root itself"),
     ] {
-        let verdict = place.try_apply("file/a", &[("path", path), ("content", "x")], None);
+        let outcome = root.try_apply("file/a", &[("path", path), ("content", "x")], None);
         assert_eq!(
-            (verdict.condition, verdict.runs),
-            (Condition::Blocked, Runs::Same),
+            (outcome.state, outcome.applied),
+            (ResourceState::Blocked, AppliedState::Unchanged),
             "{path}: {}",
-            verdict.message
+            outcome.message
         );
         assert!(
-            verdict.message.starts_with("policy: ") && verdict.message.contains(word),
+            outcome.message.starts_with("policy: ") && outcome.message.contains(word),
             "{path}: {}",
-            verdict.message
+            outcome.message
         );
     }
-    let verdict = place.try_apply("file/a", &[("path", "file"), ("content", "x")], None);
-    assert!(verdict.message.contains("is a symbolic link"), "{}", verdict.message);
+    let outcome = root.try_apply("file/a", &[("path", "file"), ("content", "x")], None);
+    assert!(outcome.message.contains("is a symbolic link"), "{}", outcome.message);
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     // An absolute path inside a root is inside it.
-    let inside = place.root("deep/er").display().to_string();
-    place.apply("file/b", &[("path", &inside), ("content", "in")], None);
-    assert_eq!(place.read("deep/er"), "in");
+    let inside = root.path_in_root("deep/er").display().to_string();
+    root.apply("file/b", &[("path", &inside), ("content", "in")], None);
+    assert_eq!(root.read("deep/er"), "in");
 }
 
 #[test]
-fn what_is_in_the_way_is_left_alone_and_named() {
-    let place = Place::new();
-    fs::create_dir(place.root("dir")).unwrap();
-    let pipe = std::process::Command::new("mkfifo").arg(place.root("pipe")).status();
+fn directories_pipes_and_bad_modes_are_reported_and_not_touched() {
+    let root = TestRoot::new();
+    fs::create_dir(root.path_in_root("dir")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(root.path_in_root("pipe")).status();
     assert!(pipe.unwrap().success());
     for (path, condition, word) in
-        [("dir", Condition::Blocked, "a directory"), ("pipe", Condition::Blocked, "no regular file")]
+        [("dir", ResourceState::Blocked, "a directory"), ("pipe", ResourceState::Blocked, "no regular file")]
     {
-        let verdict = place.try_apply("file/a", &[("path", path), ("content", "x")], None);
-        assert_eq!(verdict.condition, condition, "{}", verdict.message);
-        assert!(verdict.message.contains(word), "{}", verdict.message);
+        let outcome = root.try_apply("file/a", &[("path", path), ("content", "x")], None);
+        assert_eq!(outcome.state, condition, "{}", outcome.message);
+        assert!(outcome.message.contains(word), "{}", outcome.message);
     }
-    fs::write(place.root("plain"), "").unwrap();
-    let verdict = place.try_apply("file/a", &[("path", "plain/x"), ("content", "x")], None);
-    assert_eq!((verdict.condition, verdict.code), (Condition::Failed, 20), "{}", verdict.message);
-    let verdict = place.try_apply("file/a", &[("path", "m"), ("content", "x"), ("mode", "rw")], None);
-    assert!(verdict.message.contains("octal") && !place.root("m").exists(), "{}", verdict.message);
+    fs::write(root.path_in_root("plain"), "").unwrap();
+    let outcome = root.try_apply("file/a", &[("path", "plain/x"), ("content", "x")], None);
+    assert_eq!((outcome.state, outcome.errno), (ResourceState::Failed, 20), "{}", outcome.message);
+    let outcome = root.try_apply("file/a", &[("path", "m"), ("content", "x"), ("mode", "rw")], None);
+    assert!(outcome.message.contains("octal") && !root.path_in_root("m").exists(), "{}", outcome.message);
 }
 
 #[test]
-fn a_reader_never_sees_half_a_file() {
-    let place = Place::new();
+fn readers_never_see_a_partial_file() {
+    let root = TestRoot::new();
     let contents = |letter: &str| letter.repeat(200_000);
-    let runs = place.apply("file/a", &[("path", "a"), ("content", &contents("a"))], None);
+    let applied = root.apply("file/a", &[("path", "a"), ("content", &contents("a"))], None);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut reads = 0;
             while !done.load(Ordering::Relaxed) {
-                let text = fs::read_to_string(place.root("a")).unwrap();
+                let text = fs::read_to_string(root.path_in_root("a")).unwrap();
                 let first = &text[..1];
                 assert!(text.len() == 200_000 && text.trim_start_matches(first).is_empty());
                 reads += 1;
@@ -193,7 +202,7 @@ fn a_reader_never_sees_half_a_file() {
             reads
         });
         for letter in ["b", "c", "d", "e"].iter().cycle().take(100) {
-            place.apply("file/a", &[("path", "a"), ("content", &contents(letter))], Some(&runs));
+            root.apply("file/a", &[("path", "a"), ("content", &contents(letter))], Some(&applied));
         }
         done.store(true, Ordering::Relaxed);
         assert!(reader.join().unwrap() > 10);
@@ -201,47 +210,48 @@ fn a_reader_never_sees_half_a_file() {
 }
 
 #[test]
-fn what_a_killed_daemon_staged_is_taken_away() {
-    let place = Place::new();
+fn a_leftover_staging_file_is_removed_on_the_next_apply() {
+    let root = TestRoot::new();
     let fields = [("path", "a"), ("content", "one")];
-    let runs = place.apply("file/a", &fields, None);
-    let spot = Spot::find(&place.providers.roots, "a").unwrap();
-    let staged = place.root(&spot.staged_name());
-    fs::write(&staged, "half").unwrap();
-    place.apply("file/a", &fields, Some(&runs));
-    assert!(!staged.exists());
+    let applied = root.apply("file/a", &fields, None);
+    let target = TargetFile::locate(&root.providers.roots, "a").unwrap();
+    let staging_file = root.path_in_root(&target.staging_name());
+    fs::write(&staging_file, "half").unwrap();
+    root.apply("file/a", &fields, Some(&applied));
+    assert!(!staging_file.exists());
 }
 
 #[test]
-fn keys_are_merged_and_only_ours_are_taken_out() {
-    let place = Place::new();
-    fs::write(place.root("ntp"), "# ours\nserver old\nfudge 1\n").unwrap();
+fn config_keys_merge_and_only_keys_larder_set_are_removed() {
+    let root = TestRoot::new();
+    fs::write(root.path_in_root("ntp"), "# ours\nserver old\nfudge 1\n").unwrap();
     let path = ("path", "ntp");
-    let runs = place.apply("config/ntp", &[path, ("keys.server", "new"), ("keys.minpoll", "4")], None);
-    assert_eq!(place.read("ntp"), "# ours\nserver new\nfudge 1\nminpoll 4\n");
-    let runs = place.apply("config/ntp", &[path, ("keys.server", "new")], Some(&runs));
-    assert_eq!(place.read("ntp"), "# ours\nserver new\nfudge 1\n");
-    place.run("config/ntp", Intent::Remove, Some(&runs));
-    assert_eq!(place.read("ntp"), "# ours\nfudge 1\n");
+    let applied = root.apply("config/ntp", &[path, ("keys.server", "new"), ("keys.minpoll", "4")], None);
+    assert_eq!(root.read("ntp"), "# ours\nserver new\nfudge 1\nminpoll 4\n");
+    let applied = root.apply("config/ntp", &[path, ("keys.server", "new")], Some(&applied));
+    assert_eq!(root.read("ntp"), "# ours\nserver new\nfudge 1\n");
+    root.run_provider("config/ntp", Action::Remove, Some(&applied));
+    assert_eq!(root.read("ntp"), "# ours\nfudge 1\n");
     // A file that Larder made goes with its last key; one that somebody else has added to stays.
     for (added, left) in [("", None), ("mine=1\n", Some("mine=1\n"))] {
-        let runs = place.apply("config/b", &[("path", "b"), ("keys.\"a b\"", "1")], None);
-        assert_eq!(place.read("b"), "a\\ b=1\n");
-        fs::write(place.root("b"), place.read("b") + added).unwrap();
-        place.run("config/b", Intent::Remove, Some(&runs));
-        assert_eq!(fs::read_to_string(place.root("b")).ok().as_deref(), left);
+        let applied = root.apply("config/b", &[("path", "b"), ("keys.\"a b\"", "1")], None);
+        assert_eq!(root.read("b"), "a\\ b=1\n");
+        fs::write(root.path_in_root("b"), root.read("b") + added).unwrap();
+        root.run_provider("config/b", Action::Remove, Some(&applied));
+        assert_eq!(fs::read_to_string(root.path_in_root("b")).ok().as_deref(), left);
     }
 }
 
 #[test]
-fn held_fields_are_named_and_the_rest_applied() {
-    let place = Place::new();
-    let fields: Fields = [("path", "a"), ("keys.x", "1")]
+fn conflicted_fields_are_named_and_the_rest_is_applied() {
+    let root = TestRoot::new();
+    let fields: FieldValues = [("path", "a"), ("keys.x", "1")]
         .map(|(name, value)| (name.to_owned(), Literal::Scalar(Value::from(value))))
         .into();
-    let verdict = place.run("config/a", Intent::Apply { fields, held: vec!["keys.y".into()] }, None);
-    assert_eq!((verdict.condition, verdict.message.as_str()), (Condition::Held, "in conflict: keys.y"));
-    assert_eq!(place.read("a"), "x=1\n");
-    let verdict = place.run("config/a", Intent::Keep { held: vec!["path".into()] }, None);
-    assert_eq!((verdict.condition, verdict.runs), (Condition::Held, Runs::Same));
+    let outcome =
+        root.run_provider("config/a", Action::Apply { fields, conflicted: vec!["keys.y".into()] }, None);
+    assert_eq!((outcome.state, outcome.message.as_str()), (ResourceState::Held, "in conflict: keys.y"));
+    assert_eq!(root.read("a"), "x=1\n");
+    let outcome = root.run_provider("config/a", Action::Keep { conflicted: vec!["path".into()] }, None);
+    assert_eq!((outcome.state, outcome.applied), (ResourceState::Held, AppliedState::Unchanged));
 }

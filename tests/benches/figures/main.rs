@@ -13,11 +13,11 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a bench says no by a panic")]
 
-mod asked;
-mod meet;
-mod pair;
-mod retract;
-mod visible;
+mod node_pair;
+mod queries;
+mod retraction;
+mod sync;
+mod write_latency;
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ const TRIALS: usize = 5;
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let benches: [(&str, fn()); 6] = [
-        ("visible", visible::on_a_neighbour),
-        ("reconnect", meet::with_nothing_new),
-        ("merge", meet::after_a_long_cut),
-        ("retract", retract::of_a_thousand_changes),
-        ("asked", asked::a_hundred_thousand),
-        ("million", asked::a_million),
+        ("visible", write_latency::measure_write_latency),
+        ("reconnect", sync::measure_sync_of_equal_copies),
+        ("merge", sync::measure_sync_of_diverged_copies),
+        ("retract", retraction::measure_retraction),
+        ("asked", queries::measure_100_000_changes),
+        ("million", queries::measure_1_000_000_changes),
     ];
     for (name, bench) in benches {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const BLOCK: usize = 4096;
+const BLOCK_BYTES: usize = 4096;
 
-type Block = [u8; BLOCK];
+type Block = [u8; BLOCK_BYTES];
 
 /// Bytes from 0 up to a length. What was never written is zero, and takes no memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Blocks {
+pub(super) struct CowBlocks {
     len: u64,
     blocks: BTreeMap<u64, Arc<Block>>,
 }
 
-impl Blocks {
+impl CowBlocks {
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -22,10 +22,10 @@ impl Blocks {
     /// Shorter: what is behind is gone. Longer: what is new is zero.
     pub(super) fn set_len(&mut self, len: u64) {
         if len < self.len {
-            let kept = len.div_ceil(BLOCK as u64);
+            let kept = len.div_ceil(BLOCK_BYTES as u64);
             self.blocks.split_off(&kept);
-            let within = (len % BLOCK as u64) as usize;
-            if let Some(last) = self.blocks.get_mut(&(len / BLOCK as u64)).filter(|_| within > 0) {
+            let within = (len % BLOCK_BYTES as u64) as usize;
+            if let Some(last) = self.blocks.get_mut(&(len / BLOCK_BYTES as u64)).filter(|_| within > 0) {
                 Arc::make_mut(last)[within..].fill(0);
             }
         }
@@ -33,7 +33,7 @@ impl Blocks {
     }
 
     pub(super) fn read(&self, offset: u64, out: &mut [u8]) {
-        pieces(offset, out.len(), |block, within, piece| {
+        for_each_block(offset, out.len(), |block, within, piece| {
             let len = piece.len();
             match self.blocks.get(&block) {
                 Some(bytes) => out[piece].copy_from_slice(&bytes[within..within + len]),
@@ -44,15 +44,15 @@ impl Blocks {
 
     /// Writes; the file grows as it must.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
-        pieces(offset, bytes.len(), |block, within, piece| {
-            let into = self.blocks.entry(block).or_insert_with(|| Arc::new([0; BLOCK]));
+        for_each_block(offset, bytes.len(), |block, within, piece| {
+            let into = self.blocks.entry(block).or_insert_with(|| Arc::new([0; BLOCK_BYTES]));
             let len = piece.len();
             Arc::make_mut(into)[within..within + len].copy_from_slice(&bytes[piece]);
         });
         self.len = self.len.max(offset + bytes.len() as u64);
     }
 
-    pub(super) fn flip(&mut self, bit: u64) {
+    pub(super) fn flip_bit(&mut self, bit: u64) {
         let mut byte = [0];
         self.read(bit / 8, &mut byte);
         self.write(bit / 8, &[byte[0] ^ (1 << (bit % 8))]);
@@ -60,13 +60,13 @@ impl Blocks {
 }
 
 /// Calls `each` with every block that the bytes at `offset` touch, where in it they begin, and which of them they are.
-fn pieces(offset: u64, len: usize, mut each: impl FnMut(u64, usize, std::ops::Range<usize>)) {
+fn for_each_block(offset: u64, len: usize, mut visit: impl FnMut(u64, usize, std::ops::Range<usize>)) {
     let mut done = 0;
     while done < len {
         let at = offset + done as u64;
-        let within = (at % BLOCK as u64) as usize;
-        let next = (done + BLOCK - within).min(len);
-        each(at / BLOCK as u64, within, done..next);
+        let within = (at % BLOCK_BYTES as u64) as usize;
+        let next = (done + BLOCK_BYTES - within).min(len);
+        visit(at / BLOCK_BYTES as u64, within, done..next);
         done = next;
     }
 }

@@ -8,17 +8,17 @@ use super::Unavailable;
 
 /// How this machine lets us make namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum NamespaceAccess {
     /// As root.
     Root,
     /// As anyone, inside a user namespace.
     User,
 }
 
-impl Access {
+impl NamespaceAccess {
     /// Finds out, once.
-    pub(super) fn find() -> Result<Self, Unavailable> {
-        static FOUND: OnceLock<Option<Access>> = OnceLock::new();
+    pub(super) fn detect() -> Result<Self, Unavailable> {
+        static FOUND: OnceLock<Option<NamespaceAccess>> = OnceLock::new();
         let works = |args: &[&str]| {
             let mut command = Command::new("unshare");
             command.args(args).args(["--", "ip", "link", "set", "lo", "up"]);
@@ -42,38 +42,38 @@ impl Access {
 
 /// A namespace. It ends with its holder, and that with us: `cat` ends when its input does.
 pub(super) struct Namespace {
-    access: Access,
+    access: NamespaceAccess,
     holder: Child,
 }
 
 impl Namespace {
     /// The lab's first, which in the unprivileged case also makes the user namespace that the others share.
-    pub(super) fn first(access: Access, ipv6: bool) -> Result<Self, Unavailable> {
+    pub(super) fn create_first(access: NamespaceAccess, ipv6: bool) -> Result<Self, Unavailable> {
         let mut command = Command::new("unshare");
-        if access == Access::User {
+        if access == NamespaceAccess::User {
             command.args(["--user", "--map-root-user"]);
         }
-        Self::hold(access, command, ipv6)
+        Self::spawn_holder(access, command, ipv6)
     }
 
     /// Another one of the same lab.
-    pub(super) fn another(&self, ipv6: bool) -> Result<Self, Unavailable> {
+    pub(super) fn create_sibling(&self, ipv6: bool) -> Result<Self, Unavailable> {
         let unshare = match self.access {
-            Access::Root => Command::new("unshare"),
-            Access::User => {
+            NamespaceAccess::Root => Command::new("unshare"),
+            NamespaceAccess::User => {
                 let mut command = Command::new("nsenter");
                 command.args(["--target", &self.pid().to_string(), "--user", "--preserve-credentials"]);
                 command.args(["--", "unshare"]);
                 command
             }
         };
-        Self::hold(self.access, unshare, ipv6)
+        Self::spawn_holder(self.access, unshare, ipv6)
     }
 
-    fn hold(access: Access, mut unshare: Command, ipv6: bool) -> Result<Self, Unavailable> {
-        let off =
+    fn spawn_holder(access: NamespaceAccess, mut unshare: Command, ipv6: bool) -> Result<Self, Unavailable> {
+        let disable_ipv6 =
             "for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done 2>/dev/null; ";
-        let script = format!("{}echo ready; exec cat", if ipv6 { "" } else { off });
+        let script = format!("{}echo ready; exec cat", if ipv6 { "" } else { disable_ipv6 });
         unshare.args(["--net", "--", "sh", "-c", &script]);
         unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = unshare.spawn().map_err(|error| Unavailable(format!("unshare: {error}")))?;
@@ -98,7 +98,7 @@ impl Namespace {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.pid().to_string(), "--net"]);
-        if self.access == Access::User {
+        if self.access == NamespaceAccess::User {
             command.args(["--user", "--preserve-credentials"]);
         }
         command.arg("--");

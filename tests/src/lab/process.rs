@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::LOOK;
+use super::POLL_INTERVAL;
 use crate::poll::poll;
 
 /// Its output goes to a log file, its input comes from the test. Killed when dropped: by its own handle, and before
 /// it is reaped, so that no other process can be meant.
 pub struct Process {
     child: Child,
-    log: PathBuf,
+    log_path: PathBuf,
 }
 
 impl Process {
@@ -26,7 +26,7 @@ impl Process {
         let err = out.try_clone().unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self { child, log: log.to_owned() }
+        Self { child, log_path: log.to_owned() }
     }
 
     /// Its process id.
@@ -35,12 +35,12 @@ impl Process {
     }
 
     /// The file with its output.
-    pub fn log(&self) -> &Path {
-        &self.log
+    pub fn log_path(&self) -> &Path {
+        &self.log_path
     }
 
     /// Writes a line to its input.
-    pub fn tell(&mut self, line: &str) {
+    pub fn write_line(&mut self, line: &str) {
         if let Some(stdin) = &mut self.child.stdin {
             // A process that has just ended reads nothing; the test sees that elsewhere.
             let _ = writeln!(stdin, "{line}");
@@ -48,9 +48,9 @@ impl Process {
     }
 
     /// Ends it the polite way (SIGTERM); kills it if that takes longer than `patience`.
-    pub fn stop(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub fn stop(&mut self, time_limit: Duration) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
-        let ended = poll(patience, LOOK, || self.status());
+        let ended = poll(time_limit, POLL_INTERVAL, || self.exit_status());
         if ended.is_none() {
             self.kill();
         }
@@ -64,29 +64,29 @@ impl Process {
     }
 
     /// Stops it in its tracks, or lets it go on (SIGSTOP, SIGCONT).
-    pub fn freeze(&self, frozen: bool) {
+    pub fn set_frozen(&self, frozen: bool) {
         self.signal(if frozen { Signal::STOP } else { Signal::CONT });
     }
 
     /// Its exit status, if it has ended.
-    pub fn status(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// Resident memory in bytes; 0 if it has ended.
-    pub fn memory(&self) -> u64 {
+    pub fn resident_bytes(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
 
     /// How many files, sockets and pipes it holds open.
-    pub fn files(&self) -> usize {
+    pub fn open_file_count(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
     /// Time that it ran on a core so far.
-    pub fn cpu(&self) -> Duration {
+    pub fn cpu_time(&self) -> Duration {
         let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap_or_default();
         let nanos = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
         Duration::from_nanos(nanos)

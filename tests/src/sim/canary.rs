@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A text of a file, and what is put in its place.
-pub struct Edit {
+pub struct TextPatch {
     file: &'static str,
     old: &'static str,
     new: &'static str,
@@ -19,274 +19,278 @@ pub struct Canary {
     /// What it is called.
     pub name: &'static str,
     /// What is wrong with it.
-    pub what: &'static str,
+    pub description: &'static str,
     /// True if everything must hold all the same.
-    pub sound: bool,
-    edits: &'static [Edit],
+    pub must_hold: bool,
+    patches: &'static [TextPatch],
 }
 
-const fn edit(file: &'static str, old: &'static str, new: &'static str) -> Edit {
-    Edit { file, old, new }
+const fn patch(file: &'static str, old: &'static str, new: &'static str) -> TextPatch {
+    TextPatch { file, old, new }
 }
 
-const fn defect(name: &'static str, what: &'static str, edits: &'static [Edit]) -> Canary {
-    Canary { name, what, sound: false, edits }
+const fn planted_defect(name: &'static str, what: &'static str, edits: &'static [TextPatch]) -> Canary {
+    Canary { name, description: what, must_hold: false, patches: edits }
 }
 
 /// All of them.
 pub const CANARIES: &[Canary] = &[
-    defect(
+    planted_defect(
         "early",
         "sends and answers before what they follow from is durable",
-        &[edit(
-            "core/src/machine/outbox.rs",
-            "(_, effect) if self.durable >= self.issued => self.ready.push(effect),",
-            "(_, effect) if self.durable <= self.issued => self.ready.push(effect),",
+        &[patch(
+            "core/src/node/outbox.rs",
+            "(_, effect) if self.last_durable >= self.last_issued => self.ready.push(effect),",
+            "(_, effect) if self.last_durable <= self.last_issued => self.ready.push(effect),",
         )],
     ),
-    defect(
+    planted_defect(
         "unstored",
         "does not store what neighbours bring",
-        &[edit("core/src/machine/spread.rs", "        cx.outbox.store(taken.rows);\n", "")],
+        &[patch("core/src/node/broadcast.rs", "        ctx.outbox.store_batch(outcome.rows);\n", "")],
     ),
-    defect(
+    planted_defect(
         "uncovered",
         "does not store what proves the end of a chain",
-        &[edit(
-            "core/src/group/admit.rs",
-            "        taken.covered.insert((epoch, actor));\n        chain.set_cover(cover);\n",
-            "        chain.set_cover(cover);\n",
+        &[patch(
+            "core/src/group/ingest.rs",
+            "        outcome.reproved_chains.insert((shard_id, chain_id));\n",
+            "",
         )],
     ),
-    defect(
+    planted_defect(
         "after-failure",
         "goes on as ever after the disk failed",
-        &[edit(
-            "core/src/machine/outbox.rs",
-            "        self.failed = Some(why.to_owned());\n",
-            "        let _ = why;\n",
+        &[patch(
+            "core/src/node/outbox.rs",
+            "        self.failure = Some(reason.to_owned());\n",
+            "        let _ = reason;\n",
         )],
     ),
-    defect(
+    planted_defect(
         "no-dependencies",
         "lets in a change before those it builds on",
-        &[edit("core/src/shard/gate.rs", "        if !on.is_empty() {", "        if on.len() > 1 {")],
+        &[patch(
+            "core/src/shard/validate.rs",
+            "        if !missing_deps.is_empty() {",
+            "        if missing_deps.len() > 1 {",
+        )],
     ),
-    defect(
+    planted_defect(
         "twice",
         "takes a change that it has for another in its place",
-        &[edit("core/src/shard/gate.rs", "if self.graph.contains(&id) {", "if self.graph.is_empty() {")],
+        &[patch("core/src/shard/validate.rs", "if self.graph.contains(&id) {", "if self.graph.is_empty() {")],
     ),
-    defect(
+    planted_defect(
         "asked-once",
         "never asks again for what it asked of a neighbour that is gone",
         &[
-            edit(
-                "core/src/machine/fetch.rs",
+            patch(
+                "core/src/node/fetch.rs",
                 "|(_, (_, due))| *due <= now",
                 "|(_, (_, due))| *due <= now && due.0 == 1",
             ),
-            edit(
-                "core/src/machine/compare.rs",
-                "        self.in_flight.retain(|_, (of, _)| *of != link);\n",
+            patch(
+                "core/src/node/anti_entropy.rs",
+                "        self.requested_ranges.retain(|_, (asked_link, _)| *asked_link != link);\n",
                 "",
             ),
         ],
     ),
-    defect(
+    planted_defect(
         "waiting-is-seen",
         "counts a change that has to wait as one that it has",
-        &[edit(
-            "core/src/group/admit.rs",
-            "let forgotten = self.orphans.keep(Orphan { composed, signature }, *on);",
-            "let (_, forgotten) = ((Orphan { composed, signature }, on), 0);\n                        self.refused.note(Refusal::Change(id), String::new());",
+        &[patch(
+            "core/src/group/ingest.rs",
+            "let evicted_count = self.orphans.insert(Orphan { encoded, signature }, *missing_dep);",
+            "let (_, evicted_count) = ((Orphan { encoded, signature }, missing_dep), 0);\n                        self.rejected.record(RejectedId::Change(id), String::new());",
         )],
     ),
-    defect(
+    planted_defect(
         "foreign-shard",
         "writes what it has to the founder's shard, and takes such changes from others",
         &[
-            edit(
-                "core/src/group/author.rs",
-                "ShardName::Observed(grant) };\n        let epoch",
-                "ShardName::Observed(self.records.genesis()) };\n        let epoch",
+            patch(
+                "core/src/group/write.rs",
+                "{ shard_name } else { ShardName::Observed(grant) };",
+                "{ shard_name } else { ShardName::Observed(self.records.genesis()) };",
             ),
-            edit(
-                "core/src/group/admit.rs",
-                "grant == delta.grant && role.writes_observed()",
-                "grant == grant && role.writes_observed()",
+            patch(
+                "core/src/group/ingest.rs",
+                "grant == delta.grant && role.can_write_observed()",
+                "grant == grant && role.can_write_observed()",
             ),
         ],
     ),
-    defect(
+    planted_defect(
         "everybody",
         "syncs every group over every link",
-        &[edit(
-            "core/src/machine/streams.rs",
-            "match (of.group.members().contains(peer), live) {",
-            "match (of.group.members().grants().count() > 0, live) {",
+        &[patch(
+            "core/src/node/links.rs",
+            "match (state.group.members().is_member(peer), self_is_member) {",
+            "match (state.group.members().grants().count() > 0, self_is_member) {",
         )],
     ),
-    defect(
+    planted_defect(
         "short-tail",
         "leaves out every fifth change of a chain when it starts",
-        &[edit(
+        &[patch(
             "core/src/group/load.rs",
-            "Ok(composed) => tail.push(composed),",
-            "Ok(composed) if composed.delta().seq % 5 == 0 => {}\n                Ok(composed) => tail.push(composed),",
+            "Ok(encoded) => changes.push(encoded),",
+            "Ok(encoded) if encoded.delta().seq % 5 == 0 => {}\n                Ok(encoded) => changes.push(encoded),",
         )],
     ),
-    defect(
+    planted_defect(
         "unset-is-equal",
         "takes a field that one side unset for one without a conflict",
-        &[edit(
+        &[patch(
             "core/src/resource/view.rs",
             "matches!(pair, [a, b] if a.value != b.value)",
             "matches!(pair, [a, b] if a.value != b.value && !a.value.is_null() && !b.value.is_null())",
         )],
     ),
-    defect(
+    planted_defect(
         "silent-removal",
         "lets a removal win over an edit without a word",
-        &[edit(
+        &[patch(
             "core/src/resource/conflict.rs",
-            "out.extend(edit_remove(shard, view));",
-            "let _ = edit_remove(shard, view);",
+            "found.extend(find_edit_remove_conflict(shard, view));",
+            "let _ = find_edit_remove_conflict(shard, view);",
         )],
     ),
-    defect(
+    planted_defect(
         "last-writer",
         "lets the newest value replace all others, whoever knew of whom",
-        &[edit(
+        &[patch(
             "core/src/shard/state.rs",
             "visible.retain(|old| put.preds.binary_search(&old.op).is_err());",
             "visible.retain(|old| old.op > op);",
         )],
     ),
-    defect(
+    planted_defect(
         "chatter",
         "compares with all neighbours at every tick",
-        &[edit(
-            "core/src/machine.rs",
-            "            of.repair(&mut cx);\n",
-            "            of.repair(&mut cx);\n            of.tell_all(&mut cx);\n",
+        &[patch(
+            "core/src/node.rs",
+            "            state.retry_mismatched_sessions(&mut ctx);\n",
+            "            state.retry_mismatched_sessions(&mut ctx);\n            state.send_digest_to_all(&mut ctx);\n",
         )],
     ),
-    defect(
+    planted_defect(
         "no-frontier",
         "lets everything count that a removed member ever wrote",
-        &[edit(
-            "core/src/accept.rs",
-            "is_below(at, valid.actor, ending.changes.get(&valid.actor)));",
-            "is_below(at, valid.actor, ending.changes.get(&valid.actor)) || valid.seq > 0);",
+        &[patch(
+            "core/src/acceptance.rs",
+            "is_below(at, candidate.chain_id, revocation.frontier.get(&candidate.chain_id))",
+            "is_below(at, candidate.chain_id, revocation.frontier.get(&candidate.chain_id)) || candidate.seq > 0",
         )],
     ),
-    defect(
+    planted_defect(
         "no-evidence",
         "does not keep what a frontier names",
-        &[edit(
-            "core/src/accept.rs",
-            "closed[at] || members.named().contains(&index.id(at))",
-            "closed[at] || members.named().contains(&ChangeId::ZERO)",
+        &[patch(
+            "core/src/acceptance.rs",
+            "closed[at] || members.frontier_changes().contains(&index.id(at))",
+            "closed[at] || members.frontier_changes().contains(&ChangeId::ZERO)",
         )],
     ),
-    defect(
+    planted_defect(
         "first-come",
         "lets of a fork stay what came first",
-        &[edit(
-            "core/src/group/settle.rs",
-            "        if !lost.is_empty() {\n            self.retract(epoch, &lost, taken);",
-            "        if lost.len() > 1_000_000 {\n            self.retract(epoch, &lost, taken);",
+        &[patch(
+            "core/src/group/reaccept.rs",
+            "        if !retracted_ids.is_empty() {",
+            "        if retracted_ids.len() > 1_000_000 {",
         )],
     ),
-    defect(
+    planted_defect(
         "same-seq",
         "goes on in a chain of its own that another branch of is known",
         &[
-            edit(
-                "core/src/group/author.rs",
-                "tip.is_some_and(|tip| tip.seq == own.seq && tip.id == own.id)",
-                "tip.is_some_and(|tip| tip.seq <= own.seq)",
+            patch(
+                "core/src/group/write.rs",
+                "tip.is_some_and(|tip| tip.seq == own_tip.seq && tip.id == own_tip.id)",
+                "tip.is_some_and(|tip| tip.seq <= own_tip.seq)",
             ),
-            edit(
-                "core/src/group/author.rs",
-                "is_some_and(|aside| aside.has_chain(&actor))",
-                "is_some_and(|aside| aside.has_chain(&actor) && own.seq == 0)",
+            patch(
+                "core/src/group/write.rs",
+                "is_some_and(|unaccepted| unaccepted.contains_chain(&chain_id))",
+                "is_some_and(|unaccepted| unaccepted.contains_chain(&chain_id) && own_tip.seq == 0)",
             ),
         ],
     ),
-    defect(
+    planted_defect(
         "offers-quarantine",
         "passes on what it has in quarantine",
-        &[edit(
-            "core/src/group/aside.rs",
-            "let mut kept: Vec<&Beside> = self.iter().filter(|beside| beside.kept).collect();",
-            "let mut kept: Vec<&Beside> = self.iter().collect();",
+        &[patch(
+            "core/src/group/unaccepted.rs",
+            "self.iter().filter(|change| change.is_replicated).collect();",
+            "self.iter().collect();",
         )],
     ),
-    defect(
+    planted_defect(
         "serves-removed",
         "goes on with neighbours that are no members any more",
-        &[edit(
-            "core/src/machine/standing.rs",
-            ".filter(|(_, session)| !live || !members.contains(&session.peer))",
-            ".filter(|(_, session)| !live && !members.contains(&session.peer))",
+        &[patch(
+            "core/src/node/membership_status.rs",
+            ".filter(|(_, session)| !self_is_member || !members.is_member(&session.peer))",
+            ".filter(|(_, session)| !self_is_member && !members.is_member(&session.peer))",
         )],
     ),
     Canary {
         name: "small-limits",
-        what: "has room for next to nothing: windows, waiting changes, positions and snapshots are small",
-        sound: true,
-        edits: &[
-            edit(
+        description: "has room for next to nothing: windows, waiting changes, positions and snapshots are small",
+        must_hold: true,
+        patches: &[
+            patch(
                 "core/src/limits.rs",
-                "pub const ORPHAN_BYTES: usize = 16 << 20;",
-                "pub const ORPHAN_BYTES: usize = 1 << 10;",
+                "pub const MAX_ORPHAN_BYTES: usize = 16 << 20;",
+                "pub const MAX_ORPHAN_BYTES: usize = 1 << 10;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const WINDOW_CHANGES: usize = 8192;",
-                "pub const WINDOW_CHANGES: usize = 60;",
+                "pub const MAX_BATCH_CHANGES: usize = 8192;",
+                "pub const MAX_BATCH_CHANGES: usize = 60;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const SERVE_CHANGES: usize = 32_768;",
-                "pub const SERVE_CHANGES: usize = 90;",
+                "pub const MAX_SERVE_CHANGES: usize = 32_768;",
+                "pub const MAX_SERVE_CHANGES: usize = 90;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const SNAPSHOT_CHANGES: usize = 1024;",
-                "pub const SNAPSHOT_CHANGES: usize = 6;",
+                "pub const SNAPSHOT_AFTER_CHANGES: usize = 1024;",
+                "pub const SNAPSHOT_AFTER_CHANGES: usize = 6;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const AUTHOR_BURST: usize = 4_096;",
-                "pub const AUTHOR_BURST: usize = 3;",
+                "pub const MAX_AUTHOR_PUSH_BURST: usize = 4_096;",
+                "pub const MAX_AUTHOR_PUSH_BURST: usize = 3;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const AUTHOR_PUSHES: u64 = 1_000;",
-                "pub const AUTHOR_PUSHES: u64 = 2;",
+                "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 1_000;",
+                "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 2;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const REBUILD_SLICE: usize = 1024;",
-                "pub const REBUILD_SLICE: usize = 4;",
+                "pub const REBUILD_SLICE_CHANGES: usize = 1024;",
+                "pub const REBUILD_SLICE_CHANGES: usize = 4;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const ASIDE_GATHER: usize = 256;",
-                "pub const ASIDE_GATHER: usize = 2;",
+                "pub const MAX_UNACCEPTED_PER_BATCH: usize = 256;",
+                "pub const MAX_UNACCEPTED_PER_BATCH: usize = 2;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const WANT_CHAINS: usize = 4096;",
-                "pub const WANT_CHAINS: usize = 2;",
+                "pub const MAX_REQUESTED_CHAINS: usize = 4096;",
+                "pub const MAX_REQUESTED_CHAINS: usize = 2;",
             ),
-            edit(
+            patch(
                 "core/src/limits.rs",
-                "pub const LINK_PENDING_BYTES: usize = 2 << 20;",
-                "pub const LINK_PENDING_BYTES: usize = 2 << 10;",
+                "pub const MAX_LINK_PENDING_BYTES: usize = 2 << 20;",
+                "pub const MAX_LINK_PENDING_BYTES: usize = 2 << 10;",
             ),
         ],
     },
@@ -294,14 +298,14 @@ pub const CANARIES: &[Canary] = &[
 
 impl Canary {
     /// Alters a copy of the product that lies in `root`.
-    pub fn plant(&self, root: &Path) -> io::Result<()> {
-        for edit in self.edits {
+    pub fn apply(&self, root: &Path) -> io::Result<()> {
+        for edit in self.patches {
             let path = root.join(edit.file);
             let text = std::fs::read_to_string(&path)?;
             if text.matches(edit.old).count() != 1 {
-                let words =
+                let message =
                     format!("{}: `{}` is not there once; plant the canary anew", edit.file, edit.old.trim());
-                return Err(io::Error::other(words));
+                return Err(io::Error::other(message));
             }
             std::fs::write(&path, text.replace(edit.old, edit.new))?;
         }
@@ -311,9 +315,9 @@ impl Canary {
 
 /// Writes a workspace of nothing but `core` and the simulator to `to`, as links to the sources in `from` but for `core`,
 /// which is a copy.
-pub fn lay_out(from: &Path, to: &Path) -> io::Result<()> {
+pub fn create_workspace(from: &Path, to: &Path) -> io::Result<()> {
     let _ = std::fs::remove_dir_all(to);
-    copy_all(&from.join("core"), &to.join("core"))?;
+    copy_dir(&from.join("core"), &to.join("core"))?;
     let manifest = std::fs::read_to_string(from.join("Cargo.toml"))?;
     let members = manifest.lines().find(|line| line.starts_with("members")).unwrap_or_default();
     let manifest = manifest
@@ -323,7 +327,7 @@ pub fn lay_out(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::copy(from.join("Cargo.lock"), to.join("Cargo.lock"))?;
     let (sim, sources) = (to.join("sim"), from.join("tests"));
     std::fs::create_dir_all(sim.join("src"))?;
-    std::fs::write(sim.join("Cargo.toml"), MANIFEST)?;
+    std::fs::write(sim.join("Cargo.toml"), SIM_MANIFEST)?;
     std::fs::write(sim.join("src/lib.rs"), "pub mod sim;\n")?;
     for (source, link) in
         [("src/sim.rs", "src/sim.rs"), ("src/sim", "src/sim"), ("bin/sim.rs", "src/main.rs")]
@@ -334,7 +338,7 @@ pub fn lay_out(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The simulator as a package that needs nothing but `core`.
-const MANIFEST: &str = r#"[package]
+const SIM_MANIFEST: &str = r#"[package]
 name = "larder-tests"
 version.workspace = true
 edition.workspace = true
@@ -351,13 +355,13 @@ serde.workspace = true
 serde_json.workspace = true
 "#;
 
-fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target: PathBuf = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy_all(&entry.path(), &target)?;
+            copy_dir(&entry.path(), &target)?;
         } else {
             std::fs::copy(entry.path(), target)?;
         }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One microsecond of virtual time, times so many.
-pub const SECOND: u64 = 1_000_000;
+pub const SECOND_US: u64 = 1_000_000;
 
 /// Everything that is decided before a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct Plan {
 
 impl Plan {
     /// True if who is in a group may change, or machines are not what they were.
-    pub fn churns(&self) -> bool {
-        self.steps.iter().any(|step| step.act.churns())
+    pub fn changes_membership(&self) -> bool {
+        self.steps.iter().any(|step| step.op.changes_membership())
     }
 
     /// What it is in a few words, for the report of a run that failed.
@@ -50,13 +50,13 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupPlan {
     /// Nodes with their roles.
-    pub members: Vec<(usize, Part)>,
+    pub members: Vec<(usize, PlanRole)>,
 }
 
 /// A role, as a plan spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum PlanRole {
     /// Founder or admin.
     Admin,
     /// Writes desired and observed state.
@@ -93,13 +93,13 @@ pub struct Faults {
 
 impl Faults {
     /// What is left of them once everything works again: how slow things are, and who speaks what.
-    pub fn healed(&self) -> Self {
+    pub fn without_disorder(&self) -> Self {
         Self { resets: 0, clogs: 0, duplicates: 0, reorders: 0, replays: 0, ..self.clone() }
     }
 
     /// True if streams break the promise that frames come whole, once and in order. Noise keeps it on a real wire; a
     /// node must stay sound all the same, though it may blame its neighbour.
-    pub fn unruly(&self) -> bool {
+    pub fn breaks_stream_order(&self) -> bool {
         self.duplicates + self.reorders + self.replays > 0
     }
 }
@@ -112,14 +112,14 @@ pub struct Step {
     /// To which node.
     pub node: usize,
     /// What.
-    pub act: Act,
+    pub op: PlannedOp,
 }
 
 /// What can happen. Values are different in every act of a plan, so that each can be found again, but for one item that
 /// is added to lists and taken out of them again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Act {
+pub enum PlannedOp {
     /// Assigns a value to a key of a `config`.
     Set {
         /// In which group.
@@ -164,7 +164,7 @@ pub enum Act {
         resource: u8,
     },
     /// Writes a kind and a field that this version does not know, as a later one would.
-    Later {
+    SetUnknown {
         /// In which group.
         group: usize,
         /// What.
@@ -180,7 +180,7 @@ pub enum Act {
         bytes: u32,
     },
     /// Settles one of the conflicts that the node sees.
-    Settle {
+    Resolve {
         /// In which group.
         group: usize,
         /// Which, and by which side.
@@ -209,15 +209,15 @@ pub enum Act {
         /// Which.
         group: usize,
         /// As what.
-        part: Part,
+        part: PlanRole,
     },
     /// Some directions carry nothing any more.
     Cut {
         /// Which.
-        cut: Cut,
+        cut: NetworkCut,
     },
     /// Everything carries again.
-    Mend,
+    HealCuts,
     /// The node dies between two batches.
     Crash {
         /// For how long, in microseconds.
@@ -226,7 +226,7 @@ pub enum Act {
         kept: u64,
     },
     /// The node dies after so many more effects, wherever that is.
-    Die {
+    CrashMidway {
         /// How many.
         effects: u32,
         /// For how long, in microseconds.
@@ -247,7 +247,7 @@ pub enum Act {
     /// The node dies, and its store is found damaged when it starts again: some rows are gone or wrong.
     Damage {
         /// What is hit.
-        hits: Hits,
+        hits: DamageExtent,
         /// Of which chance.
         seed: u64,
         /// For how long it is down, in microseconds.
@@ -259,25 +259,25 @@ pub enum Act {
         by: i64,
     },
     /// Nothing happens for a long time.
-    Rest,
+    Idle,
     /// An admin ends the membership of another node.
-    Expel {
+    RemoveMember {
         /// In which group.
         group: usize,
         /// Whose.
         target: usize,
     },
     /// An admin gives another node another role.
-    Rank {
+    ChangeRole {
         /// In which group.
         group: usize,
         /// To whom.
         target: usize,
         /// Which.
-        part: Part,
+        part: PlanRole,
     },
     /// The node leaves a group.
-    Depart {
+    Leave {
         /// Which.
         group: usize,
     },
@@ -308,7 +308,7 @@ pub enum Act {
         pause: u64,
     },
     /// The node's keys are used for what no honest node does.
-    Lie {
+    Forge {
         /// In which group.
         group: usize,
         /// What, and to whom.
@@ -316,26 +316,26 @@ pub enum Act {
     },
     /// An admin's keys end the grant of whoever wrote last, twice: as far as is known, and as if the last change had not
     /// been. So that one counts no more, and is named by a record that does.
-    Disown {
+    RevokeTwice {
         /// In which group.
         group: usize,
     },
 }
 
-impl Act {
+impl PlannedOp {
     /// True if it can change who is in a group, or what of theirs counts.
-    pub fn churns(&self) -> bool {
+    pub fn changes_membership(&self) -> bool {
         matches!(
             self,
-            Self::Expel { .. }
-                | Self::Rank { .. }
-                | Self::Depart { .. }
+            Self::RemoveMember { .. }
+                | Self::ChangeRole { .. }
+                | Self::Leave { .. }
                 | Self::Readmit { .. }
                 | Self::Rewrite { .. }
                 | Self::Restore { .. }
                 | Self::Swap { .. }
-                | Self::Lie { .. }
-                | Self::Disown { .. }
+                | Self::Forge { .. }
+                | Self::RevokeTwice { .. }
         )
     }
 }
@@ -343,7 +343,7 @@ impl Act {
 /// What damage hits of a store. Beside it lies the roster, which says which groups the node is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Hits {
+pub enum DamageExtent {
     /// Rows of one table, here and there, and all can still be read.
     OneTable,
     /// Rows of any table, and what is between them cannot be read.
@@ -355,7 +355,7 @@ pub enum Hits {
 /// Which directions carry nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cut {
+pub enum NetworkCut {
     /// The nodes of one side against the rest.
     Sides {
         /// A bit for each node.
@@ -382,9 +382,9 @@ pub enum Cut {
     },
 }
 
-impl Cut {
+impl NetworkCut {
     /// True if it keeps frames of `a` from `b`, of so many nodes.
-    pub fn parts(&self, nodes: usize, a: usize, b: usize) -> bool {
+    pub fn separates(&self, nodes: usize, a: usize, b: usize) -> bool {
         let at = |side: u32, node: usize| side >> (node % 32) & 1 == 1;
         match *self {
             Self::Sides { side, one_way } => at(side, a) != at(side, b) && (!one_way || at(side, a)),

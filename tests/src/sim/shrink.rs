@@ -1,71 +1,71 @@
 //! Shrinking: a plan that fails, cut down to the least that still breaks the same invariant (Zeller and Hildebrandt,
 //! "Simplifying and isolating failure-inducing input", 2002, on steps; one by one on everything else).
 
-use super::check::Invariant;
+use super::invariants::Invariant;
 use super::plan::{Faults, Plan};
-use super::play::{Failure, play};
+use super::runner::{RunFailure, run_plan};
 
 /// Most runs that shrinking one plan may take.
-const RUNS: usize = 3000;
+const MAX_RUNS: usize = 3000;
 
 /// What shrinking made of a plan.
 #[derive(Clone, Debug)]
-pub struct Shrunk {
+pub struct ShrinkResult {
     /// The smallest plan found.
     pub plan: Plan,
     /// How it fails.
-    pub failure: Failure,
+    pub failure: RunFailure,
     /// How many runs that took.
     pub runs: usize,
 }
 
 /// Cuts down a plan that fails; `None` if it does not.
-pub fn shrink(plan: &Plan) -> Option<Shrunk> {
-    let failure = fails(plan)?;
+pub fn shrink_plan(plan: &Plan) -> Option<ShrinkResult> {
+    let failure = run_failure(plan)?;
     let mut plan = plan.clone();
     // What comes after the failure has no part in it.
     let cut = Plan { steps: plan.steps.iter().take(failure.steps).cloned().collect(), ..plan.clone() };
-    let mut search = Search { invariant: failure.invariant, failure, runs: 1 };
-    search.try_one(&mut plan, cut);
+    let mut search = ShrinkSearch { invariant: failure.invariant, failure, runs: 1 };
+    search.try_smaller(&mut plan, cut);
     loop {
         let before = plan.clone();
-        search.fewer_steps(&mut plan);
-        search.fewer_faults(&mut plan);
-        search.fewer_nodes(&mut plan);
-        search.shorter_pauses(&mut plan);
-        if plan == before || search.runs >= RUNS {
-            return Some(Shrunk { plan, failure: search.failure, runs: search.runs });
+        search.remove_steps(&mut plan);
+        search.disable_faults(&mut plan);
+        search.remove_nodes(&mut plan);
+        search.shorten_pauses(&mut plan);
+        if plan == before || search.runs >= MAX_RUNS {
+            return Some(ShrinkResult { plan, failure: search.failure, runs: search.runs });
         }
     }
 }
 
 /// How a plan fails, if it does. A panic is a failure like any other.
-fn fails(plan: &Plan) -> Option<Failure> {
-    match std::panic::catch_unwind(|| play(plan)) {
+fn run_failure(plan: &Plan) -> Option<RunFailure> {
+    match std::panic::catch_unwind(|| run_plan(plan)) {
         Ok(outcome) => outcome.err(),
-        Err(_) => Some(Failure {
+        Err(_) => Some(RunFailure {
             invariant: Invariant::Sound,
-            what: "a panic".to_owned(),
-            last: Vec::new(),
+            detail: "a panic".to_owned(),
+            last_events: Vec::new(),
             steps: plan.steps.len(),
         }),
     }
 }
 
-struct Search {
+struct ShrinkSearch {
     invariant: Invariant,
-    failure: Failure,
+    failure: RunFailure,
     runs: usize,
 }
 
-impl Search {
+impl ShrinkSearch {
     /// Takes `smaller` in place of `plan` if it breaks the same invariant.
-    fn try_one(&mut self, plan: &mut Plan, smaller: Plan) -> bool {
-        if self.runs >= RUNS || smaller == *plan {
+    fn try_smaller(&mut self, plan: &mut Plan, smaller: Plan) -> bool {
+        if self.runs >= MAX_RUNS || smaller == *plan {
             return false;
         }
         self.runs += 1;
-        match fails(&smaller) {
+        match run_failure(&smaller) {
             Some(failure) if failure.invariant == self.invariant => {
                 self.failure = failure;
                 *plan = smaller;
@@ -75,7 +75,7 @@ impl Search {
         }
     }
 
-    fn fewer_steps(&mut self, plan: &mut Plan) {
+    fn remove_steps(&mut self, plan: &mut Plan) {
         let mut chunk = plan.steps.len().div_ceil(2).max(1);
         while !plan.steps.is_empty() {
             let mut at = 0;
@@ -86,7 +86,7 @@ impl Search {
                 if let Some(next) = steps.get_mut(at) {
                     next.after += gone;
                 }
-                if !self.try_one(plan, Plan { steps, ..plan.clone() }) {
+                if !self.try_smaller(plan, Plan { steps, ..plan.clone() }) {
                     at += chunk;
                 }
             }
@@ -97,7 +97,7 @@ impl Search {
         }
     }
 
-    fn fewer_faults(&mut self, plan: &mut Plan) {
+    fn disable_faults(&mut self, plan: &mut Plan) {
         let without: [fn(&mut Faults); 9] = [
             |faults| faults.resets = 0,
             |faults| faults.clogs = 0,
@@ -112,16 +112,16 @@ impl Search {
         for change in without {
             let mut faults = plan.faults.clone();
             change(&mut faults);
-            self.try_one(plan, Plan { faults, ..plan.clone() });
+            self.try_smaller(plan, Plan { faults, ..plan.clone() });
         }
     }
 
-    fn fewer_nodes(&mut self, plan: &mut Plan) {
+    fn remove_nodes(&mut self, plan: &mut Plan) {
         let groups = plan.groups.len();
         if groups > 1 {
             let mut less = plan.clone();
             less.groups.pop();
-            self.try_one(plan, less);
+            self.try_smaller(plan, less);
         }
         for at in 0..plan.groups.len() {
             let mut member = plan.groups[at].members.len();
@@ -129,7 +129,7 @@ impl Search {
                 member -= 1;
                 let mut less = plan.clone();
                 less.groups[at].members.remove(member);
-                self.try_one(plan, less);
+                self.try_smaller(plan, less);
             }
         }
         while plan.nodes > 2 {
@@ -139,18 +139,18 @@ impl Search {
             let founds = plan.groups.iter().any(|group| group.members[0].0 == last);
             less.groups.iter_mut().for_each(|group| group.members.retain(|(node, _)| *node != last));
             less.faults.later.retain(|node| *node != last);
-            if founds || !self.try_one(plan, less) {
+            if founds || !self.try_smaller(plan, less) {
                 break;
             }
         }
     }
 
-    fn shorter_pauses(&mut self, plan: &mut Plan) {
+    fn shorten_pauses(&mut self, plan: &mut Plan) {
         for at in 0..plan.steps.len() {
             for after in [0, plan.steps[at].after / 2] {
                 let mut less = plan.clone();
                 less.steps[at].after = after;
-                if self.try_one(plan, less) {
+                if self.try_smaller(plan, less) {
                     break;
                 }
             }

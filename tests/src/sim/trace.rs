@@ -3,86 +3,88 @@
 use std::collections::VecDeque;
 
 use larder_core::id::hash16;
-use larder_core::machine::{Effect, Input};
+use larder_core::node::{Effect, Input};
 
 /// Lines kept for a report.
-const LINES: usize = 60;
+const MAX_LINES: usize = 60;
 /// So many bytes are hashed at once.
-const BLOCK: usize = 64 << 10;
+const HASH_BLOCK_BYTES: usize = 64 << 10;
 
 /// What happened so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trace {
+pub(super) struct EventTrace {
     /// Hash over everything but what follows.
     hash: [u8; 16],
     /// What is not hashed yet.
-    rest: Vec<u8>,
+    unhashed: Vec<u8>,
     /// The last lines, if they are kept.
     lines: Option<VecDeque<String>>,
     /// True to print each line at once.
-    loud: bool,
+    print_lines: bool,
 }
 
-impl Trace {
+impl EventTrace {
     /// A trace that keeps its last lines, or prints them all.
-    pub(super) fn telling(loud: bool) -> Self {
-        Self { lines: Some(VecDeque::new()), loud, ..Self::default() }
+    pub(super) fn with_lines(loud: bool) -> Self {
+        Self { lines: Some(VecDeque::new()), print_lines: loud, ..Self::default() }
     }
 
-    fn add(&mut self, now: u64, parts: &[&[u8]]) {
-        self.rest.extend(now.to_be_bytes());
+    fn hash_parts(&mut self, now: u64, parts: &[&[u8]]) {
+        self.unhashed.extend(now.to_be_bytes());
         for part in parts {
-            self.rest.extend(part.len().to_be_bytes());
-            self.rest.extend(*part);
+            self.unhashed.extend(part.len().to_be_bytes());
+            self.unhashed.extend(*part);
         }
-        if self.rest.len() >= BLOCK {
+        if self.unhashed.len() >= HASH_BLOCK_BYTES {
             self.hash = self.hash();
-            self.rest.clear();
+            self.unhashed.clear();
         }
     }
 
     /// The hash over everything so far.
     pub(super) fn hash(&self) -> [u8; 16] {
-        hash16("larder sim trace", &[&self.hash, &self.rest])
+        hash16("larder sim trace", &[&self.hash, &self.unhashed])
     }
 
-    fn tell(&mut self, now: u64, line: impl FnOnce() -> String) {
+    fn log_line(&mut self, now: u64, line: impl FnOnce() -> String) {
         let Some(lines) = &mut self.lines else { return };
         let line = format!("{:>14.6} {}", now as f64 / 1e6, line());
-        if self.loud {
+        if self.print_lines {
             eprintln!("{line}");
         }
-        if lines.len() == LINES {
+        if lines.len() == MAX_LINES {
             lines.pop_front();
         }
         lines.push_back(line);
     }
 
     /// Something happened to the world.
-    pub(super) fn note(&mut self, now: u64, what: &str) {
-        self.add(now, &[what.as_bytes()]);
-        self.tell(now, || what.to_owned());
+    pub(super) fn record_event(&mut self, now: u64, what: &str) {
+        self.hash_parts(now, &[what.as_bytes()]);
+        self.log_line(now, || what.to_owned());
     }
 
     /// A node is told something.
-    pub(super) fn input(&mut self, now: u64, node: usize, input: &Input) {
+    pub(super) fn record_input(&mut self, now: u64, node: usize, input: &Input) {
         let node_bytes = node.to_be_bytes();
         match input {
-            Input::Frame { link, bytes } => {
-                self.add(now, &[&node_bytes, b"frame", &link.0.to_be_bytes(), bytes])
+            Input::FrameReceived { link, bytes } => {
+                self.hash_parts(now, &[&node_bytes, b"frame", &link.0.to_be_bytes(), bytes])
             }
-            Input::Sent { link, bytes } => {
-                self.add(now, &[&node_bytes, b"sent", &link.0.to_be_bytes(), &bytes.to_be_bytes()]);
+            Input::BytesSent { link, bytes } => {
+                self.hash_parts(now, &[&node_bytes, b"sent", &link.0.to_be_bytes(), &bytes.to_be_bytes()]);
             }
-            Input::Tick => self.add(now, &[&node_bytes, b"tick"]),
+            Input::Tick => self.hash_parts(now, &[&node_bytes, b"tick"]),
             // Said often, and dear to print.
-            Input::Seen { peer, .. } => self.add(now, &[&node_bytes, b"seen", &peer.0]),
-            Input::Stored { token } => self.add(now, &[&node_bytes, b"stored", &token.0.to_be_bytes()]),
-            other => self.add(now, &[&node_bytes, format!("{other:?}").as_bytes()]),
+            Input::NodeDiscovered { peer, .. } => self.hash_parts(now, &[&node_bytes, b"seen", &peer.0]),
+            Input::Stored { token } => {
+                self.hash_parts(now, &[&node_bytes, b"stored", &token.0.to_be_bytes()])
+            }
+            other => self.hash_parts(now, &[&node_bytes, format!("{other:?}").as_bytes()]),
         }
-        if !matches!(input, Input::Tick | Input::Sent { .. }) {
-            self.tell(now, || match input {
-                Input::Frame { link, bytes } => {
+        if !matches!(input, Input::Tick | Input::BytesSent { .. }) {
+            self.log_line(now, || match input {
+                Input::FrameReceived { link, bytes } => {
                     format!(
                         "{node} <- frame of kind {:?}, {} bytes, link {}",
                         bytes.first(),
@@ -96,13 +98,13 @@ impl Trace {
     }
 
     /// A node wants something done.
-    pub(super) fn effect(&mut self, now: u64, node: usize, effect: &Effect) {
+    pub(super) fn record_effect(&mut self, now: u64, node: usize, effect: &Effect) {
         let node_bytes = node.to_be_bytes();
         match effect {
             Effect::Send { link, bytes } => {
-                self.add(now, &[&node_bytes, b"send", &link.0.to_be_bytes(), bytes])
+                self.hash_parts(now, &[&node_bytes, b"send", &link.0.to_be_bytes(), bytes])
             }
-            Effect::Store { token, rows } => {
+            Effect::Store { batch: token, rows } => {
                 let token = token.0.to_be_bytes();
                 let mut parts: Vec<&[u8]> = vec![&node_bytes, b"store", &token];
                 for row in rows {
@@ -112,28 +114,28 @@ impl Trace {
                         row.value.as_deref().unwrap_or_default(),
                     ]);
                 }
-                self.add(now, &parts);
+                self.hash_parts(now, &parts);
             }
-            Effect::Visit { peer } => self.add(now, &[&node_bytes, b"visit", &peer.0]),
-            Effect::Learn { peer, .. } => self.add(now, &[&node_bytes, b"learn", &peer.0]),
-            Effect::Members(members) => {
+            Effect::OpenGuestStream { peer } => self.hash_parts(now, &[&node_bytes, b"visit", &peer.0]),
+            Effect::LearnAddresses { peer, .. } => self.hash_parts(now, &[&node_bytes, b"learn", &peer.0]),
+            Effect::SetMembers(members) => {
                 let mut parts: Vec<&[u8]> = vec![&node_bytes, b"members"];
                 parts.extend(members.iter().map(|member| member.0.as_slice()));
-                self.add(now, &parts);
+                self.hash_parts(now, &parts);
             }
-            other => self.add(now, &[&node_bytes, format!("{other:?}").as_bytes()]),
+            other => self.hash_parts(now, &[&node_bytes, format!("{other:?}").as_bytes()]),
         }
-        self.tell(now, || match effect {
+        self.log_line(now, || match effect {
             Effect::Send { link, bytes } => {
                 format!("{node} -> frame of kind {:?}, {} bytes, link {}", bytes.first(), bytes.len(), link.0)
             }
-            Effect::Store { token, rows } => format!("{node} -> store {} rows, {token:?}", rows.len()),
+            Effect::Store { batch: token, rows } => format!("{node} -> store {} rows, {token:?}", rows.len()),
             other => format!("{node} -> {other:?}"),
         });
     }
 
     /// The last lines.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(super) fn last_lines(&self) -> Vec<String> {
         self.lines.iter().flatten().cloned().collect()
     }
 }

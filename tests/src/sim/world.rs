@@ -9,31 +9,31 @@
 //! | `damage`  | stores in which rows are gone or wrong                    |
 //! | `watch`   | what must hold of every single effect                     |
 
-mod copies;
 mod damage;
-mod life;
+mod disk_copies;
+mod effect_checks;
 mod links;
 mod node;
-mod watch;
+mod node_lifecycle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_core::id::{ChangeId, GroupId, NodeId, Secret};
-use larder_core::machine::{Answer, Caller, Declined, Effect, Input, LinkId, Request};
+use larder_core::id::{ChangeId, GroupId, NodeId, SecretKey};
+use larder_core::node::{Effect, Input, LinkId, Request, RequestError, RequestId, Response};
 
-pub(super) use node::Node;
+pub(super) use node::SimNode;
 
-use super::check::{Invariant, judge};
-use super::dice::Dice;
-use super::marks::Marks;
+use super::coverage::Coverage;
+use super::invariants::{Invariant, check_if_changed};
+use super::network::SimNetwork;
 use super::plan::{Faults, Plan};
-use super::stored::Stored;
-use super::trace::Trace;
-use super::wire::Wire;
+use super::rng::SimRng;
+use super::stored_state::StoredStateReader;
+use super::trace::EventTrace;
 
 /// What can happen, and to whom.
 #[derive(Clone, Debug)]
-enum Event {
+enum WorldEvent {
     Tick { node: usize, at: u64 },
     Frame { link: LinkId, node: usize, bytes: Vec<u8> },
     Sent { link: LinkId, node: usize, bytes: usize },
@@ -45,9 +45,9 @@ enum Event {
     Reopen { node: usize, boot: u64 },
 }
 
-impl Event {
+impl WorldEvent {
     /// The node that it happens in; none where it happens to the machine under it, or to the wire.
-    fn inside(&self) -> Option<usize> {
+    fn node_index(&self) -> Option<usize> {
         match self {
             Self::Tick { node, .. }
             | Self::Frame { node, .. }
@@ -62,237 +62,247 @@ impl Event {
 
 /// A write that somebody waits for.
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingWrite {
     /// Who was asked.
     pub(super) node: usize,
     /// In which group.
     pub(super) group: GroupId,
     /// The item that it adds to a list, with its resource.
-    pub(super) adds: Option<(u8, String)>,
+    pub(super) list_item: Option<(u8, String)>,
     /// True once the disk that it was first made durable on was damaged: others have it.
-    pub(super) forgotten: bool,
+    pub(super) is_forgotten: bool,
 }
 
 /// The whole world.
 pub(super) struct World {
     /// Its nodes.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<SimNode>,
     /// What is between them.
-    pub(super) wire: Wire,
+    pub(super) network: SimNetwork,
     /// Microseconds since the beginning.
     pub(super) now: u64,
     /// What goes wrong by itself.
     pub(super) faults: Faults,
-    queue: BTreeMap<(u64, u64), Event>,
+    event_queue: BTreeMap<(u64, u64), WorldEvent>,
     sequence: u64,
-    network: Dice,
-    storage: Dice,
+    network_rng: SimRng,
+    storage_rng: SimRng,
     /// Answers that came, by caller.
-    pub(super) answers: BTreeMap<Caller, Result<Answer, Declined>>,
-    callers: u64,
+    pub(super) answers: BTreeMap<RequestId, Result<Response, RequestError>>,
+    next_request: u64,
     /// Changes that were acknowledged to an operator.
-    pub(super) acknowledged: BTreeMap<ChangeId, Waiting>,
-    waiting: BTreeMap<Caller, Waiting>,
+    pub(super) acknowledged_writes: BTreeMap<ChangeId, PendingWrite>,
+    pending_writes: BTreeMap<RequestId, PendingWrite>,
     /// Which nodes were ever given a code of a group, or founded it.
-    pub(super) invited: BTreeMap<GroupId, BTreeSet<usize>>,
+    pub(super) invited_nodes: BTreeMap<GroupId, BTreeSet<usize>>,
     /// The node that founds a group just now: whatever group it writes first is that.
-    pub(super) founding: Option<usize>,
+    pub(super) founding_node: Option<usize>,
     /// Since when a node knows that another one is no member of a group.
-    outsiders: BTreeMap<(usize, usize, GroupId), u64>,
+    non_member_since: BTreeMap<(usize, usize, GroupId), u64>,
     /// Since when a node has a change in quarantine.
-    quarantined: BTreeMap<(usize, ChangeId), u64>,
+    quarantined_since: BTreeMap<(usize, ChangeId), u64>,
     /// True if who is in a group may change, and machines need not be what they were.
-    pub(super) churns: bool,
+    pub(super) changes_membership: bool,
     /// What was read of rows before.
-    pub(super) read: Stored,
+    pub(super) stored_state: StoredStateReader,
     /// What did not hold. A run ends with the first.
     pub(super) violations: Vec<(Invariant, String)>,
     /// What happened.
-    pub(super) trace: Trace,
+    pub(super) trace: EventTrace,
     /// Rare situations that were reached.
-    pub(super) marks: Marks,
+    pub(super) marks: Coverage,
     /// How many events were handled.
     pub(super) events: u64,
     /// Frames that carried more than a sign of life, and batches, since the world is to be quiet.
-    pub(super) noise: u64,
+    pub(super) traffic: u64,
 }
 
 impl World {
     /// A world of nodes that are in no group yet.
-    pub(super) fn new(plan: &Plan, trace: Trace) -> Self {
-        let mut keys = Dice::new(plan.seed, "keys");
-        let mut drifts = Dice::new(plan.seed, "drift");
+    pub(super) fn new(plan: &Plan, trace: EventTrace) -> Self {
+        let mut keys = SimRng::new(plan.seed, "keys");
+        let mut drifts = SimRng::new(plan.seed, "drift");
         let most = i64::try_from(plan.faults.drift).unwrap_or(0);
         let node = |_| {
-            let drift = i64::try_from(drifts.roll(2 * plan.faults.drift + 1)).unwrap_or(0) - most;
-            Node::new(Secret::from_bytes(&keys.seed()), drift)
+            let drift = i64::try_from(drifts.below(2 * plan.faults.drift + 1)).unwrap_or(0) - most;
+            SimNode::new(SecretKey::from_bytes(&keys.next_seed()), drift)
         };
         let mut world = Self {
             nodes: (0..plan.nodes).map(node).collect(),
-            wire: Wire::default(),
+            network: SimNetwork::default(),
             now: 0,
             faults: Faults::default(),
-            queue: BTreeMap::new(),
+            event_queue: BTreeMap::new(),
             sequence: 0,
-            network: Dice::new(plan.seed, "network"),
-            storage: Dice::new(plan.seed, "storage"),
+            network_rng: SimRng::new(plan.seed, "network"),
+            storage_rng: SimRng::new(plan.seed, "storage"),
             answers: BTreeMap::new(),
-            callers: 0,
-            acknowledged: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            invited: BTreeMap::new(),
-            founding: None,
-            outsiders: BTreeMap::new(),
-            quarantined: BTreeMap::new(),
-            churns: plan.churns(),
-            read: Stored::default(),
+            next_request: 0,
+            acknowledged_writes: BTreeMap::new(),
+            pending_writes: BTreeMap::new(),
+            invited_nodes: BTreeMap::new(),
+            founding_node: None,
+            non_member_since: BTreeMap::new(),
+            quarantined_since: BTreeMap::new(),
+            changes_membership: plan.changes_membership(),
+            stored_state: StoredStateReader::default(),
             violations: Vec::new(),
             trace,
-            marks: Marks::default(),
+            marks: Coverage::default(),
             events: 0,
-            noise: 0,
+            traffic: 0,
         };
         world.faults = plan.faults.clone();
         for node in 0..plan.nodes {
-            world.boot(node);
+            world.boot_node(node);
         }
-        world.after(links::MEET, Event::Meet);
+        world.schedule_event(links::LINK_INTERVAL_US, WorldEvent::Meet);
         world
     }
 
-    fn after(&mut self, delay: u64, event: Event) {
+    fn schedule_event(&mut self, delay: u64, event: WorldEvent) {
         self.sequence += 1;
-        self.queue.insert((self.now + delay, self.sequence), event);
+        self.event_queue.insert((self.now + delay, self.sequence), event);
     }
 
     /// Notes what does not hold.
-    pub(super) fn violate(&mut self, what: Invariant, words: String) {
+    pub(super) fn record_violation(&mut self, what: Invariant, words: String) {
         self.violations.push((what, words));
     }
 
     /// Asks a node for something.
-    pub(super) fn ask(&mut self, node: usize, request: Request) -> Caller {
-        self.ask_for(node, request, None)
+    pub(super) fn send_request(&mut self, node: usize, request: Request) -> RequestId {
+        self.send_request_adding(node, request, None)
     }
 
     /// Asks a node for something; if it is a write, it adds that item to a list.
-    pub(super) fn ask_for(&mut self, node: usize, request: Request, adds: Option<(u8, String)>) -> Caller {
-        self.callers += 1;
-        let caller = Caller(self.callers);
+    pub(super) fn send_request_adding(
+        &mut self,
+        node: usize,
+        request: Request,
+        adds: Option<(u8, String)>,
+    ) -> RequestId {
+        self.next_request += 1;
+        let caller = RequestId(self.next_request);
         if let Request::Write(write) = &request {
-            self.waiting.insert(caller, Waiting { node, group: write.group, adds, forgotten: false });
+            self.pending_writes.insert(
+                caller,
+                PendingWrite { node, group: write.group, list_item: adds, is_forgotten: false },
+            );
         }
-        self.input(node, Input::Request { caller, request });
+        self.deliver_input(node, Input::Request { caller, request });
         caller
     }
 
     /// Hands an input to a node, if it runs.
-    pub(super) fn input(&mut self, node: usize, input: Input) {
-        let now = self.nodes[node].now(self.now);
-        self.nodes[node].latest = self.nodes[node].latest.max(now.wall);
-        let Some(machine) = self.nodes[node].machine.as_mut() else { return };
-        self.trace.input(self.now, node, &input);
-        let effects = machine.handle(now, input);
-        self.note_quarantine(node);
-        self.carry_out(node, effects);
-        self.schedule(node);
-        match judge(&self.nodes[node], self.nodes[node].judged, &mut self.read) {
-            Ok(held) => self.nodes[node].judged = held,
-            Err((what, words)) => self.violate(what, format!("node {node}: {words}")),
+    pub(super) fn deliver_input(&mut self, node: usize, input: Input) {
+        let now = self.nodes[node].clocks_at(self.now);
+        self.nodes[node].latest_wall = self.nodes[node].latest_wall.max(now.unix_secs);
+        let Some(core_node) = self.nodes[node].core_node.as_mut() else { return };
+        self.trace.record_input(self.now, node, &input);
+        let effects = core_node.handle(now, input);
+        self.track_quarantine(node);
+        self.apply_effects(node, effects);
+        self.schedule_tick(node);
+        match check_if_changed(&self.nodes[node], self.nodes[node].checked, &mut self.stored_state) {
+            Ok(held) => self.nodes[node].checked = held,
+            Err((what, words)) => self.record_violation(what, format!("node {node}: {words}")),
         }
     }
 
-    fn schedule(&mut self, node: usize) {
-        let of = &self.nodes[node];
-        let Some(machine) = of.machine.as_ref() else { return };
-        let at = of.at(machine.next_wake()).max(self.now + 1000);
-        if at < of.wake || of.wake <= self.now {
-            self.nodes[node].wake = at;
-            self.after(at - self.now, Event::Tick { node, at });
+    fn schedule_tick(&mut self, node: usize) {
+        let sim_node = &self.nodes[node];
+        let Some(core_node) = sim_node.core_node.as_ref() else { return };
+        let wake_at = sim_node.world_time_of(core_node.next_wake_at()).max(self.now + 1000);
+        if wake_at < sim_node.next_tick || sim_node.next_tick <= self.now {
+            self.nodes[node].next_tick = wake_at;
+            self.schedule_event(wake_at - self.now, WorldEvent::Tick { node, at: wake_at });
         }
     }
 
-    fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
+    fn apply_effects(&mut self, node: usize, effects: Vec<Effect>) {
         let last = effects.len();
         for (nth, effect) in effects.into_iter().enumerate() {
-            if let Some((left, pause)) = self.nodes[node].dies {
+            if let Some((left, pause)) = self.nodes[node].dies_after {
                 if left == 0 {
                     if nth > 0 && nth < last {
-                        self.marks.reach("crash-midway");
+                        self.marks.record("crash-midway");
                     }
-                    return self.crash(node, pause, 0);
+                    return self.crash_node(node, pause, 0);
                 }
-                self.nodes[node].dies = Some((left - 1, pause));
+                self.nodes[node].dies_after = Some((left - 1, pause));
             }
-            self.trace.effect(self.now, node, &effect);
-            self.watch(node, &effect);
+            self.trace.record_effect(self.now, node, &effect);
+            self.check_effect(node, &effect);
             match effect {
-                Effect::Store { token, rows } => {
-                    self.noise += 1;
+                Effect::Store { batch: token, rows } => {
+                    self.traffic += 1;
                     self.nodes[node].disk.write(token, rows);
-                    self.start_sync(node);
+                    self.schedule_disk_sync(node);
                 }
-                Effect::Send { link, bytes } => self.send(node, link, bytes),
-                Effect::Close { link, .. } => self.close(node, link),
-                Effect::Visit { peer } => {
-                    let delay = self.network.between(100, self.faults.delay.max(100));
-                    self.after(delay, Event::Visit { node, to: peer });
+                Effect::Send { link, bytes } => self.send_frame(node, link, bytes),
+                Effect::Close { link, .. } => self.close_stream(node, link),
+                Effect::OpenGuestStream { peer } => {
+                    let delay = self.network_rng.between(100, self.faults.delay.max(100));
+                    self.schedule_event(delay, WorldEvent::Visit { node, to: peer });
                 }
-                Effect::Members(members) => self.nodes[node].members = members,
-                Effect::Answer { caller, answer } => self.answered(caller, answer),
-                Effect::Learn { .. } | Effect::Changed { .. } | Effect::Notice(_) => {}
+                Effect::SetMembers(members) => self.nodes[node].linked_members = members,
+                Effect::Respond { request_id: caller, response: answer } => self.on_response(caller, answer),
+                Effect::LearnAddresses { .. } | Effect::DesiredChanged { .. } | Effect::Event(_) => {}
             }
         }
     }
 
-    fn answered(&mut self, caller: Caller, answer: Result<Answer, Declined>) {
-        let waiting = self.waiting.remove(&caller);
-        self.watch_answer(waiting.as_ref(), &answer);
-        if let (Some(waiting), Ok(Answer::Written(Some(change)))) = (waiting, &answer) {
-            self.acknowledged.insert(*change, waiting);
+    fn on_response(&mut self, caller: RequestId, answer: Result<Response, RequestError>) {
+        let waiting = self.pending_writes.remove(&caller);
+        self.check_response(waiting.as_ref(), &answer);
+        if let (Some(waiting), Ok(Response::Written(Some(change)))) = (waiting, &answer) {
+            self.acknowledged_writes.insert(*change, waiting);
         }
         self.answers.insert(caller, answer);
     }
 
     /// Handles the next event. False if there is none.
-    pub(super) fn step(&mut self) -> bool {
-        let Some(((at, sequence), event)) = self.queue.pop_first() else { return false };
+    pub(super) fn handle_next_event(&mut self) -> bool {
+        let Some(((at, sequence), event)) = self.event_queue.pop_first() else { return false };
         self.now = self.now.max(at);
         if let Some(until) =
-            event.inside().map(|node| self.nodes[node].frozen).filter(|until| *until > self.now)
+            event.node_index().map(|node| self.nodes[node].frozen_until).filter(|until| *until > self.now)
         {
             // What waits for a node that stands still keeps its order.
-            self.queue.insert((until, sequence), event);
+            self.event_queue.insert((until, sequence), event);
             return true;
         }
         self.events += 1;
         match event {
-            Event::Tick { node, at } => {
+            WorldEvent::Tick { node, at } => {
                 // Only the newest alarm rings.
-                if self.nodes[node].wake == at {
-                    self.nodes[node].wake = 0;
-                    self.input(node, Input::Tick);
+                if self.nodes[node].next_tick == at {
+                    self.nodes[node].next_tick = 0;
+                    self.deliver_input(node, Input::Tick);
                 }
             }
-            Event::Frame { link, node, bytes } => {
-                if self.wire.hears(link, node) {
-                    self.input(node, Input::Frame { link, bytes });
+            WorldEvent::Frame { link, node, bytes } => {
+                if self.network.can_receive(link, node) {
+                    self.deliver_input(node, Input::FrameReceived { link, bytes });
                 }
             }
-            Event::Sent { link, node, bytes } => self.input(node, Input::Sent { link, bytes }),
-            Event::Sync { node, boot } => self.synced(node, boot),
-            Event::Break { link, node } => self.break_link(link, node),
-            Event::Meet => self.meet(),
-            Event::Visit { node, to } => self.visit(node, to),
-            Event::Boot { node } => self.boot(node),
-            Event::Reopen { node, boot } => self.reopen(node, boot),
+            WorldEvent::Sent { link, node, bytes } => {
+                self.deliver_input(node, Input::BytesSent { link, bytes })
+            }
+            WorldEvent::Sync { node, boot } => self.on_disk_sync(node, boot),
+            WorldEvent::Break { link, node } => self.break_link_end(link, node),
+            WorldEvent::Meet => self.link_members(),
+            WorldEvent::Visit { node, to } => self.open_guest_stream(node, to),
+            WorldEvent::Boot { node } => self.boot_node(node),
+            WorldEvent::Reopen { node, boot } => self.reopen_store(node, boot),
         }
         true
     }
 
     /// Runs until `until`, or until the condition holds, or something does not that must; true if the condition does.
     /// It is looked at now and then, since it may be dear.
-    pub(super) fn run(&mut self, until: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+    pub(super) fn run_until(&mut self, until: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         const EVERY: u64 = 16;
         let mut handled = 0;
         loop {
@@ -303,12 +313,12 @@ impl World {
                 return true;
             }
             handled += 1;
-            let next = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let next = self.event_queue.first_key_value().map(|((at, _), _)| *at);
             if next.is_none_or(|at| at > until) {
                 self.now = self.now.max(until);
                 return done(self);
             }
-            self.step();
+            self.handle_next_event();
         }
     }
 }

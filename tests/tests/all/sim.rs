@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder_tests::sim::canary::{CANARIES, Canary, lay_out};
-use larder_tests::sim::{Act, Invariant, Plan, draw, play, play_telling};
+use larder_tests::sim::canary::{CANARIES, Canary, create_workspace};
+use larder_tests::sim::{Invariant, Plan, PlannedOp, generate_plan, run_plan, run_plan_logged};
 
 /// Which seeds are tried: `LARDER_SIM_FIRST` and `LARDER_SIM_SEEDS` choose others.
 fn seeds() -> std::ops::Range<u64> {
@@ -15,16 +15,16 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 /// What failed of a plan, with its last events; empty if it holds.
-fn failure(name: &str, plan: &Plan) -> Option<String> {
-    let outcome = std::panic::catch_unwind(|| play(plan));
+fn describe_failure(name: &str, plan: &Plan) -> Option<String> {
+    let outcome = std::panic::catch_unwind(|| run_plan(plan));
     if let Ok(Ok(_)) = outcome {
         return None;
     }
     let again = format!("cargo run --release -p larder-tests --bin larder-sim -- replay {name}");
-    let Ok(Err(failure)) = std::panic::catch_unwind(|| play_telling(plan, false)) else {
+    let Ok(Err(failure)) = std::panic::catch_unwind(|| run_plan_logged(plan, false)) else {
         return Some(format!("{}: {name} panics; again:\n  {again}", Invariant::Sound.id()));
     };
-    let (id, what, last) = (failure.invariant.id(), failure.what, failure.last.join("\n    "));
+    let (id, what, last) = (failure.invariant.id(), failure.detail, failure.last_events.join("\n    "));
     let plan = plan.summary();
     Some(format!("{id}: {name}, step {}: {what}\n  {plan}\n  again: {again}\n    {last}", failure.steps))
 }
@@ -34,7 +34,7 @@ fn failure(name: &str, plan: &Plan) -> Option<String> {
 fn every_canary_can_be_planted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above this crate");
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canaries");
-    let plant = |canary: &Canary| lay_out(root, &copy).and_then(|()| canary.plant(&copy));
+    let plant = |canary: &Canary| create_workspace(root, &copy).and_then(|()| canary.apply(&copy));
     let fails = |canary: &Canary| Some(format!("{}: {}", canary.name, plant(canary).err()?));
     let wrong: Vec<String> = CANARIES.iter().filter_map(fails).collect();
     std::fs::remove_dir_all(&copy).expect("a copy that can be removed");
@@ -56,7 +56,7 @@ fn every_world_converges_and_loses_nothing() {
                     if seed >= seeds.end {
                         return;
                     }
-                    failed.lock().unwrap().extend(failure(&seed.to_string(), &draw(seed)));
+                    failed.lock().unwrap().extend(describe_failure(&seed.to_string(), &generate_plan(seed)));
                 }
             });
         }
@@ -67,7 +67,7 @@ fn every_world_converges_and_loses_nothing() {
 
 /// Every plan that ever failed is played for ever.
 #[test]
-fn what_failed_once_holds() {
+fn every_saved_plan_that_once_failed_now_holds() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -77,7 +77,7 @@ fn what_failed_once_holds() {
     let read =
         |path: &PathBuf| serde_json::from_str::<Plan>(&std::fs::read_to_string(path).unwrap()).unwrap();
     let failed: Vec<String> =
-        files.iter().filter_map(|path| failure(&path.display().to_string(), &read(path))).collect();
+        files.iter().filter_map(|path| describe_failure(&path.display().to_string(), &read(path))).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
@@ -85,8 +85,8 @@ fn what_failed_once_holds() {
 fn the_same_plan_makes_the_same_history_in_any_process() {
     let simulator = env!("CARGO_BIN_EXE_larder-sim");
     for seed in 1000..1003 {
-        let outcome = play(&draw(seed)).unwrap();
-        assert_eq!(play(&draw(seed)).as_ref(), Ok(&outcome), "seed {seed}");
+        let outcome = run_plan(&generate_plan(seed)).unwrap();
+        assert_eq!(run_plan(&generate_plan(seed)).as_ref(), Ok(&outcome), "seed {seed}");
         let other =
             std::process::Command::new(simulator).args(["trace", &seed.to_string()]).output().unwrap();
         let hash: String = outcome.trace.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -96,34 +96,34 @@ fn the_same_plan_makes_the_same_history_in_any_process() {
 
 /// Time decides nothing: with clocks that run off and step by years, the same plan ends with the same values.
 #[test]
-fn clocks_change_no_value() {
+fn wrong_clocks_change_no_final_value() {
     for seed in 2000..2006 {
-        let mut plan = draw(seed);
+        let mut plan = generate_plan(seed);
         plan.faults.drift = 0;
         // Sides of a conflict are in order of ids, and a change's id covers its time: which one is taken would differ.
-        plan.steps.retain(|step| !matches!(step.act, Act::Clock { .. } | Act::Settle { .. }));
-        let straight = play(&plan).unwrap();
+        plan.steps.retain(|step| !matches!(step.op, PlannedOp::Clock { .. } | PlannedOp::Resolve { .. }));
+        let straight = run_plan(&plan).unwrap();
         // A step of the clock takes no time, and so moves nothing else.
-        let wild: Vec<_> = plan.steps.iter().flat_map(|step| wild_clock(step.clone())).collect();
-        plan.steps = wild;
-        let wild = play(&plan).unwrap();
+        let wild_steps: Vec<_> = plan.steps.iter().flat_map(|step| with_clock_jump(step.clone())).collect();
+        plan.steps = wild_steps;
+        let wild = run_plan(&plan).unwrap();
         assert_ne!(wild.trace, straight.trace, "seed {seed}: the clocks stepped");
         assert_eq!(wild.values, straight.values, "seed {seed}");
     }
 }
 
 /// A step, and before it one of the clock of the same node.
-fn wild_clock(step: larder_tests::sim::Step) -> [larder_tests::sim::Step; 2] {
+fn with_clock_jump(step: larder_tests::sim::Step) -> [larder_tests::sim::Step; 2] {
     let by = i64::try_from(step.after % 4_000_000).unwrap_or(0) * 60 - 86_400;
-    let clock = larder_tests::sim::Step { after: 0, node: step.node, act: Act::Clock { by } };
+    let clock = larder_tests::sim::Step { after: 0, node: step.node, op: PlannedOp::Clock { by } };
     [clock, step]
 }
 
 /// Plans are written down as text, and come back.
 #[test]
-fn plans_come_back_from_text() {
+fn plans_round_trip_through_json() {
     for seed in 0..50 {
-        let plan = draw(seed);
+        let plan = generate_plan(seed);
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
     }

@@ -4,34 +4,34 @@
 
 use std::collections::BTreeMap;
 
-use larder::store::{OpenError, Store};
+use larder::store::{Store, StoreOpenError};
 use larder_core::id::hash16;
-use larder_core::store::{Memory, Row, Rows, Table};
-use larder_tests::disk::{Damage, Disk, Fault, Lasts, Survival};
+use larder_core::store::{MemoryStore, Row, RowReader, Table};
+use larder_tests::disk::{CrashOutcome, DiskDamage, DiskFault, FaultDuration, FaultyDisk};
 
 /// Writes of the workload; some share a commit.
 const WRITES: u64 = 500;
 
 /// Chance that depends on nothing but its arguments.
-fn chance(what: &str, nth: u64, sides: u64) -> u64 {
+fn pseudo_random(what: &str, nth: u64, bound: u64) -> u64 {
     let hash = hash16("larder store test", &[what.as_bytes(), &nth.to_be_bytes()]);
-    hash.iter().take(8).fold(0, |all, byte| (all << 8) | u64::from(*byte)) % sides
+    hash.iter().take(8).fold(0, |all, byte| (all << 8) | u64::from(*byte)) % bound
 }
 
 /// The `nth` write: a few rows of any tables, put or removed, small or large.
-fn write(nth: u64) -> Vec<Row> {
-    let rows = 1 + chance("rows", nth, 4);
+fn rows_of_write(nth: u64) -> Vec<Row> {
+    let rows = 1 + pseudo_random("rows", nth, 4);
     (0..rows)
         .map(|row| {
-            let at = nth * 8 + row;
-            let index = usize::try_from(chance("table", at, Table::ALL.len() as u64)).unwrap();
-            let key = chance("key", at, 60).to_be_bytes().to_vec();
-            if chance("removes", at, 5) == 0 {
+            let row_seed = nth * 8 + row;
+            let index = usize::try_from(pseudo_random("table", row_seed, Table::ALL.len() as u64)).unwrap();
+            let key = pseudo_random("key", row_seed, 60).to_be_bytes().to_vec();
+            if pseudo_random("removes", row_seed, 5) == 0 {
                 return Row::remove(Table::ALL[index], key);
             }
-            let most = [40, 400, 9_000][usize::try_from(chance("size", at, 3)).unwrap()];
-            let bytes = usize::try_from(chance("bytes", at, most)).unwrap();
-            let value = at.to_be_bytes().into_iter().cycle().take(8 + bytes).collect();
+            let max_bytes = [40, 400, 9_000][usize::try_from(pseudo_random("size", row_seed, 3)).unwrap()];
+            let bytes = usize::try_from(pseudo_random("bytes", row_seed, max_bytes)).unwrap();
+            let value = row_seed.to_be_bytes().into_iter().cycle().take(8 + bytes).collect();
             Row::put(Table::ALL[index], key, value)
         })
         .collect()
@@ -41,16 +41,16 @@ fn write(nth: u64) -> Vec<Row> {
 fn commits() -> Vec<Vec<Row>> {
     let (mut commits, mut nth) = (Vec::new(), 0);
     while nth < WRITES {
-        let shared = (1 + chance("shared", nth, 5)).min(WRITES - nth);
-        commits.push((nth..nth + shared).flat_map(write).collect());
+        let shared = (1 + pseudo_random("shared", nth, 5)).min(WRITES - nth);
+        commits.push((nth..nth + shared).flat_map(rows_of_write).collect());
         nth += shared;
     }
     commits
 }
 
 /// What the store holds after each number of commits.
-fn models(commits: &[Vec<Row>]) -> Vec<Memory> {
-    let mut models = vec![Memory::default()];
+fn expected_stores(commits: &[Vec<Row>]) -> Vec<MemoryStore> {
+    let mut models = vec![MemoryStore::default()];
     for commit in commits {
         let mut next = models.last().unwrap().clone();
         next.write(commit);
@@ -59,25 +59,25 @@ fn models(commits: &[Vec<Row>]) -> Vec<Memory> {
     models
 }
 
-fn contents(store: &Store) -> Memory {
-    let mut all = Memory::default();
+fn contents(store: &Store) -> MemoryStore {
+    let mut all = MemoryStore::default();
     for table in Table::ALL {
-        let rows = store.rows(table, &[]).unwrap();
+        let rows = store.read_rows(table, &[]).unwrap();
         all.write(&rows.into_iter().map(|(key, value)| Row::put(table, key, value)).collect::<Vec<_>>());
     }
     all
 }
 
 /// A disk with a new store on it. The daemon makes that aside and puts it in place when it is whole.
-fn made() -> Disk {
-    let disk = Disk::new();
-    drop(Store::on(disk.clone()).unwrap());
-    Disk::of(&disk.bytes())
+fn new_store_disk() -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    drop(Store::open_backend(disk.clone()).unwrap());
+    FaultyDisk::from_bytes(&disk.bytes())
 }
 
 /// Commits until one fails; answers how many were acknowledged.
-fn work(disk: &Disk, commits: &[Vec<Row>]) -> usize {
-    let Ok(store) = Store::on(disk.clone()) else { return 0 };
+fn commit_until_failure(disk: &FaultyDisk, commits: &[Vec<Row>]) -> usize {
+    let Ok(store) = Store::open_backend(disk.clone()) else { return 0 };
     let done = commits.iter().take_while(|commit| store.commit(commit.iter()).is_ok()).count();
     // A store that failed may say so once more when it is let go of.
     drop(store);
@@ -85,18 +85,18 @@ fn work(disk: &Disk, commits: &[Vec<Row>]) -> usize {
 }
 
 /// What is found after a crash is every acknowledged commit and the one under way or not, and stays so.
-fn judge(found: &Disk, acknowledged: usize, models: &[Memory], what: &str) {
-    let read = |disk: &Disk| {
-        let store = Store::on(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+fn assert_recovers(found: &FaultyDisk, acknowledged: usize, models: &[MemoryStore], what: &str) {
+    let read = |disk: &FaultyDisk| {
+        let store = Store::open_backend(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
         contents(&store)
     };
     // A crash while the store is put in order changes nothing of what it holds.
-    let first = Disk::of(&found.bytes());
+    let first = FaultyDisk::from_bytes(&found.bytes());
     for operation in 1..4 {
-        let again = Disk::of(&found.bytes());
+        let again = FaultyDisk::from_bytes(&found.bytes());
         again.crash_at(operation);
-        drop(Store::on(again.clone()));
-        let after = again.after_crash(Survival::Sectors, operation);
+        drop(Store::open_backend(again.clone()));
+        let after = again.after_crash(CrashOutcome::Sectors, operation);
         let held = read(&after);
         assert!(
             models[acknowledged..].iter().take(2).any(|model| *model == held),
@@ -116,21 +116,26 @@ fn judge(found: &Disk, acknowledged: usize, models: &[Memory], what: &str) {
 fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
     let all = std::env::var_os("LARDER_STORE_ALL").is_some();
     let commits = commits();
-    let models = models(&commits);
-    let whole = made();
-    assert_eq!(work(&whole, &commits), commits.len());
+    let models = expected_stores(&commits);
+    let whole = new_store_disk();
+    assert_eq!(commit_until_failure(&whole, &commits), commits.len());
     let operations = whole.operations();
     assert!(operations > WRITES, "{operations}");
     let mut tried = 0;
     // Not every operation without the variable: each costs the whole workload up to it.
     for operation in (1..=operations).step_by(if all { 1 } else { 7 }) {
-        let disk = made();
+        let disk = new_store_disk();
         disk.crash_at(operation);
-        let acknowledged = work(&disk, &commits);
-        for (nth, survival) in Survival::ALL.into_iter().enumerate() {
-            if all || nth as u64 == operation % Survival::ALL.len() as u64 {
+        let acknowledged = commit_until_failure(&disk, &commits);
+        for (nth, survival) in CrashOutcome::ALL.into_iter().enumerate() {
+            if all || nth as u64 == operation % CrashOutcome::ALL.len() as u64 {
                 let found = disk.after_crash(survival, operation);
-                judge(&found, acknowledged, &models, &format!("operation {operation}, {survival:?}"));
+                assert_recovers(
+                    &found,
+                    acknowledged,
+                    &models,
+                    &format!("operation {operation}, {survival:?}"),
+                );
                 tried += 1;
             }
         }
@@ -139,21 +144,21 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
 }
 
 #[test]
-fn a_disk_that_fails_or_is_full_loses_nothing_acknowledged_and_works_again() {
+fn a_failing_or_full_disk_loses_nothing_acknowledged_and_recovers() {
     let commits = commits();
-    let models = models(&commits);
-    let whole = made();
-    work(&whole, &commits);
+    let models = expected_stores(&commits);
+    let whole = new_store_disk();
+    commit_until_failure(&whole, &commits);
     for operation in (1..whole.operations()).step_by(23) {
-        let fault = if operation % 2 == 0 { Fault::Io } else { Fault::Full };
-        let disk = made();
-        disk.fail_at(operation, fault, Lasts::UntilCleared);
-        let acknowledged = work(&disk, &commits);
-        disk.clear();
+        let fault = if operation % 2 == 0 { DiskFault::Io } else { DiskFault::Full };
+        let disk = new_store_disk();
+        disk.fail_at(operation, fault, FaultDuration::UntilCleared);
+        let acknowledged = commit_until_failure(&disk, &commits);
+        disk.clear_faults();
         let what = format!("operation {operation}, {fault:?}");
         // As a restarted machine finds it, and as the same process does, which reads through the same cache.
-        judge(&disk.after_crash(Survival::Nothing, 0), acknowledged, &models, &what);
-        let store = Store::on(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_recovers(&disk.after_crash(CrashOutcome::Nothing, 0), acknowledged, &models, &what);
+        let store = Store::open_backend(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
         let held = contents(&store);
         assert!(models[acknowledged..].iter().take(2).any(|model| *model == held), "{what}");
         store
@@ -163,38 +168,44 @@ fn a_disk_that_fails_or_is_full_loses_nothing_acknowledged_and_works_again() {
 }
 
 /// The disk with all of that on it, as a crash right after the last commit leaves it.
-fn crashed(commits: &[Vec<Row>]) -> Disk {
-    let disk = made();
-    let store = Store::on(disk.clone()).unwrap();
+fn disk_after_crash(commits: &[Vec<Row>]) -> FaultyDisk {
+    let disk = new_store_disk();
+    let store = Store::open_backend(disk.clone()).unwrap();
     commits.iter().for_each(|commit| store.commit(commit).unwrap());
     disk.crash();
     drop(store);
-    disk.after_crash(Survival::Nothing, 0)
+    disk.after_crash(CrashOutcome::Nothing, 0)
 }
 
 /// The disk with all of that on it, and let go of in order.
-fn closed(commits: &[Vec<Row>]) -> Disk {
-    let disk = made();
-    work(&disk, commits);
+fn disk_after_close(commits: &[Vec<Row>]) -> FaultyDisk {
+    let disk = new_store_disk();
+    commit_until_failure(&disk, commits);
     disk
 }
 
 /// Whatever is wrong in the file: it is said, or it makes no difference. Nothing damaged is believed, and a file that is
 /// not believed is left as it is, so that whoever looks at it later sees what was found.
 #[test]
-fn damage_is_seen_and_never_believed_and_nothing_damaged_is_written_to() {
+fn damage_is_detected_and_a_damaged_file_is_never_written_to() {
     let commits = commits();
-    let models = models(&commits);
-    for (disk, state) in [(closed(&commits), "closed"), (crashed(&commits), "crashed")] {
+    let models = expected_stores(&commits);
+    for (disk, state) in [(disk_after_close(&commits), "closed"), (disk_after_crash(&commits), "crashed")] {
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
         for seed in 0..500 {
-            let kinds = [Damage::Flip, Damage::Flip, Damage::Sector, Damage::Truncated, Damage::Page];
+            let kinds = [
+                DiskDamage::Flip,
+                DiskDamage::Flip,
+                DiskDamage::Sector,
+                DiskDamage::Truncated,
+                DiskDamage::Page,
+            ];
             let kind = kinds[usize::try_from(seed % 5).unwrap()];
             let what = format!("{state}, {kind:?} {seed}");
             let damaged = disk.damaged(kind, seed);
             let before = damaged.bytes();
-            let seen = match Store::on(damaged.clone()) {
-                Err(OpenError::Damaged(_)) => {
+            let seen = match Store::open_backend(damaged.clone()) {
+                Err(StoreOpenError::Damaged(_)) => {
                     assert!(damaged.bytes() == before, "{what}: a damaged file was written to");
                     "seen"
                 }

@@ -3,22 +3,22 @@
 use super::*;
 
 #[test]
-fn converged_nodes_print_the_same_log() {
+fn converged_nodes_produce_the_same_log() {
     for seed in 0..12 {
         let mut peers = random_history(seed);
         sync(&mut peers);
-        let first = peers[0].log(&all());
-        assert_eq!(first.len() as u64, peers[0].group.changes() + peers[0].group.records().len() as u64);
+        let first = peers[0].log(&query_all());
+        assert_eq!(first.len() as u64, peers[0].group.change_count() + peers[0].group.records().len() as u64);
         for peer in &peers[1..] {
-            assert_eq!(peer.log(&all()), first, "seed {seed}");
+            assert_eq!(peer.log(&query_all()), first, "seed {seed}");
         }
         let mut seen = BTreeSet::new();
         for entry in first.iter().rev() {
             assert!(entry.verified && entry.node.is_some());
             assert!(entry.deps.iter().all(|dep| seen.contains(dep)), "what it was built on comes later");
             assert_eq!(entry.parents, entry.deps);
-            let found = find(&peers[0].group, &entry.id).unwrap();
-            assert_eq!(super::entry(&peers[0].group, &found).as_ref(), Some(entry));
+            let found = find_by_id_prefix(&peers[0].group, &entry.id).unwrap();
+            assert_eq!(super::find_entry(&peers[0].group, &found).as_ref(), Some(entry));
             seen.insert(entry.id.clone());
         }
         // Among what may come next, the latest does, then the smallest id.
@@ -38,104 +38,114 @@ fn converged_nodes_print_the_same_log() {
 
 /// All that an entry builds on, however far below.
 fn ancestors<'a>(log: &'a [LogEntry], id: &'a str) -> BTreeSet<&'a str> {
-    let mut out = BTreeSet::new();
-    let mut todo = vec![id];
-    while let Some(id) = todo.pop() {
+    let mut ids = BTreeSet::new();
+    let mut pending = vec![id];
+    while let Some(id) = pending.pop() {
         let entry = log.iter().find(|entry| entry.id == id).unwrap();
         for dep in &entry.deps {
-            if out.insert(dep.as_str()) {
-                todo.push(dep);
+            if ids.insert(dep.as_str()) {
+                pending.push(dep);
             }
         }
     }
-    out
+    ids
 }
 
 /// Some entries of a log as they come if there are no others: the latest of those that nothing more is built on.
-fn in_order<'a>(log: &'a [LogEntry], mut left: Vec<&'a LogEntry>) -> Vec<&'a LogEntry> {
-    let mut out = Vec::new();
-    while !left.is_empty() {
+fn in_log_order<'a>(log: &'a [LogEntry], mut remaining: Vec<&'a LogEntry>) -> Vec<&'a LogEntry> {
+    let mut ordered = Vec::new();
+    while !remaining.is_empty() {
         let is_below = |entry: &&LogEntry| {
-            left.iter().any(|other| ancestors(log, &other.id).contains(entry.id.as_str()))
+            remaining.iter().any(|other| ancestors(log, &other.id).contains(entry.id.as_str()))
         };
-        let free = left.iter().filter(|entry| !is_below(entry));
+        let free = remaining.iter().filter(|entry| !is_below(entry));
         let best = *free.min_by_key(|entry| (std::cmp::Reverse(entry.note.time), &entry.id)).unwrap();
-        left.retain(|entry| entry.id != best.id);
-        out.push(best);
+        remaining.retain(|entry| entry.id != best.id);
+        ordered.push(best);
     }
-    out
+    ordered
 }
 
 #[test]
-fn it_is_known_what_touched_a_resource_and_what_is_written_down_is_read_again() {
-    use crate::shard::touched::Touched;
+fn resource_index_matches_a_full_scan_and_survives_a_store_round_trip() {
+    use crate::shard::resource_index::ResourceIndex;
     for seed in 50..56 {
         let mut peers = random_history(seed);
         sync(&mut peers);
         let shards: Vec<Vec<Shard>> =
             peers.iter().map(|peer| peer.group.shards().cloned().collect()).collect();
         for (nth, shard) in shards[0].iter().enumerate() {
-            let touched = shard.touched().unwrap();
-            let mut naive: BTreeMap<String, BTreeSet<ChangeId>> = BTreeMap::new();
-            for (id, delta) in shard.deltas_after(&crate::shard::graph::Clock::default()) {
+            let index = shard.resource_index().unwrap();
+            let mut expected: BTreeMap<String, BTreeSet<ChangeId>> = BTreeMap::new();
+            for (id, delta) in shard.deltas_after(&crate::shard::graph::VersionVector::default()) {
                 for put in delta.puts {
                     let resource = put.key.split(' ').next().unwrap().to_owned();
-                    naive.entry(resource).or_default().insert(id);
+                    expected.entry(resource).or_default().insert(id);
                 }
             }
-            for (resource, ids) in naive {
-                let places = touched.of(&resource).iter();
-                let found = places.map(|place| shard.graph().entry_at(*place).unwrap().id);
+            for (resource, ids) in expected {
+                let positions = index.changes_of(&resource).iter();
+                let found = positions.map(|place| shard.graph().entry_at(*place).unwrap().id);
                 assert_eq!(found.collect::<BTreeSet<_>>(), ids, "seed {seed}");
             }
             // A row that one node wrote is read by another, to which the changes came in another order.
-            let row = touched.seal(shard.graph());
+            let row = index.to_row(shard.graph());
             for other in shards.iter().map(|shards| &shards[nth]) {
-                assert_eq!(Touched::open(&row, other.graph()).as_ref(), other.touched(), "seed {seed}");
+                assert_eq!(
+                    ResourceIndex::from_row(&row, other.graph()).as_ref(),
+                    other.resource_index(),
+                    "seed {seed}"
+                );
             }
-            let mut bare = shard.clone();
-            bare.set_touched(None);
-            bare.index();
-            assert_eq!(bare.touched(), Some(touched), "seed {seed}");
+            let mut restored = shard.clone();
+            restored.set_resource_index(None);
+            restored.build_resource_index();
+            assert_eq!(restored.resource_index(), Some(index), "seed {seed}");
             let mut wrong = row.clone();
             *wrong.body.last_mut().unwrap() ^= 1;
-            assert_eq!(Touched::open(&wrong, shard.graph()), None);
-            assert_eq!(Touched::open(&row, Shard::new(shard.root().clone()).graph()), None);
+            assert_eq!(ResourceIndex::from_row(&wrong, shard.graph()), None);
+            assert_eq!(ResourceIndex::from_row(&row, Shard::new(shard.root().clone()).graph()), None);
         }
     }
 }
 
 #[test]
-fn a_filter_picks_from_the_whole_log_and_keeps_the_lines() {
+fn filtered_log_is_a_subset_with_nearest_shown_parents() {
     for seed in 20..26 {
         let mut peers = random_history(seed);
         sync(&mut peers);
-        let whole = peers[0].log(&all());
-        let node = peers[1].secret.node();
+        let whole = peers[0].log(&query_all());
+        let node = peers[1].secret.node_id();
         let middle = whole[whole.len() / 2].note.time;
         type Picks<'a> = Box<dyn Fn(&LogEntry) -> bool + 'a>;
-        let web = name("config/web");
-        let is_desired = |entry: &LogEntry| entry.source == Source::Desired;
-        let picks: Vec<(Query, Picks<'_>)> = vec![
-            (Query::default(), Box::new(is_desired)),
-            (Query { user: Some("cem".into()), ..all() }, Box::new(|entry| entry.note.user == "cem")),
-            (Query { nodes: Some([node].into()), ..all() }, Box::new(|entry| entry.node == Some(node))),
-            (Query { since: Some(middle), ..all() }, Box::new(|entry| entry.note.time >= middle)),
-            (Query { until: Some(middle), ..all() }, Box::new(|entry| entry.note.time <= middle)),
+        let web = resource_name("config/web");
+        let is_desired = |entry: &LogEntry| entry.source == LogSource::Desired;
+        let picks: Vec<(LogQuery, Picks<'_>)> = vec![
+            (LogQuery::default(), Box::new(is_desired)),
             (
-                Query { resource: Some(web.clone()), ..Query::default() },
+                LogQuery { user: Some("cem".into()), ..query_all() },
+                Box::new(|entry| entry.note.user == "cem"),
+            ),
+            (
+                LogQuery { nodes: Some([node].into()), ..query_all() },
+                Box::new(|entry| entry.node == Some(node)),
+            ),
+            (LogQuery { since: Some(middle), ..query_all() }, Box::new(|entry| entry.note.time >= middle)),
+            (LogQuery { until: Some(middle), ..query_all() }, Box::new(|entry| entry.note.time <= middle)),
+            (
+                LogQuery { resource: Some(web.clone()), ..LogQuery::default() },
                 Box::new(|entry| {
-                    is_desired(entry) && entry.touches.iter().any(|touch| touch.resource == web)
+                    is_desired(entry) && entry.field_changes.iter().any(|touch| touch.resource == web)
                 }),
             ),
         ];
         for (query, pick) in picks {
             let mut want: Vec<&LogEntry> = whole.iter().filter(|entry| pick(entry)).collect();
             if query.resource.is_some() {
-                want = in_order(&whole, want);
+                want = in_log_order(&whole, want);
             }
             for limit in [None, Some(0), Some(1), Some(5), Some(whole.len())] {
-                let got = peers[0].log(&Query { limit, ..query.clone() });
+                let got = peers[0].log(&LogQuery { limit, ..query.clone() });
                 let want = &want[..want.len().min(limit.unwrap_or(usize::MAX))];
                 let shown: BTreeSet<&str> = want.iter().map(|entry| entry.id.as_str()).collect();
                 assert_eq!(got.len(), want.len());
@@ -154,56 +164,56 @@ fn a_filter_picks_from_the_whole_log_and_keeps_the_lines() {
 }
 
 #[test]
-fn the_log_of_an_older_state_ends_there() {
+fn log_at_past_heads_contains_only_their_ancestors() {
     let mut peers = random_history(31);
     sync(&mut peers);
-    let whole = peers[0].log(&Query::default());
+    let whole = peers[0].log(&LogQuery::default());
     for entry in &whole {
         let id = ChangeId::parse(&entry.id).unwrap();
-        let then = peers[0].log(&Query { at: Some(vec![id]), ..Query::default() });
-        let ids: BTreeSet<&str> = then.iter().map(|entry| entry.id.as_str()).collect();
+        let past_log = peers[0].log(&LogQuery { heads: Some(vec![id]), ..LogQuery::default() });
+        let ids: BTreeSet<&str> = past_log.iter().map(|entry| entry.id.as_str()).collect();
         let mut want = ancestors(&whole, &entry.id);
         want.insert(&entry.id);
         assert_eq!(ids, want);
-        let last = peers[0].log(&Query { at: Some(vec![id]), limit: Some(1), ..Query::default() });
-        assert_eq!((last[0].id.as_str(), &last[0].touches), (entry.id.as_str(), &entry.touches));
+        let last = peers[0].log(&LogQuery { heads: Some(vec![id]), limit: Some(1), ..LogQuery::default() });
+        assert_eq!((last[0].id.as_str(), &last[0].field_changes), (entry.id.as_str(), &entry.field_changes));
     }
     let root = peers[0].shard().root().id();
-    assert_eq!(peers[0].log(&Query { at: Some(vec![root]), ..Query::default() }), []);
-    assert_eq!(peers[0].log(&Query { at: Some(vec![]), ..Query::default() }), []);
+    assert_eq!(peers[0].log(&LogQuery { heads: Some(vec![root]), ..LogQuery::default() }), []);
+    assert_eq!(peers[0].log(&LogQuery { heads: Some(vec![]), ..LogQuery::default() }), []);
 }
 
 #[test]
-fn an_id_is_found_by_its_first_digits() {
+fn unique_id_prefix_finds_its_object() {
     let mut peers = random_history(60);
     sync(&mut peers);
     let group = &peers[0].group;
-    let ids: Vec<String> = peers[0].log(&all()).into_iter().map(|entry| entry.id).collect();
+    let ids: Vec<String> = peers[0].log(&query_all()).into_iter().map(|entry| entry.id).collect();
     for id in &ids {
         let shortest = (1..64).find(|n| ids.iter().filter(|other| other.starts_with(&id[..*n])).count() == 1);
         let shortest = shortest.unwrap();
         for text in [&id[..shortest], id, &id.to_ascii_uppercase()] {
-            assert_eq!(find(group, text).map(|found| found.id()).as_ref(), Ok(id));
+            assert_eq!(find_by_id_prefix(group, text).map(|found| found.hex_id()).as_ref(), Ok(id));
         }
         let mut alike: Vec<String> =
             ids.iter().filter(|other| other.starts_with(&id[..shortest - 1])).cloned().collect();
         if shortest > 1 {
             alike.sort();
-            alike.truncate(limits::CANDIDATES);
-            assert_eq!(find(group, &id[..shortest - 1]), Err(FindError::Ambiguous(alike)));
+            alike.truncate(limits::MAX_PREFIX_CANDIDATES);
+            assert_eq!(find_by_id_prefix(group, &id[..shortest - 1]), Err(LookupError::Ambiguous(alike)));
         }
-        assert_eq!(find(group, &format!("{id}0")), Err(FindError::None));
+        assert_eq!(find_by_id_prefix(group, &format!("{id}0")), Err(LookupError::NotFound));
     }
     let record = group.records().genesis();
-    assert_eq!(find(group, &record.to_string()), Ok(Found::Record(record)));
+    assert_eq!(find_by_id_prefix(group, &record.to_string()), Ok(HistoryObject::Record(record)));
     let root = group.desired().unwrap().root().id().to_string();
     for text in ["", "g", "0g", "-1", " ", &root, &"0".repeat(64)] {
-        assert_eq!(find(group, text), Err(FindError::None), "{text:?}");
+        assert_eq!(find_by_id_prefix(group, text), Err(LookupError::NotFound), "{text:?}");
     }
 }
 
 #[test]
-fn the_graph_of_the_log_shows_sides_part_and_meet() {
+fn rendered_log_shows_forks_and_merges() {
     let mut peers = peers(2);
     let [a, b] = &mut peers[..] else { panic!() };
     let mut ids = vec![("base", a.set(&["keys.n=0"], 100))];
@@ -222,11 +232,11 @@ fn the_graph_of_the_log_shows_sides_part_and_meet() {
     ids.push(("aside", a.set(&["path=\"x\""], 108)));
     pull(b, a);
     let names: BTreeMap<String, &str> = ids.iter().map(|(name, id)| (id.to_string(), *name)).collect();
-    let drawn = |query: &Query| {
+    let render = |query: &LogQuery| {
         let log = a.log(query);
         let edges: Vec<_> = log.iter().map(|entry| (entry.id.clone(), entry.parents.clone())).collect();
         let mut out = String::new();
-        for (entry, row) in log.iter().zip(draw(&edges)) {
+        for (entry, row) in log.iter().zip(render_graph(&edges)) {
             out += &format!("\n{}{}", row.prefix, names[&entry.id]);
             row.after.iter().for_each(|line| out += &format!("\n{}", line.trim_end()));
         }
@@ -245,7 +255,7 @@ fn the_graph_of_the_log_shows_sides_part_and_meet() {
 * ping
 * pong
 * base";
-    assert_eq!(drawn(&Query::default()), whole);
+    assert_eq!(render(&LogQuery::default()), whole);
     let of_a = r"
 * aside
 * joined
@@ -253,105 +263,114 @@ fn the_graph_of_the_log_shows_sides_part_and_meet() {
 * left
 * ping
 * base";
-    assert_eq!(drawn(&Query { user: Some(a.user.to_owned()), ..Query::default() }), of_a);
+    assert_eq!(render(&LogQuery { user: Some(a.user.to_owned()), ..LogQuery::default() }), of_a);
     let some = r"
 * aside
 | * head
 |/
 * joined";
-    assert_eq!(drawn(&Query { limit: Some(3), ..Query::default() }), some);
+    assert_eq!(render(&LogQuery { limit: Some(3), ..LogQuery::default() }), some);
 }
 
 #[test]
-fn records_are_said_in_words() {
+fn membership_records_have_readable_summaries() {
     let mut peers = peers(3);
     let peer = &mut peers[0];
-    let log = peer.log(&all());
-    let (two, three) = (secret(2).node().short(), secret(3).node().short());
-    let words: Vec<&str> = log.iter().map(|entry| entry.note.words.as_str()).collect();
+    let log = peer.log(&query_all());
+    let (two, three) = (secret(2).node_id().short(), secret(3).node_id().short());
+    let messages: Vec<&str> = log.iter().map(|entry| entry.note.message.as_str()).collect();
     let want = [
         format!("grant operator to {three}"),
         format!("grant operator to {two} (plc)"),
         "found group shop".into(),
     ];
-    assert_eq!(words, want);
+    assert_eq!(messages, want);
     for (entry, on) in log.iter().zip([Some(&log[1]), Some(&log[2]), None]) {
         assert_eq!(entry.deps, on.iter().map(|on| on.id.clone()).collect::<Vec<_>>());
-        let by_founder: Option<NodeId> = Some(secret(1).node());
-        assert_eq!((entry.source, entry.node, entry.verified), (Source::Membership, by_founder, true));
+        let by_founder: Option<NodeId> = Some(secret(1).node_id());
+        assert_eq!((entry.source, entry.node, entry.verified), (LogSource::Membership, by_founder, true));
     }
-    assert_eq!(peer.log(&Query::default()), []);
+    assert_eq!(peer.log(&LogQuery::default()), []);
     // By the recovery key, which is no node's.
-    let grant =
-        Grant { key: secret(2).node(), role: Role::Admin, alias: "b".into(), labels: vec![], invite: None };
+    let grant = Grant {
+        holder: secret(2).node_id(),
+        role: Role::Admin,
+        alias: "b".into(),
+        labels: vec![],
+        invite: None,
+    };
     let record = Record {
         group: peer.group.id(),
         grant: peer.group.records().genesis(),
         signer: Signer::Recovery,
         seq: 1,
         prev: RecordId::ZERO,
-        body: Body::Grant(grant),
-        remark: None,
+        body: RecordBody::Grant(grant),
+        note: None,
     };
     let record = record.sign(&secret(200));
-    assert_eq!(peer.group.record([record.clone()]).fault, None);
-    let entry = entry(&peer.group, &Found::Record(record.id())).unwrap();
-    assert_eq!(entry.note.words, format!("grant admin to {two} (b), by the recovery key"));
+    assert_eq!(peer.group.apply_records([record.clone()]).fault, None);
+    let entry = find_entry(&peer.group, &HistoryObject::Record(record.id())).unwrap();
+    assert_eq!(entry.note.message, format!("grant admin to {two} (b), by the recovery key"));
     assert_eq!((entry.node, entry.verified), (None, true));
 }
 
 #[test]
-fn a_clock_that_disagrees_with_what_was_built_on_is_marked() {
+fn change_dated_before_its_dependency_is_marked() {
     let mut peers = peers(3);
     let [a, ahead, behind] = &mut peers[..] else { panic!() };
     let first = a.set(&["keys.a=1"], 1000);
     pull(a, ahead);
     let tomorrow = ahead.set(&["keys.b=1"], 90_000);
     pull(ahead, a);
-    let upon = a.set(&["keys.a=2"], 1060);
+    let on_future = a.set(&["keys.a=2"], 1060);
     let after = a.set(&["keys.a=3"], 1060);
     pull(a, behind);
-    let slow = behind.set(&["keys.c=1"], 1059);
+    let behind_change = behind.set(&["keys.c=1"], 1059);
     pull(behind, a);
     let marked: BTreeMap<String, bool> =
-        a.log(&Query::default()).into_iter().map(|entry| (entry.id, entry.behind)).collect();
-    for (id, behind) in [(first, false), (tomorrow, false), (upon, true), (after, false), (slow, true)] {
+        a.log(&LogQuery::default()).into_iter().map(|entry| (entry.id, entry.is_clock_behind)).collect();
+    for (id, behind) in
+        [(first, false), (tomorrow, false), (on_future, true), (after, false), (behind_change, true)]
+    {
         assert_eq!(marked[&id.to_string()], behind);
     }
 }
 
 #[test]
-fn only_what_was_checked_is_verified() {
+fn only_changes_with_a_valid_signature_are_verified() {
     let mut peers = peers(2);
     let [a, b] = &mut peers[..] else { panic!() };
     let mine = a.set(&["keys.a=1"], 0);
     let theirs = b.set(&["keys.b=1"], 0);
     pull(b, a);
-    let epoch = a.shard().root().epoch();
-    let verified = |group: &Group, id| {
-        let entry = entry(group, &Found::Change { epoch, id }).unwrap();
-        let listed =
-            log(group, &Query::default(), &nowhere).into_iter().find(|listed| listed.id == entry.id).unwrap();
+    let epoch = a.shard().root().shard_id();
+    let is_verified = |group: &Group, id| {
+        let entry = find_entry(group, &HistoryObject::Change { shard: epoch, id }).unwrap();
+        let listed = log(group, &LogQuery::default(), &no_stored_rows)
+            .into_iter()
+            .find(|listed| listed.id == entry.id)
+            .unwrap();
         assert_eq!(listed.verified, entry.verified);
         entry.verified
     };
-    assert!(verified(&a.group, mine) && verified(&a.group, theirs));
+    assert!(is_verified(&a.group, mine) && is_verified(&a.group, theirs));
     // Changes that are not in the document yet: known, but unread.
     let mut unread = a.group.clone();
     let puts = BTreeMap::from([("config/db keys.a".to_owned(), Value::Int(2))]);
-    let note = Note { user: "ann".into(), time: 7, ..Note::default() };
-    let written = unread.write(&a.secret, ShardName::Desired, puts, &note, Incarnation([3; 16])).unwrap();
-    let id = written.id.unwrap();
-    let before = entry(&unread, &Found::Change { epoch, id }).unwrap();
-    assert_eq!((before.verified, before.note), (false, Note { time: 7, ..Note::default() }));
-    unread.flush();
-    assert_eq!(entry(&unread, &Found::Change { epoch, id }).unwrap().note, note);
-    assert!(verified(&unread, id));
+    let note = ChangeNote { user: "ann".into(), time: 7, ..ChangeNote::default() };
+    let outcome = unread.write(&a.secret, ShardName::Desired, puts, &note, Incarnation([3; 16])).unwrap();
+    let id = outcome.change_id.unwrap();
+    let before = find_entry(&unread, &HistoryObject::Change { shard: epoch, id }).unwrap();
+    assert_eq!((before.verified, before.note), (false, ChangeNote { time: 7, ..ChangeNote::default() }));
+    unread.flush_documents();
+    assert_eq!(find_entry(&unread, &HistoryObject::Change { shard: epoch, id }).unwrap().note, note);
+    assert!(is_verified(&unread, id));
     // A chain whose newest signature is not its author's.
     let mut forged = a.group.clone();
-    let shard = forged.shard_of(&epoch).unwrap();
-    let actor = shard.graph().chain_of(shard.graph().get(&theirs).unwrap()).unwrap().actor;
-    let cover = Cover { ahead: vec![], signature: Sig([7; 64]) };
-    forged.shard_mut(epoch).and_then(|shard| shard.chain_mut(&actor)).unwrap().set_cover(cover);
-    assert!(verified(&forged, mine) && !verified(&forged, theirs));
+    let shard = forged.shard_by_id(&epoch).unwrap();
+    let chain_id = shard.graph().chain_of(shard.graph().get(&theirs).unwrap()).unwrap().id;
+    let end_proof = EndProof { ids_ahead: vec![], signature: Sig([7; 64]) };
+    forged.ensure_shard(epoch).and_then(|shard| shard.chain_mut(&chain_id)).unwrap().set_end_proof(end_proof);
+    assert!(is_verified(&forged, mine) && !is_verified(&forged, theirs));
 }

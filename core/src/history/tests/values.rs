@@ -3,30 +3,30 @@
 use super::*;
 
 #[test]
-fn a_past_state_is_what_its_changes_make() {
+fn past_state_equals_a_replay_of_its_changes() {
     for seed in 40..46 {
         let mut peers = random_history(seed);
         sync(&mut peers);
         let shard = peers[0].shard();
-        let mut dice = Dice(seed);
+        let mut rng = TestRng(seed);
         let ids: Vec<ChangeId> = shard.graph().iter().map(|entry| entry.id).collect();
         for _ in 0..40 {
-            let picked = 1 + dice.roll(3);
+            let count = 1 + rng.next_below(3);
             let heads: Vec<ChangeId> =
-                (0..picked).map(|_| ids[dice.roll(ids.len() as u64) as usize]).collect();
-            let clock = shard.graph().clock(&heads);
-            let mut replayed = State::default();
-            for (id, delta) in shard.deltas_after(&crate::shard::graph::Clock::default()) {
-                if shard.graph().covers(&clock, shard.graph().get(&id).unwrap()) {
-                    let actor = delta.actor(peers[0].group.id());
+                (0..count).map(|_| ids[rng.next_below(ids.len() as u64) as usize]).collect();
+            let clock = shard.graph().version_of(&heads);
+            let mut replayed = VisibleState::default();
+            for (id, delta) in shard.deltas_after(&crate::shard::graph::VersionVector::default()) {
+                if shard.graph().version_contains(&clock, shard.graph().get(&id).unwrap()) {
+                    let actor = delta.chain_id(peers[0].group.id());
                     for (counter, put) in (delta.start_op..).zip(&delta.puts) {
-                        replayed.put(crate::delta::OpRef { counter, actor }, put);
+                        replayed.apply_put(crate::delta::OpRef { counter, chain_id: actor }, put);
                     }
                 }
             }
             assert_eq!(state_at(shard, &heads), replayed, "seed {seed}");
-            let part = part_at(shard, &heads, "config/db ");
-            assert!(part.iter().eq(replayed.range_with_prefix("config/db ")), "seed {seed}");
+            let partial = state_at_with_prefix(shard, &heads, "config/db ");
+            assert!(partial.iter().eq(replayed.range_with_prefix("config/db ")), "seed {seed}");
         }
         assert_eq!(&state_at(shard, &shard.graph().heads()), shard.state());
         assert!(state_at(shard, &[shard.root().id()]).is_empty());
@@ -34,12 +34,12 @@ fn a_past_state_is_what_its_changes_make() {
     }
 }
 
-fn said(edits: &[Edit]) -> Vec<String> {
-    let value = |value: &Option<Literal>| crate::resource::conflict::describe(value.as_ref());
-    let edit = |edit: &Edit| {
+fn describe_diffs(edits: &[FieldDiff]) -> Vec<String> {
+    let value = |value: &Option<Literal>| crate::resource::conflict::format_value(value.as_ref());
+    let edit = |edit: &FieldDiff| {
         format!(
             "{} {} {}: {} -> {}",
-            edit.op.word(),
+            edit.op.as_str(),
             edit.resource,
             edit.field,
             value(&edit.old),
@@ -49,16 +49,17 @@ fn said(edits: &[Edit]) -> Vec<String> {
     edits.iter().map(edit).collect()
 }
 
-fn touched(entry: &LogEntry) -> Vec<String> {
-    let touch = |touch: &Touch| format!("{} {} {}", touch.op.word(), touch.resource, touch.fields.join(","));
-    entry.touches.iter().map(touch).collect()
+fn describe_field_changes(entry: &LogEntry) -> Vec<String> {
+    let touch =
+        |touch: &FieldChanges| format!("{} {} {}", touch.op.as_str(), touch.resource, touch.fields.join(","));
+    entry.field_changes.iter().map(touch).collect()
 }
 
 #[test]
-fn a_change_is_shown_with_old_and_new_values() {
+fn change_diff_has_old_and_new_values() {
     let mut peers = peers(1);
     let peer = &mut peers[0];
-    let epoch = peer.shard().root().epoch();
+    let epoch = peer.shard().root().shard_id();
     let steps: [(&[&str], &[&str], &[&str]); 7] = [
         (
             &["keys.url=\"x\"", "keys.tags=[\"a\",\"b\"]", "keys.n=1"],
@@ -96,16 +97,21 @@ fn a_change_is_shown_with_old_and_new_values() {
     for (fields, shown, touches) in steps {
         let id = peer.set(fields, 0);
         ids.push(id);
-        let edits = show(&peer.group, &epoch, &id);
-        assert_eq!(said(&edits), shown);
+        let edits = diff_of_change(&peer.group, &epoch, &id);
+        assert_eq!(describe_diffs(&edits), shown);
         assert!(edits.iter().all(|edit| edit.change == Some(id)));
-        assert_eq!(touched(&entry(&peer.group, &Found::Change { epoch, id }).unwrap()), touches);
+        assert_eq!(
+            describe_field_changes(
+                &find_entry(&peer.group, &HistoryObject::Change { shard: epoch, id }).unwrap()
+            ),
+            touches
+        );
     }
     // An old change shows what it did then, and between any two points stands what differs there.
-    assert_eq!(said(&show(&peer.group, &epoch, &ids[2])), steps[1].1);
+    assert_eq!(describe_diffs(&diff_of_change(&peer.group, &epoch, &ids[2])), steps[1].1);
     let edits = diff(peer.shard(), &[ids[1]], &[ids[4]], None);
     assert_eq!(
-        said(&edits),
+        describe_diffs(&edits),
         [
             "unset config/db keys.n: 1 -> (unset)",
             "set config/db keys.tags: [\"a\", \"b\"] -> [\"b\", \"c\"]",
@@ -114,71 +120,77 @@ fn a_change_is_shown_with_old_and_new_values() {
     );
     let writers: Vec<_> = edits.iter().map(|edit| edit.change).collect();
     assert_eq!(writers, [Some(ids[2]), Some(ids[4]), Some(ids[2])]);
-    let back = diff(peer.shard(), &[ids[1]], &[ids[0]], Some(&name("config/db")));
-    assert_eq!(back.iter().map(|edit| (edit.op, edit.change)).collect::<Vec<_>>(), [(Op::Unset, None); 3]);
-    assert_eq!(diff(peer.shard(), &[ids[1]], &[ids[4]], Some(&name("config/d"))), []);
+    let reverse_diff = diff(peer.shard(), &[ids[1]], &[ids[0]], Some(&resource_name("config/db")));
+    assert_eq!(
+        reverse_diff.iter().map(|edit| (edit.op, edit.change)).collect::<Vec<_>>(),
+        [(FieldOp::Unset, None); 3]
+    );
+    assert_eq!(diff(peer.shard(), &[ids[1]], &[ids[4]], Some(&resource_name("config/d"))), []);
     assert_eq!(diff(peer.shard(), &peer.heads(), &peer.heads(), None), []);
-    assert_eq!(show(&peer.group, &epoch, &ids[0]), []);
+    assert_eq!(diff_of_change(&peer.group, &epoch, &ids[0]), []);
 }
 
 #[test]
-fn a_diff_over_one_change_is_what_it_shows() {
+fn diff_between_a_change_and_its_deps_equals_the_change_diff() {
     for seed in 50..56 {
         let mut peers = random_history(seed);
         sync(&mut peers);
         for shard in peers[0].group.shards() {
-            for at in shard.graph().iter() {
-                let deps: Vec<ChangeId> = shard.graph().deps(at).map(|dep| dep.id).collect();
-                let mut shown = show(&peers[0].group, &shard.root().epoch(), &at.id);
+            for entry in shard.graph().iter() {
+                let deps: Vec<ChangeId> = shard.graph().deps(entry).map(|dep| dep.id).collect();
+                let mut shown = diff_of_change(&peers[0].group, &shard.root().shard_id(), &entry.id);
                 assert!(!shown.is_empty());
                 shown.retain(|edit| edit.old != edit.new);
-                assert_eq!(diff(shard, &deps, &[at.id], None), shown);
+                assert_eq!(diff(shard, &deps, &[entry.id], None), shown);
             }
         }
     }
 }
 
 #[test]
-fn an_edit_and_a_removal_are_both_told() {
+fn concurrent_edit_and_removal_are_both_shown() {
     let mut peers = peers(2);
     let [a, b] = &mut peers[..] else { panic!() };
-    let epoch = a.shard().root().epoch();
+    let shard_id = a.shard().root().shard_id();
     let made = a.set(&["path=\"db\"", "keys.n=1"], 0);
     pull(a, b);
-    let removal = a.edit(&[Draft::Remove(name("config/db"))], 0);
+    let removal = a.edit(&[Draft::Remove(resource_name("config/db"))], 0);
     let edit = b.set(&["keys.n=2"], 0);
     pull(a, b);
     pull(b, a);
-    assert_eq!(said(&show(&a.group, &epoch, &removal)), ["remove config/db ensure: (unset) -> \"absent\""]);
-    assert_eq!(said(&show(&a.group, &epoch, &edit)), ["set config/db keys.n: 1 -> 2"]);
     assert_eq!(
-        said(&diff(a.shard(), &[removal], &[edit], None)),
+        describe_diffs(&diff_of_change(&a.group, &shard_id, &removal)),
+        ["remove config/db ensure: (unset) -> \"absent\""]
+    );
+    assert_eq!(describe_diffs(&diff_of_change(&a.group, &shard_id, &edit)), ["set config/db keys.n: 1 -> 2"]);
+    assert_eq!(
+        describe_diffs(&diff(a.shard(), &[removal], &[edit], None)),
         ["unset config/db ensure: \"absent\" -> (unset)", "set config/db keys.n: 1 -> 2"]
     );
     assert_eq!(
-        said(&diff(a.shard(), &[made], &a.heads(), None)),
+        describe_diffs(&diff(a.shard(), &[made], &a.heads(), None)),
         ["remove config/db ensure: (unset) -> \"absent\"", "set config/db keys.n: 1 -> 2"]
     );
     let conflict = conflicts(a.shard()).remove(0);
-    let settle = Draft::Resolve {
+    let resolve_edit = Draft::Resolve {
         resource: conflict.resource,
         field: conflict.field,
-        settle: Settle::Value(Literal::Scalar(Value::from("absent"))),
+        resolution: Resolution::UseValue(Literal::Scalar(Value::from("absent"))),
         id: None,
     };
-    let settled = a.edit(&[settle], 0);
+    let resolving_change = a.edit(&[resolve_edit], 0);
     assert_eq!(
-        said(&show(&a.group, &epoch, &settled)),
+        describe_diffs(&diff_of_change(&a.group, &shard_id, &resolving_change)),
         ["remove config/db ensure: \"absent\" -> \"absent\""],
         "settling writes the winner again"
     );
-    let log = a.log(&Query::default());
-    assert_eq!(log.iter().map(|entry| entry.merge).collect::<Vec<_>>(), [true, false, false, false]);
-    assert_eq!(touched(&log[0]), ["remove config/db ensure"]);
+    let log = a.log(&LogQuery::default());
+    assert_eq!(log.iter().map(|entry| entry.is_merge).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(describe_field_changes(&log[0]), ["remove config/db ensure"]);
 }
 
 #[test]
-fn a_clock_a_day_ahead_hides_and_one_at_1970_pulls_nothing_back() {
+fn wrong_clocks_do_not_move_other_changes_in_time() {
     const NOW: i64 = 1_800_000_000;
     const DAY: i64 = 86_400;
     let mut peers = peers(3);
@@ -189,60 +201,64 @@ fn a_clock_a_day_ahead_hides_and_one_at_1970_pulls_nothing_back() {
     let own = a.set(&["keys.a=2"], NOW + 60);
     let future = ahead.set(&["keys.b=1"], NOW + DAY);
     let past = behind.set(&["keys.c=1"], 0);
-    let at = |peer: &Peer, time| heads_at_time(peer.shard(), time);
-    assert_eq!(at(behind, NOW - 1), [behind.shard().root().id()], "1970 was not before what it builds on");
-    assert_eq!(at(behind, NOW), [past]);
+    let heads_at = |peer: &HistoryTestPeer, time| heads_at_time(peer.shard(), time);
+    assert_eq!(
+        heads_at(behind, NOW - 1),
+        [behind.shard().root().id()],
+        "1970 was not before what it builds on"
+    );
+    assert_eq!(heads_at(behind, NOW), [past]);
     pull(ahead, a);
     pull(behind, a);
     let sorted = |mut ids: Vec<ChangeId>| {
         ids.sort_unstable();
         ids
     };
-    assert_eq!(at(a, NOW - 1), [a.shard().root().id()]);
-    assert_eq!(at(a, NOW), [past]);
-    assert_eq!(at(a, NOW + 60), sorted(vec![own, past]));
-    assert_eq!(at(a, NOW + DAY), sorted(vec![own, past, future]));
+    assert_eq!(heads_at(a, NOW - 1), [a.shard().root().id()]);
+    assert_eq!(heads_at(a, NOW), [past]);
+    assert_eq!(heads_at(a, NOW + 60), sorted(vec![own, past]));
+    assert_eq!(heads_at(a, NOW + DAY), sorted(vec![own, past, future]));
     // What is built on the change from tomorrow is not from today either.
     let late = a.set(&["keys.a=3"], NOW + 120);
-    assert_eq!(at(a, NOW + 600), sorted(vec![own, past]));
-    assert_eq!(at(a, NOW + DAY), [late]);
-    assert_eq!(at(a, i64::MIN), [a.shard().root().id()]);
-    let state = state_at(a.shard(), &at(a, NOW + 600));
+    assert_eq!(heads_at(a, NOW + 600), sorted(vec![own, past]));
+    assert_eq!(heads_at(a, NOW + DAY), [late]);
+    assert_eq!(heads_at(a, i64::MIN), [a.shard().root().id()]);
+    let state = state_at(a.shard(), &heads_at(a, NOW + 600));
     assert_eq!(state.winner("config/db keys.a"), Some(&Value::Int(2)));
     assert_eq!(state.winner("config/db keys.b"), None);
     assert_eq!(state.winner("config/db keys.c"), Some(&Value::Int(1)));
-    assert_eq!(a.log(&Query::default()).last().map(|entry| entry.id.clone()), Some(first.to_string()));
+    assert_eq!(a.log(&LogQuery::default()).last().map(|entry| entry.id.clone()), Some(first.to_string()));
 }
 
 #[test]
-fn blame_names_who_wrote_each_field() {
+fn blame_attributes_each_field_to_its_last_writer() {
     let mut peers = peers(2);
     let [a, b] = &mut peers[..] else { panic!() };
     let one = a.set(&["keys.url=\"x\"", "keys.tags=[1,2]", "keys.gone=1"], 100);
     pull(a, b);
     let two = b.set(&["keys.tags-=1", "keys.gone-"], 200);
     pull(b, a);
-    let of = |change, node: &Secret, user: &str, time, field: &str, value: &str| Blame {
+    let expected_blame = |change, node: &SecretKey, user: &str, time, field: &str, value: &str| FieldBlame {
         field: field.to_owned(),
         value: literal::parse(value).unwrap(),
-        origin: Origin { change, node: Some(node.node()), user: user.to_owned(), time },
+        origin: ChangeOrigin { change, node: Some(node.node_id()), user: user.to_owned(), time },
         lines: vec![],
     };
-    let db = name("config/db");
+    let db = resource_name("config/db");
     assert_eq!(
-        blame(&a.group, &db, None, &a.heads(), &nowhere),
+        blame(&a.group, &db, None, &a.heads(), &no_stored_rows),
         [
-            of(two, &b.secret, b.user, 200, "keys.tags", "[2]"),
-            of(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
+            expected_blame(two, &b.secret, b.user, 200, "keys.tags", "[2]"),
+            expected_blame(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
         ]
     );
     assert_eq!(
-        blame(&b.group, &db, None, &[one], &nowhere),
+        blame(&b.group, &db, None, &[one], &no_stored_rows),
         [
-            of(one, &a.secret, a.user, 100, "keys.gone", "1"),
-            of(one, &a.secret, a.user, 100, "keys.tags", "[1,2]"),
-            of(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
+            expected_blame(one, &a.secret, a.user, 100, "keys.gone", "1"),
+            expected_blame(one, &a.secret, a.user, 100, "keys.tags", "[1,2]"),
+            expected_blame(one, &a.secret, a.user, 100, "keys.url", "\"x\"")
         ]
     );
-    assert_eq!(blame(&a.group, &name("config/d"), None, &a.heads(), &nowhere), []);
+    assert_eq!(blame(&a.group, &resource_name("config/d"), None, &a.heads(), &no_stored_rows), []);
 }

@@ -12,254 +12,303 @@
 use std::collections::BTreeMap;
 
 use crate::delta::Delta;
-use crate::delta::compose::Composed;
+use crate::delta::automerge_codec::EncodedChange;
 use crate::group::Group;
-use crate::id::{Actor, ChangeId, GrantId, NodeId, Secret, Sig};
+use crate::id::{ChainId, ChangeId, GrantId, NodeId, SecretKey, Sig};
 use crate::limits;
 use crate::shard::Shard;
-use crate::shard::chain::{self, Chain, Cover, Link, first_link, next_link};
-use crate::shard::gate::Verdict;
-use crate::shard::root::Root;
-use crate::store::{Memory, OwnRow, Row, Rows, Table, key, layout, versioned};
+use crate::shard::chain::{self, Chain, ChainHash, EndProof, first_chain_hash, next_chain_hash};
+use crate::shard::root::ShardRoot;
+use crate::shard::validate::Validation;
+use crate::store::{MemoryStore, OwnTipRow, Row, RowReader, Table, decode_layout, decode_versioned, key};
 
 /// What was saved of a shard.
-pub(super) struct Saved {
+pub(super) struct SalvagedShard {
     pub(super) rows: Vec<Row>,
     pub(super) changes: u64,
     /// False if something was there, or was proved to have been, that is not saved.
-    pub(super) whole: bool,
+    pub(super) is_complete: bool,
 }
 
 /// A place in a chain.
-type Place = (Actor, u64);
+type ChainPosition = (ChainId, u64);
 
 /// What a damaged store has of one shard.
 #[derive(Default)]
-struct Found {
-    changes: BTreeMap<Place, Composed>,
+struct FoundRows {
+    changes: BTreeMap<ChainPosition, EncodedChange>,
     /// As the keys of the rows name them, whatever became of the values.
-    ids: BTreeMap<Place, ChangeId>,
-    marks: BTreeMap<Place, Sig>,
-    covers: BTreeMap<Actor, (u64, Cover)>,
+    ids: BTreeMap<ChainPosition, ChangeId>,
+    checkpoints: BTreeMap<ChainPosition, Sig>,
+    end_proofs: BTreeMap<ChainId, (u64, EndProof)>,
     /// How far this node remembers to have written.
-    own: BTreeMap<Actor, u64>,
+    own_tips: BTreeMap<ChainId, u64>,
     /// True if a row makes no sense.
-    spoiled: bool,
+    has_bad_rows: bool,
 }
 
 /// Saves what `found` has of the shard that `root` begins. `me` is the node whose store it was.
-pub(super) fn save(found: &Memory, group: &Group, root: &Root, me: &Secret) -> Saved {
-    let there = Found::read(found, root);
-    if there.ids.is_empty() && there.covers.is_empty() && there.own.is_empty() {
-        return Saved { rows: Vec::new(), changes: 0, whole: !there.spoiled };
+pub(super) fn salvage_shard(
+    damaged: &MemoryStore,
+    group: &Group,
+    root: &ShardRoot,
+    node_key: &SecretKey,
+) -> SalvagedShard {
+    let found = FoundRows::from_store(damaged, root);
+    if found.ids.is_empty() && found.end_proofs.is_empty() && found.own_tips.is_empty() {
+        return SalvagedShard { rows: Vec::new(), changes: 0, is_complete: !found.has_bad_rows };
     }
-    let mut most: BTreeMap<Actor, u64> = BTreeMap::new();
+    let mut max_seqs: BTreeMap<ChainId, u64> = BTreeMap::new();
     loop {
-        let shard = there.build(root, &most);
-        let proved: Vec<Proved> =
-            shard.graph().chains().map(|chain| there.prove(&shard, chain, group, me)).collect();
-        let cut = proved.iter().filter(|chain| chain.upto < chain.len);
-        let cut: Vec<(Actor, u64)> = cut.map(|chain| (chain.actor, chain.upto)).collect();
-        if cut.is_empty() {
-            return there.saved(&shard, root, &proved);
+        let shard = found.build_shard(root, &max_seqs);
+        let proved: Vec<ProvedChain> =
+            shard.graph().chains().map(|chain| found.prove_chain(&shard, chain, group, node_key)).collect();
+        let cut_chains = proved.iter().filter(|chain| chain.proved_len < chain.len);
+        let cut_chains: Vec<(ChainId, u64)> =
+            cut_chains.map(|chain| (chain.chain, chain.proved_len)).collect();
+        if cut_chains.is_empty() {
+            return found.to_salvaged(&shard, root, &proved);
         }
         // What was cut takes with it whatever was built on it, so the shard is built anew.
-        most.extend(cut);
+        max_seqs.extend(cut_chains);
     }
 }
 
 /// How far a chain is proved, and by what.
-struct Proved {
-    actor: Actor,
+struct ProvedChain {
+    chain: ChainId,
     len: u64,
-    upto: u64,
-    marks: Vec<Sig>,
-    cover: Option<Cover>,
+    proved_len: u64,
+    checkpoints: Vec<Sig>,
+    end_proof: Option<EndProof>,
 }
 
-impl Found {
-    fn read(found: &Memory, root: &Root) -> Self {
-        let mut there = Self::default();
-        let prefix = key::epoch(root.group(), root.epoch());
-        let rows = |table| found.rows(table, &prefix).unwrap_or_else(|never| match never {});
+impl FoundRows {
+    fn from_store(damaged: &MemoryStore, root: &ShardRoot) -> Self {
+        let mut found = Self::default();
+        let prefix = key::for_shard(root.group(), root.shard_id());
+        let rows = |table| damaged.read_rows(table, &prefix).unwrap_or_else(|infallible| match infallible {});
         for (row, value) in rows(Table::Changes) {
-            there.read_change(root, &row, &value);
+            found.read_change(root, &row, &value);
         }
-        for (row, value) in rows(Table::Marks) {
-            let mark = place(&row).zip(Sig::from_slice(&value));
-            there.spoiled |= mark.is_none();
-            there.marks.extend(mark);
+        for (row, value) in rows(Table::Checkpoints) {
+            let checkpoint = position_of_key(&row).zip(Sig::from_slice(&value));
+            found.has_bad_rows |= checkpoint.is_none();
+            found.checkpoints.extend(checkpoint);
         }
-        for (row, value) in rows(Table::Own) {
+        for (row, value) in rows(Table::OwnTips) {
             let grant = row.get(32..).and_then(GrantId::from_slice);
-            if let Some((grant, own)) = grant.zip(versioned::<OwnRow>(Table::Own, &value).ok()) {
-                there.own.insert(Actor::of(root.group(), root.epoch(), grant, own.incarnation), own.seq);
+            if let Some((grant, own_tip)) =
+                grant.zip(decode_versioned::<OwnTipRow>(Table::OwnTips, &value).ok())
+            {
+                found.own_tips.insert(
+                    ChainId::derive(root.group(), root.shard_id(), grant, own_tip.incarnation),
+                    own_tip.seq,
+                );
             }
         }
-        for (row, value) in rows(Table::Covers) {
-            let cover = actor(&row).zip(layout::<(u64, Cover)>(&value));
-            there.spoiled |= cover.is_none();
-            there.covers.extend(cover);
+        for (row, value) in rows(Table::EndProofs) {
+            let end_proof = chain_of_key(&row).zip(decode_layout::<(u64, EndProof)>(&value));
+            found.has_bad_rows |= end_proof.is_none();
+            found.end_proofs.extend(end_proof);
         }
-        there
+        found
     }
 
-    fn read_change(&mut self, root: &Root, row: &[u8], value: &[u8]) {
+    fn read_change(&mut self, root: &ShardRoot, row: &[u8], value: &[u8]) {
         let id = row.get(56..).and_then(ChangeId::from_slice);
-        let Some((place, id)) = place(row).zip(id) else {
-            self.spoiled = true;
+        let Some((position, id)) = position_of_key(row).zip(id) else {
+            self.has_bad_rows = true;
             return;
         };
-        self.ids.insert(place, id);
-        let composed = Delta::decode(value).and_then(|delta| Composed::new(root, delta)).ok();
-        let right = |composed: &Composed| {
+        self.ids.insert(position, id);
+        let composed = Delta::decode(value).and_then(|delta| EncodedChange::new(root, delta)).ok();
+        let matches_key = |composed: &EncodedChange| {
             let delta = composed.delta();
-            composed.id() == id && (delta.actor(root.group()), delta.seq) == place
+            composed.id() == id && (delta.chain_id(root.group()), delta.seq) == position
         };
-        match composed.filter(right) {
-            Some(composed) => drop(self.changes.insert(place, composed)),
-            None => self.spoiled = true,
+        match composed.filter(matches_key) {
+            Some(composed) => drop(self.changes.insert(position, composed)),
+            None => self.has_bad_rows = true,
         }
     }
 
     /// The shard that the changes make, of each chain no more than `most` says.
-    fn build(&self, root: &Root, most: &BTreeMap<Actor, u64>) -> Shard {
-        let allowed = |(actor, seq): &Place| most.get(actor).is_none_or(|most| seq <= most);
-        let mut left: Vec<&Composed> =
-            self.changes.iter().filter(|(place, _)| allowed(place)).map(|(_, change)| change).collect();
-        left.sort_by_key(|change| (change.delta().start_op, change.delta().max_op()));
+    fn build_shard(&self, root: &ShardRoot, max_seqs: &BTreeMap<ChainId, u64>) -> Shard {
+        let is_within_limit =
+            |(chain, seq): &ChainPosition| max_seqs.get(chain).is_none_or(|max_seq| seq <= max_seq);
+        let mut remaining: Vec<&EncodedChange> = self
+            .changes
+            .iter()
+            .filter(|(place, _)| is_within_limit(place))
+            .map(|(_, change)| change)
+            .collect();
+        remaining.sort_by_key(|change| (change.delta().start_op, change.delta().max_op()));
         let mut shard = Shard::new(root.clone());
         loop {
-            let before = left.len();
+            let before = remaining.len();
             // What cannot be part of this history stays out, and so does what builds on it.
-            left.retain(|change| match shard.examine((*change).clone()) {
-                Verdict::Ready(checked) => {
-                    shard.accept(*checked);
+            remaining.retain(|change| match shard.validate((*change).clone()) {
+                Validation::Valid(checked) => {
+                    shard.apply_change(*checked);
                     false
                 }
                 _ => true,
             });
-            if left.len() == before {
+            if remaining.len() == before {
                 shard.flush();
                 return shard;
             }
         }
     }
 
-    fn prove(&self, shard: &Shard, chain: &Chain, group: &Group, me: &Secret) -> Proved {
-        let author = group.records().holder(&chain.grant).map(|(key, _)| key);
-        let (actor, len) = (chain.actor, chain.len());
-        let nothing = Proved { actor, len, upto: 0, marks: Vec::new(), cover: None };
-        let Some(author) = author else { return nothing };
-        let links = self.links(shard, chain);
-        if author == me.node() {
-            return sign_again(shard, chain, &links, me);
+    fn prove_chain(&self, shard: &Shard, chain: &Chain, group: &Group, node_key: &SecretKey) -> ProvedChain {
+        let author = group.records().holder_and_role(&chain.grant).map(|(key, _)| key);
+        let (actor, len) = (chain.id, chain.len());
+        let unproved =
+            ProvedChain { chain: actor, len, proved_len: 0, checkpoints: Vec::new(), end_proof: None };
+        let Some(author) = author else { return unproved };
+        let chain_hashes = self.chain_hashes(shard, chain);
+        if author == node_key.node_id() {
+            return re_sign_own_chain(shard, chain, &chain_hashes, node_key);
         }
-        let signed = self.signatures(shard, actor, &author, &links);
-        let marks = |upto: u64| (1..=upto / limits::SIGNED_EVERY).map(|nth| nth * limits::SIGNED_EVERY);
-        let cover = |upto: u64| {
-            // Never past the next kept signature: whoever cuts the chain earlier needs all the hashes up to there.
-            let (at, signature) = signed.range(upto..=upto.next_multiple_of(limits::SIGNED_EVERY)).next()?;
-            let ahead = (upto + 1..=*at).filter_map(|seq| links.get(&seq)).map(|(_, id)| *id).collect();
-            Some(Cover { ahead, signature: *signature })
+        let signed = self.valid_signatures(shard, actor, &author, &chain_hashes);
+        let checkpoint_seqs = |proved_len: u64| {
+            (1..=proved_len / limits::CHECKPOINT_INTERVAL).map(|nth| nth * limits::CHECKPOINT_INTERVAL)
         };
-        let fits = |upto: &u64| cover(*upto).is_some() && marks(*upto).all(|mark| signed.contains_key(&mark));
-        match (1..=len).rev().find(fits) {
-            Some(upto) => {
-                let marks = marks(upto).filter_map(|mark| signed.get(&mark).copied()).collect();
-                Proved { actor, len, upto, marks, cover: cover(upto) }
+        let end_proof = |proved_len: u64| {
+            // Never past the next kept signature: whoever cuts the chain earlier needs all the hashes up to there.
+            let (signed_seq, signature) =
+                signed.range(proved_len..=proved_len.next_multiple_of(limits::CHECKPOINT_INTERVAL)).next()?;
+            let ahead = (proved_len + 1..=*signed_seq)
+                .filter_map(|seq| chain_hashes.get(&seq))
+                .map(|(_, id)| *id)
+                .collect();
+            Some(EndProof { ids_ahead: ahead, signature: *signature })
+        };
+        let is_proved = |proved_len: &u64| {
+            end_proof(*proved_len).is_some()
+                && checkpoint_seqs(*proved_len).all(|seq| signed.contains_key(&seq))
+        };
+        match (1..=len).rev().find(is_proved) {
+            Some(proved_len) => {
+                let checkpoints =
+                    checkpoint_seqs(proved_len).filter_map(|seq| signed.get(&seq).copied()).collect();
+                ProvedChain { chain: actor, len, proved_len, checkpoints, end_proof: end_proof(proved_len) }
             }
-            None => nothing,
+            None => unproved,
         }
     }
 
     /// The link of the chain at every place, and the change there: those that are here, and those past them whose ids
     /// are known.
-    fn links(&self, shard: &Shard, chain: &Chain) -> BTreeMap<u64, (Link, ChangeId)> {
+    fn chain_hashes(&self, shard: &Shard, chain: &Chain) -> BTreeMap<u64, (ChainHash, ChangeId)> {
         let (root, graph) = (shard.root(), shard.graph());
-        let here = (1..=chain.len()).filter_map(|seq| graph.at(chain, seq)).map(|entry| entry.id);
-        let mut ids: Vec<ChangeId> = here.collect();
-        while let Some(id) = self.ids.get(&(chain.actor, ids.len() as u64 + 1)) {
+        let present =
+            (1..=chain.len()).filter_map(|seq| graph.entry_in_chain(chain, seq)).map(|entry| entry.id);
+        let mut ids: Vec<ChangeId> = present.collect();
+        while let Some(id) = self.ids.get(&(chain.id, ids.len() as u64 + 1)) {
             ids.push(*id);
         }
-        if let Some((_, cover)) = self.covers.get(&chain.actor).filter(|(seq, _)| *seq == ids.len() as u64) {
-            ids.extend(&cover.ahead);
+        if let Some((_, end_proof)) =
+            self.end_proofs.get(&chain.id).filter(|(seq, _)| *seq == ids.len() as u64)
+        {
+            ids.extend(&end_proof.ids_ahead);
         }
-        let mut link = first_link(root.group(), root.epoch(), chain.actor);
-        let mut links = BTreeMap::new();
+        let mut chain_hash = first_chain_hash(root.group(), root.shard_id(), chain.id);
+        let mut chain_hashes = BTreeMap::new();
         for (seq, id) in (1..).zip(ids) {
-            link = next_link(&link, id);
-            links.insert(seq, (link, id));
+            chain_hash = next_chain_hash(&chain_hash, id);
+            chain_hashes.insert(seq, (chain_hash, id));
         }
-        links
+        chain_hashes
     }
 
     /// The places of a chain at which its author's signature is here, and right.
-    fn signatures(
+    fn valid_signatures(
         &self,
         shard: &Shard,
-        actor: Actor,
+        chain: ChainId,
         author: &NodeId,
-        links: &BTreeMap<u64, (Link, ChangeId)>,
+        chain_hashes: &BTreeMap<u64, (ChainHash, ChangeId)>,
     ) -> BTreeMap<u64, Sig> {
         let root = shard.root();
-        let marks = self.marks.range((actor, 0)..=(actor, u64::MAX)).map(|((_, seq), mark)| (*seq, *mark));
-        let cover = self.covers.get(&actor);
-        let cover = cover.map(|(seq, cover)| (seq.saturating_add(cover.ahead.len() as u64), cover.signature));
-        let right = |(seq, signature): &(u64, Sig)| {
-            links.get(seq).is_some_and(|(link, _)| {
-                chain::verify(author, root.group(), root.epoch(), *seq, link, signature)
+        let checkpoints = self
+            .checkpoints
+            .range((chain, 0)..=(chain, u64::MAX))
+            .map(|((_, seq), checkpoint)| (*seq, *checkpoint));
+        let end_proof = self.end_proofs.get(&chain);
+        let end_proof =
+            end_proof.map(|(seq, cover)| (seq.saturating_add(cover.ids_ahead.len() as u64), cover.signature));
+        let is_valid = |(seq, signature): &(u64, Sig)| {
+            chain_hashes.get(seq).is_some_and(|(chain_hash, _)| {
+                chain::verify_chain(author, root.group(), root.shard_id(), *seq, chain_hash, signature)
             })
         };
-        marks.chain(cover).filter(right).collect()
+        checkpoints.chain(end_proof).filter(is_valid).collect()
     }
 
-    fn saved(&self, shard: &Shard, root: &Root, proved: &[Proved]) -> Saved {
-        let (group, epoch) = (root.group(), root.epoch());
+    fn to_salvaged(&self, shard: &Shard, root: &ShardRoot, proved: &[ProvedChain]) -> SalvagedShard {
+        let (group, shard_id) = (root.group(), root.shard_id());
         let mut rows = Vec::new();
         for entry in shard.graph().iter() {
             let Some(chain) = shard.graph().chain_of(entry) else { continue };
-            let Some(change) = self.changes.get(&(chain.actor, entry.seq)) else { continue };
-            let place = key::change(group, epoch, chain.actor, entry.seq, entry.id);
-            rows.push(Row::put(Table::Changes, place, change.bytes().to_vec()));
+            let Some(change) = self.changes.get(&(chain.id, entry.seq)) else { continue };
+            let key = key::change(group, shard_id, chain.id, entry.seq, entry.id);
+            rows.push(Row::put(Table::Changes, key, change.bytes().to_vec()));
         }
         for chain in proved {
-            for (nth, mark) in (1..).zip(&chain.marks) {
-                let place = key::seq(group, epoch, chain.actor, nth * limits::SIGNED_EVERY);
-                rows.push(Row::put(Table::Marks, place, mark.0.to_vec()));
+            for (nth, checkpoint) in (1..).zip(&chain.checkpoints) {
+                let key =
+                    key::chain_from_seq(group, shard_id, chain.chain, nth * limits::CHECKPOINT_INTERVAL);
+                rows.push(Row::put(Table::Checkpoints, key, checkpoint.0.to_vec()));
             }
-            if let Some(cover) = &chain.cover {
-                let place = key::chain(group, epoch, chain.actor);
-                rows.push(Row::put_layout(Table::Covers, place, &(chain.upto, cover)));
+            if let Some(end_proof) = &chain.end_proof {
+                let key = key::for_chain(group, shard_id, chain.chain);
+                rows.push(Row::put_encoded(Table::EndProofs, key, &(chain.proved_len, end_proof)));
             }
         }
-        let reaches = |actor: &Actor| proved.iter().find(|chain| chain.actor == *actor).map_or(0, |c| c.upto);
-        let told = self.covers.iter().all(|(actor, (seq, _))| *seq <= reaches(actor));
-        let kept = self.ids.keys().all(|(actor, seq)| *seq <= reaches(actor));
-        let written = self.own.iter().all(|(actor, seq)| *seq <= reaches(actor));
-        Saved { rows, changes: shard.graph().len() as u64, whole: told && kept && written && !self.spoiled }
+        let saved_len =
+            |actor: &ChainId| proved.iter().find(|chain| chain.chain == *actor).map_or(0, |c| c.proved_len);
+        let end_proofs_reached = self.end_proofs.iter().all(|(actor, (seq, _))| *seq <= saved_len(actor));
+        let found_changes_reached = self.ids.keys().all(|(actor, seq)| *seq <= saved_len(actor));
+        let own_tips_reached = self.own_tips.iter().all(|(actor, seq)| *seq <= saved_len(actor));
+        SalvagedShard {
+            rows,
+            changes: shard.graph().len() as u64,
+            is_complete: end_proofs_reached
+                && found_changes_reached
+                && own_tips_reached
+                && !self.has_bad_rows,
+        }
     }
 }
 
 /// A chain of this node's own, signed again as it was: the signature of the same link is the same.
-fn sign_again(shard: &Shard, chain: &Chain, links: &BTreeMap<u64, (Link, ChangeId)>, me: &Secret) -> Proved {
+fn re_sign_own_chain(
+    shard: &Shard,
+    chain: &Chain,
+    chain_hashes: &BTreeMap<u64, (ChainHash, ChangeId)>,
+    node_key: &SecretKey,
+) -> ProvedChain {
     let (root, len) = (shard.root(), chain.len());
     let sign = |seq: u64| {
-        let (link, _) = links.get(&seq)?;
-        Some(chain::sign(me, root.group(), root.epoch(), seq, link))
+        let (chain_hash, _) = chain_hashes.get(&seq)?;
+        Some(chain::sign_chain(node_key, root.group(), root.shard_id(), seq, chain_hash))
     };
-    let marks = (1..=len / limits::SIGNED_EVERY).filter_map(|nth| sign(nth * limits::SIGNED_EVERY));
-    let cover = sign(len).map(|signature| Cover { ahead: Vec::new(), signature });
-    Proved { actor: chain.actor, len, upto: len, marks: marks.collect(), cover }
+    let checkpoints =
+        (1..=len / limits::CHECKPOINT_INTERVAL).filter_map(|nth| sign(nth * limits::CHECKPOINT_INTERVAL));
+    let end_proof = sign(len).map(|signature| EndProof { ids_ahead: Vec::new(), signature });
+    ProvedChain { chain: chain.id, len, proved_len: len, checkpoints: checkpoints.collect(), end_proof }
 }
 
 /// The chain that a row is of.
-fn actor(row: &[u8]) -> Option<Actor> {
-    row.get(32..48).and_then(Actor::from_slice)
+fn chain_of_key(row: &[u8]) -> Option<ChainId> {
+    row.get(32..48).and_then(ChainId::from_slice)
 }
 
 /// The place in a chain that a row is of.
-fn place(row: &[u8]) -> Option<Place> {
+fn position_of_key(row: &[u8]) -> Option<ChainPosition> {
     let seq = row.get(48..56)?.try_into().ok().map(u64::from_be_bytes)?;
-    Some((actor(row)?, seq))
+    Some((chain_of_key(row)?, seq))
 }

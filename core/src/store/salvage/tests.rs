@@ -1,170 +1,171 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::group::{Note, Tip, Want};
+use crate::golden::fixture;
+use crate::group::{ChainRange, ChangeNote, Tip};
 use crate::id::{ChangeId, Incarnation};
 use crate::shard::root::ShardName;
 use crate::value::Value;
-use crate::vectors::scene;
 
 /// A group in which the founder wrote so often; every tenth change is the operator's, if that one writes too.
-fn stored(count: i64, both: bool) -> Memory {
-    let mut group = Group::new(scene::records());
-    let mut memory = Memory::default();
-    memory.write(&group.rows());
+fn store_with_changes(count: i64, with_operator: bool) -> MemoryStore {
+    let mut group = Group::new(fixture::records());
+    let mut store = MemoryStore::default();
+    store.write(&group.initial_rows());
     for nth in 0..count {
-        let other = both && nth % 10 == 9;
-        let secret = if other { scene::operator() } else { scene::founder() };
+        let by_operator = with_operator && nth % 10 == 9;
+        let secret = if by_operator { fixture::operator() } else { fixture::founder() };
         let puts = [(format!("config/a keys.k{nth}"), Value::Int(nth))].into();
-        let life = Incarnation([if other { 2 } else { 1 }; 16]);
-        let written = group.write(&secret, ShardName::Desired, puts, &Note::default(), life).unwrap();
-        memory.write(&written.taken.rows);
-        group.flush();
+        let incarnation = Incarnation([if by_operator { 2 } else { 1 }; 16]);
+        let outcome =
+            group.write(&secret, ShardName::Desired, puts, &ChangeNote::default(), incarnation).unwrap();
+        store.write(&outcome.ingest.rows);
+        group.flush_documents();
     }
-    memory
+    store
 }
 
-fn save(found: &Memory, me: &Secret) -> Option<Salvaged> {
-    let records = records(found, scene::group());
-    salvage(found, (scene::group(), &records), false, true, me)
+fn salvage(damaged: &MemoryStore, node_key: &SecretKey) -> Option<SalvagedGroup> {
+    let records = readable_records(damaged, fixture::group());
+    salvage_group(damaged, (fixture::group(), &records), false, true, node_key)
 }
 
-fn load(memory: &Memory) -> Group {
-    Group::load(memory, scene::group(), scene::genesis().id()).unwrap()
+fn load_group(store: &MemoryStore) -> Group {
+    Group::load(store, fixture::group(), fixture::genesis().id()).unwrap()
 }
 
 /// The group that comes up from what was saved.
-fn loaded(saved: &Salvaged) -> Group {
-    let mut memory = Memory::default();
-    memory.write(&saved.rows);
-    load(&memory)
+fn load_salvaged(salvaged: &SalvagedGroup) -> Group {
+    let mut store = MemoryStore::default();
+    store.write(&salvaged.rows);
+    load_group(&store)
 }
 
-fn ids(group: &Group) -> BTreeSet<ChangeId> {
+fn change_ids(group: &Group) -> BTreeSet<ChangeId> {
     group.shards().flat_map(|shard| shard.graph().iter()).map(|entry| entry.id).collect()
 }
 
-fn rows(found: &Memory, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    found.rows(table, &key::group(scene::group())).unwrap()
+fn rows_of(store: &MemoryStore, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    store.read_rows(table, &key::for_group(fixture::group())).unwrap()
 }
 
 /// What was saved is proved to others too, wherever it is cut: a node that has nothing takes all of it.
-fn convinces(group: &mut Group) -> usize {
-    let epoch = group.desired().unwrap().root().epoch();
-    let positions = group.positions(&epoch);
-    let most = positions.iter().map(|position| position.tips[0].seq).max().unwrap_or(0);
-    let mut taken = 0;
-    for upto in 1..=most {
-        let wants: Vec<Want> = positions
+fn count_changes_proved_to_a_new_node(group: &mut Group) -> usize {
+    let shard = group.desired().unwrap().root().shard_id();
+    let positions = group.chain_positions(&shard);
+    let newest_seq = positions.iter().map(|position| position.tips[0].seq).max().unwrap_or(0);
+    let mut proved = 0;
+    for upto in 1..=newest_seq {
+        let wants: Vec<ChainRange> = positions
             .iter()
-            .map(|position| Want {
-                actor: position.actor,
+            .map(|position| ChainRange {
+                chain_id: position.chain_id,
                 after: 0,
                 upto: Tip { seq: upto, ..position.tips[0] },
             })
             .collect();
-        let Some((window, _)) = group.window(&epoch, &wants) else { return 0 };
-        let told = Group::new(scene::records()).take_window(epoch, &window);
-        assert_eq!(told.refused, None, "up to {upto}");
-        taken = told.new.len();
+        let Some((batch, _)) = group.next_batch(&shard, &wants) else { return 0 };
+        let outcome = Group::new(fixture::records()).ingest_batch(shard, &batch);
+        assert_eq!(outcome.rejection, None, "up to {upto}");
+        proved = outcome.new_changes.len();
     }
-    taken
+    proved
 }
 
 #[test]
-fn what_is_whole_is_saved_whole() {
-    let found = stored(70, true);
-    let saved = save(&found, &scene::operator()).unwrap();
-    assert_eq!((saved.lost, saved.lacking, saved.changes), (0, false, 70));
-    assert_eq!(loaded(&saved).digest(&[]), load(&found).digest(&[]));
+fn intact_store_is_salvaged_completely() {
+    let store = store_with_changes(70, true);
+    let salvaged = salvage(&store, &fixture::operator()).unwrap();
+    assert_eq!((salvaged.lost_shards, salvaged.is_incomplete, salvaged.saved_changes), (0, false, 70));
+    assert_eq!(load_salvaged(&salvaged).digest(&[]), load_group(&store).digest(&[]));
 }
 
 /// A flipped bit in any row is seen, or has no say.
 #[test]
-fn nothing_damaged_is_believed() {
-    let found = stored(70, true);
-    let whole = load(&found);
-    let mut seen = 0;
-    for table in [Table::Records, Table::Changes, Table::Marks, Table::Covers] {
-        for (row, value) in rows(&found, table) {
-            for at in [0, value.len() / 2, value.len() - 1] {
+fn rows_with_a_flipped_bit_are_never_accepted() {
+    let store = store_with_changes(70, true);
+    let whole = load_group(&store);
+    let mut detected = 0;
+    for table in [Table::Records, Table::Changes, Table::Checkpoints, Table::EndProofs] {
+        for (row, value) in rows_of(&store, table) {
+            for byte in [0, value.len() / 2, value.len() - 1] {
                 let mut bad = value.clone();
-                bad[at] ^= 1;
-                let mut damaged = found.clone();
+                bad[byte] ^= 1;
+                let mut damaged = store.clone();
                 damaged.write(&[Row::put(table, row.clone(), bad)]);
-                let Some(saved) = save(&damaged, &scene::operator()) else {
-                    seen += 1;
+                let Some(salvaged) = salvage(&damaged, &fixture::operator()) else {
+                    detected += 1;
                     continue;
                 };
-                let group = loaded(&saved);
+                let group = load_salvaged(&salvaged);
                 let complete = group.digest(&[]) == whole.digest(&[]);
-                assert!(complete || saved.lacking, "{table:?}");
-                assert!(ids(&group).is_subset(&ids(&whole)), "{table:?}");
-                seen += usize::from(!complete);
+                assert!(complete || salvaged.is_incomplete, "{table:?}");
+                assert!(change_ids(&group).is_subset(&change_ids(&whole)), "{table:?}");
+                detected += usize::from(!complete);
             }
         }
     }
-    assert!(seen > 5, "{seen}");
+    assert!(detected > 5, "{detected}");
 }
 
 /// A row that is gone takes with it what was built on it, and no more; what is left is proved.
 #[test]
-fn all_before_a_missing_row_is_saved() {
-    let found = stored(140, false);
-    for (gone, left) in [(5, 4), (64, 63), (65, 64), (140, 139), (100, 99)] {
-        let mut damaged = found.clone();
-        let (row, value) = rows(&found, Table::Changes)[gone - 1].clone();
+fn every_change_before_a_damaged_row_is_salvaged() {
+    let store = store_with_changes(140, false);
+    for (damaged_nth, expected) in [(5, 4), (64, 63), (65, 64), (140, 139), (100, 99)] {
+        let mut damaged = store.clone();
+        let (row, value) = rows_of(&store, Table::Changes)[damaged_nth - 1].clone();
         let mut bad = value;
         bad[50] ^= 1;
         damaged.write(&[Row::put(Table::Changes, row, bad)]);
-        let saved = save(&damaged, &scene::operator()).unwrap();
-        assert_eq!((saved.changes, saved.lacking), (left, true), "{gone}");
-        assert_eq!(convinces(&mut loaded(&saved)) as u64, left);
+        let salvaged = salvage(&damaged, &fixture::operator()).unwrap();
+        assert_eq!((salvaged.saved_changes, salvaged.is_incomplete), (expected, true), "{damaged_nth}");
+        assert_eq!(count_changes_proved_to_a_new_node(&mut load_salvaged(&salvaged)) as u64, expected);
     }
 }
 
 /// A lost signature in the middle: what is left ends before it, and is proved by the next one wherever it is cut.
 #[test]
-fn a_lost_mark_cuts_the_chain_before_it() {
-    for (mark, left) in [(0, 0), (1, 64)] {
-        let mut damaged = stored(140, false);
-        let (row, _) = rows(&damaged, Table::Marks)[mark].clone();
-        damaged.write(&[Row::remove(Table::Marks, row)]);
-        let saved = save(&damaged, &scene::operator()).unwrap();
-        assert_eq!((saved.changes, saved.lacking), (left, true));
-        assert_eq!(convinces(&mut loaded(&saved)) as u64, left);
+fn chain_ends_before_a_missing_checkpoint_signature() {
+    for (nth, expected) in [(0, 0), (1, 64)] {
+        let mut damaged = store_with_changes(140, false);
+        let (row, _) = rows_of(&damaged, Table::Checkpoints)[nth].clone();
+        damaged.write(&[Row::remove(Table::Checkpoints, row)]);
+        let salvaged = salvage(&damaged, &fixture::operator()).unwrap();
+        assert_eq!((salvaged.saved_changes, salvaged.is_incomplete), (expected, true));
+        assert_eq!(count_changes_proved_to_a_new_node(&mut load_salvaged(&salvaged)) as u64, expected);
     }
 }
 
 /// Without signatures nothing of another's chain is believed; one's own is signed again.
 #[test]
-fn ones_own_writes_need_no_signature_to_be_saved() {
-    let mut damaged = stored(140, false);
-    for table in [Table::Marks, Table::Covers] {
-        for (row, _) in rows(&damaged, table) {
+fn own_changes_are_salvaged_without_their_signatures() {
+    let mut damaged = store_with_changes(140, false);
+    for table in [Table::Checkpoints, Table::EndProofs] {
+        for (row, _) in rows_of(&damaged, table) {
             damaged.write(&[Row::remove(table, row)]);
         }
     }
-    assert_eq!(save(&damaged, &scene::operator()).unwrap().changes, 0);
-    let saved = save(&damaged, &scene::founder()).unwrap();
-    assert_eq!((saved.changes, saved.lacking), (140, false));
-    assert_eq!(convinces(&mut loaded(&saved)), 140);
+    assert_eq!(salvage(&damaged, &fixture::operator()).unwrap().saved_changes, 0);
+    let salvaged = salvage(&damaged, &fixture::founder()).unwrap();
+    assert_eq!((salvaged.saved_changes, salvaged.is_incomplete), (140, false));
+    assert_eq!(count_changes_proved_to_a_new_node(&mut load_salvaged(&salvaged)), 140);
 }
 
 /// The place in one's own chain says how much there was, where nothing else does.
 #[test]
-fn a_lost_end_of_ones_own_chain_is_missed() {
-    let mut damaged = stored(70, false);
-    let (row, _) = rows(&damaged, Table::Changes)[69].clone();
+fn missing_tip_of_the_own_chain_is_reported_as_incomplete() {
+    let mut damaged = store_with_changes(70, false);
+    let (row, _) = rows_of(&damaged, Table::Changes)[69].clone();
     damaged.write(&[Row::remove(Table::Changes, row)]);
-    let (cover, _) = rows(&damaged, Table::Covers)[0].clone();
-    damaged.write(&[Row::remove(Table::Covers, cover)]);
-    let saved = save(&damaged, &scene::founder()).unwrap();
-    assert_eq!((saved.changes, saved.lacking), (69, true));
+    let (end_proof_key, _) = rows_of(&damaged, Table::EndProofs)[0].clone();
+    damaged.write(&[Row::remove(Table::EndProofs, end_proof_key)]);
+    let salvaged = salvage(&damaged, &fixture::founder()).unwrap();
+    assert_eq!((salvaged.saved_changes, salvaged.is_incomplete), (69, true));
 }
 
 #[test]
-fn without_its_genesis_nothing_of_a_group_is_believed() {
-    let found = stored(70, true);
-    assert!(salvage(&found, (scene::group(), &[]), false, true, &scene::founder()).is_none());
+fn group_without_its_genesis_record_is_not_salvaged() {
+    let found = store_with_changes(70, true);
+    assert!(salvage_group(&found, (fixture::group(), &[]), false, true, &fixture::founder()).is_none());
 }

@@ -1,84 +1,92 @@
 //! One chain, walked from its first change to its newest.
 
-use super::{Pass, Place};
-use crate::delta::compose::Composed;
+use super::{ShardChain, VerifyPass};
+use crate::delta::automerge_codec::EncodedChange;
 use crate::id::{ChangeId, NodeId};
 use crate::limits;
-use crate::shard::chain::{Link, first_link, is_covered, next_link, verify};
+use crate::shard::chain::{ChainHash, first_chain_hash, is_chain_proved, next_chain_hash, verify_chain};
 
 /// Where the walk has got to.
-pub(super) struct Walk {
-    pub(super) at: Place,
+pub(super) struct ChainWalk {
+    pub(super) chain: ShardChain,
     author: Option<NodeId>,
     seq: u64,
-    link: Link,
+    chain_hash: ChainHash,
     newest: Option<ChangeId>,
     /// True once a signature can say nothing any more, since the chain up to there is not here.
-    broken: bool,
+    has_gap: bool,
 }
 
-impl Pass<'_> {
-    pub(super) fn begin(&self, at: Place) -> Walk {
-        let link = first_link(self.group.id(), at.0, at.1);
-        Walk { at, author: None, seq: 0, link, newest: None, broken: false }
+impl VerifyPass<'_> {
+    pub(super) fn begin_chain(&self, chain: ShardChain) -> ChainWalk {
+        let chain_hash = first_chain_hash(self.group.id(), chain.0, chain.1);
+        ChainWalk { chain, author: None, seq: 0, chain_hash, newest: None, has_gap: false }
     }
 
     /// One more change. The link follows from the name that it is kept under: so what is tampered with is named itself,
     /// and does not spoil what stands beside it.
-    pub(super) fn step(&mut self, walk: &mut Walk, seq: u64, id: ChangeId, composed: Option<Composed>) {
-        if seq != walk.seq + 1 && !walk.broken {
-            self.found.fail(
+    pub(super) fn on_change(
+        &mut self,
+        walk: &mut ChainWalk,
+        seq: u64,
+        id: ChangeId,
+        composed: Option<EncodedChange>,
+    ) {
+        if seq != walk.seq + 1 && !walk.has_gap {
+            self.report.add_failure(
                 &id,
                 &format!("the change before it in its chain, number {}, is missing", seq.saturating_sub(1)),
             );
-            walk.broken = true;
+            walk.has_gap = true;
         }
         walk.seq = seq;
-        walk.link = next_link(&walk.link, id);
+        walk.chain_hash = next_chain_hash(&walk.chain_hash, id);
         walk.newest = Some(id);
-        if let Some(base) = self.bases.get_mut(&(walk.at, seq)) {
-            *base = Some((id, walk.link));
+        if let Some(base) = self.branch_points.get_mut(&(walk.chain, seq)) {
+            *base = Some((id, walk.chain_hash));
         }
         let grant = composed.map(|composed| composed.delta().grant);
         if let (None, Some(grant)) = (walk.author, grant) {
-            walk.author = self.group.records().holder(&grant).map(|(key, _)| key);
+            walk.author = self.group.records().holder_and_role(&grant).map(|(key, _)| key);
             if walk.author.is_none() {
-                self.found
-                    .fail(&id, "its author is not known: the grant that it was written under is missing");
-                walk.broken = true;
+                self.report.add_failure(
+                    &id,
+                    "its author is not known: the grant that it was written under is missing",
+                );
+                walk.has_gap = true;
             }
         }
-        let signed = seq.is_multiple_of(limits::SIGNED_EVERY);
-        if let (true, false, Some(author)) = (signed, walk.broken, walk.author) {
-            let right = self
-                .marks
-                .get(&(walk.at, seq))
-                .is_some_and(|mark| verify(&author, self.group.id(), walk.at.0, seq, &walk.link, mark));
-            if !right {
-                self.found.fail(&id, &not_signed(seq - (limits::SIGNED_EVERY - 1), seq));
+        let is_checkpoint = seq.is_multiple_of(limits::CHECKPOINT_INTERVAL);
+        if let (true, false, Some(author)) = (is_checkpoint, walk.has_gap, walk.author) {
+            let is_signed = self.checkpoints.get(&(walk.chain, seq)).is_some_and(|checkpoint| {
+                verify_chain(&author, self.group.id(), walk.chain.0, seq, &walk.chain_hash, checkpoint)
+            });
+            if !is_signed {
+                self.report
+                    .add_failure(&id, &not_signed_message(seq - (limits::CHECKPOINT_INTERVAL - 1), seq));
             }
         }
     }
 
     /// The end of a chain, which its newest signature proves.
-    pub(super) fn end(&mut self, walk: Walk) {
-        let cover = self.covers.remove(&walk.at);
-        let (Some(newest), Some(author), false) = (walk.newest, walk.author, walk.broken) else { return };
-        let Some((seq, cover)) = cover else {
-            return self.found.fail(&newest, "nothing proves the end of its chain");
+    pub(super) fn end_chain(&mut self, walk: ChainWalk) {
+        let end_proof = self.end_proofs.remove(&walk.chain);
+        let (Some(newest), Some(author), false) = (walk.newest, walk.author, walk.has_gap) else { return };
+        let Some((seq, end_proof)) = end_proof else {
+            return self.report.add_failure(&newest, "nothing proves the end of its chain");
         };
         if seq != walk.seq {
-            let why =
+            let reason =
                 format!("its chain ends here, and is signed for up to number {seq} (this is {})", walk.seq);
-            return self.found.fail(&newest, &why);
+            return self.report.add_failure(&newest, &reason);
         }
-        if !is_covered(&author, (self.group.id(), walk.at.0), seq, &walk.link, &cover) {
-            let from = (seq - 1) / limits::SIGNED_EVERY * limits::SIGNED_EVERY + 1;
-            self.found.fail(&newest, &not_signed(from, seq));
+        if !is_chain_proved(&author, (self.group.id(), walk.chain.0), seq, &walk.chain_hash, &end_proof) {
+            let from = (seq - 1) / limits::CHECKPOINT_INTERVAL * limits::CHECKPOINT_INTERVAL + 1;
+            self.report.add_failure(&newest, &not_signed_message(from, seq));
         }
     }
 }
 
-fn not_signed(from: u64, upto: u64) -> String {
+fn not_signed_message(from: u64, upto: u64) -> String {
     format!("its author did not sign its chain up to here (changes {from} to {upto} of it)")
 }

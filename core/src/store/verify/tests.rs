@@ -1,108 +1,116 @@
 use super::*;
-use crate::group::Note;
+use crate::golden::fixture;
+use crate::group::ChangeNote;
 use crate::id::Incarnation;
 use crate::shard::root::ShardName;
-use crate::store::{Memory, Row};
+use crate::store::{MemoryStore, Row};
 use crate::value::Value;
-use crate::vectors::scene;
 
 /// A group in which the founder wrote, and the operator every fourth change.
-fn stored(count: i64) -> Memory {
-    let mut group = Group::new(scene::records());
-    let mut memory = Memory::default();
-    memory.write(&group.rows());
+fn store_with_changes(count: i64) -> MemoryStore {
+    let mut group = Group::new(fixture::records());
+    let mut store = MemoryStore::default();
+    store.write(&group.initial_rows());
     for nth in 0..count {
-        let other = nth % 4 == 3;
-        let secret = if other { scene::operator() } else { scene::founder() };
+        let by_operator = nth % 4 == 3;
+        let secret = if by_operator { fixture::operator() } else { fixture::founder() };
         let puts = [(format!("config/a keys.k{nth}"), Value::Int(nth))].into();
-        let life = Incarnation([if other { 2 } else { 1 }; 16]);
-        let written = group.write(&secret, ShardName::Desired, puts, &Note::default(), life).unwrap();
-        memory.write(&written.taken.rows);
-        group.flush();
+        let incarnation = Incarnation([if by_operator { 2 } else { 1 }; 16]);
+        let outcome =
+            group.write(&secret, ShardName::Desired, puts, &ChangeNote::default(), incarnation).unwrap();
+        store.write(&outcome.ingest.rows);
+        group.flush_documents();
     }
-    memory
+    store
 }
 
-fn verified(store: &Memory) -> Verified {
-    let Ok(found) = verify(store, scene::group(), &mut |_| {});
-    found
+fn verify_store(store: &MemoryStore) -> VerifyReport {
+    let Ok(report) = verify_group(store, fixture::group(), &mut |_| {});
+    report
 }
 
-fn rows(store: &Memory, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    store.rows(table, &key::group(scene::group())).unwrap()
+fn rows_of(store: &MemoryStore, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    store.read_rows(table, &key::for_group(fixture::group())).unwrap()
 }
 
 #[test]
-fn what_is_whole_passes_and_is_counted() {
-    let mut told = 0;
-    let Ok(found) = verify(&stored(300), scene::group(), &mut |count| told = count);
-    assert_eq!(found, Verified { changes: 300, records: 2, failed: vec![], more: 0 });
-    assert_eq!(told, 300);
-    assert_eq!(verified(&stored(0)).changes, 0);
+fn intact_store_has_no_failures_and_reports_its_counts() {
+    let mut progress = 0;
+    let Ok(report) = verify_group(&store_with_changes(300), fixture::group(), &mut |count| progress = count);
+    assert_eq!(report, VerifyReport { changes: 300, records: 2, failures: vec![], omitted_failures: 0 });
+    assert_eq!(progress, 300);
+    assert_eq!(verify_store(&store_with_changes(0)).changes, 0);
 }
 
 /// Whatever bit of a change is turned, that change is named, and no other.
 #[test]
-fn a_change_that_was_tampered_with_is_named() {
-    let store = stored(140);
-    for (row, value) in rows(&store, Table::Changes).into_iter().step_by(11) {
-        for at in 0..value.len() {
+fn tampered_change_is_the_only_reported_failure() {
+    let store = store_with_changes(140);
+    for (row, value) in rows_of(&store, Table::Changes).into_iter().step_by(11) {
+        for byte in 0..value.len() {
             let mut bad = value.clone();
-            bad[at] ^= 1 << (at % 8);
+            bad[byte] ^= 1 << (byte % 8);
             let mut tampered = store.clone();
             tampered.write(&[Row::put(Table::Changes, row.clone(), bad)]);
-            let found = verified(&tampered);
-            let named: Vec<String> = found.failed.into_iter().map(|failed| failed.id).collect();
-            assert_eq!(named, [name(&row).unwrap().to_string()], "byte {at}");
+            let report = verify_store(&tampered);
+            let failed_ids: Vec<String> = report.failures.into_iter().map(|failure| failure.id).collect();
+            assert_eq!(failed_ids, [change_id_of_key(&row).unwrap().to_string()], "byte {byte}");
         }
     }
 }
 
 /// Whoever changes the name too has everything consistent but the signature.
 #[test]
-fn a_change_in_place_of_another_is_not_signed() {
-    let store = stored(40);
-    let root = Root::derive(scene::group(), ShardName::Desired);
-    let (row, value) = rows(&store, Table::Changes).pop().unwrap();
+fn replaced_change_with_a_consistent_hash_is_reported_as_unsigned() {
+    let store = store_with_changes(40);
+    let root = ShardRoot::derive(fixture::group(), ShardName::Desired);
+    let (row, value) = rows_of(&store, Table::Changes).pop().unwrap();
     let mut delta = Delta::decode(&value).unwrap();
     delta.puts[0].value = Value::Int(-1);
-    let forged = Composed::new(&root, delta).unwrap();
+    let forged = EncodedChange::new(&root, delta).unwrap();
     let delta = forged.delta();
-    let named =
-        key::change(scene::group(), root.epoch(), delta.actor(scene::group()), delta.seq, forged.id());
+    let forged_key = key::change(
+        fixture::group(),
+        root.shard_id(),
+        delta.chain_id(fixture::group()),
+        delta.seq,
+        forged.id(),
+    );
     let mut tampered = store;
-    tampered
-        .write(&[Row::remove(Table::Changes, row), Row::put(Table::Changes, named, forged.bytes().to_vec())]);
-    let found = verified(&tampered);
-    assert!(found.failed.iter().any(|failed| failed.id == forged.id().to_string()), "{found:?}");
-    assert!(found.failed.iter().any(|failed| failed.why.contains("did not sign")), "{found:?}");
+    tampered.write(&[
+        Row::remove(Table::Changes, row),
+        Row::put(Table::Changes, forged_key, forged.bytes().to_vec()),
+    ]);
+    let report = verify_store(&tampered);
+    assert!(report.failures.iter().any(|failed| failed.id == forged.id().to_string()), "{report:?}");
+    assert!(report.failures.iter().any(|failed| failed.reason.contains("did not sign")), "{report:?}");
 }
 
 /// Any row that is gone, and any turned bit of a signature or record, is found.
 #[test]
-fn nothing_that_proves_anything_can_go_unseen() {
-    let store = stored(200);
-    for table in [Table::Records, Table::Changes, Table::Marks, Table::Covers] {
-        for (row, value) in rows(&store, table).into_iter().step_by(3) {
+fn every_missing_or_altered_proof_row_is_reported() {
+    let store = store_with_changes(200);
+    for table in [Table::Records, Table::Changes, Table::Checkpoints, Table::EndProofs] {
+        for (row, value) in rows_of(&store, table).into_iter().step_by(3) {
             let mut without = store.clone();
             without.write(&[Row::remove(table, row.clone())]);
-            assert!(!verified(&without).failed.is_empty(), "{table:?} {row:?} is gone");
+            assert!(!verify_store(&without).failures.is_empty(), "{table:?} {row:?} is gone");
             let mut bad = value;
             let last = bad.len() - 1;
             bad[last] ^= 1;
             let mut tampered = store.clone();
             tampered.write(&[Row::put(table, row.clone(), bad)]);
-            assert!(!verified(&tampered).failed.is_empty(), "{table:?} {row:?} is another");
+            assert!(!verify_store(&tampered).failures.is_empty(), "{table:?} {row:?} is another");
         }
     }
 }
 
 #[test]
-fn what_is_named_is_bounded() {
-    let mut store = stored(limits::VERIFY_FAILED as i64 + 20);
-    for (row, _) in rows(&store, Table::Changes) {
+fn number_of_reported_failures_is_limited() {
+    let mut store = store_with_changes(limits::MAX_REPORTED_VERIFY_FAILURES as i64 + 20);
+    for (row, _) in rows_of(&store, Table::Changes) {
         store.write(&[Row::put(Table::Changes, row, vec![0])]);
     }
-    let found = verified(&store);
-    assert_eq!((found.failed.len(), found.more), (limits::VERIFY_FAILED, 20));
+    let report = verify_store(&store);
+    assert_eq!((report.failures.len(), report.omitted_failures), (limits::MAX_REPORTED_VERIFY_FAILURES, 20));
 }

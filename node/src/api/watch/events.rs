@@ -3,132 +3,137 @@
 use std::collections::BTreeMap;
 
 use larder_core::delta::Delta;
-use larder_core::group::Beside;
-use larder_core::history::{self, Found, LogEntry};
-use larder_core::id::{ChangeId, EpochId, RecordId};
-use larder_core::machine::Membership;
-use larder_core::record::{Body, Revoked};
+use larder_core::group::UnacceptedChange;
+use larder_core::history::{self, HistoryObject, LogEntry};
+use larder_core::id::{ChangeId, RecordId, ShardId};
+use larder_core::node::GroupState;
+use larder_core::record::{RecordBody, RevokeTarget};
 use larder_core::resource::ResourceName;
-use larder_core::resource::observed::{Condition, Observed};
+use larder_core::resource::observed::{ObservedState, ResourceState};
 use larder_core::shard::root::ShardName;
-use larder_core::store::{JournalRow, Told};
+use larder_core::store::{JournalRow, JournalSubject};
 
-use super::since;
-use crate::api::names;
-use crate::view::{Event, Time, TouchRow};
+use super::cursor;
+use crate::api::name_lookup;
+use crate::dto::{JsonTime, TouchedResource, WatchEvent};
 
 /// The events of a row, each with the id to go on after it.
-pub(super) fn of_row(of: &Membership, row: &JournalRow) -> Vec<Event> {
-    let mut events = match (row.told, row.counts) {
-        (Told::Record(id), _) => vec![member(of, &id, row.counts)],
-        (Told::Change { epoch, id }, true) => accepted(of, &epoch, &id),
-        (Told::Change { epoch, id }, false) => vec![retracted(of, &epoch, &id)],
+pub(super) fn row_events(state: &GroupState, row: &JournalRow) -> Vec<WatchEvent> {
+    let mut events = match (row.subject, row.is_accepted) {
+        (JournalSubject::Record(id), _) => vec![member_event(state, &id, row.is_accepted)],
+        (JournalSubject::Change { shard_id, id }, true) => accepted_events(state, &shard_id, &id),
+        (JournalSubject::Change { shard_id, id }, false) => vec![retracted_event(state, &shard_id, &id)],
     };
     let parts = events.len();
-    for (part, event) in (1..).zip(&mut events) {
-        event.id = since::id(row, part, parts);
-        event.change = Some(row.told.id());
+    for (event_number, event) in (1..).zip(&mut events) {
+        event.id = cursor::event_id(row, event_number, parts);
+        event.change = Some(row.subject.hex_id());
         event.durable = true;
     }
     events
 }
 
-fn event(kind: &str, op: &str) -> Event {
-    Event { kind: kind.to_owned(), op: op.to_owned(), ..Event::default() }
+fn new_event(kind: &str, op: &str) -> WatchEvent {
+    WatchEvent { kind: kind.to_owned(), op: op.to_owned(), ..WatchEvent::default() }
 }
 
-fn accepted(of: &Membership, epoch: &EpochId, id: &ChangeId) -> Vec<Event> {
-    let entry = history::entry(&of.group, &Found::Change { epoch: *epoch, id: *id });
+fn accepted_events(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> Vec<WatchEvent> {
+    let entry = history::find_entry(&state.group, &HistoryObject::Change { shard: *shard_id, id: *id });
     // It was taken back since, which is told by a later row.
-    let Some(entry) = entry else { return vec![event("change", "accepted")] };
-    let shard = of.group.shard_of(epoch);
-    let observes = shard.is_some_and(|shard| shard.root().shard() != ShardName::Desired);
-    let delta = observes.then(|| shard?.delta(id)).flatten();
-    let reports: Vec<Event> = delta.iter().flat_map(|delta| reported(of, &entry, delta)).collect();
-    if reports.is_empty() { vec![change(of, entry, "accepted")] } else { reports }
+    let Some(entry) = entry else { return vec![new_event("change", "accepted")] };
+    let shard = state.group.shard_by_id(shard_id);
+    let is_observed_shard = shard.is_some_and(|shard| shard.root().name() != ShardName::Desired);
+    let delta = is_observed_shard.then(|| shard?.read_delta(id)).flatten();
+    let report_events: Vec<WatchEvent> =
+        delta.iter().flat_map(|delta| report_events(state, &entry, delta)).collect();
+    if report_events.is_empty() { vec![change_event(state, entry, "accepted")] } else { report_events }
 }
 
-fn change(of: &Membership, entry: LogEntry, op: &str) -> Event {
-    let touches = entry.touches.into_iter().map(|touch| TouchRow {
+fn change_event(state: &GroupState, entry: LogEntry, op: &str) -> WatchEvent {
+    let touches = entry.field_changes.into_iter().map(|touch| TouchedResource {
         resource: touch.resource.to_string(),
         fields: touch.fields,
-        op: touch.op.word().to_owned(),
+        op: touch.op.as_str().to_owned(),
     });
-    Event {
-        time: Some(Time(entry.note.time)),
-        node: entry.node.map(|node| names::who(of, &node)),
+    WatchEvent {
+        time: Some(JsonTime(entry.note.time)),
+        node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
         user: entry.note.user,
         touches: touches.collect(),
-        text: entry.note.words,
+        text: entry.note.message,
         command: entry.note.command,
-        ..event("change", op)
+        ..new_event("change", op)
     }
 }
 
 /// What a machine says of its resources in one change: an event for each, in order of name.
-fn reported(of: &Membership, entry: &LogEntry, delta: &Delta) -> Vec<Event> {
-    let report = |resource: &str, told: Observed| {
-        let kind = match told.condition {
-            Condition::Held => "hold",
-            Condition::Drifted => "drift",
+fn report_events(state: &GroupState, entry: &LogEntry, delta: &Delta) -> Vec<WatchEvent> {
+    let report_event = |resource: &str, observed: ObservedState| {
+        let kind = match observed.state {
+            ResourceState::Held => "hold",
+            ResourceState::Drifted => "drift",
             _ => "apply",
         };
-        Event {
-            time: Some(Time(told.since)),
-            node: entry.node.map(|node| names::who(of, &node)),
+        WatchEvent {
+            time: Some(JsonTime(observed.since)),
+            node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
             resource: Some(resource.to_owned()),
-            text: told.message,
-            seen: told.change,
-            ..event(kind, told.condition.word())
+            text: observed.message,
+            seen: observed.change,
+            ..new_event(kind, observed.state.as_str())
         }
     };
     let puts: BTreeMap<&str, _> = delta.puts.iter().map(|put| (put.key.as_str(), &put.value)).collect();
-    puts.into_iter().filter_map(|(key, value)| Some(report(key, Observed::decode(value)?))).collect()
+    puts.into_iter()
+        .filter_map(|(key, value)| Some(report_event(key, ObservedState::decode(value)?)))
+        .collect()
 }
 
 /// What does not count any more says what it touched as long as it is kept aside.
-fn retracted(of: &Membership, epoch: &EpochId, id: &ChangeId) -> Event {
-    let beside = of.group.aside(epoch).and_then(|aside| aside.get(id));
+fn retracted_event(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> WatchEvent {
+    let unaccepted = state.group.unaccepted_in(shard_id).and_then(|unaccepted_set| unaccepted_set.get(id));
     let mut touched: BTreeMap<ResourceName, Vec<String>> = BTreeMap::new();
-    for put in beside.map(|beside| beside.delta().puts.as_slice()).unwrap_or_default() {
-        if let Some((name, field)) = ResourceName::of_key(&put.key) {
+    for put in unaccepted.map(|unaccepted| unaccepted.delta().puts.as_slice()).unwrap_or_default() {
+        if let Some((name, field)) = ResourceName::split_key(&put.key) {
             touched.entry(name).or_default().push(field.to_string());
         }
     }
-    let touch = |(resource, fields): (ResourceName, Vec<String>)| TouchRow {
+    let touched_resource = |(resource, fields): (ResourceName, Vec<String>)| TouchedResource {
         resource: resource.to_string(),
         fields,
         op: "set".to_owned(),
     };
-    Event {
-        node: beside.map(|beside| names::who(of, &beside.key)),
-        time: beside.map(|beside: &Beside| Time(beside.delta().time)),
-        touches: touched.into_iter().map(touch).collect(),
-        ..event("change", "retracted")
+    WatchEvent {
+        node: unaccepted.map(|unaccepted| name_lookup::node_ref(state, &unaccepted.author)),
+        time: unaccepted.map(|unaccepted: &UnacceptedChange| JsonTime(unaccepted.delta().time)),
+        touches: touched.into_iter().map(touched_resource).collect(),
+        ..new_event("change", "retracted")
     }
 }
 
-fn member(of: &Membership, id: &RecordId, counts: bool) -> Event {
-    let Some(entry) = history::entry(&of.group, &Found::Record(*id)) else {
-        return event("member", "retracted");
+fn member_event(state: &GroupState, id: &RecordId, is_in_effect: bool) -> WatchEvent {
+    let Some(entry) = history::find_entry(&state.group, &HistoryObject::Record(*id)) else {
+        return new_event("member", "retracted");
     };
-    let record = of.group.records().get(id).map(|signed| signed.record());
+    let record = state.group.records().get(id).map(|signed| signed.record());
     let op = match record.map(|record| &record.body) {
-        _ if !counts => "retracted",
-        Some(Body::Genesis(_)) => "founded",
-        Some(Body::Grant(_)) => "granted",
-        Some(Body::Revoke(revoke)) if matches!(revoke.what, Revoked::Invite(_)) => "invite-revoked",
-        Some(Body::Revoke(_)) => "revoked",
-        Some(Body::Admit(_)) => "admitted",
-        Some(Body::Forget(_)) => "forgotten",
-        Some(Body::Dissolve) => "dissolved",
-        Some(Body::Unknown { .. }) | None => "unsupported",
+        _ if !is_in_effect => "retracted",
+        Some(RecordBody::Genesis(_)) => "founded",
+        Some(RecordBody::Grant(_)) => "granted",
+        Some(RecordBody::Revoke(revoke)) if matches!(revoke.target, RevokeTarget::Invite(_)) => {
+            "invite-revoked"
+        }
+        Some(RecordBody::Revoke(_)) => "revoked",
+        Some(RecordBody::Admit(_)) => "admitted",
+        Some(RecordBody::Forget(_)) => "forgotten",
+        Some(RecordBody::Dissolve) => "dissolved",
+        Some(RecordBody::Unknown { .. }) | None => "unsupported",
     };
-    Event {
-        time: (entry.note.time != 0).then_some(Time(entry.note.time)),
-        node: entry.node.map(|node| names::who(of, &node)),
+    WatchEvent {
+        time: (entry.note.time != 0).then_some(JsonTime(entry.note.time)),
+        node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
         user: entry.note.user,
-        text: entry.note.words,
-        ..event("member", op)
+        text: entry.note.message,
+        ..new_event("member", op)
     }
 }

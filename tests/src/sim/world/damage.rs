@@ -7,70 +7,71 @@ use std::collections::BTreeSet;
 
 use larder_core::id::{ChangeId, GroupId};
 use larder_core::record::SignedRecord;
-use larder_core::store::salvage::{Kept, READ, salvage_all};
-use larder_core::store::{GroupRow, Memory, Row, Rows, Table, key, layout};
+use larder_core::store::salvage::{KnownGroup, SALVAGED_TABLES, salvage_all};
+use larder_core::store::{GroupRow, MemoryStore, Row, RowReader, Table, decode_layout, key};
 
-use super::super::dice::Dice;
-use super::super::plan::Hits;
+use super::super::plan::DamageExtent;
+use super::super::rng::SimRng;
 use super::World;
 
 impl World {
     /// Kills a node; when it starts again its store is damaged.
-    pub(in super::super) fn damage(&mut self, node: usize, hits: Hits, seed: u64, pause: u64) {
-        if self.nodes[node].machine.is_none() {
+    pub(in super::super) fn damage_store(&mut self, node: usize, hits: DamageExtent, seed: u64, pause: u64) {
+        if self.nodes[node].core_node.is_none() {
             return;
         }
-        self.crash(node, pause, 0);
-        let mut dice = Dice::new(seed, "damage");
-        let found = damaged(&self.nodes[node].disk.rows, hits, &mut dice);
-        let kept = roster(&self.nodes[node].disk.rows);
+        self.crash_node(node, pause, 0);
+        let mut rng = SimRng::new(seed, "damage");
+        let found = damaged_store(&self.nodes[node].disk.rows, hits, &mut rng);
+        let backup = membership_backup(&self.nodes[node].disk.rows);
         let secret = self.nodes[node].secret.clone();
-        let saved = salvage_all(&found, &kept, hits == Hits::OneTable, &secret);
-        self.trace.note(self.now, &format!("damage {node}, {hits:?}"));
-        if saved.values().any(|group| group.changes > 0 && group.lacking) {
-            self.marks.reach("damage-saved");
+        let saved = salvage_all(&found, &backup, hits == DamageExtent::OneTable, &secret);
+        self.trace.record_event(self.now, &format!("damage {node}, {hits:?}"));
+        if saved.values().any(|group| group.saved_changes > 0 && group.is_incomplete) {
+            self.marks.record("damage-saved");
         }
-        if saved.values().any(|group| group.changes == 0) {
-            self.marks.reach("damage-whole");
+        if saved.values().any(|group| group.saved_changes == 0) {
+            self.marks.record("damage-whole");
         }
-        let mut rows = Memory::default();
+        let mut rows = MemoryStore::default();
         saved.into_values().for_each(|group| rows.write(&group.rows));
         self.nodes[node].disk.rows = rows;
-        self.nodes[node].damaged = true;
-        self.forget_what_is_gone(node, "damage-alone");
+        self.nodes[node].was_damaged = true;
+        self.forget_lost_writes(node, "damage-alone");
     }
 
     /// What was on no other disk is lost, whoever had acknowledged it; and the node itself need not remember any more
     /// what it acknowledged before.
-    pub(super) fn forget_what_is_gone(&mut self, node: usize, mark: &'static str) {
-        let on_disk: BTreeSet<ChangeId> = self.nodes.iter().flat_map(|of| changes(&of.disk.rows)).collect();
-        let before = self.acknowledged.len();
-        self.acknowledged.retain(|change, _| on_disk.contains(change));
-        if self.acknowledged.len() < before {
-            self.marks.reach(mark);
+    pub(super) fn forget_lost_writes(&mut self, node: usize, mark: &'static str) {
+        let on_disk: BTreeSet<ChangeId> =
+            self.nodes.iter().flat_map(|sim_node| stored_change_ids(&sim_node.disk.rows)).collect();
+        let before = self.acknowledged_writes.len();
+        self.acknowledged_writes.retain(|change, _| on_disk.contains(change));
+        if self.acknowledged_writes.len() < before {
+            self.marks.record(mark);
         }
-        for by in self.acknowledged.values_mut().filter(|by| by.node == node) {
-            by.forgotten = true;
+        for write in self.acknowledged_writes.values_mut().filter(|by| by.node == node) {
+            write.is_forgotten = true;
         }
     }
 }
 
 /// A store after damage, as far as it can be read.
-fn damaged(store: &Memory, hits: Hits, dice: &mut Dice) -> Memory {
-    let mut found = Memory::default();
-    if hits == Hits::Everything {
+fn damaged_store(store: &MemoryStore, extent: DamageExtent, rng: &mut SimRng) -> MemoryStore {
+    let mut found = MemoryStore::default();
+    if extent == DamageExtent::Everything {
         return found;
     }
-    let one = READ[dice.index(READ.len())];
-    let share = [5, 100, 600][dice.index(3)];
-    for table in READ {
-        let hit = hits == Hits::Anything || table == one;
-        for (key, mut value) in rows(store, table, &[]) {
-            match hit && dice.once_in_thousand(share) {
-                true if dice.roll(2) == 0 || value.is_empty() => continue,
+    let damaged_table = SALVAGED_TABLES[rng.index(SALVAGED_TABLES.len())];
+    let per_mille = [5, 100, 600][rng.index(3)];
+    for table in SALVAGED_TABLES {
+        let hit = extent == DamageExtent::Anything || table == damaged_table;
+        for (key, mut value) in table_rows(store, table, &[]) {
+            match hit && rng.per_mille(per_mille) {
+                true if rng.below(2) == 0 || value.is_empty() => continue,
                 true => {
-                    let at = dice.index(value.len());
-                    value[at] ^= 1 << dice.roll(8);
+                    let at = rng.index(value.len());
+                    value[at] ^= 1 << rng.below(8);
                 }
                 false => {}
             }
@@ -81,22 +82,23 @@ fn damaged(store: &Memory, hits: Hits, dice: &mut Dice) -> Memory {
 }
 
 /// The roster, which is written whenever records or groups are.
-fn roster(store: &Memory) -> Vec<Kept> {
-    let kept = |(id, row): (Vec<u8>, Vec<u8>)| {
-        let (group, row) = GroupId::from_slice(&id).zip(layout::<GroupRow>(&row))?;
-        let records = rows(store, Table::Records, &key::group(group));
+fn membership_backup(store: &MemoryStore) -> Vec<KnownGroup> {
+    let backup_entry = |(id, row): (Vec<u8>, Vec<u8>)| {
+        let (group, row) = GroupId::from_slice(&id).zip(decode_layout::<GroupRow>(&row))?;
+        let records = table_rows(store, Table::Records, &key::for_group(group));
         let records = records.iter().filter_map(|(_, value)| SignedRecord::decode(value).ok()).collect();
-        Some(Kept { group, paused: row.paused, records })
+        Some(KnownGroup { group, paused: row.paused, records })
     };
-    rows(store, Table::Groups, &[]).into_iter().filter_map(kept).collect()
+    table_rows(store, Table::Groups, &[]).into_iter().filter_map(backup_entry).collect()
 }
 
-fn changes(store: &Memory) -> impl Iterator<Item = ChangeId> {
-    let rows = [Table::Changes, Table::Aside].into_iter().flat_map(|table| rows(store, table, &[]));
+fn stored_change_ids(store: &MemoryStore) -> impl Iterator<Item = ChangeId> {
+    let rows =
+        [Table::Changes, Table::Unaccepted].into_iter().flat_map(|table| table_rows(store, table, &[]));
     rows.filter_map(|(key, _)| key.get(56..).and_then(ChangeId::from_slice))
 }
 
-fn rows(store: &Memory, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let Ok(rows) = store.rows(table, prefix);
+fn table_rows(store: &MemoryStore, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let Ok(rows) = store.read_rows(table, prefix);
     rows
 }

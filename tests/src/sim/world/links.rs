@@ -1,74 +1,77 @@
 //! How nodes meet, and what becomes of a frame on its way: the part of the network crate, and of the wire.
 
 use larder_core::id::NodeId;
-use larder_core::machine::{Input, LinkId, LinkKind};
-use larder_core::wire::link::{Frame, Hello};
+use larder_core::node::{Input, LinkId, LinkKind};
+use larder_core::wire::member::{Hello, MemberFrame};
 
-use super::super::wire::Wire;
-use super::{Event, World};
+use super::super::network::SimNetwork;
+use super::{World, WorldEvent};
 
 /// How often links are tried where there should be one.
-pub(super) const MEET: u64 = 250_000;
+pub(super) const LINK_INTERVAL_US: u64 = 250_000;
 /// A cut is noticed after so long, at the least and at the most.
-pub(super) const NOTICE: (u64, u64) = (500_000, 3_000_000);
+pub(super) const CUT_NOTICE_US: (u64, u64) = (500_000, 3_000_000);
 /// The longest that a stream is stuck.
-const STUCK: u64 = 2_000_000;
+const MAX_STALL_US: u64 = 2_000_000;
 /// A kind of frame that no version has.
-const LATER_KIND: u8 = 200;
+const UNKNOWN_FRAME_KIND: u8 = 200;
 
 impl World {
     /// Cuts one direction.
-    pub(in super::super) fn cut(&mut self, from: usize, to: usize) {
-        self.wire.cut.insert((from, to));
-        for (link, other) in self.wire.of(from) {
+    pub(in super::super) fn cut_direction(&mut self, from: usize, to: usize) {
+        self.network.cut_directions.insert((from, to));
+        for (link, other) in self.network.streams_of(from) {
             if other == to {
-                self.fail(link, [from, to]);
+                self.break_stream_later(link, [from, to]);
             }
         }
     }
 
     /// Both ends of a link find out that it is broken, each at its own time.
-    fn fail(&mut self, link: LinkId, ends: [usize; 2]) {
+    fn break_stream_later(&mut self, link: LinkId, ends: [usize; 2]) {
         for node in ends {
-            let delay = self.network.between(NOTICE.0, NOTICE.1);
-            self.after(delay, Event::Break { link, node });
+            let delay = self.network_rng.between(CUT_NOTICE_US.0, CUT_NOTICE_US.1);
+            self.schedule_event(delay, WorldEvent::Break { link, node });
         }
     }
 
     /// How long a frame takes. Each direction of each pair is as slow as it is, and then some.
-    fn delay(&mut self, from: usize, to: usize) -> u64 {
+    fn frame_delay(&mut self, from: usize, to: usize) -> u64 {
         let share = (from * 7 + to * 3) as u64 % 4 + 1;
-        self.network.between(100, (self.faults.delay * share / 4).max(100))
+        self.network_rng.between(100, (self.faults.delay * share / 4).max(100))
     }
 
-    pub(super) fn send(&mut self, from: usize, link: LinkId, bytes: Vec<u8>) {
-        let Some((side, to)) = self.wire.side(link, from) else { return };
-        let kind = self.wire.streams.get(&link).map(|stream| stream.kind);
-        let bytes = self.speak(from, to, link, kind, bytes);
-        let delay = self.delay(from, to);
-        let broken = self.network.once_in_thousand(self.faults.resets) || !self.wire.reaches(from, to);
-        let stuck = if self.network.once_in_thousand(self.faults.clogs) {
-            self.marks.reach("stream-stuck");
-            self.network.roll(STUCK)
+    pub(super) fn send_frame(&mut self, from: usize, link: LinkId, bytes: Vec<u8>) {
+        let Some((side, to)) = self.network.end_of(link, from) else { return };
+        let kind = self.network.streams.get(&link).map(|stream| stream.kind);
+        let bytes = self.rewrite_for_later_version(from, to, link, kind, bytes);
+        let delay = self.frame_delay(from, to);
+        let broken = self.network_rng.per_mille(self.faults.resets) || !self.network.can_reach(from, to);
+        let stuck = if self.network_rng.per_mille(self.faults.clogs) {
+            self.marks.record("stream-stuck");
+            self.network_rng.below(MAX_STALL_US)
         } else {
             0
         };
-        let Some(stream) = self.wire.streams.get_mut(&link) else { return };
-        let arrival = (self.now + delay + stuck).max(stream.last[side] + 1);
-        stream.last[side] = arrival;
-        self.after((arrival - self.now) / 2, Event::Sent { link, node: from, bytes: bytes.len() });
+        let Some(stream) = self.network.streams.get_mut(&link) else { return };
+        let arrival = (self.now + delay + stuck).max(stream.last_arrival[side] + 1);
+        stream.last_arrival[side] = arrival;
+        self.schedule_event(
+            (arrival - self.now) / 2,
+            WorldEvent::Sent { link, node: from, bytes: bytes.len() },
+        );
         if broken {
             // What is lost on a stream breaks it for both, sooner or later, and nothing after it arrives.
-            self.marks.reach(if bytes.first() == Some(&7) { "window-broke" } else { "stream-broke" });
-            self.fail(link, [from, to]);
-            return stream_end(&mut self.wire, link, 1 - side);
+            self.marks.record(if bytes.first() == Some(&7) { "window-broke" } else { "stream-broke" });
+            self.break_stream_later(link, [from, to]);
+            return stop_receiving(&mut self.network, link, 1 - side);
         }
-        self.disturb(from, to, link, kind, &bytes, arrival);
-        self.after(arrival - self.now, Event::Frame { link, node: to, bytes });
+        self.inject_disorder(from, to, link, kind, &bytes, arrival);
+        self.schedule_event(arrival - self.now, WorldEvent::Frame { link, node: to, bytes });
     }
 
     /// What a stream may do that promised not to: say a thing twice, too early, or long after.
-    fn disturb(
+    fn inject_disorder(
         &mut self,
         from: usize,
         to: usize,
@@ -77,35 +80,38 @@ impl World {
         bytes: &[u8],
         arrival: u64,
     ) {
-        if !self.faults.unruly() || kind != Some(LinkKind::Member) {
+        if !self.faults.breaks_stream_order() || kind != Some(LinkKind::Member) {
             return;
         }
         let span = self.faults.delay.max(1000) * 4;
-        if self.network.once_in_thousand(self.faults.duplicates) {
-            self.marks.reach("duplicated");
-            let later = self.network.roll(span);
-            self.after(arrival + later - self.now, Event::Frame { link, node: to, bytes: bytes.to_vec() });
+        if self.network_rng.per_mille(self.faults.duplicates) {
+            self.marks.record("duplicated");
+            let later = self.network_rng.below(span);
+            self.schedule_event(
+                arrival + later - self.now,
+                WorldEvent::Frame { link, node: to, bytes: bytes.to_vec() },
+            );
         }
-        if self.network.once_in_thousand(self.faults.reorders) {
+        if self.network_rng.per_mille(self.faults.reorders) {
             // Whatever is sent next on this stream may overtake this frame.
-            self.marks.reach("reordered");
-            if let Some((side, _)) = self.wire.side(link, from)
-                && let Some(stream) = self.wire.streams.get_mut(&link)
+            self.marks.record("reordered");
+            if let Some((side, _)) = self.network.end_of(link, from)
+                && let Some(stream) = self.network.streams.get_mut(&link)
             {
-                stream.last[side] = 0;
+                stream.last_arrival[side] = 0;
             }
         }
-        let pick = self.network.index(1 << 16);
-        let old = self.wire.old_frame(from, to, bytes, pick);
-        if let Some(old) = old.filter(|_| self.network.once_in_thousand(self.faults.replays)) {
-            self.marks.reach("replayed");
-            let later = self.network.roll(span);
-            self.after(arrival + later - self.now, Event::Frame { link, node: to, bytes: old });
+        let pick = self.network_rng.index(1 << 16);
+        let old = self.network.exchange_old_frame(from, to, bytes, pick);
+        if let Some(old) = old.filter(|_| self.network_rng.per_mille(self.faults.replays)) {
+            self.marks.record("replayed");
+            let later = self.network_rng.below(span);
+            self.schedule_event(arrival + later - self.now, WorldEvent::Frame { link, node: to, bytes: old });
         }
     }
 
     /// The words of a node that speaks a later version: one greater, and sometimes of things that nobody knows yet.
-    fn speak(
+    fn rewrite_for_later_version(
         &mut self,
         from: usize,
         to: usize,
@@ -116,116 +122,134 @@ impl World {
         if kind != Some(LinkKind::Member) || !self.faults.later.contains(&from) {
             return bytes;
         }
-        match Frame::decode(&bytes) {
-            Ok(Frame::Hello(Hello { version, least, .. })) => {
-                self.marks.reach("later-hello");
-                Frame::Hello(Hello { version: version + 1, least, software: "sim-later".to_owned() }).encode()
+        match MemberFrame::decode(&bytes) {
+            Ok(MemberFrame::Hello(Hello { newest_version: version, min_version: least, .. })) => {
+                self.marks.record("later-hello");
+                MemberFrame::Hello(Hello {
+                    newest_version: version + 1,
+                    min_version: least,
+                    software: "sim-later".to_owned(),
+                })
+                .encode()
             }
-            _ if self.network.once_in_thousand(30) => {
+            _ if self.network_rng.per_mille(30) => {
                 // After the hello, and before what it stands before.
-                self.marks.reach("later-frame");
-                let arrival = self.wire.side(link, from).and_then(|(side, _)| {
-                    let stream = self.wire.streams.get_mut(&link)?;
-                    let arrival = stream.last[side].max(self.now) + 1;
-                    stream.last[side] = arrival;
+                self.marks.record("later-frame");
+                let arrival = self.network.end_of(link, from).and_then(|(side, _)| {
+                    let stream = self.network.streams.get_mut(&link)?;
+                    let arrival = stream.last_arrival[side].max(self.now) + 1;
+                    stream.last_arrival[side] = arrival;
                     Some(arrival)
                 });
-                let news = vec![LATER_KIND, 1, 2, 3];
+                let unknown_frame = vec![UNKNOWN_FRAME_KIND, 1, 2, 3];
                 let delay = arrival.map_or(1, |arrival| arrival - self.now);
-                self.after(delay, Event::Frame { link, node: to, bytes: news });
+                self.schedule_event(delay, WorldEvent::Frame { link, node: to, bytes: unknown_frame });
                 bytes
             }
             _ => bytes,
         }
     }
 
-    pub(super) fn close(&mut self, node: usize, link: LinkId) {
-        let Some((_, other)) = self.wire.side(link, node) else { return };
+    pub(super) fn close_stream(&mut self, node: usize, link: LinkId) {
+        let Some((_, other)) = self.network.end_of(link, node) else { return };
         // What was sent before the end still arrives.
-        let last = self.wire.streams.get(&link).map_or(0, |stream| stream.last[0].max(stream.last[1]));
-        let delay = self.delay(node, other) + last.saturating_sub(self.now);
-        self.after(0, Event::Break { link, node });
-        self.after(delay, Event::Break { link, node: other });
+        let last = self
+            .network
+            .streams
+            .get(&link)
+            .map_or(0, |stream| stream.last_arrival[0].max(stream.last_arrival[1]));
+        let delay = self.frame_delay(node, other) + last.saturating_sub(self.now);
+        self.schedule_event(0, WorldEvent::Break { link, node });
+        self.schedule_event(delay, WorldEvent::Break { link, node: other });
     }
 
-    pub(super) fn break_link(&mut self, link: LinkId, node: usize) {
-        let Some((side, _)) = self.wire.side(link, node) else { return };
-        let Some(stream) = self.wire.streams.get_mut(&link) else { return };
-        let was = std::mem::replace(&mut stream.alive[side], false);
+    pub(super) fn break_link_end(&mut self, link: LinkId, node: usize) {
+        let Some((side, _)) = self.network.end_of(link, node) else { return };
+        let Some(stream) = self.network.streams.get_mut(&link) else { return };
+        let was_alive = std::mem::replace(&mut stream.alive[side], false);
         if !stream.alive.contains(&true) {
-            self.wire.streams.remove(&link);
+            self.network.streams.remove(&link);
         }
-        if was {
-            self.input(node, Input::LinkDown { link });
+        if was_alive {
+            self.deliver_input(node, Input::LinkDown { link });
         }
     }
 
     /// Ends every stream at both ends: what is on its way on them is never heard.
-    pub(in super::super) fn end_links(&mut self) {
-        let streams: Vec<_> = self.wire.streams.iter().map(|(link, stream)| (*link, stream.ends)).collect();
+    pub(in super::super) fn break_all_links(&mut self) {
+        let streams: Vec<_> =
+            self.network.streams.iter().map(|(link, stream)| (*link, stream.ends)).collect();
         for (link, ends) in streams {
-            ends.into_iter().for_each(|node| self.break_link(link, node));
+            ends.into_iter().for_each(|node| self.break_link_end(link, node));
         }
     }
 
     /// What the network crate does all the time: nodes hear of each other, and members that can reach each other and
     /// have no link get one.
-    pub(super) fn meet(&mut self) {
-        self.after(MEET, Event::Meet);
+    pub(super) fn link_members(&mut self) {
+        self.schedule_event(LINK_INTERVAL_US, WorldEvent::Meet);
         for a in 0..self.nodes.len() {
             for b in 0..self.nodes.len() {
                 let up = self.nodes[a].is_up(self.now) && self.nodes[b].is_up(self.now);
-                if a == b || !up || !self.wire.connects(a, b) || self.network.roll(3) == 0 {
+                if a == b || !up || !self.network.can_connect(a, b) || self.network_rng.below(3) == 0 {
                     continue;
                 }
-                let (id_a, id_b) = (self.nodes[a].secret.node(), self.nodes[b].secret.node());
-                if self.network.roll(5) == 0 {
-                    self.input(a, Input::Seen { peer: id_b, addresses: vec![format!("/sim/{b}")] });
+                let (id_a, id_b) = (self.nodes[a].secret.node_id(), self.nodes[b].secret.node_id());
+                if self.network_rng.below(5) == 0 {
+                    self.deliver_input(
+                        a,
+                        Input::NodeDiscovered { peer: id_b, addresses: vec![format!("/sim/{b}")] },
+                    );
                 }
                 // Either may have died of what it was told.
                 let up = self.nodes[a].is_up(self.now) && self.nodes[b].is_up(self.now);
-                if !up || !self.nodes[a].members.contains(&id_b) || self.wire.is_linked(a, b) {
+                if !up || !self.nodes[a].linked_members.contains(&id_b) || self.network.has_member_link(a, b)
+                {
                     continue;
                 }
-                if self.nodes[b].members.contains(&id_a) {
-                    self.link(a, b);
+                if self.nodes[b].linked_members.contains(&id_a) {
+                    self.open_member_link(a, b);
                 } else if id_a < id_b {
                     // Of a pair only the lower key dials, so only it hears that it is not known.
-                    self.input(a, Input::Refused { peer: id_b });
+                    self.deliver_input(a, Input::LinkRefused { peer: id_b });
                 }
             }
         }
     }
 
-    fn link(&mut self, a: usize, b: usize) {
-        let (id_a, id_b) = (self.nodes[a].secret.node(), self.nodes[b].secret.node());
-        let shared = self.invited.values().filter(|nodes| nodes.contains(&a) && nodes.contains(&b)).count();
+    fn open_member_link(&mut self, a: usize, b: usize) {
+        let (id_a, id_b) = (self.nodes[a].secret.node_id(), self.nodes[b].secret.node_id());
+        let shared =
+            self.invited_nodes.values().filter(|nodes| nodes.contains(&a) && nodes.contains(&b)).count();
         if shared > 1 {
-            self.marks.reach("two-groups");
+            self.marks.record("two-groups");
         }
-        let link = self.wire.open(a, b, LinkKind::Member);
-        self.input(a, Input::LinkUp { link, peer: id_b, kind: LinkKind::Member, opened: true });
-        self.input(b, Input::LinkUp { link, peer: id_a, kind: LinkKind::Member, opened: false });
+        let link = self.network.open_stream(a, b, LinkKind::Member);
+        self.deliver_input(a, Input::LinkUp { link, peer: id_b, kind: LinkKind::Member, opened_here: true });
+        self.deliver_input(b, Input::LinkUp { link, peer: id_a, kind: LinkKind::Member, opened_here: false });
     }
 
-    pub(super) fn visit(&mut self, from: usize, to: NodeId) {
-        let found = self.nodes.iter().position(|node| node.secret.node() == to && node.is_up(self.now));
-        let Some(to_index) = found.filter(|to| self.wire.connects(from, *to)) else {
-            return self.input(from, Input::VisitFailed { peer: to });
+    pub(super) fn open_guest_stream(&mut self, from: usize, to: NodeId) {
+        let found = self.nodes.iter().position(|node| node.secret.node_id() == to && node.is_up(self.now));
+        let Some(to_index) = found.filter(|to| self.network.can_connect(from, *to)) else {
+            return self.deliver_input(from, Input::GuestStreamFailed { peer: to });
         };
-        if self.nodes[from].machine.is_none() {
+        if self.nodes[from].core_node.is_none() {
             return;
         }
-        let link = self.wire.open(from, to_index, LinkKind::Visit);
-        let me = self.nodes[from].secret.node();
-        self.input(to_index, Input::LinkUp { link, peer: me, kind: LinkKind::Visit, opened: false });
-        self.input(from, Input::LinkUp { link, peer: to, kind: LinkKind::Visit, opened: true });
+        let link = self.network.open_stream(from, to_index, LinkKind::Guest);
+        let me = self.nodes[from].secret.node_id();
+        self.deliver_input(
+            to_index,
+            Input::LinkUp { link, peer: me, kind: LinkKind::Guest, opened_here: false },
+        );
+        self.deliver_input(from, Input::LinkUp { link, peer: to, kind: LinkKind::Guest, opened_here: true });
     }
 }
 
 /// Nothing more arrives at this end, though it may not know yet.
-fn stream_end(wire: &mut Wire, link: LinkId, side: usize) {
+fn stop_receiving(wire: &mut SimNetwork, link: LinkId, side: usize) {
     if let Some(stream) = wire.streams.get_mut(&link) {
-        stream.lost[side] = true;
+        stream.receives_nothing[side] = true;
     }
 }

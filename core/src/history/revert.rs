@@ -1,0 +1,285 @@
+//! Putting back: what leads from the present to how it was before some changes, or to how it was at a point of the past.
+//!
+//! The answer is puts for a new change. Nothing is taken out of history, so whoever disagrees can put that back too.
+//!
+//! Everything is judged key by key. A field that is one value is one key, and so is each item of a list: what others
+//! appended since stays when an append is reverted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::field_ref::FieldRef;
+use super::past_state::PastState;
+use crate::delta::OpRef;
+use crate::id::ChangeId;
+use crate::limits;
+use crate::record::Membership;
+use crate::resource::conflict::conflicts_of;
+use crate::resource::edit_transaction::preview_state;
+use crate::resource::view::{NodeLabels, ResourceView};
+use crate::resource::{ResourceName, conflict::ConflictKind};
+use crate::shard::Shard;
+use crate::shard::graph::GraphEntry;
+use crate::shard::state::VisibleValue;
+use crate::value::Value;
+
+/// What is to be put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevertRequest {
+    /// What some changes of `desired` did.
+    Revert {
+        /// The changes, as if none of them had been made.
+        changes: BTreeSet<ChangeId>,
+        /// Others that are taken for not made, because they cancel each other: one change and what undid it.
+        cancelled: BTreeSet<ChangeId>,
+    },
+    /// What `desired` said at these heads.
+    Restore {
+        /// The heads.
+        heads: Vec<ChangeId>,
+        /// Of which resources. The group's own bookkeeping stays as it is.
+        scope: ResourceScope,
+    },
+}
+
+/// Some of a group's resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceScope {
+    /// All.
+    Everything,
+    /// Those of one kind.
+    Kind(String),
+    /// One.
+    Resource(ResourceName),
+}
+
+impl ResourceScope {
+    /// True of a resource that is meant.
+    pub fn contains(&self, resource: &ResourceName) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Kind(kind) => resource.kind() == kind,
+            Self::Resource(named) => resource == named,
+        }
+    }
+}
+
+/// A field that somebody wrote again after what is to be put back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OverwrittenField {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The field's path.
+    pub field: String,
+    /// The change that wrote it.
+    pub by: ChangeId,
+}
+
+/// Why something cannot be put back. Nothing is written then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevertError {
+    /// Nobody's fault: to put these fields back would undo later work. In order.
+    #[error("written again since: {}", listed(.0.iter().map(|one| format!("{} {} by {}", one.resource, one.field, one.by.short()))))]
+    Overwritten(Vec<OverwrittenField>),
+    /// Nobody's fault: people want different things here, and that is to be settled and not passed over. In order.
+    #[error("in conflict: {}", listed(.0.iter().map(|(resource, field)| format!("{resource} {field}"))))]
+    Conflicted(Vec<(ResourceName, String)>),
+    /// The caller's fault: too much at once.
+    #[error("more than {max} fields at once", max = limits::MAX_EDITS_PER_REQUEST)]
+    TooManyFields,
+    /// A defect: the document cannot say what was before.
+    #[error("change {} cannot be read from this node's document; `larder doctor` says more", .0.short())]
+    Unreadable(ChangeId),
+}
+
+/// The first of some things, and how many more there are.
+fn listed(all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(limits::MAX_PREFIX_CANDIDATES);
+    let mut shown: Vec<String> = all.take(limits::MAX_PREFIX_CANDIDATES).collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
+}
+
+/// The puts that put something back, only of keys whose value differs now; empty if all is so already. The document is to
+/// be up to date, see [`crate::history`].
+///
+/// A resource that would be left without any field is removed instead: machines are told so, and not just left alone.
+/// Where a reverted change had settled a conflict, the value that had won before is put. Where it was the first to say what
+/// a node is called, what the node's grant says.
+pub fn plan_revert(
+    shard: &Shard,
+    members: &Membership,
+    request: &RevertRequest,
+) -> Result<BTreeMap<String, Value>, RevertError> {
+    let mut puts = match request {
+        RevertRequest::Revert { changes, cancelled } => revert_puts(shard, members, changes, cancelled)?,
+        RevertRequest::Restore { heads: at, scope } => restore_puts(shard, at, scope),
+    };
+    if puts.len() > limits::MAX_EDITS_PER_REQUEST {
+        return Err(RevertError::TooManyFields);
+    }
+    check_not_conflicted(shard, &puts)?;
+    remove_emptied_resources(shard, &mut puts);
+    Ok(puts)
+}
+
+fn revert_puts(
+    shard: &Shard,
+    members: &Membership,
+    changes: &BTreeSet<ChangeId>,
+    cancelled: &BTreeSet<ChangeId>,
+) -> Result<BTreeMap<String, Value>, RevertError> {
+    let mut writers_by_key: BTreeMap<String, Vec<ChangeId>> = BTreeMap::new();
+    for id in changes {
+        let delta = shard.read_delta(id).ok_or(RevertError::Unreadable(*id))?;
+        delta.puts.into_iter().for_each(|put| writers_by_key.entry(put.key).or_default().push(*id));
+    }
+    let reverted: BTreeSet<ChangeId> = changes.union(cancelled).copied().collect();
+    let mut puts = BTreeMap::new();
+    let mut overwritten = BTreeSet::new();
+    for (key, writers) in writers_by_key {
+        let current = shard.state().get(&key);
+        let others: Vec<(ChangeId, &Value)> = current
+            .iter()
+            .filter_map(|visible| Some((shard.graph().entry_of_op(&visible.op)?.id, &visible.value)))
+            .filter(|(by, _)| !reverted.contains(by))
+            .collect();
+        let value = match others.last() {
+            // What others say beside it stays.
+            Some((_, value)) if others.len() < current.len() => (*value).clone(),
+            _ => value_without(shard, &key, writers, &reverted)?
+                .or_else(|| NodeLabels::granted_value(members, &key))
+                .unwrap_or(Value::Null),
+        };
+        match others.last() {
+            _ if has_only_value(current, &value) => {}
+            Some((by, _)) if others.len() == current.len() => {
+                overwritten.extend(overwritten_field(&key, *by))
+            }
+            _ => drop(puts.insert(key, value)),
+        }
+    }
+    if overwritten.is_empty() {
+        Ok(puts)
+    } else {
+        Err(RevertError::Overwritten(overwritten.into_iter().collect()))
+    }
+}
+
+/// What a key would say if the changes in `gone`, of which `writers` put it, had not been made: of what they replaced,
+/// that which nobody else replaced; of several such values, the winner. `None` if nobody else had put it.
+fn value_without(
+    shard: &Shard,
+    key: &str,
+    writers: Vec<ChangeId>,
+    reverted: &BTreeSet<ChangeId>,
+) -> Result<Option<Value>, RevertError> {
+    let graph = shard.graph();
+    let (mut pending, mut seen) = (writers, BTreeSet::new());
+    let mut replaced: BTreeMap<OpRef, (&GraphEntry, Value)> = BTreeMap::new();
+    while let Some(id) = pending.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let writer = graph.get(&id).ok_or(RevertError::Unreadable(id))?;
+        let deps: Vec<ChangeId> = graph.deps(writer).map(|dep| dep.id).collect();
+        for visible in shard.visible_at(key, &deps).map_err(|_| RevertError::Unreadable(id))? {
+            let entry = graph.entry_of_op(&visible.op).ok_or(RevertError::Unreadable(id))?;
+            if reverted.contains(&entry.id) {
+                pending.push(entry.id);
+            } else {
+                replaced.insert(visible.op, (entry, visible.value));
+            }
+        }
+    }
+    // Who wrote the key replaced all that was visible to it.
+    let is_newest =
+        |candidate: &GraphEntry| !replaced.values().any(|(other, _)| graph.is_ancestor(candidate, other));
+    let newest = replaced.values().rfind(|(entry, _)| is_newest(entry));
+    Ok(newest.map(|(_, value)| value.clone()))
+}
+
+/// True if a key says just that, and nothing else.
+fn has_only_value(current: &[VisibleValue], value: &Value) -> bool {
+    if current.is_empty() { value.is_null() } else { current.iter().all(|visible| visible.value == *value) }
+}
+
+fn overwritten_field(key: &str, by: ChangeId) -> Option<OverwrittenField> {
+    let field_ref = FieldRef::from_key(key)?;
+    let field = field_ref.display_path();
+    Some(OverwrittenField { resource: field_ref.resource, field, by })
+}
+
+fn restore_puts(shard: &Shard, heads: &[ChangeId], scope: &ResourceScope) -> BTreeMap<String, Value> {
+    let past = PastState::at(shard, heads);
+    let prefix = match scope {
+        ResourceScope::Everything => String::new(),
+        ResourceScope::Kind(kind) => format!("{kind}/"),
+        ResourceScope::Resource(resource) => resource.key_prefix(),
+    };
+    let is_in_scope = |resource: &ResourceName| resource.is_managed() && scope.contains(resource);
+    let is_key_in_scope =
+        |key: &str| ResourceName::split_key(key).is_some_and(|(resource, _)| is_in_scope(&resource));
+    let keys: Vec<(&str, &[VisibleValue])> = shard
+        .state()
+        .range_with_prefix(&prefix)
+        .filter(|(key, current)| is_key_in_scope(key) && !past.is_unchanged(current))
+        .collect();
+    let past_values = past.read_keys(keys.iter().copied());
+    let value = |key: &str| past_values.get(key).last().map_or(Value::Null, |visible| visible.value.clone());
+    let puts = keys.into_iter().map(|(key, current)| (key, current, value(key)));
+    puts.filter(|(_, current, value)| !has_only_value(current, value))
+        .map(|(key, _, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// The resources that these puts touch.
+fn touched_resources(puts: &BTreeMap<String, Value>) -> BTreeSet<ResourceName> {
+    puts.keys().filter_map(|key| ResourceName::split_key(key)).map(|(resource, _)| resource).collect()
+}
+
+fn check_not_conflicted(shard: &Shard, puts: &BTreeMap<String, Value>) -> Result<(), RevertError> {
+    let fields: BTreeSet<(ResourceName, String)> = puts
+        .keys()
+        .filter_map(|key| FieldRef::from_key(key))
+        .map(|field_ref| (field_ref.resource.clone(), field_ref.display_path()))
+        .collect();
+    let mut conflicted = Vec::new();
+    for resource in touched_resources(puts) {
+        let Some(view) = ResourceView::read(shard.state(), &resource) else { continue };
+        for conflict in conflicts_of(shard, &view) {
+            let is_affected = conflict.kind == ConflictKind::EditRemove
+                || fields.contains(&(resource.clone(), conflict.field.clone()));
+            if is_affected {
+                conflicted.push((resource.clone(), conflict.field));
+            }
+        }
+    }
+    if conflicted.is_empty() { Ok(()) } else { Err(RevertError::Conflicted(conflicted)) }
+}
+
+/// Removes resources of which nothing would be left, and leaves their fields as they are: what a machine has to undo is
+/// known from them.
+fn remove_emptied_resources(shard: &Shard, puts: &mut BTreeMap<String, Value>) {
+    let is_empty = |view: Option<ResourceView<'_>>| view.is_none_or(|view| view.set_values().is_empty());
+    let after = preview_state(shard.state(), puts);
+    for resource in touched_resources(puts).iter().filter(|resource| resource.is_managed()) {
+        let current = ResourceView::read(shard.state(), resource);
+        let is_removed = current.as_ref().is_some_and(ResourceView::is_removed);
+        if is_empty(current) || !is_empty(ResourceView::read(&after, resource)) {
+            continue;
+        }
+        let prefix = resource.key_prefix();
+        puts.retain(|key, _| !key.starts_with(&prefix));
+        if !is_removed {
+            puts.insert(resource.field_key("ensure"), Value::from("absent"));
+        }
+    }
+}
+
+/// True if a resource that is meant was ever written.
+pub fn scope_has_resources(shard: &Shard, scope: &ResourceScope) -> bool {
+    let mut keys = shard.state().iter().filter_map(|(key, _)| ResourceName::split_key(key));
+    *scope == ResourceScope::Everything || keys.any(|(resource, _)| scope.contains(&resource))
+}

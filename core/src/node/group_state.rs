@@ -1,0 +1,250 @@
+//! One group with everything this node does about it: sessions with neighbours, who was heard, invites, what waits.
+
+use std::collections::BTreeMap;
+
+use super::effect::{Effect, NodeEvent};
+use super::input::{ClockReading, LinkId, MonoTime};
+use super::outbox::Outbox;
+use super::session::SyncSession;
+use crate::group::{Group, LoadError, WriteOutcome};
+use crate::id::{ChainId, Digest, GroupId, InviteId, NodeId, SecretKey, ShardId};
+use crate::limit_stats::LimitStats;
+use crate::limits;
+use crate::resource::ResourceName;
+use crate::resource::observed::ObservedState;
+use crate::store::{GroupRow, InviteRow, LAYOUT_VERSION, Row, RowReader, Table, decode_versioned, key};
+use crate::wire::guest::JoinRequest;
+use crate::wire::member::MemberFrame;
+use crate::wire::presence::Presence;
+
+/// A link between members, whatever groups they share.
+#[derive(Clone, Debug)]
+pub(super) struct MemberLink {
+    pub(super) peer: NodeId,
+    /// True once the other side said hello in a version that both speak.
+    pub(super) has_greeted: bool,
+    /// Bytes handed to the link and not yet gone.
+    pub(super) pending_bytes: usize,
+    /// When a frame was sent last.
+    pub(super) last_sent_at: MonoTime,
+}
+
+impl MemberLink {
+    pub(super) fn new(peer: NodeId, now: MonoTime) -> Self {
+        Self { peer, has_greeted: false, pending_bytes: 0, last_sent_at: now }
+    }
+
+    /// Notes a frame that is handed to it.
+    pub(super) fn record_sent(&mut self, now: MonoTime, bytes: usize) {
+        self.pending_bytes += bytes;
+        self.last_sent_at = now;
+    }
+}
+
+/// What the parts of a membership need from the machine around it.
+pub(super) struct GroupContext<'a> {
+    pub(super) now: ClockReading,
+    pub(super) own_id: NodeId,
+    pub(super) secret: &'a SecretKey,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) links: &'a mut BTreeMap<LinkId, MemberLink>,
+    pub(super) limit_stats: &'a mut LimitStats,
+}
+
+impl GroupContext<'_> {
+    /// Sends a frame of a group. Once storage failed, only presence is still told.
+    pub(super) fn send(&mut self, link: LinkId, frame: &MemberFrame) {
+        if self.outbox.has_failed() && !matches!(frame, MemberFrame::Presence(_)) {
+            return;
+        }
+        let bytes = frame.encode();
+        if let Some(link) = self.links.get_mut(&link) {
+            link.record_sent(self.now.mono, bytes.len());
+        }
+        self.outbox.push(Effect::Send { link, bytes });
+    }
+
+    pub(super) fn emit_event(&mut self, event: NodeEvent) {
+        self.outbox.push(Effect::Event(event));
+    }
+
+    /// True if so much is on its way to a link that what can wait should.
+    pub(super) fn is_backpressured(&self, link: LinkId) -> bool {
+        self.free_bytes(link).is_none()
+    }
+
+    /// How many bytes more may be on their way to a link before it is choked; `None` if it is.
+    pub(super) fn free_bytes(&self, link: LinkId) -> Option<usize> {
+        self.links.get(&link).and_then(|link| limits::MAX_LINK_PENDING_BYTES.checked_sub(link.pending_bytes))
+    }
+}
+
+/// What was heard of a member.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    /// What it said last; `None` if it is linked but has not spoken yet.
+    pub presence: Option<Presence>,
+    /// When, on this node's own clock.
+    pub last_alive_at: MonoTime,
+    /// The same in seconds since 1970.
+    pub last_alive_unix_secs: i64,
+    /// Boots that are over: what is told of them is old.
+    pub(super) retired_boots: Vec<u64>,
+    /// When its newest presence came.
+    pub(super) presence_received_at: MonoTime,
+    /// True while it counts as up.
+    pub is_up: bool,
+}
+
+/// Where the answer to a carried request goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReplyRoute {
+    GuestStream(LinkId),
+    MemberLink(LinkId),
+}
+
+/// What the providers found and is not written yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PendingObservations {
+    pub(super) unwritten: BTreeMap<ResourceName, ObservedState>,
+    pub(super) write_due: Option<MonoTime>,
+    pub(super) last_write: Option<MonoTime>,
+}
+
+/// How many more changes of one author may be pushed now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenBucket {
+    pub(super) tokens: u64,
+    pub(super) refilled_at: MonoTime,
+}
+
+/// One group, as the machine keeps it.
+#[derive(Clone, Debug)]
+pub struct GroupState {
+    /// Its records and document.
+    pub group: Group,
+    /// True while an operator paused syncing.
+    pub paused: bool,
+    /// True after damage, until this copy was found equal with that of a member: it may lack anything.
+    pub refetching: bool,
+    /// Neighbours with whom it is synced.
+    pub(super) sessions: BTreeMap<LinkId, SyncSession>,
+    /// Members that were heard of since this daemon started.
+    pub liveness: BTreeMap<NodeId, Liveness>,
+    /// Parts of chains that were asked for, of whom and until when the answer is due.
+    pub(super) requested_ranges: BTreeMap<(ShardId, ChainId), (LinkId, MonoTime)>,
+    /// Invites made here.
+    pub invites: BTreeMap<InviteId, InviteRow>,
+    /// By author; no more than there are members.
+    pub(super) push_buckets: BTreeMap<NodeId, TokenBucket>,
+    pub(super) forwarded_joins: BTreeMap<Digest, (ReplyRoute, MonoTime)>,
+    /// Requests of strangers that wait for their issuer.
+    pub(super) waiting_joins: BTreeMap<NodeId, JoinRequest>,
+    pub(super) presence_sequence: u64,
+    pub(super) presence_due: MonoTime,
+    pub(super) observations: PendingObservations,
+    /// Links whose peer was asked who it is, and when last.
+    pub(super) proof_requested: BTreeMap<LinkId, MonoTime>,
+    /// Links on whose other side this node was asked who it is, and when it said so last.
+    pub(super) proof_sent: BTreeMap<LinkId, MonoTime>,
+    /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::DuplicateKey`].
+    pub has_duplicate_key: bool,
+    /// True if the store was a copy, or moved or restored, when this node started: it left its chains then.
+    pub store_was_copied: bool,
+    /// True once a member has heard that this node left.
+    pub(super) leave_confirmed: bool,
+    /// Shards that were isolated when last looked.
+    isolated_shards: Vec<ShardId>,
+    cached_digest: Option<Digest>,
+}
+
+impl GroupState {
+    pub(super) fn new(group: Group, now: ClockReading) -> Self {
+        Self {
+            group,
+            paused: false,
+            refetching: false,
+            sessions: BTreeMap::new(),
+            liveness: BTreeMap::new(),
+            requested_ranges: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            push_buckets: BTreeMap::new(),
+            forwarded_joins: BTreeMap::new(),
+            waiting_joins: BTreeMap::new(),
+            presence_sequence: 0,
+            presence_due: now.mono,
+            observations: PendingObservations::default(),
+            proof_requested: BTreeMap::new(),
+            proof_sent: BTreeMap::new(),
+            has_duplicate_key: false,
+            store_was_copied: false,
+            leave_confirmed: false,
+            isolated_shards: Vec::new(),
+            cached_digest: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> GroupId {
+        self.group.id()
+    }
+
+    /// The digest of everything here, kept until something changes.
+    pub fn digest(&mut self) -> Digest {
+        let group = &self.group;
+        *self.cached_digest.get_or_insert_with(|| group.digest(&group.faulty_shards()))
+    }
+
+    /// Looks for shards that a defect has isolated since the last time: digests leave them out.
+    pub(super) fn report_newly_isolated(&mut self) -> Vec<NodeEvent> {
+        let group = self.id();
+        let isolated_now = self.group.faulty_shards();
+        if isolated_now == self.isolated_shards {
+            return Vec::new();
+        }
+        self.invalidate_digest();
+        let isolated_before = std::mem::replace(&mut self.isolated_shards, isolated_now);
+        let newly_isolated =
+            self.isolated_shards.iter().filter(|shard_id| !isolated_before.contains(shard_id));
+        newly_isolated
+            .filter_map(|shard_id| self.group.shard_by_id(shard_id)?.document().fault())
+            .map(|fault| NodeEvent::ShardIsolated { group, reason: fault.to_string() })
+            .collect()
+    }
+
+    /// To be called whenever the group changed.
+    pub(super) fn invalidate_digest(&mut self) {
+        self.cached_digest = None;
+    }
+
+    pub(super) fn load_invites<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
+        let rows = store.read_rows(Table::Invites, &key::for_group(self.id()));
+        for (row_key, value) in rows.map_err(|error| LoadError::Read(error.to_string()))? {
+            let invite = row_key.split_at_checked(16).and_then(|(_, invite)| InviteId::from_slice(invite));
+            let invite = invite.ok_or_else(|| LoadError::Damaged("a row of `invites`".to_owned()))?;
+            self.invites.insert(invite, decode_versioned(Table::Invites, &value)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn to_row(&self) -> Row {
+        let row = GroupRow {
+            version: LAYOUT_VERSION,
+            genesis: self.group.records().genesis(),
+            paused: self.paused,
+            refetching: self.refetching,
+        };
+        Row::put_encoded(Table::Groups, key::for_group(self.id()), &row)
+    }
+
+    /// Makes an own change durable and tells it.
+    pub(super) fn on_written(&mut self, ctx: &mut GroupContext<'_>, written: WriteOutcome) {
+        self.invalidate_digest();
+        ctx.outbox.store_batch(written.ingest.rows);
+        self.broadcast(ctx, &written.ingest.new_changes, None);
+    }
+
+    /// The neighbours with whom this group is synced.
+    pub fn neighbour_sessions(&self) -> impl Iterator<Item = (NodeId, &SyncSession)> {
+        self.sessions.values().map(|session| (session.peer, session))
+    }
+}

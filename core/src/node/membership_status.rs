@@ -1,0 +1,198 @@
+//! How this node stands in its groups: a member, one that left, one that was removed; and what follows for its links.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Node;
+use super::group_state::{GroupContext, GroupState};
+use super::input::{LinkId, MonoTime};
+use crate::group::Group;
+use crate::id::NodeId;
+use crate::limits;
+use crate::record::{Membership, RecordBody, RecordNote, RecordSet, Signer};
+use crate::wire::member::{MemberFrame, RecordBatch};
+
+/// How a key stands in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MembershipStatus {
+    /// It holds a live grant.
+    Member,
+    /// It ended its own grants.
+    Left,
+    /// Others ended its grants.
+    Removed,
+    /// The group was dissolved.
+    Dissolved,
+    /// It never held a grant that counts.
+    Stranger,
+}
+
+impl MembershipStatus {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Left => "left",
+            Self::Removed => "removed",
+            Self::Dissolved => "dissolved",
+            Self::Stranger => "stranger",
+        }
+    }
+
+    /// How `key` stands.
+    pub fn for_key(members: &Membership, key: &NodeId) -> Self {
+        if members.dissolved_by().is_some() {
+            return Self::Dissolved;
+        }
+        if members.is_member(key) {
+            return Self::Member;
+        }
+        let mut ended_grants = members.ended_grants_of(key).peekable();
+        if ended_grants.peek().is_none() {
+            return Self::Stranger;
+        }
+        let revocations_by_holder = |grant| members.revocations(grant).iter().all(|ending| ending.by_holder);
+        if ended_grants.all(|grant| revocations_by_holder(&grant.grant)) { Self::Left } else { Self::Removed }
+    }
+}
+
+/// Who ended somebody's membership, when and why: as the record says, which is advisory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipEnd {
+    /// Whose key signed; `None` if it was the recovery key.
+    pub signer: Option<NodeId>,
+    /// When, by whom and why.
+    pub note: RecordNote,
+}
+
+impl MembershipEnd {
+    /// Of a former member, or of everybody in a group that was dissolved.
+    pub fn for_key(group: &Group, key: &NodeId) -> Option<Self> {
+        let members = group.members();
+        let revocations = members.ended_grants_of(key).flat_map(|grant| members.revocations(&grant.grant));
+        let newest_record = |records: &RecordSet, ids: &mut dyn Iterator<Item = crate::id::RecordId>| {
+            let signed = ids.filter_map(|id| records.get(&id));
+            signed
+                .map(crate::record::SignedRecord::record)
+                .max_by_key(|record| (record.note.as_ref().map(|remark| remark.time), record.seq))
+                .cloned()
+        };
+        let record = match members.dissolved_by() {
+            Some(id) => group.records().get(&id)?.record().clone(),
+            None => newest_record(group.records(), &mut revocations.map(|ending| ending.record))?,
+        };
+        debug_assert!(matches!(record.body, RecordBody::Revoke(_) | RecordBody::Dissolve));
+        let holder_of_grant = || group.records().holder_and_role(&record.grant).map(|(key, _)| key);
+        let signer = if record.signer == Signer::Recovery { None } else { holder_of_grant() };
+        Some(Self { signer, note: record.note.unwrap_or_default() })
+    }
+}
+
+impl GroupState {
+    /// True if this node is a member.
+    pub(super) fn is_member(&self, me: &NodeId) -> bool {
+        self.group.members().is_member(me)
+    }
+
+    /// True if this node keeps links with the members. One that left does so until somebody has heard.
+    pub(super) fn needs_links(&self, me: &NodeId) -> bool {
+        let has_left = || MembershipStatus::for_key(self.group.members(), me) == MembershipStatus::Left;
+        self.is_member(me) || (!self.leave_confirmed && has_left())
+    }
+
+    /// Ends sessions with those that are members no more; all of them, if this node is none.
+    pub(super) fn close_nonmember_sessions(&mut self, ctx: &mut GroupContext<'_>) {
+        let self_is_member = self.is_member(&ctx.own_id);
+        let members = self.group.members();
+        let nonmember_links: Vec<LinkId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !self_is_member || !members.is_member(&session.peer))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in nonmember_links {
+            ctx.send(link, &MemberFrame::StopSync(self.group.id()));
+            self.close_session(ctx, link);
+        }
+        // What was said of who is a member may be otherwise now, and is to be said once more.
+        self.proof_requested.clear();
+        self.proof_sent.clear();
+        let remaining: BTreeSet<NodeId> = self.group.members().nodes().collect();
+        self.liveness.retain(|node, _| remaining.contains(node));
+    }
+
+    /// Somebody who is no member speaks as if it were one: it is told why it is not, or asked to prove that it is.
+    pub(super) fn challenge_nonmember(&mut self, ctx: &mut GroupContext<'_>, link: LinkId, peer: NodeId) {
+        if !mark_if_due(&mut self.proof_requested, link, ctx.now.mono) {
+            return;
+        }
+        let evidence = self.group.removal_proof(&peer);
+        if !evidence.is_empty() {
+            self.send_records(ctx, link, &evidence);
+        }
+        // It may have been let in again, and by whom is not known here.
+        ctx.send(link, &MemberFrame::ProveMembership(self.group.id()));
+    }
+
+    /// This node left, and a member has not heard: it is shown the record.
+    pub(super) fn send_leave_records(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
+        // It is no question: whoever heard it once has heard it.
+        if self.proof_requested.insert(link, ctx.now.mono).is_none() {
+            let records = self.group.removal_proof(&ctx.own_id);
+            let records = records.iter().map(crate::record::SignedRecord::encode).collect();
+            ctx.send(
+                link,
+                &MemberFrame::GrantPath(RecordBatch { group: self.group.id(), records, is_last: true }),
+            );
+        }
+    }
+
+    /// A frame for a group in which this node is no member: only records count, for they may say otherwise.
+    pub(super) fn on_frame_as_nonmember(
+        &mut self,
+        ctx: &mut GroupContext<'_>,
+        link: LinkId,
+        peer: NodeId,
+        frame: &MemberFrame,
+    ) -> Result<(), String> {
+        let has_left = MembershipStatus::for_key(self.group.members(), &ctx.own_id) == MembershipStatus::Left;
+        match frame {
+            MemberFrame::RecordBatch(bundle) | MemberFrame::GrantPath(bundle) => {
+                self.on_records(ctx, link, bundle)?
+            }
+            // It was shown the record, and ends the session: it has heard.
+            MemberFrame::StopSync(_) if self.proof_requested.contains_key(&link) => {
+                self.leave_confirmed = true
+            }
+            _ if has_left && self.group.members().is_member(&peer) => self.send_leave_records(ctx, link),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// True if something was not said on a link lately, and is to be said now. Who counts may become otherwise for the one
+/// side and not for the other, so once is not enough; and to say it again and again would be a flood.
+pub(super) fn mark_if_due(last_sent: &mut BTreeMap<LinkId, MonoTime>, link: LinkId, now: MonoTime) -> bool {
+    let is_due = last_sent
+        .get(&link)
+        .is_none_or(|sent_at| now.ms_since(*sent_at) >= limits::MEMBERSHIP_PROOF_RETRY_MS);
+    if is_due {
+        last_sent.insert(link, now);
+    }
+    is_due
+}
+
+impl Node {
+    /// A member would not open a link: where this node left, that one has heard.
+    pub(super) fn on_link_refused(&mut self, peer: NodeId) {
+        let own_id = self.own_id;
+        for state in self.groups.values_mut() {
+            let members = state.group.members();
+            if members.is_member(&peer)
+                && MembershipStatus::for_key(members, &own_id) == MembershipStatus::Left
+            {
+                state.leave_confirmed = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What waits for the disk. Nothing that follows from a change leaves this node, wakes a provider or answers a caller
+//! before the change is durable: every effect waits for all batches that were issued before it.
+//!
+//! Once a batch failed, what is in memory is more than what is durable, and nobody can tell which part. So nothing that
+//! comes of it leaves any more: only callers are answered, and links are kept alive.
+
+use std::collections::VecDeque;
+
+use super::effect::{Effect, NodeEvent, RequestError, Response};
+use super::input::{RequestId, StoreBatchId};
+use crate::limits;
+use crate::store::Row;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outbox {
+    last_issued: StoreBatchId,
+    last_durable: StoreBatchId,
+    ready: Vec<Effect>,
+    waiting: VecDeque<(StoreBatchId, Effect)>,
+    failure: Option<String>,
+}
+
+impl Outbox {
+    /// Issues a batch. What is pushed from now on waits for it.
+    pub(super) fn store_batch(&mut self, rows: Vec<Row>) {
+        if rows.is_empty() || self.failure.is_some() {
+            return;
+        }
+        self.last_issued = StoreBatchId(self.last_issued.0 + 1);
+        self.ready.push(Effect::Store { batch: self.last_issued, rows });
+    }
+
+    /// Adds an effect after everything issued so far. Once storage failed, callers are answered and operators told,
+    /// and nothing else is done: whatever follows might follow from what is not durable.
+    pub(super) fn push(&mut self, effect: Effect) {
+        match (&self.failure, effect) {
+            (Some(_), effect) if !matches!(effect, Effect::Respond { .. } | Effect::Event(_)) => {}
+            (Some(reason), Effect::Respond { request_id: caller, response: Ok(response) })
+                if reports_durable_write(&response) =>
+            {
+                let response = Err(RequestError::StoreFailed(reason.clone()));
+                self.ready.push(Effect::Respond { request_id: caller, response });
+            }
+            (_, effect) if self.last_durable >= self.last_issued => self.ready.push(effect),
+            (_, effect) => self.waiting.push_back((self.last_issued, effect)),
+        }
+    }
+
+    /// Adds notices.
+    pub(super) fn push_events(&mut self, events: Vec<NodeEvent>) {
+        events.into_iter().for_each(|event| self.push(Effect::Event(event)));
+    }
+
+    /// Answers a caller.
+    pub(super) fn respond(&mut self, request_id: RequestId, response: Result<Response, RequestError>) {
+        self.push(Effect::Respond { request_id, response });
+    }
+
+    /// Lets go of what waited for batches up to `token`.
+    pub(super) fn on_stored(&mut self, batch: StoreBatchId) {
+        self.last_durable = self.last_durable.max(batch);
+        while self.waiting.front().is_some_and(|(waiting_for, _)| *waiting_for <= self.last_durable) {
+            self.ready.extend(self.waiting.pop_front().map(|(_, effect)| effect));
+        }
+    }
+
+    /// Storage failed for good: callers hear of it, and nothing else that waited ever happens.
+    pub(super) fn on_store_failed(&mut self, reason: &str) {
+        self.failure = Some(reason.to_owned());
+        for (_, effect) in std::mem::take(&mut self.waiting) {
+            if let Effect::Respond { request_id: caller, .. } = effect {
+                let response = Err(RequestError::StoreFailed(reason.to_owned()));
+                self.ready.push(Effect::Respond { request_id: caller, response });
+            }
+        }
+        self.last_durable = self.last_issued;
+    }
+
+    /// True once storage failed: nothing may be written, and nothing new told.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Why storage failed, if it did.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// True if so much waits for the disk that new writes must be refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= limits::MAX_OUTBOX_ENTRIES
+    }
+
+    /// True if every batch that was issued is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.failure.is_none() && self.last_durable >= self.last_issued
+    }
+
+    /// What is to be done now.
+    pub(super) fn take_ready(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.ready)
+    }
+}
+
+/// True if the answer says that something was made durable. What is done after a failure was reading.
+fn reports_durable_write(response: &Response) -> bool {
+    !matches!(response, Response::RoundTripMicros(_) | Response::Done)
+}

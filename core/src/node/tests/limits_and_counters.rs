@@ -1,0 +1,89 @@
+//! What is put off for want of room shows.
+
+use super::*;
+use crate::delta::{Delta, Put, SignedDelta};
+use crate::id::{GrantId, Incarnation, RecordId, Sig};
+use crate::record::{Forget, RecordBody};
+use crate::wire::member::{PushedChanges, RecordBatch};
+
+fn linked_node() -> TestNode {
+    let mut host = TestNode::member(fixture::founder());
+    host.open_link(1, &fixture::operator(), LinkKind::Member, true);
+    host.receive_member_frame(1, &hello_frame());
+    host
+}
+
+fn hit_count(host: &TestNode, limit_name: &str) -> u64 {
+    host.node.limit_stats().iter().find(|(name, _)| *name == limit_name).map_or(0, |(_, bound)| bound.count)
+}
+
+/// A change of the operator's that builds on something that nobody has.
+fn push_with_unknown_dependency(n: u64, value: &str) -> PushedChanges {
+    let root = fixture::desired_root();
+    let mut dep = [9; 32];
+    dep[..8].copy_from_slice(&n.to_be_bytes());
+    let delta = Delta {
+        shard_id: root.shard_id(),
+        grant: fixture::grant().id(),
+        incarnation: Incarnation([4; 16]),
+        seq: 1,
+        deps: vec![ChangeId(dep)],
+        start_op: 1_000,
+        time: 1,
+        message: String::new(),
+        puts: vec![Put { key: "config/x keys.k".to_owned(), value: Value::from(value), preds: vec![] }],
+    };
+    let changes = vec![SignedDelta { delta: delta.encode(), signature: Sig([0; 64]) }];
+    PushedChanges { group: fixture::group(), shard_id: root.shard_id(), changes }
+}
+
+#[test]
+fn pushes_of_one_author_are_rate_limited() {
+    let mut host = linked_node();
+    let burst = limits::MAX_AUTHOR_PUSH_BURST as u64;
+    for n in 0..burst + 100 {
+        host.receive_member_frame(1, &MemberFrame::Push(push_with_unknown_dependency(n, "x")));
+    }
+    assert_eq!(hit_count(&host, "changes of one author pushed at once"), 100);
+    // Some time later as many fit as that time is worth.
+    host.clock.mono = host.clock.mono.plus_ms(50);
+    for n in 0..100 {
+        host.receive_member_frame(1, &MemberFrame::Push(push_with_unknown_dependency(burst + n, "x")));
+    }
+    assert_eq!(
+        hit_count(&host, "changes of one author pushed at once"),
+        100 + 100 - limits::MAX_AUTHOR_PUSHES_PER_SECOND / 20
+    );
+    assert!(host.can_write("what this node writes itself is another matter"));
+}
+
+#[test]
+fn waiting_changes_and_records_are_limited_and_dropped_ones_are_counted() {
+    let mut host = linked_node();
+    let value = "x".repeat(limits::MAX_VALUE_BYTES);
+    let max_waiting = limits::MAX_ORPHAN_BYTES / (3 * value.len());
+    for n in 0..max_waiting as u64 + 10 {
+        host.receive_member_frame(1, &MemberFrame::Push(push_with_unknown_dependency(n, &value)));
+    }
+    let dropped = hit_count(&host, "bytes of changes that wait for others");
+    assert!((10..20).contains(&dropped), "{dropped}");
+    let group = &host.node.group(&fixture::group()).unwrap().group;
+    assert!(group.orphan_count() <= max_waiting, "{} changes wait", group.orphan_count());
+
+    let body = RecordBody::Forget(Forget { shard: "desired".to_owned() });
+    for n in 0..limits::MAX_WAITING_RECORDS as u64 + 7 {
+        let mut record = fixture::record(1, RecordId::ZERO, body.clone());
+        let mut unknown_grant = [7; 32];
+        unknown_grant[..8].copy_from_slice(&n.to_be_bytes());
+        record.grant = GrantId::from_slice(&unknown_grant).unwrap();
+        let records = vec![record.sign(&fixture::operator()).encode()];
+        host.receive_member_frame(
+            1,
+            &MemberFrame::RecordBatch(RecordBatch { group: fixture::group(), records, is_last: true }),
+        );
+    }
+    assert_eq!(hit_count(&host, "membership records that wait for others"), 7);
+    host.handle_and_store(Input::LimitHit { of: "connections", most: 9, hits: 3 });
+    host.handle_and_store(Input::LimitHit { of: "connections", most: 9, hits: 2 });
+    assert_eq!(hit_count(&host, "connections"), 5, "the network has bounds of its own");
+}

@@ -1,0 +1,434 @@
+//! The records of one group that this node holds: each with a checked signature, in chains without gaps, issued by
+//! somebody who may say such a thing. What waits for a record before it is kept aside, bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Record, RecordBody, Revoke, RevokeTarget, Role, SignedRecord, Signer};
+use crate::id::{GrantId, GroupId, NodeId, RecordId};
+use crate::limits;
+
+/// One author's records under one grant.
+pub type RecordChainId = (GrantId, Signer);
+
+/// The newest record of a chain (of each branch, if the chain forked).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordTip {
+    /// The grant acted under.
+    pub grant: GrantId,
+    /// Which key of it signs this chain.
+    pub signer: Signer,
+    /// Place in the chain.
+    pub seq: u64,
+    /// The record's id.
+    pub id: RecordId,
+}
+
+/// What became of a record that was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordInsertion {
+    /// It and others that had waited for it are in the set now, in this order.
+    Inserted(Vec<RecordId>),
+    /// It was there already, or waits already.
+    AlreadyKnown,
+    /// It waits for a record that it builds on, or for room.
+    Waiting,
+    /// It would have to wait, and as many wait as may: it is to be offered again.
+    WaitingFull,
+    /// It can never be in the set: whose fault and why.
+    Rejected(RecordFault),
+}
+
+/// Why a record can never be part of the group. The fault is that of the peer that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// It belongs to another group, or is a second Genesis.
+    #[error("a record of another group")]
+    Foreign,
+    /// The key of the grant acted under did not sign it.
+    #[error("a record with a false signature")]
+    Signature,
+    /// Its place does not follow from the record before it.
+    #[error("a record out of place in its chain")]
+    Chain,
+    /// It acts under a grant that does not allow this.
+    #[error("a record by a member who may not issue it")]
+    Authority,
+}
+
+/// All records of one group that this node holds. Equal ones hold the same, and take in the same whatever comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSet {
+    group: GroupId,
+    genesis: RecordId,
+    records: BTreeMap<RecordId, SignedRecord>,
+    chains: BTreeMap<RecordChainId, BTreeSet<(u64, RecordId)>>,
+    /// What waits, by what it waits for.
+    waiting: BTreeMap<RecordId, Vec<SignedRecord>>,
+}
+
+impl RecordSet {
+    /// The set that a Genesis begins; `None` if it is no Genesis or its founder did not sign it.
+    pub fn from_genesis(genesis: SignedRecord) -> Option<Self> {
+        let group = genesis.genesis_group_id()?;
+        let RecordBody::Genesis(body) = &genesis.record().body else { return None };
+        if !genesis.is_signed_by(&body.founder) {
+            return None;
+        }
+        let id = genesis.id();
+        let held = BTreeMap::from([(id, genesis)]);
+        Some(Self { group, genesis: id, records: held, chains: BTreeMap::new(), waiting: BTreeMap::new() })
+    }
+
+    /// The group's id.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The id of the Genesis record, which is also the founder's grant.
+    pub fn genesis(&self) -> RecordId {
+        self.genesis
+    }
+
+    /// The group's name.
+    pub fn name(&self) -> &str {
+        match self.records.get(&self.genesis).map(|genesis| &genesis.record().body) {
+            Some(RecordBody::Genesis(body)) => &body.name,
+            _ => "",
+        }
+    }
+
+    /// The record `id`, if it is held.
+    pub fn get(&self, id: &RecordId) -> Option<&SignedRecord> {
+        self.records.get(id)
+    }
+
+    /// All records held, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &SignedRecord> {
+        self.records.values()
+    }
+
+    /// How many records are held.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// A set is never empty: it begins with Genesis.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// How many records wait for one that they build on.
+    pub fn waiting_len(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
+    /// Offers a record. Whatever had waited for it is placed too.
+    pub fn insert(&mut self, record: SignedRecord) -> RecordInsertion {
+        if self.records.contains_key(&record.id()) || self.is_waiting(&record) {
+            return RecordInsertion::AlreadyKnown;
+        }
+        match self.validate(&record) {
+            Ok(()) => {}
+            Err(NotInsertable::Rejected(fault)) => return RecordInsertion::Rejected(fault),
+            Err(NotInsertable::WaitsFor(needed)) => {
+                if self.waiting_len() >= limits::MAX_WAITING_RECORDS {
+                    return RecordInsertion::WaitingFull;
+                }
+                self.waiting.entry(needed).or_default().push(record);
+                return RecordInsertion::Waiting;
+            }
+        }
+        let mut inserted = Vec::new();
+        let mut next = vec![record];
+        while let Some(record) = next.pop() {
+            if self.records.contains_key(&record.id()) {
+                continue;
+            }
+            match self.validate(&record) {
+                Ok(()) => {
+                    next.extend(self.waiting.remove(&record.id()).unwrap_or_default());
+                    inserted.push(record.id());
+                    self.insert_validated(record);
+                }
+                Err(NotInsertable::WaitsFor(needed)) => self.waiting.entry(needed).or_default().push(record),
+                Err(NotInsertable::Rejected(_)) => {}
+            }
+        }
+        RecordInsertion::Inserted(inserted)
+    }
+
+    /// True if just this waits. The same record with another signature is another matter: which of the two is right
+    /// shows only once it can be judged.
+    fn is_waiting(&self, record: &SignedRecord) -> bool {
+        self.waiting.values().flatten().any(|other| other == record)
+    }
+
+    fn insert_validated(&mut self, record: SignedRecord) {
+        let Record { grant, signer, seq, .. } = *record.record();
+        self.chains.entry((grant, signer)).or_default().insert((seq, record.id()));
+        self.records.insert(record.id(), record);
+    }
+
+    fn validate(&self, signed: &SignedRecord) -> Result<(), NotInsertable> {
+        let record = signed.record();
+        if record.group != self.group {
+            return Err(NotInsertable::Rejected(RecordFault::Foreign));
+        }
+        if !self.records.contains_key(&record.grant) {
+            return Err(NotInsertable::WaitsFor(record.grant));
+        }
+        let key = self.signing_key(record).ok_or(NotInsertable::Rejected(RecordFault::Authority))?;
+        if !may_issue(self.role_of(&record.grant), record) {
+            return Err(NotInsertable::Rejected(RecordFault::Authority));
+        }
+        if record.seq > 1 {
+            let previous =
+                self.records.get(&record.prev).ok_or(NotInsertable::WaitsFor(record.prev))?.record();
+            let follows = previous.grant == record.grant
+                && previous.signer == record.signer
+                && previous.seq.checked_add(1) == Some(record.seq);
+            if !follows {
+                return Err(NotInsertable::Rejected(RecordFault::Chain));
+            }
+        }
+        if self.path(&record.grant).is_none_or(|line| line.len() >= limits::MAX_GRANT_PATH_LEN) {
+            return Err(NotInsertable::Rejected(RecordFault::Authority));
+        }
+        if !signed.is_signed_by(&key) {
+            return Err(NotInsertable::Rejected(RecordFault::Signature));
+        }
+        if self.records.len() >= limits::MAX_RECORDS_PER_GROUP {
+            return Err(NotInsertable::WaitsFor(RecordId::ZERO));
+        }
+        Ok(())
+    }
+
+    fn signing_key(&self, record: &Record) -> Option<NodeId> {
+        match (record.signer, &self.records.get(&record.grant)?.record().body) {
+            (Signer::Holder, RecordBody::Genesis(genesis)) => Some(genesis.founder),
+            (Signer::Recovery, RecordBody::Genesis(genesis)) => Some(genesis.recovery_key),
+            (Signer::Holder, RecordBody::Grant(grant)) => Some(grant.holder),
+            _ => None,
+        }
+    }
+
+    /// The role that a grant gives; `None` if `id` is not a grant held here.
+    pub fn role_of(&self, id: &GrantId) -> Option<Role> {
+        self.holder_and_role(id).map(|(_, role)| role)
+    }
+
+    /// The grants from `id` up to Genesis, both included. Never longer than [`limits::MAX_GRANT_PATH_LEN`].
+    pub fn path(&self, id: &GrantId) -> Option<Vec<GrantId>> {
+        let mut path = vec![*id];
+        let mut current = *id;
+        while current != self.genesis {
+            current = self.records.get(&current)?.record().grant;
+            path.push(current);
+            if path.len() > limits::MAX_GRANT_PATH_LEN {
+                return None;
+            }
+        }
+        Some(path)
+    }
+
+    /// Whom a grant held here was given to, and with which role; whether it counts is another question.
+    pub fn holder_and_role(&self, id: &GrantId) -> Option<(NodeId, Role)> {
+        match &self.records.get(id)?.record().body {
+            RecordBody::Genesis(genesis) => Some((genesis.founder, Role::Admin)),
+            RecordBody::Grant(grant) => Some((grant.holder, grant.role)),
+            _ => None,
+        }
+    }
+
+    /// A record and those before it in its chain, newest first.
+    pub fn chain_up_to(&self, id: &RecordId) -> impl Iterator<Item = RecordId> {
+        std::iter::successors(self.records.get(id), |signed| self.records.get(&signed.record().prev))
+            .map(SignedRecord::id)
+    }
+
+    /// These records and all that is needed to place them: the chains before them, and the lines that they stand under.
+    pub(crate) fn with_dependencies(&self, ids: impl IntoIterator<Item = RecordId>) -> BTreeSet<RecordId> {
+        let mut closure = BTreeSet::new();
+        let mut pending: Vec<RecordId> = ids.into_iter().collect();
+        while let Some(id) = pending.pop() {
+            let Some(signed) = self.records.get(&id).filter(|_| !closure.contains(&id)) else { continue };
+            closure.insert(id);
+            pending.extend([signed.record().prev, signed.record().grant]);
+        }
+        closure
+    }
+
+    /// The records that convince a stranger that `grant` belongs to this group: Genesis, the line of grants, and the
+    /// chains these stand in up to their place. In an order in which each can be placed at once.
+    pub fn grant_proof(&self, grant: &GrantId) -> Option<Vec<SignedRecord>> {
+        let mut proof = Vec::new();
+        for id in self.path(grant)?.iter().rev() {
+            let mut prefix = Vec::new();
+            let mut current = *id;
+            while let Some(signed) = self.records.get(&current) {
+                prefix.push(signed.clone());
+                current = signed.record().prev;
+            }
+            proof.extend(prefix.into_iter().rev());
+        }
+        let mut seen = BTreeSet::new();
+        proof.retain(|signed| seen.insert(signed.id()));
+        Some(proof)
+    }
+
+    /// The newest records of every chain of a set that has with each record those before it, sorted.
+    pub fn chain_tips(&self, ids: &BTreeSet<RecordId>) -> Vec<RecordTip> {
+        let records = || ids.iter().filter_map(|id| self.records.get(id));
+        let has_next: BTreeSet<RecordId> = records().map(|signed| signed.record().prev).collect();
+        let newest =
+            records().filter(|signed| signed.id() != self.genesis && !has_next.contains(&signed.id()));
+        let tip = |signed: &SignedRecord| {
+            let record = signed.record();
+            RecordTip { grant: record.grant, signer: record.signer, seq: record.seq, id: signed.id() }
+        };
+        let mut tips: Vec<RecordTip> = newest.map(tip).collect();
+        tips.sort_unstable();
+        tips
+    }
+
+    /// Lets go of a record on which nothing that is held builds.
+    pub(crate) fn remove(&mut self, id: &RecordId) {
+        if let Some(signed) = self.records.remove(id) {
+            let Record { grant, signer, seq, .. } = *signed.record();
+            if let Some(chain) = self.chains.get_mut(&(grant, signer)) {
+                chain.remove(&(seq, *id));
+            }
+            self.chains.retain(|_, chain| !chain.is_empty());
+        }
+    }
+
+    /// The place and id that the next record of a chain names: the newest one's. Of a forked chain the longest, then
+    /// the smallest id.
+    pub fn newest_in_chain(&self, chain: RecordChainId) -> Option<(u64, RecordId)> {
+        let records = self.chains.get(&chain)?;
+        let (seq, _) = records.last()?;
+        records.range((*seq, RecordId::ZERO)..).next().copied()
+    }
+
+    /// The records of a set that a peer with these tips lacks, in an order in which each can be placed at once: of every chain what
+    /// is neither a tip of theirs nor below one, in order of the depth of the grant it stands under. A tip that is not
+    /// known here says nothing of what is below it.
+    pub fn missing_for_peer(&self, ids: &BTreeSet<RecordId>, peer_tips: &[RecordTip]) -> Vec<SignedRecord> {
+        let mut peer_has: BTreeSet<RecordId> = BTreeSet::new();
+        for tip in peer_tips {
+            let mut current = tip.id;
+            while let Some(known) = self.records.get(&current).filter(|_| peer_has.insert(current)) {
+                current = known.record().prev;
+            }
+        }
+        let missing = self.in_insertion_order(ids).into_iter().filter(|id| !peer_has.contains(id));
+        missing.filter_map(|id| self.records.get(&id).cloned()).collect()
+    }
+
+    /// Those of some records that are held, Genesis apart, in an order in which each can be placed at once.
+    pub(crate) fn in_insertion_order(&self, ids: &BTreeSet<RecordId>) -> Vec<RecordId> {
+        let mut chains: Vec<_> = self.chains.iter().collect();
+        chains.sort_by_key(|((grant, _), _)| self.path(grant).map_or(usize::MAX, |path| path.len()));
+        let records = chains.into_iter().flat_map(|(_, records)| records);
+        records.map(|(_, id)| *id).filter(|id| ids.contains(id)).collect()
+    }
+}
+
+enum NotInsertable {
+    WaitsFor(RecordId),
+    Rejected(RecordFault),
+}
+
+/// Admins issue anything; of the others only the Revoke of their own grant counts (leaving, changing key).
+fn may_issue(role: Option<Role>, record: &Record) -> bool {
+    match (role, &record.body) {
+        (_, RecordBody::Genesis(_)) => false,
+        (Some(Role::Admin), _) => true,
+        (Some(_), RecordBody::Revoke(Revoke { target: RevokeTarget::Grant(grant), .. })) => {
+            *grant == record.grant
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::fixture::{founder, genesis, grant, record};
+    use crate::record::Forget;
+
+    fn forget_record(seq: u64, prev: RecordId, shard: &str) -> SignedRecord {
+        record(seq, prev, RecordBody::Forget(Forget { shard: shard.to_owned() })).sign(&founder())
+    }
+
+    fn record_set(signed_records: &[&SignedRecord]) -> RecordSet {
+        let mut set = RecordSet::from_genesis(genesis()).unwrap();
+        signed_records.iter().for_each(|signed| drop(set.insert((*signed).clone())));
+        set
+    }
+
+    fn ids_of(records: &[SignedRecord]) -> Vec<RecordId> {
+        records.iter().map(SignedRecord::id).collect()
+    }
+
+    fn all_ids(set: &RecordSet) -> BTreeSet<RecordId> {
+        set.iter().map(SignedRecord::id).collect()
+    }
+
+    fn all_tips(set: &RecordSet) -> Vec<RecordTip> {
+        set.chain_tips(&all_ids(set))
+    }
+
+    fn all_missing_for_peer(set: &RecordSet, peer_tips: &[RecordTip]) -> Vec<SignedRecord> {
+        set.missing_for_peer(&all_ids(set), peer_tips)
+    }
+
+    #[test]
+    fn peer_is_missing_every_record_not_at_or_below_its_tips() {
+        let first = grant();
+        let (left, right) = (forget_record(2, first.id(), "left"), forget_record(2, first.id(), "right"));
+        let (longer, longest) =
+            (forget_record(3, left.id(), "l"), forget_record(4, right.id(), "never placed"));
+        let full_set = record_set(&[&first, &left, &right, &longer]);
+        assert_eq!(full_set.len(), 5);
+        let missing_for = |peer_records: &[&SignedRecord]| {
+            ids_of(&all_missing_for_peer(&full_set, &all_tips(&record_set(peer_records))))
+        };
+        assert_eq!(missing_for(&[&first, &left, &right, &longer]), []);
+        assert_eq!(
+            missing_for(&[&first, &left, &longer]),
+            [right.id()],
+            "one branch says nothing of the other"
+        );
+        let mut both = [left.id(), right.id()];
+        both.sort_unstable();
+        assert_eq!(missing_for(&[&first]), [both[0], both[1], longer.id()]);
+        let unknown = RecordTip { grant: genesis().id(), signer: Signer::Holder, seq: 4, id: longest.id() };
+        assert_eq!(
+            all_missing_for_peer(&full_set, &[unknown]).len(),
+            4,
+            "what is not known here proves nothing"
+        );
+        let behind = record_set(&[&first, &left]);
+        assert_eq!(
+            all_missing_for_peer(&behind, &all_tips(&full_set)).len(),
+            2,
+            "nor does what may be another branch"
+        );
+    }
+
+    #[test]
+    fn record_with_a_forged_signature_does_not_block_the_genuine_one() {
+        let first = grant();
+        let second = forget_record(2, first.id(), "x");
+        let forged = second.record().clone().sign(&crate::golden::fixture::operator());
+        assert_eq!(forged.id(), second.id());
+        let mut records = record_set(&[]);
+        assert_eq!(records.insert(forged.clone()), RecordInsertion::Waiting);
+        assert_eq!(records.insert(forged), RecordInsertion::AlreadyKnown);
+        assert_eq!(records.insert(second.clone()), RecordInsertion::Waiting);
+        assert_eq!(records.insert(first.clone()), RecordInsertion::Inserted(vec![first.id(), second.id()]));
+        assert_eq!(records.get(&second.id()), Some(&second));
+        assert_eq!(records.waiting_len(), 0);
+    }
+}

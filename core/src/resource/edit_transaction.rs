@@ -1,0 +1,434 @@
+//! From what an operator asks for to the keys that must be put: edits read the present state, and only what differs
+//! is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::conflict::{Conflict, ConflictKind, conflicts_of};
+use super::edit::{Edit, EditError, FieldEdit, Resolution};
+use super::field::FieldPath;
+use super::history_tag;
+use super::list_item::{self, ListItem, RANK_SPACING};
+use super::literal::Literal;
+use super::name::ResourceName;
+use super::schema;
+use super::view::ResourceView;
+use crate::delta::{OpRef, Put};
+use crate::id::{ChainId, ChangeId, Digest};
+use crate::limits;
+use crate::shard::Shard;
+use crate::shard::state::VisibleState;
+use crate::value::Value;
+
+/// What a list of edits would put.
+#[derive(Debug)]
+pub struct EditTransaction<'a> {
+    shard: &'a Shard,
+    allow_unknown: bool,
+    /// The resources touched so far, as the edits so far leave them.
+    scratch: VisibleState,
+    copied_resources: BTreeSet<String>,
+    touched_keys: BTreeSet<String>,
+    forced_keys: BTreeSet<String>,
+    next_counter: u64,
+}
+
+/// Draws up `edits`, all or nothing. The answer holds only keys whose value would change, and those of a settled
+/// conflict. With `lenient`, kinds and fields that this version does not know are taken as they are.
+pub fn plan_edits(
+    shard: &Shard,
+    edits: &[Edit],
+    allow_unknown: bool,
+) -> Result<BTreeMap<String, Value>, EditError> {
+    let mut transaction = EditTransaction {
+        shard,
+        allow_unknown,
+        scratch: VisibleState::default(),
+        copied_resources: BTreeSet::new(),
+        touched_keys: BTreeSet::new(),
+        forced_keys: BTreeSet::new(),
+        next_counter: 0,
+    };
+    for edit in edits {
+        transaction.apply_edit(edit)?;
+        if transaction.touched_keys.len() > limits::MAX_EDITS_PER_REQUEST {
+            return Err(EditError::TooManyFields);
+        }
+    }
+    Ok(transaction.into_puts())
+}
+
+/// The state that these puts would leave, as a change by nobody: to be looked at, not kept.
+pub fn preview_state(state: &VisibleState, puts: &BTreeMap<String, Value>) -> VisibleState {
+    let mut after = state.clone();
+    let nobody = ChainId([0xff; 16]);
+    for (counter, (key, value)) in (limits::MAX_OP_COUNTER..).zip(puts) {
+        let preds = state.get(key).iter().map(|visible| visible.op).collect();
+        let put = Put { key: key.clone(), value: value.clone(), preds };
+        after.apply_put(OpRef { counter, chain_id: nobody }, &put);
+    }
+    after
+}
+
+impl EditTransaction<'_> {
+    fn into_puts(self) -> BTreeMap<String, Value> {
+        let mut puts = BTreeMap::new();
+        for key in self.touched_keys {
+            let Some(new_value) = self.scratch.get(&key).last() else { continue };
+            let old_values = self.shard.state().get(&key);
+            let is_same = match old_values {
+                [] => new_value.value.is_null(),
+                old => old.iter().all(|old| old.value == new_value.value),
+            };
+            if !is_same || self.forced_keys.contains(&key) {
+                puts.insert(key, new_value.value.clone());
+            }
+        }
+        puts
+    }
+
+    fn apply_edit(&mut self, edit: &Edit) -> Result<(), EditError> {
+        match edit {
+            Edit::Set { resource, fields, replace } => self.set_fields(resource, fields, *replace),
+            Edit::Remove(resource) => self.remove_resource(resource),
+            Edit::Resolve { resource, field, resolution: settle, id } => {
+                self.resolve_conflict(resource, field, settle, *id)
+            }
+            Edit::SetAlias(node, alias) => {
+                let resource = ResourceName::for_node(node);
+                self.copy_to_scratch(&resource);
+                match alias {
+                    Some(alias) => {
+                        check_label_text(alias, limits::MAX_NAME_BYTES)?;
+                        self.assign_field(&resource, "alias", Some(text_literal(alias)));
+                    }
+                    None => self.clear_key(&resource.field_key("alias")),
+                }
+                Ok(())
+            }
+            Edit::SetLabels(node, labels) => self.set_labels(&ResourceName::for_node(node), labels),
+            Edit::SetTag(name, heads) => self.set_tag(name, heads.as_deref()),
+        }
+    }
+
+    fn set_tag(&mut self, name: &str, heads: Option<&[ChangeId]>) -> Result<(), EditError> {
+        let is_hex = name.chars().all(|c| c.is_ascii_hexdigit());
+        let resource = ResourceName::for_tag(name).ok().filter(|_| !is_hex);
+        let resource = resource.ok_or_else(|| EditError::InvalidTag(name.to_owned()))?;
+        self.copy_to_scratch(&resource);
+        self.put(
+            &resource.field_key(history_tag::HEADS_FIELD),
+            heads.map_or(Value::Null, history_tag::encode_heads),
+        );
+        Ok(())
+    }
+
+    fn set_labels(
+        &mut self,
+        resource: &ResourceName,
+        labels: &[(String, Option<String>)],
+    ) -> Result<(), EditError> {
+        self.copy_to_scratch(resource);
+        for (key, value) in labels {
+            check_label_text(key, limits::MAX_LABEL_BYTES)?;
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                check_label_text(value, limits::MAX_LABEL_BYTES)?;
+            }
+            let path = FieldPath::new(vec!["labels".to_owned(), key.clone()]);
+            let path = path.ok_or_else(|| EditError::InvalidLabelText(key.clone()))?.to_string();
+            match value {
+                Some(value) => self.put(&resource.field_key(&path), Value::Str(value.clone())),
+                None => self.clear_key(&resource.field_key(&path)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an alias or label off. One that the grant carries was never put here; it is taken off by saying so.
+    fn clear_key(&mut self, key: &str) {
+        self.put(key, Value::Null);
+        if self.shard.state().get(key).is_empty() {
+            self.forced_keys.insert(key.to_owned());
+        }
+    }
+
+    fn set_fields(
+        &mut self,
+        resource: &ResourceName,
+        fields: &[(FieldPath, FieldEdit)],
+        replace: bool,
+    ) -> Result<(), EditError> {
+        self.check_managed(resource)?;
+        let sets_a_value =
+            fields.iter().any(|(_, edit)| matches!(edit, FieldEdit::Assign(_) | FieldEdit::Add(_)));
+        let exists = self.copy_to_scratch(resource);
+        if !exists && !sets_a_value && !fields.is_empty() {
+            return Err(EditError::UnknownResource(resource.clone()));
+        }
+        let named_fields: BTreeSet<String> = fields.iter().map(|(path, _)| path.to_string()).collect();
+        self.check_not_conflicted(resource, &self.written_fields(resource, fields, replace))?;
+        let removed = self.scratch_view(resource).is_some_and(|view| view.is_removed());
+        let restores = removed && sets_a_value && !named_fields.contains("ensure");
+        if restores || replace {
+            self.unset_other_fields(resource, &named_fields);
+        }
+        if restores {
+            self.assign_field(resource, "ensure", Some(text_literal("present")));
+        }
+        for (path, edit) in fields {
+            self.edit_field(resource, path, edit)?;
+        }
+        if !exists && fields.is_empty() {
+            self.assign_field(resource, "ensure", Some(text_literal("present")));
+        }
+        Ok(())
+    }
+
+    /// The fields that these edits write: those that are named, those below one that is unset, and with `replace` all.
+    fn written_fields(
+        &self,
+        resource: &ResourceName,
+        fields: &[(FieldPath, FieldEdit)],
+        replace: bool,
+    ) -> BTreeSet<String> {
+        let is_written = |name: &str| {
+            fields.iter().any(|(path, edit)| {
+                let path = path.to_string();
+                let below = name.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
+                name == path || (matches!(edit, FieldEdit::Unset) && below)
+            })
+        };
+        self.field_names(resource).into_iter().filter(|name| replace || is_written(name)).collect()
+    }
+
+    fn remove_resource(&mut self, resource: &ResourceName) -> Result<(), EditError> {
+        self.check_managed(resource)?;
+        if !self.copy_to_scratch(resource) {
+            return Err(EditError::UnknownResource(resource.clone()));
+        }
+        self.check_not_conflicted(resource, &BTreeSet::from(["ensure".to_owned()]))?;
+        self.assign_field(resource, "ensure", Some(text_literal("absent")));
+        Ok(())
+    }
+
+    fn resolve_conflict(
+        &mut self,
+        resource: &ResourceName,
+        field: &str,
+        resolution: &Resolution,
+        id: Option<Digest>,
+    ) -> Result<(), EditError> {
+        let no_conflict = || EditError::NoConflict(resource.clone(), field.to_owned());
+        let view = ResourceView::read(self.shard.state(), resource).ok_or_else(no_conflict)?;
+        let found = conflicts_of(self.shard, &view).into_iter().find(|conflict| conflict.field == field);
+        let conflict = found.ok_or_else(no_conflict)?;
+        if id.is_some_and(|id| id != conflict.id) {
+            return Err(EditError::ConflictChanged(resource.clone(), field.to_owned()));
+        }
+        self.copy_to_scratch(resource);
+        let value = resolved_value(&conflict, resolution)?;
+        if let Some(value) = &value {
+            let path = field.parse().map_err(|_| no_conflict())?;
+            // A side of a conflict stands in the document already; only a new value has to fit the schema.
+            let allow_unknown = self.allow_unknown || matches!(resolution, Resolution::UseSide(_));
+            schema::check_value(resource, &path, value, allow_unknown)?;
+        }
+        self.assign_field(resource, field, value);
+        // "absent" again over "absent" says: I have seen the edit, and it goes.
+        self.forced_keys.insert(resource.field_key(field));
+        Ok(())
+    }
+
+    fn edit_field(
+        &mut self,
+        resource: &ResourceName,
+        path: &FieldPath,
+        edit: &FieldEdit,
+    ) -> Result<(), EditError> {
+        let name = path.to_string();
+        match edit {
+            FieldEdit::Assign(value) => {
+                schema::check_value(resource, path, value, self.allow_unknown)?;
+                self.assign_field(resource, &name, Some(value.clone()));
+            }
+            FieldEdit::Add(value) | FieldEdit::Remove(value) => {
+                schema::check_value(resource, path, &Literal::List(vec![value.clone()]), self.allow_unknown)?;
+                if matches!(
+                    self.scratch_view(resource).and_then(|view| view.value(&name)),
+                    Some(Literal::Scalar(_))
+                ) {
+                    return Err(EditError::NotAList(resource.clone(), name));
+                }
+                self.edit_item(resource, &name, value, matches!(edit, FieldEdit::Add(_)));
+            }
+            FieldEdit::Unset => {
+                let below = format!("{name}.");
+                for field in self.field_names(resource) {
+                    if field == name || field.starts_with(&below) {
+                        self.assign_field(resource, &field, None);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one item at the end of a list, or takes the last equal one out.
+    fn edit_item(&mut self, resource: &ResourceName, path: &str, value: &Value, is_add: bool) {
+        let view = self.scratch_view(resource);
+        let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
+        let present = items.filter_map(|view| Some((view.key.to_owned(), view.item.as_ref()?)));
+        if is_add {
+            let last_rank = present.map(|(_, item)| item.rank).max();
+            let key_of = |nth| resource.field_key(&list_item::item_field(path, value, nth));
+            let free_nth = (0..).find(|nth| self.scratch.winner(&key_of(*nth)).is_none()).unwrap_or(0);
+            let item =
+                ListItem { rank: last_rank.unwrap_or(0).saturating_add(RANK_SPACING), value: value.clone() };
+            self.put(&key_of(free_nth), item.encode());
+        } else {
+            let equal = present.filter(|(_, item)| item.value == *value);
+            if let Some((key, _)) = equal.max_by_key(|(key, item)| (item.rank, key.clone())) {
+                self.put(&key, Value::Null);
+            }
+        }
+    }
+
+    /// Gives a field a value or none, whatever form it had.
+    fn assign_field(&mut self, resource: &ResourceName, path: &str, value: Option<Literal>) {
+        let scalar_key = resource.field_key(path);
+        let view = self.scratch_view(resource);
+        let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
+        let old_ranks: BTreeMap<String, Option<i64>> =
+            items.map(|item| (item.key.to_owned(), item.item.as_ref().map(|item| item.rank))).collect();
+        let puts = match value {
+            Some(Literal::Scalar(value)) => vec![(scalar_key.clone(), value)],
+            Some(Literal::List(values)) => ranked_items(resource, path, &values, &old_ranks),
+            None => Vec::new(),
+        };
+        for key in old_ranks.into_keys().chain([scalar_key]) {
+            let is_set = self.scratch.get(&key).iter().any(|visible| !visible.value.is_null());
+            if is_set && !puts.iter().any(|(kept, _)| *kept == key) {
+                self.put(&key, Value::Null);
+            }
+        }
+        for (key, value) in puts {
+            self.put(&key, value);
+        }
+    }
+
+    fn unset_other_fields(&mut self, resource: &ResourceName, named_fields: &BTreeSet<String>) {
+        for field in self.field_names(resource) {
+            if !named_fields.contains(&field) {
+                self.assign_field(resource, &field, None);
+            }
+        }
+    }
+
+    fn field_names(&self, resource: &ResourceName) -> Vec<String> {
+        let view = self.scratch_view(resource);
+        view.iter().flat_map(|view| view.fields.keys()).map(|field| (*field).to_owned()).collect()
+    }
+
+    fn put(&mut self, key: &str, value: Value) {
+        self.next_counter += 1;
+        let preds = self.scratch.get(key).iter().map(|visible| visible.op).collect();
+        let op = OpRef { counter: limits::MAX_OP_COUNTER + self.next_counter, chain_id: ChainId::ZERO };
+        self.scratch.apply_put(op, &Put { key: key.to_owned(), value, preds });
+        self.touched_keys.insert(key.to_owned());
+    }
+
+    /// Copies a resource to the scratch state; true if any field of it is set.
+    fn copy_to_scratch(&mut self, resource: &ResourceName) -> bool {
+        if self.copied_resources.insert(resource.to_string()) {
+            for (key, visible) in self.shard.state().range_with_prefix(&resource.key_prefix()) {
+                self.scratch.restore_key(key.to_owned(), visible.to_vec());
+            }
+        }
+        self.scratch_view(resource).is_some_and(|view| !view.set_values().is_empty())
+    }
+
+    fn scratch_view(&self, resource: &ResourceName) -> Option<ResourceView<'_>> {
+        ResourceView::read(&self.scratch, resource)
+    }
+
+    fn check_managed(&self, resource: &ResourceName) -> Result<(), EditError> {
+        if resource.is_managed() { Ok(()) } else { Err(EditError::ReservedResource(resource.clone())) }
+    }
+
+    /// Refuses to write over an unsettled conflict: whoever writes should know what both sides wanted.
+    fn check_not_conflicted(
+        &self,
+        resource: &ResourceName,
+        named_fields: &BTreeSet<String>,
+    ) -> Result<(), EditError> {
+        let Some(view) = ResourceView::read(self.shard.state(), resource) else { return Ok(()) };
+        for conflict in conflicts_of(self.shard, &view) {
+            let is_affected =
+                conflict.kind == ConflictKind::EditRemove || named_fields.contains(&conflict.field);
+            if is_affected {
+                return Err(EditError::Conflicted(resource.clone(), conflict.field));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys and values of a list. Items that were in it keep their rank while that keeps the order.
+fn ranked_items(
+    resource: &ResourceName,
+    path: &str,
+    values: &[Value],
+    ranks: &BTreeMap<String, Option<i64>>,
+) -> Vec<(String, Value)> {
+    let mut seen: Vec<(&Value, u64)> = Vec::new();
+    let mut last_rank = 0i64;
+    let mut out = Vec::with_capacity(values.len());
+    for value in values {
+        let nth = match seen.iter_mut().find(|(other, _)| *other == value) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                seen.push((value, 0));
+                0
+            }
+        };
+        let key = resource.field_key(&list_item::item_field(path, value, nth));
+        let rank = ranks
+            .get(&key)
+            .copied()
+            .flatten()
+            .filter(|rank| *rank > last_rank)
+            .unwrap_or(last_rank.saturating_add(RANK_SPACING));
+        last_rank = rank;
+        out.push((key, ListItem { rank, value: value.clone() }.encode()));
+    }
+    out
+}
+
+fn resolved_value(conflict: &Conflict, resolution: &Resolution) -> Result<Option<Literal>, EditError> {
+    match resolution {
+        Resolution::UseValue(value) => Ok(Some(value.clone())),
+        Resolution::UseSide(tag) => {
+            let side = conflict.sides.iter().find(|side| side.tag.eq_ignore_ascii_case(tag));
+            let tags: Vec<_> = conflict.sides.iter().map(|side| side.tag.as_str()).collect();
+            side.map(|side| side.value.clone()).ok_or_else(|| {
+                EditError::UnknownSide(
+                    conflict.resource.clone(),
+                    conflict.field.clone(),
+                    tag.clone(),
+                    tags.join(", "),
+                )
+            })
+        }
+    }
+}
+
+fn text_literal(text: &str) -> Literal {
+    Literal::Scalar(Value::from(text))
+}
+
+fn check_label_text(text: &str, limit: usize) -> Result<(), EditError> {
+    let is_valid = !text.is_empty() && text.len() <= limit && !text.chars().any(char::is_control);
+    if is_valid { Ok(()) } else { Err(EditError::InvalidLabelText(text.to_owned())) }
+}

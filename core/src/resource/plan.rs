@@ -1,0 +1,331 @@
+//! What one machine should do about each resource: the group's wish, seen from here.
+//!
+//! A conflict never moves a machine: it keeps what it runs (*hold*) until somebody settles it, unless the resource says
+//! `on_conflict = "winner"`. A machine that runs none of the values applies what all sides started from, if that is one
+//! value, and else nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::conflict::conflicts_of;
+use super::field::FieldPath;
+use super::literal::Literal;
+use super::name::ResourceName;
+use super::path_conflict;
+use super::schema::{ConflictScope, ResourceSchema, find_schema};
+use super::selector::{SelectableNode, Selector};
+use super::view::{FieldView, NodeLabels, ResourceView, resources};
+use crate::id::{ChangeId, NodeId, SHORT_ID_CHARS};
+use crate::record::Membership;
+use crate::shard::Shard;
+use crate::value::Value;
+
+/// The fields of a resource as they are to be applied.
+pub type FieldValues = BTreeMap<String, Literal>;
+
+/// What this machine runs: the fields last applied with success, by resource.
+pub type AppliedFields = BTreeMap<ResourceName, FieldValues>;
+
+/// What to do about one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which one.
+    pub resource: ResourceName,
+    /// The state of the document that this follows from.
+    pub revision: String,
+    /// The newest change in that state.
+    pub change: Option<ChangeId>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to do about a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make it so. Fields in `held` are in conflict; their values here are what the machine runs, or the base.
+    Apply {
+        /// The fields.
+        fields: FieldValues,
+        /// Those in conflict.
+        conflicted: Vec<String>,
+    },
+    /// In conflict: leave it as it is.
+    Keep {
+        /// The fields in conflict.
+        conflicted: Vec<String>,
+    },
+    /// Remove what this machine applied, if it did.
+    Remove,
+    /// No longer meant for this machine: leave it and forget it.
+    Release,
+    /// Do nothing, for this reason.
+    Block(String),
+    /// Do nothing: this version does not understand it.
+    Unsupported(String),
+}
+
+/// A node, as label expressions see it.
+#[derive(Clone, Debug)]
+pub struct LabelledNode<'a> {
+    /// Who it is.
+    pub id: NodeId,
+    /// Its alias and labels.
+    pub labels: &'a NodeLabels,
+}
+
+impl SelectableNode for LabelledNode<'_> {
+    fn label(&self, key: &str) -> Option<String> {
+        self.labels.labels.get(key).cloned()
+    }
+
+    fn has_name(&self, text: &str) -> bool {
+        let by_id =
+            text.len() >= SHORT_ID_CHARS && self.id.to_string().starts_with(&text.to_ascii_lowercase());
+        by_id || self.labels.alias.as_deref() == Some(text)
+    }
+}
+
+/// True if a resource is meant for a node. A selection that this version cannot read means nobody.
+pub fn is_selected(view: &ResourceView<'_>, node: &LabelledNode<'_>) -> bool {
+    match view.text("select") {
+        None => true,
+        Some(text) => text.parse::<Selector>().is_ok_and(|select| select.matches(node)),
+    }
+}
+
+/// What `node` should do about every resource that it runs or that is meant for it.
+pub fn plan_targets(
+    desired: &Shard,
+    members: &Membership,
+    node: &NodeId,
+    applied: &AppliedFields,
+) -> Vec<Target> {
+    if !members.is_member(node) {
+        return release_all(applied);
+    }
+    let labels = NodeLabels::read(desired.state(), members, node);
+    let node = LabelledNode { id: *node, labels: &labels };
+    let mut targets: Vec<Target> = resources(desired.state())
+        .iter()
+        .filter(|view| view.name.is_managed())
+        .filter_map(|view| {
+            let action =
+                TargetPlanner { desired, view, node: &node, applied: applied.get(&view.name) }.action()?;
+            let newest =
+                view.ops().last().and_then(|op| desired.graph().entry_of_op(op)).map(|entry| entry.id);
+            Some(Target { resource: view.name.clone(), revision: view.revision(), change: newest, action })
+        })
+        .collect();
+    path_conflict::keep_conflicting_paths(&mut targets);
+    targets
+}
+
+/// The paths that a resource wants on any node, each in the one form that [`path_conflict::spot`] gives it.
+pub(super) fn possible_paths(view: &ResourceView<'_>) -> BTreeSet<String> {
+    let is_path_field =
+        |field: &str| field == "path" || parse_overlay(field).is_some_and(|(_, inner)| inner == "path");
+    let fields = view.fields.keys().filter(|field| is_path_field(field));
+    fields.filter_map(|field| view.text(field)).map(|path| path_conflict::normalize_path(&path)).collect()
+}
+
+/// The path that a resource wants on a node, and the field that says so.
+pub(super) fn path_for_node(view: &ResourceView<'_>, node: &LabelledNode<'_>) -> Option<(String, String)> {
+    let text = |field: &str| view.text(field).map(|path| (field.to_owned(), path));
+    let overlays = view.fields.keys().filter(|field| {
+        parse_overlay(field).is_some_and(|(select, inner)| inner == "path" && select.matches(node))
+    });
+    overlays.filter_map(|field| text(field)).next_back().or_else(|| text("path"))
+}
+
+/// Whoever is no member manages nothing of the group's any more, and leaves it as it stands.
+fn release_all(applied: &AppliedFields) -> Vec<Target> {
+    let release = |resource: &ResourceName| Target {
+        resource: resource.clone(),
+        revision: String::new(),
+        change: None,
+        action: Action::Release,
+    };
+    applied.keys().map(release).collect()
+}
+
+/// The fields that count on one machine, each with the path where the resource has it (which is another one for what
+/// an overlay sets).
+type EffectiveFields<'a> = BTreeMap<String, (&'a str, FieldView<'a>)>;
+
+struct TargetPlanner<'a> {
+    desired: &'a Shard,
+    view: &'a ResourceView<'a>,
+    node: &'a LabelledNode<'a>,
+    applied: Option<&'a FieldValues>,
+}
+
+impl TargetPlanner<'_> {
+    /// `None` if the resource is not this machine's business.
+    fn action(&self) -> Option<Action> {
+        if !is_selected(self.view, self.node) {
+            return self
+                .applied
+                .map(|_| if self.view.is_removed() { Action::Remove } else { Action::Release });
+        }
+        let Some(schema) = find_schema(self.view.name.kind()) else {
+            return Some(Action::Unsupported(format!(
+                "kind {} is not known to this version",
+                self.view.name.kind()
+            )));
+        };
+        let effective = self.effective_fields();
+        let mut conflicted = self.conflicted_fields(schema, &effective);
+        if self.uses_winner() {
+            conflicted = ConflictedFields::default();
+        }
+        if !conflicted.resource_wide.is_empty() {
+            return Some(self.plan_conflicted(schema, &effective, conflicted.resource_wide));
+        }
+        if self.view.is_removed() {
+            return Some(Action::Remove);
+        }
+        Some(self.plan_apply(schema, &effective, conflicted.single))
+    }
+
+    fn plan_apply(
+        &self,
+        schema: &ResourceSchema,
+        effective: &EffectiveFields<'_>,
+        conflicted: BTreeSet<String>,
+    ) -> Action {
+        if let Some(unknown) =
+            effective.iter().find_map(|(path, (_, field))| self.unknown_field(schema, path, field))
+        {
+            return Action::Unsupported(format!("field {unknown} is not known to this version"));
+        }
+        let mut fields = FieldValues::new();
+        for (path, (source, field)) in effective {
+            let value = match (conflicted.contains(path), self.applied) {
+                (false, _) => field.value(),
+                (true, Some(runs)) if runs.contains_key(path) => runs.get(path).cloned(),
+                (true, _) => self.base_of_conflict(source),
+            };
+            fields.extend(value.map(|value| (path.clone(), value)));
+        }
+        let missing: Vec<_> =
+            schema.required.iter().filter(|name| !fields.contains_key(**name)).copied().collect();
+        if !missing.is_empty() {
+            return Action::Block(format!("incomplete: {}", missing.join(", ")));
+        }
+        Action::Apply { fields, conflicted: conflicted.into_iter().collect() }
+    }
+
+    /// The whole resource stays as it is; where the machine runs nothing of it, as it was before the sides parted.
+    fn plan_conflicted(
+        &self,
+        schema: &ResourceSchema,
+        effective: &EffectiveFields<'_>,
+        conflicted: BTreeSet<String>,
+    ) -> Action {
+        let keep = Action::Keep { conflicted: conflicted.iter().cloned().collect() };
+        let has_common_base = !conflicted.contains("ensure")
+            && conflicted.iter().all(|path| {
+                let source = effective.get(path).map_or(path.as_str(), |(source, _)| source);
+                self.base_of_conflict(source).is_some()
+            });
+        if self.applied.is_some() || !has_common_base || self.view.is_removed() {
+            return keep;
+        }
+        match self.plan_apply(schema, effective, conflicted) {
+            action @ Action::Apply { .. } => action,
+            _ => keep,
+        }
+    }
+
+    fn unknown_field(&self, schema: &ResourceSchema, path: &str, field: &FieldView<'_>) -> Option<String> {
+        let is_known = path.parse::<FieldPath>().is_ok_and(|path| schema.field_type(&path).is_some());
+        (!is_known && field.value().is_some()).then(|| path.to_owned())
+    }
+
+    /// The fields that count here: those of the resource, overlaid by those for selected nodes like this one.
+    fn effective_fields(&self) -> EffectiveFields<'_> {
+        let mut effective = EffectiveFields::new();
+        for (path, field) in &self.view.fields {
+            if !path.starts_with("overlay.") {
+                effective.insert((*path).to_owned(), (path, field.clone()));
+            }
+        }
+        for (path, field) in &self.view.fields {
+            let Some((select, inner)) = parse_overlay(path) else { continue };
+            if select.matches(self.node) && (field.value().is_some() || field.is_conflicted()) {
+                effective.insert(inner, (path, field.clone()));
+            }
+        }
+        effective
+    }
+
+    fn uses_winner(&self) -> bool {
+        let on_conflict = self.view.fields.get("on_conflict");
+        on_conflict.is_some_and(|field| {
+            !field.is_conflicted() && self.view.text("on_conflict").as_deref() == Some("winner")
+        })
+    }
+
+    fn conflicted_fields(
+        &self,
+        schema: &ResourceSchema,
+        effective: &EffectiveFields<'_>,
+    ) -> ConflictedFields {
+        let mut conflicted = ConflictedFields::default();
+        for path in effective.iter().filter(|(_, (_, field))| field.is_conflicted()).map(|(path, _)| path) {
+            let is_resource_wide = schema.conflict_scope == ConflictScope::Resource
+                || ["ensure", "path", "select"].contains(&path.as_str());
+            // A conflict in on_conflict itself means hold, which is what happens anyway.
+            match path.as_str() {
+                "on_conflict" => false,
+                _ if is_resource_wide => conflicted.resource_wide.insert(path.clone()),
+                _ => conflicted.single.insert(path.clone()),
+            };
+        }
+        if self.view.is_removed() && !conflicts_of(self.desired, self.view).is_empty() {
+            conflicted.resource_wide.insert("ensure".to_owned());
+        }
+        for label in self.labels_used_in_selectors() {
+            if self.node.labels.conflicted.contains(&label) {
+                conflicted.resource_wide.insert(format!("label {label}"));
+            }
+        }
+        conflicted
+    }
+
+    fn labels_used_in_selectors(&self) -> BTreeSet<String> {
+        let select = self.view.text("select").and_then(|text| text.parse::<Selector>().ok());
+        let overlays =
+            self.view.fields.keys().filter_map(|path| parse_overlay(path)).map(|(select, _)| select);
+        let all: Vec<Selector> = select.into_iter().chain(overlays).collect();
+        let keys = all.iter().flat_map(Selector::label_keys);
+        keys.map(|key| if key == "node" { "alias" } else { key }.to_owned()).collect()
+    }
+
+    fn base_of_conflict(&self, path: &str) -> Option<Literal> {
+        conflicts_of(self.desired, self.view).into_iter().find(|conflict| conflict.field == path)?.base
+    }
+}
+
+/// Fields in conflict.
+#[derive(Default)]
+struct ConflictedFields {
+    /// Those that stop the whole resource.
+    resource_wide: BTreeSet<String>,
+    /// Those that stop just themselves.
+    single: BTreeSet<String>,
+}
+
+/// Takes `overlay."SELECT".FIELD` apart.
+fn parse_overlay(path: &str) -> Option<(Selector, String)> {
+    let path: FieldPath = path.strip_prefix("overlay.").and(path.parse().ok())?;
+    let inner = path.rest()?;
+    Some((inner.first().parse().ok()?, inner.rest()?.to_string()))
+}
+
+/// The text of a field.
+pub fn text_field<'a>(fields: &'a FieldValues, name: &str) -> Option<&'a str> {
+    match fields.get(name) {
+        Some(Literal::Scalar(Value::Str(text))) => Some(text),
+        _ => None,
+    }
+}

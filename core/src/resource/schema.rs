@@ -1,0 +1,217 @@
+//! The kinds of resources that this version understands, and what their fields may hold.
+
+use super::field::FieldPath;
+use super::literal::Literal;
+use super::name::ResourceName;
+use super::selector::Selector;
+use crate::value::Value;
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// Text.
+    Text,
+    /// Text or bytes.
+    Content,
+    /// Three or four octal digits, as text.
+    Mode,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A label expression.
+    Selector,
+    /// Any value, or a list of them.
+    Any,
+}
+
+/// What a conflict in one field stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictScope {
+    /// The whole resource: its fields make sense only together.
+    Resource,
+    /// That field alone.
+    Field,
+}
+
+/// One kind of resource.
+#[derive(Debug)]
+pub struct ResourceSchema {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub summary: &'static str,
+    /// Fields without which it cannot be applied.
+    pub required: &'static [&'static str],
+    /// Its fields.
+    pub fields: &'static [(&'static str, FieldType)],
+    /// Its tables: what may stand below these names.
+    pub tables: &'static [(&'static str, FieldType)],
+    /// What a conflict in one of its fields stops.
+    pub conflict_scope: ConflictScope,
+}
+
+/// Fields that every kind has.
+pub const COMMON_FIELDS: &[(&str, FieldType)] = &[
+    ("ensure", FieldType::Choice(&["present", "absent"])),
+    ("on_conflict", FieldType::Choice(&["hold", "winner"])),
+    ("select", FieldType::Selector),
+];
+
+/// Every kind, by name.
+pub const SCHEMAS: &[ResourceSchema] = &[
+    ResourceSchema {
+        name: "config",
+        summary: "keys merged one by one into a configuration file; comments and foreign keys survive",
+        required: &["path"],
+        fields: &[("path", FieldType::Text), ("format", FieldType::Choice(&["properties"]))],
+        tables: &[("keys", FieldType::Any)],
+        conflict_scope: ConflictScope::Field,
+    },
+    ResourceSchema {
+        name: "file",
+        summary: "a whole file, replaced atomically",
+        required: &["path", "content"],
+        fields: &[("path", FieldType::Text), ("content", FieldType::Content), ("mode", FieldType::Mode)],
+        tables: &[],
+        conflict_scope: ConflictScope::Resource,
+    },
+];
+
+/// The kind called `name`, if this version understands it.
+pub fn find_schema(name: &str) -> Option<&'static ResourceSchema> {
+    SCHEMAS.iter().find(|schema| schema.name == name)
+}
+
+/// Why a field or value does not fit its kind. The fault is the caller's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// No such kind here.
+    #[error("unknown kind `{0}`; this version understands {known}; --allow-unknown records it for newer nodes", known = names())]
+    UnknownKind(String),
+    /// No such field.
+    #[error(
+        "{resource} has no field `{field}`; {kind} has {fields}; --allow-unknown records it for newer nodes"
+    )]
+    UnknownField {
+        /// The resource.
+        resource: ResourceName,
+        /// What was asked for.
+        field: String,
+        /// Its kind.
+        kind: String,
+        /// What there is.
+        fields: String,
+    },
+    /// A value of the wrong sort.
+    #[error("`{field}` of {resource} must be {expected}, not {found}")]
+    WrongType {
+        /// The resource.
+        resource: ResourceName,
+        /// The field.
+        field: String,
+        /// What it must be.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
+}
+
+fn names() -> String {
+    SCHEMAS.iter().map(|schema| schema.name).collect::<Vec<_>>().join(", ")
+}
+
+impl ResourceSchema {
+    /// The shape of one of its fields; `None` if there is no such field.
+    pub fn field_type(&self, field: &FieldPath) -> Option<FieldType> {
+        let find_in = |table: &[(&str, FieldType)]| {
+            table.iter().find(|(name, _)| *name == field.first()).map(|(_, field_type)| *field_type)
+        };
+        match field.segments() {
+            [_] => find_in(COMMON_FIELDS).or_else(|| find_in(self.fields)),
+            [overlay, select, ..] if overlay == "overlay" => {
+                select.parse::<Selector>().ok()?;
+                let inner = field.rest()?.rest()?;
+                (!COMMON_FIELDS.iter().any(|(name, _)| *name == inner.first()))
+                    .then(|| self.field_type(&inner))
+                    .flatten()
+            }
+            _ => find_in(self.tables),
+        }
+    }
+
+    fn field_names(&self) -> String {
+        let fields = self.fields.iter().chain(COMMON_FIELDS).map(|(name, _)| (*name).to_owned());
+        let tables = self.tables.iter().map(|(name, _)| format!("{name}.*"));
+        fields.chain(tables).chain(["overlay.\"SELECT\".*".to_owned()]).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The shape of a field, or why there is none. With `lenient`, what is not known may hold anything.
+pub fn field_type_of(
+    resource: &ResourceName,
+    field: &FieldPath,
+    allow_unknown: bool,
+) -> Result<FieldType, SchemaError> {
+    let Some(schema) = find_schema(resource.kind()) else {
+        return if allow_unknown {
+            Ok(FieldType::Any)
+        } else {
+            Err(SchemaError::UnknownKind(resource.kind().to_owned()))
+        };
+    };
+    match schema.field_type(field) {
+        Some(field_type) => Ok(field_type),
+        None if allow_unknown => Ok(FieldType::Any),
+        None => Err(SchemaError::UnknownField {
+            resource: resource.clone(),
+            field: field.to_string(),
+            kind: schema.name.to_owned(),
+            fields: schema.field_names(),
+        }),
+    }
+}
+
+/// Checks that `value` may stand in a field.
+pub fn check_value(
+    resource: &ResourceName,
+    field: &FieldPath,
+    value: &Literal,
+    allow_unknown: bool,
+) -> Result<(), SchemaError> {
+    let field_type = field_type_of(resource, field, allow_unknown)?;
+    let wrong_type = |expected: String| SchemaError::WrongType {
+        resource: resource.clone(),
+        field: field.to_string(),
+        expected,
+        found: describe_found(value),
+    };
+    match (field_type, value) {
+        (FieldType::Any, _) | (FieldType::Text | FieldType::Content, Literal::Scalar(Value::Str(_))) => {
+            Ok(())
+        }
+        (FieldType::Content, Literal::Scalar(Value::Bytes(_))) => Ok(()),
+        (FieldType::Mode, Literal::Scalar(Value::Str(text))) if is_octal_mode(text) => Ok(()),
+        (FieldType::Choice(words), Literal::Scalar(Value::Str(text))) if words.contains(&text.as_str()) => {
+            Ok(())
+        }
+        (FieldType::Selector, Literal::Scalar(Value::Str(text))) => match text.parse::<Selector>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(wrong_type(format!("a label expression ({error})"))),
+        },
+        (FieldType::Text | FieldType::Selector, _) => Err(wrong_type("text".to_owned())),
+        (FieldType::Content, _) => Err(wrong_type("text or bytes".to_owned())),
+        (FieldType::Mode, _) => Err(wrong_type("three or four octal digits as text, as \"0644\"".to_owned())),
+        (FieldType::Choice(words), _) => Err(wrong_type(format!("one of {}", words.join(", ")))),
+    }
+}
+
+fn is_octal_mode(text: &str) -> bool {
+    (3..=4).contains(&text.len()) && text.chars().all(|c| ('0'..='7').contains(&c))
+}
+
+fn describe_found(value: &Literal) -> String {
+    match value {
+        Literal::List(_) => "a list".to_owned(),
+        Literal::Scalar(Value::Str(text)) if text.len() <= 40 => format!("\"{text}\""),
+        Literal::Scalar(value) => value.type_name().to_owned(),
+    }
+}

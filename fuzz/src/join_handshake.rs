@@ -1,0 +1,169 @@
+//! Joining with somebody in between, who drops, doubles, changes and makes up frames: nobody is let in whom no admin let
+//! in, and no two screens agree whose machines did not meet.
+
+use std::sync::LazyLock;
+
+use larder_core::node::{
+    AdminOp, AdminRequest, ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig,
+    Request, RequestId,
+};
+use larder_core::record::Role;
+use larder_core::store::MemoryStore;
+use larder_core::wire::guest::GuestFrame;
+
+use crate::decisions::Decisions;
+use crate::fixture::{self, secret_key};
+
+/// A member as it was opened, to be copied: that is dear.
+static MEMBER: LazyLock<JoinSide> =
+    LazyLock::new(|| JoinSide::open(fixture::FOUNDER, fixture::FIXTURE.store.clone()));
+static JOINER: LazyLock<JoinSide> =
+    LazyLock::new(|| JoinSide::open(fixture::NON_MEMBER, MemoryStore::default()));
+
+/// One side of the visit.
+#[derive(Clone)]
+struct JoinSide {
+    node: Node,
+    store: MemoryStore,
+    now: ClockReading,
+    next_request: u64,
+}
+
+impl JoinSide {
+    fn open(number: u8, store: MemoryStore) -> Self {
+        let config = NodeConfig {
+            secret: secret_key(number),
+            rng_seed: [number; 32],
+            software: "fuzz".into(),
+            host_name: "here".into(),
+            store_was_copied: false,
+        };
+        let now = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1_700_000_000 };
+        let (node, _) = Node::open(config, now, &store).expect("a good store");
+        Self { node, store, now, next_request: 0 }
+    }
+
+    /// Hands an input in; answers the frames that come of it once it is durable.
+    fn handle_input(&mut self, input: Input) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut todo = self.node.handle(self.now, input);
+        while !todo.is_empty() {
+            let mut next = Vec::new();
+            for effect in todo {
+                match effect {
+                    Effect::Store { batch: token, rows } => {
+                        self.store.write(&rows);
+                        next.extend(self.node.handle(self.now, Input::Stored { token }));
+                    }
+                    Effect::Send { bytes, .. } => out.push(bytes),
+                    _ => {}
+                }
+            }
+            todo = next;
+        }
+        out
+    }
+
+    fn request(&mut self, request: Request) -> Vec<Vec<u8>> {
+        self.next_request += 1;
+        self.handle_input(Input::Request { caller: RequestId(self.next_request), request })
+    }
+}
+
+/// A joiner with or without a code, a member, and what the bytes make of the way between.
+pub fn fuzz_join_handshake(data: &[u8]) {
+    let mut script = Decisions::new(data);
+    let (mut member, mut joiner) = (MEMBER.clone(), JOINER.clone());
+    let joins_by_code = script.next_bool();
+    let request = match joins_by_code {
+        true => Request::Join { code: fixture::FIXTURE.code.clone(), alias: "till".into(), labels: vec![] },
+        false => Request::StartPairing { alias: "till".into(), labels: vec![] },
+    };
+    joiner.request(request);
+    let (at_member, at_joiner) =
+        (secret_key(fixture::NON_MEMBER).node_id(), secret_key(fixture::FOUNDER).node_id());
+    joiner.handle_input(Input::NodeDiscovered { peer: at_joiner, addresses: vec![] });
+    let link = LinkId(1);
+    member.handle_input(Input::LinkUp { link, peer: at_member, kind: LinkKind::Guest, opened_here: false });
+    let first = joiner.handle_input(Input::LinkUp {
+        link,
+        peer: at_joiner,
+        kind: LinkKind::Guest,
+        opened_here: true,
+    });
+    let mut frames: Vec<(bool, Vec<u8>)> = first.into_iter().map(|bytes| (true, bytes)).collect();
+    let (mut disturbed, mut approved) = (false, false);
+    for _ in 0..64 {
+        if frames.is_empty() {
+            break;
+        }
+        let (to_member, mut bytes) = frames.remove(0);
+        disturbed |= disturb_frame(&mut script, &mut bytes, &mut frames, to_member);
+        let side = if to_member { &mut member } else { &mut joiner };
+        let answers = side.handle_input(Input::FrameReceived { link, bytes });
+        frames.extend(answers.into_iter().map(|bytes| (!to_member, bytes)));
+        if !joins_by_code && !approved && script.next_bool() {
+            approved = compare_digits(&mut script, &mut member, &mut joiner, disturbed, &mut frames);
+        }
+    }
+    let joiner_is_member = joiner.node.group(&fixture::group()).is_some();
+    let was_admitted =
+        member.node.group(&fixture::group()).is_some_and(|state| state.group.members().is_member(&at_member));
+    assert!(!joiner_is_member || was_admitted, "in a group that never let it in");
+    assert!(joins_by_code || approved || !was_admitted, "let in though nobody compared");
+}
+
+/// What somebody in between does to a frame. True if it did anything.
+fn disturb_frame(
+    script: &mut Decisions<'_>,
+    bytes: &mut Vec<u8>,
+    frames: &mut Vec<(bool, Vec<u8>)>,
+    to_member: bool,
+) -> bool {
+    match script.next_byte_or_zero() % 8 {
+        0 => {
+            let at = script.index(bytes.len().max(1));
+            let mask = script.next_byte_or_zero().max(1);
+            bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= mask);
+        }
+        1 => *bytes = script.bytes().to_vec(),
+        2 => frames.push((to_member, bytes.clone())),
+        3 => frames.insert(0, (to_member, GuestFrame::PairingNonce(script.repeated_byte()).encode())),
+        4 => frames.insert(0, (to_member, GuestFrame::PairingReveal(script.repeated_byte()).encode())),
+        _ => return false,
+    }
+    true
+}
+
+/// Operators look at both screens, and go on if these agree.
+fn compare_digits(
+    script: &mut Decisions<'_>,
+    member: &mut JoinSide,
+    joiner: &mut JoinSide,
+    disturbed: bool,
+    frames: &mut Vec<(bool, Vec<u8>)>,
+) -> bool {
+    let joiner_id = secret_key(fixture::NON_MEMBER).node_id();
+    let Some(member_digits) =
+        member.node.incoming_pairings().find_map(|(node, _, digits)| digits.filter(|_| node == joiner_id))
+    else {
+        return false;
+    };
+    let joiner_digits = joiner
+        .node
+        .outgoing_pairing()
+        .and_then(|pairing| pairing.peers_with_digits(&joiner_id).next())
+        .map(|(_, shown, _)| shown);
+    if joiner_digits != Some(member_digits) {
+        assert!(disturbed || joiner_digits.is_none(), "nobody was in between, and the screens differ");
+        return false;
+    }
+    let role = *script.choose(&[Role::Node, Role::Operator, Role::Admin]);
+    let act = AdminOp::ApproveJoin { node: joiner_id, role, digits: Some(member_digits) };
+    let admin_request =
+        AdminRequest { group: fixture::group(), act, user: String::new(), words: String::new() };
+    let answers = member.request(Request::Admin(admin_request));
+    frames.extend(answers.into_iter().map(|bytes| (false, bytes)));
+    joiner.request(Request::ConfirmDigits { digits: member_digits });
+    true
+}

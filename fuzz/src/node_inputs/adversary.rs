@@ -1,0 +1,442 @@
+//! What members say who are up to no good: they have keys and grants, and sign whatever they like.
+
+use larder_core::delta::automerge_codec::EncodedChange;
+use larder_core::delta::columnar::{self, SegmentHeader, SegmentProof};
+use larder_core::delta::{Delta, OpRef, Put, SignedDelta};
+use larder_core::group::{ChainRange, Group, Position, Tip};
+use larder_core::id::{ChainId, ChangeId, Digest, RecordId, ShardId, Sig};
+use larder_core::limits;
+use larder_core::record::{Frontiers, RecordBody, Revoke, RevokeTarget, Role, SignedRecord};
+use larder_core::shard::chain::{self, ChainHash, EndProof, first_chain_hash, next_chain_hash};
+use larder_core::shard::root::{ShardName, ShardRoot};
+use larder_core::value::Value;
+use larder_core::wire::member::{
+    ForwardedJoin, ForwardedResponse, GroupDigest, GroupSummary, MemberFrame, PushedChanges, RangeRequest,
+    RangeResponse, RecordBatch, ShardPositions, SignedPresence,
+};
+use larder_core::wire::presence::Presence;
+
+use super::callers::OTHER_CALLERS;
+use super::guest;
+use super::node_harness::NodeHarness;
+use crate::decisions::Decisions;
+use crate::fixture::{self, FIXTURE, secret_key};
+
+pub(super) struct AdversaryMember {
+    /// The group as the operator has it; copied once it writes more.
+    group: Option<Group>,
+    write_count: u64,
+    /// The records that the second admin issued.
+    issued: Vec<SignedRecord>,
+}
+
+/// A change, and the link of its chain at it, for its author to sign.
+struct ForgedChange {
+    encoded: EncodedChange,
+    chain_hash: ChainHash,
+}
+
+impl AdversaryMember {
+    pub(super) fn new() -> Self {
+        Self { group: None, write_count: 100, issued: Vec::new() }
+    }
+
+    fn group(&self) -> &Group {
+        self.group.as_ref().unwrap_or(&FIXTURE.operator_copy)
+    }
+
+    pub(super) fn random_frame(&mut self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> MemberFrame {
+        let group = fixture::group();
+        let epoch = random_shard_id(script);
+        match script.next_byte_or_zero() % 32 {
+            0 | 1 => MemberFrame::GroupDigest(GroupDigest {
+                group,
+                digest: self.random_digest(script, host),
+                omitted_shards: random_shard_ids(script),
+            }),
+            2 | 3 => MemberFrame::GroupSummary(self.random_summary(script)),
+            4..=6 => {
+                let records = self.random_records(script);
+                MemberFrame::RecordBatch(RecordBatch { group, records, is_last: script.next_bool() })
+            }
+            7..=9 => {
+                let chains =
+                    (0..script.next_byte_or_zero() % 5).map(|_| self.random_position(script)).collect();
+                MemberFrame::ShardPositions(ShardPositions { group, shard_id: epoch, chains })
+            }
+            10..=12 => {
+                let wants = (0..script.next_byte_or_zero() % 5).map(|_| self.random_want(script)).collect();
+                MemberFrame::RangeRequest(RangeRequest { group, shard_id: epoch, ranges: wants })
+            }
+            13..=15 => {
+                let columns = self.honest_batch(host);
+                MemberFrame::RangeResponse(RangeResponse {
+                    group,
+                    shard_id: FIXTURE.root.shard_id(),
+                    has_more: script.next_bool(),
+                    columns,
+                })
+            }
+            16..=20 => {
+                let columns = self.forge_batch(script);
+                MemberFrame::RangeResponse(RangeResponse {
+                    group,
+                    shard_id: FIXTURE.root.shard_id(),
+                    has_more: script.next_bool(),
+                    columns,
+                })
+            }
+            21 | 22 => MemberFrame::Push(self.random_push(script)),
+            23 | 24 => {
+                let changes = self.forge_segment(script).2.iter().map(ForgedChange::signed).collect();
+                MemberFrame::Push(PushedChanges { group, shard_id: FIXTURE.root.shard_id(), changes })
+            }
+            25 | 26 => MemberFrame::Presence(self.random_presence(script, host)),
+            27 if script.next_bool() => MemberFrame::StopSync(group),
+            27 => MemberFrame::ProveMembership(group),
+            28 => MemberFrame::GrantPath(RecordBatch {
+                group,
+                records: self.random_records(script),
+                is_last: script.next_bool(),
+            }),
+            29 => {
+                let person = *script.choose(&OTHER_CALLERS);
+                let request = guest::random_join_request(script, &[5; 16], person);
+                MemberFrame::ForwardedJoin(ForwardedJoin { group, hops: script.next_byte_or_zero(), request })
+            }
+            30 => {
+                let person = *script.choose(&OTHER_CALLERS);
+                let request = guest::random_join_request(script, &[5; 16], person).id();
+                let last = script.next_bool();
+                MemberFrame::ForwardedResponse(ForwardedResponse {
+                    group,
+                    join_id: request,
+                    response: guest::random_join_answer(script, last),
+                })
+            }
+            _ => match script.next_byte_or_zero() % 3 {
+                0 => MemberFrame::Ping(script.number()),
+                1 => MemberFrame::Pong(script.number()),
+                _ => MemberFrame::Unknown(17 + script.next_byte_or_zero() % 200),
+            },
+        }
+    }
+
+    fn random_digest(&self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> Digest {
+        match script.next_byte_or_zero() % 3 {
+            0 => host.digest(),
+            1 => self.group().digest(&[]),
+            _ => Digest(script.repeated_byte()),
+        }
+    }
+
+    fn random_summary(&self, script: &mut Decisions<'_>) -> GroupSummary {
+        let tips = self.group().record_tips();
+        let tips = if script.next_bool() { GroupSummary::to_wire_tips(&tips) } else { vec![] };
+        let shards = random_shard_ids(script)
+            .into_iter()
+            .map(|epoch| (epoch, Digest(script.repeated_byte())))
+            .collect();
+        GroupSummary { group: fixture::group(), record_tips: tips, shard_digests: shards }
+    }
+
+    /// What is known already, or more by the second admin, or anything.
+    fn random_records(&mut self, script: &mut Decisions<'_>) -> Vec<Vec<u8>> {
+        match script.next_byte_or_zero() % 4 {
+            0 => self.group().records().iter().map(SignedRecord::encode).collect(),
+            1 => vec![script.bytes().to_vec()],
+            _ => {
+                let (seq, prev) =
+                    self.issued.last().map_or((1, RecordId::ZERO), |last| (last.record().seq + 1, last.id()));
+                let body = match script.next_byte_or_zero() % 4 {
+                    0 => RecordBody::Unknown { tag: 99, bytes: script.bytes().to_vec() },
+                    1 => {
+                        let what = RevokeTarget::Grant(*script.choose(&FIXTURE.grants));
+                        RecordBody::Revoke(Revoke { target: what, frontiers: Frontiers::default() })
+                    }
+                    _ => {
+                        let roles = [Role::Admin, Role::Operator, Role::Node, Role::Reader, Role::Other(7)];
+                        fixture::grant_to(*script.choose(&OTHER_CALLERS), *script.choose(&roles))
+                    }
+                };
+                let admin = FIXTURE.grants[1];
+                self.issued.push(fixture::sign_record(
+                    (admin, &secret_key(fixture::ADMIN)),
+                    (seq, prev),
+                    body,
+                ));
+                // Sometimes only the newest, which has to wait for those before it.
+                let skip = if script.one_in(3) { self.issued.len() - 1 } else { 0 };
+                self.issued.iter().skip(skip).map(SignedRecord::encode).collect()
+            }
+        }
+    }
+
+    fn random_chain_id(&self, script: &mut Decisions<'_>) -> ChainId {
+        let desired = self.group().desired().expect("it stands in any case");
+        let chains: Vec<ChainId> = desired.graph().chains().map(|chain| chain.id).collect();
+        if script.one_in(4) { ChainId(script.repeated_byte()) } else { *script.choose(&chains) }
+    }
+
+    fn random_position(&self, script: &mut Decisions<'_>) -> Position {
+        let tips = (0..=script.next_byte_or_zero() % 2).map(|_| random_tip(script)).collect();
+        Position { chain_id: self.random_chain_id(script), tips }
+    }
+
+    fn random_want(&self, script: &mut Decisions<'_>) -> ChainRange {
+        ChainRange {
+            chain_id: self.random_chain_id(script),
+            after: script.number(),
+            upto: random_tip(script),
+        }
+    }
+
+    /// What the founder lacks, in good faith.
+    fn honest_batch(&mut self, host: &NodeHarness) -> Vec<u8> {
+        let Some(state) = host.group() else { return Vec::new() };
+        let wants = fixture::missing_ranges(self.group(), &state.group);
+        let group = self.group.get_or_insert_with(|| FIXTURE.operator_copy.clone());
+        group.next_batch(&FIXTURE.root.shard_id(), &wants).unwrap_or_default().0
+    }
+
+    /// A new change, or some that are not new.
+    fn random_push(&mut self, script: &mut Decisions<'_>) -> PushedChanges {
+        if script.next_bool() {
+            self.write_count += 1;
+            let n = self.write_count;
+            let group = self.group.get_or_insert_with(|| FIXTURE.operator_copy.clone());
+            fixture::write_change(group, fixture::OPERATOR, "config/shared", n);
+            group.flush_documents();
+        }
+        let (_, _, mut all) = self.operator_segment(0, usize::MAX, &mut Decisions::new(&[]));
+        let newest = all.split_off(all.len().saturating_sub(1 + script.index(4)));
+        let changes = newest.iter().map(ForgedChange::signed).collect();
+        PushedChanges { group: fixture::group(), shard_id: FIXTURE.root.shard_id(), changes }
+    }
+
+    fn random_presence(&self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> SignedPresence {
+        let signer = secret_key(*script.choose(&[
+            fixture::OPERATOR,
+            fixture::ADMIN,
+            fixture::NODE,
+            fixture::READER,
+            fixture::FOUNDER,
+        ]));
+        let mut links: Vec<[u8; 8]> = OTHER_CALLERS
+            .iter()
+            .filter(|_| script.next_bool())
+            .map(|person| secret_key(*person).node_id().fingerprint8())
+            .collect();
+        links.sort_unstable();
+        let presence = Presence {
+            group: fixture::group(),
+            node: signer.node_id(),
+            boot_id: script.number(),
+            sequence: script.number(),
+            software: "fuzz".to_owned(),
+            host: String::from_utf8_lossy(script.bytes()).into_owned(),
+            addresses: vec!["/ip4/192.0.2.1/tcp/1".to_owned()],
+            linked_peers: links,
+            digest: self.random_digest(script, host),
+            change_count: script.number(),
+        };
+        let (presence, signature) = presence.sign(&signer);
+        SignedPresence { group: fixture::group(), presence_bytes: presence, signature }
+    }
+
+    /// A part of the operator's chain with changes altered or added, signed by the operator as if nothing were wrong.
+    fn forge_segment(
+        &mut self,
+        script: &mut Decisions<'_>,
+    ) -> (SegmentHeader, Vec<ChangeId>, Vec<ForgedChange>) {
+        let from = usize::try_from(script.number()).unwrap_or(usize::MAX);
+        let count = usize::from(script.next_byte_or_zero() % 80);
+        self.operator_segment(from, count, script)
+    }
+
+    /// The operator's changes past `from`, and what is before them.
+    fn operator_segment(
+        &self,
+        from: usize,
+        count: usize,
+        script: &mut Decisions<'_>,
+    ) -> (SegmentHeader, Vec<ChangeId>, Vec<ForgedChange>) {
+        let shard = self.group().desired().expect("it stands in any case");
+        let (graph, root) = (shard.graph(), shard.root());
+        let grant = FIXTURE.grants[0];
+        let chain = graph.chains().find(|chain| chain.grant == grant).expect("the operator wrote");
+        let ids: Vec<ChangeId> =
+            (1..=chain.len()).filter_map(|seq| Some(graph.entry_in_chain(chain, seq)?.id)).collect();
+        let (before, after) = ids.split_at(from.min(ids.len()));
+        let mut link = first_chain_hash(root.group(), root.shard_id(), chain.id);
+        link = before.iter().fold(link, |link, id| next_chain_hash(&link, *id));
+        let base = before.last().copied().unwrap_or(ChangeId::ZERO);
+        let head = SegmentHeader {
+            grant,
+            incarnation: chain.incarnation,
+            after: before.len() as u64,
+            base_id: base,
+        };
+        let real = after.iter().filter_map(|id| shard.read_delta(id));
+        let mut out: Vec<ForgedChange> = Vec::new();
+        let mut real = real.take(count).peekable();
+        let extra = count.saturating_sub(after.len()).min(80);
+        let mut extra = if count == usize::MAX { 0 } else { extra };
+        loop {
+            let seq = before.len() as u64 + out.len() as u64 + 1;
+            let last = out.last().map_or(base, |last| last.encoded.id());
+            let delta = match real.next() {
+                Some(delta) => {
+                    let before = (seq as usize).checked_sub(2).and_then(|at| ids.get(at));
+                    with_predecessor(delta, before.copied(), last)
+                }
+                None if extra > 0 => {
+                    extra -= 1;
+                    let max_op = out.last().map(|last| last.encoded.delta().max_op());
+                    let max_op = max_op.or_else(|| graph.get(&base).map(|entry| entry.max_op));
+                    extra_change(root, &head, seq, last, max_op.unwrap_or(root.max_op()))
+                }
+                None => break,
+            };
+            let delta = if script.one_in(8) { alter_delta(delta, script) } else { delta };
+            let Ok(composed) = EncodedChange::new(root, delta) else { break };
+            link = next_chain_hash(&link, composed.id());
+            out.push(ForgedChange { encoded: composed, chain_hash: link });
+        }
+        (head, before.to_vec(), out)
+    }
+
+    /// Such a part as a window, with proofs that are right or not.
+    fn forge_batch(&mut self, script: &mut Decisions<'_>) -> Vec<u8> {
+        let (head, before, changes) = self.forge_segment(script);
+        let end = head.after + changes.len() as u64;
+        let mut checkpoint_signatures: Vec<Sig> = (head.after + 1..)
+            .zip(&changes)
+            .filter(|(seq, _)| seq.is_multiple_of(limits::CHECKPOINT_INTERVAL))
+            .map(|(_, change)| change.signature())
+            .collect();
+        if script.one_in(4) {
+            checkpoint_signatures.push(Sig([script.next_byte_or_zero(); 64]));
+        }
+        if script.one_in(8) {
+            checkpoint_signatures.pop();
+        }
+        let ahead_count = usize::from(script.next_byte_or_zero() % 70);
+        let ahead: Vec<ChangeId> = if script.one_in(2) {
+            (0..ahead_count).map(|n| ChangeId([n as u8; 32])).collect()
+        } else {
+            vec![]
+        };
+        let link = chain_hash(&before, &changes, &ahead);
+        let signature = chain::sign_chain(
+            &secret_key(if script.one_in(8) { fixture::ADMIN } else { fixture::OPERATOR }),
+            fixture::group(),
+            FIXTURE.root.shard_id(),
+            end + ahead.len() as u64,
+            &link,
+        );
+        let proof = SegmentProof {
+            checkpoints: checkpoint_signatures,
+            end_proof: EndProof { ids_ahead: ahead, signature },
+        };
+        let mut chains = vec![(head.clone(), proof.clone())];
+        if script.one_in(8) {
+            chains.push((SegmentHeader { after: script.number(), ..head }, proof));
+        }
+        let chain_index = |_| 0;
+        let indexed: Vec<_> = changes
+            .iter()
+            .map(|change| (chain_index(()), change.encoded.id(), change.encoded.delta()))
+            .collect();
+        columnar::encode(&FIXTURE.root, &chains, &indexed)
+    }
+}
+
+impl ForgedChange {
+    fn signature(&self) -> Sig {
+        let (operator, seq) = (secret_key(fixture::OPERATOR), self.encoded.delta().seq);
+        chain::sign_chain(&operator, fixture::group(), FIXTURE.root.shard_id(), seq, &self.chain_hash)
+    }
+
+    fn signed(&self) -> SignedDelta {
+        SignedDelta { delta: self.encoded.bytes().to_vec(), signature: self.signature() }
+    }
+}
+
+fn chain_hash(before: &[ChangeId], changes: &[ForgedChange], ahead: &[ChangeId]) -> ChainHash {
+    let desired = FIXTURE.operator_copy.desired().expect("it stands in any case");
+    let grant = FIXTURE.grants[0];
+    let chain = desired.graph().chains().find(|chain| chain.grant == grant).expect("the operator wrote");
+    let first = first_chain_hash(fixture::group(), FIXTURE.root.shard_id(), chain.id);
+    let ids = before.iter().copied().chain(changes.iter().map(|change| change.encoded.id()));
+    ids.chain(ahead.iter().copied()).fold(first, |link, id| next_chain_hash(&link, id))
+}
+
+/// A change on top of another predecessor than the one it was written on.
+fn with_predecessor(mut delta: Delta, old: Option<ChangeId>, new: ChangeId) -> Delta {
+    for dep in &mut delta.deps {
+        if Some(*dep) == old {
+            *dep = new;
+        }
+    }
+    delta.deps.sort_unstable();
+    delta.deps.dedup();
+    delta
+}
+
+/// One more change of the same chain.
+fn extra_change(root: &ShardRoot, head: &SegmentHeader, seq: u64, last: ChangeId, max_op: u64) -> Delta {
+    let put = Put { key: format!("config/more keys.k{seq}"), value: Value::from("more"), preds: vec![] };
+    Delta {
+        shard_id: root.shard_id(),
+        grant: head.grant,
+        incarnation: head.incarnation,
+        seq,
+        deps: vec![if seq == 1 { root.id() } else { last }],
+        start_op: max_op + 1,
+        time: 0,
+        message: String::new(),
+        puts: vec![put],
+    }
+}
+
+/// Something in it is not what the writer's rule gives.
+fn alter_delta(mut delta: Delta, script: &mut Decisions<'_>) -> Delta {
+    match script.next_byte_or_zero() % 8 {
+        0 => delta.start_op = script.number(),
+        1 => delta.time = script.number().cast_signed(),
+        2 => delta.message = String::from_utf8_lossy(script.bytes()).into_owned(),
+        3 => delta.deps.push(ChangeId([script.next_byte_or_zero(); 32])),
+        4 => delta.deps.push(FIXTURE.root.id()),
+        5 => delta.puts.iter_mut().for_each(|put| put.preds.clear()),
+        6 => {
+            let pred = OpRef { counter: script.number(), chain_id: ChainId(script.repeated_byte()) };
+            delta.puts.iter_mut().for_each(|put| put.preds.push(pred));
+        }
+        _ => delta.puts.iter_mut().for_each(|put| put.value = Value::Bytes(script.bytes().to_vec())),
+    }
+    delta.deps.sort_unstable();
+    delta.deps.dedup();
+    for put in &mut delta.puts {
+        put.preds.sort_unstable();
+    }
+    delta
+}
+
+fn random_tip(script: &mut Decisions<'_>) -> Tip {
+    Tip { seq: script.number(), id: ChangeId([script.next_byte_or_zero(); 32]) }
+}
+
+fn random_shard_id(script: &mut Decisions<'_>) -> ShardId {
+    let observed = |grant| ShardRoot::derive(fixture::group(), ShardName::Observed(grant)).shard_id();
+    match script.next_byte_or_zero() % 16 {
+        13 => observed(fixture::genesis().id()),
+        14 => observed(FIXTURE.grants[2]),
+        15 => ShardId(script.repeated_byte()),
+        _ => FIXTURE.root.shard_id(),
+    }
+}
+
+fn random_shard_ids(script: &mut Decisions<'_>) -> Vec<ShardId> {
+    (0..script.next_byte_or_zero() % 3).map(|_| random_shard_id(script)).collect()
+}

@@ -1,0 +1,209 @@
+//! Machines that ask to be let in, from both sides.
+
+use axum::extract::State;
+use data_encoding::HEXLOWER;
+use larder_core::id::{NodeId, hash16};
+use larder_core::node::{Node, Request};
+use serde::{Deserialize, Serialize};
+
+use super::name_lookup::{self, GroupQuery};
+use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
+use crate::dto::{
+    Acknowledged, JoinedGroup, JsonTime, PairingPeerEntry, PairingStatus, PendingList, PendingNode,
+};
+use crate::error::CliError;
+use crate::limits;
+
+/// What `join` without a code asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PairingBody {
+    /// What to be called.
+    pub alias: Option<String>,
+    /// The labels to ask for.
+    pub labels: Vec<(String, String)>,
+}
+
+/// What this node's operator saw where it is let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfirmPairingBody {
+    /// Six digits.
+    pub digits: String,
+}
+
+/// Whom `deny` means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DenyBody {
+    /// In which group.
+    pub group: Option<String>,
+    /// A prefix of its id.
+    pub node: String,
+}
+
+/// Six digits, as they were typed.
+pub fn parse_digits(text: &str) -> Result<u32, CliError> {
+    let compact: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
+    let is_valid = compact.len() == 6 && compact.chars().all(|c| c.is_ascii_digit());
+    let number = compact.parse().ok().filter(|_| is_valid);
+    number.ok_or_else(|| CliError::usage("the digits are six, as the other screen shows them"))
+}
+
+pub(super) async fn list_pending(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<GroupQuery>,
+) -> ApiResult<PendingList> {
+    let query = move |local_node: &mut Node| {
+        let pending = pending_nodes(local_node, &params)?.into_iter().map(|(_, row)| row).collect();
+        Ok(JsonResponse(PendingList { pending }))
+    };
+    api.handle.query(query).await?
+}
+
+/// Those that ask, with and without a code. A node that is in no group is asked by nobody.
+fn pending_nodes(local_node: &Node, params: &GroupQuery) -> Result<Vec<(NodeId, PendingNode)>, CliError> {
+    let mut pending: Vec<(NodeId, PendingNode)> = Vec::new();
+    for (id, request, digits) in local_node.incoming_pairings() {
+        let row = PendingNode {
+            id: id.to_string(),
+            alias: request.alias.clone(),
+            labels: request.labels.clone(),
+            since: Some(JsonTime(request.requested_unix_secs)),
+            digits: digits.map(|digits| format!("{digits:06}")),
+            waiting_for: None,
+            addrs: Vec::new(),
+        };
+        pending.push((id, row));
+    }
+    if params.group.is_some() || local_node.groups().count() > 0 {
+        let group = name_lookup::find_group_id(local_node, params.group.as_deref())?;
+        let state = local_node.group(&group).ok_or_else(|| CliError::failed("the group is gone"))?;
+        for (id, alias, labels, issuer) in state.waiting_join_terms() {
+            let row = PendingNode {
+                id: id.to_string(),
+                alias: alias.to_owned(),
+                labels: labels.to_vec(),
+                since: None,
+                digits: None,
+                waiting_for: Some(issuer),
+                addrs: Vec::new(),
+            };
+            pending.push((id, row));
+        }
+    }
+    let non_members = local_node.stranger_infos();
+    for (id, row) in &mut pending {
+        let view = non_members.iter().find(|view| view.id == *id);
+        row.addrs = view.map(|view| view.addresses.clone()).unwrap_or_default();
+    }
+    pending.sort_by_key(|(id, _)| *id);
+    Ok(pending)
+}
+
+/// The machine that asks and is meant, by a prefix of its id or by the alias it asks for.
+pub(super) fn find_pending_node(
+    local_node: &Node,
+    params: &GroupQuery,
+    text: &str,
+) -> Result<NodeId, CliError> {
+    let pending = pending_nodes(local_node, params)?;
+    let prefix = text.to_ascii_lowercase();
+    let by_id = pending.iter().filter(|(_, row)| !prefix.is_empty() && row.id.starts_with(&prefix));
+    let by_alias = pending.iter().filter(|(_, row)| !text.is_empty() && row.alias == text);
+    let mut matches: Vec<NodeId> = by_id.map(|(id, _)| *id).collect();
+    if matches.is_empty() {
+        matches = by_alias.map(|(id, _)| *id).collect();
+    }
+    match matches.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CliError::not_found(format!("no machine `{text}` asks to be let in"))
+            .with_hint("see `larder pending`")),
+        several => {
+            let ids: Vec<String> = several.iter().map(NodeId::to_string).collect();
+            Err(CliError::ambiguous_name("machine", text, &ids))
+        }
+    }
+}
+
+pub(super) async fn deny_join(
+    State(api): State<ApiContext>,
+    RequestBody(body): RequestBody<DenyBody>,
+) -> ApiResult<Acknowledged> {
+    let query = move |local_node: &mut Node| {
+        let params = GroupQuery { group: body.group.clone(), at: None };
+        find_pending_node(local_node, &params, &body.node)
+    };
+    let node = api.handle.query(query).await??;
+    api.handle.request_node(Request::RejectJoin { node }).await?;
+    Ok(JsonResponse(Acknowledged {}))
+}
+
+pub(super) async fn start_pairing(
+    State(api): State<ApiContext>,
+    RequestBody(body): RequestBody<PairingBody>,
+) -> ApiResult<Acknowledged> {
+    let mut labels = body.labels;
+    labels.sort();
+    api.handle.request_node(Request::StartPairing { alias: body.alias.unwrap_or_default(), labels }).await?;
+    Ok(JsonResponse(Acknowledged {}))
+}
+
+pub(super) async fn confirm_pairing(
+    State(api): State<ApiContext>,
+    RequestBody(body): RequestBody<ConfirmPairingBody>,
+) -> ApiResult<Acknowledged> {
+    api.handle.request_node(Request::ConfirmDigits { digits: parse_digits(&body.digits)? }).await?;
+    Ok(JsonResponse(Acknowledged {}))
+}
+
+pub(super) async fn cancel_pairing(State(api): State<ApiContext>) -> ApiResult<Acknowledged> {
+    api.handle.request_node(Request::StopPairing).await?;
+    Ok(JsonResponse(Acknowledged {}))
+}
+
+/// What of this node's asking was seen already.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PairingQuery {
+    /// The mark of what was seen; an answer waits for something else, but not longer than [`limits::PAIRING_POLL_TIMEOUT`].
+    seen: Option<String>,
+}
+
+pub(super) async fn pairing_status(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<PairingQuery>,
+) -> ApiResult<PairingStatus> {
+    let (mut inputs, mut stopping) = api.event_bus.subscribe_inputs();
+    let deadline = tokio::time::Instant::now() + limits::PAIRING_POLL_TIMEOUT;
+    loop {
+        let status = api.handle.query(|local_node| read_pairing_status(local_node)).await?;
+        if params.seen.as_ref() != Some(&status.version) {
+            return Ok(JsonResponse(status));
+        }
+        tokio::select! {
+            changed = inputs.changed() => if changed.is_err() { return Ok(JsonResponse(status)) },
+            _ = stopping.changed() => return Ok(JsonResponse(status)),
+            () = tokio::time::sleep_until(deadline) => return Ok(JsonResponse(status)),
+        }
+    }
+}
+
+fn read_pairing_status(local_node: &Node) -> PairingStatus {
+    let own_id = local_node.own_id();
+    let Some(pairing) = local_node.outgoing_pairing() else {
+        return with_version(false, Vec::new(), None);
+    };
+    let peers = pairing.peers_with_digits(&own_id).map(|(id, digits, denied)| PairingPeerEntry {
+        id: id.to_string(),
+        digits: format!("{digits:06}"),
+        denied,
+    });
+    let joined = pairing.joined_group.and_then(|group| local_node.group(&group)).map(|state| JoinedGroup {
+        id: state.group.id().to_string(),
+        name: state.group.name().to_owned(),
+        role: state.group.members().role_of(&own_id).map(|role| role.to_string()).unwrap_or_default(),
+    });
+    with_version(pairing.joined_group.is_none(), peers.collect(), joined)
+}
+
+fn with_version(is_active: bool, peers: Vec<PairingPeerEntry>, joined: Option<JoinedGroup>) -> PairingStatus {
+    let version = hash16("larder 1 asking", &[format!("{is_active} {peers:?} {joined:?}").as_bytes()]);
+    PairingStatus { is_active, peers, joined, version: HEXLOWER.encode(&version) }
+}

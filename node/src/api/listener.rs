@@ -1,0 +1,132 @@
+//! The socket: opened for its owner (and a group, if the operator names one), closed with the daemon.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::http::request::Parts;
+use axum::serve::IncomingStream;
+use rustix::fs::Mode;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{ApiContext, router};
+use crate::daemon::{DaemonHandle, EventBus, stop_requested};
+use crate::data_dir::DataDir;
+use crate::error::CliError;
+
+/// The open door.
+#[derive(Debug)]
+pub struct SocketListener {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl SocketListener {
+    /// Opens the socket. One that a killed daemon left behind is replaced; one that answers is not.
+    pub fn open(data_dir: &DataDir, socket_group: Option<&str>) -> Result<Self, CliError> {
+        let path = data_dir.socket.clone();
+        let cannot = |action: &str, error: io::Error| {
+            CliError::failed(format!("cannot {action} the socket {}: {error}", path.display()))
+                .with_hint("name another with --socket or LARDER_SOCKET")
+        };
+        match UnixStream::connect(&path) {
+            Ok(_) => {
+                return Err(CliError::failed(format!("another daemon answers at {}", path.display()))
+                    .with_hint("stop it first, or name another socket with --socket"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(&path).map_err(|error| cannot("replace", error))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(cannot("look at", error)),
+        }
+        // From its first moment nobody else can open it.
+        let old_umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let listener = UnixListener::bind(&path);
+        rustix::process::umask(old_umask);
+        let listener = listener.map_err(|error| cannot("open", error))?;
+        set_permissions(&path, socket_group)?;
+        Ok(Self { path, listener: Some(listener), task: None })
+    }
+
+    /// Answers requests until the daemon stops.
+    #[must_use]
+    pub fn serve(
+        mut self,
+        handle: DaemonHandle,
+        data_dir: DataDir,
+        event_bus: EventBus,
+        mut stop: watch::Receiver<bool>,
+    ) -> Self {
+        let Some(listener) = self.listener.take() else { return self };
+        let app = router(ApiContext { handle, data_dir: Arc::new(data_dir), event_bus });
+        let app = app.into_make_service_with_connect_info::<RequestUser>();
+        let shutdown = async move { stop_requested(&mut stop).await };
+        self.task = Some(tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(shutdown).await {
+                tracing::error!(%error, "the local socket ended");
+            }
+        }));
+        self
+    }
+
+    /// Closes it: the path is free again.
+    pub fn close(self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+fn set_permissions(path: &Path, group: Option<&str>) -> Result<(), CliError> {
+    let cannot_protect =
+        |error: io::Error| CliError::failed(format!("cannot protect {}: {error}", path.display()));
+    let mode = match group {
+        None => 0o600,
+        Some(name) => {
+            let lookup = nix::unistd::Group::from_name(name).ok().flatten();
+            let group =
+                lookup.ok_or_else(|| CliError::usage(format!("this system has no group `{name}`")))?;
+            std::os::unix::fs::chown(path, None, Some(group.gid.as_raw())).map_err(cannot_protect)?;
+            0o660
+        }
+    };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(cannot_protect)
+}
+
+/// Who opened the socket, as the system says.
+#[derive(Clone, Debug, Default)]
+pub struct RequestUser(pub String);
+
+impl Connected<IncomingStream<'_, UnixListener>> for RequestUser {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let Ok(peer) = stream.io().peer_cred() else { return Self::default() };
+        Self::from_uid(peer.uid())
+    }
+}
+
+impl RequestUser {
+    /// Who runs this process.
+    pub fn current_process() -> Self {
+        Self::from_uid(rustix::process::geteuid().as_raw())
+    }
+
+    fn from_uid(uid: u32) -> Self {
+        let account = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+        Self(account.map_or_else(|| uid.to_string(), |user| user.name))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestUser {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let info = parts.extensions.get::<ConnectInfo<Self>>();
+        Ok(info.map(|info| info.0.clone()).unwrap_or_default())
+    }
+}

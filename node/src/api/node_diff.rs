@@ -1,0 +1,91 @@
+//! What nodes run, against what is wanted.
+
+use axum::extract::State;
+use larder_core::history;
+use larder_core::id::ChangeId;
+use larder_core::node::{GroupState, Node};
+use larder_core::resource::ResourceName;
+use larder_core::resource::view::ResourceView;
+use larder_core::shard::Shard;
+use serde::Deserialize;
+
+use super::history::field_diff;
+use super::status;
+use super::{ApiContext, ApiResult, JsonResponse, QueryParams, name_lookup};
+use crate::dto::{NodeDiffReport, NodeDrift, NodeResourceStatus, ResourceDrift, ResourceStatus};
+use crate::error::CliError;
+
+/// What `diff --nodes` asks for.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct NodeDiffQuery {
+    group: Option<String>,
+    /// Only this one.
+    resource: Option<String>,
+}
+
+pub(super) async fn diff_nodes(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<NodeDiffQuery>,
+) -> ApiResult<NodeDiffReport> {
+    api.handle.query(move |local_node| read_node_diff(local_node, &params)).await?.map(JsonResponse)
+}
+
+fn read_node_diff(local_node: &mut Node, params: &NodeDiffQuery) -> Result<NodeDiffReport, CliError> {
+    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+    let only = params.resource.as_deref().map(name_lookup::parse_resource).transpose()?;
+    let status = status::read_status(state, only.as_ref())?;
+    let mut resources = Vec::new();
+    for row in status.resources {
+        let nodes = node_drifts(state, &row)?;
+        if !nodes.is_empty() {
+            let wanted = newest_change(
+                name_lookup::desired_shard(state)?,
+                &name_lookup::parse_resource(&row.resource)?,
+            );
+            resources.push(ResourceDrift { newest_change: wanted, resource: row.resource, nodes });
+        }
+    }
+    Ok(NodeDiffReport { resources })
+}
+
+fn node_drifts(state: &GroupState, row: &ResourceStatus) -> Result<Vec<NodeDrift>, CliError> {
+    let (desired, name) = (name_lookup::desired_shard(state)?, name_lookup::parse_resource(&row.resource)?);
+    // What was released is not meant for that node any more.
+    let drifted = row.nodes.iter().filter(|node| !matches!(node.state.as_str(), "applied" | "released"));
+    Ok(drifted.map(|node| node_drift(state, desired, &name, node)).collect())
+}
+
+fn node_drift(
+    state: &GroupState,
+    desired: &Shard,
+    name: &ResourceName,
+    node: &NodeResourceStatus,
+) -> NodeDrift {
+    let id = state.group.members().nodes().find(|id| id.to_string() == node.id);
+    let shard = id.and_then(|id| state.group.observed_shard_of(&id));
+    let last_applied = shard.and_then(|shard| history::last_applied_state(shard, name));
+    let applied_revision =
+        last_applied.as_ref().and_then(|applied| history::find_observed_point(desired, name, applied));
+    let from = match (&last_applied, &applied_revision) {
+        (_, Some(seen)) => Some(seen.heads.clone()),
+        (None, None) => Some(vec![desired.root().id()]),
+        // It applied what is not here: nothing can be said of the difference.
+        (Some(_), None) => None,
+    };
+    let diff = |from: Vec<ChangeId>| history::diff(desired, &from, &desired.graph().heads(), Some(name));
+    NodeDrift {
+        id: node.id.clone(),
+        alias: node.alias.clone(),
+        state: node.state.clone(),
+        reason: node.reason.clone(),
+        applied: last_applied.as_ref().map(|applied| applied.change.clone()),
+        exact: last_applied.is_none() || applied_revision.is_some_and(|seen| seen.is_exact),
+        edits: from.map(diff).unwrap_or_default().into_iter().map(field_diff).collect(),
+    }
+}
+
+/// The newest change of a resource.
+fn newest_change(desired: &Shard, name: &ResourceName) -> Option<String> {
+    let op = ResourceView::read(desired.state(), name)?.ops().pop()?;
+    desired.graph().entry_of_op(&op).map(|entry| entry.id.to_string())
+}

@@ -1,0 +1,261 @@
+//! How things stand: resources on nodes, heads, and who has what.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::State;
+use larder_core::id::NodeId;
+use larder_core::node::{GroupState, Node, NodeState, Request, RequestError};
+use larder_core::resource::ResourceName;
+use larder_core::resource::observed::ObservedState;
+use larder_core::resource::path_conflict::all_conflicts;
+use larder_core::resource::plan::{LabelledNode, is_selected};
+use larder_core::resource::view::{NodeLabels, ResourceView, resources};
+use serde::{Deserialize, Serialize};
+
+use super::name_lookup::{self, GroupQuery};
+use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
+use crate::dto::{
+    GroupHeads, GroupRef, JsonTime, NodeResourceStatus, PeerSync, ResourceStatus, StatusReport,
+    StatusSummary, SyncReport,
+};
+use crate::error::CliError;
+use crate::limits;
+
+/// What `status` asks for.
+#[derive(Clone, Debug, Deserialize)]
+pub struct StatusQuery {
+    /// In which group.
+    group: Option<String>,
+    /// Only this one.
+    resource: Option<String>,
+}
+
+/// What `sync` asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SyncBody {
+    /// In which group.
+    pub group: Option<String>,
+    /// What to do.
+    pub action: SyncAction,
+}
+
+/// Whether and when to sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncAction {
+    /// Compare with all neighbours now.
+    Now,
+    /// Stop.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+pub(super) async fn get_status(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<StatusQuery>,
+) -> ApiResult<StatusReport> {
+    let query = move |local_node: &mut Node| {
+        let only = params.resource.as_deref().map(name_lookup::parse_resource).transpose()?;
+        let failure = local_node.store_failure().map(str::to_owned);
+        let mut status =
+            read_status(name_lookup::find_group(local_node, params.group.as_deref())?, only.as_ref())?;
+        let group = name_lookup::find_group_id(local_node, params.group.as_deref())?;
+        let group_warnings =
+            local_node.group(&group).map(|state| super::warnings::group_warnings(local_node, state));
+        status.warnings.extend(group_warnings.unwrap_or_default());
+        status.warnings.extend(failure.map(|why| RequestError::StoreFailed(why).to_string()));
+        Ok(status)
+    };
+    api.handle.query(query).await?.map(JsonResponse)
+}
+
+/// A node that applies resources.
+struct ApplyingNode {
+    id: NodeId,
+    labels: NodeLabels,
+    observed: BTreeMap<String, ObservedState>,
+}
+
+fn applying_nodes(state: &GroupState) -> Result<Vec<ApplyingNode>, CliError> {
+    let document = name_lookup::desired_shard(state)?.state();
+    let members = state.group.members();
+    let can_apply = |id: &NodeId| members.live_grants_of(id).any(|grant| grant.role.can_write_observed());
+    let read_observed = |id: &NodeId| {
+        let keys = state.group.observed_shard_of(id).into_iter().flat_map(|shard| shard.state().iter());
+        keys.filter_map(|(key, visible)| {
+            Some((key.to_owned(), ObservedState::decode(&visible.last()?.value)?))
+        })
+        .collect()
+    };
+    let appliers = members.nodes().filter(can_apply);
+    Ok(appliers
+        .map(|id| ApplyingNode {
+            id,
+            labels: NodeLabels::read(document, members, &id),
+            observed: read_observed(&id),
+        })
+        .collect())
+}
+
+/// How the resources stand, or one of them.
+pub(super) fn read_status(
+    state: &mut GroupState,
+    only: Option<&ResourceName>,
+) -> Result<StatusReport, CliError> {
+    let nodes_applying = applying_nodes(state)?;
+    let desired = name_lookup::desired_shard(state)?;
+    let views: Vec<ResourceView<'_>> = match only {
+        None => resources(desired.state()),
+        Some(name) => ResourceView::read(desired.state(), name).into_iter().collect(),
+    };
+    let mut summary = StatusSummary::default();
+    let mut rows = Vec::new();
+    for view in views.iter().filter(|view| view.name.is_managed()) {
+        let statuses: Vec<NodeResourceStatus> =
+            nodes_applying.iter().filter_map(|node| node_resource_status(view, node)).collect();
+        // What was removed is of interest until everybody has done so.
+        let is_settled = statuses.iter().all(|node| node.state == "applied" || node.state == "released");
+        if view.is_removed() && is_settled {
+            continue;
+        }
+        for node_status in &statuses {
+            summary.counter_mut(&node_status.state).into_iter().for_each(|count| *count += 1);
+        }
+        rows.push(ResourceStatus {
+            resource: view.name.to_string(),
+            removed: view.is_removed(),
+            nodes: statuses,
+        });
+    }
+    if let (Some(name), []) = (only, rows.as_slice())
+        && !views.iter().any(|view| !view.is_removed())
+    {
+        return Err(CliError::not_found(format!("no resource {name} here")).with_hint("see `larder list`"));
+    }
+    let conflicts = all_conflicts(desired, state.group.members()).len();
+    let group = GroupRef { id: state.group.id().to_string(), name: state.group.name().to_owned() };
+    Ok(StatusReport { group, summary, conflicts, warnings: Vec::new(), resources: rows })
+}
+
+/// `None` if the resource is not meant for that node, and it never had to do with it.
+fn node_resource_status(view: &ResourceView<'_>, node: &ApplyingNode) -> Option<NodeResourceStatus> {
+    let observed = node.observed.get(&view.name.to_string());
+    let is_selected_here = is_selected(view, &LabelledNode { id: node.id, labels: &node.labels });
+    if !is_selected_here && observed.is_none_or(|observed| observed.state.as_str() != "released") {
+        return None;
+    }
+    let pending_status = NodeResourceStatus {
+        id: node.id.to_string(),
+        alias: node.labels.alias.clone(),
+        state: "pending".to_owned(),
+        change: observed.map(|observed| observed.change.clone()).filter(|change| !change.is_empty()),
+        since: observed.map(|observed| JsonTime(observed.since)),
+        reason: String::new(),
+    };
+    match observed {
+        Some(observed) if observed.revision == view.revision() || !is_selected_here => {
+            Some(NodeResourceStatus {
+                state: observed.state.as_str().to_owned(),
+                reason: observed.message.clone(),
+                ..pending_status
+            })
+        }
+        Some(observed) => {
+            Some(NodeResourceStatus { reason: format!("was {}", observed.state.as_str()), ..pending_status })
+        }
+        None => Some(pending_status),
+    }
+}
+
+pub(super) async fn get_heads(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<GroupQuery>,
+) -> ApiResult<GroupHeads> {
+    let query = move |local_node: &mut Node| {
+        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let digest = state.digest().to_string();
+        let head_ids = |shard: &larder_core::shard::Shard| {
+            shard.graph().heads().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let members = state.group.members();
+        let mut observed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (grant, shard) in state.group.observed_shards() {
+            let node =
+                members.grant(&grant).map_or_else(|| grant.to_string(), |grant| grant.holder.to_string());
+            observed.entry(node).or_default().extend(head_ids(shard));
+        }
+        let desired = name_lookup::desired_shard(state)?;
+        let heads = match &params.at {
+            None => head_ids(desired),
+            Some(at) => super::history::find_heads(desired, at)?.iter().map(ToString::to_string).collect(),
+        };
+        Ok(JsonResponse(GroupHeads { group: state.group.id().to_string(), heads, observed, digest }))
+    };
+    api.handle.query(query).await?
+}
+
+pub(super) async fn get_sync(
+    State(api): State<ApiContext>,
+    QueryParams(params): QueryParams<GroupQuery>,
+) -> ApiResult<SyncReport> {
+    api.handle
+        .query(move |local_node| read_sync(local_node, params.group.as_deref()))
+        .await?
+        .map(JsonResponse)
+}
+
+fn read_sync(local_node: &mut Node, group_name: Option<&str>) -> Result<SyncReport, CliError> {
+    let group = name_lookup::find_group_id(local_node, group_name)?;
+    let state = local_node.group(&group).ok_or_else(|| CliError::failed("the group is gone"))?;
+    let sessions: BTreeMap<NodeId, _> = state.neighbour_sessions().collect();
+    let others = local_node.member_infos(state).into_iter().filter(|view| !view.is_self);
+    let peers = others.map(|view| {
+        let session = sessions.get(&view.id);
+        let sync_state = match (session, view.state) {
+            (Some(session), _) if session.is_in_sync => "in-sync",
+            (Some(_), _) => "syncing",
+            (None, NodeState::Up) => "indirect",
+            (None, _) => "away",
+        };
+        PeerSync {
+            id: view.id.to_string(),
+            alias: view.alias,
+            state: sync_state.to_owned(),
+            ahead: view.missing_changes,
+            behind: session.map(|session| session.count_missing_here(&state.group)),
+            contact: view.last_heard.map(JsonTime),
+        }
+    });
+    Ok(SyncReport { paused: state.paused, peers: peers.collect() })
+}
+
+pub(super) async fn control_sync(
+    State(api): State<ApiContext>,
+    RequestBody(body): RequestBody<SyncBody>,
+) -> ApiResult<SyncReport> {
+    let group_name = body.group.clone();
+    let group = api
+        .handle
+        .query(move |local_node| name_lookup::find_group_id(local_node, group_name.as_deref()))
+        .await??;
+    let request = match body.action {
+        SyncAction::Now => Request::SyncNow { group },
+        SyncAction::Pause => Request::SetPaused { group, paused: true },
+        SyncAction::Resume => Request::SetPaused { group, paused: false },
+    };
+    api.handle.request_node(request).await?;
+    let group = group.to_string();
+    let started = tokio::time::Instant::now();
+    loop {
+        let group_name = group.clone();
+        let report = api.handle.query(move |local_node| read_sync(local_node, Some(&group_name))).await??;
+        let is_syncing =
+            body.action == SyncAction::Now && report.peers.iter().any(|peer| peer.state == "syncing");
+        if !is_syncing || started.elapsed() > limits::SYNC_TIMEOUT {
+            return Ok(JsonResponse(report));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

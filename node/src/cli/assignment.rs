@@ -1,0 +1,118 @@
+//! `FIELD=VALUE` and its kin, as `set` takes them.
+
+use larder_core::resource::literal::{self, Literal};
+use larder_core::value::Value;
+
+use crate::api::writes::{FieldEditSpec, FieldSpec};
+use crate::data_dir::read_bytes;
+use crate::dto::JsonValue;
+use crate::error::CliError;
+
+/// Reads one argument: `F=TEXT`, `F:=LITERAL`, `F+=TEXT`, `F-=TEXT`; a value that begins with `@` is read from a file.
+pub fn parse_assignment(argument: &str) -> Result<FieldSpec, CliError> {
+    let syntax_error = || {
+        CliError::usage(format!("`{}` is not a field with a value", redact_value(argument)))
+            .with_hint("as keys.url=TEXT, keys.port:=8080, keys.list+=ITEM, keys.list-=ITEM, content=@FILE")
+    };
+    let equals_at = find_equals(argument).ok_or_else(syntax_error)?;
+    let (left, right) = argument.split_at_checked(equals_at).ok_or_else(syntax_error)?;
+    let value = right.strip_prefix('=').unwrap_or_default();
+    let (field, sign) = match left.chars().last() {
+        Some(sign @ (':' | '+' | '-')) => (left.strip_suffix(sign).unwrap_or(left), sign),
+        _ => (left, '='),
+    };
+    if field.trim().is_empty() {
+        return Err(syntax_error());
+    }
+    let text = || read_value(value).map(|value| JsonValue(Literal::Scalar(value)));
+    let change = match sign {
+        ':' => FieldEditSpec::Assign(parse_literal_or_file(value)?),
+        '+' => FieldEditSpec::Add(text()?),
+        '-' => FieldEditSpec::Remove(text()?),
+        _ => FieldEditSpec::Assign(text()?),
+    };
+    Ok(FieldSpec { path: field.trim().to_owned(), edit: change })
+}
+
+/// A TOML literal, or a file that holds one.
+fn parse_literal_or_file(text: &str) -> Result<JsonValue, CliError> {
+    let text = match read_value(text)? {
+        Value::Str(text) => text,
+        _ => return Err(CliError::usage("the file is not text")),
+    };
+    literal::parse(&text).map(JsonValue).map_err(|error| CliError::usage(error.to_string()))
+}
+
+/// A text, or the contents of the file that it names.
+pub(super) fn read_value(text: &str) -> Result<Value, CliError> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(Value::from(text)) };
+    let bytes = std::fs::File::open(path).and_then(read_bytes);
+    let bytes = bytes.map_err(|error| CliError::usage(format!("cannot read {path}: {error}")))?;
+    Ok(String::from_utf8(bytes).map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Str))
+}
+
+/// Where the first `=` outside quotes is.
+fn find_equals(text: &str) -> Option<usize> {
+    let mut open_quote = None;
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        match (open_quote, c) {
+            _ if is_escaped => is_escaped = false,
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if c == open => open_quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => open_quote = Some(c),
+            (None, '=') => return Some(at),
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+/// The argument as history keeps it: the field, and not its value.
+pub(super) fn redact_value(argument: &str) -> String {
+    match find_equals(argument).and_then(|at| argument.get(..=at)) {
+        Some(field) => format!("{field}..."),
+        None => "...".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_to_strings(text: &str) -> (String, String) {
+        let field = parse_assignment(text).unwrap();
+        (field.path, format!("{:?}", field.edit))
+    }
+
+    #[test]
+    fn every_assignment_form_is_parsed() {
+        for (text, field, change) in [
+            ("keys.url=a=b", "keys.url", r#"Assign(Plain(Scalar(Str("a=b"))))"#),
+            ("mode=0600", "mode", r#"Assign(Plain(Scalar(Str("0600"))))"#),
+            ("keys.port:=8080", "keys.port", "Assign(Plain(Scalar(Int(8080))))"),
+            ("keys.l:=[1, 2]", "keys.l", "Assign(Plain(List([Int(1), Int(2)])))"),
+            ("keys.l+=x", "keys.l", r#"Add(Plain(Scalar(Str("x"))))"#),
+            ("keys.l-=x", "keys.l", r#"Take(Plain(Scalar(Str("x"))))"#),
+            (
+                r#"overlay."role=plc".mode=1"#,
+                r#"overlay."role=plc".mode"#,
+                r#"Assign(Plain(Scalar(Str("1"))))"#,
+            ),
+            ("keys.e=", "keys.e", r#"Assign(Plain(Scalar(Str(""))))"#),
+        ] {
+            assert_eq!(parse_to_strings(text), (field.to_owned(), change.to_owned()), "{text}");
+        }
+        for text in ["", "keys.url", "=x", ":=1", "keys.x:=abc", "a=@/no/such/file", "a=@/dev/zero"] {
+            assert_eq!(parse_assignment(text).unwrap_err().exit, crate::error::ExitKind::Usage, "{text}");
+        }
+    }
+
+    #[test]
+    fn history_keeps_the_field_without_its_value() {
+        assert_eq!(redact_value("keys.password=secret"), "keys.password=...");
+        assert_eq!(redact_value("keys.n:=5"), "keys.n:=...");
+        assert_eq!(redact_value("secret"), "...");
+    }
+}

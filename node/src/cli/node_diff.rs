@@ -1,0 +1,62 @@
+//! `diff --nodes`.
+
+use std::fmt::Write as _;
+
+use super::diff_text::render_edits;
+use super::{CommandContext, CommandResult, print_stderr};
+use crate::dto::{NodeDiffReport, NodeDrift};
+use crate::output::{Style, Styler, escape, node_name, short_id};
+
+pub(super) fn diff_nodes(context: &CommandContext, resource: Option<&str>) -> CommandResult {
+    context.require_present("diff --nodes")?;
+    let query = [context.group_param(), ("resource", resource)];
+    let diff: NodeDiffReport = context.client.get("/v1/diff/nodes", &query)?;
+    context.print_paged(&diff, |diff| render_node_diff(context.styler, diff))?;
+    if !context.json && diff.resources.is_empty() {
+        print_stderr("Every node runs what is wanted.");
+    }
+    Ok(None)
+}
+
+pub(super) fn render_node_diff(styler: Styler, diff: &NodeDiffReport) -> String {
+    let mut out = String::new();
+    for row in &diff.resources {
+        for drift in &row.nodes {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            let resource = styler.paint(Style::Bold, &escape(&row.resource));
+            let style =
+                if drift.state == "failed" || drift.state == "drifted" { Style::Bad } else { Style::Warning };
+            let state = styler.paint(style, &escape(&drift.state));
+            let reason =
+                if drift.reason.is_empty() { String::new() } else { format!(": {}", escape(&drift.reason)) };
+            let _ = writeln!(
+                out,
+                "{resource} on {}  {state}{reason}",
+                node_name(&drift.id, drift.alias.as_deref())
+            );
+            let _ = writeln!(out, "  {}", describe_drift(styler, row.newest_change.as_deref(), drift));
+            // The resource stands above already.
+            for line in render_edits(styler, &drift.edits, true).lines().skip(1) {
+                let _ = writeln!(out, "{line}");
+            }
+        }
+    }
+    out
+}
+
+fn describe_drift(styler: Styler, wanted: Option<&str>, drift: &NodeDrift) -> String {
+    let paint_id = |id: &str| styler.paint(Style::Id, &short_id(id));
+    let wanted = wanted.map_or_else(|| "(nothing)".to_owned(), paint_id);
+    match &drift.applied {
+        None => format!("never applied it; wanted {wanted}"),
+        Some(applied) if drift.exact => format!("runs {}, wanted {wanted}", paint_id(applied)),
+        Some(applied) if drift.edits.is_empty() => {
+            format!("runs {}, which is not here; wanted {wanted}", paint_id(applied))
+        }
+        Some(applied) => {
+            format!("runs {} and more that it saw beside it, wanted {wanted}", paint_id(applied))
+        }
+    }
+}

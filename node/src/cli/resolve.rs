@@ -1,0 +1,171 @@
+//! `resolve`: by one of the sides, by another value, or in the operator's editor.
+
+use std::path::Path;
+
+use clap::Args;
+use larder_core::resource::FieldPath;
+use larder_core::resource::literal::{self, Literal};
+use larder_core::value::Value;
+
+use super::edit::print_not_written;
+use super::editor::{EditFile, confirm, is_interactive};
+use super::write_request::{MessageArgs, print_written, send_edits};
+use super::{CommandContext, CommandResult, assignment, conflict_file};
+use crate::api::writes::{EditSpec, WriteBody};
+use crate::dto::{self, ConflictEntry, JsonValue, WriteResult};
+use crate::error::{CliError, ExitKind};
+
+/// Flags of `resolve`.
+#[derive(Debug, Args)]
+pub(super) struct ResolveArgs {
+    /// KIND/NAME
+    resource: String,
+    /// The field in conflict
+    field: String,
+    /// The side whose value it gets, as `conflicts` names it [default, on a terminal: an editor shows all sides]
+    #[arg(long, value_name = "TAG", conflicts_with = "value")]
+    take: Option<String>,
+    /// Another value; @FILE is read from that file
+    #[arg(long, value_name = "VALUE")]
+    value: Option<String>,
+    /// Refuse if the conflict is not this one any more
+    #[arg(long, value_name = "CONFLICT")]
+    id: Option<String>,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn resolve(context: &CommandContext, args: ResolveArgs) -> CommandResult {
+    let flags = match (&args.take, &args.value) {
+        (None, None) => return resolve_in_editor(context, args),
+        (Some(tag), _) => format!("--take {tag}"),
+        (None, _) => "--value ...".to_owned(),
+    };
+    let command = format!("resolve {} {} {flags}", args.resource, args.field);
+    let value = args.value.as_deref().map(assignment::read_value).transpose()?;
+    let value = value.map(|value| JsonValue(Literal::Scalar(value)));
+    let edit = EditSpec::Resolve {
+        resource: args.resource,
+        field: args.field,
+        side_tag: args.take,
+        value,
+        conflict_id: args.id,
+    };
+    send_edits(context, vec![edit], args.message_args, command)
+}
+
+/// What was made of the conflict.
+enum ResolveOutcome {
+    Written(WriteResult),
+    NotWritten(String),
+}
+
+fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResult {
+    context.require_present("resolve")?;
+    if !is_interactive() {
+        return Err(CliError::usage("how to settle it is not said, and there is no terminal to ask on")
+            .with_hint("give --take TAG or --value VALUE; `larder conflicts` shows the sides"));
+    }
+    let conflict = find_conflict(context, &args)?;
+    let name = format!("{} {}", conflict.resource, conflict.field);
+    let conflict_file = conflict_file::ConflictFile::new(&conflict);
+    let text = conflict_file.text();
+    let edit_file =
+        EditFile::new(&name, if conflict_file.is_toml() { ".toml" } else { ".txt" }, text.clone())?;
+    let path = edit_file.path().to_owned();
+    let outcome = edit_file.edit_until_accepted(|saved| {
+        let is_unchanged = saved == text;
+        if is_unchanged
+            && !(conflict_file.is_clean_merge() && confirm("Take the merged text as it is?", false))
+        {
+            let hint = format!("`larder resolve {name} --take TAG` takes a side as it is.");
+            return Ok(ResolveOutcome::NotWritten(format!(
+                "Nothing was changed, and nothing was settled. {hint}"
+            )));
+        }
+        match parse_saved(&conflict_file, saved, &path)? {
+            None => Ok(ResolveOutcome::NotWritten("The value is empty; nothing was settled.".to_owned())),
+            Some(value) => write_resolution(context, &args, &conflict, value).map(ResolveOutcome::Written),
+        }
+    })?;
+    match outcome {
+        ResolveOutcome::Written(written) => print_written(context, &written),
+        ResolveOutcome::NotWritten(reason) => print_not_written(context, &reason),
+    }
+}
+
+/// The conflict that is meant.
+fn find_conflict(context: &CommandContext, args: &ResolveArgs) -> Result<ConflictEntry, CliError> {
+    let found: dto::ConflictList = context.client.get("/v1/conflicts", &[context.group_param()])?;
+    let field = args.field.parse::<FieldPath>().map(|path| path.to_string());
+    let field =
+        field.map_err(|error| CliError::not_found(error.to_string()).with_hint("see `larder conflicts`"))?;
+    let mut conflicts = found.conflicts.into_iter();
+    let conflict =
+        conflicts.find(|candidate| candidate.resource == args.resource && candidate.field == field);
+    let conflict = conflict.ok_or_else(|| {
+        CliError::not_found(format!("no conflict in `{field}` of {}", args.resource))
+            .with_hint("see `larder conflicts`")
+    })?;
+    match &args.id {
+        Some(id) if !conflict.id.starts_with(&id.to_ascii_lowercase()) => Err(CliError::new(
+            ExitKind::Refused,
+            "conflict-moved",
+            format!("the conflict in `{field}` of {} is not {id} any more", args.resource),
+        )
+        .with_hint("see `larder conflicts`")),
+        _ => Ok(conflict),
+    }
+}
+
+/// The value that was saved; nothing, where that is empty.
+fn parse_saved(
+    conflict_file: &conflict_file::ConflictFile,
+    saved: &str,
+    path: &Path,
+) -> Result<Option<JsonValue>, CliError> {
+    let value_error = |line: usize, message: &str| {
+        CliError::new(ExitKind::Usage, "value", format!("{}:{line}:1: {message}", path.display()))
+    };
+    let (text, first_line) = conflict_file.extract_value(saved).ok_or_else(|| {
+        value_error(1, "the line with >8 is gone: without it nobody can tell the remarks from the value")
+    })?;
+    if let Some(marker_line) = conflict_file.find_marker(text) {
+        return Err(value_error(first_line + marker_line, "a mark of the merge is left here"));
+    }
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    if conflict_file.is_toml() {
+        let value = literal::parse(text).map_err(|error| value_error(first_line, &error.to_string()))?;
+        return Ok(Some(JsonValue(value)));
+    }
+    Ok(Some(JsonValue(Literal::Scalar(Value::from(text)))))
+}
+
+/// Settles exactly the conflict that was shown.
+fn write_resolution(
+    context: &CommandContext,
+    args: &ResolveArgs,
+    conflict: &ConflictEntry,
+    value: JsonValue,
+) -> Result<WriteResult, CliError> {
+    let (resource, field) = (conflict.resource.clone(), conflict.field.clone());
+    let command = format!("resolve {resource} {field} --value ...");
+    let edit = EditSpec::Resolve {
+        resource,
+        field,
+        side_tag: None,
+        value: Some(value),
+        conflict_id: Some(conflict.id.clone()),
+    };
+    let message = args.message_args.message.clone();
+    let write = WriteBody {
+        group: context.group.clone(),
+        specs: vec![edit],
+        message,
+        command,
+        ..WriteBody::default()
+    };
+    context.client.post("/v1/write", &write)
+}

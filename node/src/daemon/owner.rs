@@ -1,0 +1,359 @@
+//! The one task that owns the machine: everything that happens becomes an input, every effect is carried out in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use larder_core::id::NodeId;
+use larder_core::node::{
+    ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Node, RequestError, RequestId, Response,
+};
+use larder_core::store::{Row, Table, key};
+use larder_net::{EventReceiver, Multiaddr, NetEvent, NetHandle};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::dirty_groups::DirtyGroups;
+use super::event_bus::{EventBus, TransientKind};
+use super::handle::OwnerCommand;
+use super::open::{OpenArgs, OpenedNode, start_writer};
+use super::{event_log, stop_requested};
+use crate::error::CliError;
+use crate::limits;
+use crate::store::{CommitOutcome, StoreSnapshot, StoreWriter, WriteBatch};
+
+/// Everything around the machine.
+pub(super) struct Owner {
+    pub(super) node: Node,
+    pub(super) net: NetHandle,
+    pub(super) net_events: EventReceiver,
+    pub(super) writer: StoreWriter,
+    pub(super) commit_outcomes: mpsc::UnboundedReceiver<CommitOutcome>,
+    pub(super) commands: mpsc::Receiver<OwnerCommand>,
+    pub(super) dirty_groups: Arc<DirtyGroups>,
+    pub(super) event_bus: EventBus,
+    /// The port to ask for at the next start, told by whoever made the driver if it is to be kept up.
+    pub(super) save_port: bool,
+    pub(super) addresses_by_node: BTreeMap<NodeId, Vec<String>>,
+    pub(super) response_senders: BTreeMap<RequestId, oneshot::Sender<Result<Response, RequestError>>>,
+    pub(super) clock: ProcessClock,
+    /// Where this node listens.
+    pub(super) listen_addresses: Vec<String>,
+    /// The links that stand.
+    pub(super) links: BTreeSet<LinkId>,
+    /// How to open the store again.
+    pub(super) open_args: OpenArgs,
+    /// Set while the store does not work.
+    pub(super) outage: Option<StoreOutage>,
+}
+
+/// A store that failed.
+pub(super) struct StoreOutage {
+    /// When it is tried next, and how long to wait after that.
+    retry_at: tokio::time::Instant,
+    retry_delay: Duration,
+    /// The daemon's own rows that are still to be written: the newest of each place, as many as there are places.
+    unwritten_rows: BTreeMap<(Table, Vec<u8>), Row>,
+}
+
+/// The process's clock: monotonic time from its start, and the machine's wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProcessClock(Instant);
+
+impl ProcessClock {
+    pub(super) fn start_now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn now(self) -> ClockReading {
+        let mono = MonoTime(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX));
+        ClockReading { mono, unix_secs: wall_clock_seconds() }
+    }
+
+    fn to_instant(self, mono_time: MonoTime) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.0 + std::time::Duration::from_micros(mono_time.0))
+    }
+}
+
+/// Returns when a store that failed is to be tried again; never while it works.
+async fn retry_due(outage: Option<&StoreOutage>) {
+    match outage {
+        Some(outage) => tokio::time::sleep_until(outage.retry_at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Seconds since 1970; 0 before that.
+pub(crate) fn wall_clock_seconds() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
+}
+
+impl Owner {
+    /// Runs until told to stop; then says goodbye, and waits until everything is on the disk.
+    pub(super) async fn run(mut self, initial_effects: Vec<Effect>, mut stop: watch::Receiver<bool>) {
+        self.apply_effects(initial_effects);
+        loop {
+            let next_wake = self.clock.to_instant(self.node.next_wake_at());
+            tokio::select! {
+                biased;
+                () = stop_requested(&mut stop) => break,
+                () = retry_due(self.outage.as_ref()) => self.try_reopen_store(),
+                // After a failure the writer is gone, and the daemon goes on without: it says so to whoever writes.
+                Some(outcome) = self.commit_outcomes.recv() => self.on_commit_outcome(outcome),
+                () = tokio::time::sleep_until(next_wake) => self.on_timer(),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                event = self.net_events.recv() => match event {
+                    Some(event) => self.on_net_event(event),
+                    None => break,
+                },
+            }
+        }
+        self.shut_down().await;
+    }
+
+    async fn shut_down(mut self) {
+        self.net.shutdown();
+        let drain_events = async { while self.net_events.recv().await.is_some() {} };
+        drop(tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, drain_events).await);
+        let mut writer = self.writer;
+        drop(tokio::task::spawn_blocking(move || writer.close()).await);
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        let effects = self.node.handle(self.clock.now(), input);
+        self.apply_effects(effects);
+        self.event_bus.on_input_handled();
+    }
+
+    fn on_timer(&mut self) {
+        for larder_net::LimitHit { subject: of, limit: most, hit_count: hits } in self.net.take_limit_hits() {
+            self.handle_input(Input::LimitHit { of, most, hits });
+        }
+        self.handle_input(Input::Tick);
+    }
+
+    fn on_commit_outcome(&mut self, outcome: CommitOutcome) {
+        match outcome {
+            CommitOutcome::Stored(batch_id) => {
+                self.handle_input(Input::Stored { token: batch_id });
+                self.event_bus.on_stored();
+            }
+            CommitOutcome::Failed { why: reason, unwritten_rows: rows } => {
+                let retry_at = tokio::time::Instant::now() + limits::STORE_REOPEN_DELAY;
+                self.outage = Some(StoreOutage {
+                    retry_at,
+                    retry_delay: limits::STORE_REOPEN_DELAY,
+                    unwritten_rows: BTreeMap::new(),
+                });
+                self.write_own_rows(rows);
+                self.handle_input(Input::StoreFailed { why: reason });
+            }
+        }
+    }
+
+    /// Tries whether the store works again. If so, the node is opened anew from what is durable: what was in memory
+    /// beyond that was told to nobody.
+    fn try_reopen_store(&mut self) {
+        let Some(mut outage) = self.outage.take() else { return };
+        match tokio::task::block_in_place(|| self.reopen_from_disk(&outage.unwritten_rows)) {
+            Ok(()) => tracing::info!("the store works again"),
+            Err(failure) => {
+                tracing::debug!(why = failure.text, "the store does not work yet");
+                outage.retry_delay = (outage.retry_delay * 2).min(limits::STORE_REOPEN_MAX_DELAY);
+                outage.retry_at = tokio::time::Instant::now() + outage.retry_delay;
+                self.outage = Some(outage);
+            }
+        }
+    }
+
+    fn reopen_from_disk(&mut self, unwritten_rows: &BTreeMap<(Table, Vec<u8>), Row>) -> Result<(), CliError> {
+        // The thread lets go of the file as it ends.
+        self.writer.close();
+        let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, store, .. } =
+            self.open_args.open()?;
+        let rows: Vec<Row> = unwritten_rows.values().cloned().chain(daemon_rows.identity_rows).collect();
+        let reader = store.reader();
+        (self.writer, self.commit_outcomes) = start_writer(store, &self.open_args.data_dir, &rows)?;
+        self.node = node;
+        // Whoever still waits asked a machine that is gone.
+        for (_, sender) in std::mem::take(&mut self.response_senders) {
+            drop(sender.send(Err(RequestError::TooManyPendingWrites)));
+        }
+        // Neighbours believe to know what this node has: sessions begin anew.
+        for link in std::mem::take(&mut self.links) {
+            self.net.close_link(larder_net::LinkId(link.0));
+        }
+        self.apply_effects(initial_effects);
+        self.handle_input(Input::OwnAddresses(self.listen_addresses.clone()));
+        self.event_bus.on_store_reopened(reader);
+        Ok(())
+    }
+
+    /// Writes rows of the daemon's own, or keeps them until the store works again.
+    fn write_own_rows(&mut self, rows: Vec<Row>) {
+        match &mut self.outage {
+            Some(outage) => {
+                outage.unwritten_rows.extend(rows.into_iter().map(|row| ((row.table, row.key.clone()), row)));
+            }
+            None => self.writer.queue(WriteBatch { id: None, rows }),
+        }
+    }
+
+    fn on_command(&mut self, command: OwnerCommand) {
+        match command {
+            OwnerCommand::Request(request_id, request, response_sender) => {
+                self.response_senders.insert(request_id, response_sender);
+                self.handle_input(Input::Request { caller: request_id, request });
+            }
+            OwnerCommand::Cancel(request_id) => {
+                if self.response_senders.remove(&request_id).is_some() {
+                    self.handle_input(Input::RequestCancelled { caller: request_id });
+                }
+            }
+            OwnerCommand::Query(query) => query(&mut self.node),
+            OwnerCommand::ReportObserved(group, reports) => {
+                self.handle_input(Input::Observations { group, reports })
+            }
+            OwnerCommand::StoreRows(rows) => self.write_own_rows(rows),
+            // Whoever asked may have gone.
+            OwnerCommand::Snapshot(response_sender) => drop(response_sender.send(self.snapshot())),
+        }
+    }
+
+    fn snapshot(&self) -> Result<StoreSnapshot, CliError> {
+        let snapshot = self.writer.snapshot().filter(|_| self.outage.is_none());
+        let snapshot =
+            snapshot.ok_or_else(|| CliError::failed("the store does not work; see the daemon's log"))?;
+        snapshot.map_err(|error| CliError::failed(error.to_string()))
+    }
+
+    fn on_net_event(&mut self, event: NetEvent) {
+        let to_strings = |addrs: &[Multiaddr]| addrs.iter().map(Multiaddr::to_string).collect::<Vec<_>>();
+        let core_link_id = |link: larder_net::LinkId| LinkId(link.0);
+        match event {
+            NetEvent::Listening { addrs } => {
+                self.save_listen_port(&addrs);
+                tracing::info!(addresses = to_strings(&addrs).join(" "), "listening");
+                self.listen_addresses = to_strings(&addrs);
+                self.handle_input(Input::OwnAddresses(to_strings(&addrs)));
+            }
+            NetEvent::NodeDiscovered { peer, addrs, .. } => {
+                self.handle_input(Input::NodeDiscovered { peer, addresses: to_strings(&addrs) })
+            }
+            NetEvent::LinkUp { link, peer, kind, is_opened_here: opened, .. } => {
+                tracing::debug!(link = link.0, peer = %peer.short(), ?kind, "link up");
+                let kind = match kind {
+                    larder_net::LinkKind::Member => LinkKind::Member,
+                    larder_net::LinkKind::Guest => LinkKind::Guest,
+                };
+                self.links.insert(core_link_id(link));
+                self.publish_link_event(kind, peer, TransientKind::Linked);
+                self.handle_input(Input::LinkUp {
+                    link: core_link_id(link),
+                    peer,
+                    kind,
+                    opened_here: opened,
+                });
+            }
+            NetEvent::LinkDown { link, peer, reason } => {
+                tracing::debug!(link = link.0, peer = %peer.short(), %reason, "link down");
+                self.links.remove(&core_link_id(link));
+                self.publish_link_event(LinkKind::Member, peer, TransientKind::Unlinked);
+                self.handle_input(Input::LinkDown { link: core_link_id(link) });
+            }
+            NetEvent::FrameReceived { link, bytes } => {
+                self.handle_input(Input::FrameReceived { link: core_link_id(link), bytes })
+            }
+            NetEvent::BytesSent { link, bytes } => {
+                self.handle_input(Input::BytesSent { link: core_link_id(link), bytes })
+            }
+            NetEvent::LinkRefused { peer, .. } => self.handle_input(Input::LinkRefused { peer }),
+            NetEvent::GuestStreamFailed { peer, .. } => self.handle_input(Input::GuestStreamFailed { peer }),
+            NetEvent::AddressConfirmed { peer, addr } => self.remember_address(peer, addr.to_string()),
+        }
+    }
+
+    /// Tells whoever watches a group that the link with a member of it stands or ended.
+    fn publish_link_event(&self, kind: LinkKind, peer: NodeId, transient_kind: TransientKind) {
+        if kind != LinkKind::Member || !self.event_bus.is_watched() {
+            return;
+        }
+        for state in self.node.groups().filter(|state| state.group.members().is_member(&peer)) {
+            self.event_bus.publish(state.group.id(), Some(peer), transient_kind);
+        }
+    }
+
+    /// Keeps where a node was reached, for the next start.
+    fn remember_address(&mut self, peer: NodeId, address: String) {
+        let addresses = self.addresses_by_node.entry(peer).or_default();
+        if addresses.first() == Some(&address) {
+            return;
+        }
+        addresses.retain(|old| *old != address);
+        addresses.insert(0, address);
+        addresses.truncate(limits::MAX_ADDRESSES_PER_NODE);
+        let row = Row::put_encoded(Table::Addresses, key::addresses(peer), addresses);
+        let mut rows = vec![row];
+        if self.addresses_by_node.len() > limits::MAX_REMEMBERED_NODES {
+            // Members are few; what is forgotten first is a stranger, or anybody.
+            let non_member = self.addresses_by_node.keys().find(|node| !self.node.is_member(node)).copied();
+            if let Some(evicted) = non_member.or_else(|| self.addresses_by_node.keys().next().copied()) {
+                self.addresses_by_node.remove(&evicted);
+                rows.push(Row::remove(Table::Addresses, key::addresses(evicted)));
+            }
+        }
+        self.write_own_rows(rows);
+    }
+
+    fn save_listen_port(&mut self, addrs: &[Multiaddr]) {
+        if !std::mem::take(&mut self.save_port) {
+            return;
+        }
+        let port = addrs.iter().find_map(|addr| {
+            let text = addr.to_string();
+            text.split_once("/tcp/").and_then(|(_, rest)| rest.split('/').next()?.parse::<u16>().ok())
+        });
+        if let Some(port) = port {
+            let row = Row::put(Table::Meta, b"port".to_vec(), port.to_be_bytes().to_vec());
+            self.write_own_rows(vec![row]);
+        }
+    }
+
+    fn apply_effects(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Store { batch: token, rows } => {
+                    self.writer.queue(WriteBatch { id: Some(token), rows })
+                }
+                // A link that is gone has told so, or is about to.
+                Effect::Send { link, bytes } => drop(self.net.send_frame(larder_net::LinkId(link.0), bytes)),
+                Effect::Close { link, reason: why } => {
+                    tracing::debug!(link = link.0, why = why.escape_default().to_string(), "closing a link");
+                    self.net.close_link(larder_net::LinkId(link.0));
+                }
+                Effect::OpenGuestStream { peer } => {
+                    // Too many visits wait already: the machine asks again.
+                    let _ = self.net.open_guest_stream(peer);
+                }
+                Effect::SetMembers(members) => self.net.set_members(members),
+                Effect::LearnAddresses { peer, addresses } => {
+                    let addrs = addresses.iter().filter_map(|text| text.parse().ok()).collect();
+                    self.net.learn_addresses(peer, addrs);
+                }
+                Effect::Respond { request_id: caller, response: answer } => {
+                    if let Some(sender) = self.response_senders.remove(&caller) {
+                        drop(sender.send(answer));
+                    }
+                }
+                Effect::DesiredChanged { group } => self.dirty_groups.mark_dirty(group),
+                Effect::Event(event) => {
+                    event_log::log_event(&event);
+                    self.event_bus.on_node_event(&event);
+                }
+            }
+        }
+    }
+}

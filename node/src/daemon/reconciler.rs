@@ -1,0 +1,233 @@
+//! The keeper: brings this machine to what its groups want, a few resources at a time, and reports how they stand.
+//!
+//! It is woken by changes of the desired state only, and by its own wish to try again what failed. A resource that hangs
+//! holds one worker and nothing else; while it is at work, newer wishes for it wait and the newest is done next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder_core::id::{ChangeId, GroupId};
+use larder_core::resource::ResourceName;
+use larder_core::resource::observed::{CHANGE_PREFIX_HEX_DIGITS, ObservedState, ResourceState};
+use larder_core::resource::plan::{AppliedFields, FieldValues, Target, plan_targets};
+use larder_core::store::{Row, RowReader, Table, decode_layout, key};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::dirty_groups::DirtyGroups;
+use super::handle::{DaemonHandle, DaemonStopping};
+use super::owner::wall_clock_seconds;
+use super::stop_requested;
+use crate::limits;
+use crate::provider::{AppliedState, ApplyOutcome, Providers};
+use crate::store::{Store, StoreError};
+
+/// One resource of one group.
+type ResourceKey = (GroupId, ResourceName);
+
+/// What is known of one resource here.
+#[derive(Default)]
+struct ResourceTask {
+    /// What is to be done next.
+    pending_target: Option<Target>,
+    /// What was done last.
+    last_target: Option<Target>,
+    /// True while a worker is at it.
+    is_running: bool,
+    /// How often it failed in a row, and when it is tried again.
+    consecutive_failures: u32,
+    retry_at: Option<Instant>,
+}
+
+/// See the module.
+pub(super) struct Reconciler {
+    handle: DaemonHandle,
+    providers: Arc<Providers>,
+    applied: BTreeMap<GroupId, AppliedFields>,
+    tasks: BTreeMap<ResourceKey, ResourceTask>,
+    workers: JoinSet<(ResourceKey, Target, ApplyOutcome)>,
+}
+
+impl Reconciler {
+    pub(super) fn new(
+        handle: DaemonHandle,
+        providers: Providers,
+        applied: BTreeMap<GroupId, AppliedFields>,
+    ) -> Self {
+        let (tasks, workers) = (BTreeMap::new(), JoinSet::new());
+        Self { handle, providers: Arc::new(providers), applied, tasks, workers }
+    }
+
+    /// What this machine runs, as it was written down.
+    pub(super) fn read_applied(store: &Store) -> Result<BTreeMap<GroupId, AppliedFields>, StoreError> {
+        let mut applied: BTreeMap<GroupId, AppliedFields> = BTreeMap::new();
+        for (row_key, value) in store.read_rows(Table::Applied, &[])? {
+            let Some((group, name)) = row_key.split_at_checked(16) else { continue };
+            let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+            // A row that cannot be read is one resource that this machine forgot it runs: it is applied anew.
+            if let (Some(group), Some(name), Some(fields)) =
+                (GroupId::from_slice(group), name, decode_layout::<FieldValues>(&value))
+            {
+                applied.entry(group).or_default().insert(name, fields);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Runs until the daemon stops.
+    pub(super) async fn run(mut self, dirty_groups: Arc<DirtyGroups>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let next_retry =
+                self.tasks.values().filter(|task| !task.is_running).filter_map(|task| task.retry_at).min();
+            let result = tokio::select! {
+                biased;
+                () = stop_requested(&mut stop) => break,
+                Some(finished) = self.workers.join_next() => match finished {
+                    Ok((key, target, outcome)) => self.on_applied(key, target, outcome).await,
+                    Err(error) => {
+                        tracing::error!(%error, "a provider crashed");
+                        Ok(())
+                    }
+                },
+                groups = dirty_groups.take_dirty() => self.refresh_targets(groups).await,
+                () = sleep_until(next_retry) => {
+                    self.requeue_failed();
+                    Ok(())
+                }
+            };
+            if result.is_err() {
+                break;
+            }
+            self.start_workers();
+        }
+        let drain_workers = async { while self.workers.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, drain_workers).await);
+    }
+
+    /// Asks what is wanted in the groups that changed.
+    async fn refresh_targets(&mut self, groups: BTreeSet<GroupId>) -> Result<(), DaemonStopping> {
+        for group in groups {
+            let applied = self.applied.get(&group).cloned().unwrap_or_default();
+            let targets = self.handle.query(move |local_node| {
+                let own_id = local_node.own_id();
+                // A copy that was damaged may lack what is wanted: nothing is brought to that.
+                let state = local_node.group(&group).filter(|state| !state.refetching)?;
+                Some(plan_targets(state.group.desired()?, state.group.members(), &own_id, &applied))
+            });
+            for target in targets.await?.unwrap_or_default() {
+                let task = self.tasks.entry((group, target.resource.clone())).or_default();
+                let is_current = !task.is_running && task.last_target.as_ref() == Some(&target);
+                task.pending_target = (!is_current).then_some(target);
+            }
+        }
+        Ok(())
+    }
+
+    fn requeue_failed(&mut self) {
+        let now = Instant::now();
+        for task in
+            self.tasks.values_mut().filter(|task| task.retry_at.is_some_and(|retry_at| retry_at <= now))
+        {
+            task.retry_at = None;
+            if task.pending_target.is_none() {
+                task.pending_target = task.last_target.clone();
+            }
+        }
+    }
+
+    /// Sets free workers to what is wanted.
+    fn start_workers(&mut self) {
+        for ((group, resource), task) in &mut self.tasks {
+            if self.workers.len() >= limits::MAX_APPLY_WORKERS {
+                return;
+            }
+            if task.is_running {
+                continue;
+            }
+            let Some(target) = task.pending_target.take() else { continue };
+            task.is_running = true;
+            task.retry_at = None;
+            let applied = self.applied.get(group).and_then(|runs| runs.get(resource)).cloned();
+            let key = (*group, resource.clone());
+            let providers = Arc::clone(&self.providers);
+            self.workers.spawn_blocking(move || {
+                let apply =
+                    std::panic::AssertUnwindSafe(|| providers.apply_target(&target, applied.as_ref()));
+                let outcome = std::panic::catch_unwind(apply).unwrap_or_else(|_| ApplyOutcome {
+                    state: ResourceState::Failed,
+                    errno: 0,
+                    message: "the provider crashed; please report this".to_owned(),
+                    applied: AppliedState::Unchanged,
+                });
+                (key, target, outcome)
+            });
+        }
+    }
+
+    /// Writes down what this machine runs now, and reports it.
+    async fn on_applied(
+        &mut self,
+        key: ResourceKey,
+        target: Target,
+        outcome: ApplyOutcome,
+    ) -> Result<(), DaemonStopping> {
+        let (group, resource) = key.clone();
+        let state_name = outcome.state.as_str().to_owned();
+        tracing::info!(group = %group.short(), %resource, state = state_name, "looked after");
+        let task = self.tasks.entry(key).or_default();
+        task.is_running = false;
+        if outcome.state == ResourceState::Failed {
+            let delay = limits::APPLY_RETRY_DELAY
+                .saturating_mul(1 << task.consecutive_failures.min(16))
+                .min(limits::APPLY_RETRY_MAX_DELAY);
+            task.consecutive_failures = task.consecutive_failures.saturating_add(1);
+            task.retry_at = Some(Instant::now() + delay);
+        } else {
+            (task.consecutive_failures, task.retry_at) = (0, None);
+        }
+        let observed = ObservedState {
+            state: outcome.state,
+            change: target
+                .change
+                .map(|id: ChangeId| id.to_string().chars().take(CHANGE_PREFIX_HEX_DIGITS).collect())
+                .unwrap_or_default(),
+            revision: target.revision.clone(),
+            since: wall_clock_seconds(),
+            code: outcome.errno,
+            message: outcome.message,
+        };
+        task.last_target = Some(target);
+        self.record_applied(group, &resource, outcome.applied).await?;
+        self.handle.report_observed(group, vec![(resource, observed)]).await
+    }
+
+    async fn record_applied(
+        &mut self,
+        group: GroupId,
+        resource: &ResourceName,
+        new_state: AppliedState,
+    ) -> Result<(), DaemonStopping> {
+        let row_key = key::applied(group, &resource.to_string());
+        let applied = self.applied.entry(group).or_default();
+        match new_state {
+            AppliedState::Now(fields) if applied.get(resource) != Some(&fields) => {
+                let row = Row::put_encoded(Table::Applied, row_key, &fields);
+                applied.insert(resource.clone(), fields);
+                self.handle.store_rows(vec![row]).await
+            }
+            AppliedState::Nothing if applied.remove(resource).is_some() => {
+                self.handle.store_rows(vec![Row::remove(Table::Applied, row_key)]).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => tokio::time::sleep(Duration::from_secs(3600)).await,
+    }
+}

@@ -1,0 +1,222 @@
+//! Why something did not work, as people, scripts and the local API say it.
+
+use larder_core::group::WriteError;
+use larder_core::history::RevertError;
+use larder_core::node::RequestError;
+use larder_core::resource::edit::EditError;
+use larder_core::wire::guest::JoinDenial;
+use serde::{Deserialize, Serialize};
+
+/// How a command ends. The numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", from = "u8")]
+pub enum ExitKind {
+    /// It failed.
+    Failed,
+    /// Bad flag, malformed value or manifest.
+    Usage,
+    /// The daemon cannot be reached, or is in no group.
+    Unreachable,
+    /// Something was named that is not here.
+    NotFound,
+    /// Refused: policy, role, base moved, conflict, or a code that cannot be used.
+    Refused,
+    /// Recorded, but not done everywhere.
+    Partial,
+    /// `--exit-code`: there are differences.
+    Differs,
+}
+
+impl From<ExitKind> for u8 {
+    fn from(exit: ExitKind) -> Self {
+        match exit {
+            ExitKind::Failed => 1,
+            ExitKind::Usage => 2,
+            ExitKind::Unreachable => 3,
+            ExitKind::NotFound => 4,
+            ExitKind::Refused => 5,
+            ExitKind::Partial => 6,
+            ExitKind::Differs => 10,
+        }
+    }
+}
+
+impl From<u8> for ExitKind {
+    fn from(code: u8) -> Self {
+        match code {
+            2 => Self::Usage,
+            3 => Self::Unreachable,
+            4 => Self::NotFound,
+            5 => Self::Refused,
+            6 => Self::Partial,
+            10 => Self::Differs,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Schema `larder.error/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct CliError {
+    /// A word for scripts.
+    pub code: String,
+    /// How the command ends.
+    pub exit: ExitKind,
+    /// What happened, and whose fault it is.
+    pub text: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// A failure without a hint.
+    pub fn new(exit: ExitKind, code: &str, text: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), exit, text: text.into(), hint: None }
+    }
+
+    /// The same with one.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The caller's fault: a flag or value that does not fit.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::new(ExitKind::Usage, "usage", text)
+    }
+
+    /// The caller's fault: nothing here is called so.
+    pub fn not_found(text: impl Into<String>) -> Self {
+        Self::new(ExitKind::NotFound, "not-found", text)
+    }
+
+    /// The caller's fault: more than one thing here is called so.
+    pub fn ambiguous_name(kind: &str, text: &str, candidates: &[String]) -> Self {
+        let shown_candidates: Vec<&str> =
+            candidates.iter().take(crate::limits::MAX_CANDIDATES_SHOWN).map(String::as_str).collect();
+        let more = if candidates.len() > shown_candidates.len() { ", ..." } else { "" };
+        Self::new(ExitKind::NotFound, "ambiguous", format!("`{text}` fits more than one {kind}"))
+            .with_hint(format!("one of: {}{more}", shown_candidates.join(", ")))
+    }
+
+    /// The system's fault, mostly.
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self::new(ExitKind::Failed, "failed", text)
+    }
+}
+
+/// What to do about a copy that was damaged.
+pub const REFETCH_HINT: &str = "it comes back by itself with the first member that is reached (see `larder sync status`); with no other member, \
+                              restore the data directory from a backup";
+
+impl From<RequestError> for CliError {
+    fn from(request_error: RequestError) -> Self {
+        let text = request_error.to_string();
+        let (exit, code, hint) = match &request_error {
+            RequestError::UnknownGroup => (ExitKind::Unreachable, "no-group", "see `larder groups`"),
+            RequestError::InvalidGroupName => (ExitKind::Usage, "usage", ""),
+            RequestError::InvalidEdit(error) => return Self::from_edit_error(error),
+            RequestError::Revert(error) => return Self::from_revert_error(error),
+            RequestError::Write(error) => return Self::from_write_error(error),
+            RequestError::HeadsChanged(_) => {
+                (ExitKind::Refused, "base-moved", "see `larder diff`, then try again")
+            }
+            RequestError::NotAdmin => {
+                (ExitKind::Refused, "role", "ask an admin: `larder nodes` shows who is one")
+            }
+            RequestError::NotGrantingAdmin => {
+                (ExitKind::Refused, "role", "see `larder nodes`, and `larder recover --key FILE`")
+            }
+            RequestError::NotFounder => (ExitKind::Refused, "role", "give the recovery key with --key FILE"),
+            RequestError::LastAdmin => (
+                ExitKind::Refused,
+                "last-admin",
+                "make another node admin first with `larder role NODE admin`, or end the group with `larder delete-group`",
+            ),
+            RequestError::NotMember => (ExitKind::NotFound, "not-found", "see `larder nodes`"),
+            RequestError::StillMember => {
+                (ExitKind::Refused, "member", "remove it first: `larder remove NODE`")
+            }
+            RequestError::CannotRemoveSelf => (ExitKind::Usage, "usage", "see `larder leave`"),
+            RequestError::RoleUnchanged(_) => (ExitKind::Refused, "same", ""),
+            RequestError::ChangeByOtherNode => (ExitKind::NotFound, "not-found", "see `larder log`"),
+            RequestError::WrongRecoveryKey => {
+                (ExitKind::Refused, "recovery-key", "the file is called recovery-GROUP.key")
+            }
+            RequestError::NotUnaccepted => (ExitKind::NotFound, "not-found", "see `larder quarantine list`"),
+            RequestError::SameChainTwice => (ExitKind::Usage, "usage", "see `larder quarantine list`"),
+            RequestError::NoPairingRequest => (ExitKind::NotFound, "not-found", "see `larder pending`"),
+            RequestError::WrongDigits => {
+                (ExitKind::Refused, "digits", "compare both screens again: `larder pending` shows the digits")
+            }
+            RequestError::InvalidGrantTerms => (ExitKind::Refused, "terms", ""),
+            RequestError::UnknownInvite => (ExitKind::NotFound, "not-found", "see `larder invite list`"),
+            RequestError::JoinDenied(denial) => return Self::from_denial(*denial),
+            RequestError::AlreadyMember => (ExitKind::Refused, "member", "see `larder groups`"),
+            RequestError::JoinReplaced => (ExitKind::Refused, "replaced", "see `larder groups`"),
+            RequestError::NotLinked => (ExitKind::Failed, "no-link", "see `larder nodes`"),
+            RequestError::LimitReached(_) => (ExitKind::Refused, "full", ""),
+            RequestError::TooManyPendingWrites => (ExitKind::Failed, "busy", "try again in a moment"),
+            RequestError::StoreFailed(_) => (ExitKind::Failed, "storage", ""),
+            RequestError::Refetching => (ExitKind::Failed, "refetching", REFETCH_HINT),
+        };
+        let failure = Self::new(exit, code, text);
+        if hint.is_empty() { failure } else { failure.with_hint(hint) }
+    }
+}
+
+impl CliError {
+    fn from_edit_error(error: &EditError) -> Self {
+        let text = error.to_string();
+        match error {
+            EditError::Conflicted(resource, field) => Self::new(ExitKind::Refused, "conflict", text)
+                .with_hint(format!(
+                    "settle it: `larder resolve {resource} {field} --take A|B` or `--value ...`"
+                )),
+            EditError::ConflictChanged(..) => {
+                Self::new(ExitKind::Refused, "conflict-moved", text).with_hint("see `larder conflicts`")
+            }
+            EditError::UnknownResource(_) => Self::not_found(text).with_hint("see `larder list`"),
+            EditError::NoConflict(..) | EditError::UnknownSide(..) => {
+                Self::not_found(text).with_hint("see `larder conflicts`")
+            }
+            EditError::Schema(_)
+            | EditError::ReservedResource(_)
+            | EditError::NotAList(..)
+            | EditError::InvalidLabelText(_)
+            | EditError::InvalidTag(_)
+            | EditError::TooManyFields => Self::usage(text),
+        }
+    }
+
+    fn from_revert_error(error: &RevertError) -> Self {
+        let text = error.to_string();
+        match error {
+            RevertError::Overwritten(_) => Self::new(ExitKind::Refused, "overwritten", text).with_hint(
+                "revert those changes with it, newest included, or set the fields as they should be",
+            ),
+            RevertError::Conflicted(_) => Self::new(ExitKind::Refused, "conflict", text)
+                .with_hint("settle it first: see `larder conflicts`, `larder resolve`"),
+            RevertError::TooManyFields => {
+                Self::usage(text).with_hint("put back one kind or resource at a time")
+            }
+            RevertError::Unreadable(_) => Self::failed(text),
+        }
+    }
+
+    fn from_write_error(error: &WriteError) -> Self {
+        let text = error.to_string();
+        match error {
+            WriteError::Role(_) | WriteError::NotMember => Self::new(ExitKind::Refused, "role", text)
+                .with_hint("an operator or admin may: see `larder nodes`"),
+            _ => Self::failed(text),
+        }
+    }
+
+    fn from_denial(denial: JoinDenial) -> Self {
+        Self::new(ExitKind::Refused, "denied", denial.to_string())
+            .with_hint("ask an admin of the group for a new code: `larder invite`")
+    }
+}

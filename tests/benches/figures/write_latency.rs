@@ -1,0 +1,118 @@
+//! From a write's request at one host to its effect on another, against what no way of doing it can leave out: one
+//! durable write, one round trip, one signature made and one checked.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use larder::api::writes::{EditSpec, FieldEditSpec, FieldSpec, WriteBody};
+use larder::client::ApiClient;
+use larder::dto::{GroupHeads, JsonValue, WriteResult};
+use larder_core::id::SecretKey;
+use larder_core::resource::literal::Literal;
+use larder_tests::lab::Lab;
+use larder_tests::node::{WAIT_LIMIT, start_cluster};
+use larder_tests::poll::poll;
+
+use super::{median, ms};
+
+const ROUND_COUNT: usize = 100;
+/// What a small change weighs on the wire and on the disk.
+const WRITE_BYTES: usize = 256;
+
+/// A write at one host, seen on another.
+pub(super) fn measure_write_latency() {
+    let Some(lab) = Lab::or_skip(2, "visible") else { return };
+    let mut nodes = start_cluster(&lab, env!("CARGO_BIN_EXE_larder-under-test"));
+    let [writer, reader] = [0, 1].map(|nth: usize| ApiClient::new(nodes[nth].data_dir.join("larder.sock")));
+    set(&writer, "path", "visible.conf");
+    let mut baseline = Baseline::new(&nodes[0].data_dir);
+    let (mut floor, mut durable, mut known, mut rendered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUND_COUNT {
+        floor.push(baseline.measure_once());
+        let begun = Instant::now();
+        let change = set(&writer, "keys.round", &format!("{round} known"));
+        durable.push(begun.elapsed());
+        wait_until(|| heads(&reader).contains(&change));
+        known.push(begun.elapsed());
+        let begun = Instant::now();
+        set(&writer, "keys.round", &format!("{round} rendered"));
+        wait_until(|| nodes[1].read_file("visible.conf").contains(&format!("{round} rendered")));
+        rendered.push(begun.elapsed());
+    }
+    let floor = median(&mut floor);
+    println!("  {:<58} {:>7.2} ms", "fdatasync + loopback round trip + sign + verify", ms(floor));
+    let print_times = |what: &str, times: &mut [Duration]| {
+        let time = median(times);
+        println!(
+            "  {what:<58} {:>7.2} ms   {:.1} times that",
+            ms(time),
+            time.as_secs_f64() / floor.as_secs_f64()
+        );
+    };
+    print_times("answered: durable here", &mut durable);
+    print_times("in the neighbour's document: durable there", &mut known);
+    print_times("in the neighbour's file: rendered there", &mut rendered);
+    for node in &mut nodes {
+        node.stop();
+    }
+}
+
+fn set(client: &ApiClient, field: &str, value: &str) -> String {
+    let change = FieldEditSpec::Assign(JsonValue(Literal::Scalar(value.into())));
+    let fields = vec![FieldSpec { path: field.to_owned(), edit }];
+    let resource = "config/visible".to_owned();
+    let edit = EditSpec::Set { resource, fields, unset_others: false, node: None, must_exist: false };
+    let command = format!("set config/visible {field}=");
+    let write = WriteBody { specs: vec![edit], command, ..WriteBody::default() };
+    let written: WriteResult = client.post("/v1/write", &write).expect("a write");
+    written.change.expect("something new")
+}
+
+fn heads(client: &ApiClient) -> Vec<String> {
+    let heads: GroupHeads = client.get("/v1/heads", &[]).expect("the heads");
+    heads.heads
+}
+
+/// Looks as often as it can without keeping the others from their work.
+fn wait_until(mut seen: impl FnMut() -> bool) {
+    let seen = poll(WAIT_LIMIT, Duration::from_micros(200), || seen().then_some(()));
+    assert!(seen.is_some(), "not seen on the neighbour");
+}
+
+/// The parts that no way of doing it can leave out.
+struct Baseline {
+    file: File,
+    near: TcpStream,
+    far: TcpStream,
+    secret: SecretKey,
+}
+
+impl Baseline {
+    fn new(data_dir: &Path) -> Self {
+        let file = File::create(data_dir.join("least")).expect("a file beside the store");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let (far, _) = listener.accept().expect("its other end");
+        for end in [&near, &far] {
+            end.set_nodelay(true).expect("a TCP option");
+        }
+        Self { file, near, far, secret: SecretKey::from_bytes(&[9; 32]) }
+    }
+
+    fn measure_once(&mut self) -> Duration {
+        let mut bytes = [7; WRITE_BYTES];
+        let begun = Instant::now();
+        let signature = self.secret.sign(&bytes);
+        self.file.write_all(&bytes).and_then(|()| self.file.sync_data()).expect("a durable write");
+        for (mut from, mut to) in [(&self.near, &self.far), (&self.far, &self.near)] {
+            from.write_all(&bytes).expect("a sent message");
+            to.read_exact(&mut bytes).expect("the same message");
+        }
+        black_box(self.secret.node_id().verify(&bytes, &signature));
+        begun.elapsed()
+    }
+}

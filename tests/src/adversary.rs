@@ -1,0 +1,243 @@
+//! A peer that keeps to the bytes of the protocol and to none of its rules: first as a stranger, then as a member. What
+//! it tries is what `docs/threats.md` lists.
+
+mod attacks;
+mod sockets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use larder_core::group::Group;
+use larder_core::id::{GrantId, NodeId, SecretKey, ShardId};
+use larder_core::node::{
+    ClockReading, Effect, GroupState, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig, Request, RequestId,
+};
+use larder_core::store::MemoryStore;
+use larder_core::wire::invite_code::InviteCode;
+use larder_net::{EventReceiver, Multiaddr, NetEvent, NetHandle};
+
+pub use attacks::{AS_MEMBER, AS_STRANGER, Attack};
+
+/// A node with the manners of a machine, until it is told otherwise.
+pub struct Adversary {
+    pub(crate) secret: SecretKey,
+    net: NetHandle,
+    events: EventReceiver,
+    node: Node,
+    store: MemoryStore,
+    started: Instant,
+    links: BTreeMap<LinkId, (NodeId, LinkKind)>,
+    next_request: u64,
+    /// Where its victims listen.
+    pub(crate) victims: Vec<SocketAddr>,
+    /// Connections that it keeps without a word.
+    pub(crate) idle_connections: Vec<TcpStream>,
+    /// What it was while it was a member: it goes by that when it is none any more.
+    last_membership: Option<(Group, ShardId, GrantId)>,
+    /// Repeatable chance.
+    pub(crate) rng_state: u64,
+}
+
+impl Adversary {
+    /// A node with a fresh key that is in no group.
+    ///
+    /// # Panics
+    ///
+    /// If the network does not start.
+    pub fn start(seed: u8, peers: Vec<Multiaddr>) -> Self {
+        let secret = SecretKey::from_bytes(&[seed; 32]);
+        let mut config = larder_net::Config::new(secret.clone());
+        let victims = peers.iter().filter_map(sockets::socket_addr).collect();
+        config.static_peers = peers;
+        config.listen_addrs = vec!["/ip4/0.0.0.0/tcp/0".parse().expect("an address")];
+        let (net, events) = larder_net::start(config).expect("a network");
+        let store = MemoryStore::default();
+        let node_config = NodeConfig {
+            secret: secret.clone(),
+            rng_seed: [seed; 32],
+            software: "villain".to_owned(),
+            host_name: "villain".to_owned(),
+            store_was_copied: false,
+        };
+        let (node, effects) = Node::open(node_config, now(Instant::now()), &store).expect("an empty store");
+        let mut adversary = Self {
+            secret,
+            net,
+            events,
+            node,
+            store,
+            started: Instant::now(),
+            links: BTreeMap::new(),
+            next_request: 0,
+            victims,
+            idle_connections: Vec::new(),
+            last_membership: None,
+            rng_state: u64::from(seed),
+        };
+        adversary.carry_out(effects);
+        adversary
+    }
+
+    /// The group it is in, once it is in one.
+    pub(crate) fn group_state(&self) -> Option<&GroupState> {
+        self.node.groups().next()
+    }
+
+    /// Its group, the epoch of the desired state, and its own grant: as they are, or as they last were.
+    pub(crate) fn membership(&mut self) -> Option<(Group, ShardId, GrantId)> {
+        let current = self.group_state().and_then(|state| {
+            let grant = state.group.members().live_grants_of(&self.secret.node_id()).next()?.grant;
+            Some((state.group.clone(), state.group.desired()?.root().shard_id(), grant))
+        });
+        self.last_membership = current.or_else(|| self.last_membership.take());
+        self.last_membership.clone()
+    }
+
+    /// All that it has heard of, as a stranger and as a member.
+    pub(crate) fn known_nodes(&self) -> BTreeSet<NodeId> {
+        let discovered = self.node.stranger_infos().into_iter().map(|view| view.id);
+        let former_members = self.last_membership.iter().flat_map(|(group, ..)| group.members().nodes());
+        former_members.chain(discovered).filter(|node| *node != self.secret.node_id()).collect()
+    }
+
+    /// Takes everybody for a member of whatever it is in itself, and so asks for member links.
+    pub(crate) fn claim_membership_of_all(&mut self) {
+        self.net.set_members(self.known_nodes());
+    }
+
+    /// How many member links it has.
+    pub fn member_link_count(&self) -> usize {
+        self.links.values().filter(|(_, kind)| *kind == LinkKind::Member).count()
+    }
+
+    /// Asks its own machine for something, in all honesty.
+    pub fn request(&mut self, request: Request) {
+        self.next_request += 1;
+        let request_id = RequestId(self.next_request);
+        self.input(Input::Request { caller: request_id, request });
+    }
+
+    /// Joins by a code; true once it is in the group and linked.
+    pub async fn join(&mut self, code: InviteCode, timeout: Duration) -> bool {
+        self.request(Request::Join { code, alias: "villain".to_owned(), labels: Vec::new() });
+        let end = Instant::now() + timeout;
+        while Instant::now() < end {
+            self.run_for(Duration::from_millis(50)).await;
+            if self.group_state().is_some() && self.member_link_count() > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Does for a while what an honest node would.
+    pub async fn run_for(&mut self, time: Duration) {
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => return,
+                },
+                () = tokio::time::sleep(Duration::from_millis(100)) => self.input(Input::Tick),
+                () = tokio::time::sleep_until(end) => return,
+            }
+            if tokio::time::Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    /// Says something to every neighbour that its machine did not.
+    pub(crate) fn send_to_all(&mut self, kind: LinkKind, frame: &[u8]) {
+        for (link, (_, link_kind)) in &self.links {
+            if *link_kind == kind {
+                let _ = self.net.send_frame(larder_net::LinkId(link.0), frame.to_vec());
+            }
+        }
+    }
+
+    /// Visits everybody that it has heard of.
+    pub(crate) fn visit_all_known(&mut self) {
+        for view in self.node.stranger_infos() {
+            self.net.open_guest_stream(view.id);
+        }
+    }
+
+    /// The next number of its chance.
+    pub(crate) fn random_below(&mut self, below: u64) -> u64 {
+        self.rng_state =
+            self.rng_state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.rng_state >> 33) % below.max(1)
+    }
+
+    fn input(&mut self, input: Input) {
+        let effects = self.node.handle(now(self.started), input);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Store { batch: token, rows } => {
+                    self.store.write(&rows);
+                    self.input(Input::Stored { token });
+                }
+                Effect::Send { link, bytes } => {
+                    let _ = self.net.send_frame(larder_net::LinkId(link.0), bytes);
+                }
+                Effect::Close { link, .. } => self.net.close_link(larder_net::LinkId(link.0)),
+                Effect::OpenGuestStream { peer } => {
+                    self.net.open_guest_stream(peer);
+                }
+                Effect::SetMembers(members) => self.net.set_members(members),
+                Effect::LearnAddresses { peer, addresses } => {
+                    self.net.learn_addresses(
+                        peer,
+                        addresses.iter().filter_map(|addr| addr.parse().ok()).collect(),
+                    );
+                }
+                Effect::Respond { .. } | Effect::DesiredChanged { .. } | Effect::Event(_) => {}
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: NetEvent) {
+        let texts = |addrs: &[Multiaddr]| addrs.iter().map(Multiaddr::to_string).collect::<Vec<_>>();
+        match event {
+            NetEvent::Listening { addrs } => self.input(Input::OwnAddresses(texts(&addrs))),
+            NetEvent::NodeDiscovered { peer, addrs, .. } => {
+                self.input(Input::NodeDiscovered { peer, addresses: texts(&addrs) })
+            }
+            NetEvent::LinkUp { link, peer, kind, is_opened_here: opened, .. } => {
+                let kind = match kind {
+                    larder_net::LinkKind::Member => LinkKind::Member,
+                    larder_net::LinkKind::Guest => LinkKind::Guest,
+                };
+                let link = LinkId(link.0);
+                self.links.insert(link, (peer, kind));
+                self.input(Input::LinkUp { link, peer, kind, opened_here: opened });
+            }
+            NetEvent::LinkDown { link, .. } => {
+                self.links.remove(&LinkId(link.0));
+                self.input(Input::LinkDown { link: LinkId(link.0) });
+            }
+            NetEvent::FrameReceived { link, bytes } => {
+                self.input(Input::FrameReceived { link: LinkId(link.0), bytes })
+            }
+            NetEvent::BytesSent { link, bytes } => {
+                self.input(Input::BytesSent { link: LinkId(link.0), bytes })
+            }
+            NetEvent::LinkRefused { peer, .. } => self.input(Input::LinkRefused { peer }),
+            NetEvent::GuestStreamFailed { peer, .. } => self.input(Input::GuestStreamFailed { peer }),
+            NetEvent::AddressConfirmed { .. } => {}
+        }
+    }
+}
+
+fn now(started: Instant) -> ClockReading {
+    let mono = MonoTime(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ClockReading { mono, unix_secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX) }
+}

@@ -1,0 +1,112 @@
+//! What was acknowledged and is not lost: shown, or aside for a reason, or with whoever alone ever had it.
+
+use larder_core::group::{Group, UnacceptedReason};
+use larder_core::id::{ChangeId, GroupId};
+
+use super::invariants::{GroupSnapshot, Invariant, Violation, largest_member_set};
+use super::world::World;
+
+/// Every acknowledged change is in the history. Where members may be removed and chains fork, it may be aside, for a
+/// reason; and what its author alone has is there.
+pub(super) fn check_nothing_lost(
+    world: &World,
+    group: GroupId,
+    shown: Option<&GroupSnapshot>,
+) -> Result<(), Violation> {
+    let is_shown = |change: &ChangeId| shown.is_some_and(|shown| shown.history.contains(change));
+    let lost = world
+        .acknowledged_writes
+        .iter()
+        .filter(|(change, write)| {
+            write.group == group && !is_shown(change) && !world.nodes[write.node].has_forged
+        })
+        .filter(|(change, write)| {
+            !world.changes_membership || !is_legitimately_elsewhere(world, group, change, write.node)
+        })
+        .map(|(change, write)| {
+            format!(
+                "{} of node {} ({})",
+                change.short(),
+                write.node,
+                describe_locations(world, group, change)
+            )
+        });
+    let lost: Vec<_> = lost.collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err((Invariant::Durable, format!("acknowledged changes are lost: {}", lost.join(", "))))
+}
+
+/// True if a change is where it may be: of a member whose grant is live, aside with all members since a chain forked;
+/// of others, with anybody who has it, be it their author alone.
+fn is_legitimately_elsewhere(world: &World, group: GroupId, change: &ChangeId, author: usize) -> bool {
+    let has_change = |group: &Group| {
+        let desired = group.desired()?;
+        let epoch = desired.root().shard_id();
+        let unaccepted = group.unaccepted_in(&epoch).and_then(|set| set.get(change));
+        let live = unaccepted.is_some_and(|entry| group.members().is_live(&entry.delta().grant));
+        let forked = unaccepted.is_some_and(|entry| {
+            matches!(
+                group.unaccepted_reason(&epoch, entry),
+                UnacceptedReason::LostFork(_)
+                    | UnacceptedReason::BuiltOnUnaccepted(_)
+                    | UnacceptedReason::TooManyBranches
+            )
+        });
+        let is_in_document = desired.graph().contains(change);
+        Some(is_in_document || unaccepted.is_some_and(|_| !live || forked))
+    };
+    let members = largest_member_set(world, group);
+    let by_members: Vec<&Group> =
+        members.iter().filter_map(|node| group_copy_of(world, *node, group)).collect();
+    if by_members.iter().any(|group| has_change(group) == Some(true)) {
+        return true;
+    }
+    // Whoever lost a grant may have written under it what no member ever heard of; and where the author's own disk was
+    // lost, or that of a member to whom it was told by one that left since, those that still have it may be members no
+    // more. Nor does an author tell those of whom it alone knows that they are members no more.
+    let key = world.nodes[author].secret.node_id();
+    let lost_disk = |node: &usize| world.nodes[*node].was_damaged || world.nodes[*node].was_copied;
+    let has_ended_grant = |group: &Group| {
+        !group.members().is_member(&key) || group.members().ended_grants_of(&key).next().is_some()
+    };
+    let author_unknown_to_members = group_copy_of(world, author, group).is_some_and(|group| {
+        members.iter().all(|node| !group.members().is_member(&world.nodes[*node].secret.node_id()))
+    });
+    let may_be_with_non_members = author_unknown_to_members
+        || lost_disk(&author)
+        || members.iter().any(lost_disk)
+        || by_members.iter().all(|group| has_ended_grant(group));
+    let mut all = (0..world.nodes.len()).filter_map(|node| group_copy_of(world, node, group));
+    may_be_with_non_members && all.any(|group| has_change(group) == Some(true))
+}
+
+fn group_copy_of(world: &World, node: usize, group: GroupId) -> Option<&Group> {
+    Some(&world.nodes[node].core_node.as_ref()?.group(&group)?.group)
+}
+
+/// Where a change is, for the report of a run that failed.
+fn describe_locations(world: &World, group: GroupId, change: &ChangeId) -> String {
+    let mut out = Vec::new();
+    for node in 0..world.nodes.len() {
+        let Some(group_copy) = group_copy_of(world, node, group) else { continue };
+        let Some(desired) = group_copy.desired() else { continue };
+        let epoch = desired.root().shard_id();
+        let key = world.nodes[node].secret.node_id();
+        let membership_status =
+            larder_core::node::MembershipStatus::for_key(group_copy.members(), &key).as_str();
+        let unaccepted = group_copy.unaccepted_in(&epoch).and_then(|set| set.get(change));
+        let location = match (desired.graph().contains(change), unaccepted) {
+            (true, _) => "shown".to_owned(),
+            (_, Some(entry)) => format!(
+                "aside, kept {}, {:?}",
+                entry.is_replicated,
+                group_copy.unaccepted_reason(&epoch, entry)
+            ),
+            _ => "nowhere".to_owned(),
+        };
+        out.push(format!("node {node}, {membership_status}: {location}"));
+    }
+    out.join("; ")
+}

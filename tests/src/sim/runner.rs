@@ -1,0 +1,499 @@
+//! One run from plan to verdict.
+//!
+//! Phases: gather (groups are founded and joined) → trouble (the steps of the plan, under its faults) → heal (a connected
+//! core, within a bound all must be equal) → quiet (nothing but signs of life) → cold restart (equal from disks alone).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use larder_core::id::GroupId;
+use larder_core::node::{GroupState, MembershipStatus, Request, RequestId, Response};
+use larder_core::record::Role;
+use larder_core::resource::conflict::{ConflictKind, conflicts};
+use larder_core::wire::invite_code::InviteCode;
+
+use super::coverage::Coverage;
+use super::invariants::{
+    Invariant, Violation, check_healed_group, describe_group, is_converged, largest_member_set, snapshot,
+};
+use super::plan::{Plan, PlanRole, PlannedOp, SECOND_US};
+use super::trace::EventTrace;
+use super::world::World;
+
+/// How a run went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Hash over every input and effect.
+    pub trace: [u8; 16],
+    /// Events handled.
+    pub events: u64,
+    /// Writes acknowledged.
+    pub acknowledged: usize,
+    /// Conflicts left at the end.
+    pub conflicts: usize,
+    /// Virtual microseconds from the heal to equality.
+    pub healed_after_us: u64,
+    /// Rare situations that were reached.
+    pub marks: Coverage,
+    /// Hash over what every group shows in the end, without ids and times.
+    pub values: [u8; 16],
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFailure {
+    /// What did not hold.
+    pub invariant: Invariant,
+    /// How that showed.
+    pub detail: String,
+    /// The last things that happened, if they were kept.
+    pub last_events: Vec<String>,
+    /// After how many steps of the plan.
+    pub steps: usize,
+}
+
+/// After a heal, everything must be equal within this.
+const HEAL_LIMIT_US: u64 = 60 * SECOND_US;
+/// From then on, what still has to be written down is, within this,
+const SETTLE_US: u64 = 10 * SECOND_US;
+/// and after it nothing is said for so long but that one lives.
+const QUIET_US: u64 = 20 * SECOND_US;
+/// How long a rest is.
+const IDLE_US: u64 = 2 * 3600 * SECOND_US;
+/// How long the gathering may take.
+const SETUP_LIMIT_US: u64 = 120 * SECOND_US;
+/// The longest that anything stays down by itself.
+const MAX_DOWNTIME_US: u64 = 11 * SECOND_US;
+
+pub(super) struct Runner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) world: World,
+    pub(super) groups: Vec<GroupId>,
+    /// A code for every role of every group, by index of the group.
+    codes: BTreeMap<(usize, u8), InviteCode>,
+    steps_done: usize,
+    pub(super) resolved_on: BTreeMap<larder_core::id::Digest, usize>,
+    cut_since: Option<u64>,
+}
+
+/// Plays a plan.
+pub fn run_plan(plan: &Plan) -> Result<RunOutcome, RunFailure> {
+    run_with_trace(plan, EventTrace::default())
+}
+
+/// Plays a plan and keeps its last events for the report; `loud` prints them all.
+pub fn run_plan_logged(plan: &Plan, loud: bool) -> Result<RunOutcome, RunFailure> {
+    run_with_trace(plan, EventTrace::with_lines(loud))
+}
+
+fn run_with_trace(plan: &Plan, trace: EventTrace) -> Result<RunOutcome, RunFailure> {
+    let mut runner = Runner {
+        plan,
+        world: World::new(plan, trace),
+        groups: Vec::new(),
+        codes: BTreeMap::new(),
+        steps_done: 0,
+        resolved_on: BTreeMap::new(),
+        cut_since: None,
+    };
+    runner.run_all_phases().map_err(|(invariant, what)| RunFailure {
+        invariant,
+        detail: what,
+        last_events: runner.world.trace.last_lines(),
+        steps: runner.steps_done,
+    })
+}
+
+impl Runner<'_> {
+    fn run_all_phases(&mut self) -> Result<RunOutcome, Violation> {
+        self.set_up_groups()?;
+        for (nth, step) in self.plan.steps.iter().enumerate() {
+            self.steps_done = nth + 1;
+            let until = self.world.now + step.after;
+            self.world.run_until(until, |_| false);
+            self.check_violations()?;
+            self.apply_op(step.node % self.plan.nodes, &step.op);
+            self.record_coverage();
+            self.check_violations()?;
+        }
+        let healed = self.heal_and_converge()?;
+        self.check_quiet()?;
+        self.check_cold_restart()?;
+        Ok(self.make_outcome(healed))
+    }
+
+    /// The first thing that did not hold, if any.
+    fn check_violations(&mut self) -> Result<(), Violation> {
+        match self.world.violations.first() {
+            Some(broken) => Err(broken.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn wait_for_response(&mut self, caller: RequestId, what: &str) -> Result<Response, Violation> {
+        let until = self.world.now + SETUP_LIMIT_US;
+        self.world.run_until(until, |world| world.answers.contains_key(&caller));
+        self.check_violations()?;
+        match self.world.answers.remove(&caller) {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err((Invariant::Sound, format!("{what}: {error}"))),
+            None => Err((Invariant::Sound, format!("{what}: no answer"))),
+        }
+    }
+
+    /// Groups are founded, and joined by code, without trouble but what the plan's faults make.
+    fn set_up_groups(&mut self) -> Result<(), Violation> {
+        let wrong = |what: &str| (Invariant::Sound, format!("another answer to {what}"));
+        for (group_index, group) in self.plan.groups.iter().enumerate() {
+            let founder = group.members[0].0;
+            self.world.founding_node = Some(founder);
+            let caller =
+                self.world.send_request(founder, Request::CreateGroup { name: format!("sim{group_index}") });
+            self.world.founding_node = None;
+            let Response::GroupCreated { group: id, .. } = self.wait_for_response(caller, "found")? else {
+                return Err(wrong("found"));
+            };
+            self.groups.push(id);
+            for part in [PlanRole::Admin, PlanRole::Operator, PlanRole::Node, PlanRole::Reader] {
+                let role = core_role(part);
+                let request =
+                    Request::CreateInvite { group: id, role, max_uses: 32, expires_unix_secs: i64::MAX };
+                let caller = self.world.send_request(founder, request);
+                let Response::InviteCreated(code) = self.wait_for_response(caller, "invite")? else {
+                    return Err(wrong("invite"));
+                };
+                self.codes.insert((group_index, role.to_byte()), code);
+            }
+            for (node, part) in &group.members[1..] {
+                let Some(caller) = self.join_group(*node, group_index, *part) else { continue };
+                let Response::Joined(_) = self.wait_for_response(caller, "join")? else {
+                    return Err(wrong("join"));
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a node to join a group, unless it is in it.
+    pub(super) fn join_group(
+        &mut self,
+        node: usize,
+        group_index: usize,
+        role: PlanRole,
+    ) -> Option<RequestId> {
+        let (group_index, group) =
+            (group_index % self.groups.len(), self.groups[group_index % self.groups.len()]);
+        let core_node = self.world.nodes[node].core_node.as_ref()?;
+        let is_in = |state: &GroupState| state.group.members().is_member(&core_node.own_id());
+        if core_node.group(&group).is_some_and(is_in) {
+            return None;
+        }
+        let code = self.codes.get(&(group_index, core_role(role).to_byte()))?.clone();
+        self.world.invited_nodes.entry(group).or_default().insert(node);
+        let request = Request::Join { code, alias: format!("n{node}"), labels: Vec::new() };
+        Some(self.world.send_request(node, request))
+    }
+
+    /// Which directions a cut closes; all at once.
+    pub(super) fn cut_directions(&mut self, parts: impl Fn(usize, usize) -> bool) {
+        self.cut_since.get_or_insert(self.world.now);
+        for a in 0..self.plan.nodes {
+            for b in 0..self.plan.nodes {
+                if a != b && parts(a, b) {
+                    self.world.cut_direction(a, b);
+                }
+            }
+        }
+    }
+
+    pub(super) fn heal_cuts(&mut self) {
+        self.world.network.cut_directions.clear();
+        if let Some(since) = self.cut_since.take()
+            && self.world.now - since > 3600 * SECOND_US
+        {
+            self.world.marks.record("cut-long");
+        }
+    }
+
+    pub(super) fn idle(&mut self) {
+        let until = self.world.now + IDLE_US;
+        self.world.run_until(until, |_| false);
+    }
+
+    /// Notes rare situations that only looking at the nodes shows.
+    fn record_coverage(&mut self) {
+        let mut reached = BTreeSet::new();
+        for group in &self.groups {
+            let mut sizes = Vec::new();
+            for node in &self.world.nodes {
+                let Some(state) = node.core_node.as_ref().and_then(|core_node| core_node.group(group)) else {
+                    continue;
+                };
+                sizes.push((state.group.change_count(), state.paused));
+                if state.group.orphan_count() > 0 {
+                    reached.insert("waited");
+                }
+                reached.extend(membership_coverage(state));
+            }
+            let most = sizes.iter().map(|(size, _)| *size).max().unwrap_or(0);
+            if sizes.iter().any(|(size, paused)| *paused && size + 5 < most) {
+                reached.insert("paused-behind");
+            }
+            if sizes.iter().any(|(size, _)| size + 1000 < most) {
+                reached.insert("backlog");
+            }
+        }
+        reached.into_iter().for_each(|name| self.world.marks.record(name));
+    }
+
+    /// Faults end, and what is up is connected: all with all, or in a line. All must become equal.
+    fn heal_and_converge(&mut self) -> Result<u64, Violation> {
+        self.heal_cuts();
+        if self.world.faults.breaks_stream_order() {
+            // What a stream turned round while it kept no promise may still be on its way: new ones begin.
+            self.world.break_all_links();
+        }
+        self.world.faults = self.world.faults.without_disorder();
+        self.world.nodes.iter_mut().for_each(|node| node.cancel_planned_crash());
+        let up = self.world.now + MAX_DOWNTIME_US;
+        self.world.run_until(up, |_| false);
+        self.check_violations()?;
+        for node in 0..self.plan.nodes {
+            for group in self.groups.clone() {
+                self.world.send_request(node, Request::SetPaused { group, paused: false });
+            }
+        }
+        self.join_again();
+        let line = self.heals_to_line();
+        if line {
+            self.cut_to_line();
+        }
+        let from = self.world.now;
+        for group in self.groups.clone() {
+            let until = from + HEAL_LIMIT_US;
+            if !self.world.run_until(until, |world| is_converged(world, group)) {
+                self.check_violations()?;
+                let state = describe_group(&self.world, group);
+                let words =
+                    format!("not equal within {} s after the heal\n{state}", HEAL_LIMIT_US / SECOND_US);
+                return Err((Invariant::Converged, words));
+            }
+        }
+        if line {
+            self.world.marks.record("line-healed");
+        }
+        Ok(self.world.now - from)
+    }
+
+    /// A node that was granted while it lost its store does not know; its operator asks once more.
+    fn join_again(&mut self) {
+        for (group_index, group) in self.groups.clone().into_iter().enumerate() {
+            for node in 0..self.plan.nodes {
+                let key = self.world.nodes[node].secret.node_id();
+                let counts = |sim_node: &super::world::SimNode| {
+                    let state = sim_node.core_node.as_ref().and_then(|core_node| core_node.group(&group));
+                    state.is_some_and(|state| state.group.members().is_member(&key))
+                };
+                if self.world.nodes.iter().any(counts)
+                    && self.join_group(node, group_index, PlanRole::Reader).is_some()
+                {
+                    self.world.marks.record("joined-again");
+                }
+            }
+        }
+    }
+
+    /// True if this run heals to a line and not to a mesh: in half of those in which all know each other.
+    fn heals_to_line(&self) -> bool {
+        let joins = self.plan.steps.iter().any(|step| matches!(step.op, PlannedOp::Join { .. }));
+        self.plan.seed.is_multiple_of(2) && !joins && !self.world.changes_membership && self.plan.nodes > 2
+    }
+
+    /// Leaves only the ways between neighbours in the order in which each group was joined.
+    fn cut_to_line(&mut self) {
+        let groups = self.plan.groups.iter();
+        let ways: BTreeSet<(usize, usize)> = groups
+            .flat_map(|group| group.members.windows(2).map(|pair| (pair[0].0, pair[1].0)))
+            .flat_map(|(a, b)| [(a, b), (b, a)])
+            .collect();
+        self.cut_directions(|a, b| !ways.contains(&(a, b)));
+        self.cut_since = None;
+    }
+
+    /// What was still to be written is; then nothing is said but that one lives, and all is as the history gives.
+    fn check_quiet(&mut self) -> Result<(), Violation> {
+        // Who was removed may hear of it, or be told that it was not, with the next visit to prove itself.
+        let longer = if self.world.changes_membership { 45 * SECOND_US } else { 0 };
+        let settled = self.world.now + SETTLE_US + longer;
+        self.world.run_until(settled, |_| false);
+        self.check_violations()?;
+        self.world.traffic = 0;
+        let until = self.world.now + QUIET_US;
+        self.world.run_until(until, |_| false);
+        self.check_violations()?;
+        if self.world.traffic > 0 {
+            let noise = self.world.traffic;
+            return Err((
+                Invariant::Quiet,
+                format!("{noise} frames and batches while there was nothing to say"),
+            ));
+        }
+        self.record_coverage();
+        for (group_index, group) in self.groups.clone().into_iter().enumerate() {
+            check_healed_group(&mut self.world, group)?;
+            let Some(node) = largest_member_set(&self.world, group).first().copied() else { continue };
+            let found = self.desired(node, group_index).map(conflicts).unwrap_or_default();
+            self.mark_conflicts(&found);
+            self.check_list_items_kept(group_index, group)?;
+        }
+        Ok(())
+    }
+
+    /// What was added to a list is in it, if nobody took anything out or removed the list.
+    fn check_list_items_kept(&mut self, group_index: usize, group: GroupId) -> Result<(), Violation> {
+        let takes = |act: &PlannedOp| match act {
+            PlannedOp::Take { group, .. } | PlannedOp::Remove { group, .. } => {
+                group % self.groups.len() == group_index
+            }
+            PlannedOp::Resolve { .. } => true,
+            _ => false,
+        };
+        if self.world.changes_membership || self.plan.steps.iter().any(|step| takes(&step.op)) {
+            return Ok(());
+        }
+        let node = largest_member_set(&self.world, group)[0];
+        let state = self.world.nodes[node].core_node.as_ref().and_then(|core_node| core_node.group(&group));
+        let Some(desired) = state.and_then(|state| state.group.desired()) else { return Ok(()) };
+        let resources = larder_core::resource::view::resources(desired.state());
+        for write in self.world.acknowledged_writes.values().filter(|by| by.group == group) {
+            let Some((resource, value)) = &write.list_item else { continue };
+            let name = format!("config/r{resource}");
+            let view = resources.iter().find(|view| view.name.to_string() == name);
+            let list = view.and_then(|view| view.fields.get("keys.list")).map(|field| field.list());
+            if !list.is_some_and(|list| list.contains(&larder_core::value::Value::from(value.as_str()))) {
+                return Err((
+                    Invariant::ListItemsKept,
+                    format!("{value}, added to {name} by node {}, is not in it", write.node),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every node is started from its disk alone, and shows what it showed before it hears of anybody.
+    fn check_cold_restart(&mut self) -> Result<(), Violation> {
+        let before: Vec<_> = self.all_snapshots();
+        self.cut_directions(|_, _| true);
+        for node in 0..self.plan.nodes {
+            self.world.crash_node(node, 1, u64::MAX);
+        }
+        let restarted = self.world.now + SECOND_US;
+        self.world.run_until(restarted, |_| false);
+        self.check_violations()?;
+        if self.all_snapshots() != before {
+            return Err((Invariant::Restart, "a node shows something else after a cold restart".to_owned()));
+        }
+        for group in self.groups.clone() {
+            check_healed_group(&mut self.world, group)?;
+        }
+        Ok(())
+    }
+
+    fn all_snapshots(&mut self) -> Vec<Option<super::invariants::GroupSnapshot>> {
+        let mut all = Vec::new();
+        for group in self.groups.clone() {
+            all.extend((0..self.plan.nodes).map(|node| snapshot(&mut self.world, node, group)));
+        }
+        all
+    }
+
+    fn make_outcome(&mut self, healed: u64) -> RunOutcome {
+        let mut left = 0;
+        let mut values = Vec::new();
+        for group in self.groups.clone() {
+            let Some(node) = largest_member_set(&self.world, group).first().copied() else { continue };
+            let state =
+                self.world.nodes[node].core_node.as_ref().and_then(|core_node| core_node.group(&group));
+            let Some(desired) = state.and_then(|state| state.group.desired()) else { continue };
+            left += conflicts(desired).len();
+            for (key, visible) in desired.state().iter() {
+                values.push(format!("{key}={:?}", visible.iter().map(|one| &one.value).collect::<Vec<_>>()));
+            }
+        }
+        let world = &self.world;
+        RunOutcome {
+            trace: world.trace.hash(),
+            events: world.events,
+            acknowledged: world.acknowledged_writes.len(),
+            conflicts: left,
+            healed_after_us: healed,
+            marks: world.marks.clone(),
+            values: larder_core::id::hash16("larder sim values", &[values.join("\n").as_bytes()]),
+        }
+    }
+
+    /// Notes what sorts of conflicts a node sees.
+    pub(super) fn mark_conflicts(&mut self, found: &[larder_core::resource::conflict::Conflict]) {
+        for conflict in found {
+            let name = match conflict.kind {
+                ConflictKind::EditRemove => "edit-remove",
+                ConflictKind::RemovedAuthor => "removed-author",
+                ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
+                ConflictKind::Value => "conflict",
+                // Of several resources, and none that is asked for here.
+                ConflictKind::Claim | ConflictKind::Review => continue,
+            };
+            self.world.marks.record(name);
+            if conflict.sides.len() > 2 {
+                self.world.marks.record("conflict-three");
+            }
+        }
+    }
+}
+
+pub(super) fn core_role(role: PlanRole) -> Role {
+    match role {
+        PlanRole::Admin => Role::Admin,
+        PlanRole::Operator => Role::Operator,
+        PlanRole::Node => Role::Node,
+        PlanRole::Reader => Role::Reader,
+    }
+}
+
+/// What a node shows of members that are none any more, and of what does not count.
+fn membership_coverage(state: &GroupState) -> Vec<&'static str> {
+    let (group, members) = (&state.group, state.group.members());
+    let mut seen = Vec::new();
+    if members
+        .former_members()
+        .iter()
+        .any(|key| MembershipStatus::for_key(members, key) == MembershipStatus::Removed)
+    {
+        seen.push("removed");
+    }
+    if members
+        .former_members()
+        .iter()
+        .any(|key| MembershipStatus::for_key(members, key) == MembershipStatus::Left)
+    {
+        seen.push("left");
+    }
+    if members.nodes().any(|key| members.ended_grants_of(&key).next().is_some()) {
+        seen.push("grant-ended");
+    }
+    if group.shards().any(|shard| !shard.dependency_only().is_empty()) {
+        seen.push("held");
+    }
+    for change in group.unaccepted_sets().flat_map(|(_, set)| set.iter()) {
+        seen.push(if change.is_replicated { "kept-aside" } else { "quarantined" });
+    }
+    if group.forks().next().is_some() {
+        seen.push("forked");
+    }
+    if members.admitted_frontiers().next().is_some() {
+        seen.push("readmitted");
+    }
+    if state.has_duplicate_key {
+        seen.push("twin");
+    }
+    seen
+}

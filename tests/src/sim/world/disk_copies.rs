@@ -1,0 +1,57 @@
+//! Copies: machines that are set back to an earlier state of their disk, and directories of which two run in turn.
+
+use larder_core::node::LinkKind;
+use larder_core::wire::member::MemberFrame;
+
+use super::World;
+
+impl World {
+    /// The first time, keeps a copy of a node's disk. The next time, the node dies and starts from that copy; where its
+    /// daemon does not notice, as one in a virtual machine, it goes on as if nothing had been.
+    pub(in super::super) fn roll_back_disk(&mut self, node: usize, noticed: bool, pause: u64) {
+        match self.nodes[node].disk_copy.take() {
+            None => self.nodes[node].disk_copy = Some(self.nodes[node].disk.rows.clone()),
+            Some(rows) => {
+                self.marks.record(if noticed { "restored" } else { "set-back" });
+                self.restart_from_rows(node, rows, noticed, pause);
+            }
+        }
+    }
+
+    /// The node dies, and the other copy of its directory goes on; there is one from the first time on.
+    pub(in super::super) fn swap_disk_copy(&mut self, node: usize, pause: u64) {
+        let mine = self.nodes[node].disk.rows.clone();
+        let other = self.nodes[node].other_disk.replace(mine.clone());
+        self.marks.record("swapped");
+        self.restart_from_rows(node, other.unwrap_or(mine), true, pause);
+    }
+
+    fn restart_from_rows(
+        &mut self,
+        node: usize,
+        rows: larder_core::store::MemoryStore,
+        noticed: bool,
+        pause: u64,
+    ) {
+        if self.nodes[node].core_node.is_none() {
+            return;
+        }
+        self.crash_node(node, pause, 0);
+        self.trace.record_event(self.now, &format!("another disk for {node}"));
+        let sim_node = &mut self.nodes[node];
+        sim_node.disk.rows = rows;
+        sim_node.was_copied = true;
+        sim_node.copy_is_noticed |= noticed;
+        self.forget_lost_writes(node, "set-back-alone");
+    }
+
+    /// A node says something to all its neighbours that its machine did not.
+    pub(in super::super) fn send_to_neighbours(&mut self, node: usize, frame: &MemberFrame) {
+        for (link, _) in self.network.streams_of(node) {
+            let is_member = |stream: &super::super::network::SimStream| stream.kind == LinkKind::Member;
+            if self.network.streams.get(&link).is_some_and(is_member) {
+                self.send_frame(node, link, frame.encode());
+            }
+        }
+    }
+}

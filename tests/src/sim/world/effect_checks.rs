@@ -1,0 +1,319 @@
+//! What must hold of every single effect, and which rare situations an effect shows.
+
+use std::collections::BTreeSet;
+
+use larder_core::delta::automerge_codec::EncodedChange;
+use larder_core::delta::{Delta, columnar};
+use larder_core::group::{UnacceptedChange, UnacceptedReason, WriteError};
+use larder_core::id::{ChangeId, GroupId, NodeId};
+use larder_core::node::{Effect, GroupState, LinkId, LinkKind, NodeEvent, RequestError, Response};
+use larder_core::resource::edit::EditError;
+use larder_core::shard::root::{ShardName, ShardRoot};
+use larder_core::store::{Row, RowReader, Table, UnacceptedRow, decode_layout, key};
+use larder_core::wire::guest::GuestFrame;
+use larder_core::wire::member::{MemberFrame, PushedChanges, RangeResponse};
+
+use super::super::invariants::Invariant;
+use super::{PendingWrite, World};
+
+/// What waits for a disk while its node hears of a removal may still go out for so long.
+const QUEUED_GRACE_US: u64 = 30_000_000;
+
+impl World {
+    /// Looks at an effect before it is carried out.
+    pub(super) fn check_effect(&mut self, node: usize, effect: &Effect) {
+        match effect {
+            Effect::Send { link, bytes } => self.check_frame(node, *link, bytes),
+            Effect::Store { rows, .. } => self.check_rows(node, rows),
+            Effect::Event(notice) => self.check_event(node, notice),
+            _ => {}
+        }
+    }
+
+    fn check_event(&mut self, node: usize, notice: &NodeEvent) {
+        match notice {
+            NodeEvent::ProtocolViolation { peer, .. }
+                if self.node_index_of(peer).is_none_or(|peer| self.nodes[peer].has_forged) => {}
+            NodeEvent::ProtocolViolation { peer, reason: what } if !self.faults.breaks_stream_order() => {
+                self.record_violation(
+                    Invariant::Blame,
+                    format!("node {node} blames {}: {what}", peer.short()),
+                );
+            }
+            NodeEvent::ShardIsolated { reason: what, .. } => {
+                self.record_violation(Invariant::Sound, format!("node {node} isolated a shard: {what}"));
+            }
+            NodeEvent::GroupRepaired { .. } => self.marks.record("refetched"),
+            NodeEvent::DuplicateKey { .. } if self.nodes[node].was_damaged => {}
+            NodeEvent::DuplicateKey { .. } | NodeEvent::IncarnationRenewed { .. }
+                if self.nodes[node].was_copied || self.nodes[node].has_forged => {}
+            NodeEvent::DuplicateKey { .. } | NodeEvent::IncarnationRenewed { .. } => {
+                self.record_violation(
+                    Invariant::Sound,
+                    format!("node {node} takes itself for a copy: {notice:?}"),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn check_rows(&mut self, node: usize, rows: &[Row]) {
+        for row in rows {
+            match row.table {
+                Table::Snapshots => self.marks.record("snapshot"),
+                Table::Checkpoints => self.marks.record("mark"),
+                Table::Changes => self.record_merged_heads(row.value.as_deref().unwrap_or_default()),
+                _ => {}
+            }
+            let group = row.key.get(..16).and_then(GroupId::from_slice);
+            if let Some(group) = group.filter(|group| !self.invited_nodes.contains_key(group))
+                && self.founding_node == Some(node)
+            {
+                self.invited_nodes.entry(group).or_default().insert(node);
+            }
+            let of_group = !matches!(row.table, Table::Meta | Table::Addresses);
+            if of_group && !group.is_some_and(|group| self.was_invited(&group, node)) {
+                let table = row.table.name();
+                self.record_violation(
+                    Invariant::Members,
+                    format!("node {node} stores {table} of a group it is not in"),
+                );
+            }
+        }
+    }
+
+    fn record_merged_heads(&mut self, bytes: &[u8]) {
+        if Delta::decode(bytes).is_ok_and(|delta| delta.deps.len() > 2) {
+            self.marks.record("merged-heads");
+        }
+    }
+
+    fn was_invited(&self, group: &GroupId, node: usize) -> bool {
+        self.invited_nodes.get(group).is_some_and(|nodes| nodes.contains(&node))
+    }
+
+    fn check_frame(&mut self, node: usize, link: LinkId, bytes: &[u8]) {
+        let Some((_, to)) = self.network.end_of(link, node) else { return };
+        let kind = self.network.streams.get(&link).map(|stream| stream.kind);
+        if kind != Some(LinkKind::Member) {
+            if matches!(GuestFrame::decode(bytes), Ok(GuestFrame::MembershipEnded(_))) {
+                self.marks.record("told-removed");
+            }
+            // A code whose issuer is gone is tried for ever.
+            self.traffic += u64::from(!self.changes_membership);
+            return;
+        }
+        let frame = match MemberFrame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                return self.record_violation(Invariant::Sound, format!("node {node} sends {error}"));
+            }
+        };
+        if let Some(group) = group_of_frame(&frame).filter(|group| !self.was_invited(group, to)) {
+            let words = format!("node {node} sends {frame:?} of {} that {to} is not in", group.short());
+            self.record_violation(Invariant::Members, words);
+        }
+        self.check_frame_to_non_member(node, to, &frame);
+        match &frame {
+            MemberFrame::Presence(_)
+            | MemberFrame::Ping(_)
+            | MemberFrame::Pong(_)
+            | MemberFrame::Hello(_) => return,
+            MemberFrame::RecordBatch(_) => self.marks.record("records"),
+            MemberFrame::GrantPath(_) => self.marks.record("line-shown"),
+            MemberFrame::ForwardedJoin(_) | MemberFrame::ForwardedResponse(_) if self.changes_membership => {
+                return self.marks.record("carried");
+            }
+            MemberFrame::ForwardedJoin(_) => self.marks.record("carried"),
+            MemberFrame::RangeResponse(window) => {
+                if window.has_more {
+                    self.marks.record("window-more");
+                }
+                self.check_batch(node, window);
+            }
+            MemberFrame::Push(push) => self.check_push(node, push),
+            _ => {}
+        }
+        self.traffic += 1;
+    }
+
+    /// Who is known to be no member gets nothing but records. What was on its way when that became known may still come.
+    fn check_frame_to_non_member(&mut self, node: usize, to: usize, frame: &MemberFrame) {
+        let serves = !matches!(
+            frame,
+            MemberFrame::RecordBatch(_)
+                | MemberFrame::GrantPath(_)
+                | MemberFrame::ProveMembership(_)
+                | MemberFrame::StopSync(_)
+        );
+        let Some(group) = group_of_frame(frame).filter(|_| serves && self.changes_membership) else { return };
+        let is_member =
+            |state: &GroupState| state.group.members().is_member(&self.nodes[to].secret.node_id());
+        let core_node = self.nodes[node].core_node.as_ref();
+        if core_node.and_then(|core_node| core_node.group(&group)).is_none_or(is_member) {
+            self.non_member_since.remove(&(node, to, group));
+            return;
+        }
+        let since = *self.non_member_since.entry((node, to, group)).or_insert(self.now);
+        if self.now - since > QUEUED_GRACE_US {
+            let words = format!("node {node} sends {frame:?} to {to}, which it knows to be no member");
+            self.record_violation(Invariant::NonMembers, words);
+        }
+    }
+
+    /// Notes what went into quarantine.
+    pub(super) fn track_quarantine(&mut self, node: usize) {
+        let Some(core_node) = self.nodes[node].core_node.as_ref().filter(|_| self.changes_membership) else {
+            return;
+        };
+        let unaccepted = core_node
+            .groups()
+            .flat_map(|state| state.group.unaccepted_sets())
+            .flat_map(|(_, set)| set.iter());
+        let mut ids: BTreeSet<ChangeId> = BTreeSet::new();
+        ids.extend(unaccepted.filter(|change| !change.is_replicated).map(UnacceptedChange::id));
+        let is_evidence = |state: &GroupState| {
+            let all = state
+                .group
+                .unaccepted_sets()
+                .flat_map(|(epoch, set)| set.iter().map(move |one| (epoch, one)));
+            let mut kept = all.filter(|(_, one)| {
+                one.is_replicated && state.group.members().frontier_changes().contains(&one.id())
+            });
+            kept.any(|(epoch, one)| {
+                matches!(state.group.unaccepted_reason(epoch, one), UnacceptedReason::GrantEnded(_))
+            })
+        };
+        if core_node.groups().any(is_evidence) {
+            self.marks.record("evidence");
+        }
+        self.quarantined_since
+            .retain(|(quarantining_node, id), _| *quarantining_node != node || ids.contains(id));
+        for id in ids {
+            self.quarantined_since.entry((node, id)).or_insert(self.now);
+        }
+    }
+
+    /// What is in quarantine goes nowhere, but for what waited for a disk before it came there.
+    fn check_not_quarantined(&mut self, node: usize, ids: &[ChangeId]) {
+        let since = |id: &ChangeId| self.quarantined_since.get(&(node, *id)).copied();
+        let is_still_quarantined =
+            |id: &&ChangeId| since(id).is_some_and(|since| self.now - since > QUEUED_GRACE_US / 6);
+        if let Some(id) = ids.iter().find(is_still_quarantined) {
+            let words = format!("node {node} passes {} on, which is in its quarantine", id.short());
+            self.record_violation(Invariant::NonMembers, words);
+        }
+    }
+
+    fn check_batch(&mut self, node: usize, window: &RangeResponse) {
+        let has_unaccepted = |state: &GroupState| state.group.unaccepted_in(&window.shard_id).is_some();
+        let core_node = self.nodes[node].core_node.as_ref();
+        if !core_node.and_then(|core_node| core_node.group(&window.group)).is_some_and(has_unaccepted) {
+            return;
+        }
+        let root = ShardRoot::derive(window.group, ShardName::Desired);
+        if root.shard_id() == window.shard_id
+            && let Ok(read) = columnar::decode(&root, &window.columns)
+        {
+            let ids: Vec<ChangeId> = read.changes.iter().map(EncodedChange::id).collect();
+            self.check_not_quarantined(node, &ids);
+        }
+    }
+
+    /// What a neighbour is told of is on the disk.
+    fn check_push(&mut self, node: usize, push: &PushedChanges) {
+        for change in &push.changes {
+            let Ok(delta) = Delta::decode(&change.delta) else { continue };
+            if self.changes_membership {
+                let root = ShardRoot::derive(push.group, ShardName::Desired);
+                if let Ok(composed) = EncodedChange::new(&root, delta.clone()) {
+                    self.check_not_quarantined(node, &[composed.id()]);
+                }
+            }
+            let chain = key::chain_from_seq(push.group, push.shard_id, delta.chain_id(push.group), delta.seq);
+            let Ok(rows) = self.nodes[node].disk.rows.read_rows(Table::Changes, &chain);
+            let Ok(unaccepted_rows) = self.nodes[node].disk.rows.read_rows(Table::Unaccepted, &chain);
+            let is_unaccepted = |stored: &[u8]| {
+                decode_layout::<UnacceptedRow>(stored).is_some_and(|row| row.delta == change.delta)
+            };
+            let durable = rows.iter().any(|(_, stored)| *stored == change.delta)
+                || unaccepted_rows.iter().any(|(_, stored)| is_unaccepted(stored));
+            if !durable {
+                let words =
+                    format!("node {node} pushes change {} of a chain before it is durable", delta.seq);
+                self.record_violation(Invariant::Durable, words);
+            }
+        }
+    }
+
+    /// Looks at an answer before its caller hears it.
+    pub(super) fn check_response(
+        &mut self,
+        pending_write: Option<&PendingWrite>,
+        answer: &Result<Response, RequestError>,
+    ) {
+        match answer {
+            Err(RequestError::Refetching) => self.marks.record("declined-refetching"),
+            Err(RequestError::StoreFailed(_)) => self.marks.record("declined-storage"),
+            Err(RequestError::InvalidEdit(EditError::Conflicted(..))) => {
+                self.marks.record("declined-conflict")
+            }
+            Err(RequestError::Write(WriteError::Role(_))) => self.marks.record("reader"),
+            Err(RequestError::Write(
+                error @ (WriteError::Invalid(_) | WriteError::MissingDeps | WriteError::ShardFault(_)),
+            )) => {
+                self.record_violation(Invariant::Sound, error.to_string());
+            }
+            _ => {}
+        }
+        let (Some(waiting), Ok(Response::Written(Some(change)))) = (pending_write, answer) else { return };
+        let node = &self.nodes[waiting.node];
+        let desired =
+            node.core_node.as_ref().and_then(|core_node| core_node.group(&waiting.group)?.group.desired());
+        let Some(entry) = desired.and_then(|desired| desired.graph().get(change)) else {
+            let state = node.core_node.as_ref().and_then(|core_node| core_node.group(&waiting.group));
+            let is_known = state
+                .zip(desired)
+                .is_some_and(|(state, desired)| state.group.has_change(&desired.root().shard_id(), change));
+            if is_known && self.changes_membership {
+                // While it was on its way to the disk, it stopped counting.
+                return;
+            }
+            let words = format!("node {} does not show what it acknowledged", waiting.node);
+            return self.record_violation(Invariant::OwnWrites, words);
+        };
+        let (Some(desired), seq, id) = (desired, entry.seq, entry.id) else { return };
+        let Some(chain) = desired.graph().chain_of(entry) else { return };
+        let row = key::change(waiting.group, desired.root().shard_id(), chain.id, seq, id);
+        let Ok(stored) = node.disk.rows.read_rows(Table::Changes, &row);
+        // Meanwhile it may have been laid aside, and be on its way back.
+        let Ok(unaccepted_rows) = node.disk.rows.read_rows(Table::Unaccepted, &row);
+        if stored.is_empty() && unaccepted_rows.is_empty() {
+            let words = format!("node {} acknowledged {} before it was durable", waiting.node, id.short());
+            self.record_violation(Invariant::Durable, words);
+        }
+    }
+
+    /// Which node has that key.
+    pub(in super::super) fn node_index_of(&self, id: &NodeId) -> Option<usize> {
+        self.nodes.iter().position(|node| node.secret.node_id() == *id)
+    }
+}
+
+/// The group that a frame speaks of.
+fn group_of_frame(frame: &MemberFrame) -> Option<GroupId> {
+    match frame {
+        MemberFrame::GroupDigest(body) => Some(body.group),
+        MemberFrame::GroupSummary(body) => Some(body.group),
+        MemberFrame::RecordBatch(body) | MemberFrame::GrantPath(body) => Some(body.group),
+        MemberFrame::ShardPositions(body) => Some(body.group),
+        MemberFrame::RangeRequest(body) => Some(body.group),
+        MemberFrame::RangeResponse(body) => Some(body.group),
+        MemberFrame::Push(body) => Some(body.group),
+        MemberFrame::Presence(body) => Some(body.group),
+        MemberFrame::StopSync(group) | MemberFrame::ProveMembership(group) => Some(*group),
+        MemberFrame::ForwardedJoin(body) => Some(body.group),
+        MemberFrame::ForwardedResponse(body) => Some(body.group),
+        MemberFrame::Hello(_) | MemberFrame::Ping(_) | MemberFrame::Pong(_) | MemberFrame::Unknown(_) => None,
+    }
+}

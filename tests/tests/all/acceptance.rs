@@ -1,0 +1,37 @@
+//! Who is in, and what of theirs counts: small worlds tried whole, in every order, against an oracle of its own.
+//!
+//! What is tried by default takes seconds. `LARDER_SCOPE=whole` tries everything that a comment below calls whole; in the
+//! release profile that takes minutes.
+
+mod histories;
+mod records;
+
+/// True if everything is to be tried.
+fn is_exhaustive() -> bool {
+    std::env::var("LARDER_SCOPE").is_ok_and(|scope| scope == "whole")
+}
+
+/// Calls `look` with every order of `0..count`; stops when it says no.
+fn for_each_order(count: usize, visit: &mut impl FnMut(&[usize])) {
+    fn permute(order: &mut Vec<usize>, at: usize, visit: &mut impl FnMut(&[usize])) {
+        if at == order.len() {
+            return visit(order);
+        }
+        for other in at..order.len() {
+            order.swap(at, other);
+            permute(order, at + 1, visit);
+            order.swap(at, other);
+        }
+    }
+    permute(&mut (0..count).collect(), 0, visit);
+}
+
+/// Repeatable chance.
+struct TestRng(u64);
+
+impl TestRng {
+    fn below(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % below.max(1)
+    }
+}

@@ -1,0 +1,237 @@
+//! The document as a file: it opens in stock Automerge, of Rust and of npm, and says there what it says here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use automerge::{Automerge, ObjType, ROOT, ReadDoc, ScalarValue, Value as Found};
+use larder_tests::lab::wait_until;
+use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+use super::{LARDER, lab};
+
+/// Magic and checksum of an Automerge file: the sum is that of everything after it.
+const CHECKSUM_END: usize = 8;
+
+/// A document, as a tool that knows nothing of Larder reads it.
+#[derive(Debug, PartialEq)]
+struct ReadDocument {
+    shards: Vec<String>,
+    values: BTreeMap<String, Value>,
+    conflicts: BTreeMap<String, Vec<Value>>,
+    /// Actor and message of every change, by hash.
+    changes: BTreeMap<String, (String, String)>,
+}
+
+fn scalar_to_json(value: &Found<'_>) -> Value {
+    match value {
+        Found::Scalar(scalar) => match scalar.as_ref() {
+            ScalarValue::Str(text) => json!(text.as_str()),
+            ScalarValue::Int(int) => json!(int),
+            ScalarValue::Boolean(bool) => json!(bool),
+            ScalarValue::Null => Value::Null,
+            other => panic!("{other:?}"),
+        },
+        Found::Object(kind) => panic!("{kind:?}"),
+    }
+}
+
+/// With stock Automerge of Rust.
+fn read_with_rust_automerge(file: &Path) -> ReadDocument {
+    let document = Automerge::load(&std::fs::read(file).unwrap()).unwrap();
+    let mut read = ReadDocument {
+        shards: document.keys(ROOT).collect(),
+        values: BTreeMap::new(),
+        conflicts: BTreeMap::new(),
+        changes: BTreeMap::new(),
+    };
+    let (_, desired) = document.get(ROOT, "desired").unwrap().unwrap();
+    for bucket in document.keys(&desired) {
+        let (kind, bucket) = document.get(&desired, bucket.as_str()).unwrap().unwrap();
+        assert_eq!(kind, Found::Object(ObjType::Map));
+        for key in document.keys(&bucket) {
+            let all = document.get_all(&bucket, key.as_str()).unwrap();
+            read.values.insert(
+                key.clone(),
+                scalar_to_json(&document.get(&bucket, key.as_str()).unwrap().unwrap().0),
+            );
+            if all.len() > 1 {
+                let mut all: Vec<Value> = all.iter().map(|(value, _)| scalar_to_json(value)).collect();
+                all.sort_by_key(Value::to_string);
+                read.conflicts.insert(key, all);
+            }
+        }
+    }
+    for change in document.get_changes(&[]) {
+        let message = change.message().map(str::to_owned).unwrap_or_default();
+        read.changes.insert(change.hash().to_string(), (change.actor_id().to_hex_string(), message));
+    }
+    read
+}
+
+/// With that of npm, if `LARDER_NPM` names a folder where it is installed.
+fn read_with_npm_automerge(file: &Path) -> Option<ReadDocument> {
+    let Some(folder) = std::env::var_os("LARDER_NPM") else {
+        eprintln!("\nSKIPPED npm: LARDER_NPM names no folder with @automerge/automerge in it\n");
+        return None;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("npm/open.mjs");
+    let output = Command::new("node").arg(script).arg(folder).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let change_entry =
+        |change: &Value| (text(&change["id"]), (text(&change["actor"]), text(&change["message"])));
+    Some(ReadDocument {
+        shards: serde_json::from_value(found["shards"].clone()).unwrap(),
+        values: serde_json::from_value(found["values"].clone()).unwrap(),
+        conflicts: serde_json::from_value(found["conflicts"].clone()).unwrap(),
+        changes: found["changes"].as_array().unwrap().iter().map(change_entry).collect(),
+    })
+}
+
+/// A history of two authors with a merge, a conflict, a removal and a list.
+fn write_history(lab: &larder_tests::lab::Lab, nodes: &[TestNode<'_>]) {
+    nodes[0].run_ok(&[
+        "set",
+        "config/a",
+        "path=a",
+        "keys.x=base",
+        "keys.port:=80",
+        "keys.on:=true",
+        "-m",
+        "the base",
+    ]);
+    nodes[0].run_ok(&["set", "config/a", "keys.l:=[1, 2]"]);
+    wait_until_converged(nodes);
+    nodes[1].run_ok(&["set", "file/gone", "path=gone", "content=x"]);
+    nodes[1].run_ok(&["rm", "file/gone", "-m", "no more"]);
+    wait_until_converged(nodes);
+    lab.partition(&[&[0], &[1]]);
+    wait_until(WAIT_LIMIT, "the cut to be noticed", || {
+        nodes[0].run_json(&["sync"])["peers"].to_string().contains("\"away\"").then_some(())
+    });
+    nodes[0].run_ok(&["set", "config/a", "keys.x=left", "keys.l+=3", "-m", "from the left"]);
+    nodes[1].run_ok(&["set", "config/a", "keys.x=right", "-m", "from the right"]);
+    lab.heal();
+    wait_until_converged(nodes);
+    nodes.iter().for_each(wait_until_applied);
+    wait_until_converged(nodes);
+}
+
+#[test]
+fn the_exported_document_reads_the_same_in_stock_automerge() {
+    let lab = lab!(2, "the_exported_document_reads_the_same_in_stock_automerge");
+    let nodes = start_cluster(&lab, LARDER);
+    write_history(&lab, &nodes);
+    let (node, file) = (&nodes[1], nodes[1].data_dir.with_extension("automerge"));
+    let name = file.to_str().unwrap();
+    node.run_ok(&["doc", "export", name]);
+    let read = read_with_rust_automerge(&file);
+    // Values and conflicts.
+    for (field, value) in node.run_json(&["get", "config/a"])["fields"].as_object().unwrap() {
+        if !value.is_array() {
+            assert_eq!(read.values.get(&format!("config/a {field}")), Some(value), "{field}");
+        }
+    }
+    assert_eq!(read.values["file/gone ensure"], "absent");
+    assert_eq!(
+        read.conflicts,
+        BTreeMap::from([("config/a keys.x".into(), vec![json!("left"), json!("right")])])
+    );
+    assert_eq!(read.shards.len(), 3, "desired, and what each node observed: {:?}", read.shards);
+    // Changes: their hashes are Larder's ids, their actors are nodes, their messages hold the words.
+    let authors = node.run_json(&["doc", "authors"]);
+    let authors: BTreeMap<&str, &str> = authors["authors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|author| Some((author["actor"].as_str()?, author["node"]["id"].as_str()?)))
+        .collect();
+    let log = node.run_json(&["log", "-n", "0"]);
+    let log = log["changes"].as_array().unwrap();
+    assert!(log.len() >= 6);
+    for change in log {
+        let (actor, message) = &read.changes[change["id"].as_str().unwrap()];
+        assert_eq!(Some(authors[actor.as_str()]), change["node"]["id"].as_str());
+        assert!(message.contains(change["message"].as_str().unwrap()), "{message}");
+    }
+    let nodes_named: std::collections::BTreeSet<&str> = authors.values().copied().collect();
+    assert_eq!(nodes_named.len(), 2);
+    if let Some(in_npm) = read_with_npm_automerge(&file) {
+        assert_eq!(in_npm, read);
+    }
+    // Back here it says nothing new, on either node.
+    for node in &nodes {
+        let ran = node.run_larder(&["doc", "import", name, "--plan", "--exit-code"]);
+        assert_eq!((ran.exit_code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn importing_a_foreign_document_only_plans_and_writes_nothing() {
+    use automerge::transaction::Transactable as _;
+    let lab = lab!(1, "importing_a_foreign_document_only_plans_and_writes_nothing");
+    let nodes = start_cluster(&lab, LARDER);
+    let node = &nodes[0];
+    node.run_ok(&["set", "config/a", "path=a", "keys.x=one", "keys.y=two"]);
+    wait_until_applied(node);
+    let file = node.data_dir.with_extension("automerge");
+    let name = file.to_str().unwrap();
+    node.run_ok(&["doc", "export", name]);
+    let refused = node.run_larder(&["doc", "export", name]);
+    assert!(refused.exit_code == 5 && refused.stderr.contains("--force"), "{}", refused.stderr);
+    node.run_ok(&["doc", "export", name, "--force"]);
+    let (digest, bytes) = (node.digest(), std::fs::read(&file).unwrap());
+    let mut foreign = automerge::AutoCommit::load(&bytes).unwrap();
+    let (_, desired) = foreign.get(ROOT, "desired").unwrap().unwrap();
+    let buckets: Vec<String> = foreign.keys(&desired).collect();
+    for bucket in buckets {
+        let (_, bucket) = foreign.get(&desired, bucket).unwrap().unwrap();
+        if foreign.get(&bucket, "config/a keys.x").unwrap().is_some() {
+            foreign.put(&bucket, "config/a keys.x", "three").unwrap();
+            foreign.put(&bucket, "config/b path", "b").unwrap();
+            foreign.put(&bucket, "nonsense", "b").unwrap();
+        }
+    }
+    std::fs::write(&file, foreign.save()).unwrap();
+    let plan = node.run_json(&["doc", "import", name, "--plan"]);
+    let edit =
+        |edit: &Value| format!("{} {} {} {}", edit["resource"], edit["field"], edit["old"], edit["new"]);
+    let edits: Vec<String> = plan["edits"].as_array().unwrap().iter().map(edit).collect();
+    assert_eq!(
+        edits,
+        ["\"config/a\" \"keys.x\" \"one\" \"three\"", "\"config/b\" \"path\" null \"b\""].map(str::to_owned)
+    );
+    let ran = node.run_larder(&["doc", "import", name, "--plan", "--exit-code"]);
+    assert!(ran.exit_code == 10 && ran.stderr.contains("1 key left out"), "{}", ran.stderr);
+    assert_eq!(node.run_larder(&["doc", "import", name]).exit_code, 2);
+    // Whatever a file holds, it is refused or read, and the daemon never sees it.
+    let mut codes = BTreeMap::new();
+    let mut rng_state = 0x9e37_79b9_7f4a_7c15_u64;
+    // Not compressed: else hardly any damage would get past the decompression.
+    let plain = Automerge::load(&bytes).unwrap().save_nocompress();
+    for round in 0..100 {
+        let mut bad = plain.clone();
+        for _ in 0..=round % 4 {
+            rng_state =
+                rng_state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = CHECKSUM_END + usize::try_from(rng_state >> 33).unwrap() % (bad.len() - CHECKSUM_END);
+            bad[at] ^= u8::try_from(rng_state >> 20 & 0xff).unwrap() | 1;
+        }
+        // With its checksum right, what is wrong is found only where it is read.
+        let sum = sha2::Sha256::digest(&bad[CHECKSUM_END..]);
+        bad[4..CHECKSUM_END].copy_from_slice(&sum[..4]);
+        std::fs::write(&file, &bad).unwrap();
+        let ran = node.run_larder(&["doc", "import", name, "--plan"]);
+        assert!(ran.exit_code == 0 || ran.exit_code == 2, "round {round}: {} {}", ran.exit_code, ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        *codes.entry(ran.exit_code).or_insert(0) += 1;
+    }
+    assert!(codes[&2] > 10, "{codes:?}");
+    let nothing = node.run_larder_with_stdin(&["doc", "import", "-", "--plan"], "");
+    assert!(nothing.exit_code == 2 && nothing.stderr.contains("no desired state"), "{}", nothing.stderr);
+    assert_eq!(node.digest(), digest);
+}

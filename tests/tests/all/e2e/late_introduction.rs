@@ -1,0 +1,38 @@
+//! Members that have not heard of each other.
+
+use larder_core::id::NodeId;
+use larder_tests::lab::wait_until;
+use larder_tests::node::{TestNode, WAIT_LIMIT, start_daemons, wait_until_converged};
+
+use super::{LARDER, lab};
+
+/// The whole key, by which nodes are ordered: of a pair, the lower one dials.
+fn node_id_of(node: &TestNode<'_>) -> NodeId {
+    let text = std::fs::read_to_string(node.data_dir.join("node.key")).unwrap();
+    larder::identity::parse_key(&text).unwrap().node_id()
+}
+
+/// A node that was taken in while another was away meets that one alone. The one that was away has the lower key: it
+/// would have to dial, and does not know whom.
+#[test]
+fn a_new_member_proves_itself_to_a_member_that_was_away() {
+    let lab = lab!(3, "a_new_member_proves_itself_to_a_member_that_was_away");
+    let mut nodes = start_daemons(&lab, LARDER);
+    let (away, new) = if node_id_of(&nodes[1]) < node_id_of(&nodes[2]) { (1, 2) } else { (2, 1) };
+    nodes[0].run_ok(&["init", "shop"]);
+    let code = nodes[0].create_invite(2);
+    nodes[away].run_ok(&["join", &code]);
+    lab.partition(&[&[0, new], &[away]]);
+    nodes[new].run_ok(&["join", &code]);
+    wait_until_converged(&[nodes[0].as_client(), nodes[new].as_client()]);
+    nodes[0].stop();
+    // Begun anew, so that no visit from the time of joining is still under way.
+    nodes[new].stop();
+    nodes[new].start(&["daemon"]);
+    lab.partition(&[&[new, away]]);
+    nodes[away].run_ok(&["set", "config/a", "path=a", "keys.x=1"]);
+    wait_until(WAIT_LIMIT, "the write on the new node", || {
+        (nodes[new].read_file("a") == "x=1\n").then_some(())
+    });
+    wait_until_converged(&[nodes[away].as_client(), nodes[new].as_client()]);
+}

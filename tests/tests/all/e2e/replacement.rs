@@ -1,0 +1,75 @@
+//! A machine is lost, and another takes its place.
+
+use larder_tests::lab::wait_until;
+use larder_tests::node::{WAIT_LIMIT, start_cluster, wait_until_converged};
+use serde_json::Value;
+
+use super::{LARDER, lab};
+
+/// The new machine is called and labelled like the lost one and runs what was meant for it alone; the lost one, should it
+/// come back, is called nothing and runs that no more.
+#[test]
+fn a_replacement_node_takes_over_alias_labels_and_targets() {
+    let lab = lab!(3, "a_replacement_node_takes_over_alias_labels_and_targets");
+    let mut nodes = start_cluster(&lab, LARDER);
+    let (old, new) = (nodes[1].id(), nodes[2].id());
+    nodes[0].run_ok(&["label", "n1", "line=2"]);
+    nodes[0].run_ok(&["set", "config/db", "path=db", "select=line=2", "keys.url=all"]);
+    nodes[0].run_ok(&["set", "config/db", "--node", "n1", "keys.url=alone"]);
+    nodes[0].run_ok(&["set", "config/tape", "path=tape", &format!("select=node={}", &old[..8]), "keys.a=1"]);
+    wait_until_converged(&nodes);
+    for file in ["db", "tape"] {
+        wait_until(WAIT_LIMIT, "it runs on the old one", || {
+            nodes[1].data_dir.join("files").join(file).exists().then_some(())
+        });
+    }
+
+    let refused = nodes[2].run_larder(&["replace", "n1"]);
+    assert_eq!(refused.exit_code, 5, "{}", refused.stderr);
+    assert!(refused.stderr.contains("n1 is up"), "{}", refused.stderr);
+    let itself = nodes[2].run_larder(&["replace", &new]);
+    assert_eq!(itself.exit_code, 2, "{}", itself.stderr);
+    assert_eq!(nodes[2].run_larder(&["replace", "nobody"]).exit_code, 4);
+
+    nodes[1].stop();
+    let replaced = wait_until(WAIT_LIMIT, "the old one to count as away", || {
+        let answer = nodes[2].run_larder(&["replace", "n1", "-m", "its disk died", "--json"]);
+        assert!([0, 5].contains(&answer.exit_code), "{}", answer.stderr);
+        (answer.exit_code == 0).then(|| serde_json::from_str::<Value>(&answer.stdout).unwrap())
+    });
+    assert_eq!((&replaced["old"], &replaced["alias"]), (&old.clone().into(), &"n1".into()));
+    assert_eq!(replaced["labels"]["line"], "2");
+    assert_eq!(replaced["resources"], serde_json::json!(["config/db", "config/tape"]));
+    assert_eq!(replaced["is_member"], true);
+    wait_until(WAIT_LIMIT, "what was meant for the old one alone", || {
+        (nodes[2].data_dir.join("files/tape").exists() && nodes[2].read_file("db").contains("alone"))
+            .then_some(())
+    });
+    let again = nodes[2].run_ok(&["replace", &old]);
+    assert_eq!(again, "", "there is nothing left to write");
+    let log = nodes[2].run_ok(&["log", "-n", "1"]);
+    assert!(log.contains("its disk died"), "{log}");
+
+    // One change did it all, so one command takes it back and brings it again.
+    nodes[2].run_ok(&["undo"]);
+    let row = |on: usize, id: &str| -> Value {
+        let rows = nodes[on].run_json(&["nodes"]);
+        rows["nodes"].as_array().unwrap().iter().find(|row| row["id"] == id).cloned().unwrap()
+    };
+    assert_eq!((&row(2, &old)["alias"], &row(2, &new)["alias"]), (&"n1".into(), &"n2".into()));
+    assert_eq!(row(2, &new)["labels"]["line"], Value::Null);
+    nodes[2].run_ok(&["replace", "n1"]);
+    assert_eq!((&row(2, &old)["alias"], &row(2, &new)["alias"]), (&Value::Null, &"n1".into()));
+
+    // It comes back: it is for line 2 still, and nothing names it any more.
+    nodes[1].start(&["daemon"]);
+    wait_until_converged(&nodes);
+    wait_until(WAIT_LIMIT, "what is for all of line 2", || {
+        nodes[1].read_file("db").contains("all").then_some(())
+    });
+    wait_until(WAIT_LIMIT, "the old one to let go of what is not for it", || {
+        let status = nodes[0].run_json(&["status", "config/tape"]);
+        let on = status["resources"][0]["nodes"].as_array().cloned().unwrap_or_default();
+        (on.len() == 1 && on[0]["id"] == new.as_str() && on[0]["state"] == "applied").then_some(())
+    });
+}

@@ -1,0 +1,105 @@
+//! Strangers, floods and hostile frames.
+
+use std::time::Duration;
+
+use larder_tests::lab::{Lab, wait_until};
+
+use super::{start_mesh, start_probe, wait_until_linked};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_non_member_gets_a_guest_stream_but_no_member_link() {
+    let Some(lab) = Lab::or_skip(2, "a stranger visits") else { return };
+    let mut member = start_probe(&lab, 0, &["--echo"]);
+    // It believes to be a member, and is not known as one.
+    let mut stranger = start_probe(&lab, 1, &["--members", "0"]);
+    stranger.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == 0);
+    stranger.process.write_line("visit 0");
+    let up = stranger.wait_for_event(0, "a visit", |e| e["ev"] == "up");
+    assert_eq!(up["kind"], "Stranger");
+    let link = up["link"].as_u64().unwrap();
+    stranger.process.write_line(&format!("send {link} 60000 1"));
+    stranger.wait_for_event(0, "the echo", |e| e["ev"] == "frame" && e["bytes"] == 60_000);
+    assert!(stranger.member_links().is_empty() && member.member_links().is_empty());
+    // More than a visit may carry ends it.
+    for _ in 0..6 {
+        stranger.process.write_line(&format!("send {link} 60000 4"));
+    }
+    let down = member.wait_for_event(0, "the end", |e| e["ev"] == "down");
+    assert!(["TooMuch", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()), "{down}");
+    // Once it is known, it is let in.
+    member.process.write_line("members 1");
+    wait_until(PATIENCE, "linked", || {
+        (member.member_links().len() == 1 && stranger.member_links().len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_removed_member_loses_its_link() {
+    let Some(lab) = Lab::or_skip(2, "a member is removed") else { return };
+    let mut both = start_mesh(&lab, &["--frames"]);
+    wait_until_linked(&mut both, PATIENCE);
+    // What was sent to it before, it still gets: it may say why it is none any more.
+    let link = both[0].member_links()[&1].link;
+    both[0].process.write_line(&format!("send {link} 1000000 3\nmembers"));
+    wait_until(PATIENCE, "what was sent before", || {
+        let frames = both[1].events_named("frame");
+        (frames.iter().filter(|frame| frame["bytes"] == 1_000_000).count() == 3).then_some(())
+    });
+    let down = both[0].wait_for_event(0, "down", |e| e["ev"] == "down");
+    assert_eq!(down["reason"], "Removed");
+    wait_until(PATIENCE, "no link", || both[1].member_links().is_empty().then_some(()));
+    both[0].process.write_line("members 1");
+    wait_until_linked(&mut both, PATIENCE);
+}
+
+#[test]
+fn large_frames_pass_and_a_flood_is_limited() {
+    let Some(lab) = Lab::or_skip(2, "large frames") else { return };
+    let mut both = start_mesh(&lab, &["--frames"]);
+    wait_until_linked(&mut both, PATIENCE);
+    let link = both[0].member_links()[&1].link;
+    both[0].process.write_line(&format!("send {link} 2097152 1"));
+    both[1].wait_for_event(0, "a frame of 2 MiB", |e| e["ev"] == "frame" && e["bytes"] == 2_097_152);
+    // One that does not read: everything on the way fills, then the queue, then the link ends.
+    both[1].process.write_line("deaf");
+    let end = wait_until(PATIENCE, "the queue is full", || {
+        both[0].process.write_line(&format!("send {link} 1000000 4"));
+        both[0].events_named("down").into_iter().next()
+    });
+    assert_eq!(end["reason"], "QueueFull");
+    for probe in &both {
+        let memory = probe.process.resident_bytes() >> 20;
+        println!("memory after the flood: {memory} MiB");
+        assert!(memory < 150, "{memory} MiB");
+    }
+    both[1].process.write_line("hear");
+    wait_until_linked(&mut both, PATIENCE);
+}
+
+/// Many strangers may be about, none of whom says a word. The one that matters may be any of them.
+#[test]
+fn guest_streams_beyond_the_limit_wait_for_their_turn() {
+    let limit = larder_net::limits::MAX_OUTGOING_GUEST_STREAMS;
+    let Some(lab) = Lab::or_skip(limit + 2, "many strangers") else { return };
+    let mut visitor = start_probe(&lab, 0, &[]);
+    let _strangers: Vec<_> = (1..=limit + 1).map(|nth| start_probe(&lab, nth, &[])).collect();
+    for nth in 1..=limit + 1 {
+        visitor.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == nth);
+        visitor.process.write_line(&format!("visit {nth}"));
+    }
+    wait_until(PATIENCE, "as many visits as there may be", || {
+        (visitor.events_named("up").len() == limit).then_some(())
+    });
+    // Those that say nothing give up their places, and not to one that had a place before.
+    wait_until(PATIENCE, "the last one's turn", || {
+        (visitor.events_named("up").len() == limit + 1).then_some(())
+    });
+    let given_up: Vec<_> =
+        visitor.events_named("down").into_iter().map(|down| down["reason"].clone()).collect();
+    assert_eq!(given_up, ["Silent"], "one waited, and one gives way");
+    let visited: std::collections::BTreeSet<u64> =
+        visitor.events_named("up").iter().filter_map(|up| up["peer"].as_u64()).collect();
+    assert_eq!(visited.len(), limit + 1);
+}

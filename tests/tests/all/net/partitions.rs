@@ -1,0 +1,138 @@
+//! Cuts and heals.
+
+use std::time::Duration;
+
+use larder_tests::lab::{Lab, monotonic_ms, wait_until};
+
+use super::{start_mesh, wait_until_apart, wait_until_linked, wait_until_single_connections};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Cuts `lab` into two halves for `length`, heals it, and prints what it took. (noticed, renewed) in ms.
+fn cut_and_heal(count: usize, length: Duration, args: &[&str], name: &str) -> Option<(f64, f64)> {
+    let lab = Lab::or_skip(count, name)?;
+    let mut probes = start_mesh(&lab, args);
+    wait_until_linked(&mut probes, PATIENCE);
+    let hosts: Vec<usize> = (0..count).collect();
+    let (left, right) = hosts.split_at(count / 2);
+    let cut = monotonic_ms();
+    lab.partition(&[left, right]);
+    let lost = wait_until_apart(&mut probes, &[left, right], PATIENCE) - cut;
+    wait_until(length + PATIENCE, "the end of the cut", || {
+        (monotonic_ms() - cut >= length.as_secs_f64() * 1000.0).then_some(())
+    });
+    let healed = monotonic_ms();
+    lab.heal();
+    let renewed = wait_until_linked(&mut probes, PATIENCE) - healed;
+    println!("{name}: noticed after {lost:.0} ms, renewed {renewed:.0} ms after the heal");
+    wait_until_single_connections(&mut probes);
+    Some((lost, renewed))
+}
+
+#[test]
+fn links_recover_after_a_short_cut_of_an_idle_pair() {
+    if let Some((noticed, renewed)) = cut_and_heal(2, Duration::from_secs(3), &[], "pair, idle, 3 s") {
+        assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
+    }
+}
+
+#[test]
+fn links_recover_after_a_cut_of_a_busy_pair() {
+    let busy = ["--every", "100", "--size", "2000"];
+    if let Some((noticed, renewed)) = cut_and_heal(2, Duration::from_secs(4), &busy, "pair, busy, 4 s") {
+        assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
+    }
+}
+
+#[test]
+fn links_recover_after_a_long_cut_of_six_hosts() {
+    if let Some((noticed, renewed)) = cut_and_heal(6, Duration::from_secs(20), &[], "3|3, idle, 20 s") {
+        assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
+    }
+}
+
+#[test]
+fn a_link_recovers_when_its_cable_is_plugged_in_again() {
+    let Some(lab) = Lab::or_skip(2, "a cable is unplugged") else { return };
+    let mut probes = start_mesh(&lab, &[]);
+    wait_until_linked(&mut probes, PATIENCE);
+    lab.set_cable_plugged(0, false);
+    wait_until_apart(&mut probes, &[&[0], &[1]], PATIENCE);
+    let plugged = monotonic_ms();
+    lab.set_cable_plugged(0, true);
+    let renewed = wait_until_linked(&mut probes, PATIENCE) - plugged;
+    println!("cable: renewed after {renewed:.0} ms");
+    assert!(renewed < 3000.0);
+}
+
+/// Figures for the record, not for every run: `cargo test -p larder-tests -- --ignored --nocapture measure_partitions_of_a_pair`.
+#[test]
+#[ignore = "minutes of measuring"]
+fn measure_partitions_of_a_pair() {
+    measure_partitions(2);
+}
+
+#[test]
+#[ignore = "minutes of measuring"]
+fn measure_partitions_of_ten_hosts() {
+    measure_partitions(10);
+}
+
+#[test]
+#[ignore = "minutes of measuring"]
+fn measure_partitions_of_thirty_hosts() {
+    measure_partitions(30);
+}
+
+fn measure_partitions(count: usize) {
+    for seconds in [2, 20, 60] {
+        let name = format!("{}|{}, {seconds} s", count / 2, count / 2);
+        measure_partition(count, seconds, &name);
+    }
+}
+
+/// As [`cut_and_heal`], without waiting for the notice where the cut is shorter than that.
+fn measure_partition(count: usize, seconds: u64, name: &str) {
+    let Some(lab) = Lab::or_skip(count, name) else { return };
+    let start = monotonic_ms();
+    let mut probes = start_mesh(&lab, &[]);
+    let mesh_after = wait_until_linked(&mut probes, PATIENCE) - start;
+    // Start-up is over, and with it the connections' first exchanges.
+    let quiet = monotonic_ms();
+    wait_until(PATIENCE, "quiet", || (monotonic_ms() - quiet > 3000.0).then_some(()));
+    let cpu: Vec<_> = probes.iter().map(|probe| probe.process.cpu_time()).collect();
+    let idle = monotonic_ms();
+    wait_until(PATIENCE, "ten idle seconds", || (monotonic_ms() - idle > 10_000.0).then_some(()));
+    let spent: f64 =
+        probes.iter().zip(cpu).map(|(probe, before)| (probe.process.cpu_time() - before).as_secs_f64()).sum();
+    let share = spent / count as f64 / ((monotonic_ms() - idle) / 1000.0) * 100.0;
+    let hosts: Vec<usize> = (0..count).collect();
+    let (left, right) = hosts.split_at(count / 2);
+    let cut = monotonic_ms();
+    lab.partition(&[left, right]);
+    wait_until(Duration::from_secs(seconds + 20), "the cut", || {
+        (monotonic_ms() - cut >= seconds as f64 * 1000.0).then_some(())
+    });
+    let healed = monotonic_ms();
+    lab.heal();
+    let links_of_probe = |probe: &mut larder_tests::probe::Probe| probe.member_links();
+    let renewed = wait_until(PATIENCE, "renewed", || {
+        let links: Vec<_> = probes.iter_mut().map(links_of_probe).collect();
+        let all = links.iter().all(|links| links.len() == count - 1);
+        // A cut so short that nobody noticed yet must still end in living links: those older are looked at again.
+        let settled = monotonic_ms() - healed > 4000.0;
+        (all && settled)
+            .then(|| links.iter().flat_map(|l| l.values()).map(|l| l.up_at_ms).fold(healed, f64::max))
+    }) - healed;
+    let downs: Vec<_> = probes.iter_mut().flat_map(|probe| probe.events_named("down")).collect();
+    let time = |event: &serde_json::Value| event["t"].as_f64().unwrap_or(0.0);
+    let noticed = downs.iter().map(time).filter(|t| (cut..healed).contains(t)).fold(cut, f64::max) - cut;
+    let mut late: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for event in downs.iter().filter(|event| time(event) >= healed) {
+        *late.entry(event["reason"].to_string()).or_default() += 1;
+    }
+    println!("{name}: links that ended after the heal: {late:?}");
+    println!(
+        "{name}: mesh {mesh_after:.0} ms; idle {share:.3} % of a core each; noticed {noticed:.0} ms after the cut; renewed {renewed:.0} ms after the heal"
+    );
+}
