@@ -1,0 +1,146 @@
+//! Dispatch: hands each received frame to its handler.
+
+use super::Node;
+use super::effect::{Effect, NodeEvent, Response};
+use super::input::LinkId;
+use crate::id::{GroupId, NodeId};
+use crate::wire::guest::GuestFrame;
+use crate::wire::member::{Hello, MemberFrame};
+use crate::wire::{MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
+
+impl Node {
+    pub(super) fn on_frame(&mut self, link: LinkId, bytes: &[u8]) {
+        let outcome = if let Some(peer) = self.links.get(&link).map(|link| link.peer) {
+            match MemberFrame::decode(bytes) {
+                Ok(frame) => self.on_member_frame(link, peer, frame).map_err(|reason| (peer, reason)),
+                Err(error) => {
+                    self.outbox.push(Effect::Close { link, reason: error.to_string() });
+                    Err((peer, error.to_string()))
+                }
+            }
+        } else if let Some(peer) = self.guest_streams.get(&link).map(|stream| stream.peer) {
+            if self.outbox.has_failed() {
+                return self.close_guest_stream(link, "the store failed");
+            }
+            let outcome = match GuestFrame::decode(bytes) {
+                Ok(frame) => self.on_guest_frame(link, peer, frame),
+                Err(error) => Err(error.to_string()),
+            };
+            outcome.map_err(|reason| {
+                self.close_guest_stream(link, &reason);
+                (peer, reason)
+            })
+        } else {
+            Ok(())
+        };
+        if let Err((peer, reason)) = outcome {
+            self.outbox.push(Effect::Event(NodeEvent::ProtocolViolation { peer, reason }));
+        }
+    }
+
+    fn on_member_frame(&mut self, link: LinkId, peer: NodeId, frame: MemberFrame) -> Result<(), String> {
+        match &frame {
+            MemberFrame::Hello(hello) => {
+                self.on_hello(link, peer, hello);
+                return Ok(());
+            }
+            MemberFrame::Ping(nonce) => {
+                self.send_member_frame(link, &MemberFrame::Pong(*nonce));
+                return Ok(());
+            }
+            MemberFrame::Pong(nonce) => {
+                if let Some(ping) = self.pending_pings.remove(nonce).filter(|ping| ping.link == link) {
+                    let micros = self.now.mono.0.saturating_sub(ping.sent_at.0);
+                    self.outbox.respond(ping.request_id, Ok(Response::RoundTripMicros(micros)));
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        if !self.links.get(&link).is_some_and(|link| link.has_greeted) {
+            return Err("a frame before any hello".to_owned());
+        }
+        self.on_group_frame(link, peer, frame)
+    }
+
+    fn on_hello(&mut self, link: LinkId, peer: NodeId, hello: &Hello) {
+        if hello.newest_version < MIN_PROTOCOL_VERSION || hello.min_version > PROTOCOL_VERSION {
+            let software = hello.software.clone();
+            self.outbox.push(Effect::Event(NodeEvent::IncompatibleVersion { peer, software }));
+            self.outbox
+                .push(Effect::Close { link, reason: "no version of the protocol in common".to_owned() });
+            return;
+        }
+        if let Some(link) = self.links.get_mut(&link) {
+            link.has_greeted = true;
+        }
+        self.open_sessions();
+    }
+
+    /// A frame that belongs to a group. Of a group that this node is not in, or has paused, nothing is said.
+    fn on_group_frame(&mut self, link: LinkId, peer: NodeId, frame: MemberFrame) -> Result<(), String> {
+        let Some(group) = group_of_frame(&frame) else { return Ok(()) };
+        let Some((state, mut ctx)) = self.group_with_context(group) else { return Ok(()) };
+        // What cannot be stored is not taken in, and what may not be stored is not given out.
+        if state.paused
+            || (ctx.outbox.has_failed()
+                && !matches!(frame, MemberFrame::Presence(_) | MemberFrame::StopSync(_)))
+        {
+            return Ok(());
+        }
+        if !state.is_member(&ctx.own_id) {
+            state.on_frame_as_nonmember(&mut ctx, link, peer, &frame)?;
+            self.open_sessions();
+            return Ok(());
+        }
+        if !state.group.members().is_member(&peer) {
+            match frame {
+                MemberFrame::GrantPath(bundle) => state.on_records(&mut ctx, link, &bundle)?,
+                MemberFrame::ProveMembership(_) | MemberFrame::StopSync(_) => {}
+                _ => state.challenge_nonmember(&mut ctx, link, peer),
+            }
+            self.open_sessions();
+            return Ok(());
+        }
+        if !state.sessions.contains_key(&link) && !matches!(frame, MemberFrame::StopSync(_)) {
+            state.open_session(&mut ctx, link, peer);
+        }
+        state.mark_alive(&mut ctx, peer);
+        match frame {
+            MemberFrame::GroupDigest(body) => state.on_digest(&mut ctx, link, &body),
+            MemberFrame::GroupSummary(body) => state.on_summary(&mut ctx, link, &body),
+            MemberFrame::RecordBatch(body) | MemberFrame::GrantPath(body) => {
+                state.on_records(&mut ctx, link, &body)?
+            }
+            MemberFrame::ShardPositions(body) => state.on_positions(&mut ctx, link, &body),
+            MemberFrame::RangeRequest(body) => state.on_range_request(&mut ctx, link, &body),
+            MemberFrame::RangeResponse(body) => state.on_range_response(&mut ctx, link, &body)?,
+            MemberFrame::Push(body) => state.on_push(&mut ctx, link, &body)?,
+            MemberFrame::Presence(body) => state.on_presence(&mut ctx, link, &body),
+            MemberFrame::StopSync(_) => state.close_session(&mut ctx, link),
+            MemberFrame::ProveMembership(_) => state.send_grant_path(&mut ctx, link),
+            MemberFrame::ForwardedJoin(body) => state.on_forwarded_join(&mut ctx, link, body)?,
+            MemberFrame::ForwardedResponse(body) => state.on_forwarded_response(&mut ctx, body),
+            MemberFrame::Hello(_) | MemberFrame::Ping(_) | MemberFrame::Pong(_) | MemberFrame::Unknown(_) => {
+            }
+        }
+        Ok(())
+    }
+}
+
+fn group_of_frame(frame: &MemberFrame) -> Option<GroupId> {
+    match frame {
+        MemberFrame::GroupDigest(body) => Some(body.group),
+        MemberFrame::GroupSummary(body) => Some(body.group),
+        MemberFrame::RecordBatch(body) | MemberFrame::GrantPath(body) => Some(body.group),
+        MemberFrame::ShardPositions(body) => Some(body.group),
+        MemberFrame::RangeRequest(body) => Some(body.group),
+        MemberFrame::RangeResponse(body) => Some(body.group),
+        MemberFrame::Push(body) => Some(body.group),
+        MemberFrame::Presence(body) => Some(body.group),
+        MemberFrame::StopSync(group) | MemberFrame::ProveMembership(group) => Some(*group),
+        MemberFrame::ForwardedJoin(body) => Some(body.group),
+        MemberFrame::ForwardedResponse(body) => Some(body.group),
+        MemberFrame::Hello(_) | MemberFrame::Ping(_) | MemberFrame::Pong(_) | MemberFrame::Unknown(_) => None,
+    }
+}
