@@ -42,6 +42,7 @@ mod observed_writer;
 mod outbox;
 mod pairing;
 mod presence;
+mod protocol_error;
 mod rng;
 mod session;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use join::PendingJoin;
 pub use membership_status::{MembershipEnd, MembershipStatus};
 pub use node_info::{DiscoveredNode, NodeInfo, NodeState};
 pub use pairing::{IncomingPairing, OutgoingPairing};
+pub use protocol_error::ProtocolError;
 pub use session::SyncSession;
 
 use crate::group::{Group, LoadError};

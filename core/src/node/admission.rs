@@ -9,6 +9,7 @@ use super::group_state::{GroupContext, GroupState, ReplyRoute};
 use super::input::{LinkId, RequestId};
 use super::join::collect_records;
 use super::membership_status::mark_if_due;
+use super::protocol_error::ProtocolError;
 use crate::id::{GroupId, InviteId, NodeId, RecordId, SecretKey};
 use crate::limits;
 use crate::record::{Frontiers, Grant, RecordBody, Revoke, RevokeTarget, Role, SignedRecord};
@@ -121,9 +122,9 @@ impl Node {
         link: LinkId,
         peer: NodeId,
         request: JoinRequest,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let probe_nonces = self.guest_streams.get(&link).and_then(|stream| stream.probe_nonces);
-        let (group, joiner_nonce, own_nonce) = probe_nonces.ok_or("a request to join before any probe")?;
+        let (group, joiner_nonce, own_nonce) = probe_nonces.ok_or(ProtocolError::JoinRequestBeforeProbe)?;
         let terms = &request.terms;
         let is_consistent = terms.group == group
             && terms.joiner == peer
@@ -135,7 +136,7 @@ impl Node {
                 link,
                 &GuestFrame::JoinResponse(JoinResponse::Denied(JoinDenial::InvalidSignature)),
             );
-            return Err("a request to join that was not signed with a code".to_owned());
+            return Err(ProtocolError::InvalidJoinRequest);
         }
         let Some((state, mut ctx)) = self.group_with_context(group) else { return Ok(()) };
         state.handle_join_request(&mut ctx, request, ReplyRoute::GuestStream(link));
@@ -148,7 +149,7 @@ impl Node {
         link: LinkId,
         peer: NodeId,
         grant_path: &GrantPath,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         if !self.groups.contains_key(&grant_path.group) {
             // Not in that group: keep nothing, and say no more than to any stranger.
             if grant_path.is_last {
@@ -191,11 +192,15 @@ impl Node {
                 );
             }
         }
-        fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+        fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// A node that was shown a line of grants says that these count no more, and why.
-    pub(super) fn on_membership_ended(&mut self, link: LinkId, ended: &GrantPath) -> Result<(), String> {
+    pub(super) fn on_membership_ended(
+        &mut self,
+        link: LinkId,
+        ended: &GrantPath,
+    ) -> Result<(), ProtocolError> {
         let Some(stream) = self.guest_streams.get_mut(&link) else { return Ok(()) };
         collect_records(&mut stream.partial_records, &ended.records)?;
         if !ended.is_last {
@@ -210,7 +215,7 @@ impl Node {
         }
         self.send_full_membership(link, ended.group);
         self.on_grant_path_answered(link, "a member no more");
-        fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+        fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// A node says that one of the two is no member, and by all that is known here both are: what it said does not count,
@@ -459,10 +464,10 @@ impl GroupState {
         ctx: &mut GroupContext<'_>,
         link: LinkId,
         forwarded: ForwardedJoin,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let ForwardedJoin { hops: hops_left, request, .. } = forwarded;
         if request.terms.group != self.group.id() || !request.has_valid_signatures() {
-            return Err("a request to join that was not signed with a code".to_owned());
+            return Err(ProtocolError::InvalidJoinRequest);
         }
         let id = request.id();
         if self.forwarded_joins.contains_key(&id) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::effect::{Effect, NodeEvent};
 use super::group_state::{GroupContext, GroupState};
 use super::input::LinkId;
+use super::protocol_error::ProtocolError;
 use super::session::{SyncSession, UnsentDifference};
 use crate::group::RecordOutcome;
 use crate::id::{Digest, NodeId, ShardId};
@@ -208,19 +209,19 @@ impl GroupState {
         ctx: &mut GroupContext<'_>,
         link: LinkId,
         batch: &RecordBatch,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let mut records = Vec::with_capacity(batch.records.len());
         for bytes in &batch.records {
             match SignedRecord::decode(bytes) {
                 Ok(record) => records.push(record),
                 Err(crate::record::RecordDecodeError::NewerFormat(_)) => {}
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         }
         let recorded = self.group.apply_records(records);
-        let fault = recorded.fault.map(|fault| fault.to_string());
+        let fault = recorded.fault;
         self.on_records_ingested(ctx, recorded, Some(link));
-        fault.map_or(Ok(()), Err)
+        fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// New records: make them durable, tell the neighbours, look again at what they mean.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::effect::{Effect, NodeEvent};
 use super::group_state::{GroupContext, GroupState, TokenBucket};
 use super::input::LinkId;
+use super::protocol_error::ProtocolError;
 use crate::delta::{Delta, SignedDelta};
 use crate::group::{IngestOutcome, NewChange, Tip};
 use crate::id::{NodeId, ShardId};
@@ -21,7 +22,7 @@ impl GroupState {
         ctx: &mut GroupContext<'_>,
         link: LinkId,
         push: &PushedChanges,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let mut outcome = IngestOutcome::default();
         for change in &push.changes {
             if !self.take_push_token(ctx, &change.delta) {
@@ -47,7 +48,7 @@ impl GroupState {
                 session.mismatch.get_or_insert((now, digest));
             }
         }
-        rejection.map_or(Ok(()), Err)
+        rejection.map_or(Ok(()), |reason| Err(ProtocolError::InvalidChanges(reason)))
     }
 
     /// True if the author of a pushed change has not had more pushed lately than one author may.

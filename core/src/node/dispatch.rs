@@ -3,6 +3,7 @@
 use super::Node;
 use super::effect::{Effect, NodeEvent, Response};
 use super::input::LinkId;
+use super::protocol_error::ProtocolError;
 use crate::id::{GroupId, NodeId};
 use crate::wire::guest::GuestFrame;
 use crate::wire::member::{Hello, MemberFrame};
@@ -12,10 +13,10 @@ impl Node {
     pub(super) fn on_frame(&mut self, link: LinkId, bytes: &[u8]) {
         let outcome = if let Some(peer) = self.links.get(&link).map(|link| link.peer) {
             match MemberFrame::decode(bytes) {
-                Ok(frame) => self.on_member_frame(link, peer, frame).map_err(|reason| (peer, reason)),
+                Ok(frame) => self.on_member_frame(link, peer, frame).map_err(|error| (peer, error)),
                 Err(error) => {
                     self.outbox.push(Effect::Close { link, reason: error.to_string() });
-                    Err((peer, error.to_string()))
+                    Err((peer, error.into()))
                 }
             }
         } else if let Some(peer) = self.guest_streams.get(&link).map(|stream| stream.peer) {
@@ -24,21 +25,26 @@ impl Node {
             }
             let outcome = match GuestFrame::decode(bytes) {
                 Ok(frame) => self.on_guest_frame(link, peer, frame),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error.into()),
             };
-            outcome.map_err(|reason| {
-                self.close_guest_stream(link, &reason);
-                (peer, reason)
+            outcome.map_err(|error| {
+                self.close_guest_stream(link, &error.to_string());
+                (peer, error)
             })
         } else {
             Ok(())
         };
-        if let Err((peer, reason)) = outcome {
-            self.outbox.push(Effect::Event(NodeEvent::ProtocolViolation { peer, reason }));
+        if let Err((peer, error)) = outcome {
+            self.outbox.push(Effect::Event(NodeEvent::ProtocolViolation { peer, error }));
         }
     }
 
-    fn on_member_frame(&mut self, link: LinkId, peer: NodeId, frame: MemberFrame) -> Result<(), String> {
+    fn on_member_frame(
+        &mut self,
+        link: LinkId,
+        peer: NodeId,
+        frame: MemberFrame,
+    ) -> Result<(), ProtocolError> {
         match &frame {
             MemberFrame::Hello(hello) => {
                 self.on_hello(link, peer, hello);
@@ -58,7 +64,7 @@ impl Node {
             _ => {}
         }
         if !self.links.get(&link).is_some_and(|link| link.has_greeted) {
-            return Err("a frame before any hello".to_owned());
+            return Err(ProtocolError::FrameBeforeHello);
         }
         self.on_group_frame(link, peer, frame)
     }
@@ -78,7 +84,12 @@ impl Node {
     }
 
     /// A frame that belongs to a group. Of a group that this node is not in, or has paused, nothing is said.
-    fn on_group_frame(&mut self, link: LinkId, peer: NodeId, frame: MemberFrame) -> Result<(), String> {
+    fn on_group_frame(
+        &mut self,
+        link: LinkId,
+        peer: NodeId,
+        frame: MemberFrame,
+    ) -> Result<(), ProtocolError> {
         let Some(group) = group_of_frame(&frame) else { return Ok(()) };
         let Some((state, mut ctx)) = self.group_with_context(group) else { return Ok(()) };
         // What cannot be stored is not taken in, and what may not be stored is not given out.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::input::{LinkId, RequestId, StoreBatchId};
+use super::protocol_error::ProtocolError;
 use crate::group::WriteError;
 use crate::history::RevertError;
 use crate::id::{ChangeId, GroupId, NodeId, SecretKey};
@@ -196,12 +197,12 @@ pub enum NodeEvent {
         /// Its software.
         software: String,
     },
-    /// A peer sent something that it should not have.
+    /// A peer violated the protocol.
     ProtocolViolation {
-        /// Who.
+        /// The peer's node id.
         peer: NodeId,
-        /// What.
-        reason: String,
+        /// What the peer did.
+        error: ProtocolError,
     },
     /// A member can be heard again, or cannot be any more.
     ReachabilityChanged {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::group_state::{GroupContext, GroupState};
 use super::input::LinkId;
+use super::protocol_error::ProtocolError;
 use crate::group::ChainRange;
 use crate::id::ShardId;
 use crate::limits;
@@ -87,7 +88,7 @@ impl GroupState {
         ctx: &mut GroupContext<'_>,
         link: LinkId,
         response: &RangeResponse,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         // To read a window is work and memory. One that nobody asked for may be the answer to a session that has since
         // begun anew, so it is nobody's fault; but it is not read.
         if !self
@@ -134,7 +135,7 @@ impl GroupState {
         let rejection = outcome.rejection.clone();
         self.on_ingested(ctx, outcome, Some(link));
         self.request_missing_from_all(ctx);
-        rejection.map_or(Ok(()), Err)
+        rejection.map_or(Ok(()), |reason| Err(ProtocolError::InvalidChanges(reason)))
     }
 
     /// Requests that were not answered in time are asked of others.

@@ -4,6 +4,7 @@ use super::Node;
 use super::effect::Effect;
 use super::input::{LinkId, MonoTime};
 use super::join::JoinHandshake;
+use super::protocol_error::ProtocolError;
 use crate::id::{GroupId, NodeId};
 use crate::limits;
 use crate::record::SignedRecord;
@@ -74,7 +75,7 @@ impl Node {
         link: LinkId,
         peer: NodeId,
         frame: GuestFrame,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         if let Some(stream) = self.guest_streams.get_mut(&link) {
             stream.last_activity = self.now.mono;
         }

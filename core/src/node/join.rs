@@ -5,6 +5,7 @@ use super::Node;
 use super::effect::{Effect, NodeEvent, RequestError, Response};
 use super::group_state::GroupState;
 use super::input::{LinkId, RequestId};
+use super::protocol_error::ProtocolError;
 use crate::group::Group;
 use crate::id::{GroupId, InviteId, NodeId};
 use crate::limits;
@@ -115,12 +116,12 @@ impl Node {
         link: LinkId,
         peer: NodeId,
         response: &ProbeResponse,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let Some(stream) = self.guest_streams.get_mut(&link) else { return Ok(()) };
         let Some(handshake) =
             stream.join_handshake.as_mut().filter(|candidate| candidate.requested_invite.is_none())
         else {
-            return Err("a proof that nobody asked for".to_owned());
+            return Err(ProtocolError::UnrequestedProof);
         };
         collect_records(&mut handshake.records, &response.records)?;
         if !response.is_last {
@@ -128,9 +129,9 @@ impl Node {
         }
         let (group, joiner_nonce) = (handshake.group, handshake.own_nonce);
         let received = std::mem::take(&mut handshake.records);
-        let records = build_record_set(group, received).ok_or("a line of grants that proves nothing")?;
+        let records = build_record_set(group, received).ok_or(ProtocolError::GrantPathWithoutGenesis)?;
         if !crate::record::Membership::evaluate(&records).is_member(&peer) {
-            return Err("a line of grants that leads to somebody else".to_owned());
+            return Err(ProtocolError::GrantPathOfOtherNode);
         }
         let Some(pending_join) = self.pending_joins.get(&group).filter(|candidate| !candidate.is_granted)
         else {
@@ -153,7 +154,11 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn on_join_response(&mut self, link: LinkId, response: &JoinResponse) -> Result<(), String> {
+    pub(super) fn on_join_response(
+        &mut self,
+        link: LinkId,
+        response: &JoinResponse,
+    ) -> Result<(), ProtocolError> {
         let Some(stream) = self.guest_streams.get_mut(&link) else { return Ok(()) };
         if stream.is_pairing {
             let peer = stream.peer;
@@ -163,7 +168,7 @@ impl Node {
         let Some(handshake) =
             stream.join_handshake.as_mut().filter(|candidate| candidate.requested_invite.is_some())
         else {
-            return Err("an answer that nobody asked for".to_owned());
+            return Err(ProtocolError::UnrequestedJoinResponse);
         };
         let group = handshake.group;
         match response {
@@ -171,7 +176,7 @@ impl Node {
                 collect_records(&mut handshake.records, records)?;
                 if *last {
                     let mut record_set =
-                        handshake.member_records.take().ok_or("a grant that proves nothing")?;
+                        handshake.member_records.take().ok_or(ProtocolError::UselessGrant)?;
                     for record in std::mem::take(&mut handshake.records) {
                         record_set.insert(record);
                     }
@@ -210,7 +215,7 @@ impl Node {
 
     /// The grant is here: the group begins on this node. False if it does not count, as this node knows and the member that
     /// issued it does not.
-    pub(super) fn join_group(&mut self, records: RecordSet) -> Result<bool, String> {
+    pub(super) fn join_group(&mut self, records: RecordSet) -> Result<bool, ProtocolError> {
         let id = records.group();
         if let Some((state, mut ctx)) = self.group_with_context(id) {
             // It was a member once, and is let in again.
@@ -226,7 +231,7 @@ impl Node {
         }
         let group = Group::new(records);
         if !group.members().is_member(&self.own_id) {
-            return Err("a grant to somebody else".to_owned());
+            return Err(ProtocolError::UselessGrant);
         }
         let mut state = GroupState::new(group, self.now);
         let mut rows = state.group.initial_rows();
@@ -270,14 +275,17 @@ impl Node {
 }
 
 /// Reads records that come in portions.
-pub(super) fn collect_records(into: &mut Vec<SignedRecord>, encoded: &EncodedRecords) -> Result<(), String> {
+pub(super) fn collect_records(
+    into: &mut Vec<SignedRecord>,
+    encoded: &EncodedRecords,
+) -> Result<(), ProtocolError> {
     let mut size: usize = into.iter().map(SignedRecord::encoded_len).sum();
     for bytes in encoded {
-        let record = SignedRecord::decode(bytes).map_err(|error| error.to_string())?;
+        let record = SignedRecord::decode(bytes)?;
         size += record.encoded_len();
         into.push(record);
         if into.len() > limits::MAX_RECORDS_PER_GROUP || size > limits::MAX_GRANT_PATH_BYTES {
-            return Err("more records than a group may have".to_owned());
+            return Err(ProtocolError::TooManyRecords);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Node;
 use super::group_state::{GroupContext, GroupState};
 use super::input::{LinkId, MonoTime};
+use super::protocol_error::ProtocolError;
 use crate::group::Group;
 use crate::id::NodeId;
 use crate::limits;
@@ -153,7 +154,7 @@ impl GroupState {
         link: LinkId,
         peer: NodeId,
         frame: &MemberFrame,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let has_left = MembershipStatus::for_key(self.group.members(), &ctx.own_id) == MembershipStatus::Left;
         match frame {
             MemberFrame::RecordBatch(bundle) | MemberFrame::GrantPath(bundle) => {

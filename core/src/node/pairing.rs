@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Node;
 use super::effect::{RequestError, Response};
 use super::input::{LinkId, MonoTime, RequestId};
+use super::protocol_error::ProtocolError;
 use crate::id::{Digest, GroupId, NodeId};
 use crate::limits;
 use crate::record::{Role, SignedRecord};
@@ -177,11 +178,11 @@ impl Node {
         link: LinkId,
         peer: NodeId,
         nonce: [u8; 16],
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let pairing_peer = self.outgoing_pairing.as_mut().and_then(|outgoing| outgoing.peers.get_mut(&peer));
         let Some(pairing_peer) = pairing_peer else { return Ok(()) };
         if *pairing_peer.peer_nonce.get_or_insert(nonce) != nonce {
-            return Err("a member that changed its half of the digits".to_owned());
+            return Err(ProtocolError::PairingNonceChanged);
         }
         let own_nonce = pairing_peer.own_nonce;
         self.send_guest_frame(link, &GuestFrame::PairingReveal(own_nonce));
@@ -193,7 +194,7 @@ impl Node {
         &mut self,
         peer: NodeId,
         response: &JoinResponse,
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let pairing_peer = self.outgoing_pairing.as_mut().and_then(|outgoing| outgoing.peers.get_mut(&peer));
         let Some(pairing_peer) = pairing_peer else { return Ok(()) };
         match response {
@@ -288,10 +289,10 @@ impl Node {
         link: LinkId,
         peer: NodeId,
         nonce: [u8; 16],
-    ) -> Result<(), String> {
+    ) -> Result<(), ProtocolError> {
         let Some(incoming) = self.incoming_pairings.get_mut(&peer) else { return Ok(()) };
         if incoming.commitment != pairing::commitment(&peer, &nonce) {
-            return Err("a machine that changed its half of the digits".to_owned());
+            return Err(ProtocolError::PairingCommitmentBroken);
         }
         incoming.joiner_nonce = Some(nonce);
         self.send_grant_to(link, peer);
@@ -366,6 +367,6 @@ impl Node {
     }
 }
 
-fn collect_grant(pairing_peer: &mut PairingPeer, records: &EncodedRecords) -> Result<(), String> {
+fn collect_grant(pairing_peer: &mut PairingPeer, records: &EncodedRecords) -> Result<(), ProtocolError> {
     super::join::collect_records(&mut pairing_peer.grant_records, records)
 }

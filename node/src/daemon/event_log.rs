@@ -8,8 +8,9 @@ pub(super) fn log_event(event: &NodeEvent) {
         NodeEvent::IncompatibleVersion { peer, software } => {
             tracing::warn!(peer = %peer.short(), software = software.escape_default().to_string(), "no common version: one of the two needs an upgrade");
         }
-        NodeEvent::ProtocolViolation { peer, reason: what } => {
-            tracing::warn!(peer = %peer.short(), what = what.escape_default().to_string(), "a peer sent what it should not");
+        NodeEvent::ProtocolViolation { peer, error } => {
+            let error = error.to_string();
+            tracing::warn!(peer = %peer.short(), error = %error.escape_default(), "a peer violated the protocol");
         }
         NodeEvent::ReachabilityChanged { group, peer, is_reachable: true } => {
             tracing::info!(group = %group.short(), peer = %peer.short(), "up");

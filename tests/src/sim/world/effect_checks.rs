@@ -34,10 +34,10 @@ impl World {
         match notice {
             NodeEvent::ProtocolViolation { peer, .. }
                 if self.node_index_of(peer).is_none_or(|peer| self.nodes[peer].has_forged) => {}
-            NodeEvent::ProtocolViolation { peer, reason: what } if !self.faults.breaks_stream_order() => {
+            NodeEvent::ProtocolViolation { peer, error } if !self.faults.breaks_stream_order() => {
                 self.record_violation(
                     Invariant::Blame,
-                    format!("node {node} blames {}: {what}", peer.short()),
+                    format!("node {node} blames {}: {error}", peer.short()),
                 );
             }
             NodeEvent::ShardIsolated { reason: what, .. } => {
