@@ -62,7 +62,7 @@ pub(super) fn measure_write_latency() {
 }
 
 fn set(client: &ApiClient, field: &str, value: &str) -> String {
-    let change = FieldEditSpec::Assign(JsonValue(Literal::Scalar(value.into())));
+    let edit = FieldEditSpec::Assign(JsonValue(Literal::Scalar(value.into())));
     let fields = vec![FieldSpec { path: field.to_owned(), edit }];
     let resource = "config/visible".to_owned();
     let edit = EditSpec::Set { resource, fields, unset_others: false, node: None, must_exist: false };
