@@ -369,6 +369,7 @@ impl Node {
         Some((
             state,
             GroupContext {
+                group,
                 now,
                 own_id,
                 secret: &self.secret,

@@ -9,7 +9,7 @@ use larder_core::shard::Shard;
 use larder_core::shard::validate::Validation;
 use larder_core::wire::guest::{self, GuestFrame, JoinResponse};
 use larder_core::wire::invite_code::InviteCode;
-use larder_core::wire::member::MemberFrame;
+use larder_core::wire::member::{GroupFrame, MemberFrame};
 use larder_core::wire::presence::Presence;
 
 use crate::decisions::Decisions;
@@ -36,25 +36,26 @@ pub fn fuzz_frame(data: &[u8]) {
 }
 
 fn check_frame(frame: MemberFrame) {
+    let MemberFrame::Group(_, frame) = frame else { return };
     match frame {
-        MemberFrame::GroupSummary(have) => {
+        GroupFrame::GroupSummary(have) => {
             let tips = have.decode_record_tips();
             assert!(tips.len() <= have.record_tips.len());
         }
-        MemberFrame::RecordBatch(bundle) | MemberFrame::GrantPath(bundle) => check_portions(&bundle.records),
-        MemberFrame::RangeResponse(window) => {
+        GroupFrame::RecordBatch(bundle) | GroupFrame::GrantPath(bundle) => check_portions(&bundle.records),
+        GroupFrame::RangeResponse(window) => {
             let _ = columnar::decode(&FIXTURE.root, &window.columns);
         }
-        MemberFrame::Push(push) => {
+        GroupFrame::Push(push) => {
             push.changes.iter().for_each(|change| check_delta_is_canonical(&change.delta))
         }
-        MemberFrame::Presence(signed_presence) => {
+        GroupFrame::Presence(signed_presence) => {
             let read = Presence::decode(&signed_presence.presence_bytes);
             let _ = read.is_some_and(|presence| {
                 presence.is_signed_by_node(&signed_presence.presence_bytes, &signed_presence.signature)
             });
         }
-        MemberFrame::ForwardedJoin(carry) => {
+        GroupFrame::ForwardedJoin(carry) => {
             let _ = (carry.request.has_valid_signatures(), carry.request.id());
         }
         _ => {}

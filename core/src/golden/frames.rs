@@ -7,8 +7,8 @@ use crate::group::{ChainRange, Position, Tip};
 use crate::id::{ChainId, ChangeId, Digest, RecordId};
 use crate::record::{RecordTip, SignedRecord, Signer};
 use crate::wire::member::{
-    ForwardedJoin, ForwardedResponse, GroupDigest, GroupSummary, Hello, MemberFrame, PushedChanges,
-    RangeRequest, RangeResponse, RecordBatch, ShardPositions, SignedPresence,
+    ForwardedJoin, ForwardedResponse, GroupDigest, GroupFrame, GroupSummary, Hello, MemberFrame,
+    PushedChanges, RangeRequest, RangeResponse, RecordBatch, ShardPositions, SignedPresence,
 };
 use crate::wire::presence::Presence;
 
@@ -33,36 +33,38 @@ fn records() -> Vec<Vec<u8>> {
     [genesis(), grant()].iter().map(SignedRecord::encode).collect()
 }
 
-/// Frames that bring a group into step.
-fn sync_frames() -> Vec<(&'static str, MemberFrame)> {
-    let (group, shard_id) = (group(), fixture::desired_root().shard_id());
+/// Frames that belong to no group.
+fn link_frames() -> Vec<(&'static str, MemberFrame)> {
+    let hello = Hello { newest_version: 1, min_version: 1, software: "larder 0.1.0".into() };
+    vec![
+        ("hello", MemberFrame::Hello(hello)),
+        ("ping", MemberFrame::Ping(0x0123_4567_89ab_cdef)),
+        ("pong", MemberFrame::Pong(0)),
+        ("newer", MemberFrame::Unknown(200)),
+    ]
+}
+
+/// Frames that bring two copies of a group to the same state.
+fn sync_frames() -> Vec<(&'static str, GroupFrame)> {
+    let shard_id = fixture::desired_root().shard_id();
     let tip = |seq| Tip { seq, id: ChangeId([seq as u8; 32]) };
     let record_tip = RecordTip { grant: genesis().id(), signer: Signer::Holder, seq: 1, id: grant().id() };
     let recovery_tip = RecordTip { signer: Signer::Recovery, seq: 300, id: RecordId([9; 32]), ..record_tip };
     let digest = Digest([1; 16]);
     vec![
-        (
-            "hello",
-            MemberFrame::Hello(Hello { newest_version: 1, min_version: 1, software: "larder 0.1.0".into() }),
-        ),
-        ("digest", MemberFrame::GroupDigest(GroupDigest { group, digest, omitted_shards: vec![] })),
-        (
-            "digest.omitted",
-            MemberFrame::GroupDigest(GroupDigest { group, digest, omitted_shards: vec![shard_id] }),
-        ),
+        ("digest", GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: vec![] })),
+        ("digest.omitted", GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: vec![shard_id] })),
         (
             "have",
-            MemberFrame::GroupSummary(GroupSummary {
-                group,
+            GroupFrame::GroupSummary(GroupSummary {
                 record_tips: GroupSummary::to_wire_tips(&[record_tip, recovery_tip]),
                 shard_digests: vec![(shard_id, Digest([2; 16]))],
             }),
         ),
-        ("records", MemberFrame::RecordBatch(RecordBatch { group, records: records(), is_last: true })),
+        ("records", GroupFrame::RecordBatch(RecordBatch { records: records(), is_last: true })),
         (
             "positions",
-            MemberFrame::ShardPositions(ShardPositions {
-                group,
+            GroupFrame::ShardPositions(ShardPositions {
                 shard_id,
                 chains: vec![
                     Position { chain_id: ChainId([1; 16]), tips: vec![tip(5)] },
@@ -72,47 +74,38 @@ fn sync_frames() -> Vec<(&'static str, MemberFrame)> {
         ),
         (
             "want",
-            MemberFrame::RangeRequest(RangeRequest {
-                group,
+            GroupFrame::RangeRequest(RangeRequest {
                 shard_id,
                 ranges: vec![ChainRange { chain_id: ChainId([1; 16]), after: 3, upto: tip(200) }],
             }),
         ),
         (
             "window",
-            MemberFrame::RangeResponse(RangeResponse {
-                group,
-                shard_id,
-                has_more: true,
-                columns: vec![1, 2, 3],
-            }),
+            GroupFrame::RangeResponse(RangeResponse { shard_id, has_more: true, columns: vec![1, 2, 3] }),
         ),
         (
             "window.empty",
-            MemberFrame::RangeResponse(RangeResponse { group, shard_id, has_more: false, columns: vec![] }),
+            GroupFrame::RangeResponse(RangeResponse { shard_id, has_more: false, columns: vec![] }),
         ),
     ]
 }
 
-/// Frames that keep it so, and all others.
-fn event_frames() -> Vec<(&'static str, MemberFrame)> {
-    let (group, shard_id) = (group(), fixture::desired_root().shard_id());
+/// Frames that follow an event.
+fn event_frames() -> Vec<(&'static str, GroupFrame)> {
+    let shard_id = fixture::desired_root().shard_id();
     let history = fixture::history();
     let changes = vec![history.change("first").signed.clone(), history.change("concurrent").signed.clone()];
     let (presence_bytes, signature) = presence().sign(&operator());
     let id = request().id();
     let carried_frame =
-        |answer| MemberFrame::ForwardedResponse(ForwardedResponse { group, join_id: id, response: answer });
+        |answer| GroupFrame::ForwardedResponse(ForwardedResponse { join_id: id, response: answer });
     let mut frames = vec![
-        ("push", MemberFrame::Push(PushedChanges { group, shard_id, changes })),
-        ("presence", MemberFrame::Presence(SignedPresence { group, presence_bytes, signature })),
-        ("bye", MemberFrame::StopSync(group)),
-        ("who-are-you", MemberFrame::ProveMembership(group)),
-        ("line", MemberFrame::GrantPath(RecordBatch { group, records: records(), is_last: false })),
-        ("carry", MemberFrame::ForwardedJoin(ForwardedJoin { group, hops: 8, request: request() })),
-        ("ping", MemberFrame::Ping(0x0123_4567_89ab_cdef)),
-        ("pong", MemberFrame::Pong(0)),
-        ("newer", MemberFrame::Unknown(200)),
+        ("push", GroupFrame::Push(PushedChanges { shard_id, changes })),
+        ("presence", GroupFrame::Presence(SignedPresence { presence_bytes, signature })),
+        ("bye", GroupFrame::StopSync),
+        ("who-are-you", GroupFrame::ProveMembership),
+        ("line", GroupFrame::GrantPath(RecordBatch { records: records(), is_last: false })),
+        ("carry", GroupFrame::ForwardedJoin(ForwardedJoin { hops: 8, request: request() })),
     ];
     for (name, answer) in answers() {
         frames.push((name, carried_frame(answer)));
@@ -124,11 +117,13 @@ fn event_frames() -> Vec<(&'static str, MemberFrame)> {
 fn frames_match_the_pinned_bytes() {
     let mut golden = GoldenFile::open("frames", "Frames on a link between members, of protocol version 1.");
     let mut kinds = Vec::new();
-    for (name, frame) in sync_frames().into_iter().chain(event_frames()) {
-        let name = match &frame {
-            MemberFrame::ForwardedResponse(_) => format!("carried.{name}"),
-            _ => name.to_owned(),
-        };
+    let group_frames = sync_frames().into_iter().chain(event_frames());
+    let group_frames = group_frames.map(|(name, frame)| {
+        let prefix = if matches!(frame, GroupFrame::ForwardedResponse(_)) { "carried." } else { "" };
+        (format!("{prefix}{name}"), frame.in_group(group()))
+    });
+    let link_frames = link_frames().into_iter().map(|(name, frame)| (name.to_owned(), frame));
+    for (name, frame) in link_frames.chain(group_frames) {
         let bytes = golden.check(&name, frame.encode());
         assert_eq!(MemberFrame::decode(&bytes), Ok(frame), "{name}");
         kinds.push(bytes[0]);

@@ -19,7 +19,7 @@ use crate::wire::guest::{
     split_records,
 };
 use crate::wire::invite_code::InviteCode;
-use crate::wire::member::{ForwardedJoin, ForwardedResponse, MemberFrame, RecordBatch};
+use crate::wire::member::{ForwardedJoin, ForwardedResponse, GroupFrame, RecordBatch};
 
 /// What [`limits::MAX_WAITING_JOINS`] bounds.
 const WAITING_JOINS_LIMIT: &str = "requests to join that wait for their issuer";
@@ -422,9 +422,8 @@ impl GroupState {
                     ctx.outbox.push(Effect::Send { link, bytes });
                 }
                 ReplyRoute::MemberLink(link) => {
-                    let forwarded =
-                        ForwardedResponse { group: self.group.id(), join_id: request.id(), response };
-                    ctx.send(link, &MemberFrame::ForwardedResponse(forwarded));
+                    let forwarded = ForwardedResponse { join_id: request.id(), response };
+                    ctx.send(link, &GroupFrame::ForwardedResponse(forwarded));
                 }
             }
         }
@@ -453,9 +452,9 @@ impl GroupState {
             Some(link) => vec![link],
             None => self.sessions.keys().copied().filter(|link| Some(*link) != from).collect(),
         };
-        let forwarded = ForwardedJoin { group: self.group.id(), hops: hops_left, request };
+        let forwarded = ForwardedJoin { hops: hops_left, request };
         for link in target_links {
-            ctx.send(link, &MemberFrame::ForwardedJoin(forwarded.clone()));
+            ctx.send(link, &GroupFrame::ForwardedJoin(forwarded.clone()));
         }
     }
 
@@ -506,7 +505,7 @@ impl GroupState {
                 let bytes = GuestFrame::JoinResponse(forwarded.response).encode();
                 ctx.outbox.push(Effect::Send { link, bytes });
             }
-            ReplyRoute::MemberLink(link) => ctx.send(link, &MemberFrame::ForwardedResponse(forwarded)),
+            ReplyRoute::MemberLink(link) => ctx.send(link, &GroupFrame::ForwardedResponse(forwarded)),
         }
     }
 
@@ -525,10 +524,7 @@ impl GroupState {
         }
         let records = records.iter().map(SignedRecord::encode).collect();
         for (records, last) in split_records(records) {
-            ctx.send(
-                link,
-                &MemberFrame::GrantPath(RecordBatch { group: self.group.id(), records, is_last: last }),
-            );
+            ctx.send(link, &GroupFrame::GrantPath(RecordBatch { records, is_last: last }));
         }
     }
 

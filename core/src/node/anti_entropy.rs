@@ -11,7 +11,7 @@ use crate::group::RecordOutcome;
 use crate::id::{Digest, NodeId, ShardId};
 use crate::limits;
 use crate::record::SignedRecord;
-use crate::wire::member::{GroupDigest, GroupSummary, MemberFrame, RecordBatch, ShardPositions};
+use crate::wire::member::{GroupDigest, GroupFrame, GroupSummary, RecordBatch, ShardPositions};
 
 impl GroupState {
     /// Begins a session with a neighbour.
@@ -47,14 +47,7 @@ impl GroupState {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.sent_digest = Some(digest);
         session.mismatch = None;
-        ctx.send(
-            link,
-            &MemberFrame::GroupDigest(GroupDigest {
-                group: self.group.id(),
-                digest,
-                omitted_shards: omitted,
-            }),
-        );
+        ctx.send(link, &GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: omitted }));
     }
 
     /// Compares with every neighbour now.
@@ -137,11 +130,10 @@ impl GroupState {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.summary_sent = Some((now, own_digest, session.received_digest));
         let summary = GroupSummary {
-            group: self.group.id(),
             record_tips: GroupSummary::to_wire_tips(&self.group.record_tips()),
             shard_digests: self.group.shard_digests().collect(),
         };
-        ctx.send(link, &MemberFrame::GroupSummary(summary));
+        ctx.send(link, &GroupFrame::GroupSummary(summary));
     }
 
     pub(super) fn on_summary(
@@ -173,7 +165,6 @@ impl GroupState {
 
     /// Sends a neighbour what it lacks, as far as the link takes it; the rest follows once there is room.
     pub(super) fn send_differences(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        let group = self.group.id();
         while !ctx.is_backpressured(link) {
             let Some(session) = self.sessions.get_mut(&link) else { return };
             let mut records = Vec::new();
@@ -187,7 +178,7 @@ impl GroupState {
                 self.send_records(ctx, link, &records);
             } else if let Some(UnsentDifference::Shard(shard_id)) = session.unsent_differences.pop_front() {
                 let chains = self.group.chain_positions(&shard_id);
-                ctx.send(link, &MemberFrame::ShardPositions(ShardPositions { group, shard_id, chains }));
+                ctx.send(link, &GroupFrame::ShardPositions(ShardPositions { shard_id, chains }));
             } else {
                 return;
             }
@@ -197,10 +188,7 @@ impl GroupState {
     pub(super) fn send_records(&self, ctx: &mut GroupContext<'_>, link: LinkId, records: &[SignedRecord]) {
         for batch in records.chunks(limits::MAX_RECORDS_PER_SENT_FRAME) {
             let records = batch.iter().map(SignedRecord::encode).collect();
-            ctx.send(
-                link,
-                &MemberFrame::RecordBatch(RecordBatch { group: self.group.id(), records, is_last: true }),
-            );
+            ctx.send(link, &GroupFrame::RecordBatch(RecordBatch { records, is_last: true }));
         }
     }
 

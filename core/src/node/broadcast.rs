@@ -14,7 +14,7 @@ use crate::group::{IngestOutcome, NewChange, Tip};
 use crate::id::{NodeId, ShardId};
 use crate::limits;
 use crate::shard::root::ShardName;
-use crate::wire::member::{MemberFrame, PushedChanges};
+use crate::wire::member::{GroupFrame, PushedChanges};
 
 impl GroupState {
     pub(super) fn on_push(
@@ -178,10 +178,9 @@ impl GroupState {
             let delta = SignedDelta { delta: change.delta.clone(), signature };
             by_shard.entry(change.shard_id).or_default().push(delta);
         }
-        let group = self.group.id();
         for (shard_id, changes) in by_shard {
             for changes in split_changes(changes) {
-                ctx.send(link, &MemberFrame::Push(PushedChanges { group, shard_id, changes }));
+                ctx.send(link, &GroupFrame::Push(PushedChanges { shard_id, changes }));
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Dispatch: hands each received frame to its handler.
 
 use super::Node;
-use super::effect::{Effect, NodeEvent, Response};
+use super::effect::{Effect, NodeEvent};
 use super::input::LinkId;
 use super::protocol_error::ProtocolError;
 use crate::id::{GroupId, NodeId};
 use crate::wire::guest::GuestFrame;
-use crate::wire::member::{Hello, MemberFrame};
+use crate::wire::member::{GroupFrame, Hello, MemberFrame};
 use crate::wire::{MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
 
 impl Node {
@@ -45,28 +45,18 @@ impl Node {
         peer: NodeId,
         frame: MemberFrame,
     ) -> Result<(), ProtocolError> {
-        match &frame {
-            MemberFrame::Hello(hello) => {
-                self.on_hello(link, peer, hello);
-                return Ok(());
+        let has_greeted = self.links.get(&link).is_some_and(|link| link.has_greeted);
+        match frame {
+            MemberFrame::Group(..) | MemberFrame::Unknown(_) if !has_greeted => {
+                return Err(ProtocolError::FrameBeforeHello);
             }
-            MemberFrame::Ping(nonce) => {
-                self.send_member_frame(link, &MemberFrame::Pong(*nonce));
-                return Ok(());
-            }
-            MemberFrame::Pong(nonce) => {
-                if let Some(ping) = self.pending_pings.remove(nonce).filter(|ping| ping.link == link) {
-                    let micros = self.now.mono.0.saturating_sub(ping.sent_at.0);
-                    self.outbox.respond(ping.request_id, Ok(Response::RoundTripMicros(micros)));
-                }
-                return Ok(());
-            }
-            _ => {}
+            MemberFrame::Hello(hello) => self.on_hello(link, peer, &hello),
+            MemberFrame::Ping(nonce) => self.send_member_frame(link, &MemberFrame::Pong(nonce)),
+            MemberFrame::Pong(nonce) => self.on_pong(link, nonce),
+            MemberFrame::Group(group, frame) => return self.on_group_frame(link, peer, group, frame),
+            MemberFrame::Unknown(_) => {}
         }
-        if !self.links.get(&link).is_some_and(|link| link.has_greeted) {
-            return Err(ProtocolError::FrameBeforeHello);
-        }
-        self.on_group_frame(link, peer, frame)
+        Ok(())
     }
 
     fn on_hello(&mut self, link: LinkId, peer: NodeId, hello: &Hello) {
@@ -83,19 +73,18 @@ impl Node {
         self.open_sessions();
     }
 
-    /// A frame that belongs to a group. Of a group that this node is not in, or has paused, nothing is said.
+    /// Handles a frame of a group. A group that this node is not in, or has paused, is not answered for.
     fn on_group_frame(
         &mut self,
         link: LinkId,
         peer: NodeId,
-        frame: MemberFrame,
+        group: GroupId,
+        frame: GroupFrame,
     ) -> Result<(), ProtocolError> {
-        let Some(group) = group_of_frame(&frame) else { return Ok(()) };
         let Some((state, mut ctx)) = self.group_with_context(group) else { return Ok(()) };
         // What cannot be stored is not taken in, and what may not be stored is not given out.
         if state.paused
-            || (ctx.outbox.has_failed()
-                && !matches!(frame, MemberFrame::Presence(_) | MemberFrame::StopSync(_)))
+            || (ctx.outbox.has_failed() && !matches!(frame, GroupFrame::Presence(_) | GroupFrame::StopSync))
         {
             return Ok(());
         }
@@ -106,52 +95,33 @@ impl Node {
         }
         if !state.group.members().is_member(&peer) {
             match frame {
-                MemberFrame::GrantPath(bundle) => state.on_records(&mut ctx, link, &bundle)?,
-                MemberFrame::ProveMembership(_) | MemberFrame::StopSync(_) => {}
+                GroupFrame::GrantPath(bundle) => state.on_records(&mut ctx, link, &bundle)?,
+                GroupFrame::ProveMembership | GroupFrame::StopSync => {}
                 _ => state.challenge_nonmember(&mut ctx, link, peer),
             }
             self.open_sessions();
             return Ok(());
         }
-        if !state.sessions.contains_key(&link) && !matches!(frame, MemberFrame::StopSync(_)) {
+        if !state.sessions.contains_key(&link) && !matches!(frame, GroupFrame::StopSync) {
             state.open_session(&mut ctx, link, peer);
         }
         state.mark_alive(&mut ctx, peer);
         match frame {
-            MemberFrame::GroupDigest(body) => state.on_digest(&mut ctx, link, &body),
-            MemberFrame::GroupSummary(body) => state.on_summary(&mut ctx, link, &body),
-            MemberFrame::RecordBatch(body) | MemberFrame::GrantPath(body) => {
+            GroupFrame::GroupDigest(body) => state.on_digest(&mut ctx, link, &body),
+            GroupFrame::GroupSummary(body) => state.on_summary(&mut ctx, link, &body),
+            GroupFrame::RecordBatch(body) | GroupFrame::GrantPath(body) => {
                 state.on_records(&mut ctx, link, &body)?
             }
-            MemberFrame::ShardPositions(body) => state.on_positions(&mut ctx, link, &body),
-            MemberFrame::RangeRequest(body) => state.on_range_request(&mut ctx, link, &body),
-            MemberFrame::RangeResponse(body) => state.on_range_response(&mut ctx, link, &body)?,
-            MemberFrame::Push(body) => state.on_push(&mut ctx, link, &body)?,
-            MemberFrame::Presence(body) => state.on_presence(&mut ctx, link, &body),
-            MemberFrame::StopSync(_) => state.close_session(&mut ctx, link),
-            MemberFrame::ProveMembership(_) => state.send_grant_path(&mut ctx, link),
-            MemberFrame::ForwardedJoin(body) => state.on_forwarded_join(&mut ctx, link, body)?,
-            MemberFrame::ForwardedResponse(body) => state.on_forwarded_response(&mut ctx, body),
-            MemberFrame::Hello(_) | MemberFrame::Ping(_) | MemberFrame::Pong(_) | MemberFrame::Unknown(_) => {
-            }
+            GroupFrame::ShardPositions(body) => state.on_positions(&mut ctx, link, &body),
+            GroupFrame::RangeRequest(body) => state.on_range_request(&mut ctx, link, &body),
+            GroupFrame::RangeResponse(body) => state.on_range_response(&mut ctx, link, &body)?,
+            GroupFrame::Push(body) => state.on_push(&mut ctx, link, &body)?,
+            GroupFrame::Presence(body) => state.on_presence(&mut ctx, link, &body),
+            GroupFrame::StopSync => state.close_session(&mut ctx, link),
+            GroupFrame::ProveMembership => state.send_grant_path(&mut ctx, link),
+            GroupFrame::ForwardedJoin(body) => state.on_forwarded_join(&mut ctx, link, body)?,
+            GroupFrame::ForwardedResponse(body) => state.on_forwarded_response(&mut ctx, body),
         }
         Ok(())
-    }
-}
-
-fn group_of_frame(frame: &MemberFrame) -> Option<GroupId> {
-    match frame {
-        MemberFrame::GroupDigest(body) => Some(body.group),
-        MemberFrame::GroupSummary(body) => Some(body.group),
-        MemberFrame::RecordBatch(body) | MemberFrame::GrantPath(body) => Some(body.group),
-        MemberFrame::ShardPositions(body) => Some(body.group),
-        MemberFrame::RangeRequest(body) => Some(body.group),
-        MemberFrame::RangeResponse(body) => Some(body.group),
-        MemberFrame::Push(body) => Some(body.group),
-        MemberFrame::Presence(body) => Some(body.group),
-        MemberFrame::StopSync(group) | MemberFrame::ProveMembership(group) => Some(*group),
-        MemberFrame::ForwardedJoin(body) => Some(body.group),
-        MemberFrame::ForwardedResponse(body) => Some(body.group),
-        MemberFrame::Hello(_) | MemberFrame::Ping(_) | MemberFrame::Pong(_) | MemberFrame::Unknown(_) => None,
     }
 }

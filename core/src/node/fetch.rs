@@ -9,7 +9,7 @@ use super::protocol_error::ProtocolError;
 use crate::group::ChainRange;
 use crate::id::ShardId;
 use crate::limits;
-use crate::wire::member::{MemberFrame, RangeRequest, RangeResponse};
+use crate::wire::member::{GroupFrame, RangeRequest, RangeResponse};
 
 impl GroupState {
     /// Asks a neighbour for what it has and this node lacks, unless it was asked already. With nothing left to ask for,
@@ -50,7 +50,7 @@ impl GroupState {
         if let Some(session) = self.sessions.get_mut(&link) {
             session.awaited_responses.insert(shard_id);
         }
-        ctx.send(link, &MemberFrame::RangeRequest(RangeRequest { group: self.group.id(), shard_id, ranges }));
+        ctx.send(link, &GroupFrame::RangeRequest(RangeRequest { shard_id, ranges }));
     }
 
     /// Asks every neighbour for what it has and nobody was asked for.
@@ -74,12 +74,7 @@ impl GroupState {
             self.group.next_batch(&request.shard_id, &request.ranges).unwrap_or_default();
         ctx.send(
             link,
-            &MemberFrame::RangeResponse(RangeResponse {
-                group: self.group.id(),
-                shard_id: request.shard_id,
-                has_more,
-                columns,
-            }),
+            &GroupFrame::RangeResponse(RangeResponse { shard_id: request.shard_id, has_more, columns }),
         );
     }
 

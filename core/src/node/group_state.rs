@@ -14,7 +14,7 @@ use crate::resource::ResourceName;
 use crate::resource::observed::ObservedState;
 use crate::store::{GroupRow, InviteRow, LAYOUT_VERSION, Row, RowReader, Table, decode_versioned, key};
 use crate::wire::guest::JoinRequest;
-use crate::wire::member::MemberFrame;
+use crate::wire::member::GroupFrame;
 use crate::wire::presence::Presence;
 
 /// A link between members, whatever groups they share.
@@ -43,6 +43,7 @@ impl MemberLink {
 
 /// What the parts of a membership need from the machine around it.
 pub(super) struct GroupContext<'a> {
+    pub(super) group: GroupId,
     pub(super) now: ClockReading,
     pub(super) own_id: NodeId,
     pub(super) secret: &'a SecretKey,
@@ -53,11 +54,11 @@ pub(super) struct GroupContext<'a> {
 
 impl GroupContext<'_> {
     /// Sends a frame of a group. Once storage failed, only presence is still told.
-    pub(super) fn send(&mut self, link: LinkId, frame: &MemberFrame) {
-        if self.outbox.has_failed() && !matches!(frame, MemberFrame::Presence(_)) {
+    pub(super) fn send(&mut self, link: LinkId, frame: &GroupFrame) {
+        if self.outbox.has_failed() && !matches!(frame, GroupFrame::Presence(_)) {
             return;
         }
-        let bytes = frame.encode();
+        let bytes = frame.encode(self.group);
         if let Some(link) = self.links.get_mut(&link) {
             link.record_sent(self.now.mono, bytes.len());
         }

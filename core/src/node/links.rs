@@ -9,7 +9,7 @@ use super::input::{LinkId, LinkKind, MonoTime, RequestId};
 use super::node_info::DiscoveredNode;
 use crate::id::{GroupId, NodeId};
 use crate::limits;
-use crate::wire::member::{Hello, MemberFrame};
+use crate::wire::member::{GroupFrame, Hello, MemberFrame};
 use crate::wire::{MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
 
 /// A ping under way.
@@ -165,6 +165,13 @@ impl Node {
         self.send_member_frame(link, &MemberFrame::Ping(nonce));
     }
 
+    pub(super) fn on_pong(&mut self, link: LinkId, nonce: u64) {
+        if let Some(ping) = self.pending_pings.remove(&nonce).filter(|ping| ping.link == link) {
+            let micros = self.now.mono.0.saturating_sub(ping.sent_at.0);
+            self.outbox.respond(ping.request_id, Ok(Response::RoundTripMicros(micros)));
+        }
+    }
+
     /// Pings links that carried nothing for a while: one without a frame counts as dead. Nobody waits for the answer.
     pub(super) fn ping_idle_links(&mut self) {
         let now = self.now.mono;
@@ -187,7 +194,7 @@ impl Node {
             let row = state.to_row();
             if paused {
                 for link in state.sessions.keys().copied().collect::<Vec<_>>() {
-                    ctx.send(link, &MemberFrame::StopSync(group));
+                    ctx.send(link, &GroupFrame::StopSync);
                     state.close_session(&mut ctx, link);
                 }
             }

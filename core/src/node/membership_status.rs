@@ -10,7 +10,7 @@ use crate::group::Group;
 use crate::id::NodeId;
 use crate::limits;
 use crate::record::{Membership, RecordBody, RecordNote, RecordSet, Signer};
-use crate::wire::member::{MemberFrame, RecordBatch};
+use crate::wire::member::{GroupFrame, RecordBatch};
 
 /// How a key stands in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +111,7 @@ impl GroupState {
             .map(|(link, _)| *link)
             .collect();
         for link in nonmember_links {
-            ctx.send(link, &MemberFrame::StopSync(self.group.id()));
+            ctx.send(link, &GroupFrame::StopSync);
             self.close_session(ctx, link);
         }
         // What was said of who is a member may be otherwise now, and is to be said once more.
@@ -131,7 +131,7 @@ impl GroupState {
             self.send_records(ctx, link, &evidence);
         }
         // It may have been let in again, and by whom is not known here.
-        ctx.send(link, &MemberFrame::ProveMembership(self.group.id()));
+        ctx.send(link, &GroupFrame::ProveMembership);
     }
 
     /// This node left, and a member has not heard: it is shown the record.
@@ -140,10 +140,7 @@ impl GroupState {
         if self.proof_requested.insert(link, ctx.now.mono).is_none() {
             let records = self.group.removal_proof(&ctx.own_id);
             let records = records.iter().map(crate::record::SignedRecord::encode).collect();
-            ctx.send(
-                link,
-                &MemberFrame::GrantPath(RecordBatch { group: self.group.id(), records, is_last: true }),
-            );
+            ctx.send(link, &GroupFrame::GrantPath(RecordBatch { records, is_last: true }));
         }
     }
 
@@ -153,17 +150,15 @@ impl GroupState {
         ctx: &mut GroupContext<'_>,
         link: LinkId,
         peer: NodeId,
-        frame: &MemberFrame,
+        frame: &GroupFrame,
     ) -> Result<(), ProtocolError> {
         let has_left = MembershipStatus::for_key(self.group.members(), &ctx.own_id) == MembershipStatus::Left;
         match frame {
-            MemberFrame::RecordBatch(bundle) | MemberFrame::GrantPath(bundle) => {
+            GroupFrame::RecordBatch(bundle) | GroupFrame::GrantPath(bundle) => {
                 self.on_records(ctx, link, bundle)?
             }
             // It was shown the record, and ends the session: it has heard.
-            MemberFrame::StopSync(_) if self.proof_requested.contains_key(&link) => {
-                self.leave_confirmed = true
-            }
+            GroupFrame::StopSync if self.proof_requested.contains_key(&link) => self.leave_confirmed = true,
             _ if has_left && self.group.members().is_member(&peer) => self.send_leave_records(ctx, link),
             _ => {}
         }

@@ -7,7 +7,7 @@ use super::group_state::{GroupContext, GroupState, Liveness};
 use super::input::{LinkId, MonoTime};
 use crate::id::NodeId;
 use crate::limits;
-use crate::wire::member::{MemberFrame, SignedPresence};
+use crate::wire::member::{GroupFrame, SignedPresence};
 use crate::wire::presence::Presence;
 
 /// What a node says of itself in every group.
@@ -55,11 +55,7 @@ impl GroupState {
             change_count,
         };
         let (presence, signature) = presence.sign(ctx.secret);
-        let frame = MemberFrame::Presence(SignedPresence {
-            group: self.group.id(),
-            presence_bytes: presence,
-            signature,
-        });
+        let frame = GroupFrame::Presence(SignedPresence { presence_bytes: presence, signature });
         let own_digest = self.digest();
         for (link, session) in &mut self.sessions {
             session.sent_digest = Some(own_digest);
@@ -110,7 +106,7 @@ impl GroupState {
             .map(|(other, _)| *other)
             .collect();
         for other in others.into_iter().filter(|other| !ctx.is_backpressured(*other)).collect::<Vec<_>>() {
-            ctx.send(other, &MemberFrame::Presence(signed.clone()));
+            ctx.send(other, &GroupFrame::Presence(signed.clone()));
         }
         let digest = presence.digest;
         if let Some(liveness) = self.liveness.get_mut(&node) {

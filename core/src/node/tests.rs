@@ -18,7 +18,7 @@ use crate::value::Value;
 use crate::wire::guest::{
     GrantPath, GuestFrame, JoinDenial, JoinRequest, JoinResponse, JoinTerms, MembershipProbe, ProbeResponse,
 };
-use crate::wire::member::{GroupSummary, Hello, MemberFrame, ShardPositions};
+use crate::wire::member::{GroupFrame, GroupSummary, Hello, MemberFrame, ShardPositions};
 
 /// A machine whose disk is quick.
 struct TestNode {
@@ -156,7 +156,7 @@ fn impossible_positions_from_a_peer_are_ignored() {
         .to_vec();
     host.receive_member_frame(
         1,
-        &MemberFrame::ShardPositions(ShardPositions { group: fixture::group(), shard_id, chains }),
+        &GroupFrame::ShardPositions(ShardPositions { shard_id, chains }).in_group(fixture::group()),
     );
     let state = host.node.group(&fixture::group()).unwrap();
     let (_, session) = state.neighbour_sessions().next().unwrap();
@@ -289,8 +289,9 @@ fn closed_links_leave_no_state_behind() {
     for n in 1..20 {
         host.open_link(n, &stranger_key(), LinkKind::Member, true);
         host.receive_member_frame(n, &hello_frame());
-        let have = GroupSummary { group: fixture::group(), record_tips: vec![], shard_digests: vec![] };
-        let effects = host.receive_member_frame(n, &MemberFrame::GroupSummary(have));
+        let have = GroupSummary { record_tips: vec![], shard_digests: vec![] };
+        let effects =
+            host.receive_member_frame(n, &GroupFrame::GroupSummary(have).in_group(fixture::group()));
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Send { .. })), "who are you?");
         host.handle_and_store(Input::LinkDown { link: LinkId(n) });
     }

@@ -1,22 +1,22 @@
 //! Frames between members.
 //!
 //! ```text
-//!  1 Hello      version u16 | least u16 | software string              first on a link, both ways
-//!  2 Digest     group | digest | omitted [epoch]                       "this is all I have"
-//!  3 Have       group | records [tip] | shards [(epoch, digest)]       the answer to a digest that differs
-//!  4 Records    group | [record | signature] | last bool               records that the other lacks
-//!  5 Positions  group | epoch | [actor, [seq, id]]                     where I stand in a shard that differs
-//!  6 Want       group | epoch | [actor, after, (seq, id)]              what I lack of it
-//!  7 Window     group | epoch | more bool | columns                    some of that; ask again if `more`
-//!  8 Push       group | epoch | [delta, signature]                     new changes, as they come
-//!  9 Presence   group | presence bytes | signature                     I live; passed on
-//! 10 Bye        group                                                  I stop syncing this group
-//! 11 WhoAreYou  group                                                  I do not know you as a member of it
-//! 12 Line       group | [record | signature] | last bool               what proves that I am
-//! 13 Carry      group | join request                                   a stranger asks its issuer to be let in
-//! 14 Carried    group | request id | answer                            the issuer's answer, back along the way
-//! 15 Ping       nonce u64
-//! 16 Pong       nonce u64
+//!  1 Hello              newest u16 | min u16 | software string        the first frame on a link, both ways
+//!  2 GroupDigest        group | digest | omitted [shard]              one hash over all that the sender holds
+//!  3 GroupSummary       group | record tips | [(shard, digest)]       the answer to a digest that differs
+//!  4 RecordBatch        group | [record | signature] | last bool      records that the receiver lacks
+//!  5 ShardPositions     group | shard | [chain, [seq, id]]            the sender's tips in a shard that differs
+//!  6 RangeRequest       group | shard | [chain, after, (seq, id)]     the ranges that the sender lacks
+//!  7 RangeResponse      group | shard | more bool | columns           changes of those ranges; `more`: request again
+//!  8 Push               group | shard | [delta, signature]            new changes
+//!  9 Presence           group | presence bytes | signature            a member is alive; forwarded
+//! 10 StopSync           group                                         the sender ends the sync session
+//! 11 ProveMembership    group                                         the sender does not know the receiver as a member
+//! 12 GrantPath          group | [record | signature] | last bool      the proof that the sender is a member
+//! 13 ForwardedJoin      group | hops u8 | join request                a join request on its way to the issuer
+//! 14 ForwardedResponse  group | request id | response                 the issuer's response on its way back
+//! 15 Ping               nonce u64
+//! 16 Pong               nonce u64
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -32,65 +32,70 @@ use crate::record::{RecordTip, Signer};
 /// One frame on a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberFrame {
-    /// Who I am and what I speak.
+    /// The first frame, with the versions that the sender speaks.
     Hello(Hello),
-    /// All I have of a group, as one hash.
-    GroupDigest(GroupDigest),
-    /// All I have of a group, by shard.
-    GroupSummary(GroupSummary),
-    /// Records.
-    RecordBatch(RecordBatch),
-    /// Where I stand in a shard.
-    ShardPositions(ShardPositions),
-    /// What I lack of a shard.
-    RangeRequest(RangeRequest),
-    /// Some of what you lack.
-    RangeResponse(RangeResponse),
-    /// New changes.
-    Push(PushedChanges),
-    /// A member lives.
-    Presence(SignedPresence),
-    /// I stop syncing this group.
-    StopSync(GroupId),
-    /// I do not know you as a member of this group.
-    ProveMembership(GroupId),
-    /// What proves that I am one.
-    GrantPath(RecordBatch),
-    /// A stranger's request on its way to the issuer.
-    ForwardedJoin(ForwardedJoin),
-    /// The issuer's answer on its way back.
-    ForwardedResponse(ForwardedResponse),
-    /// Are you there?
+    /// A frame that belongs to a group.
+    Group(GroupId, GroupFrame),
+    /// A request for a [`MemberFrame::Pong`] with the same nonce.
     Ping(u64),
-    /// I am.
+    /// The answer to a [`MemberFrame::Ping`].
     Pong(u64),
-    /// Something that a newer version says.
+    /// A frame of a kind that this version does not know.
     Unknown(u8),
 }
 
-/// First on a link.
+/// A frame that belongs to a group, without the group's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupFrame {
+    /// One hash over all that the sender holds.
+    GroupDigest(GroupDigest),
+    /// Record tips, and one hash for each shard.
+    GroupSummary(GroupSummary),
+    /// Records that the receiver lacks.
+    RecordBatch(RecordBatch),
+    /// The sender's tips in a shard.
+    ShardPositions(ShardPositions),
+    /// The ranges of changes that the sender lacks.
+    RangeRequest(RangeRequest),
+    /// Changes of the requested ranges.
+    RangeResponse(RangeResponse),
+    /// New changes.
+    Push(PushedChanges),
+    /// The presence of a member.
+    Presence(SignedPresence),
+    /// The sender ends the sync session.
+    StopSync,
+    /// The sender does not know the receiver as a member and asks for its grant path.
+    ProveMembership,
+    /// The proof that the sender is a member.
+    GrantPath(RecordBatch),
+    /// A join request on its way to the issuer of the invite.
+    ForwardedJoin(ForwardedJoin),
+    /// The issuer's response on its way back.
+    ForwardedResponse(ForwardedResponse),
+}
+
+/// The versions and the software of the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The newest version that the sender speaks.
     pub newest_version: u16,
-    /// The oldest.
+    /// The oldest version that the sender speaks.
     pub min_version: u16,
-    /// The sender's software, for people.
+    /// The sender's software, as text for operators.
     pub software: String,
 }
 
-/// All that a member has of a group, as one hash.
+/// One hash over all that the sender holds of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDigest {
-    /// The group.
-    pub group: GroupId,
     /// The hash.
     pub digest: Digest,
-    /// Shards that are left out of it on the sender's side.
+    /// The shards that the sender left out of the hash.
     pub omitted_shards: Vec<ShardId>,
 }
 
-/// The newest record of a chain, as it is sent.
+/// The newest record of a record chain, as it is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireRecordTip {
     grant: GrantId,
@@ -99,19 +104,17 @@ pub struct WireRecordTip {
     id: RecordId,
 }
 
-/// All that a member has of a group, by shard.
+/// What the sender holds of a group: record tips, and one hash for each shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSummary {
-    /// The group.
-    pub group: GroupId,
-    /// The newest record of every chain.
+    /// The newest record of every record chain.
     pub record_tips: Vec<WireRecordTip>,
-    /// Every shard that holds a change.
+    /// The digest of every shard that holds a change.
     pub shard_digests: Vec<(ShardId, Digest)>,
 }
 
 impl GroupSummary {
-    /// The tips to be sent.
+    /// Converts record tips to their wire form.
     pub fn to_wire_tips(tips: &[RecordTip]) -> Vec<WireRecordTip> {
         let to_wire = |tip: &RecordTip| WireRecordTip {
             grant: tip.grant,
@@ -122,7 +125,7 @@ impl GroupSummary {
         tips.iter().map(to_wire).collect()
     }
 
-    /// The tips that were sent; those of signers that this version does not know are left out.
+    /// Returns the record tips, without those of signers that this version does not know.
     pub fn decode_record_tips(&self) -> Vec<RecordTip> {
         let from_wire = |tip: &WireRecordTip| {
             let signer = Signer::from_byte(tip.signer)?;
@@ -132,138 +135,102 @@ impl GroupSummary {
     }
 }
 
-/// Membership records.
+/// Membership records, or a part of a longer list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordBatch {
-    /// The group.
-    pub group: GroupId,
     /// Each record followed by its signature.
     pub records: EncodedRecords,
     /// False if more follow.
     pub is_last: bool,
 }
 
-/// Where a member stands in a shard.
+/// The sender's tips in a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardPositions {
-    /// The group.
-    pub group: GroupId,
-    /// The shard's epoch.
+    /// The shard's id.
     pub shard_id: ShardId,
-    /// Every chain in it.
+    /// The tips of every chain in the shard.
     pub chains: Vec<Position>,
 }
 
-/// What a member lacks of a shard.
+/// The ranges of changes in a shard that the sender lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeRequest {
-    /// The group.
-    pub group: GroupId,
-    /// The shard's epoch.
+    /// The shard's id.
     pub shard_id: ShardId,
-    /// Parts of chains.
+    /// The requested ranges of chains.
     pub ranges: Vec<ChainRange>,
 }
 
-/// Some of what was asked for.
+/// Changes of the requested ranges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeResponse {
-    /// The group.
-    pub group: GroupId,
-    /// The shard's epoch.
+    /// The shard's id.
     pub shard_id: ShardId,
-    /// True if there is more of what was asked for.
+    /// True if the sender holds more changes of the requested ranges.
     pub has_more: bool,
-    /// See [`crate::delta::columns`]; empty if there is nothing of it here.
+    /// The changes as [`crate::delta::columnar`] encodes them; empty if the sender has none.
     pub columns: Vec<u8>,
 }
 
-/// New changes.
+/// New changes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushedChanges {
-    /// The group.
-    pub group: GroupId,
-    /// The shard's epoch.
+    /// The shard's id.
     pub shard_id: ShardId,
-    /// The changes.
+    /// The changes with their signatures.
     pub changes: Vec<SignedDelta>,
 }
 
-/// A member's presence, signed by it and told by anybody.
+/// A member's presence with its signature; any member may forward it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedPresence {
-    /// The group.
-    pub group: GroupId,
-    /// See [`super::presence`].
+    /// The presence as [`super::presence`] encodes it.
     pub presence_bytes: Vec<u8>,
-    /// The member's signature of it.
+    /// The member's signature over the presence.
     pub signature: Sig,
 }
 
-/// A stranger's request on its way to the issuer.
+/// A join request on its way to the issuer of the invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardedJoin {
-    /// The group.
-    pub group: GroupId,
-    /// How often it may still be passed on.
+    /// How many more times members may forward the request.
     pub hops: u8,
-    /// The request.
+    /// The join request.
     pub request: JoinRequest,
 }
 
-/// The issuer's answer on its way back.
+/// The issuer's response on its way back to the joiner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardedResponse {
-    /// The group.
-    pub group: GroupId,
-    /// Which request it answers, see [`JoinRequest::id`].
+    /// The id of the answered request, see [`JoinRequest::id`].
     pub join_id: Digest,
-    /// The answer.
+    /// The issuer's response.
     pub response: JoinResponse,
 }
 
 impl MemberFrame {
-    /// The frame's bytes.
+    /// Encodes the frame.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Hello(body) => encode_frame(1, body),
-            Self::GroupDigest(body) => encode_frame(2, body),
-            Self::GroupSummary(body) => encode_frame(3, body),
-            Self::RecordBatch(body) => encode_frame(4, body),
-            Self::ShardPositions(body) => encode_frame(5, body),
-            Self::RangeRequest(body) => encode_frame(6, body),
-            Self::RangeResponse(body) => encode_frame(7, body),
-            Self::Push(body) => encode_frame(8, body),
-            Self::Presence(body) => encode_frame(9, body),
-            Self::StopSync(group) => encode_frame(10, group),
-            Self::ProveMembership(group) => encode_frame(11, group),
-            Self::GrantPath(body) => encode_frame(12, body),
-            Self::ForwardedJoin(body) => encode_frame(13, body),
-            Self::ForwardedResponse(body) => encode_frame(14, body),
+            Self::Group(group, frame) => frame.encode(*group),
             Self::Ping(nonce) => encode_frame(15, nonce),
             Self::Pong(nonce) => encode_frame(16, nonce),
             Self::Unknown(kind) => vec![*kind],
         }
     }
 
-    /// Reads a frame.
+    /// Decodes a frame.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let (&kind, body) = bytes.split_first().ok_or(FrameError::Empty)?;
         let frame = match kind {
             1 => Self::Hello(decode_layout(kind, body)?),
-            2 => Self::GroupDigest(decode_layout(kind, body)?),
-            3 => Self::GroupSummary(decode_layout(kind, body)?),
-            4 => Self::RecordBatch(decode_layout(kind, body)?),
-            5 => Self::ShardPositions(decode_layout(kind, body)?),
-            6 => Self::RangeRequest(decode_layout(kind, body)?),
-            7 => Self::RangeResponse(decode_layout(kind, body)?),
-            8 => Self::Push(decode_layout(kind, body)?),
-            9 => Self::Presence(decode_layout(kind, body)?),
-            10 => Self::StopSync(decode_layout(kind, body)?),
-            11 => Self::ProveMembership(decode_layout(kind, body)?),
-            12 => Self::GrantPath(decode_layout(kind, body)?),
-            13 => Self::ForwardedJoin(decode_layout(kind, body)?),
-            14 => Self::ForwardedResponse(decode_layout(kind, body)?),
+            2..=14 => {
+                let (group, body) =
+                    postcard::take_from_bytes(body).map_err(|_| FrameError::Malformed(kind))?;
+                Self::Group(group, GroupFrame::decode(kind, body)?)
+            }
             15 => Self::Ping(decode_layout(kind, body)?),
             16 => Self::Pong(decode_layout(kind, body)?),
             kind => Self::Unknown(kind),
@@ -274,12 +241,62 @@ impl MemberFrame {
     fn is_within_limits(&self) -> bool {
         match self {
             Self::Hello(body) => body.software.len() <= limits::MAX_NODE_TEXT_BYTES,
+            Self::Group(_, frame) => frame.is_within_limits(),
+            _ => true,
+        }
+    }
+}
+
+impl GroupFrame {
+    /// Puts the frame into the envelope that names its group.
+    pub fn in_group(self, group: GroupId) -> MemberFrame {
+        MemberFrame::Group(group, self)
+    }
+
+    /// Encodes the frame with the id of its group.
+    pub fn encode(&self, group: GroupId) -> Vec<u8> {
+        match self {
+            Self::GroupDigest(body) => encode_frame(2, &(group, body)),
+            Self::GroupSummary(body) => encode_frame(3, &(group, body)),
+            Self::RecordBatch(body) => encode_frame(4, &(group, body)),
+            Self::ShardPositions(body) => encode_frame(5, &(group, body)),
+            Self::RangeRequest(body) => encode_frame(6, &(group, body)),
+            Self::RangeResponse(body) => encode_frame(7, &(group, body)),
+            Self::Push(body) => encode_frame(8, &(group, body)),
+            Self::Presence(body) => encode_frame(9, &(group, body)),
+            Self::StopSync => encode_frame(10, &group),
+            Self::ProveMembership => encode_frame(11, &group),
+            Self::GrantPath(body) => encode_frame(12, &(group, body)),
+            Self::ForwardedJoin(body) => encode_frame(13, &(group, body)),
+            Self::ForwardedResponse(body) => encode_frame(14, &(group, body)),
+        }
+    }
+
+    fn decode(kind: u8, body: &[u8]) -> Result<Self, FrameError> {
+        Ok(match kind {
+            2 => Self::GroupDigest(decode_layout(kind, body)?),
+            3 => Self::GroupSummary(decode_layout(kind, body)?),
+            4 => Self::RecordBatch(decode_layout(kind, body)?),
+            5 => Self::ShardPositions(decode_layout(kind, body)?),
+            6 => Self::RangeRequest(decode_layout(kind, body)?),
+            7 => Self::RangeResponse(decode_layout(kind, body)?),
+            8 => Self::Push(decode_layout(kind, body)?),
+            9 => Self::Presence(decode_layout(kind, body)?),
+            10 => decode_layout(kind, body).map(|()| Self::StopSync)?,
+            11 => decode_layout(kind, body).map(|()| Self::ProveMembership)?,
+            12 => Self::GrantPath(decode_layout(kind, body)?),
+            13 => Self::ForwardedJoin(decode_layout(kind, body)?),
+            14 => Self::ForwardedResponse(decode_layout(kind, body)?),
+            _ => return Err(FrameError::Malformed(kind)),
+        })
+    }
+
+    fn is_within_limits(&self) -> bool {
+        match self {
             Self::ShardPositions(body) => {
-                body.chains.len() <= limits::MAX_POSITIONS_PER_FRAME
-                    && body
-                        .chains
-                        .iter()
-                        .all(|chain| !chain.tips.is_empty() && chain.tips.len() <= limits::MAX_TIPS_PER_CHAIN)
+                let has_valid_tips =
+                    |chain: &Position| (1..=limits::MAX_TIPS_PER_CHAIN).contains(&chain.tips.len());
+                body.chains.len() <= limits::MAX_POSITIONS_PER_FRAME && body.chains.iter().all(has_valid_tips)
             }
             Self::RangeRequest(body) => body.ranges.len() <= limits::MAX_REQUESTED_CHAINS,
             Self::RecordBatch(body) | Self::GrantPath(body) => {

@@ -11,8 +11,8 @@ use larder_core::shard::chain::{self, ChainHash, EndProof, first_chain_hash, nex
 use larder_core::shard::root::{ShardName, ShardRoot};
 use larder_core::value::Value;
 use larder_core::wire::member::{
-    ForwardedJoin, ForwardedResponse, GroupDigest, GroupSummary, MemberFrame, PushedChanges, RangeRequest,
-    RangeResponse, RecordBatch, ShardPositions, SignedPresence,
+    ForwardedJoin, ForwardedResponse, GroupDigest, GroupFrame, GroupSummary, MemberFrame, PushedChanges,
+    RangeRequest, RangeResponse, RecordBatch, ShardPositions, SignedPresence,
 };
 use larder_core::wire::presence::Presence;
 
@@ -46,32 +46,29 @@ impl AdversaryMember {
     }
 
     pub(super) fn random_frame(&mut self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> MemberFrame {
-        let group = fixture::group();
         let epoch = random_shard_id(script);
-        match script.next_byte_or_zero() % 32 {
-            0 | 1 => MemberFrame::GroupDigest(GroupDigest {
-                group,
+        let frame = match script.next_byte_or_zero() % 32 {
+            0 | 1 => GroupFrame::GroupDigest(GroupDigest {
                 digest: self.random_digest(script, host),
                 omitted_shards: random_shard_ids(script),
             }),
-            2 | 3 => MemberFrame::GroupSummary(self.random_summary(script)),
+            2 | 3 => GroupFrame::GroupSummary(self.random_summary(script)),
             4..=6 => {
                 let records = self.random_records(script);
-                MemberFrame::RecordBatch(RecordBatch { group, records, is_last: script.next_bool() })
+                GroupFrame::RecordBatch(RecordBatch { records, is_last: script.next_bool() })
             }
             7..=9 => {
                 let chains =
                     (0..script.next_byte_or_zero() % 5).map(|_| self.random_position(script)).collect();
-                MemberFrame::ShardPositions(ShardPositions { group, shard_id: epoch, chains })
+                GroupFrame::ShardPositions(ShardPositions { shard_id: epoch, chains })
             }
             10..=12 => {
                 let wants = (0..script.next_byte_or_zero() % 5).map(|_| self.random_want(script)).collect();
-                MemberFrame::RangeRequest(RangeRequest { group, shard_id: epoch, ranges: wants })
+                GroupFrame::RangeRequest(RangeRequest { shard_id: epoch, ranges: wants })
             }
             13..=15 => {
                 let columns = self.honest_batch(host);
-                MemberFrame::RangeResponse(RangeResponse {
-                    group,
+                GroupFrame::RangeResponse(RangeResponse {
                     shard_id: FIXTURE.root.shard_id(),
                     has_more: script.next_bool(),
                     columns,
@@ -79,47 +76,47 @@ impl AdversaryMember {
             }
             16..=20 => {
                 let columns = self.forge_batch(script);
-                MemberFrame::RangeResponse(RangeResponse {
-                    group,
+                GroupFrame::RangeResponse(RangeResponse {
                     shard_id: FIXTURE.root.shard_id(),
                     has_more: script.next_bool(),
                     columns,
                 })
             }
-            21 | 22 => MemberFrame::Push(self.random_push(script)),
+            21 | 22 => GroupFrame::Push(self.random_push(script)),
             23 | 24 => {
                 let changes = self.forge_segment(script).2.iter().map(ForgedChange::signed).collect();
-                MemberFrame::Push(PushedChanges { group, shard_id: FIXTURE.root.shard_id(), changes })
+                GroupFrame::Push(PushedChanges { shard_id: FIXTURE.root.shard_id(), changes })
             }
-            25 | 26 => MemberFrame::Presence(self.random_presence(script, host)),
-            27 if script.next_bool() => MemberFrame::StopSync(group),
-            27 => MemberFrame::ProveMembership(group),
-            28 => MemberFrame::GrantPath(RecordBatch {
-                group,
+            25 | 26 => GroupFrame::Presence(self.random_presence(script, host)),
+            27 if script.next_bool() => GroupFrame::StopSync,
+            27 => GroupFrame::ProveMembership,
+            28 => GroupFrame::GrantPath(RecordBatch {
                 records: self.random_records(script),
                 is_last: script.next_bool(),
             }),
             29 => {
                 let person = *script.choose(&OTHER_CALLERS);
                 let request = guest::random_join_request(script, &[5; 16], person);
-                MemberFrame::ForwardedJoin(ForwardedJoin { group, hops: script.next_byte_or_zero(), request })
+                GroupFrame::ForwardedJoin(ForwardedJoin { hops: script.next_byte_or_zero(), request })
             }
             30 => {
                 let person = *script.choose(&OTHER_CALLERS);
                 let request = guest::random_join_request(script, &[5; 16], person).id();
                 let last = script.next_bool();
-                MemberFrame::ForwardedResponse(ForwardedResponse {
-                    group,
+                GroupFrame::ForwardedResponse(ForwardedResponse {
                     join_id: request,
                     response: guest::random_join_answer(script, last),
                 })
             }
-            _ => match script.next_byte_or_zero() % 3 {
-                0 => MemberFrame::Ping(script.number()),
-                1 => MemberFrame::Pong(script.number()),
-                _ => MemberFrame::Unknown(17 + script.next_byte_or_zero() % 200),
-            },
-        }
+            _ => {
+                return match script.next_byte_or_zero() % 3 {
+                    0 => MemberFrame::Ping(script.number()),
+                    1 => MemberFrame::Pong(script.number()),
+                    _ => MemberFrame::Unknown(17 + script.next_byte_or_zero() % 200),
+                };
+            }
+        };
+        frame.in_group(fixture::group())
     }
 
     fn random_digest(&self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> Digest {
@@ -137,7 +134,7 @@ impl AdversaryMember {
             .into_iter()
             .map(|epoch| (epoch, Digest(script.repeated_byte())))
             .collect();
-        GroupSummary { group: fixture::group(), record_tips: tips, shard_digests: shards }
+        GroupSummary { record_tips: tips, shard_digests: shards }
     }
 
     /// What is known already, or more by the second admin, or anything.
@@ -211,7 +208,7 @@ impl AdversaryMember {
         let (_, _, mut all) = self.operator_segment(0, usize::MAX, &mut Decisions::new(&[]));
         let newest = all.split_off(all.len().saturating_sub(1 + script.index(4)));
         let changes = newest.iter().map(ForgedChange::signed).collect();
-        PushedChanges { group: fixture::group(), shard_id: FIXTURE.root.shard_id(), changes }
+        PushedChanges { shard_id: FIXTURE.root.shard_id(), changes }
     }
 
     fn random_presence(&self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> SignedPresence {
@@ -241,7 +238,7 @@ impl AdversaryMember {
             change_count: script.number(),
         };
         let (presence, signature) = presence.sign(&signer);
-        SignedPresence { group: fixture::group(), presence_bytes: presence, signature }
+        SignedPresence { presence_bytes: presence, signature }
     }
 
     /// A part of the operator's chain with changes altered or added, signed by the operator as if nothing were wrong.

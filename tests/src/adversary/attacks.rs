@@ -19,7 +19,7 @@ use larder_core::value::Value;
 use larder_core::wire::guest::{GrantPath, GuestFrame, JoinRequest, JoinTerms, MembershipProbe};
 use larder_core::wire::invite_code::InviteCode;
 use larder_core::wire::member::{
-    ForwardedJoin, GroupDigest, MemberFrame, PushedChanges, RangeRequest, RangeResponse, RecordBatch,
+    ForwardedJoin, GroupDigest, GroupFrame, PushedChanges, RangeRequest, RangeResponse, RecordBatch,
     ShardPositions, SignedPresence,
 };
 use larder_core::wire::pairing::PairingRequest;
@@ -68,8 +68,8 @@ pub const AS_MEMBER: &[Attack] = &[
 ];
 
 impl Adversary {
-    fn send_frame(&mut self, frame: &MemberFrame) {
-        self.send_to_all(LinkKind::Member, &frame.encode());
+    fn send_frame(&mut self, group: GroupId, frame: &GroupFrame) {
+        self.send_to_all(LinkKind::Member, &frame.encode(group));
     }
 
     fn send_guest_frame(&mut self, frame: &GuestFrame) {
@@ -100,7 +100,7 @@ impl Adversary {
 
     fn push_delta(&mut self, group: GroupId, epoch: ShardId, delta: &Delta, signature: Sig) {
         let changes = vec![SignedDelta { delta: delta.encode(), signature }];
-        self.send_frame(&MemberFrame::Push(PushedChanges { group, shard_id: epoch, changes }));
+        self.send_frame(group, &GroupFrame::Push(PushedChanges { shard_id: epoch, changes }));
     }
 }
 
@@ -207,11 +207,8 @@ fn send_impossible_positions(adversary: &mut Adversary) {
             Position { chain_id: actor, tips }
         };
         let chains = (0..5_000).map(chain).collect();
-        adversary.send_frame(&MemberFrame::ShardPositions(ShardPositions {
-            group: group.id(),
-            shard_id: epoch,
-            chains,
-        }));
+        adversary
+            .send_frame(group.id(), &GroupFrame::ShardPositions(ShardPositions { shard_id: epoch, chains }));
     }
 }
 
@@ -219,11 +216,10 @@ fn send_changing_digests(adversary: &mut Adversary) {
     let Some((group, ..)) = adversary.membership() else { return };
     for _ in 0..100 {
         let digest = Digest(hash16("villain", &[&adversary.random_below(1 << 40).to_be_bytes()]));
-        adversary.send_frame(&MemberFrame::GroupDigest(GroupDigest {
-            group: group.id(),
-            digest,
-            omitted_shards: Vec::new(),
-        }));
+        adversary.send_frame(
+            group.id(),
+            &GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: Vec::new() }),
+        );
     }
 }
 
@@ -237,11 +233,10 @@ fn request_all_history(adversary: &mut Adversary) {
     };
     let wants: Vec<ChainRange> = chains.filter_map(want).take(limits::MAX_REQUESTED_CHAINS).collect();
     for _ in 0..200 {
-        adversary.send_frame(&MemberFrame::RangeRequest(RangeRequest {
-            group: group.id(),
-            shard_id: epoch,
-            ranges: wants.clone(),
-        }));
+        adversary.send_frame(
+            group.id(),
+            &GroupFrame::RangeRequest(RangeRequest { shard_id: epoch, ranges: wants.clone() }),
+        );
     }
 }
 
@@ -253,12 +248,10 @@ fn send_unrequested_batches(adversary: &mut Adversary) {
         .chain(std::iter::repeat_n([0x02, 0x00, 0x10, 0x41], 1000).flatten())
         .collect();
     for columns in [bomb, adversary.random_bytes(50_000)] {
-        adversary.send_frame(&MemberFrame::RangeResponse(RangeResponse {
-            group: group.id(),
-            shard_id: epoch,
-            has_more: true,
-            columns,
-        }));
+        adversary.send_frame(
+            group.id(),
+            &GroupFrame::RangeResponse(RangeResponse { shard_id: epoch, has_more: true, columns }),
+        );
     }
 }
 
@@ -279,11 +272,10 @@ fn send_presence_of_others(adversary: &mut Adversary) {
             change_count: u64::MAX,
         };
         let (presence, signature) = presence.sign(&adversary.secret);
-        adversary.send_frame(&MemberFrame::Presence(SignedPresence {
-            group: group.id(),
-            presence_bytes: presence,
-            signature,
-        }));
+        adversary.send_frame(
+            group.id(),
+            &GroupFrame::Presence(SignedPresence { presence_bytes: presence, signature }),
+        );
     }
 }
 
@@ -301,11 +293,7 @@ fn sign_record(
 
 fn send_records(adversary: &mut Adversary, group: &Group, records: &[SignedRecord]) {
     let records = records.iter().map(SignedRecord::encode).collect();
-    adversary.send_frame(&MemberFrame::RecordBatch(RecordBatch {
-        group: group.id(),
-        records,
-        is_last: true,
-    }));
+    adversary.send_frame(group.id(), &GroupFrame::RecordBatch(RecordBatch { records, is_last: true }));
 }
 
 fn accomplice_grant() -> RecordBody {
@@ -374,11 +362,8 @@ fn forward_false_joins(adversary: &mut Adversary) {
             labels: Vec::new(),
         };
         let request = JoinRequest::sign(terms, &code.invite_key(), &joiner);
-        adversary.send_frame(&MemberFrame::ForwardedJoin(ForwardedJoin {
-            group: group.id(),
-            hops: u8::MAX,
-            request,
-        }));
+        adversary
+            .send_frame(group.id(), &GroupFrame::ForwardedJoin(ForwardedJoin { hops: u8::MAX, request }));
     }
 }
 
@@ -397,11 +382,8 @@ fn push_fork(adversary: &mut Adversary) {
         for new in written.ingest.new_changes {
             let Some(signature) = new.signature else { continue };
             let changes = vec![SignedDelta { delta: new.delta, signature }];
-            adversary.send_frame(&MemberFrame::Push(PushedChanges {
-                group: group.id(),
-                shard_id: new.shard_id,
-                changes,
-            }));
+            adversary
+                .send_frame(group.id(), &GroupFrame::Push(PushedChanges { shard_id: new.shard_id, changes }));
         }
     }
 }
@@ -432,7 +414,7 @@ fn write_fast(adversary: &mut Adversary) {
 fn repeat_membership_challenges(adversary: &mut Adversary) {
     let Some((group, ..)) = adversary.membership() else { return };
     for _ in 0..500 {
-        adversary.send_frame(&MemberFrame::ProveMembership(group.id()));
+        adversary.send_frame(group.id(), &GroupFrame::ProveMembership);
     }
 }
 

@@ -12,7 +12,7 @@ use larder_core::record::{
 };
 use larder_core::shard::root::ShardName;
 use larder_core::value::Value;
-use larder_core::wire::member::{MemberFrame, PushedChanges, RecordBatch};
+use larder_core::wire::member::{GroupFrame, PushedChanges, RecordBatch};
 
 use super::plan::PlannedOp;
 use super::runner::{Runner, core_role};
@@ -97,7 +97,8 @@ impl Runner<'_> {
             _ => {
                 if let Some(record) = self.make_false_record(node, &group_copy, pick / 4) {
                     let records = vec![record.encode()];
-                    let frame = MemberFrame::RecordBatch(RecordBatch { group, records, is_last: true });
+                    let frame =
+                        GroupFrame::RecordBatch(RecordBatch { records, is_last: true }).in_group(group);
                     self.world.send_to_neighbours(node, &frame);
                 }
             }
@@ -132,7 +133,7 @@ impl Runner<'_> {
         }
         self.world.send_to_neighbours(
             node,
-            &MemberFrame::RecordBatch(RecordBatch { group, records, is_last: true }),
+            &GroupFrame::RecordBatch(RecordBatch { records, is_last: true }).in_group(group),
         );
     }
 
@@ -146,7 +147,7 @@ impl Runner<'_> {
         for new in written.ingest.new_changes {
             let Some(signature) = new.signature else { continue };
             let changes = vec![SignedDelta { delta: new.delta, signature }];
-            let frame = MemberFrame::Push(PushedChanges { group, shard_id: new.shard_id, changes });
+            let frame = GroupFrame::Push(PushedChanges { shard_id: new.shard_id, changes }).in_group(group);
             self.world.send_to_neighbours(node, &frame);
         }
     }

@@ -93,9 +93,9 @@ fn repeated_membership_challenge_on_one_link_is_answered_once() {
     let mut host = TestNode::member(fixture::founder());
     host.open_link(1, &fixture::operator(), LinkKind::Member, true);
     host.receive_member_frame(1, &hello_frame());
-    let challenge = MemberFrame::ProveMembership(fixture::group());
+    let challenge = GroupFrame::ProveMembership.in_group(fixture::group());
     let count_grant_paths = |effects: Vec<Effect>| {
-        let is_grant_path = |effect: &Effect| matches!(effect, Effect::Send { bytes, .. } if matches!(MemberFrame::decode(bytes), Ok(MemberFrame::GrantPath(_))));
+        let is_grant_path = |effect: &Effect| matches!(effect, Effect::Send { bytes, .. } if matches!(MemberFrame::decode(bytes), Ok(MemberFrame::Group(_, GroupFrame::GrantPath(_)))));
         effects.iter().filter(|effect| is_grant_path(effect)).count()
     };
     assert_eq!(
@@ -226,7 +226,7 @@ fn removed_member_receives_the_records_before_its_link_closes() {
         let effects = host.request(Request::Admin(request));
         let records_sent = |effect: &Effect| match effect {
             Effect::Send { link: LinkId(1), bytes } => match MemberFrame::decode(bytes) {
-                Ok(frame @ MemberFrame::RecordBatch(_)) => Some(frame),
+                Ok(frame @ MemberFrame::Group(_, GroupFrame::RecordBatch(_))) => Some(frame),
                 _ => None,
             },
             _ => None,

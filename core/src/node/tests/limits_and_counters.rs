@@ -4,7 +4,7 @@ use super::*;
 use crate::delta::{Delta, Put, SignedDelta};
 use crate::id::{GrantId, Incarnation, RecordId, Sig};
 use crate::record::{Forget, RecordBody};
-use crate::wire::member::{PushedChanges, RecordBatch};
+use crate::wire::member::{GroupFrame, PushedChanges, RecordBatch};
 
 fn linked_node() -> TestNode {
     let mut host = TestNode::member(fixture::founder());
@@ -34,7 +34,7 @@ fn push_with_unknown_dependency(n: u64, value: &str) -> PushedChanges {
         puts: vec![Put { key: "config/x keys.k".to_owned(), value: Value::from(value), preds: vec![] }],
     };
     let changes = vec![SignedDelta { delta: delta.encode(), signature: Sig([0; 64]) }];
-    PushedChanges { group: fixture::group(), shard_id: root.shard_id(), changes }
+    PushedChanges { shard_id: root.shard_id(), changes }
 }
 
 #[test]
@@ -42,13 +42,19 @@ fn pushes_of_one_author_are_rate_limited() {
     let mut host = linked_node();
     let burst = limits::MAX_AUTHOR_PUSH_BURST as u64;
     for n in 0..burst + 100 {
-        host.receive_member_frame(1, &MemberFrame::Push(push_with_unknown_dependency(n, "x")));
+        host.receive_member_frame(
+            1,
+            &GroupFrame::Push(push_with_unknown_dependency(n, "x")).in_group(fixture::group()),
+        );
     }
     assert_eq!(hit_count(&host, "changes of one author pushed at once"), 100);
     // Some time later as many fit as that time is worth.
     host.clock.mono = host.clock.mono.plus_ms(50);
     for n in 0..100 {
-        host.receive_member_frame(1, &MemberFrame::Push(push_with_unknown_dependency(burst + n, "x")));
+        host.receive_member_frame(
+            1,
+            &GroupFrame::Push(push_with_unknown_dependency(burst + n, "x")).in_group(fixture::group()),
+        );
     }
     assert_eq!(
         hit_count(&host, "changes of one author pushed at once"),
@@ -63,7 +69,10 @@ fn waiting_changes_and_records_are_limited_and_dropped_ones_are_counted() {
     let value = "x".repeat(limits::MAX_VALUE_BYTES);
     let max_waiting = limits::MAX_ORPHAN_BYTES / (3 * value.len());
     for n in 0..max_waiting as u64 + 10 {
-        host.receive_member_frame(1, &MemberFrame::Push(push_with_unknown_dependency(n, &value)));
+        host.receive_member_frame(
+            1,
+            &GroupFrame::Push(push_with_unknown_dependency(n, &value)).in_group(fixture::group()),
+        );
     }
     let dropped = hit_count(&host, "bytes of changes that wait for others");
     assert!((10..20).contains(&dropped), "{dropped}");
@@ -79,7 +88,7 @@ fn waiting_changes_and_records_are_limited_and_dropped_ones_are_counted() {
         let records = vec![record.sign(&fixture::operator()).encode()];
         host.receive_member_frame(
             1,
-            &MemberFrame::RecordBatch(RecordBatch { group: fixture::group(), records, is_last: true }),
+            &GroupFrame::RecordBatch(RecordBatch { records, is_last: true }).in_group(fixture::group()),
         );
     }
     assert_eq!(hit_count(&host, "membership records that wait for others"), 7);

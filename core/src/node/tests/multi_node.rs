@@ -7,7 +7,7 @@ use crate::resource::edit::{Edit, FieldEdit};
 use crate::resource::literal::Literal;
 use crate::store::{MemoryStore, Row, key};
 use crate::value::Value;
-use crate::wire::member::{MemberFrame, RangeResponse};
+use crate::wire::member::{GroupFrame, RangeResponse};
 
 /// A machine with its store.
 struct PeerNode {
@@ -184,7 +184,7 @@ fn unrequested_range_response_is_ignored() {
     let position = group_data.chain_positions(&shard_id)[0].clone();
     let range = crate::group::ChainRange { chain_id: position.chain_id, after: 0, upto: position.tips[0] };
     let (columns, has_more) = group_data.next_batch(&shard_id, &[range]).unwrap();
-    let response = MemberFrame::RangeResponse(RangeResponse { group, shard_id, has_more, columns }).encode();
+    let response = GroupFrame::RangeResponse(RangeResponse { shard_id, has_more, columns }).encode(group);
     b.handle_input(clock_at(3), Input::FrameReceived { link: LINK, bytes: response });
     assert_ne!(a.heads(group), b.heads(group), "nobody asked for it");
     let (_, to_b) = a.request(clock_at(4), Request::SyncNow { group });

@@ -11,7 +11,7 @@ use larder_core::resource::edit::EditError;
 use larder_core::shard::root::{ShardName, ShardRoot};
 use larder_core::store::{Row, RowReader, Table, UnacceptedRow, decode_layout, key};
 use larder_core::wire::guest::GuestFrame;
-use larder_core::wire::member::{MemberFrame, PushedChanges, RangeResponse};
+use larder_core::wire::member::{GroupFrame, MemberFrame, PushedChanges, RangeResponse};
 
 use super::super::invariants::Invariant;
 use super::{PendingWrite, World};
@@ -109,44 +109,47 @@ impl World {
                 return self.record_violation(Invariant::Sound, format!("node {node} sends {error}"));
             }
         };
-        if let Some(group) = group_of_frame(&frame).filter(|group| !self.was_invited(group, to)) {
+        let MemberFrame::Group(group, frame) = frame else {
+            self.traffic += u64::from(matches!(frame, MemberFrame::Unknown(_)));
+            return;
+        };
+        if !self.was_invited(&group, to) {
             let words = format!("node {node} sends {frame:?} of {} that {to} is not in", group.short());
             self.record_violation(Invariant::Members, words);
         }
-        self.check_frame_to_non_member(node, to, &frame);
+        self.check_frame_to_non_member(node, to, group, &frame);
         match &frame {
-            MemberFrame::Presence(_)
-            | MemberFrame::Ping(_)
-            | MemberFrame::Pong(_)
-            | MemberFrame::Hello(_) => return,
-            MemberFrame::RecordBatch(_) => self.marks.record("records"),
-            MemberFrame::GrantPath(_) => self.marks.record("line-shown"),
-            MemberFrame::ForwardedJoin(_) | MemberFrame::ForwardedResponse(_) if self.changes_membership => {
+            GroupFrame::Presence(_) => return,
+            GroupFrame::RecordBatch(_) => self.marks.record("records"),
+            GroupFrame::GrantPath(_) => self.marks.record("line-shown"),
+            GroupFrame::ForwardedJoin(_) | GroupFrame::ForwardedResponse(_) if self.changes_membership => {
                 return self.marks.record("carried");
             }
-            MemberFrame::ForwardedJoin(_) => self.marks.record("carried"),
-            MemberFrame::RangeResponse(window) => {
+            GroupFrame::ForwardedJoin(_) => self.marks.record("carried"),
+            GroupFrame::RangeResponse(window) => {
                 if window.has_more {
                     self.marks.record("window-more");
                 }
                 self.check_batch(node, window);
             }
-            MemberFrame::Push(push) => self.check_push(node, push),
+            GroupFrame::Push(push) => self.check_push(node, push),
             _ => {}
         }
         self.traffic += 1;
     }
 
     /// Who is known to be no member gets nothing but records. What was on its way when that became known may still come.
-    fn check_frame_to_non_member(&mut self, node: usize, to: usize, frame: &MemberFrame) {
+    fn check_frame_to_non_member(&mut self, node: usize, to: usize, group: GroupId, frame: &GroupFrame) {
         let serves = !matches!(
             frame,
-            MemberFrame::RecordBatch(_)
-                | MemberFrame::GrantPath(_)
-                | MemberFrame::ProveMembership(_)
-                | MemberFrame::StopSync(_)
+            GroupFrame::RecordBatch(_)
+                | GroupFrame::GrantPath(_)
+                | GroupFrame::ProveMembership
+                | GroupFrame::StopSync
         );
-        let Some(group) = group_of_frame(frame).filter(|_| serves && self.changes_membership) else { return };
+        if !serves || !self.changes_membership {
+            return;
+        }
         let is_member =
             |state: &GroupState| state.group.members().is_member(&self.nodes[to].secret.node_id());
         let core_node = self.nodes[node].core_node.as_ref();
@@ -297,23 +300,5 @@ impl World {
     /// Which node has that key.
     pub(in super::super) fn node_index_of(&self, id: &NodeId) -> Option<usize> {
         self.nodes.iter().position(|node| node.secret.node_id() == *id)
-    }
-}
-
-/// The group that a frame speaks of.
-fn group_of_frame(frame: &MemberFrame) -> Option<GroupId> {
-    match frame {
-        MemberFrame::GroupDigest(body) => Some(body.group),
-        MemberFrame::GroupSummary(body) => Some(body.group),
-        MemberFrame::RecordBatch(body) | MemberFrame::GrantPath(body) => Some(body.group),
-        MemberFrame::ShardPositions(body) => Some(body.group),
-        MemberFrame::RangeRequest(body) => Some(body.group),
-        MemberFrame::RangeResponse(body) => Some(body.group),
-        MemberFrame::Push(body) => Some(body.group),
-        MemberFrame::Presence(body) => Some(body.group),
-        MemberFrame::StopSync(group) | MemberFrame::ProveMembership(group) => Some(*group),
-        MemberFrame::ForwardedJoin(body) => Some(body.group),
-        MemberFrame::ForwardedResponse(body) => Some(body.group),
-        MemberFrame::Hello(_) | MemberFrame::Ping(_) | MemberFrame::Pong(_) | MemberFrame::Unknown(_) => None,
     }
 }
