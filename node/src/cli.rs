@@ -1,47 +1,84 @@
 //! The commands: flags in, one request to the daemon, text out.
 
-mod admin;
+mod admin_request;
+mod alias;
+mod apply;
+mod approve;
 pub mod assignment;
 mod backup;
 mod blame;
+mod change_text;
+mod completions;
 mod conflict_file;
+mod conflicts;
+mod context;
+mod daemon;
+mod delete_group;
 mod demo;
+mod deny;
+mod diff;
 mod diff_text;
 mod doc;
+mod doctor;
 mod edit;
 mod editor;
+mod export;
+mod forget;
+mod get;
 mod groups;
-mod history;
-mod join_requests;
-mod node_diff;
+mod heads;
+mod init;
+mod invite;
+mod join;
+mod label;
+mod leave;
+mod list;
+mod log;
+mod man;
+mod manifests;
 mod nodes;
 mod pager;
+mod paths;
+mod pending;
+mod ping;
+mod plan;
+mod progress;
+mod prompt;
 mod quarantine;
-mod read;
+mod recover;
+mod remove;
+mod replace;
 mod resolve;
+mod restore;
+mod restore_backup;
 mod revert;
+mod rm;
+mod role;
+mod rotate;
+mod set;
+mod show;
 mod status;
 mod sync;
+mod tag;
 #[cfg(test)]
 mod tests;
-mod tools;
+mod undo;
+mod unset;
 mod up;
-mod verify;
+mod validate;
 mod watch;
 mod write_request;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::client::ApiClient;
-use crate::data_dir::DataDir;
-use crate::dto::{HasSchema, WithSchema};
+use context::{CommandContext, CommandResult, print_stderr};
+
+use crate::dto::WithSchema;
 use crate::error::{CliError, ExitKind};
-use crate::output::{ColorMode, Style, Styler, escape, short_id};
-use crate::time;
+use crate::output::{ColorMode, Style, Styler};
 
 /// Keeps the provisions of a group of machines in order, with or without the network.
 #[derive(Debug, Parser)]
@@ -113,47 +150,47 @@ enum CliCommand {
     /// Run the daemon in the foreground; found GROUP if it is named and unknown
     Up(up::UpArgs),
     /// Run the daemon as a service
-    Daemon(up::DaemonArgs),
+    Daemon(daemon::DaemonArgs),
     /// Play the whole story with three daemons on this machine, and leave nothing behind
     Demo,
     /// Found a group
-    Init(groups::InitArgs),
+    Init(init::InitArgs),
     /// List the groups this node is in
     Groups,
     /// Make, list or revoke invite codes
-    Invite(groups::InviteArgs),
+    Invite(invite::InviteArgs),
     /// Join a group by an invite code, or ask to be let in without one
-    Join(groups::JoinArgs),
+    Join(join::JoinArgs),
     /// List the machines that ask to be let in
     Pending,
     /// Let a machine in that asks
-    Approve(join_requests::ApproveArgs),
+    Approve(approve::ApproveArgs),
     /// Let a machine that asks not in
-    Deny(join_requests::DenyArgs),
+    Deny(deny::DenyArgs),
     /// List the nodes of the group, and those seen on the LAN
     Nodes(nodes::NodesArgs),
     /// Measure the way to another node
-    Ping(nodes::PingArgs),
+    Ping(ping::PingArgs),
     /// Call a node something
-    Alias(nodes::AliasArgs),
+    Alias(alias::AliasArgs),
     /// Label a node
-    Label(nodes::LabelArgs),
+    Label(label::LabelArgs),
     /// Take the place of another node: its alias, its labels, and what is meant for it alone
-    Replace(nodes::ReplaceArgs),
+    Replace(replace::ReplaceArgs),
     /// End the membership of a node
-    Remove(admin::RemoveArgs),
+    Remove(remove::RemoveArgs),
     /// Give a node another role
-    Role(admin::RoleArgs),
+    Role(role::RoleArgs),
     /// Drop what a node reported that left or was removed
-    Forget(admin::ForgetArgs),
+    Forget(forget::ForgetArgs),
     /// Leave the group
-    Leave(admin::LeaveArgs),
+    Leave(leave::LeaveArgs),
     /// End the group for everybody
-    DeleteGroup(admin::DeleteGroupArgs),
+    DeleteGroup(delete_group::DeleteGroupArgs),
     /// Become an admin by the recovery key
-    Recover(admin::RecoverArgs),
+    Recover(recover::RecoverArgs),
     /// Give this node a new key; the daemon must be stopped
-    Rotate(admin::RotateArgs),
+    Rotate(rotate::RotateArgs),
     /// Look at what is kept aside, and bring it back
     Quarantine(quarantine::QuarantineArgs),
     /// Say what is wrong with this node, and what to do
@@ -161,39 +198,39 @@ enum CliCommand {
     /// Show how resources stand on the nodes
     Status(status::StatusArgs),
     /// Check manifests; needs no daemon
-    Validate(write_request::ValidateArgs),
+    Validate(validate::ValidateArgs),
     /// Write what manifests say
-    Apply(write_request::ApplyArgs),
+    Apply(apply::ApplyArgs),
     /// Show what `apply` would change
-    Plan(write_request::PlanArgs),
+    Plan(plan::PlanArgs),
     /// Set fields of a resource
-    Set(write_request::SetArgs),
+    Set(set::SetArgs),
     /// Unset fields of a resource
-    Unset(write_request::UnsetArgs),
+    Unset(unset::UnsetArgs),
     /// Remove a resource
-    Rm(write_request::RmArgs),
+    Rm(rm::RmArgs),
     /// Edit a resource as a manifest, in $VISUAL or $EDITOR
     Edit(edit::EditArgs),
     /// Print fields of a resource
-    Get(read::GetArgs),
+    Get(get::GetArgs),
     /// List resources
-    List(read::ListArgs),
+    List(list::ListArgs),
     /// Print resources as a manifest
-    Export(read::ExportArgs),
+    Export(export::ExportArgs),
     /// Show the history
-    Log(history::LogArgs),
+    Log(log::LogArgs),
     /// Show one change
-    Show(history::ShowArgs),
+    Show(show::ShowArgs),
     /// Compare two points of the history
-    Diff(history::DiffArgs),
+    Diff(diff::DiffArgs),
     /// Take back the newest thing that this node did
-    Undo(revert::UndoArgs),
+    Undo(undo::UndoArgs),
     /// Take back what changes did, by a new change
     Revert(revert::RevertArgs),
     /// Make resources what they were at a point of the past (--at)
-    Restore(revert::RestoreArgs),
+    Restore(restore::RestoreArgs),
     /// Name a point of the past, or list the names
-    Tag(revert::TagArgs),
+    Tag(tag::TagArgs),
     /// Follow what happens, an event a line; goes on where it was left
     Watch(watch::WatchArgs),
     /// Show who wrote each field, and each line of a text
@@ -201,7 +238,7 @@ enum CliCommand {
     /// Print what tells whether two nodes have the same
     Heads,
     /// List where people wanted different things
-    Conflicts(read::ConflictsArgs),
+    Conflicts(conflicts::ConflictsArgs),
     /// Settle a conflict
     Resolve(resolve::ResolveArgs),
     /// Write the document as an Automerge file, or look into one
@@ -211,111 +248,13 @@ enum CliCommand {
     /// Copy everything this node has into a directory, while its daemon runs
     Backup(backup::BackupArgs),
     /// Put a backup in place of the data directory; the daemon must be stopped
-    RestoreBackup(backup::RestoreBackupArgs),
+    RestoreBackup(restore_backup::RestoreBackupArgs),
     /// Print where this node keeps its things
     Paths,
     /// Print completions for a shell
-    Completions(tools::CompletionsArgs),
+    Completions(completions::CompletionsArgs),
     /// Write the manual pages, one for each command
-    Man(tools::ManArgs),
-}
-
-/// What every command needs.
-#[derive(Debug)]
-pub(crate) struct CommandContext {
-    pub(crate) data_dir: DataDir,
-    pub(crate) client: ApiClient,
-    pub(crate) group: Option<String>,
-    pub(crate) history_point: Option<String>,
-    pub(crate) json: bool,
-    pub(crate) styler: Styler,
-}
-
-/// How a command that worked ends.
-type CommandResult = Result<Option<ExitKind>, CliError>;
-
-impl CommandContext {
-    fn new(global: GlobalArgs) -> Self {
-        let data_dir = DataDir::new(global.data, global.socket);
-        Self {
-            client: ApiClient::new(data_dir.socket.clone()),
-            data_dir,
-            group: global.group,
-            history_point: global.at,
-            json: global.json,
-            styler: Styler { is_colored: !global.json && global.color.is_enabled() },
-        }
-    }
-
-    /// Prints a view that may be long: as [`CommandContext::print`] does, on a terminal through the pager.
-    fn print_paged<V: HasSchema>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), CliError> {
-        if self.json { self.print(view, text) } else { pager::page_text(&text(view)) }
-    }
-
-    /// Says which point of the past a time stood for: `heads`, none if nothing was written by then.
-    fn report_history_point(&self, heads: Option<&[String]>) {
-        let typed_time =
-            self.history_point.as_deref().filter(|point| !self.json && time::looks_like_time(point));
-        if let Some((point, heads)) = typed_time.zip(heads) {
-            print_stderr(&format!("{}: {}", escape(point), describe_heads(heads)));
-        }
-    }
-
-    /// Prints a view: as JSON if that was asked for, else as `text` has it.
-    fn print<V: HasSchema>(&self, view: &V, text: impl FnOnce(&V) -> String) -> Result<(), CliError> {
-        if self.json {
-            let json = serde_json::to_string_pretty(&WithSchema::new(view));
-            return print_stdout(&(json.map_err(|error| CliError::failed(error.to_string()))? + "\n"));
-        }
-        print_stdout(&text(view))
-    }
-
-    /// The group, as a query parameter.
-    fn group_param(&self) -> (&'static str, Option<&str>) {
-        ("group", self.group.as_deref())
-    }
-
-    /// The point of the past, as a query parameter.
-    fn at_param(&self) -> (&'static str, Option<&str>) {
-        ("at", self.history_point.as_deref())
-    }
-
-    /// Refuses `--at` where it makes no sense.
-    fn require_present(&self, command: &str) -> Result<(), CliError> {
-        match self.history_point {
-            Some(_) => Err(CliError::usage(format!("`{command}` knows only the present: leave out --at"))),
-            None => Ok(()),
-        }
-    }
-}
-
-fn describe_heads(heads: &[String]) -> String {
-    match heads {
-        [] => "before the first change".to_owned(),
-        [one] => format!("as of change {}", short_id(one)),
-        several => {
-            let ids: Vec<String> = several.iter().map(|id| short_id(id)).collect();
-            format!("as of changes {}, which had not been joined", ids.join(", "))
-        }
-    }
-}
-
-/// Writes to standard output. A reader that has gone is no failure.
-fn print_stdout(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::failed(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Talks to the operator, on standard error.
-fn print_stderr(text: &str) {
-    let mut err = std::io::stderr().lock();
-    // There is nobody else to tell.
-    drop(writeln!(err, "{text}"));
+    Man(man::ManArgs),
 }
 
 /// The whole command: parses the arguments, does what they say, answers with its exit code.
@@ -377,58 +316,58 @@ fn report_error(failure: &CliError, is_json: bool) {
 fn dispatch(context: &CommandContext, command: CliCommand) -> CommandResult {
     match command {
         CliCommand::Up(args) => up::up(context, args),
-        CliCommand::Daemon(args) => up::daemon(context, args),
-        CliCommand::Demo => demo::run_demo(context),
-        CliCommand::Init(args) => groups::init(context, args),
-        CliCommand::Groups => groups::list_groups(context),
-        CliCommand::Invite(args) => groups::invite(context, args),
-        CliCommand::Join(args) => groups::join(context, args),
-        CliCommand::Pending => join_requests::pending(context),
-        CliCommand::Approve(args) => join_requests::approve(context, args),
-        CliCommand::Deny(args) => join_requests::deny(context, args),
-        CliCommand::Replace(args) => nodes::replace(context, args),
-        CliCommand::Remove(args) => admin::remove(context, args),
-        CliCommand::Role(args) => admin::role(context, args),
-        CliCommand::Forget(args) => admin::forget(context, args),
-        CliCommand::Leave(args) => admin::leave(context, args),
-        CliCommand::DeleteGroup(args) => admin::delete_group(context, args),
-        CliCommand::Recover(args) => admin::recover(context, args),
-        CliCommand::Rotate(args) => admin::rotate(context, args),
+        CliCommand::Daemon(args) => daemon::daemon(context, args),
+        CliCommand::Demo => demo::demo(context),
+        CliCommand::Init(args) => init::init(context, args),
+        CliCommand::Groups => groups::groups(context),
+        CliCommand::Invite(args) => invite::invite(context, args),
+        CliCommand::Join(args) => join::join(context, args),
+        CliCommand::Pending => pending::pending(context),
+        CliCommand::Approve(args) => approve::approve(context, args),
+        CliCommand::Deny(args) => deny::deny(context, args),
+        CliCommand::Replace(args) => replace::replace(context, args),
+        CliCommand::Remove(args) => remove::remove(context, args),
+        CliCommand::Role(args) => role::role(context, args),
+        CliCommand::Forget(args) => forget::forget(context, args),
+        CliCommand::Leave(args) => leave::leave(context, args),
+        CliCommand::DeleteGroup(args) => delete_group::delete_group(context, args),
+        CliCommand::Recover(args) => recover::recover(context, args),
+        CliCommand::Rotate(args) => rotate::rotate(context, args),
         CliCommand::Quarantine(args) => quarantine::quarantine(context, args),
-        CliCommand::Doctor => tools::doctor(context),
+        CliCommand::Doctor => doctor::doctor(context),
         CliCommand::Nodes(args) => nodes::nodes(context, &args),
-        CliCommand::Ping(args) => nodes::ping(context, &args),
-        CliCommand::Alias(args) => nodes::alias(context, args),
-        CliCommand::Label(args) => nodes::label(context, args),
+        CliCommand::Ping(args) => ping::ping(context, &args),
+        CliCommand::Alias(args) => alias::alias(context, args),
+        CliCommand::Label(args) => label::label(context, args),
         CliCommand::Status(args) => status::status(context, &args),
-        CliCommand::Validate(args) => write_request::validate(context, &args),
-        CliCommand::Apply(args) => write_request::apply(context, args),
-        CliCommand::Plan(args) => write_request::plan(context, args),
-        CliCommand::Set(args) => write_request::set(context, args),
-        CliCommand::Unset(args) => write_request::unset(context, args),
-        CliCommand::Rm(args) => write_request::rm(context, args),
+        CliCommand::Validate(args) => validate::validate(context, &args),
+        CliCommand::Apply(args) => apply::apply(context, args),
+        CliCommand::Plan(args) => plan::plan(context, args),
+        CliCommand::Set(args) => set::set(context, args),
+        CliCommand::Unset(args) => unset::unset(context, args),
+        CliCommand::Rm(args) => rm::rm(context, args),
         CliCommand::Edit(args) => edit::edit(context, args),
-        CliCommand::Get(args) => read::get(context, &args),
-        CliCommand::List(args) => read::list(context, &args),
-        CliCommand::Export(args) => read::export(context, &args),
-        CliCommand::Log(args) => history::log(context, &args),
-        CliCommand::Show(args) => history::show(context, &args),
-        CliCommand::Diff(args) => history::diff(context, &args),
-        CliCommand::Undo(args) => revert::undo(context, args),
+        CliCommand::Get(args) => get::get(context, &args),
+        CliCommand::List(args) => list::list(context, &args),
+        CliCommand::Export(args) => export::export(context, &args),
+        CliCommand::Log(args) => log::log(context, &args),
+        CliCommand::Show(args) => show::show(context, &args),
+        CliCommand::Diff(args) => diff::diff(context, &args),
+        CliCommand::Undo(args) => undo::undo(context, args),
         CliCommand::Revert(args) => revert::revert(context, args),
-        CliCommand::Restore(args) => revert::restore(context, args),
-        CliCommand::Tag(args) => revert::tag(context, args),
+        CliCommand::Restore(args) => restore::restore(context, args),
+        CliCommand::Tag(args) => tag::tag(context, args),
         CliCommand::Watch(args) => watch::watch(context, &args),
         CliCommand::Blame(args) => blame::blame(context, &args),
-        CliCommand::Heads => sync::heads(context),
-        CliCommand::Conflicts(args) => read::conflicts(context, &args),
+        CliCommand::Heads => heads::heads(context),
+        CliCommand::Conflicts(args) => conflicts::conflicts(context, &args),
         CliCommand::Resolve(args) => resolve::resolve(context, args),
         CliCommand::Doc(args) => doc::doc(context, &args),
         CliCommand::Sync(args) => sync::sync(context, &args),
         CliCommand::Backup(args) => backup::backup(context, &args),
-        CliCommand::RestoreBackup(args) => backup::restore_backup(context, &args),
-        CliCommand::Paths => tools::paths(context),
-        CliCommand::Completions(args) => tools::completions(&args, &mut Cli::command()),
-        CliCommand::Man(args) => tools::man(&args, Cli::command()),
+        CliCommand::RestoreBackup(args) => restore_backup::restore_backup(context, &args),
+        CliCommand::Paths => paths::paths(context),
+        CliCommand::Completions(args) => completions::completions(&args, &mut Cli::command()),
+        CliCommand::Man(args) => man::man(&args, Cli::command()),
     }
 }

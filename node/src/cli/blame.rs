@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::{CommandContext, CommandResult, print_stderr};
+use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::dto::{self, BlameField, ChangeOrigin};
 use crate::output::{Style, Styler, author_name, escape, format_value_short, short_id};
 use crate::time;

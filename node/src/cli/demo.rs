@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::{CommandContext, CommandResult, print_stderr, print_stdout};
+use super::context::{CommandContext, CommandResult, print_stderr, print_stdout};
 use crate::error::CliError;
 use crate::limits;
 use crate::output::{Style, Styler};
 
-pub(super) fn run_demo(context: &CommandContext) -> CommandResult {
+pub(super) fn demo(context: &CommandContext) -> CommandResult {
     context.require_present("demo")?;
     // The daemons share the terminal's process group: Ctrl-C ends them, this waits for that and cleans up.
     let runtime = tokio::runtime::Builder::new_current_thread()

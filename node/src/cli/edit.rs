@@ -6,9 +6,9 @@ use clap::Args;
 use larder_core::resource::manifest::{self, ManifestEntry};
 use larder_core::resource::{FieldPath, ResourceName, literal::Literal};
 
+use super::context::{CommandContext, CommandResult, print_stderr};
 use super::editor::EditFile;
 use super::write_request::{MessageArgs, print_written};
-use super::{CommandContext, CommandResult, print_stderr};
 use crate::api::writes::{EditSpec, FieldEditSpec, FieldSpec, WriteBody};
 use crate::dto::{EditBuffer, JsonValue, WriteResult};
 use crate::error::{CliError, ExitKind};

@@ -2,12 +2,13 @@
 //! written, its file stays, and is named.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::print_stderr;
+use super::context::print_stderr;
+use super::prompt::{confirm, is_interactive};
 use crate::data_dir::read_text_file;
 use crate::error::{CliError, ExitKind};
 use crate::limits;
@@ -17,26 +18,6 @@ pub(super) struct EditFile {
     path: PathBuf,
     original_text: String,
     editor: String,
-}
-
-/// True if there is somebody to ask.
-pub(super) fn is_interactive() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-/// Asks a question that is answered by y or n; an end of input is a no.
-pub(super) fn confirm(question: &str, default: bool) -> bool {
-    let mut err = io::stderr().lock();
-    let choice = if default { "[Y/n]" } else { "[y/N]" };
-    drop(write!(err, "{question} {choice} ").and_then(|()| err.flush()));
-    let mut line = String::new();
-    match io::stdin().lock().read_line(&mut line) {
-        Ok(0) | Err(_) => false,
-        Ok(_) => match line.trim().to_lowercase().as_str() {
-            "" => default,
-            answer => answer == "y" || answer == "yes",
-        },
-    }
 }
 
 impl EditFile {

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::print_stdout;
+use super::context::print_stdout;
 use crate::error::CliError;
 
 /// What pages where nothing else is named: it ends by itself where all fits on the screen, keeps colours, and leaves what

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
-use super::admin::send_admin_op;
+use super::admin_request::send_admin_op;
+use super::context::{CommandContext, CommandResult, print_stderr};
 use super::write_request::MessageArgs;
-use super::{CommandContext, CommandResult, print_stderr};
 use crate::api::admin::{AdminAction, AdminBody};
 use crate::dto::{self, QuarantinedChange, WriteResult};
 use crate::error::CliError;

@@ -7,10 +7,12 @@ use larder_core::resource::FieldPath;
 use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
 
+use super::context::{CommandContext, CommandResult};
 use super::edit::print_not_written;
-use super::editor::{EditFile, confirm, is_interactive};
+use super::editor::EditFile;
+use super::prompt::{confirm, is_interactive};
 use super::write_request::{MessageArgs, print_written, send_edits};
-use super::{CommandContext, CommandResult, assignment, conflict_file};
+use super::{assignment, conflict_file};
 use crate::api::writes::{EditSpec, WriteBody};
 use crate::dto::{self, ConflictEntry, JsonValue, WriteResult};
 use crate::error::{CliError, ExitKind};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::{CommandContext, CommandResult, print_stderr};
+use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::dto;
 use crate::error::ExitKind;
 use crate::output::{Style, Table, TableCell, escape, node_name, plain_cell, short_id, styled_cell};

@@ -1,14 +1,12 @@
-//! `sync` and `heads`.
-
-use std::fmt::Write as _;
+//! `sync`: shows and controls synchronisation.
 
 use clap::{Args, Subcommand};
 
-use super::{CommandContext, CommandResult, print_stderr};
+use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::api::status::{SyncAction, SyncBody};
 use crate::daemon::wall_clock_seconds;
-use crate::dto::{self, GroupHeads};
-use crate::output::{Style, Table, escape, node_name, plain_cell, short_id, styled_cell};
+use crate::dto;
+use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 use crate::time;
 
 /// Flags of `sync`.
@@ -78,21 +76,4 @@ fn render_sync(context: &CommandContext, sync: &dto::SyncReport) -> String {
         ]);
     }
     table.render(context.styler)
-}
-
-pub(super) fn heads(context: &CommandContext) -> CommandResult {
-    let heads: GroupHeads = context.client.get("/v1/heads", &[context.group_param(), context.at_param()])?;
-    context.print(&heads, |heads| {
-        let mut out = format!("digest   {}\n", escape(&heads.digest));
-        for head in &heads.heads {
-            let _ = writeln!(out, "desired  {}", escape(head));
-        }
-        for (node, heads) in &heads.observed {
-            for head in heads {
-                let _ = writeln!(out, "observed {}  by {}", escape(head), node_name(node, None));
-            }
-        }
-        out
-    })?;
-    Ok(None)
 }

@@ -3,7 +3,7 @@
 use larder_core::resource::literal::Literal;
 use larder_core::value::Value;
 
-use super::{blame, diff_text, history, node_diff};
+use super::{blame, diff, diff_text, log, show};
 use crate::dto::{
     BlameField, BlameLine, BlameReport, ChangeEntry, ChangeLog, ChangeOrigin, FieldDiff, JsonTime, JsonValue,
     NodeDiffReport, NodeDrift, NodeRef, ResourceDrift, TouchedResource,
@@ -123,14 +123,14 @@ fn sample_log() -> ChangeLog {
 
 #[test]
 fn log_and_show_match_their_snapshots() {
-    looks!("log", history::render_log(PLAIN, &sample_log()));
-    looks!("log_graph", history::render_graph(PLAIN, &sample_log()));
+    looks!("log", log::render_log(PLAIN, &sample_log()));
+    looks!("log_graph", log::render_graph(PLAIN, &sample_log()));
     let mut log = sample_log();
     log.changes.truncate(3);
     log.changes[2].edits = sample_edits();
-    looks!("log_patch", history::render_log(PLAIN, &log));
-    looks!("log_graph_patch", history::render_graph(PLAIN, &log));
-    looks!("show", history::render_change(PLAIN, &log.changes[2]));
+    looks!("log_patch", log::render_log(PLAIN, &log));
+    looks!("log_graph_patch", log::render_graph(PLAIN, &log));
+    looks!("show", show::render_change(PLAIN, &log.changes[2]));
 }
 
 #[test]
@@ -190,5 +190,5 @@ fn node_diff_matches_its_snapshot() {
         drift("ship", "held", Some("b2"), false),
     ];
     let row = ResourceDrift { resource: "config/db".to_owned(), newest_change: Some(padded_id("c4")), nodes };
-    looks!("diff_nodes", node_diff::render_node_diff(PLAIN, &NodeDiffReport { resources: vec![row] }));
+    looks!("diff_nodes", diff::nodes::render_node_diff(PLAIN, &NodeDiffReport { resources: vec![row] }));
 }

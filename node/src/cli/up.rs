@@ -1,42 +1,14 @@
-//! `up` and `daemon`: running a node.
-
-use std::path::PathBuf;
+//! `up`: runs the daemon in the foreground and creates a group.
 
 use clap::Args;
-use larder_net::Multiaddr;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CommandContext, CommandResult, print_stderr, print_stdout};
+use super::context::{CommandContext, CommandResult, print_stderr, print_stdout};
+use super::daemon::{DaemonArgs, run_daemon};
 use crate::api::members::{InviteBody, create_invite};
-use crate::daemon::{Daemon, DaemonOptions};
-use crate::data_dir::read_text_file;
+use crate::daemon::Daemon;
 use crate::error::CliError;
 use crate::limits;
 use crate::output::Style;
-use crate::settings::Settings;
-
-/// Flags of a running daemon.
-#[derive(Debug, Args)]
-pub(super) struct DaemonArgs {
-    /// Where to listen (repeatable) [default: all interfaces, port 7440 or else a free one]
-    #[arg(long, value_name = "MULTIADDR")]
-    listen: Vec<Multiaddr>,
-    /// Where another node is (repeatable), as /ip4/192.0.2.7/tcp/7440
-    #[arg(long, value_name = "MULTIADDR")]
-    peer: Vec<Multiaddr>,
-    /// Neither look for others by multicast nor be found so
-    #[arg(long)]
-    no_mdns: bool,
-    /// Where providers may write (repeatable) [default: files/ in the data directory]
-    #[arg(long, value_name = "DIR")]
-    root: Vec<PathBuf>,
-    /// Settings file [default: larder.toml in the data directory]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Join by this code at the first start, or by the one in a file
-    #[arg(long, value_name = "CODE|@FILE")]
-    join: Option<String>,
-}
 
 /// Flags of `up`.
 #[derive(Debug, Args)]
@@ -48,82 +20,9 @@ pub(super) struct UpArgs {
     daemon_args: DaemonArgs,
 }
 
-impl DaemonArgs {
-    fn into_options(self, context: &CommandContext) -> Result<DaemonOptions, CliError> {
-        let non_empty = |list: Vec<Multiaddr>| (!list.is_empty()).then_some(list);
-        let current_dir = std::env::current_dir().unwrap_or_default();
-        let roots: Vec<PathBuf> = self.root.iter().map(|root| current_dir.join(root)).collect();
-        let flags = Settings {
-            listen: non_empty(self.listen),
-            peers: non_empty(self.peer),
-            mdns: self.no_mdns.then_some(false),
-            roots: (!roots.is_empty()).then_some(roots),
-            socket_group: None,
-            log: None,
-        };
-        let settings = flags.or_defaults(Settings::load(self.config.as_deref(), &context.data_dir)?);
-        let join = self.join.as_deref().map(read_invite_code).transpose()?;
-        Ok(DaemonOptions { data_dir: context.data_dir.clone(), settings, join_code: join })
-    }
-}
-
-fn read_invite_code(text: &str) -> Result<larder_core::wire::invite_code::InviteCode, CliError> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => read_text_file(path.as_ref())
-            .map_err(|error| CliError::usage(format!("cannot read {path}: {error}")))?,
-        None => text.to_owned(),
-    };
-    text.parse()
-        .map_err(|error: larder_core::wire::invite_code::InviteCodeError| CliError::usage(error.to_string()))
-}
-
 pub(super) fn up(context: &CommandContext, args: UpArgs) -> CommandResult {
     let options = args.daemon_args.into_options(context)?;
-    run_daemon(context, options, Some(args.group_name))
-}
-
-pub(super) fn daemon(context: &CommandContext, args: DaemonArgs) -> CommandResult {
-    let options = args.into_options(context)?;
-    run_daemon(context, options, None)
-}
-
-/// Runs a daemon until it is told to stop. `greet`: as `up` does, founding the group if one is named.
-fn run_daemon(
-    context: &CommandContext,
-    options: DaemonOptions,
-    up_group: Option<Option<String>>,
-) -> CommandResult {
-    context.require_present("up")?;
-    log_to_stderr(options.settings.log.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
-        let signal_error = |error: std::io::Error| CliError::failed(format!("cannot hear signals: {error}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
-        let mut daemon = Daemon::start(options).await?;
-        if let Some(name) = up_group
-            && let Err(failure) = print_welcome(context, &daemon, name).await
-        {
-            daemon.stop().await;
-            return Err(failure);
-        }
-        let has_failed = tokio::select! {
-            _ = terminate.recv() => false,
-            _ = interrupt.recv() => false,
-            () = daemon.wait_until_ended() => true,
-        };
-        daemon.stop().await;
-        match has_failed {
-            true => Err(CliError::failed(
-                "a part of the daemon ended by itself; its log says why. Please report this",
-            )),
-            false => Ok(None),
-        }
-    })
+    run_daemon(options, async |daemon| print_welcome(context, daemon, args.group_name).await)
 }
 
 /// What `up` prints.
@@ -172,27 +71,4 @@ async fn print_welcome(
         limits::UP_INVITE_USES
     ));
     print_stdout(&format!("larder join {}\n", invited.code))
-}
-
-/// The log goes to standard error: `LARDER_LOG` first, then the settings, then `info`.
-fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
-    use tracing_subscriber::EnvFilter;
-    let level = std::env::var("LARDER_LOG").ok();
-    let level = level.as_deref().or(configured_level).unwrap_or("info");
-    // What libraries say at `info` is of no use to an operator.
-    let directives = if level.contains('=') {
-        level.to_owned()
-    } else {
-        format!("warn,larder={level},larder_net={level},libp2p=error,libp2p_mdns=off")
-    };
-    let filter = EnvFilter::try_new(&directives).map_err(|error| {
-        CliError::usage(format!("`{level}` is not a log level: {error}"))
-            .with_hint("as error, warn, info, debug or trace")
-    })?;
-    let colors = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
-    // A second daemon in one process keeps the first one's log.
-    drop(subscriber.try_init());
-    Ok(())
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::history::summarize_touches;
-use super::{CommandContext, CommandResult, print_stderr};
+use super::change_text::summarize_touches;
+use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::client::FollowEnd;
 use crate::dto::WatchEvent;
 use crate::error::{CliError, ExitKind};

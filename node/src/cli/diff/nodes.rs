@@ -1,9 +1,9 @@
-//! `diff --nodes`.
+//! `diff --nodes`: what each node has applied against what it should have.
 
 use std::fmt::Write as _;
 
-use super::diff_text::render_edits;
-use super::{CommandContext, CommandResult, print_stderr};
+use crate::cli::context::{CommandContext, CommandResult, print_stderr};
+use crate::cli::diff_text::render_edits;
 use crate::dto::{NodeDiffReport, NodeDrift};
 use crate::output::{Style, Styler, escape, node_name, short_id};
 
@@ -18,7 +18,7 @@ pub(super) fn diff_nodes(context: &CommandContext, resource: Option<&str>) -> Co
     Ok(None)
 }
 
-pub(super) fn render_node_diff(styler: Styler, diff: &NodeDiffReport) -> String {
+pub(in crate::cli) fn render_node_diff(styler: Styler, diff: &NodeDiffReport) -> String {
     let mut out = String::new();
     for row in &diff.resources {
         for drift in &row.nodes {

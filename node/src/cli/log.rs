@@ -1,16 +1,19 @@
-//! `log`, `show`, `diff`.
+//! `log`: the history of the group.
+
+mod verify;
 
 use std::fmt::Write as _;
 
 use clap::Args;
 use larder_core::history;
 
+use super::change_text::summarize_touches;
+use super::context::{CommandContext, CommandResult, print_stderr};
 use super::diff_text::render_edits;
-use super::{CommandContext, CommandResult, node_diff, pager, print_stderr};
-use crate::dto::{self, ChangeEntry, TouchedResource};
+use crate::dto::{self, ChangeEntry};
 use crate::error::CliError;
 use crate::limits;
-use crate::output::{Style, Styler, author_name, escape, short_id, who};
+use crate::output::{Style, Styler, author_name, escape, short_id};
 use crate::time;
 
 /// Flags of `log`.
@@ -47,30 +50,9 @@ pub(super) struct LogArgs {
     verify: bool,
 }
 
-/// Flags of `show`.
-#[derive(Debug, Args)]
-pub(super) struct ShowArgs {
-    /// A change, or KIND/NAME for the newest change of that
-    what: String,
-}
-
-/// Flags of `diff`.
-#[derive(Debug, Args)]
-pub(super) struct DiffArgs {
-    /// A..B of changes or times [default: everything until now], and KIND/NAME
-    #[arg(num_args = 0..=2, value_name = "A..B|RESOURCE")]
-    operands: Vec<String>,
-    /// From this time until now
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// What each node runs against what is wanted [KIND/NAME]
-    #[arg(long, conflicts_with = "since")]
-    nodes: bool,
-}
-
 pub(super) fn log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     if args.verify {
-        return super::verify::verify(context);
+        return verify::verify(context);
     }
     // What is listed and not drawn or searched for needs nothing of what comes later, and is printed as it comes.
     let is_streamable = !args.graph && !args.all && args.user.is_none() && !context.json;
@@ -130,7 +112,7 @@ fn print_whole_log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     }
     let heads = first.heads.join(",");
     let (mut printed, mut next) = (0, Some(first));
-    pager::page_chunks(&mut || {
+    super::pager::page_chunks(&mut || {
         let Some(log) = next.take() else { return Ok(None) };
         printed += log.changes.len();
         let text = render_log(context.styler, &log);
@@ -195,119 +177,4 @@ fn summarize_entry(row: &ChangeEntry) -> String {
         return if merges { "(merges)".to_owned() } else { String::new() };
     }
     summarize_touches(&row.touches)
-}
-
-/// What a change touches, in a few words.
-pub(super) fn summarize_touches(touches: &[TouchedResource]) -> String {
-    let summarize_touch = |touch: &TouchedResource| {
-        let name = match touch.resource.strip_prefix("node/") {
-            Some(id) => format!("node/{}", short_id(id)),
-            None => escape(&touch.resource),
-        };
-        match (touch.op.as_str(), touch.fields.as_slice()) {
-            ("remove", _) => format!("{name} removed"),
-            (_, []) => name,
-            (op, fields) => {
-                let parts: Vec<String> = fields.iter().take(4).map(|field| escape(field)).collect();
-                let more = if fields.len() > 4 { ", ..." } else { "" };
-                let op = if op == "unset" { " unset" } else { "" };
-                format!("{name}{op} {}{more}", parts.join(", "))
-            }
-        }
-    };
-    let parts: Vec<String> = touches.iter().take(3).map(summarize_touch).collect();
-    let more = touches.len().saturating_sub(3);
-    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    parts.join("; ") + &rest
-}
-
-pub(super) fn show(context: &CommandContext, args: &ShowArgs) -> CommandResult {
-    let query = [context.group_param(), context.at_param(), ("what", Some(args.what.as_str()))];
-    let shown: dto::ChangeDetail = context.client.get("/v1/show", &query)?;
-    context.report_history_point(shown.at.as_deref());
-    context.print_paged(&shown, |shown| render_change(context.styler, &shown.change))?;
-    Ok(None)
-}
-
-pub(super) fn render_change(styler: Styler, row: &ChangeEntry) -> String {
-    let mut out = String::new();
-    let mut push_fact = |name: &str, text: String| {
-        if !text.is_empty() {
-            let _ = writeln!(out, "{} {text}", styler.paint(Style::Dim, &format!("{name:9}")));
-        }
-    };
-    push_fact("change", styler.paint(Style::Id, &escape(&row.id)));
-    push_fact("source", row.source.clone());
-    push_fact(
-        "node",
-        row.node
-            .as_ref()
-            .map(|node| format!("{} ({})", who(Some(node)), escape(&node.id)))
-            .unwrap_or_default(),
-    );
-    push_fact("user", escape(&row.user));
-    let clock_remark = match row.clock.as_deref() {
-        Some("behind") => "  (clock? it is earlier than what this was built on)",
-        Some("ahead") => "  (clock? it is still to come)",
-        _ => "",
-    };
-    push_fact("time", time::local(row.time.0) + &styler.paint(Style::Warning, clock_remark));
-    push_fact("command", escape(&row.command));
-    push_fact("built on", row.deps.iter().map(|dep| short_id(dep)).collect::<Vec<_>>().join(" "));
-    push_fact("signature", if row.verified { "verified".to_owned() } else { "NOT verified".to_owned() });
-    if !row.message.is_empty() {
-        out.push('\n');
-    }
-    for line in row.message.lines() {
-        let _ = writeln!(out, "    {}", escape(line));
-    }
-    if !row.edits.is_empty() {
-        out.push('\n');
-        out.push_str(&render_edits(styler, &row.edits, false));
-    }
-    out
-}
-
-pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
-    if args.nodes {
-        return match args.operands.as_slice() {
-            [] => node_diff::diff_nodes(context, None),
-            [resource] if !resource.contains("..") => node_diff::diff_nodes(context, Some(resource)),
-            _ => {
-                Err(CliError::usage("`diff --nodes` knows only the present; it takes one resource KIND/NAME"))
-            }
-        };
-    }
-    if context.history_point.is_some() && args.operands.iter().any(|operand| operand.contains("..")) {
-        return Err(CliError::usage("`diff A..B` says already which two points; leave out --at"));
-    }
-    let range = args.operands.iter().find(|operand| operand.contains(".."));
-    let resource = args.operands.iter().find(|operand| !operand.contains(".."));
-    if args.operands.len() == 2 && (range.is_none() || resource.is_none()) {
-        return Err(CliError::usage("`diff` takes one range A..B and one resource KIND/NAME"));
-    }
-    if range.is_some() && args.since.is_some() {
-        return Err(CliError::usage("`diff` takes a range A..B or --since, not both"));
-    }
-    let (from, to) = range.and_then(|range| range.split_once("..")).unwrap_or_default();
-    let non_empty = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
-    let from = args
-        .since
-        .clone()
-        .map_or_else(|| Ok(non_empty(from)), |since| time::parse_time(&since).map(|_| Some(since)))?;
-    let to = non_empty(to).or_else(|| context.history_point.clone());
-    // A bare `1h ago` and the like must be told from a change: times are passed on as they were typed.
-    let query = [
-        context.group_param(),
-        ("from", from.as_deref()),
-        ("to", to.as_deref()),
-        ("resource", resource.map(String::as_str)),
-    ];
-    let diff: dto::DiffReport = context.client.get("/v1/diff", &query)?;
-    context.report_history_point(diff.at.as_deref());
-    context.print_paged(&diff, |diff| render_edits(context.styler, &diff.edits, true))?;
-    if !context.json && diff.edits.is_empty() {
-        print_stderr("No differences.");
-    }
-    Ok(None)
 }

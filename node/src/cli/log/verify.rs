@@ -1,12 +1,12 @@
 //! `log --verify`.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _, stderr};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{CommandContext, CommandResult, print_stderr};
+use crate::cli::context::{CommandContext, CommandResult, print_stderr};
+use crate::cli::progress::ProgressLine;
 use crate::dto::{HasSchema, TaskProgress, VerifyReport};
 use crate::error::{CliError, ExitKind};
 use crate::output::{Style, Styler, escape, pluralize};
@@ -20,21 +20,22 @@ struct SchemaHeader {
 /// Has all that is stored looked at; exits with 1 if anything is not as it was signed.
 pub(super) fn verify(context: &CommandContext) -> CommandResult {
     context.require_present("log --verify")?;
-    let shows_progress = !context.json && stderr().is_terminal();
+    let mut progress_line = ProgressLine::new(context);
     let mut report: Option<VerifyReport> = None;
     let mut on_line = |line: &[u8]| {
         let header: SchemaHeader = parse_line(line)?;
         match header.schema.as_str() {
-            TaskProgress::SCHEMA => print_progress(shows_progress, &parse_line(line)?),
+            TaskProgress::SCHEMA => {
+                let progress: TaskProgress = parse_line(line)?;
+                progress_line.update(|| format!("verified {} of {} changes", progress.done, progress.total));
+            }
             VerifyReport::SCHEMA => report = Some(parse_line(line)?),
             _ => return Err(parse_line::<CliError>(line)?),
         }
         Ok(report.is_none())
     };
     let follow_result = context.client.follow_lines("/v1/verify", &[context.group_param()], &mut on_line);
-    if shows_progress {
-        clear_progress();
-    }
+    progress_line.clear();
     follow_result?;
     let report = report.ok_or_else(|| CliError::failed("the daemon went away before it was done"))?;
     context.print(&report, |report| render_verify(context.styler, report))?;
@@ -51,21 +52,6 @@ pub(super) fn verify(context: &CommandContext) -> CommandResult {
 fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(line)
         .map_err(|error| CliError::failed(format!("the daemon's answer cannot be read: {error}")))
-}
-
-fn print_progress(shows_progress: bool, progress: &TaskProgress) {
-    if shows_progress {
-        let mut err = stderr().lock();
-        // There is nobody else to tell.
-        drop(write!(err, "\r\u{1b}[Kverified {} of {} changes", progress.done, progress.total));
-        drop(err.flush());
-    }
-}
-
-fn clear_progress() {
-    let mut err = stderr().lock();
-    drop(write!(err, "\r\u{1b}[K"));
-    drop(err.flush());
 }
 
 fn render_verify(styler: Styler, report: &VerifyReport) -> String {

@@ -1,0 +1,45 @@
+//! `apply`: writes manifests to the group.
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use super::manifests::{ManifestArgs, manifest_edits, read_manifests};
+use super::write_request::{MessageArgs, send_write};
+use crate::api::writes::WriteBody;
+
+/// Flags of `apply`.
+#[derive(Debug, Args)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    manifests: ManifestArgs,
+    /// Fields that are not named are unset
+    #[arg(long)]
+    replace: bool,
+    /// Refuse if the desired state is not at these heads any more (see `plan`, `heads`)
+    #[arg(long, value_name = "CHANGE", value_delimiter = ',')]
+    base: Vec<String>,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn apply(context: &CommandContext, args: ApplyArgs) -> CommandResult {
+    let edits = manifest_edits(read_manifests(&args.manifests)?, args.replace);
+    if edits.is_empty() {
+        print_stderr("These manifests name no resource; nothing was written.");
+    }
+    let base = (!args.base.is_empty()).then_some(args.base);
+    let flag = if args.replace { " --replace" } else { "" };
+    let command = format!("apply{flag} {}", args.manifests.files.join(" "));
+    let lenient = args.manifests.allow_unknown;
+    send_write(
+        context,
+        WriteBody {
+            specs: edits,
+            base,
+            message: args.message_args.message,
+            command,
+            allow_unknown: lenient,
+            group: None,
+        },
+    )
+}

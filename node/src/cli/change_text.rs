@@ -1,0 +1,28 @@
+//! The one-line summary of a change, as `log` and `watch` print it.
+
+use crate::dto::TouchedResource;
+use crate::output::{escape, short_id};
+
+/// What a change touches, in a few words.
+pub(super) fn summarize_touches(touches: &[TouchedResource]) -> String {
+    let summarize_touch = |touch: &TouchedResource| {
+        let name = match touch.resource.strip_prefix("node/") {
+            Some(id) => format!("node/{}", short_id(id)),
+            None => escape(&touch.resource),
+        };
+        match (touch.op.as_str(), touch.fields.as_slice()) {
+            ("remove", _) => format!("{name} removed"),
+            (_, []) => name,
+            (op, fields) => {
+                let parts: Vec<String> = fields.iter().take(4).map(|field| escape(field)).collect();
+                let more = if fields.len() > 4 { ", ..." } else { "" };
+                let op = if op == "unset" { " unset" } else { "" };
+                format!("{name}{op} {}{more}", parts.join(", "))
+            }
+        }
+    };
+    let parts: Vec<String> = touches.iter().take(3).map(summarize_touch).collect();
+    let more = touches.len().saturating_sub(3);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    parts.join("; ") + &rest
+}

@@ -1,0 +1,85 @@
+//! `conflicts`: the unresolved conflicts.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use crate::dto;
+use crate::error::ExitKind;
+use crate::output::{
+    Style, Table, escape, format_value_short, plain_cell, pluralize, short_id, styled_cell, who,
+};
+use crate::time;
+
+/// Flags of `conflicts`.
+#[derive(Debug, Args)]
+pub(super) struct ConflictsArgs {
+    /// Exit with 10 if there is any
+    #[arg(long)]
+    exit_code: bool,
+    /// Show too what was touched on both sides of a cut and does not clash
+    #[arg(long)]
+    review: bool,
+}
+
+pub(super) fn conflicts(context: &CommandContext, args: &ConflictsArgs) -> CommandResult {
+    let review = ("review", args.review.then_some("true"));
+    let found: dto::ConflictList =
+        context.client.get("/v1/conflicts", &[context.group_param(), context.at_param(), review])?;
+    let conflict_count = found.conflicts.iter().filter(|conflict| conflict.kind != "review").count();
+    context.report_history_point(found.at.as_deref());
+    context.print(&found, |found| {
+        found.conflicts.iter().map(|conflict| render_conflict(context, conflict)).collect()
+    })?;
+    if !context.json {
+        match conflict_count {
+            0 => print_stderr("No conflicts."),
+            many => print_stderr(&format!(
+                "{}. Settle with `larder resolve RESOURCE FIELD --take TAG`, or `--value VALUE`.",
+                pluralize(many, "conflict")
+            )),
+        }
+    }
+    Ok((args.exit_code && conflict_count > 0).then_some(ExitKind::Differs))
+}
+
+fn render_conflict(context: &CommandContext, conflict: &dto::ConflictEntry) -> String {
+    let styler = context.styler;
+    let mut out = String::new();
+    let title = format!("{} {}", escape(&conflict.resource), escape(&conflict.field));
+    let _ = writeln!(
+        out,
+        "{}  {}  {}",
+        styler.paint(Style::Bold, &title),
+        styler.paint(Style::Warning, &escape(&conflict.kind)),
+        styler.paint(Style::Dim, &format!("id {}", short_id(&conflict.id)))
+    );
+    let mut table = Table::new(&["TAG", "VALUE", "NODE", "USER", "TIME", "CHANGE"]);
+    for side in &conflict.values {
+        table.push_row(vec![
+            styled_cell(&side.tag, Style::Bold),
+            plain_cell(format_value_short(side.value.as_ref())),
+            plain_cell(who(side.node.as_ref())),
+            plain_cell(&side.user),
+            plain_cell(time::local(side.time.0)),
+            styled_cell(short_id(&side.change), Style::Id),
+        ]);
+    }
+    for line in table.render(styler).lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    match conflict.kind.as_str() {
+        "claim" => out.push_str("  they want one path: change it, `select` or remove all but one of them\n"),
+        "review" => out.push_str("  both sides stand; the next change of it ends this\n"),
+        _ => {}
+    }
+    if conflict.base.is_some() {
+        let _ = writeln!(out, "  before: {}", format_value_short(conflict.base.as_ref()));
+    }
+    if !conflict.held_on.is_empty() {
+        let nodes: Vec<String> = conflict.held_on.iter().map(|node| who(Some(node))).collect();
+        let _ = writeln!(out, "  held on: {}", nodes.join(", "));
+    }
+    out
+}

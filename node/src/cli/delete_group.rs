@@ -1,0 +1,44 @@
+//! `delete-group`: ends a group for all members.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::admin_request::read_recovery_key;
+use super::context::{CommandContext, CommandResult, print_stderr};
+use super::write_request::MessageArgs;
+use crate::api::admin::{AdminAction, AdminBody};
+use crate::dto::WriteResult;
+use crate::error::CliError;
+
+/// Flags of `delete-group`.
+#[derive(Debug, Args)]
+pub(super) struct DeleteGroupArgs {
+    /// The group's name, to be sure
+    name: String,
+    /// The recovery key, where this node is not the founder
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn delete_group(context: &CommandContext, args: DeleteGroupArgs) -> CommandResult {
+    context.require_present("delete-group")?;
+    if context.group.as_ref().is_some_and(|group| *group != args.name) {
+        return Err(CliError::usage("--group names another group than the one that is to be deleted"));
+    }
+    let key = args.key.as_deref().map(read_recovery_key).transpose()?;
+    let message = "The group is dissolved. Nodes that cannot be reached now hear of it as soon as they are.";
+    let request = AdminBody {
+        group: Some(args.name),
+        action: AdminAction::DeleteGroup { key },
+        message: args.message_args.message,
+    };
+    let written: WriteResult = context.client.post("/v1/govern", &request)?;
+    context.print(&written, |_| String::new())?;
+    if !context.json {
+        print_stderr(message);
+    }
+    Ok(None)
+}

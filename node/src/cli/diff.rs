@@ -1,0 +1,69 @@
+//! `diff`: two points of the history compared.
+
+pub(super) mod nodes;
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use super::diff_text::render_edits;
+use crate::dto;
+use crate::error::CliError;
+use crate::time;
+
+/// Flags of `diff`.
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// A..B of changes or times [default: everything until now], and KIND/NAME
+    #[arg(num_args = 0..=2, value_name = "A..B|RESOURCE")]
+    operands: Vec<String>,
+    /// From this time until now
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// What each node runs against what is wanted [KIND/NAME]
+    #[arg(long, conflicts_with = "since")]
+    nodes: bool,
+}
+
+pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
+    if args.nodes {
+        return match args.operands.as_slice() {
+            [] => nodes::diff_nodes(context, None),
+            [resource] if !resource.contains("..") => nodes::diff_nodes(context, Some(resource)),
+            _ => {
+                Err(CliError::usage("`diff --nodes` knows only the present; it takes one resource KIND/NAME"))
+            }
+        };
+    }
+    if context.history_point.is_some() && args.operands.iter().any(|operand| operand.contains("..")) {
+        return Err(CliError::usage("`diff A..B` says already which two points; leave out --at"));
+    }
+    let range = args.operands.iter().find(|operand| operand.contains(".."));
+    let resource = args.operands.iter().find(|operand| !operand.contains(".."));
+    if args.operands.len() == 2 && (range.is_none() || resource.is_none()) {
+        return Err(CliError::usage("`diff` takes one range A..B and one resource KIND/NAME"));
+    }
+    if range.is_some() && args.since.is_some() {
+        return Err(CliError::usage("`diff` takes a range A..B or --since, not both"));
+    }
+    let (from, to) = range.and_then(|range| range.split_once("..")).unwrap_or_default();
+    let non_empty = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let from = args
+        .since
+        .clone()
+        .map_or_else(|| Ok(non_empty(from)), |since| time::parse_time(&since).map(|_| Some(since)))?;
+    let to = non_empty(to).or_else(|| context.history_point.clone());
+    // A bare `1h ago` and the like must be told from a change: times are passed on as they were typed.
+    let query = [
+        context.group_param(),
+        ("from", from.as_deref()),
+        ("to", to.as_deref()),
+        ("resource", resource.map(String::as_str)),
+    ];
+    let diff: dto::DiffReport = context.client.get("/v1/diff", &query)?;
+    context.report_history_point(diff.at.as_deref());
+    context.print_paged(&diff, |diff| render_edits(context.styler, &diff.edits, true))?;
+    if !context.json && diff.edits.is_empty() {
+        print_stderr("No differences.");
+    }
+    Ok(None)
+}

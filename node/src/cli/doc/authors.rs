@@ -1,0 +1,27 @@
+//! `doc authors`.
+
+use crate::cli::context::{CommandContext, CommandResult, print_stdout};
+use crate::dto::DocAuthorList;
+use crate::output::{Style, Table, plain_cell, styled_cell, who};
+
+pub(super) fn list_authors(context: &CommandContext) -> CommandResult {
+    let authors: DocAuthorList = context.client.get("/v1/doc/authors", &[context.group_param()])?;
+    if !context.json {
+        return print_stdout(&render_authors(context, &authors)).map(|()| None);
+    }
+    context.print(&authors, |_| String::new()).map(|()| None)
+}
+
+fn render_authors(context: &CommandContext, authors: &DocAuthorList) -> String {
+    let mut table = Table::new(&["ACTOR", "NODE", "CHANGES", "SHARD"]);
+    for author in &authors.authors {
+        let node = author.node.as_ref().map_or_else(|| "(the beginning)".to_owned(), |node| who(Some(node)));
+        table.push_row(vec![
+            styled_cell(&author.actor, Style::Id),
+            plain_cell(node),
+            plain_cell(author.changes.to_string()),
+            plain_cell(&author.shard),
+        ]);
+    }
+    table.render(context.styler)
+}

@@ -1,0 +1,33 @@
+//! `doctor`: checks this node.
+
+use super::context::{CommandContext, CommandResult};
+use crate::dto::DoctorReport;
+use crate::error::ExitKind;
+use crate::output::{Style, Table, plain_cell, styled_cell};
+
+/// Exits with 1 if anything is bad.
+pub(super) fn doctor(context: &CommandContext) -> CommandResult {
+    context.require_present("doctor")?;
+    let report: DoctorReport = context.client.get("/v1/doctor", &[])?;
+    context.print(&report, |report| render_doctor(context, report))?;
+    Ok(report.checks.iter().any(|check| check.state == "bad").then_some(ExitKind::Failed))
+}
+
+fn render_doctor(context: &CommandContext, report: &DoctorReport) -> String {
+    let mut table = Table::new(&["GROUP", "ABOUT", "STATE", "FOUND", "WHAT TO DO"]);
+    for check in &report.checks {
+        let style = match check.state.as_str() {
+            "good" => Style::Good,
+            "bad" => Style::Bad,
+            _ => Style::Warning,
+        };
+        table.push_row(vec![
+            plain_cell(check.group.as_deref().unwrap_or_default()),
+            plain_cell(&check.topic),
+            styled_cell(&check.state, style),
+            plain_cell(&check.text),
+            plain_cell(check.hint.as_deref().unwrap_or_default()),
+        ]);
+    }
+    table.render(context.styler)
+}

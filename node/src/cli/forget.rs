@@ -1,0 +1,24 @@
+//! `forget`: deletes the status reports of a former member.
+
+use clap::Args;
+
+use super::admin_request::send_admin_op;
+use super::context::{CommandContext, CommandResult};
+use super::write_request::MessageArgs;
+use crate::api::admin::AdminAction;
+use crate::output::escape;
+
+/// Flags of `forget`.
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// Alias or id of a node that left or was removed
+    node: String,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn forget(context: &CommandContext, args: ForgetArgs) -> CommandResult {
+    context.require_present("forget")?;
+    let message = format!("{} is forgotten, with what it reported.", escape(&args.node));
+    send_admin_op(context, AdminAction::Forget { node: args.node }, args.message_args, &message)
+}

@@ -1,0 +1,24 @@
+//! `heads`: the digest and the heads of the group.
+
+use std::fmt::Write as _;
+
+use super::context::{CommandContext, CommandResult};
+use crate::dto::GroupHeads;
+use crate::output::{escape, node_name};
+
+pub(super) fn heads(context: &CommandContext) -> CommandResult {
+    let heads: GroupHeads = context.client.get("/v1/heads", &[context.group_param(), context.at_param()])?;
+    context.print(&heads, |heads| {
+        let mut out = format!("digest   {}\n", escape(&heads.digest));
+        for head in &heads.heads {
+            let _ = writeln!(out, "desired  {}", escape(head));
+        }
+        for (node, heads) in &heads.observed {
+            for head in heads {
+                let _ = writeln!(out, "observed {}  by {}", escape(head), node_name(node, None));
+            }
+        }
+        out
+    })?;
+    Ok(None)
+}

@@ -1,0 +1,92 @@
+//! `invite`: makes, lists and revokes invite codes.
+
+use clap::{Args, Subcommand};
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use crate::api::members;
+use crate::dto::{Acknowledged, CreatedInvite, InviteList};
+use crate::output::{Style, Table, plain_cell, pluralize, short_id, styled_cell};
+use crate::time;
+
+/// Flags of `invite`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct InviteArgs {
+    #[command(subcommand)]
+    command: Option<InviteSubcommand>,
+    /// What the invited may do: admin, operator, node or reader
+    #[arg(long, default_value = "operator")]
+    role: String,
+    /// For how many nodes
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    uses: u32,
+    /// For how long, as 30m, 1h, 7d
+    #[arg(long, default_value = "1h", value_name = "DUR")]
+    expires: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum InviteSubcommand {
+    /// List the invites made on this node
+    List,
+    /// End an invite
+    Revoke {
+        /// Its id, or the code itself
+        invite: String,
+    },
+}
+
+pub(super) fn invite(context: &CommandContext, args: InviteArgs) -> CommandResult {
+    context.require_present("invite")?;
+    match args.command {
+        None => create_invite(context, args),
+        Some(InviteSubcommand::List) => {
+            let invites: InviteList = context.client.get("/v1/invites", &[context.group_param()])?;
+            context.print(&invites, |invites| render_invites(context, invites))?;
+            Ok(None)
+        }
+        Some(InviteSubcommand::Revoke { invite }) => {
+            let mut path = "/v1/invites/".to_owned();
+            crate::client::percent_encode(&invite, &mut path);
+            let done: Acknowledged = context.client.delete(&path, &[context.group_param()])?;
+            context.print(&done, |_| String::new())?;
+            Ok(None)
+        }
+    }
+}
+
+fn create_invite(context: &CommandContext, args: InviteArgs) -> CommandResult {
+    let seconds = time::parse_duration(&args.expires)?;
+    let group = context.group.clone();
+    let request = members::InviteBody { group, role: args.role, uses: args.uses, valid_seconds: seconds };
+    let invited: CreatedInvite = context.client.post("/v1/invites", &request)?;
+    context.print(&invited, |invited| format!("{}\n", invited.code))?;
+    if !context.json {
+        print_stderr(&format!(
+            "Good for {} as {} until {}. On the other machine: larder join CODE",
+            pluralize(invited.uses as usize, "node"),
+            invited.role,
+            time::local(invited.expires.0)
+        ));
+    }
+    Ok(None)
+}
+
+fn render_invites(context: &CommandContext, invites: &InviteList) -> String {
+    if invites.invites.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["ID", "ROLE", "USED", "STATE", "CREATED", "EXPIRES"]);
+    for invite in &invites.invites {
+        let style = if invite.state == "open" { Style::Good } else { Style::Dim };
+        table.push_row(vec![
+            styled_cell(short_id(&invite.id), Style::Id),
+            plain_cell(&invite.role),
+            plain_cell(format!("{}/{}", invite.used, invite.uses)),
+            styled_cell(&invite.state, style),
+            plain_cell(time::local(invite.created.0)),
+            plain_cell(time::local(invite.expires.0)),
+        ]);
+    }
+    table.render(context.styler)
+}

@@ -1,0 +1,76 @@
+//! `join`: enters a group with an invite code.
+
+mod pairing;
+
+use std::time::Duration;
+
+use clap::Args;
+use larder_core::wire::invite_code::InviteCode;
+use pairing::{PairingOptions, join_by_pairing};
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use crate::api::join_requests::PairingBody;
+use crate::api::members;
+use crate::dto::JoinedGroup;
+use crate::error::{CliError, ExitKind};
+use crate::limits;
+use crate::output::escape;
+
+/// Flags of `join`.
+#[derive(Debug, Args)]
+pub(super) struct JoinArgs {
+    /// The code, as `larder invite` printed it; without one, every admin on the network is asked
+    #[arg(num_args = 0.., value_name = "CODE")]
+    code: Vec<String>,
+    /// Without a code: the six digits that the screen shows where this node is let in
+    #[arg(long, value_name = "N")]
+    digits: Option<String>,
+    /// What this node is to be called
+    #[arg(long, value_name = "NAME")]
+    alias: Option<String>,
+    /// A label of this node (repeatable)
+    #[arg(long, value_name = "K=V")]
+    label: Vec<String>,
+    /// How long to wait, in seconds; the daemon keeps trying after that
+    #[arg(long, value_name = "S", default_value_t = limits::JOIN_TIMEOUT.as_secs())]
+    timeout: u64,
+}
+
+pub(super) fn join(context: &CommandContext, args: JoinArgs) -> CommandResult {
+    context.require_present("join")?;
+    let labels = args.label.iter().map(|label| parse_label(label)).collect::<Result<_, _>>()?;
+    if args.code.is_empty() {
+        let request = PairingBody { alias: args.alias, labels };
+        return join_by_pairing(
+            context,
+            PairingOptions { request, digits: args.digits, timeout: Duration::from_secs(args.timeout) },
+        );
+    }
+    // A code that was read aloud may have been typed with spaces.
+    let typed_code = args.code.join("-");
+    let code: InviteCode =
+        typed_code.parse().map_err(|error: larder_core::wire::invite_code::InviteCodeError| {
+            CliError::new(ExitKind::Usage, "mistyped", error.to_string())
+                .with_hint("compare it with the one that was given to you")
+        })?;
+    let timeout = Duration::from_secs(args.timeout);
+    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let request = members::JoinBody { code: code.to_string(), alias: args.alias, labels, timeout_ms };
+    let joined: JoinedGroup = context.client.post_with_timeout(
+        "/v1/join",
+        &request,
+        timeout.saturating_add(limits::RESPONSE_TIMEOUT),
+    )?;
+    context.print(&joined, |joined| format!("{}\n", joined.id))?;
+    if !context.json {
+        print_stderr(&format!("This node is in group `{}` as {}.", escape(&joined.name), joined.role));
+    }
+    Ok(None)
+}
+
+fn parse_label(text: &str) -> Result<(String, String), CliError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(CliError::usage(format!("`{text}` is not a label: expected KEY=VALUE"))),
+    }
+}

@@ -1,0 +1,105 @@
+//! `join` without a code: both screens show the same six digits.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use crate::api::join_requests::{ConfirmPairingBody, PairingBody};
+use crate::cli::context::{CommandContext, CommandResult, print_stderr};
+use crate::cli::prompt::prompt_line;
+use crate::dto::{Acknowledged, PairingStatus};
+use crate::error::{CliError, ExitKind};
+use crate::output::{escape, short_id};
+
+/// What `join` without a code was asked for.
+pub(super) struct PairingOptions {
+    pub(super) request: PairingBody,
+    pub(super) digits: Option<String>,
+    pub(super) timeout: Duration,
+}
+
+/// Asks every node on the network to be let in.
+pub(super) fn join_by_pairing(context: &CommandContext, options: PairingOptions) -> CommandResult {
+    let started_at = Instant::now();
+    let _: Acknowledged = context.client.post("/v1/ask", &options.request)?;
+    let (mut printed, mut is_confirmed, mut cursor) = (Vec::new(), false, None::<String>);
+    loop {
+        let pairing: PairingStatus = context.client.get("/v1/ask", &[("seen", cursor.as_deref())])?;
+        if let Some(joined) = pairing.joined {
+            context.print(&joined, |joined| format!("{}\n", joined.id))?;
+            if !context.json {
+                print_stderr(&format!(
+                    "This node is in group `{}` as {}.",
+                    escape(&joined.name),
+                    joined.role
+                ));
+            }
+            return Ok(None);
+        }
+        for peer in &pairing.peers {
+            let entry = (peer.id.clone(), peer.digits.clone(), peer.denied);
+            if !printed.contains(&entry) {
+                print_pairing_peer(peer);
+                printed.push(entry);
+            }
+        }
+        let undecided: Vec<_> = pairing.peers.iter().filter(|peer| !peer.denied).collect();
+        if !is_confirmed && let Some(digits) = confirmed_digits(options.digits.as_deref(), &undecided)? {
+            let _: Acknowledged = context.client.post("/v1/agree", &ConfirmPairingBody { digits })?;
+            is_confirmed = true;
+        }
+        if started_at.elapsed() >= options.timeout {
+            return Err(pairing_timeout(&pairing, options.digits.as_deref(), is_confirmed));
+        }
+        cursor = Some(pairing.version);
+    }
+}
+
+fn print_pairing_peer(peer: &crate::dto::PairingPeerEntry) {
+    let text = match peer.denied {
+        true => format!("{} said no.", short_id(&peer.id)),
+        false => format!(
+            "{} heard this node. Digits: {}   There: larder pending, larder approve",
+            short_id(&peer.id),
+            peer.digits
+        ),
+    };
+    print_stderr(&text);
+}
+
+/// The digits of the other screen, once a member has heard: given with the command, or asked for on a terminal. What this
+/// screen shows is never offered as the answer.
+fn confirmed_digits(
+    given: Option<&str>,
+    undecided: &[&crate::dto::PairingPeerEntry],
+) -> Result<Option<String>, CliError> {
+    if undecided.is_empty() {
+        return Ok(None);
+    }
+    if let Some(given) = given {
+        let typed_digits: String = given.chars().filter(char::is_ascii_digit).collect();
+        return Ok(undecided.iter().any(|peer| peer.digits == typed_digits).then_some(typed_digits));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    prompt_line("Digits on the screen where this node is let in: ").map(Some)
+}
+
+/// Why nobody let it in within its time.
+fn pairing_timeout(pairing: &PairingStatus, given: Option<&str>, is_confirmed: bool) -> CliError {
+    let hint = "this node goes on asking for ten minutes; see `larder pending` on a member that is an admin";
+    if pairing.peers.is_empty() {
+        return CliError::new(ExitKind::Partial, "waiting", "no admin was heard on this network")
+            .with_hint(hint);
+    }
+    if pairing.peers.iter().all(|peer| peer.denied) {
+        return CliError::new(ExitKind::Refused, "denied", "whoever heard this node said no");
+    }
+    match (given, is_confirmed) {
+        (Some(_), false) => {
+            CliError::new(ExitKind::Refused, "digits", "no member shows the digits that were given")
+                .with_hint("compare both screens again: if both were read right, somebody is in between")
+        }
+        _ => CliError::new(ExitKind::Partial, "waiting", "nobody let it in yet").with_hint(hint),
+    }
+}

@@ -1,0 +1,43 @@
+//! `list`: the resources of the group.
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use crate::dto;
+use crate::output::{Style, Table, plain_cell, styled_cell};
+
+/// Flags of `list`.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only this kind
+    kind: Option<String>,
+}
+
+pub(super) fn list(context: &CommandContext, args: &ListArgs) -> CommandResult {
+    let query = [context.group_param(), context.at_param(), ("resource", args.kind.as_deref())];
+    let list: dto::ResourceList = context.client.get("/v1/list", &query)?;
+    context.report_history_point(list.at.as_deref());
+    context.print(&list, |list| {
+        if list.resources.is_empty() {
+            return String::new();
+        }
+        let mut table = Table::new(&["RESOURCE", "PATH", "SELECT", "FIELDS", "CONFLICTS"]);
+        for row in &list.resources {
+            let conflicts = if row.conflicts == 0 { String::new() } else { row.conflicts.to_string() };
+            table.push_row(vec![
+                styled_cell(&row.resource, Style::Bold),
+                plain_cell(row.path.as_deref().unwrap_or_default()),
+                plain_cell(row.select.as_deref().unwrap_or_default()),
+                plain_cell(row.fields.to_string()),
+                styled_cell(conflicts, Style::Warning),
+            ]);
+        }
+        table.render(context.styler)
+    })?;
+    if !context.json && list.resources.is_empty() {
+        print_stderr(
+            "No resources. Make one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.",
+        );
+    }
+    Ok(None)
+}

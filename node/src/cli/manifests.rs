@@ -1,0 +1,64 @@
+//! Manifest files as arguments, as `validate`, `plan` and `apply` take them.
+
+use std::path::Path;
+
+use clap::Args;
+use larder_core::resource::literal::Literal;
+use larder_core::resource::manifest::{self, ManifestEntry};
+
+use crate::api::writes::{EditSpec, FieldEditSpec, FieldSpec};
+use crate::data_dir::{read_text, read_text_file};
+use crate::dto::JsonValue;
+use crate::error::{CliError, ExitKind};
+
+/// Flags of `validate`.
+#[derive(Debug, Args)]
+pub(super) struct ManifestArgs {
+    /// Manifests; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<String>,
+    /// Take kinds and fields that this version does not know
+    #[arg(long)]
+    pub(super) allow_unknown: bool,
+}
+
+/// Reads manifests, all of them or none.
+pub(super) fn read_manifests(args: &ManifestArgs) -> Result<Vec<ManifestEntry>, CliError> {
+    let mut entries: Vec<ManifestEntry> = Vec::new();
+    for file in &args.files {
+        let file_label = if file == "-" { "standard input" } else { file };
+        let text = match file.as_str() {
+            "-" => read_text(std::io::stdin()),
+            path => read_text_file(Path::new(path)),
+        };
+        let text = text.map_err(|error| CliError::usage(format!("cannot read {file_label}: {error}")))?;
+        let parsed = manifest::parse(&text, args.allow_unknown)
+            .map_err(|error| CliError::new(ExitKind::Usage, "manifest", format!("{file_label}:{error}")))?;
+        for entry in parsed {
+            if entries.iter().any(|earlier| earlier.resource == entry.resource) {
+                return Err(CliError::new(
+                    ExitKind::Usage,
+                    "manifest",
+                    format!("{file_label}: {} stands in more than one of these files", entry.resource),
+                ));
+            }
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+pub(super) fn manifest_edits(entries: Vec<ManifestEntry>, replace: bool) -> Vec<EditSpec> {
+    let assign_field = |(path, value): (larder_core::resource::FieldPath, Literal)| FieldSpec {
+        path: path.to_string(),
+        edit: FieldEditSpec::Assign(JsonValue(value)),
+    };
+    let set_entry = |entry: ManifestEntry| EditSpec::Set {
+        resource: entry.resource.to_string(),
+        fields: entry.fields.into_iter().map(assign_field).collect(),
+        unset_others: replace,
+        node: None,
+        must_exist: false,
+    };
+    entries.into_iter().map(set_entry).collect()
+}

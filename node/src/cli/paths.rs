@@ -1,0 +1,21 @@
+//! `paths`: the files of this node.
+
+use super::context::{CommandContext, CommandResult};
+use crate::api::groups::node_paths;
+use crate::dto::NodePaths;
+use crate::error::ExitKind;
+
+/// Prints what is known with and without a daemon; says by its exit code which it was.
+pub(super) fn paths(context: &CommandContext) -> CommandResult {
+    context.require_present("paths")?;
+    let response = context.client.get::<NodePaths>("/v1/paths", &[]);
+    let paths = response.unwrap_or_else(|_| node_paths(&context.data_dir, false));
+    context.print(&paths, |paths| {
+        let running = if paths.running { "yes" } else { "no" };
+        format!(
+            "data      {}\nsocket    {}\nkey       {}\nstore     {}\nsettings  {}\nrunning   {running}\n",
+            paths.data, paths.socket, paths.key, paths.store, paths.settings
+        )
+    })?;
+    Ok((!paths.running).then_some(ExitKind::Unreachable))
+}

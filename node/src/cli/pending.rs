@@ -1,0 +1,45 @@
+//! `pending`: the nodes that ask to join.
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use crate::dto::PendingList;
+use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
+use crate::time;
+
+pub(super) fn pending(context: &CommandContext) -> CommandResult {
+    context.require_present("pending")?;
+    let pending: PendingList = context.client.get("/v1/pending", &[context.group_param()])?;
+    context.print(&pending, |pending| render_pending(context, pending))?;
+    if !context.json {
+        match pending.pending.is_empty() {
+            true => print_stderr("No machine asks to be let in."),
+            false => print_stderr(
+                "Compare the digits with those on its screen, then: larder approve ID --role ROLE. Or: larder deny ID",
+            ),
+        }
+    }
+    Ok(None)
+}
+
+fn render_pending(context: &CommandContext, pending: &PendingList) -> String {
+    if pending.pending.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["ID", "ALIAS", "DIGITS", "SINCE", "LABELS", "ADDRESS", "STATE"]);
+    for row in &pending.pending {
+        let labels: Vec<String> = row.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let state = match &row.waiting_for {
+            Some(issuer) => format!("came with a code of {issuer}, who is away"),
+            None => "asks without a code".to_owned(),
+        };
+        table.push_row(vec![
+            styled_cell(short_id(&row.id), Style::Id),
+            plain_cell(&row.alias),
+            styled_cell(row.digits.as_deref().unwrap_or_default(), Style::Bold),
+            plain_cell(row.since.map(|since| time::local(since.0)).unwrap_or_default()),
+            plain_cell(labels.join(" ")),
+            plain_cell(row.addrs.first().map(String::as_str).unwrap_or_default()),
+            styled_cell(state, Style::Dim),
+        ]);
+    }
+    table.render(context.styler)
+}

@@ -1,0 +1,35 @@
+//! `ping`: the round-trip time to a node.
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stdout};
+use crate::api::members::PingBody;
+use crate::dto;
+use crate::error::CliError;
+use crate::output::node_name;
+
+/// Flags of `ping`.
+#[derive(Debug, Args)]
+pub(super) struct PingArgs {
+    /// Alias or id
+    node: String,
+    /// How often
+    #[arg(short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+}
+
+pub(super) fn ping(context: &CommandContext, args: &PingArgs) -> CommandResult {
+    context.require_present("ping")?;
+    let request = PingBody { group: context.group.clone(), node: args.node.clone() };
+    for nth in 1..=args.count {
+        let answer: dto::PingResult = context.client.post("/v1/ping", &request)?;
+        if context.json {
+            let line = serde_json::to_string(&dto::WithSchema::new(&answer));
+            print_stdout(&(line.map_err(|error| CliError::failed(error.to_string()))? + "\n"))?;
+        } else {
+            let peer = node_name(&answer.id, answer.alias.as_deref());
+            print_stdout(&format!("{nth}  {peer}  {:.2} ms\n", answer.ms))?;
+        }
+    }
+    Ok(None)
+}

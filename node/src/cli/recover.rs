@@ -1,0 +1,26 @@
+//! `recover`: makes this node admin with the recovery key.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::admin_request::{read_recovery_key, send_admin_op};
+use super::context::{CommandContext, CommandResult};
+use super::write_request::MessageArgs;
+use crate::api::admin::AdminAction;
+
+/// Flags of `recover`.
+#[derive(Debug, Args)]
+pub(super) struct RecoverArgs {
+    /// The recovery key, as `init` wrote it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn recover(context: &CommandContext, args: RecoverArgs) -> CommandResult {
+    context.require_present("recover")?;
+    let key = read_recovery_key(&args.key)?;
+    send_admin_op(context, AdminAction::Recover { key }, args.message_args, "This node is admin now.")
+}

@@ -1,0 +1,35 @@
+//! `remove`: ends the membership of a node.
+
+use clap::Args;
+
+use super::admin_request::send_admin_op;
+use super::context::{CommandContext, CommandResult};
+use super::write_request::MessageArgs;
+use crate::api::admin::AdminAction;
+use crate::output::escape;
+
+/// Flags of `remove`.
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Alias or id
+    node: String,
+    /// The last of its changes that is to count [default: all that this node has]
+    #[arg(long, value_name = "CHANGE")]
+    keep_through: Option<String>,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn remove(context: &CommandContext, args: RemoveArgs) -> CommandResult {
+    context.require_present("remove")?;
+    let message = format!(
+        "{} is no member any more. Nodes that cannot be reached now hear of it as soon as they are.",
+        escape(&args.node)
+    );
+    send_admin_op(
+        context,
+        AdminAction::Remove { node: args.node, keep_through: args.keep_through },
+        args.message_args,
+        &message,
+    )
+}

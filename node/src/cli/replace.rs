@@ -1,0 +1,62 @@
+//! `replace`: this node takes over alias, labels and per-node values of another.
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use super::write_request::MessageArgs;
+use crate::api::replace;
+use crate::dto;
+use crate::output::{Style, escape, short_id};
+
+/// Flags of `replace`.
+#[derive(Debug, Args)]
+pub(super) struct ReplaceArgs {
+    /// Alias or id of the node whose place this one takes
+    old: String,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn replace(context: &CommandContext, args: ReplaceArgs) -> CommandResult {
+    context.require_present("replace")?;
+    let command = format!("replace {}", args.old);
+    let (group, message) = (context.group.clone(), args.message_args.message);
+    let request = replace::ReplaceBody { group, old_node: args.old, message, command };
+    let replaced: dto::ReplaceResult = context.client.post("/v1/replace", &request)?;
+    context.print(&replaced, |replaced| match &replaced.change {
+        Some(change) => format!("{}\n", context.styler.paint(Style::Id, &short_id(change))),
+        None => String::new(),
+    })?;
+    if !context.json {
+        print_replaced(&replaced);
+    }
+    Ok(None)
+}
+
+fn print_replaced(replaced: &dto::ReplaceResult) {
+    let old = short_id(&replaced.old);
+    match &replaced.change {
+        Some(_) => print_stderr(&format!("This node stands in the place of {old} now.")),
+        None => {
+            print_stderr(&format!("This node stands in the place of {old} already; nothing was written."))
+        }
+    }
+    if let Some(alias) = &replaced.alias {
+        print_stderr(&format!("  alias: {}", escape(alias)));
+    }
+    let labels = replaced.labels.iter().map(|(key, value)| escape(&format!("{key}={value}")));
+    let resources = replaced.resources.iter().map(|resource| escape(resource));
+    for (title, items) in [
+        ("labels", labels.collect::<Vec<_>>()),
+        ("named it by its id, and now this node", resources.collect()),
+    ] {
+        if !items.is_empty() {
+            print_stderr(&format!("  {title}: {}", items.join(" ")));
+        }
+    }
+    if replaced.is_member {
+        print_stderr(&format!(
+            "{old} is a member still: `larder remove {old}` ends that, on a node that is admin."
+        ));
+    }
+}

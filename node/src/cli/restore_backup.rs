@@ -1,0 +1,55 @@
+//! `restore-backup`: puts a backup into the data directory.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::backup::describe_groups;
+use super::context::{CommandContext, CommandResult, print_stderr};
+use super::progress::{ProgressLine, describe_copy};
+use crate::backup::{self, restore};
+use crate::dto::RestoreResult;
+use crate::output::short_id;
+use crate::time;
+
+/// Flags of `restore-backup`.
+#[derive(Debug, Args)]
+pub(super) struct RestoreBackupArgs {
+    /// What `backup` wrote
+    dir: PathBuf,
+    /// Move what is in the data directory aside, if there is anything
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn restore_backup(context: &CommandContext, args: &RestoreBackupArgs) -> CommandResult {
+    context.require_present("restore-backup")?;
+    if context.client.is_daemon_running() {
+        return Err(restore::daemon_running_error(&context.data_dir.path));
+    }
+    let total_bytes = backup::read_manifest(&args.dir)?.files.iter().map(|file| file.bytes).sum();
+    let mut progress = ProgressLine::new(context);
+    let restored = restore::restore_backup(&context.data_dir, &args.dir, args.force, &mut |bytes| {
+        progress.update(|| describe_copy(bytes, total_bytes))
+    });
+    progress.clear();
+    let restored: RestoreResult = restored?;
+    if context.json {
+        return context.print(&restored, |_| String::new()).map(|()| None);
+    }
+    let manifest = &restored.backup;
+    print_stderr(&format!(
+        "Node {} is in {} as it was on {}.",
+        short_id(&manifest.node),
+        restored.data,
+        time::local(manifest.time.0)
+    ));
+    print_stderr(&describe_groups(manifest));
+    if let Some(moved_to) = &restored.moved_to {
+        print_stderr(&format!("What was there is in {moved_to}; delete it when you no longer want it."));
+    }
+    print_stderr(
+        "Start the daemon: it fetches what it lacks, and writes under new chains. No other copy of it may run.",
+    );
+    Ok(None)
+}

@@ -1,0 +1,31 @@
+//! `role`: changes the role of a node.
+
+use clap::Args;
+
+use super::admin_request::send_admin_op;
+use super::context::{CommandContext, CommandResult};
+use super::write_request::MessageArgs;
+use crate::api::admin::AdminAction;
+use crate::output::escape;
+
+/// Flags of `role`.
+#[derive(Debug, Args)]
+pub(super) struct RoleArgs {
+    /// Alias or id
+    node: String,
+    /// admin, operator, node or reader
+    role: String,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn role(context: &CommandContext, args: RoleArgs) -> CommandResult {
+    context.require_present("role")?;
+    let message = format!("{} is {} now.", escape(&args.node), escape(&args.role));
+    send_admin_op(
+        context,
+        AdminAction::Role { node: args.node, role: args.role },
+        args.message_args,
+        &message,
+    )
+}

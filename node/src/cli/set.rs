@@ -1,0 +1,67 @@
+//! `set`: sets fields of a resource.
+
+use clap::Args;
+use larder_core::resource::literal::Literal;
+
+use super::context::{CommandContext, CommandResult};
+use super::write_request::{MessageArgs, send_write, set_edit};
+use crate::api::writes::{FieldEditSpec, FieldSpec, WriteBody};
+use crate::dto::JsonValue;
+
+/// Flags of `set`.
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// KIND/NAME
+    resource: String,
+    /// F=TEXT, F:=LITERAL, F+=ITEM, F-=ITEM; a value @FILE is read from that file
+    #[arg(required_unless_present = "select", value_name = "FIELD=VALUE")]
+    fields: Vec<String>,
+    /// The nodes it is meant for, as role=plc
+    #[arg(long, value_name = "EXPR")]
+    select: Option<String>,
+    /// For this node only
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Take kinds and fields that this version does not know
+    #[arg(long)]
+    allow_unknown: bool,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn set(context: &CommandContext, args: SetArgs) -> CommandResult {
+    let mut field_edits = args
+        .fields
+        .iter()
+        .map(|field| super::assignment::parse_assignment(field))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut command = format!("set {}", args.resource);
+    for field in &args.fields {
+        command.push_str(&format!(" {}", super::assignment::redact_value(field)));
+    }
+    let mut edits = Vec::new();
+    if let Some(select) = &args.select {
+        let change = FieldEditSpec::Assign(JsonValue(Literal::Scalar(select.as_str().into())));
+        let field = FieldSpec { path: "select".to_owned(), edit: change };
+        command.push_str(&format!(" --select {select}"));
+        if args.node.is_none() {
+            field_edits.push(field);
+        } else {
+            edits.push(set_edit(args.resource.clone(), vec![field], None, false));
+        }
+    }
+    if let Some(node) = &args.node {
+        command.push_str(&format!(" --node {node}"));
+    }
+    edits.push(set_edit(args.resource, field_edits, args.node, false));
+    send_write(
+        context,
+        WriteBody {
+            specs: edits,
+            message: args.message_args.message,
+            command,
+            allow_unknown: args.allow_unknown,
+            ..WriteBody::default()
+        },
+    )
+}

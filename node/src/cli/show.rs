@@ -1,0 +1,65 @@
+//! `show`: one change.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult};
+use super::diff_text::render_edits;
+use crate::dto::{self, ChangeEntry};
+use crate::output::{Style, Styler, escape, short_id, who};
+use crate::time;
+
+/// Flags of `show`.
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// A change, or KIND/NAME for the newest change of that
+    what: String,
+}
+
+pub(super) fn show(context: &CommandContext, args: &ShowArgs) -> CommandResult {
+    let query = [context.group_param(), context.at_param(), ("what", Some(args.what.as_str()))];
+    let shown: dto::ChangeDetail = context.client.get("/v1/show", &query)?;
+    context.report_history_point(shown.at.as_deref());
+    context.print_paged(&shown, |shown| render_change(context.styler, &shown.change))?;
+    Ok(None)
+}
+
+pub(super) fn render_change(styler: Styler, row: &ChangeEntry) -> String {
+    let mut out = String::new();
+    let mut push_fact = |name: &str, text: String| {
+        if !text.is_empty() {
+            let _ = writeln!(out, "{} {text}", styler.paint(Style::Dim, &format!("{name:9}")));
+        }
+    };
+    push_fact("change", styler.paint(Style::Id, &escape(&row.id)));
+    push_fact("source", row.source.clone());
+    push_fact(
+        "node",
+        row.node
+            .as_ref()
+            .map(|node| format!("{} ({})", who(Some(node)), escape(&node.id)))
+            .unwrap_or_default(),
+    );
+    push_fact("user", escape(&row.user));
+    let clock_remark = match row.clock.as_deref() {
+        Some("behind") => "  (clock? it is earlier than what this was built on)",
+        Some("ahead") => "  (clock? it is still to come)",
+        _ => "",
+    };
+    push_fact("time", time::local(row.time.0) + &styler.paint(Style::Warning, clock_remark));
+    push_fact("command", escape(&row.command));
+    push_fact("built on", row.deps.iter().map(|dep| short_id(dep)).collect::<Vec<_>>().join(" "));
+    push_fact("signature", if row.verified { "verified".to_owned() } else { "NOT verified".to_owned() });
+    if !row.message.is_empty() {
+        out.push('\n');
+    }
+    for line in row.message.lines() {
+        let _ = writeln!(out, "    {}", escape(line));
+    }
+    if !row.edits.is_empty() {
+        out.push('\n');
+        out.push_str(&render_edits(styler, &row.edits, false));
+    }
+    out
+}

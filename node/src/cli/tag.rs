@@ -1,0 +1,69 @@
+//! `tag`: names for points of the history.
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult, print_stderr};
+use super::write_request::{MessageArgs, send_edits};
+use crate::api::writes::EditSpec;
+use crate::dto::TagList;
+use crate::output::{Style, Table, escape, plain_cell, short_id, styled_cell, who};
+use crate::time;
+
+/// Flags of `tag`.
+#[derive(Debug, Args)]
+pub(super) struct TagArgs {
+    /// The name [default: list all tags]
+    name: Option<String>,
+    /// A change, time or tag [default: the present]
+    #[arg(requires = "name")]
+    change: Option<String>,
+    /// Take the tag away
+    #[arg(short, long, requires = "name", conflicts_with = "change")]
+    delete: bool,
+    /// Move a tag that is there
+    #[arg(short, long, requires = "name")]
+    force: bool,
+    #[command(flatten)]
+    message_args: MessageArgs,
+}
+
+pub(super) fn tag(context: &CommandContext, args: TagArgs) -> CommandResult {
+    context.require_present("tag")?;
+    let Some(name) = args.name else { return list_tags(context) };
+    let mut command = format!("tag {name}");
+    for (flag, word) in [(args.delete, " --delete"), (args.force, " --force")] {
+        command.push_str(if flag { word } else { "" });
+    }
+    command.extend(args.change.iter().map(|change| format!(" {change}")));
+    let edit = EditSpec::Tag { name, point: args.change, delete: args.delete, force: args.force };
+    send_edits(context, vec![edit], args.message_args, command)
+}
+
+fn list_tags(context: &CommandContext) -> CommandResult {
+    let tags: TagList = context.client.get("/v1/tags", &[context.group_param()])?;
+    context.print(&tags, |tags| render_tags(context, tags))?;
+    if !context.json && tags.tags.is_empty() {
+        print_stderr(
+            "No tags. Name the present with `larder tag NAME`, or a change with `larder tag NAME CHANGE`.",
+        );
+    }
+    Ok(None)
+}
+
+fn render_tags(context: &CommandContext, tags: &TagList) -> String {
+    if tags.tags.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["TAG", "CHANGES", "MADE", "BY", "WHY"]);
+    for row in &tags.tags {
+        let heads = row.heads.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(" ");
+        table.push_row(vec![
+            styled_cell(escape(&row.name), Style::Bold),
+            styled_cell(heads, Style::Id),
+            plain_cell(time::local(row.time.0)),
+            plain_cell(format!("{}@{}", escape(&row.user), who(row.node.as_ref()))),
+            plain_cell(escape(row.message.lines().next().unwrap_or_default())),
+        ]);
+    }
+    table.render(context.styler)
+}

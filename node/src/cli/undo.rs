@@ -1,0 +1,19 @@
+//! `undo`: takes back the newest change of this node.
+
+use clap::Args;
+
+use super::context::{CommandContext, CommandResult};
+use super::revert::{RevertCommonArgs, send_revert};
+use crate::api::revert::RevertTarget;
+
+/// Flags of `undo`.
+#[derive(Debug, Args)]
+pub(super) struct UndoArgs {
+    #[command(flatten)]
+    common: RevertCommonArgs,
+}
+
+pub(super) fn undo(context: &CommandContext, args: UndoArgs) -> CommandResult {
+    context.require_present("undo")?;
+    send_revert(context, RevertTarget::Undo, args.common, "Undid")
+}
