@@ -57,7 +57,7 @@ pub const MAX_DOC_PLAN_BYTES: usize = 64 << 20;
 /// How long a command waits for the daemon to answer before it says that it hangs, unless it was told otherwise.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long `join` waits by default before it leaves the rest to the daemon.
-pub const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub const JOIN_TIMEOUT: &str = "30s";
 /// How long `ping` waits for one answer.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long `sync now` waits until all linked neighbours were found equal.

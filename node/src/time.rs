@@ -1,5 +1,7 @@
 //! Times and durations, as people type and read them.
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
@@ -45,19 +47,21 @@ pub fn parse_time(text: &str) -> Result<i64, CliError> {
         .map_err(|_| invalid_time())
 }
 
-/// A duration, in seconds: `90s`, `30m`, `1h`, `7d`, `2w`, or any of them together.
-pub fn parse_duration(text: &str) -> Result<i64, CliError> {
-    let invalid_duration = || {
-        CliError::usage(format!("`{text}` is not a duration")).with_hint("as 90s, 30m, 1h, 7d or \"1h 30m\"")
-    };
-    if let Ok(seconds) = text.trim().parse::<u32>() {
-        return Ok(i64::from(seconds));
+/// Parses a duration: `90s`, `30m`, `1h`, `7d`, `2w`, or several of them together. A bare number is in seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, CliError> {
+    let invalid_duration =
+        || CliError::usage(format!("`{text}` is not a duration; write 90s, 30m, 1h, 7d or \"1h 30m\""));
+    let typed = text.trim();
+    if let Ok(seconds @ 1..) = typed.parse::<u32>() {
+        return Ok(Duration::from_secs(u64::from(seconds)));
     }
-    let span: Span = text.trim().parse().map_err(|_| invalid_duration())?;
-    let zoned = Zoned::now();
-    let end = zoned.checked_add(span).map_err(|_| invalid_duration())?;
-    let seconds = end.timestamp().as_second() - zoned.timestamp().as_second();
-    if seconds <= 0 { Err(invalid_duration()) } else { Ok(seconds) }
+    let span: Span = typed.parse().map_err(|_| invalid_duration())?;
+    let now = Zoned::now();
+    let end = now.checked_add(span).map_err(|_| invalid_duration())?;
+    match Duration::try_from(end.duration_since(&now)) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(invalid_duration()),
+    }
 }
 
 /// A time for people: local, to the second.
@@ -99,10 +103,10 @@ mod tests {
 
     #[test]
     fn only_positive_durations_are_parsed() {
-        assert_eq!(parse_duration("1h").unwrap(), 3600);
-        assert_eq!(parse_duration("90").unwrap(), 90);
-        assert_eq!(parse_duration("1h 30m").unwrap(), 5400);
-        for text in ["", "0s", "-1h", "x"] {
+        assert_eq!(parse_duration("1h").unwrap(), Duration::from_secs(3600));
+        assert_eq!(parse_duration("90").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("1h 30m").unwrap(), Duration::from_secs(5400));
+        for text in ["", "0", "0s", "-1h", "x"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -9,6 +9,9 @@ use crate::data_dir::read_text_file;
 use crate::dto::WriteResult;
 use crate::error::CliError;
 
+/// The roles that a node can have.
+pub(super) const ROLES: [&str; 4] = ["admin", "operator", "node", "reader"];
+
 /// Sends one act; says what it came to.
 pub(super) fn send_admin_op(
     context: &CommandContext,
@@ -16,7 +19,7 @@ pub(super) fn send_admin_op(
     message_args: MessageArgs,
     message: &str,
 ) -> CommandResult {
-    let request = AdminBody { group: context.group.clone(), action: op, message: message_args.message };
+    let request = AdminBody { group: context.group.clone(), action: op, message: message_args.into_text() };
     let written: WriteResult = context.client.post("/v1/govern", &request)?;
     context.print(&written, |_| String::new())?;
     if !context.json {

@@ -36,7 +36,7 @@ pub(super) fn apply(context: &CommandContext, args: ApplyArgs) -> CommandResult 
         WriteBody {
             specs: edits,
             base,
-            message: args.message_args.message,
+            message: args.message_args.into_text(),
             command,
             allow_unknown: lenient,
             group: None,

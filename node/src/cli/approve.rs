@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::Args;
 
-use super::admin_request::send_admin_op;
+use super::admin_request::{ROLES, send_admin_op};
 use super::context::{CommandContext, CommandResult};
 use super::prompt::prompt_line;
 use super::write_request::MessageArgs;
@@ -19,7 +19,7 @@ pub(super) struct ApproveArgs {
     /// Id of the machine, or the alias that it asks for
     node: String,
     /// What it may do: admin, operator, node or reader
-    #[arg(long)]
+    #[arg(long, value_parser = ROLES)]
     role: String,
     /// The six digits that its screen shows [default: asked for on a terminal]
     #[arg(long, value_name = "N")]
@@ -29,7 +29,6 @@ pub(super) struct ApproveArgs {
 }
 
 pub(super) fn approve(context: &CommandContext, args: ApproveArgs) -> CommandResult {
-    context.require_present("approve")?;
     let digits = match args.digits {
         Some(digits) => Some(digits),
         None => prompt_for_digits(context, &args.node)?,

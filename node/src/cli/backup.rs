@@ -21,7 +21,6 @@ pub(super) struct BackupArgs {
 }
 
 pub(super) fn backup(context: &CommandContext, args: &BackupArgs) -> CommandResult {
-    context.require_present("backup")?;
     let paths: NodePaths = context.client.get("/v1/paths", &[])?;
     let data_dir = DataDir::new(Some(paths.data.into()), Some(context.data_dir.socket.clone()));
     let total_bytes = std::fs::metadata(data_dir.store_file()).map_or(0, |meta| meta.len());

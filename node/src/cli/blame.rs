@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
+use super::history_point::AtArgs;
 use crate::dto::{self, BlameField, ChangeOrigin};
 use crate::output::{Style, Styler, author_name, escape, format_value_short, short_id};
 use crate::time;
@@ -16,17 +17,19 @@ pub(super) struct BlameArgs {
     resource: String,
     /// One field, or all below it
     field: Option<String>,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn blame(context: &CommandContext, args: &BlameArgs) -> CommandResult {
     let query = [
         context.group_param(),
-        context.at_param(),
+        args.at_args.query_param(),
         ("resource", Some(args.resource.as_str())),
         ("field", args.field.as_deref()),
     ];
     let blame: dto::BlameReport = context.client.get("/v1/blame", &query)?;
-    context.report_history_point(blame.at.as_deref());
+    args.at_args.report(context, blame.at.as_deref());
     context.print_paged(&blame, |blame| render_blame(context.styler, blame))?;
     if !context.json && blame.fields.iter().flat_map(|field| &field.lines).any(|line| line.may_be_older) {
         print_stderr(

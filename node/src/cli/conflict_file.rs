@@ -20,7 +20,7 @@ use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
 
 use crate::dto::{ConflictEntry, ConflictSide, JsonValue};
-use crate::output::{escape, format_value, short_id, who};
+use crate::output::{escape, format_value, node_ref_name, short_id};
 use crate::time;
 
 /// Ends the remarks.
@@ -146,7 +146,8 @@ fn format_toml(plain: &JsonValue) -> String {
 
 /// A side as a mark names it.
 fn side_label(side: Option<&ConflictSide>) -> String {
-    side.map(|side| format!("{} ({})", side.tag, escape(&who(side.node.as_ref())))).unwrap_or_default()
+    side.map(|side| format!("{} ({})", side.tag, escape(&node_ref_name(side.node.as_ref()))))
+        .unwrap_or_default()
 }
 
 /// Merges what two sides made of a text.
@@ -201,7 +202,8 @@ fn build_remarks(conflict: &ConflictEntry, form: ValueForm) -> String {
     }
     for side in &conflict.values {
         let winner_mark = if side.winner { "  (wins)" } else { "" };
-        let (node, user, time) = (who(side.node.as_ref()), escape(&side.user), time::local(side.time.0));
+        let (node, user, time) =
+            (node_ref_name(side.node.as_ref()), escape(&side.user), time::local(side.time.0));
         let author = if user.is_empty() { node } else { format!("{node}, {user}") };
         let _ =
             writeln!(out, "# {}{winner_mark}  {author}, {time}, change {}", side.tag, short_id(&side.change));

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
+use super::history_point::AtArgs;
 use crate::dto;
 use crate::error::ExitKind;
 use crate::output::{
-    Style, Table, escape, format_value_short, plain_cell, pluralize, short_id, styled_cell, who,
+    Style, Table, escape, format_value_short, node_ref_name, plain_cell, pluralize, short_id, styled_cell,
 };
 use crate::time;
 
@@ -21,14 +22,16 @@ pub(super) struct ConflictsArgs {
     /// Show too what was touched on both sides of a cut and does not clash
     #[arg(long)]
     review: bool,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn conflicts(context: &CommandContext, args: &ConflictsArgs) -> CommandResult {
     let review = ("review", args.review.then_some("true"));
     let found: dto::ConflictList =
-        context.client.get("/v1/conflicts", &[context.group_param(), context.at_param(), review])?;
+        context.client.get("/v1/conflicts", &[context.group_param(), args.at_args.query_param(), review])?;
     let conflict_count = found.conflicts.iter().filter(|conflict| conflict.kind != "review").count();
-    context.report_history_point(found.at.as_deref());
+    args.at_args.report(context, found.at.as_deref());
     context.print(&found, |found| {
         found.conflicts.iter().map(|conflict| render_conflict(context, conflict)).collect()
     })?;
@@ -60,7 +63,7 @@ fn render_conflict(context: &CommandContext, conflict: &dto::ConflictEntry) -> S
         table.push_row(vec![
             styled_cell(&side.tag, Style::Bold),
             plain_cell(format_value_short(side.value.as_ref())),
-            plain_cell(who(side.node.as_ref())),
+            plain_cell(node_ref_name(side.node.as_ref())),
             plain_cell(&side.user),
             plain_cell(time::local(side.time.0)),
             styled_cell(short_id(&side.change), Style::Id),
@@ -78,7 +81,7 @@ fn render_conflict(context: &CommandContext, conflict: &dto::ConflictEntry) -> S
         let _ = writeln!(out, "  before: {}", format_value_short(conflict.base.as_ref()));
     }
     if !conflict.held_on.is_empty() {
-        let nodes: Vec<String> = conflict.held_on.iter().map(|node| who(Some(node))).collect();
+        let nodes: Vec<String> = conflict.held_on.iter().map(|node| node_ref_name(Some(node))).collect();
         let _ = writeln!(out, "  held on: {}", nodes.join(", "));
     }
     out

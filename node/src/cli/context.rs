@@ -6,36 +6,24 @@ use crate::client::ApiClient;
 use crate::data_dir::DataDir;
 use crate::dto::{HasSchema, WithSchema};
 use crate::error::{CliError, ExitKind};
-use crate::output::{Styler, escape, short_id};
-use crate::time;
+use crate::output::Styler;
 
 /// What every command needs.
 #[derive(Debug)]
 pub(super) struct CommandContext {
-    pub(crate) data_dir: DataDir,
-    pub(crate) client: ApiClient,
-    pub(crate) group: Option<String>,
-    pub(crate) history_point: Option<String>,
-    pub(crate) json: bool,
-    pub(crate) styler: Styler,
+    pub(super) data_dir: DataDir,
+    pub(super) client: ApiClient,
+    pub(super) group: Option<String>,
+    pub(super) json: bool,
+    pub(super) styler: Styler,
+    /// Builds the command line, for `completions` and `man`.
+    pub(super) build_parser: fn() -> clap::Command,
 }
 
 /// How a command that worked ends.
 pub(super) type CommandResult = Result<Option<ExitKind>, CliError>;
 
 impl CommandContext {
-    pub(super) fn new(global: super::GlobalArgs) -> Self {
-        let data_dir = DataDir::new(global.data, global.socket);
-        Self {
-            client: ApiClient::new(data_dir.socket.clone()),
-            data_dir,
-            group: global.group,
-            history_point: global.at,
-            json: global.json,
-            styler: Styler { is_colored: !global.json && global.color.is_enabled() },
-        }
-    }
-
     /// Prints a view that may be long: as [`CommandContext::print`] does, on a terminal through the pager.
     pub(super) fn print_paged<V: HasSchema>(
         &self,
@@ -43,15 +31,6 @@ impl CommandContext {
         text: impl FnOnce(&V) -> String,
     ) -> Result<(), CliError> {
         if self.json { self.print(view, text) } else { super::pager::page_text(&text(view)) }
-    }
-
-    /// Says which point of the past a time stood for: `heads`, none if nothing was written by then.
-    pub(super) fn report_history_point(&self, heads: Option<&[String]>) {
-        let typed_time =
-            self.history_point.as_deref().filter(|point| !self.json && time::looks_like_time(point));
-        if let Some((point, heads)) = typed_time.zip(heads) {
-            print_stderr(&format!("{}: {}", escape(point), describe_heads(heads)));
-        }
     }
 
     /// Prints a view: as JSON if that was asked for, else as `text` has it.
@@ -70,30 +49,6 @@ impl CommandContext {
     /// The group, as a query parameter.
     pub(super) fn group_param(&self) -> (&'static str, Option<&str>) {
         ("group", self.group.as_deref())
-    }
-
-    /// The point of the past, as a query parameter.
-    pub(super) fn at_param(&self) -> (&'static str, Option<&str>) {
-        ("at", self.history_point.as_deref())
-    }
-
-    /// Refuses `--at` where it makes no sense.
-    pub(super) fn require_present(&self, command: &str) -> Result<(), CliError> {
-        match self.history_point {
-            Some(_) => Err(CliError::usage(format!("`{command}` knows only the present: leave out --at"))),
-            None => Ok(()),
-        }
-    }
-}
-
-pub(super) fn describe_heads(heads: &[String]) -> String {
-    match heads {
-        [] => "before the first change".to_owned(),
-        [one] => format!("as of change {}", short_id(one)),
-        several => {
-            let ids: Vec<String> = several.iter().map(|id| short_id(id)).collect();
-            format!("as of changes {}, which had not been joined", ids.join(", "))
-        }
     }
 }
 

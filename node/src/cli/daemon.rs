@@ -10,6 +10,7 @@ use super::context::{CommandContext, CommandResult};
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::data_dir::read_text_file;
 use crate::error::CliError;
+use crate::output::Styler;
 use crate::settings::Settings;
 
 /// Flags of a running daemon.
@@ -119,7 +120,7 @@ fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
         CliError::usage(format!("`{level}` is not a log level: {error}"))
             .with_hint("as error, warn, info, debug or trace")
     })?;
-    let colors = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let colors = Styler::for_stderr().is_colored;
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
     // A second daemon in one process keeps the first one's log.

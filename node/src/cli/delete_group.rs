@@ -24,7 +24,6 @@ pub(super) struct DeleteGroupArgs {
 }
 
 pub(super) fn delete_group(context: &CommandContext, args: DeleteGroupArgs) -> CommandResult {
-    context.require_present("delete-group")?;
     if context.group.as_ref().is_some_and(|group| *group != args.name) {
         return Err(CliError::usage("--group names another group than the one that is to be deleted"));
     }
@@ -33,7 +32,7 @@ pub(super) fn delete_group(context: &CommandContext, args: DeleteGroupArgs) -> C
     let request = AdminBody {
         group: Some(args.name),
         action: AdminAction::DeleteGroup { key },
-        message: args.message_args.message,
+        message: args.message_args.into_text(),
     };
     let written: WriteResult = context.client.post("/v1/govern", &request)?;
     context.print(&written, |_| String::new())?;

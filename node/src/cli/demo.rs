@@ -14,7 +14,6 @@ use crate::limits;
 use crate::output::{Style, Styler};
 
 pub(super) fn demo(context: &CommandContext) -> CommandResult {
-    context.require_present("demo")?;
     // The daemons share the terminal's process group: Ctrl-C ends them, this waits for that and cleans up.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

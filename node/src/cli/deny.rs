@@ -14,7 +14,6 @@ pub(super) struct DenyArgs {
 }
 
 pub(super) fn deny(context: &CommandContext, args: DenyArgs) -> CommandResult {
-    context.require_present("deny")?;
     let request = DenyOf { group: context.group.clone(), node: args.node };
     let done: Acknowledged = context.client.post("/v1/deny", &request)?;
     context.print(&done, |_| String::new())?;

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::diff_text::render_edits;
+use super::history_point::AtArgs;
 use crate::dto;
 use crate::error::CliError;
 use crate::time;
@@ -20,8 +21,10 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// What each node runs against what is wanted [KIND/NAME]
-    #[arg(long, conflicts_with = "since")]
+    #[arg(long, conflicts_with_all = ["since", "at"])]
     nodes: bool,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
@@ -34,7 +37,7 @@ pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
             }
         };
     }
-    if context.history_point.is_some() && args.operands.iter().any(|operand| operand.contains("..")) {
+    if args.at_args.point().is_some() && args.operands.iter().any(|operand| operand.contains("..")) {
         return Err(CliError::usage("`diff A..B` says already which two points; leave out --at"));
     }
     let range = args.operands.iter().find(|operand| operand.contains(".."));
@@ -51,7 +54,7 @@ pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
         .since
         .clone()
         .map_or_else(|| Ok(non_empty(from)), |since| time::parse_time(&since).map(|_| Some(since)))?;
-    let to = non_empty(to).or_else(|| context.history_point.clone());
+    let to = non_empty(to).or_else(|| args.at_args.point().map(str::to_owned));
     // A bare `1h ago` and the like must be told from a change: times are passed on as they were typed.
     let query = [
         context.group_param(),
@@ -60,7 +63,7 @@ pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
         ("resource", resource.map(String::as_str)),
     ];
     let diff: dto::DiffReport = context.client.get("/v1/diff", &query)?;
-    context.report_history_point(diff.at.as_deref());
+    args.at_args.report(context, diff.at.as_deref());
     context.print_paged(&diff, |diff| render_edits(context.styler, &diff.edits, true))?;
     if !context.json && diff.edits.is_empty() {
         print_stderr("No differences.");

@@ -20,8 +20,8 @@ pub(super) struct DocArgs {
 enum DocSubcommand {
     /// Write the whole document, with its history, as one Automerge file
     Export(export::DocExportArgs),
-    /// Look at what the values of an Automerge file would change here
-    Import(plan::DocImportArgs),
+    /// Show what the values of an Automerge file would change
+    Plan(plan::DocPlanArgs),
     /// Say which node each actor of the document is
     Authors,
     /// What `import` runs apart from itself
@@ -30,10 +30,9 @@ enum DocSubcommand {
 }
 
 pub(super) fn doc(context: &CommandContext, args: &DocArgs) -> CommandResult {
-    context.require_present("doc")?;
     match &args.command {
         DocSubcommand::Export(args) => export::export(context, args),
-        DocSubcommand::Import(args) => plan::plan_import(context, args),
+        DocSubcommand::Plan(args) => plan::plan(context, args),
         DocSubcommand::Authors => authors::list_authors(context),
         DocSubcommand::Keys => {
             context.print(&foreign_reader::read_stdin_limited()?, |_| String::new()).map(|()| None)

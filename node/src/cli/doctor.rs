@@ -7,7 +7,6 @@ use crate::output::{Style, Table, plain_cell, styled_cell};
 
 /// Exits with 1 if anything is bad.
 pub(super) fn doctor(context: &CommandContext) -> CommandResult {
-    context.require_present("doctor")?;
     let report: DoctorReport = context.client.get("/v1/doctor", &[])?;
     context.print(&report, |report| render_doctor(context, report))?;
     Ok(report.checks.iter().any(|check| check.state == "bad").then_some(ExitKind::Failed))

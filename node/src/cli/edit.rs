@@ -40,7 +40,6 @@ const TEMPLATE_HEADER: &str = "\
 ";
 
 pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
-    context.require_present("edit")?;
     let original: EditBuffer = fetch_editable(context, &args.resource)?;
     let old_entries = manifest::parse(&original.manifest, true)
         .map_err(|error| CliError::failed(format!("the daemon's manifest cannot be read: {error}")))?;
@@ -154,7 +153,7 @@ fn write_edit(
         group: context.group.clone(),
         specs: vec![edit],
         base: Some(original.heads.clone()),
-        message: args.message_args.message.clone(),
+        message: args.message_args.text(),
         command: format!("edit {}", original.resource),
         allow_unknown: true,
     };

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
+use super::history_point::AtArgs;
 use crate::dto::ExportedManifest as Manifest;
 use crate::output::escape;
 
@@ -11,12 +12,14 @@ use crate::output::escape;
 pub(super) struct ExportArgs {
     /// KIND or KIND/NAME [default: all]
     resource: Option<String>,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn export(context: &CommandContext, args: &ExportArgs) -> CommandResult {
-    let query = [context.group_param(), context.at_param(), ("resource", args.resource.as_deref())];
+    let query = [context.group_param(), args.at_args.query_param(), ("resource", args.resource.as_deref())];
     let export: Manifest = context.client.get("/v1/export", &query)?;
-    context.report_history_point(export.at.as_deref());
+    args.at_args.report(context, export.at.as_deref());
     context.print(&export, |export| export.manifest.clone())?;
     if !context.json {
         for field in &export.conflicted {

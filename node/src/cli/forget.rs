@@ -18,7 +18,6 @@ pub(super) struct ForgetArgs {
 }
 
 pub(super) fn forget(context: &CommandContext, args: ForgetArgs) -> CommandResult {
-    context.require_present("forget")?;
     let message = format!("{} is forgotten, with what it reported.", escape(&args.node));
     send_admin_op(context, AdminAction::Forget { node: args.node }, args.message_args, &message)
 }

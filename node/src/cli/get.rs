@@ -7,6 +7,7 @@ use larder_core::resource::literal::Literal;
 use larder_core::value::Value;
 
 use super::context::{CommandContext, CommandResult, print_raw, print_stderr};
+use super::history_point::AtArgs;
 use crate::dto::{JsonValue, ResourceValues};
 use crate::output::{Style, escape, format_value, format_value_short};
 
@@ -17,17 +18,19 @@ pub(super) struct GetArgs {
     resource: String,
     /// One field, or all below it
     field: Option<String>,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn get(context: &CommandContext, args: &GetArgs) -> CommandResult {
     let query = [
         context.group_param(),
-        context.at_param(),
+        args.at_args.query_param(),
         ("resource", Some(args.resource.as_str())),
         ("field", args.field.as_deref()),
     ];
     let resource: ResourceValues = context.client.get("/v1/get", &query)?;
-    context.report_history_point(resource.at.as_deref());
+    args.at_args.report(context, resource.at.as_deref());
     // One field that is one value is printed as it is, for scripts.
     if let (false, Some(_), 1, Some((path, single))) =
         (context.json, &args.field, resource.fields.len(), resource.fields.iter().next())

@@ -5,7 +5,6 @@ use crate::dto::GroupList;
 use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 
 pub(super) fn groups(context: &CommandContext) -> CommandResult {
-    context.require_present("groups")?;
     let groups: GroupList = context.client.get("/v1/groups", &[])?;
     context.print(&groups, |groups| render_groups(context, groups))?;
     if !context.json && groups.groups.is_empty() && groups.joining.is_empty() {

@@ -2,12 +2,23 @@
 
 use std::fmt::Write as _;
 
+use clap::Args;
+
 use super::context::{CommandContext, CommandResult};
+use super::history_point::AtArgs;
 use crate::dto::GroupHeads;
 use crate::output::{escape, node_name};
 
-pub(super) fn heads(context: &CommandContext) -> CommandResult {
-    let heads: GroupHeads = context.client.get("/v1/heads", &[context.group_param(), context.at_param()])?;
+/// Flags of `heads`.
+#[derive(Debug, Args)]
+pub(super) struct HeadsArgs {
+    #[command(flatten)]
+    at_args: AtArgs,
+}
+
+pub(super) fn heads(context: &CommandContext, args: &HeadsArgs) -> CommandResult {
+    let heads: GroupHeads =
+        context.client.get("/v1/heads", &[context.group_param(), args.at_args.query_param()])?;
     context.print(&heads, |heads| {
         let mut out = format!("digest   {}\n", escape(&heads.digest));
         for head in &heads.heads {

@@ -1,5 +1,7 @@
 //! `invite`: makes, lists and revokes invite codes.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::context::{CommandContext, CommandResult, print_stderr};
@@ -15,14 +17,14 @@ pub(super) struct InviteArgs {
     #[command(subcommand)]
     command: Option<InviteSubcommand>,
     /// What the invited may do: admin, operator, node or reader
-    #[arg(long, default_value = "operator")]
+    #[arg(long, default_value = "operator", value_parser = super::admin_request::ROLES)]
     role: String,
     /// For how many nodes
     #[arg(long, default_value_t = 1, value_name = "N")]
     uses: u32,
     /// For how long, as 30m, 1h, 7d
-    #[arg(long, default_value = "1h", value_name = "DUR")]
-    expires: String,
+    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = time::parse_duration)]
+    expires: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +39,6 @@ enum InviteSubcommand {
 }
 
 pub(super) fn invite(context: &CommandContext, args: InviteArgs) -> CommandResult {
-    context.require_present("invite")?;
     match args.command {
         None => create_invite(context, args),
         Some(InviteSubcommand::List) => {
@@ -56,7 +57,7 @@ pub(super) fn invite(context: &CommandContext, args: InviteArgs) -> CommandResul
 }
 
 fn create_invite(context: &CommandContext, args: InviteArgs) -> CommandResult {
-    let seconds = time::parse_duration(&args.expires)?;
+    let seconds = i64::try_from(args.expires.as_secs()).unwrap_or(i64::MAX);
     let group = context.group.clone();
     let request = members::InviteBody { group, role: args.role, uses: args.uses, valid_seconds: seconds };
     let invited: CreatedInvite = context.client.post("/v1/invites", &request)?;

@@ -15,6 +15,7 @@ use crate::dto::JoinedGroup;
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 use crate::output::escape;
+use crate::time;
 
 /// Flags of `join`.
 #[derive(Debug, Args)]
@@ -32,18 +33,17 @@ pub(super) struct JoinArgs {
     #[arg(long, value_name = "K=V")]
     label: Vec<String>,
     /// How long to wait, in seconds; the daemon keeps trying after that
-    #[arg(long, value_name = "S", default_value_t = limits::JOIN_TIMEOUT.as_secs())]
-    timeout: u64,
+    #[arg(long, value_name = "DURATION", default_value = limits::JOIN_TIMEOUT, value_parser = time::parse_duration)]
+    timeout: Duration,
 }
 
 pub(super) fn join(context: &CommandContext, args: JoinArgs) -> CommandResult {
-    context.require_present("join")?;
     let labels = args.label.iter().map(|label| parse_label(label)).collect::<Result<_, _>>()?;
     if args.code.is_empty() {
         let request = PairingBody { alias: args.alias, labels };
         return join_by_pairing(
             context,
-            PairingOptions { request, digits: args.digits, timeout: Duration::from_secs(args.timeout) },
+            PairingOptions { request, digits: args.digits, timeout: args.timeout },
         );
     }
     // A code that was read aloud may have been typed with spaces.
@@ -53,13 +53,12 @@ pub(super) fn join(context: &CommandContext, args: JoinArgs) -> CommandResult {
             CliError::new(ExitKind::Usage, "mistyped", error.to_string())
                 .with_hint("compare it with the one that was given to you")
         })?;
-    let timeout = Duration::from_secs(args.timeout);
-    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let request = members::JoinBody { code: code.to_string(), alias: args.alias, labels, timeout_ms };
     let joined: JoinedGroup = context.client.post_with_timeout(
         "/v1/join",
         &request,
-        timeout.saturating_add(limits::RESPONSE_TIMEOUT),
+        args.timeout.saturating_add(limits::RESPONSE_TIMEOUT),
     )?;
     context.print(&joined, |joined| format!("{}\n", joined.id))?;
     if !context.json {

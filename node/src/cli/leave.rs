@@ -18,7 +18,6 @@ pub(super) struct LeaveArgs {
 }
 
 pub(super) fn leave(context: &CommandContext, args: LeaveArgs) -> CommandResult {
-    context.require_present("leave")?;
     let message = "This node left. What it applied stays as it is, and the group's data stays readable here.";
     send_admin_op(context, AdminAction::Leave { force: args.force }, args.message_args, message)
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
+use super::history_point::AtArgs;
 use crate::dto;
 use crate::output::{Style, Table, plain_cell, styled_cell};
 
@@ -11,12 +12,14 @@ use crate::output::{Style, Table, plain_cell, styled_cell};
 pub(super) struct ListArgs {
     /// Only this kind
     kind: Option<String>,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn list(context: &CommandContext, args: &ListArgs) -> CommandResult {
-    let query = [context.group_param(), context.at_param(), ("resource", args.kind.as_deref())];
+    let query = [context.group_param(), args.at_args.query_param(), ("resource", args.kind.as_deref())];
     let list: dto::ResourceList = context.client.get("/v1/list", &query)?;
-    context.report_history_point(list.at.as_deref());
+    args.at_args.report(context, list.at.as_deref());
     context.print(&list, |list| {
         if list.resources.is_empty() {
             return String::new();

@@ -10,6 +10,7 @@ use larder_core::history;
 use super::change_text::summarize_touches;
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::diff_text::render_edits;
+use super::history_point::AtArgs;
 use crate::dto::{self, ChangeEntry};
 use crate::error::CliError;
 use crate::limits;
@@ -46,8 +47,10 @@ pub(super) struct LogArgs {
     #[arg(long)]
     all: bool,
     /// Check all that is stored, of every shard, against its hashes and signatures; exits with 1 if anything fails
-    #[arg(long, conflicts_with_all = ["resource", "graph", "patch", "node", "user", "since", "until", "number", "all"])]
+    #[arg(long, conflicts_with_all = ["resource", "graph", "patch", "node", "user", "since", "until", "number", "all", "at"])]
     verify: bool,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn log(context: &CommandContext, args: &LogArgs) -> CommandResult {
@@ -60,8 +63,8 @@ pub(super) fn log(context: &CommandContext, args: &LogArgs) -> CommandResult {
         return print_whole_log(context, args);
     }
     let limit = (args.number > 0).then_some(args.number);
-    let log = fetch_log(context, args, context.history_point.as_deref(), 0, limit)?;
-    context.report_history_point(log.at.as_deref());
+    let log = fetch_log(context, args, args.at_args.point(), 0, limit)?;
+    args.at_args.report(context, log.at.as_deref());
     let styler = context.styler;
     context.print_paged(&log, |log| {
         if args.graph { render_graph(styler, log) } else { render_log(styler, log) }
@@ -105,8 +108,8 @@ fn fetch_log(
 /// The whole log of what the first answer was about, whatever is written meanwhile.
 fn print_whole_log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     let mut page_size = limits::LOG_PAGE_ENTRIES;
-    let first = fetch_log(context, args, context.history_point.as_deref(), 0, Some(page_size))?;
-    context.report_history_point(first.at.as_deref());
+    let first = fetch_log(context, args, args.at_args.point(), 0, Some(page_size))?;
+    args.at_args.report(context, first.at.as_deref());
     if first.changes.is_empty() {
         print_stderr("No changes.");
     }

@@ -17,7 +17,6 @@ pub(super) struct NodesArgs {
 }
 
 pub(super) fn nodes(context: &CommandContext, args: &NodesArgs) -> CommandResult {
-    context.require_present("nodes")?;
     let nodes: dto::NodeList = context.client.get("/v1/nodes", &[context.group_param()])?;
     context.print(&nodes, |nodes| render_nodes(context, nodes, args.wide))?;
     if !context.json {

@@ -7,7 +7,6 @@ use crate::error::ExitKind;
 
 /// Prints what is known with and without a daemon; says by its exit code which it was.
 pub(super) fn paths(context: &CommandContext) -> CommandResult {
-    context.require_present("paths")?;
     let response = context.client.get::<NodePaths>("/v1/paths", &[]);
     let paths = response.unwrap_or_else(|_| node_paths(&context.data_dir, false));
     context.print(&paths, |paths| {

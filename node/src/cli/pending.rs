@@ -6,7 +6,6 @@ use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 use crate::time;
 
 pub(super) fn pending(context: &CommandContext) -> CommandResult {
-    context.require_present("pending")?;
     let pending: PendingList = context.client.get("/v1/pending", &[context.group_param()])?;
     context.print(&pending, |pending| render_pending(context, pending))?;
     if !context.json {

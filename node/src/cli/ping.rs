@@ -19,7 +19,6 @@ pub(super) struct PingArgs {
 }
 
 pub(super) fn ping(context: &CommandContext, args: &PingArgs) -> CommandResult {
-    context.require_present("ping")?;
     let request = PingBody { group: context.group.clone(), node: args.node.clone() };
     for nth in 1..=args.count {
         let answer: dto::PingResult = context.client.post("/v1/ping", &request)?;

@@ -23,7 +23,6 @@ pub(super) struct PlanArgs {
 }
 
 pub(super) fn plan(context: &CommandContext, args: PlanArgs) -> CommandResult {
-    context.require_present("plan")?;
     let edits = manifest_edits(read_manifests(&args.manifests)?, args.replace);
     let write = WriteBody {
         group: context.group.clone(),

@@ -54,7 +54,6 @@ enum QuarantineSubcommand {
 }
 
 pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> CommandResult {
-    context.require_present("quarantine")?;
     match args.command {
         QuarantineSubcommand::List { all } => list_changes(context, all),
         QuarantineSubcommand::Show { change } => show_change(context, &change),
@@ -67,7 +66,7 @@ pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> Comm
         QuarantineSubcommand::Rewrite { changes, message_args: why } => {
             let command = format!("quarantine rewrite {}", changes.join(" "));
             let op = AdminAction::Rewrite { changes, command };
-            let request = AdminBody { group: context.group.clone(), action: op, message: why.message };
+            let request = AdminBody { group: context.group.clone(), action: op, message: why.into_text() };
             let written: WriteResult = context.client.post("/v1/govern", &request)?;
             context.print(&written, |written| match &written.change {
                 Some(change) => format!("{}\n", short_id(change)),

@@ -20,7 +20,6 @@ pub(super) struct RecoverArgs {
 }
 
 pub(super) fn recover(context: &CommandContext, args: RecoverArgs) -> CommandResult {
-    context.require_present("recover")?;
     let key = read_recovery_key(&args.key)?;
     send_admin_op(context, AdminAction::Recover { key }, args.message_args, "This node is admin now.")
 }

@@ -21,7 +21,6 @@ pub(super) struct RemoveArgs {
 }
 
 pub(super) fn remove(context: &CommandContext, args: RemoveArgs) -> CommandResult {
-    context.require_present("remove")?;
     let message = format!(
         "{} is no member any more. Nodes that cannot be reached now hear of it as soon as they are.",
         escape(&args.node)

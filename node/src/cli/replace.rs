@@ -18,9 +18,8 @@ pub(super) struct ReplaceArgs {
 }
 
 pub(super) fn replace(context: &CommandContext, args: ReplaceArgs) -> CommandResult {
-    context.require_present("replace")?;
     let command = format!("replace {}", args.old);
-    let (group, message) = (context.group.clone(), args.message_args.message);
+    let (group, message) = (context.group.clone(), args.message_args.into_text());
     let request = replace::ReplaceBody { group, old_node: args.old, message, command };
     let replaced: dto::ReplaceResult = context.client.post("/v1/replace", &request)?;
     context.print(&replaced, |replaced| match &replaced.change {

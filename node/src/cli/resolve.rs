@@ -63,7 +63,6 @@ enum ResolveOutcome {
 }
 
 fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResult {
-    context.require_present("resolve")?;
     if !is_interactive() {
         return Err(CliError::usage("how to settle it is not said, and there is no terminal to ask on")
             .with_hint("give --take TAG or --value VALUE; `larder conflicts` shows the sides"));
@@ -161,7 +160,7 @@ fn write_resolution(
         value: Some(value),
         conflict_id: Some(conflict.id.clone()),
     };
-    let message = args.message_args.message.clone();
+    let message = args.message_args.text();
     let write = WriteBody {
         group: context.group.clone(),
         specs: vec![edit],

@@ -23,7 +23,6 @@ pub(super) struct RestoreBackupArgs {
 }
 
 pub(super) fn restore_backup(context: &CommandContext, args: &RestoreBackupArgs) -> CommandResult {
-    context.require_present("restore-backup")?;
     if context.client.is_daemon_running() {
         return Err(restore::daemon_running_error(&context.data_dir.path));
     }

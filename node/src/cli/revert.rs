@@ -30,7 +30,6 @@ pub(super) struct RevertCommonArgs {
 }
 
 pub(super) fn revert(context: &CommandContext, args: RevertArgs) -> CommandResult {
-    context.require_present("revert")?;
     send_revert(context, RevertTarget::Revert(args.changes), args.common, "Reverted")
 }
 
@@ -44,7 +43,7 @@ pub(super) fn send_revert(
     let request = RevertBody {
         group,
         target: operation,
-        message: common.message_args.message,
+        message: common.message_args.into_text(),
         dry_run: common.dry_run,
     };
     let reverted: dto::RevertResult = context.client.post("/v1/back", &request)?;

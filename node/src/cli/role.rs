@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::admin_request::send_admin_op;
+use super::admin_request::{ROLES, send_admin_op};
 use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
 use crate::api::admin::AdminAction;
@@ -14,13 +14,13 @@ pub(super) struct RoleArgs {
     /// Alias or id
     node: String,
     /// admin, operator, node or reader
+    #[arg(value_parser = ROLES)]
     role: String,
     #[command(flatten)]
     message_args: MessageArgs,
 }
 
 pub(super) fn role(context: &CommandContext, args: RoleArgs) -> CommandResult {
-    context.require_present("role")?;
     let message = format!("{} is {} now.", escape(&args.node), escape(&args.role));
     send_admin_op(
         context,

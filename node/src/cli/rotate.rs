@@ -17,12 +17,14 @@ pub(super) struct RotateArgs {
 }
 
 pub(super) fn rotate(context: &CommandContext, args: RotateArgs) -> CommandResult {
-    context.require_present("rotate")?;
     if context.group.is_some() {
         return Err(CliError::usage("a node has one key in all its groups: --group has no meaning here"));
     }
-    let rotated =
-        daemon::rotate_key(&context.data_dir, &RequestUser::current_process().0, &args.message_args.message)?;
+    let rotated = daemon::rotate_key(
+        &context.data_dir,
+        &RequestUser::current_process().0,
+        &args.message_args.into_text(),
+    )?;
     if context.json {
         return context.print(&rotated, |_| String::new()).map(|()| None);
     }

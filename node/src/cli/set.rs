@@ -58,7 +58,7 @@ pub(super) fn set(context: &CommandContext, args: SetArgs) -> CommandResult {
         context,
         WriteBody {
             specs: edits,
-            message: args.message_args.message,
+            message: args.message_args.into_text(),
             command,
             allow_unknown: args.allow_unknown,
             ..WriteBody::default()

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::context::{CommandContext, CommandResult};
 use super::diff_text::render_edits;
+use super::history_point::AtArgs;
 use crate::dto::{self, ChangeEntry};
-use crate::output::{Style, Styler, escape, short_id, who};
+use crate::output::{Style, Styler, escape, node_ref_name, short_id};
 use crate::time;
 
 /// Flags of `show`.
@@ -15,12 +16,14 @@ use crate::time;
 pub(super) struct ShowArgs {
     /// A change, or KIND/NAME for the newest change of that
     what: String,
+    #[command(flatten)]
+    at_args: AtArgs,
 }
 
 pub(super) fn show(context: &CommandContext, args: &ShowArgs) -> CommandResult {
-    let query = [context.group_param(), context.at_param(), ("what", Some(args.what.as_str()))];
+    let query = [context.group_param(), args.at_args.query_param(), ("what", Some(args.what.as_str()))];
     let shown: dto::ChangeDetail = context.client.get("/v1/show", &query)?;
-    context.report_history_point(shown.at.as_deref());
+    args.at_args.report(context, shown.at.as_deref());
     context.print_paged(&shown, |shown| render_change(context.styler, &shown.change))?;
     Ok(None)
 }
@@ -38,7 +41,7 @@ pub(super) fn render_change(styler: Styler, row: &ChangeEntry) -> String {
         "node",
         row.node
             .as_ref()
-            .map(|node| format!("{} ({})", who(Some(node)), escape(&node.id)))
+            .map(|node| format!("{} ({})", node_ref_name(Some(node)), escape(&node.id)))
             .unwrap_or_default(),
     );
     push_fact("user", escape(&row.user));

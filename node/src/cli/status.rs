@@ -20,7 +20,6 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn status(context: &CommandContext, args: &StatusArgs) -> CommandResult {
-    context.require_present("status")?;
     let query = [context.group_param(), ("resource", args.resource.as_deref())];
     let status: dto::StatusReport = context.client.get("/v1/status", &query)?;
     context.print(&status, |status| render_status(context, status))?;

@@ -29,7 +29,6 @@ enum SyncSubcommand {
 }
 
 pub(super) fn sync(context: &CommandContext, args: &SyncArgs) -> CommandResult {
-    context.require_present("sync")?;
     let group = context.group.clone();
     let action = match args.command {
         None | Some(SyncSubcommand::Status) => None,

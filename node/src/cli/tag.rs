@@ -6,7 +6,7 @@ use super::context::{CommandContext, CommandResult, print_stderr};
 use super::write_request::{MessageArgs, send_edits};
 use crate::api::writes::EditSpec;
 use crate::dto::TagList;
-use crate::output::{Style, Table, escape, plain_cell, short_id, styled_cell, who};
+use crate::output::{Style, Table, escape, node_ref_name, plain_cell, short_id, styled_cell};
 use crate::time;
 
 /// Flags of `tag`.
@@ -28,7 +28,6 @@ pub(super) struct TagArgs {
 }
 
 pub(super) fn tag(context: &CommandContext, args: TagArgs) -> CommandResult {
-    context.require_present("tag")?;
     let Some(name) = args.name else { return list_tags(context) };
     let mut command = format!("tag {name}");
     for (flag, word) in [(args.delete, " --delete"), (args.force, " --force")] {
@@ -61,7 +60,7 @@ fn render_tags(context: &CommandContext, tags: &TagList) -> String {
             styled_cell(escape(&row.name), Style::Bold),
             styled_cell(heads, Style::Id),
             plain_cell(time::local(row.time.0)),
-            plain_cell(format!("{}@{}", escape(&row.user), who(row.node.as_ref()))),
+            plain_cell(format!("{}@{}", escape(&row.user), node_ref_name(row.node.as_ref()))),
             plain_cell(escape(row.message.lines().next().unwrap_or_default())),
         ]);
     }

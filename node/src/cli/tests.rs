@@ -13,7 +13,7 @@ use crate::time;
 
 /// The first of the times; the others are seconds later.
 const NOON: i64 = 1_800_000_000;
-const PLAIN: Styler = Styler { is_colored: false };
+const PLAIN: Styler = Styler::PLAIN;
 
 /// The texts that stand in `snapshots`, whatever the time zone.
 macro_rules! looks {

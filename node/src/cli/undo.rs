@@ -14,6 +14,5 @@ pub(super) struct UndoArgs {
 }
 
 pub(super) fn undo(context: &CommandContext, args: UndoArgs) -> CommandResult {
-    context.require_present("undo")?;
     send_revert(context, RevertTarget::Undo, args.common, "Undid")
 }

@@ -31,7 +31,7 @@ pub(super) fn unset(context: &CommandContext, args: UnsetArgs) -> CommandResult 
         context,
         WriteBody {
             specs: edits,
-            message: args.message_args.message,
+            message: args.message_args.into_text(),
             command,
             allow_unknown: true,
             ..WriteBody::default()

@@ -15,7 +15,6 @@ pub(super) struct ValidateArgs {
 }
 
 pub(super) fn validate(context: &CommandContext, args: &ValidateArgs) -> CommandResult {
-    context.require_present("validate")?;
     let entries = read_manifests(&args.manifests)?;
     if context.json {
         return context.print(&dto::Acknowledged {}, |_| String::new()).map(|()| None);

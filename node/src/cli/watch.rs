@@ -11,7 +11,7 @@ use crate::client::FollowEnd;
 use crate::dto::WatchEvent;
 use crate::error::{CliError, ExitKind};
 use crate::limits;
-use crate::output::{Style, escape, node_name, pluralize, short_id, who};
+use crate::output::{Style, escape, node_name, node_ref_name, pluralize, short_id};
 use crate::time;
 
 /// Flags of `watch`.
@@ -30,8 +30,8 @@ pub(super) struct WatchArgs {
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
     /// How long to wait for a daemon that went away, before this ends with exit code 3
-    #[arg(long, value_name = "DUR", default_value = limits::WATCH_RECONNECT_TIMEOUT)]
-    timeout: String,
+    #[arg(long, value_name = "DURATION", default_value = limits::WATCH_RECONNECT_TIMEOUT, value_parser = time::parse_duration)]
+    timeout: Duration,
 }
 
 /// What was seen so far.
@@ -45,8 +45,7 @@ struct WatchClient {
 }
 
 pub(super) fn watch(context: &CommandContext, args: &WatchArgs) -> CommandResult {
-    context.require_present("watch")?;
-    let timeout = Duration::from_secs(time::parse_duration(&args.timeout)?.unsigned_abs());
+    let timeout = args.timeout;
     let mut client = WatchClient {
         last_id: args.since.clone(),
         remaining: args.count,
@@ -158,7 +157,7 @@ fn event_style(event: &WatchEvent) -> Style {
 }
 
 fn describe_event(event: &WatchEvent) -> String {
-    let node = || who(event.node.as_ref());
+    let node = || node_ref_name(event.node.as_ref());
     let resource = event.resource.as_deref().map(escape).unwrap_or_default();
     let touched_or = |nothing: &str| match event.touches.as_slice() {
         [] => nothing.to_owned(),

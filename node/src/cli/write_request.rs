@@ -10,9 +10,20 @@ use crate::output::{Style, short_id};
 /// Flags of every writing command.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct MessageArgs {
-    /// Why, for the history
-    #[arg(short, long, value_name = "WORDS", default_value = "")]
-    pub(super) message: String,
+    /// Reason for the change, kept in the history
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+}
+
+impl MessageArgs {
+    /// The text for the request. It is empty if none was given.
+    pub(super) fn into_text(self) -> String {
+        self.message.unwrap_or_default()
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.message.clone().unwrap_or_default()
+    }
 }
 
 /// Sends one change, and prints what came of it.
@@ -22,12 +33,12 @@ pub(super) fn send_edits(
     message_args: MessageArgs,
     command: String,
 ) -> CommandResult {
-    let write = WriteBody { specs: edits, message: message_args.message, command, ..WriteBody::default() };
+    let write =
+        WriteBody { specs: edits, message: message_args.into_text(), command, ..WriteBody::default() };
     send_write(context, write)
 }
 
 pub(super) fn send_write(context: &CommandContext, mut write: WriteBody) -> CommandResult {
-    context.require_present("a writing command")?;
     write.group = context.group.clone();
     let written: WriteResult = context.client.post("/v1/write", &write)?;
     print_written(context, &written)

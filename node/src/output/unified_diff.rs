@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use similar::udiff::UnifiedHunkHeader;
 use similar::{ChangeTag, DiffOp, TextDiff};
 
-use super::{Style, Styler, escape_line};
+use super::escape::escape_line;
+use super::style::{Style, Styler};
 use crate::limits;
 
 /// Lines that stay the same, shown before and after those that do not.
@@ -96,7 +97,7 @@ fn push_missing_newline(out: &mut Vec<String>, styler: Styler, is_missing: bool)
 mod tests {
     use super::*;
 
-    const PLAIN: Styler = Styler { is_colored: false };
+    const PLAIN: Styler = Styler::PLAIN;
 
     fn numbered_lines(count: u32) -> String {
         (1..=count).map(|nth| format!("line {nth}\n")).collect()
@@ -136,7 +137,8 @@ mod tests {
         let rendered =
             render_unified_diff(Styler { is_colored: true }, "url = one\nx\n", "url = two\nx\n").join("\n");
         assert!(
-            rendered.contains("\u{1b}[7;31mone\u{1b}[0m") && rendered.contains("\u{1b}[7;32mtwo\u{1b}[0m"),
+            rendered.contains("\u{1b}[7m\u{1b}[31mone\u{1b}[0m")
+                && rendered.contains("\u{1b}[7m\u{1b}[32mtwo\u{1b}[0m"),
             "{rendered:?}"
         );
         assert!(rendered.contains("\u{1b}[31murl = \u{1b}[0m"), "{rendered:?}");

@@ -8,7 +8,6 @@ use crate::dto::{NodeDiffReport, NodeDrift};
 use crate::output::{Style, Styler, escape, node_name, short_id};
 
 pub(super) fn diff_nodes(context: &CommandContext, resource: Option<&str>) -> CommandResult {
-    context.require_present("diff --nodes")?;
     let query = [context.group_param(), ("resource", resource)];
     let diff: NodeDiffReport = context.client.get("/v1/diff/nodes", &query)?;
     context.print_paged(&diff, |diff| render_node_diff(context.styler, diff))?;

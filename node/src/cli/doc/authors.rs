@@ -2,7 +2,7 @@
 
 use crate::cli::context::{CommandContext, CommandResult, print_stdout};
 use crate::dto::DocAuthorList;
-use crate::output::{Style, Table, plain_cell, styled_cell, who};
+use crate::output::{Style, Table, node_ref_name, plain_cell, styled_cell};
 
 pub(super) fn list_authors(context: &CommandContext) -> CommandResult {
     let authors: DocAuthorList = context.client.get("/v1/doc/authors", &[context.group_param()])?;
@@ -15,7 +15,10 @@ pub(super) fn list_authors(context: &CommandContext) -> CommandResult {
 fn render_authors(context: &CommandContext, authors: &DocAuthorList) -> String {
     let mut table = Table::new(&["ACTOR", "NODE", "CHANGES", "SHARD"]);
     for author in &authors.authors {
-        let node = author.node.as_ref().map_or_else(|| "(the beginning)".to_owned(), |node| who(Some(node)));
+        let node = author
+            .node
+            .as_ref()
+            .map_or_else(|| "(the beginning)".to_owned(), |node| node_ref_name(Some(node)));
         table.push_row(vec![
             styled_cell(&author.actor, Style::Id),
             plain_cell(node),

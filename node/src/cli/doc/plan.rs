@@ -6,26 +6,19 @@ use crate::api::doc::DocPlanBody;
 use crate::cli::context::{CommandContext, CommandResult, print_stderr};
 use crate::cli::diff_text::render_edits;
 use crate::dto::WritePlan;
-use crate::error::{CliError, ExitKind};
+use crate::error::ExitKind;
 use crate::output::pluralize;
 
 #[derive(Debug, Args)]
-pub(super) struct DocImportArgs {
+pub(super) struct DocPlanArgs {
     /// The file; `-` is standard input
     file: String,
-    /// Show what would change; nothing is written
-    #[arg(long)]
-    plan: bool,
     /// Exit with 10 if anything would change
     #[arg(long)]
     exit_code: bool,
 }
 
-pub(super) fn plan_import(context: &CommandContext, args: &DocImportArgs) -> CommandResult {
-    if !args.plan {
-        return Err(CliError::usage("this version writes nothing of a foreign document")
-            .with_hint("--plan shows what it would change; write that with `larder set` or `larder apply`"));
-    }
+pub(super) fn plan(context: &CommandContext, args: &DocPlanArgs) -> CommandResult {
     let foreign_keys = super::foreign_reader::read_in_child(&args.file)?;
     let request = DocPlanBody { group: context.group.clone(), values: foreign_keys.keys };
     let plan: WritePlan = context.client.post_doc_plan("/v1/doc/plan", &request)?;

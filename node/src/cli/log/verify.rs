@@ -19,7 +19,6 @@ struct SchemaHeader {
 
 /// Has all that is stored looked at; exits with 1 if anything is not as it was signed.
 pub(super) fn verify(context: &CommandContext) -> CommandResult {
-    context.require_present("log --verify")?;
     let mut progress_line = ProgressLine::new(context);
     let mut report: Option<VerifyReport> = None;
     let mut on_line = |line: &[u8]| {
@@ -87,7 +86,7 @@ mod tests {
 
     #[test]
     fn failures_are_listed_before_the_totals() {
-        let styler = Styler { is_colored: false };
+        let styler = Styler::PLAIN;
         let mut report = VerifyReport { changes: 1, records: 2, ..VerifyReport::default() };
         let good = "1 change and 2 membership records: every one as its author signed it\n";
         assert_eq!(render_verify(styler, &report), good);

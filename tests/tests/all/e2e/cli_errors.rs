@@ -136,7 +136,7 @@ fn unknown_names_and_invalid_values_fail_and_write_nothing() {
         (&["set", "config/a", "content=@/no/such/file"], 2, "cannot read"),
         (&["label", "n0", "nonsense"], 2, "not a label"),
         (&["invite", "--expires", "soon"], 2, "not a duration"),
-        (&["invite", "--role", "king"], 2, "not a role"),
+        (&["invite", "--role", "king"], 2, "possible values"),
         (&["invite", "--uses", "0"], 2, "at least one use"),
         (&["log", "--since", "soonish"], 2, "not a time"),
         (&["list", "-g", "other"], 3, "in no group `other`"),
