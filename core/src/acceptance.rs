@@ -42,8 +42,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{ChainId, ChangeId, GrantId, NodeId};
-use crate::record::{Membership, RecordSet};
-use crate::shard::Shard;
+use crate::record::Membership;
 use causal_index::{CausalIndex, FrontierReach};
 
 /// A valid change, as far as acceptance looks at it.
@@ -69,21 +68,6 @@ impl CandidateSet {
     /// No change at all.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The changes that a shard is made of.
-    pub fn from_shard(shard: &Shard, records: &RecordSet) -> Self {
-        let graph = shard.graph();
-        let candidates = graph.iter().filter_map(|entry| {
-            let chain = graph.chain_of(entry)?;
-            let (key, _) = records.holder_and_role(&chain.grant)?;
-            let deps = graph.deps(entry).map(|dep| dep.id).collect();
-            Some((
-                entry.id,
-                Candidate { chain_id: chain.id, seq: entry.seq, grant: chain.grant, author: key, deps },
-            ))
-        });
-        Self(candidates.collect())
     }
 
     /// Adds a change that is valid.

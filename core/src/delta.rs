@@ -1,7 +1,7 @@
 //! A *delta*: our own bounded, canonical form of one change. What is not canonical cannot even be said.
 //!
 //! Foreign bytes never reach Automerge (half of all structurally mutated changes panic it or poison its files), and
-//! its transactions are never used: [`compose::EncodedChange`] is the only way to make a change, for local
+//! its transactions are never used: [`encoded_change::EncodedChange`] is the only way to make a change, for local
 //! writes and received ones alike.
 //!
 //! ```text
@@ -15,6 +15,7 @@
 
 pub mod automerge_codec;
 pub mod columnar;
+pub mod encoded_change;
 
 use serde::{Deserialize, Serialize};
 
@@ -209,40 +210,4 @@ pub struct SignedDelta {
     pub delta: Vec<u8>,
     /// The signature of the chain at this change, see [`crate::shard::chain`].
     pub signature: Sig,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::delta::automerge_codec::{EncodedChange, decode_change};
-    use crate::shard::root::{ShardName, ShardRoot};
-
-    fn delta(root: &ShardRoot, pred: u64) -> Delta {
-        let preds = vec![OpRef { counter: pred, chain_id: ChainId([1; 16]) }];
-        Delta {
-            shard_id: root.shard_id(),
-            grant: crate::id::RecordId([1; 32]),
-            incarnation: Incarnation([1; 16]),
-            seq: 1,
-            deps: vec![root.id()],
-            start_op: 300,
-            time: 0,
-            message: String::new(),
-            puts: vec![Put { key: "k".to_owned(), value: Value::Null, preds }],
-        }
-    }
-
-    /// Found by the fuzz target `delta`: Automerge panicked when it read what was composed of this.
-    #[test]
-    fn preds_with_counters_at_or_above_start_op_are_rejected() {
-        let root = ShardRoot::derive(GroupId([1; 16]), ShardName::Desired);
-        for pred in [300, limits::MAX_OP_COUNTER + 1, u64::MAX] {
-            let limit = DeltaError::Limit("the counter of a replaced value");
-            assert_eq!(EncodedChange::new(&root, delta(&root, pred)).unwrap_err(), limit);
-        }
-        let valid = delta(&root, 299);
-        let encoded = EncodedChange::new(&root, valid.clone()).unwrap();
-        let author = (valid.grant, valid.incarnation);
-        assert_eq!(decode_change(&encoded.into_parts().1, root.shard_id(), author), Some(valid));
-    }
 }

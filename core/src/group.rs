@@ -22,7 +22,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use ingest::{IngestOutcome, NewChange};
-pub use load::LoadError;
+pub use reaccept::accepted_candidates;
 pub use rejected::{RejectedId, RejectedItem};
 pub use serve::{ChainRange, Position, Tip};
 pub use unaccepted::{UnacceptedChange, UnacceptedSet};

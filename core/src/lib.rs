@@ -107,6 +107,7 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod acceptance;
+pub mod codec;
 pub mod delta;
 #[cfg(test)]
 mod golden;

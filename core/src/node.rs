@@ -65,10 +65,10 @@ pub use pairing::{IncomingPairing, OutgoingPairing};
 pub use protocol_error::ProtocolError;
 pub use session::SyncSession;
 
-use crate::group::{Group, LoadError};
+use crate::group::Group;
 use crate::id::{GroupId, NodeId, SecretKey};
 use crate::limits;
-use crate::store::{GroupRow, JoinRow, RowReader, Table, decode_versioned};
+use crate::store::{GroupRow, JoinRow, LoadError, RowReader, Table, decode_versioned};
 use crate::wire::invite_code::InviteCode;
 use group_state::{GroupContext, MemberLink};
 use guest_backoff::GuestBackoff;

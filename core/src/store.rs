@@ -25,6 +25,7 @@
 //! Of a forked chain one branch is in `changes`, the others are in `aside`, whose keys hold the id for that. The `groups` row is written last of what
 //! founds or joins a group, in the same batch: without it, nothing of the group exists.
 
+pub mod key;
 mod memory;
 pub mod salvage;
 pub mod verify;
@@ -33,8 +34,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use memory::MemoryStore;
 
-use crate::group::LoadError;
-use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, InviteId, NodeId, RecordId, ShardId};
+use crate::codec::checksum;
+pub use crate::codec::{decode_layout, encode_layout};
+use crate::id::{ChangeId, GrantId, Incarnation, RecordId, ShardId};
 use crate::shard::chain::EndProof;
 
 /// The tables. Their names are those in the drawing.
@@ -167,17 +169,25 @@ pub trait RowReader {
     }
 }
 
-/// Writes one of the layouts below, or one of the daemon's own.
-pub fn encode_layout<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).unwrap_or_default()
-}
-
-/// Reads one of the layouts below; `None` if the bytes are something else: the store is damaged.
-pub fn decode_layout<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Some(value),
-        _ => None,
-    }
+/// Why stored data could not be loaded. The disk is at fault, or whoever changed the store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The rows could not be read.
+    #[error("the store cannot be read: {0}")]
+    Read(String),
+    /// The rows differ from what this node wrote.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// A newer version wrote the rows. They are intact; nothing was changed.
+    #[error(
+        "a newer version of larder wrote `{table}` in the store (layout {version}; this version knows {LAYOUT_VERSION})"
+    )]
+    Newer {
+        /// The name of the table.
+        table: &'static str,
+        /// The layout version of the row.
+        version: u8,
+    },
 }
 
 /// Reads one of the layouts below that begin with their version; says which version wrote it, if that is newer.
@@ -230,6 +240,9 @@ pub struct UnacceptedRow {
     pub delta: Vec<u8>,
 }
 
+/// The hash context of a snapshot's checksum.
+const SNAPSHOT_CONTEXT: &str = "larder 1 snapshot";
+
 /// A shard written out whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRow {
@@ -255,20 +268,16 @@ pub struct SnapshotBody {
 impl SnapshotRow {
     /// Seals a body.
     pub fn seal(body: &SnapshotBody) -> Self {
-        let body = postcard::to_allocvec(body).unwrap_or_default();
-        Self { version: LAYOUT_VERSION, checksum: checksum(&body), body }
+        let body = encode_layout(body);
+        Self { version: LAYOUT_VERSION, checksum: checksum(SNAPSHOT_CONTEXT, &body), body }
     }
 
     /// The body, if the checksum is right.
     pub fn open(&self) -> Option<SnapshotBody> {
-        (self.version == LAYOUT_VERSION && checksum(&self.body) == self.checksum)
+        (self.version == LAYOUT_VERSION && checksum(SNAPSHOT_CONTEXT, &self.body) == self.checksum)
             .then(|| decode_layout(&self.body))
             .flatten()
     }
-}
-
-fn checksum(body: &[u8]) -> [u8; 32] {
-    crate::id::hash("larder 1 snapshot", &[body])
 }
 
 /// An invite made here. Its secret is not kept.
@@ -336,70 +345,4 @@ pub struct JournalRow {
     pub is_accepted: bool,
     /// How many rows are about it up to here, this one included: 1 but where it was taken back before.
     pub occurrence: u32,
-}
-
-/// Keys, put together as in the drawing.
-pub mod key {
-    use super::{ChainId, ChangeId, GrantId, GroupId, InviteId, NodeId, RecordId, ShardId};
-
-    /// Of `groups` and `joins`, and what all keys of a group begin with.
-    pub fn for_group(group: GroupId) -> Vec<u8> {
-        group.0.to_vec()
-    }
-
-    /// Of `records`.
-    pub fn record(group: GroupId, record: RecordId) -> Vec<u8> {
-        [group.0.as_slice(), &record.0].concat()
-    }
-
-    /// Of `snapshots`, and what all keys of an epoch begin with.
-    pub fn for_shard(group: GroupId, shard: ShardId) -> Vec<u8> {
-        [group.0.as_slice(), &shard.0].concat()
-    }
-
-    /// Of `covers`, and what all keys of a chain begin with.
-    pub fn for_chain(group: GroupId, shard: ShardId, chain: ChainId) -> Vec<u8> {
-        [group.0.as_slice(), &shard.0, &chain.0].concat()
-    }
-
-    /// Of `marks`, and where the changes of a chain from `seq` on begin.
-    pub fn chain_from_seq(group: GroupId, shard: ShardId, chain: ChainId, seq: u64) -> Vec<u8> {
-        [group.0.as_slice(), &shard.0, &chain.0, &seq.to_be_bytes()].concat()
-    }
-
-    /// Of `changes`.
-    pub fn change(group: GroupId, shard: ShardId, chain: ChainId, seq: u64, id: ChangeId) -> Vec<u8> {
-        [group.0.as_slice(), &shard.0, &chain.0, &seq.to_be_bytes(), &id.0].concat()
-    }
-
-    /// Of `own`.
-    pub fn own_tip(group: GroupId, shard: ShardId, grant: GrantId) -> Vec<u8> {
-        [group.0.as_slice(), &shard.0, &grant.0].concat()
-    }
-
-    /// Of `invites`.
-    pub fn invite(group: GroupId, invite: InviteId) -> Vec<u8> {
-        [group.0.as_slice(), &invite.0].concat()
-    }
-
-    /// Of `journal`.
-    pub fn journal(group: GroupId, number: u64) -> Vec<u8> {
-        [group.0.as_slice(), &number.to_be_bytes()].concat()
-    }
-
-    /// The number in a key of `journal`; `None` if it is none.
-    pub fn journal_number(key: &[u8]) -> Option<u64> {
-        let (_, number) = key.split_at_checked(16)?;
-        Some(u64::from_be_bytes(number.try_into().ok()?))
-    }
-
-    /// Of `applied`.
-    pub fn applied(group: GroupId, resource: &str) -> Vec<u8> {
-        [group.0.as_slice(), resource.as_bytes()].concat()
-    }
-
-    /// Of `addresses`.
-    pub fn addresses(node: NodeId) -> Vec<u8> {
-        node.0.to_vec()
-    }
 }

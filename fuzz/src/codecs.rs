@@ -1,7 +1,8 @@
 //! Decoders of foreign bytes. What they take is written back as it was, and what it is made into does no harm.
 
 use larder_core::delta::Delta;
-use larder_core::delta::automerge_codec::{self, EncodedChange};
+use larder_core::delta::automerge_codec;
+use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::columnar::{self, IndexedDelta};
 use larder_core::id::{GroupId, NodeId};
 use larder_core::record::SignedRecord;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use larder_core::group::LoadError;
+use larder_core::store::LoadError;
 use larder_core::id::{ChangeId, RecordId};
 use larder_core::node::{ClockReading, MonoTime, Node, NodeConfig};
 use larder_core::record::SignedRecord;

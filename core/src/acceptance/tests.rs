@@ -1,9 +1,11 @@
 //! The rules, case by case. That they hold together on everything small is tried in the crate `tests`.
 
 use super::*;
+use crate::group::accepted_candidates;
 use crate::id::{Incarnation, RecordId, SecretKey, ShardId};
 use crate::record::{
-    Admit, Frontiers, Grant, Record, RecordBody, Revoke, RevokeTarget, Role, Signer, create_genesis,
+    Admit, Frontiers, Grant, Record, RecordBody, RecordSet, Revoke, RevokeTarget, Role, Signer,
+    create_genesis,
 };
 
 fn secret_key(n: u8) -> SecretKey {
@@ -295,7 +297,7 @@ fn acceptance_of_50000_changes_does_not_overflow_the_stack() {
 fn candidates_of_a_shard_are_all_accepted() {
     let fixture = crate::golden::fixture::history();
     let records = crate::golden::fixture::records();
-    let changes = CandidateSet::from_shard(&fixture.shard, &records);
+    let changes = accepted_candidates(&fixture.shard, &records);
     assert_eq!(changes.ids().count(), 6);
     assert_eq!(compute_acceptance(&Membership::evaluate(&records), &changes), Acceptance::default());
     let grants: BTreeSet<_> = changes.iter().map(|(_, valid)| valid.grant).collect();

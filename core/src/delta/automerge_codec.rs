@@ -1,75 +1,26 @@
-//! The one composer: delta → Automerge change, and back.
+//! The translation between deltas and Automerge changes, in both directions.
 //!
-//! This is the only module that knows the shape of Automerge's `ExpandedChange`, which is public but may move with any
-//! release; the crate pins `=0.12.0`, and the hashes of composed changes are golden vectors in this module's tests.
-//! Two deltas that differ make changes that differ, so composing is a bijection between canonical deltas and the
-//! changes a shard can hold.
+//! Only this module knows the shape of Automerge's `ExpandedChange`. That type is public but may change with any
+//! release, so the crate pins `=0.12.0`, and the hashes of encoded changes are golden vectors. Two different deltas make
+//! two different changes: the translation is a bijection between canonical deltas and the changes that a shard can hold.
 
 use std::num::NonZeroU64;
 
 use automerge::legacy::{Key, ObjectId, Op, OpId, OpType, SortedVec};
 use automerge::{ActorId, Change, ChangeHash, ExpandedChange, ObjType, ScalarValue};
 
-use super::{Delta, DeltaError, OpRef, Put, Value};
+use super::{Delta, OpRef, Put, Value};
 use crate::id::{ChainId, ChangeId, GrantId, Incarnation, ShardId};
-use crate::limits;
-use crate::shard::root::ShardRoot;
 
-/// A delta with the one Automerge change that it stands for. To have one is to know that the delta is within all
-/// limits, canonical, and of this root's epoch.
-#[derive(Clone, Debug)]
-pub struct EncodedChange {
-    delta: Delta,
-    bytes: Vec<u8>,
-    change: Change,
-    id: ChangeId,
-}
-
-impl EncodedChange {
-    /// Checks a delta by itself and makes its change.
-    pub fn new(root: &ShardRoot, delta: Delta) -> Result<Self, DeltaError> {
-        delta.validate()?;
-        if delta.shard_id != root.shard_id() {
-            return Err(DeltaError::Malformed);
-        }
-        let bytes = delta.encode();
-        if bytes.len() > limits::MAX_DELTA_BYTES {
-            return Err(DeltaError::TooLong(bytes.len()));
-        }
-        let change = build_change(root, &delta);
-        let id = change_id(&change);
-        Ok(Self { delta, bytes, change, id })
-    }
-
-    /// The change, as we say it.
-    pub fn delta(&self) -> &Delta {
-        &self.delta
-    }
-
-    /// [`Delta::encode`] of it.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Its hash.
-    pub fn id(&self) -> ChangeId {
-        self.id
-    }
-
-    /// Gives both halves away.
-    pub fn into_parts(self) -> (Delta, Change) {
-        (self.delta, self.change)
-    }
-}
-
-/// Makes the Automerge change that a delta stands for; nothing else is needed, no document and no transaction.
-fn build_change(root: &ShardRoot, delta: &Delta) -> Change {
+/// Builds the Automerge change that a delta stands for, without a document or a transaction. `chain_id` is the delta's
+/// chain; `bucket_of` names the operation that made the bucket of a key.
+pub(super) fn build_change(delta: &Delta, chain_id: ChainId, bucket_of: impl Fn(&str) -> OpRef) -> Change {
     let operations = delta
         .puts
         .iter()
         .map(|put| Op {
             action: OpType::Put(scalar_from_value(&put.value)),
-            obj: ObjectId::Id(OpId(root.bucket_op(&put.key), automerge_actor_id(root.chain_id()))),
+            obj: ObjectId::Id(automerge_op_id(&bucket_of(&put.key))),
             key: Key::Map(put.key.as_str().into()),
             pred: put.preds.iter().map(automerge_op_id).collect(),
             insert: false,
@@ -77,7 +28,7 @@ fn build_change(root: &ShardRoot, delta: &Delta) -> Change {
         .collect();
     Change::from(ExpandedChange {
         operations,
-        actor_id: automerge_actor_id(delta.chain_id(root.group())),
+        actor_id: automerge_actor_id(chain_id),
         hash: None,
         seq: delta.seq,
         start_op: NonZeroU64::new(delta.start_op).unwrap_or(NonZeroU64::MIN),
@@ -89,7 +40,7 @@ fn build_change(root: &ShardRoot, delta: &Delta) -> Change {
     })
 }
 
-/// Makes a shard's root change: the shard's map, and its buckets in it.
+/// Builds a shard's root change: it creates the shard's map and the buckets in it.
 pub fn build_root_change(chain_id: ChainId, shard_name: &str, buckets: u16) -> Change {
     let make_map = |obj, key: String| Op {
         action: OpType::Make(ObjType::Map),
@@ -115,8 +66,8 @@ pub fn build_root_change(chain_id: ChainId, shard_name: &str, buckets: u16) -> C
     })
 }
 
-/// Says a change of our own document as a delta again. `author` is what the change's actor stands for. `None` if the
-/// change is not one that `compose` makes: then the document is damaged.
+/// Decodes a change of our own document to its delta. `author` is what the change's actor stands for. `None` if
+/// [`build_change`] cannot have made the change: then the document is damaged.
 pub fn decode_change(change: &Change, shard_id: ShardId, author: (GrantId, Incarnation)) -> Option<Delta> {
     let expanded = change.decode();
     let mut puts = Vec::with_capacity(expanded.operations.len());
@@ -138,17 +89,17 @@ pub fn decode_change(change: &Change, shard_id: ShardId, author: (GrantId, Incar
     })
 }
 
-/// An actor, as Automerge writes it.
+/// A chain as Automerge writes it: an actor id.
 pub fn automerge_actor_id(chain_id: ChainId) -> ActorId {
     ActorId::from(chain_id.0)
 }
 
-/// A change's hash, as Automerge writes it.
+/// The hash of an Automerge change.
 pub fn change_id(change: &Change) -> ChangeId {
     ChangeId(change.hash().0)
 }
 
-/// The value that an Automerge scalar stands for; `None` of those that no delta can say.
+/// The value that an Automerge scalar stands for; `None` if no delta can contain it.
 pub fn value_from_scalar(scalar: &ScalarValue) -> Option<Value> {
     match scalar {
         ScalarValue::Null => Some(Value::Null),

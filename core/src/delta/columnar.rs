@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::automerge_codec::EncodedChange;
+use super::encoded_change::EncodedChange;
 use super::{Delta, OpRef, Put, Value};
 use crate::id::{ChainId, ChangeId, GrantId, Incarnation, Sig};
 use crate::limits;

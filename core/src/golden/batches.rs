@@ -3,8 +3,8 @@
 
 use super::fixture::{self, FixtureHistory};
 use super::golden_file::GoldenFile;
-use crate::delta::automerge_codec::EncodedChange;
 use crate::delta::columnar::{self, SegmentHeader, SegmentProof};
+use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChangeId, Sig};
 use crate::limits;
 use crate::shard::chain::EndProof;

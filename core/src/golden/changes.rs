@@ -2,7 +2,8 @@
 
 use super::fixture::{self, founder, group};
 use super::golden_file::GoldenFile;
-use crate::delta::automerge_codec::{self, EncodedChange};
+use crate::delta::automerge_codec;
+use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, SignedDelta};
 use crate::id::{ChainId, ChangeId, Sig};
 use crate::limits;

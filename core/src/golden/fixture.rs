@@ -1,6 +1,6 @@
 //! Who and what the vectors speak of: two members of a group, and a short history of its desired state.
 
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, Put, SignedDelta, Value};
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, InviteId, RecordId, SecretKey};
 use crate::record::{Grant, Record, RecordBody, RecordSet, Role, SignedRecord, Signer, create_genesis};

@@ -9,7 +9,7 @@ use super::orphans::Orphan;
 use super::rejected::RejectedId;
 use super::unaccepted::{self, UnacceptedChange};
 use super::{Group, UnacceptedSet};
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, DeltaError, SignedDelta};
 use crate::id::{ChainId, ChangeId, NodeId, ShardId, Sig};
 use crate::limit_stats::LimitStats;

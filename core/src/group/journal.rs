@@ -15,11 +15,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, LoadError};
+use super::Group;
 use crate::id::{ChangeId, GroupId, RecordId, ShardId};
 use crate::shard::Shard;
 use crate::store::{
-    JournalRow, JournalSubject, LAYOUT_VERSION, Row, RowReader, Table, decode_versioned, key,
+    JournalRow, JournalSubject, LAYOUT_VERSION, LoadError, Row, RowReader, Table, decode_versioned, key,
 };
 
 /// What has to be known to go on with a journal. The rows themselves are not kept in memory.

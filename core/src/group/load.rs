@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Group, IngestOutcome, UnacceptedChange};
 use crate::delta::Delta;
-use crate::delta::automerge_codec::EncodedChange;
-use crate::id::{ChainId, ChangeId, GrantId, GroupId, RecordId, ShardId, Sig};
+use crate::delta::encoded_change::EncodedChange;
+use crate::id::{ChainId, ChangeId, GroupId, RecordId, ShardId, Sig};
 use crate::limits;
 use crate::record::{RecordSet, SignedRecord};
 use crate::shard::Shard;
@@ -15,30 +15,9 @@ use crate::shard::resource_index::{ResourceIndex, ResourceIndexRow};
 use crate::shard::root::ShardRoot;
 use crate::shard::validate::Validation;
 use crate::store::{
-    LAYOUT_VERSION, Row, RowReader, SnapshotBody, SnapshotRow, Table, UnacceptedRow, decode_layout,
+    LoadError, Row, RowReader, SnapshotBody, SnapshotRow, Table, UnacceptedRow, decode_layout,
     decode_versioned, key,
 };
-
-/// Why a group could not be read back. The fault is the disk's, or that of whoever changed the store.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// The rows could not be read.
-    #[error("the store cannot be read: {0}")]
-    Read(String),
-    /// The rows are not what this node wrote.
-    #[error("the store is damaged: {0}")]
-    Damaged(String),
-    /// A newer version wrote the rows. They are whole; nothing was changed.
-    #[error(
-        "a newer version of larder wrote `{table}` in the store (layout {version}, and this one knows {LAYOUT_VERSION})"
-    )]
-    Newer {
-        /// Into which table.
-        table: &'static str,
-        /// The layout's version.
-        version: u8,
-    },
-}
 
 fn damaged_error(description: &str) -> LoadError {
     LoadError::Damaged(description.to_owned())
@@ -57,11 +36,8 @@ impl Group {
     pub fn load<R: RowReader>(store: &R, id: GroupId, genesis: RecordId) -> Result<Self, LoadError> {
         let mut group = Self::new(load_records(store, id, genesis)?);
         for (row_key, value) in read_rows(store, Table::OwnTips, &key::for_group(id))? {
-            let (_, rest) = row_key.split_at_checked(16).ok_or_else(|| damaged_error("a row of `own`"))?;
-            let (shard_bytes, grant_bytes) =
-                rest.split_at_checked(16).ok_or_else(|| damaged_error("a row of `own`"))?;
-            let shard_and_grant = ShardId::from_slice(shard_bytes).zip(GrantId::from_slice(grant_bytes));
-            let shard_and_grant = shard_and_grant.ok_or_else(|| damaged_error("a row of `own`"))?;
+            let shard_and_grant =
+                key::parse_own_tip(&row_key).ok_or_else(|| damaged_error("a key of `own`"))?;
             let own_tip = decode_versioned(Table::OwnTips, &value)?;
             group.own_tips.insert(shard_and_grant, own_tip);
         }
@@ -349,8 +325,8 @@ fn load_end_proofs<R: RowReader>(
 ) -> Result<BTreeMap<ChainId, (u64, EndProof)>, LoadError> {
     let mut end_proofs = BTreeMap::new();
     for (row_key, value) in read_rows(store, Table::EndProofs, &key::for_shard(group, shard_id))? {
-        let chain_id = row_key.split_at_checked(32).and_then(|(_, chain_id)| ChainId::from_slice(chain_id));
-        let entry = chain_id
+        let entry = key::parse_chain(&row_key)
+            .map(|(_, chain_id)| chain_id)
             .zip(decode_layout::<(u64, EndProof)>(&value))
             .ok_or_else(|| damaged_error("a row of `covers`"))?;
         end_proofs.insert(entry.0, entry.1);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChangeId, Sig};
 use crate::limits;
 

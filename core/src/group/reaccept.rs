@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 
 use super::unaccepted::UnacceptedChange;
 use super::{Group, IngestOutcome, NewChange};
-use crate::acceptance::{CandidateSet, compute_acceptance};
-use crate::delta::automerge_codec::EncodedChange;
+use crate::acceptance::{Candidate, CandidateSet, compute_acceptance};
+use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChainId, ChangeId, GrantId, ShardId};
 use crate::limits;
-use crate::record::Membership;
-use crate::shard::RetractedChange;
+use crate::record::{Membership, RecordSet};
 use crate::shard::root::ShardName;
 use crate::shard::validate::{ValidatedChange, Validation};
+use crate::shard::{RetractedChange, Shard};
 use crate::store::{LAYOUT_VERSION, Row, Table, UnacceptedRow, key};
 
 impl Group {
@@ -87,7 +87,7 @@ impl Group {
         if self.is_shard_forgotten(shard.root().name()) {
             return self.drop_shard(shard_id, outcome);
         }
-        let mut changes = CandidateSet::from_shard(shard, &self.records);
+        let mut changes = accepted_candidates(shard, &self.records);
         let unaccepted = self.unaccepted.entry(shard_id).or_default();
         unaccepted.iter().for_each(|change| changes.insert(change.id(), change.to_candidate()));
         let acceptance = compute_acceptance(&self.members, &changes);
@@ -306,4 +306,18 @@ impl MembershipDiff {
         let chain_ids = admitted_before.symmetric_difference(&admitted_after).map(|(_, chain_id)| *chain_id);
         Self { grants: all.filter(has_changed).collect(), chain_ids: chain_ids.collect() }
     }
+}
+
+/// The accepted changes of a shard, as acceptance looks at them.
+pub fn accepted_candidates(shard: &Shard, records: &RecordSet) -> CandidateSet {
+    let graph = shard.graph();
+    let mut candidates = CandidateSet::new();
+    for entry in graph.iter() {
+        let Some(chain) = graph.chain_of(entry) else { continue };
+        let Some((author, _)) = records.holder_and_role(&chain.grant) else { continue };
+        let deps = graph.deps(entry).map(|dep| dep.id).collect();
+        let candidate = Candidate { chain_id: chain.id, seq: entry.seq, grant: chain.grant, author, deps };
+        candidates.insert(entry.id, candidate);
+    }
+    candidates
 }

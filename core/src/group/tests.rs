@@ -183,7 +183,7 @@ fn check_documents(peer: &mut TestPeer) {
             let delta = shard.read_delta(&entry.id).unwrap();
             let bytes = delta.encode();
             assert_eq!(crate::delta::Delta::decode(&bytes), Ok(delta.clone()));
-            let again = crate::delta::automerge_codec::EncodedChange::new(shard.root(), delta).unwrap();
+            let again = crate::delta::encoded_change::EncodedChange::new(shard.root(), delta).unwrap();
             assert_eq!(again.id(), entry.id, "composing is a bijection");
         }
     }

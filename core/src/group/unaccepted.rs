@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::acceptance::Candidate;
 use crate::delta::OpRef;
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChainId, ChangeId, NodeId};
 use crate::limits;
 use crate::shard::chain::{ChainHash, EndProof};

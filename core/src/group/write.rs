@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Group, IngestOutcome};
-use crate::delta::automerge_codec::EncodedChange;
+use crate::codec::truncate_utf8;
+use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, DeltaError, Put};
 use crate::id::{ChainId, ChangeId, GrantId, Incarnation, SecretKey, ShardId};
 use crate::limits;
@@ -36,12 +37,17 @@ impl ChangeNote {
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| {
-                format!("{name}{}", truncate(value, limits::MAX_TRAILER_BYTES).replace(['\n', '\r'], " "))
+                format!(
+                    "{name}{}",
+                    truncate_utf8(value, limits::MAX_TRAILER_BYTES).replace(['\n', '\r'], " ")
+                )
             })
             .collect();
         let trailers = trailers.join("\n");
-        let message_text =
-            truncate(&self.message, limits::MAX_MESSAGE_BYTES - trailers.len() - TRAILER_SEPARATOR.len());
+        let message_text = truncate_utf8(
+            &self.message,
+            limits::MAX_MESSAGE_BYTES - trailers.len() - TRAILER_SEPARATOR.len(),
+        );
         let needs_no_separator = trailers.is_empty() && split_trailers(message_text) == (message_text, "");
         match (message_text, needs_no_separator) {
             ("", _) => trailers,
@@ -82,12 +88,6 @@ fn split_trailers(encoded: &str) -> (&str, &str) {
         None if are_trailers(encoded) => ("", encoded),
         _ => (encoded, ""),
     }
-}
-
-/// The beginning of a text, in so many bytes.
-fn truncate(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
 }
 
 /// What this node wrote.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change_summary::{FieldChanges, summarize_change};
 use crate::delta::Delta;
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::group::ChangeNote;
 use crate::id::ChangeId;
 use crate::shard::Shard;

@@ -7,6 +7,7 @@ use super::Node;
 use super::effect::{RequestError, Response};
 use super::group_state::{GroupContext, GroupState};
 use super::input::{AdminOp, AdminRequest, RequestId};
+use crate::codec::truncate_utf8;
 use crate::group::ChangeNote;
 use crate::id::{ChangeId, GrantId, Incarnation, NodeId, RecordId, SecretKey};
 use crate::limits;
@@ -435,11 +436,7 @@ impl GroupState {
 
 /// What goes with a record. What is too long is cut.
 pub(super) fn build_record_note(time: i64, user: &str, reason: &str) -> RecordNote {
-    let truncate = |text: &str| {
-        let end =
-            (0..=limits::MAX_RECORD_NOTE_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-        text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
-    };
+    let truncate = |text: &str| truncate_utf8(text, limits::MAX_RECORD_NOTE_BYTES).to_owned();
     RecordNote {
         time: time.clamp(0, limits::MAX_TIME_SECONDS),
         user: truncate(user),

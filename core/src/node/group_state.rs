@@ -6,13 +6,15 @@ use super::effect::{Effect, NodeEvent};
 use super::input::{ClockReading, LinkId, MonoTime};
 use super::outbox::Outbox;
 use super::session::SyncSession;
-use crate::group::{Group, LoadError, WriteOutcome};
+use crate::group::{Group, WriteOutcome};
 use crate::id::{ChainId, Digest, GroupId, InviteId, NodeId, SecretKey, ShardId};
 use crate::limit_stats::LimitStats;
 use crate::limits;
 use crate::resource::ResourceName;
 use crate::resource::observed::ObservedState;
-use crate::store::{GroupRow, InviteRow, LAYOUT_VERSION, Row, RowReader, Table, decode_versioned, key};
+use crate::store::{
+    GroupRow, InviteRow, LAYOUT_VERSION, LoadError, Row, RowReader, Table, decode_versioned, key,
+};
 use crate::wire::guest::JoinRequest;
 use crate::wire::member::GroupFrame;
 use crate::wire::presence::Presence;
@@ -220,7 +222,7 @@ impl GroupState {
     pub(super) fn load_invites<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
         let rows = store.read_rows(Table::Invites, &key::for_group(self.id()));
         for (row_key, value) in rows.map_err(|error| LoadError::Read(error.to_string()))? {
-            let invite = row_key.split_at_checked(16).and_then(|(_, invite)| InviteId::from_slice(invite));
+            let invite = key::parse_invite(&row_key);
             let invite = invite.ok_or_else(|| LoadError::Damaged("a row of `invites`".to_owned()))?;
             self.invites.insert(invite, decode_versioned(Table::Invites, &value)?);
         }

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Graph, GraphEntry};
+use crate::codec::{checksum, decode_layout, encode_layout};
 use crate::delta::Put;
 use crate::id::ChangeId;
-use crate::store::{LAYOUT_VERSION, decode_layout, encode_layout};
 
 /// The changes of a shard by what they touched, in the order in which they were let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,12 +69,13 @@ impl ResourceIndex {
         });
         let body = ResourceIndexBody { heads: graph.heads(), ordinal_steps: ordinal_steps.collect() };
         let body = encode_layout(&body);
-        ResourceIndexRow { version: LAYOUT_VERSION, checksum: checksum(&body), body }
+        ResourceIndexRow { version: INDEX_LAYOUT_VERSION, checksum: checksum(INDEX_CONTEXT, &body), body }
     }
 
     /// Reads what was written down; `None` if it is not sound, or is that of another history.
     pub(crate) fn from_row(row: &ResourceIndexRow, graph: &Graph) -> Option<Self> {
-        let is_intact = row.version == LAYOUT_VERSION && checksum(&row.body) == row.checksum;
+        let is_intact =
+            row.version == INDEX_LAYOUT_VERSION && checksum(INDEX_CONTEXT, &row.body) == row.checksum;
         let body: ResourceIndexBody = decode_layout(&row.body)
             .filter(|body: &ResourceIndexBody| is_intact && body.heads == graph.heads())?;
         let mut indexes: Vec<u32> = Vec::with_capacity(graph.len());
@@ -113,9 +114,10 @@ fn first_ordinals(graph: &Graph) -> BTreeMap<crate::id::ChainId, u64> {
     chains.into_iter().map(first).collect()
 }
 
-fn checksum(body: &[u8]) -> [u8; 32] {
-    crate::id::hash("larder 1 index", &[body])
-}
+/// The version of the index's layout that this code reads and writes.
+const INDEX_LAYOUT_VERSION: u8 = 1;
+/// The hash context of a resource index's checksum.
+const INDEX_CONTEXT: &str = "larder 1 index";
 
 /// The index of a shard, written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

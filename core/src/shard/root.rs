@@ -13,6 +13,7 @@ use std::fmt;
 use automerge::{Change, ObjId};
 
 use super::bucket;
+use crate::delta::OpRef;
 use crate::delta::automerge_codec::{automerge_actor_id, build_root_change, change_id};
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, ShardId, hash16};
 use crate::limits;
@@ -105,14 +106,15 @@ impl ShardRoot {
         1 + u64::from(self.name.bucket_count())
     }
 
-    /// Counter of the operation that made the bucket of `key`.
-    pub fn bucket_op(&self, key: &str) -> u64 {
-        2 + u64::from(bucket::bucket_index(key, self.name.bucket_count()))
+    /// The operation that made the bucket of `key`.
+    pub fn bucket(&self, key: &str) -> OpRef {
+        let bucket = bucket::bucket_index(key, self.name.bucket_count());
+        OpRef { counter: 2 + u64::from(bucket), chain_id: self.chain_id }
     }
 
     /// The Automerge object that is the bucket of `key`.
     pub fn bucket_object(&self, key: &str) -> ObjId {
-        ObjId::Id(self.bucket_op(key), automerge_actor_id(self.chain_id), 0)
+        ObjId::Id(self.bucket(key).counter, automerge_actor_id(self.chain_id), 0)
     }
 
     /// All buckets, as Automerge objects.

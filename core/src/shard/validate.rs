@@ -13,7 +13,7 @@ use automerge::Change;
 use super::Shard;
 use super::document::ShardFault;
 use super::state::VisibleValue;
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, OpRef};
 use crate::id::{ChainId, ChangeId};
 

@@ -16,7 +16,7 @@ use super::{
     key,
 };
 use crate::group::Group;
-use crate::id::{GroupId, RecordId, SecretKey, ShardId};
+use crate::id::{GroupId, RecordId, SecretKey};
 use crate::record::{RecordSet, SignedRecord};
 
 /// The tables of which rows can prove themselves, or say where others are: what is read of a damaged store.
@@ -134,7 +134,7 @@ fn salvage_unaccepted(damaged: &MemoryStore, empty: &Group, genesis: RecordId, r
     loop {
         let before = remaining.len();
         remaining.retain(|(row, value)| {
-            let shard = row.get(16..32).and_then(ShardId::from_slice);
+            let shard = key::parse_change(row).map(|change_key| change_key.shard_id);
             let unaccepted = decode_layout::<UnacceptedRow>(value);
             let outcome = shard
                 .zip(unaccepted)

@@ -11,9 +11,10 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::key::ChangeKey;
 use super::{RowReader, Table, UnacceptedRow, decode_layout, key};
 use crate::delta::Delta;
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::group::Group;
 use crate::id::{ChainId, ChangeId, GroupId, RecordId, ShardId, Sig};
 use crate::limits;
@@ -86,7 +87,7 @@ fn read_records<R: RowReader>(
     let mut decoded: BTreeMap<RecordId, SignedRecord> = BTreeMap::new();
     for (row, value) in store.read_rows(Table::Records, &key::for_group(group))? {
         report.records += 1;
-        let Some(id) = row.get(16..).and_then(RecordId::from_slice) else {
+        let Some(id) = key::parse_record(&row) else {
             report.add_failure(&group, "a record under a name that is none");
             continue;
         };
@@ -147,13 +148,15 @@ impl<'a> VerifyPass<'a> {
     fn read_proofs<R: RowReader>(&mut self, store: &R) -> Result<(), R::Error> {
         let prefix = key::for_group(self.group.id());
         for (row, value) in store.read_rows(Table::Checkpoints, &prefix)? {
-            match chain_of_key(&row).zip(seq_of_key(&row)).zip(Sig::from_slice(&value)) {
-                Some((position, checkpoint)) => drop(self.checkpoints.insert(position, checkpoint)),
+            match key::parse_checkpoint(&row).zip(Sig::from_slice(&value)) {
+                Some(((shard_id, chain_id, seq), checkpoint)) => {
+                    self.checkpoints.insert(((shard_id, chain_id), seq), checkpoint);
+                }
                 None => self.report.add_failure(&self.group.id(), "a kept signature that is none"),
             }
         }
         for (row, value) in store.read_rows(Table::EndProofs, &prefix)? {
-            match chain_of_key(&row).zip(decode_layout::<(u64, EndProof)>(&value)) {
+            match key::parse_chain(&row).zip(decode_layout::<(u64, EndProof)>(&value)) {
                 Some((chain, end_proof)) => drop(self.end_proofs.insert(chain, end_proof)),
                 None => self
                     .report
@@ -170,10 +173,11 @@ impl<'a> VerifyPass<'a> {
                 self.report.add_failure(&self.group.id(), "a change beside the document that cannot be read");
                 continue;
             };
-            if let Some((chain, composed)) = self.decode_change(&row, &unaccepted.delta) {
-                let seq = composed.delta().seq;
-                self.branch_points.insert((chain, seq - 1), None);
-                self.unaccepted.push((chain, composed, unaccepted.end_proof));
+            let Some(change_key) = key::parse_change(&row) else { continue };
+            if let Some(encoded) = self.decode_change(&change_key, &unaccepted.delta) {
+                let chain = (change_key.shard_id, change_key.chain_id);
+                self.branch_points.insert((chain, change_key.seq - 1), None);
+                self.unaccepted.push((chain, encoded, unaccepted.end_proof));
             }
         }
         Ok(())
@@ -189,18 +193,19 @@ impl<'a> VerifyPass<'a> {
         let mut on_row = |row: &[u8], value: &[u8]| {
             self.report.changes += 1;
             on_progress(self.report.changes);
-            let Some((chain, id)) = chain_of_key(row).zip(change_id_of_key(row)) else {
-                self.report.add_failure(&self.group.id(), "a change under a name that is none");
+            let Some(change_key) = key::parse_change(row) else {
+                self.report.add_failure(&self.group.id(), "the key of a change is malformed");
                 return;
             };
+            let chain = (change_key.shard_id, change_key.chain_id);
             if walk.as_ref().is_none_or(|walk| walk.chain != chain) {
                 walk.take().into_iter().for_each(|walk| self.end_chain(walk));
                 walk = Some(self.begin_chain(chain));
             }
-            let composed = self.decode_change(row, value);
-            self.present.insert((chain.0, id));
-            if let (Some(walk), Some(seq)) = (&mut walk, seq_of_key(row)) {
-                self.on_change(walk, seq, id, composed.map(|(_, composed)| composed));
+            let encoded = self.decode_change(&change_key, value);
+            self.present.insert((change_key.shard_id, change_key.id));
+            if let Some(walk) = &mut walk {
+                self.on_change(walk, change_key.seq, change_key.id, encoded);
             }
         };
         store.scan(Table::Changes, &prefix, None, &mut on_row)?;
@@ -208,45 +213,45 @@ impl<'a> VerifyPass<'a> {
         Ok(())
     }
 
-    /// The change that a row holds, if it is what its key says. What it is built on is to be here.
-    fn decode_change(&mut self, row: &[u8], bytes: &[u8]) -> Option<(ShardChain, EncodedChange)> {
-        let (chain, id) = chain_of_key(row).zip(change_id_of_key(row))?;
-        let Some(root) = self.roots.get(&chain.0) else {
-            self.report.add_failure(&id, "it belongs to a shard that nobody may write to");
+    /// Decodes the change of a row if it matches the row's key, and notes its dependencies that were not read yet.
+    fn decode_change(&mut self, change_key: &ChangeKey, bytes: &[u8]) -> Option<EncodedChange> {
+        let ChangeKey { shard_id, chain_id, seq, id, .. } = *change_key;
+        let Some(root) = self.roots.get(&shard_id) else {
+            self.report.add_failure(&id, "it belongs to a shard that no member may write to");
             return None;
         };
-        let composed = match Delta::decode(bytes).and_then(|delta| EncodedChange::new(root, delta)) {
-            Ok(composed) => composed,
+        let encoded = match Delta::decode(bytes).and_then(|delta| EncodedChange::new(root, delta)) {
+            Ok(encoded) => encoded,
             Err(error) => {
                 self.report.add_failure(&id, &format!("it cannot be read: {error}"));
                 return None;
             }
         };
-        let delta = composed.delta();
-        if composed.id() != id {
-            self.report.add_failure(&id, "what it says is not what its hash stands for");
+        let delta = encoded.delta();
+        if encoded.id() != id {
+            self.report.add_failure(&id, "its content does not match its hash");
             return None;
         }
-        if (delta.chain_id(self.group.id()), Some(delta.seq)) != (chain.1, seq_of_key(row)) {
-            self.report.add_failure(&id, "it is kept in the place of another");
+        if (delta.chain_id(self.group.id()), delta.seq) != (chain_id, seq) {
+            self.report.add_failure(&id, "it is stored under the chain or number of another change");
             return None;
         }
-        self.present.insert((chain.0, id));
+        self.present.insert((shard_id, id));
         for dep in delta.deps.iter().filter(|dep| **dep != root.id()) {
-            if !self.present.contains(&(chain.0, *dep)) {
-                self.missing_deps.insert((chain.0, *dep), id);
+            if !self.present.contains(&(shard_id, *dep)) {
+                self.missing_deps.insert((shard_id, *dep), id);
             }
         }
-        Some((chain, composed))
+        Some(encoded)
     }
 
     /// Proves the changes beside the document, each by the chain that it goes on.
     fn prove_unaccepted(&mut self) {
         let mut chain_hashes: BTreeMap<ChangeId, ChainHash> = BTreeMap::new();
         let mut unaccepted = std::mem::take(&mut self.unaccepted);
-        unaccepted.sort_by_key(|(chain, composed, _)| (*chain, composed.delta().seq));
-        for (chain, composed, end_proof) in unaccepted {
-            let (id, delta) = (composed.id(), composed.delta());
+        unaccepted.sort_by_key(|(chain, encoded, _)| (*chain, encoded.delta().seq));
+        for (chain, encoded, end_proof) in unaccepted {
+            let (id, delta) = (encoded.id(), encoded.delta());
             let base = self.branch_points.get(&(chain, delta.seq - 1)).copied().flatten();
             let previous_hash = if delta.seq == 1 {
                 Some(first_chain_hash(self.group.id(), chain.0, chain.1))
@@ -283,19 +288,4 @@ impl<'a> VerifyPass<'a> {
         }
         self.report
     }
-}
-
-/// The chain that a row is of.
-fn chain_of_key(row: &[u8]) -> Option<ShardChain> {
-    Some((ShardId::from_slice(row.get(16..32)?)?, ChainId::from_slice(row.get(32..48)?)?))
-}
-
-/// The place in its chain.
-fn seq_of_key(row: &[u8]) -> Option<u64> {
-    row.get(48..56)?.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// The id of the change.
-fn change_id_of_key(row: &[u8]) -> Option<ChangeId> {
-    row.get(56..).and_then(ChangeId::from_slice)
 }

@@ -1,6 +1,6 @@
 //! What members say who are up to no good: they have keys and grants, and sign whatever they like.
 
-use larder_core::delta::automerge_codec::EncodedChange;
+use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::columnar::{self, SegmentHeader, SegmentProof};
 use larder_core::delta::{Delta, OpRef, Put, SignedDelta};
 use larder_core::group::{ChainRange, Group, Position, Tip};

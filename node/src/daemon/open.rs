@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use larder_core::group::LoadError;
 use larder_core::id::{GroupId, NodeId, SecretKey};
 use larder_core::node::{Effect, Node, NodeConfig};
 use larder_core::resource::plan::AppliedFields;
+use larder_core::store::LoadError;
 use larder_core::store::{Row, RowReader, Table, decode_layout};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 

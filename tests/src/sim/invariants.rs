@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::acceptance::{Candidate, CandidateSet, compute_acceptance};
-use larder_core::group::{Group, UnacceptedSet};
+use larder_core::group::{Group, UnacceptedSet, accepted_candidates};
 use larder_core::id::{ChangeId, Digest, GrantId, GroupId, ShardId};
 use larder_core::node::{GroupState, Node};
 use larder_core::record::{Membership, RecordSet, Role, SignedRecord};
@@ -328,7 +328,7 @@ fn check_memory_acceptance(state: &GroupState) -> Result<(), String> {
     for shard in state.group.shards() {
         let (name, graph) = (shard.root().name(), shard.graph());
         let unaccepted = state.group.unaccepted_in(&shard.root().shard_id());
-        let mut changes = CandidateSet::from_shard(shard, state.group.records());
+        let mut changes = accepted_candidates(shard, state.group.records());
         for change in unaccepted.into_iter().flat_map(UnacceptedSet::iter) {
             changes.insert(change.id(), change.to_candidate());
         }
@@ -479,7 +479,7 @@ fn check_against_acceptance_oracle(group: &Group) -> Result<(), Violation> {
         return violation(format!("record {} counts otherwise than the oracle says", id.short()));
     }
     for shard in group.shards() {
-        let mut all: BTreeMap<ChangeId, Candidate> = CandidateSet::from_shard(shard, group.records())
+        let mut all: BTreeMap<ChangeId, Candidate> = accepted_candidates(shard, group.records())
             .iter()
             .map(|(id, valid)| (*id, valid.clone()))
             .collect();

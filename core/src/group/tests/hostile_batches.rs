@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::delta::Delta;
-use crate::delta::automerge_codec::EncodedChange;
 use crate::delta::columnar::{self, SegmentHeader, SegmentProof};
+use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChainId, Sig};
 use crate::limits;
 use crate::shard::chain::{self, ChainHash, EndProof, first_chain_hash, next_chain_hash};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::acceptance::{CandidateSet, compute_acceptance};
+use crate::acceptance::compute_acceptance;
 use crate::delta::columnar::{SegmentHeader, SegmentProof};
 use crate::id::{ChainId, GrantId, RecordId};
 use crate::record::{Admit, Frontiers, Revoke, RevokeTarget};
@@ -78,7 +78,7 @@ fn assert_matches_acceptance(peer: &mut TestPeer, context: &str) {
     check_documents(peer);
     for shard in peer.group.shards() {
         let shard_id = shard.root().shard_id();
-        let mut changes = CandidateSet::from_shard(shard, peer.group.records());
+        let mut changes = accepted_candidates(shard, peer.group.records());
         for change in peer.group.unaccepted_in(&shard_id).into_iter().flat_map(UnacceptedSet::iter) {
             changes.insert(change.id(), change.to_candidate());
         }
@@ -435,7 +435,7 @@ fn change_on_both_branches_of_a_fork_is_rejected() {
         message: String::new(),
         puts: vec![],
     };
-    let encoded = crate::delta::automerge_codec::EncodedChange::new(&root, delta).unwrap();
+    let encoded = crate::delta::encoded_change::EncodedChange::new(&root, delta).unwrap();
     let chain_id = encoded.delta().chain_id(b.group.id());
     let chain_hash =
         next_chain_hash(&first_chain_hash(b.group.id(), root.shard_id(), chain_id), encoded.id());

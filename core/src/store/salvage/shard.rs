@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 
 use crate::delta::Delta;
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::group::Group;
-use crate::id::{ChainId, ChangeId, GrantId, NodeId, SecretKey, Sig};
+use crate::id::{ChainId, ChangeId, NodeId, SecretKey, Sig};
 use crate::limits;
 use crate::shard::Shard;
 use crate::shard::chain::{self, Chain, ChainHash, EndProof, first_chain_hash, next_chain_hash};
@@ -92,12 +92,13 @@ impl FoundRows {
             found.read_change(root, &row, &value);
         }
         for (row, value) in rows(Table::Checkpoints) {
-            let checkpoint = position_of_key(&row).zip(Sig::from_slice(&value));
+            let checkpoint =
+                key::parse_checkpoint(&row).map(|(_, chain, seq)| (chain, seq)).zip(Sig::from_slice(&value));
             found.has_bad_rows |= checkpoint.is_none();
             found.checkpoints.extend(checkpoint);
         }
         for (row, value) in rows(Table::OwnTips) {
-            let grant = row.get(32..).and_then(GrantId::from_slice);
+            let grant = key::parse_own_tip(&row).map(|(_, grant)| grant);
             if let Some((grant, own_tip)) =
                 grant.zip(decode_versioned::<OwnTipRow>(Table::OwnTips, &value).ok())
             {
@@ -108,7 +109,8 @@ impl FoundRows {
             }
         }
         for (row, value) in rows(Table::EndProofs) {
-            let end_proof = chain_of_key(&row).zip(decode_layout::<(u64, EndProof)>(&value));
+            let end_proof =
+                key::parse_chain(&row).map(|(_, chain)| chain).zip(decode_layout::<(u64, EndProof)>(&value));
             found.has_bad_rows |= end_proof.is_none();
             found.end_proofs.extend(end_proof);
         }
@@ -116,11 +118,11 @@ impl FoundRows {
     }
 
     fn read_change(&mut self, root: &ShardRoot, row: &[u8], value: &[u8]) {
-        let id = row.get(56..).and_then(ChangeId::from_slice);
-        let Some((position, id)) = position_of_key(row).zip(id) else {
+        let Some(change_key) = key::parse_change(row) else {
             self.has_bad_rows = true;
             return;
         };
+        let (position, id) = ((change_key.chain_id, change_key.seq), change_key.id);
         self.ids.insert(position, id);
         let composed = Delta::decode(value).and_then(|delta| EncodedChange::new(root, delta)).ok();
         let matches_key = |composed: &EncodedChange| {
@@ -300,15 +302,4 @@ fn re_sign_own_chain(
         (1..=len / limits::CHECKPOINT_INTERVAL).filter_map(|nth| sign(nth * limits::CHECKPOINT_INTERVAL));
     let end_proof = sign(len).map(|signature| EndProof { ids_ahead: Vec::new(), signature });
     ProvedChain { chain: chain.id, len, proved_len: len, checkpoints: checkpoints.collect(), end_proof }
-}
-
-/// The chain that a row is of.
-fn chain_of_key(row: &[u8]) -> Option<ChainId> {
-    row.get(32..48).and_then(ChainId::from_slice)
-}
-
-/// The place in a chain that a row is of.
-fn position_of_key(row: &[u8]) -> Option<ChainPosition> {
-    let seq = row.get(48..56)?.try_into().ok().map(u64::from_be_bytes)?;
-    Some((chain_of_key(row)?, seq))
 }

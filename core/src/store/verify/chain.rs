@@ -1,7 +1,7 @@
 //! One chain, walked from its first change to its newest.
 
 use super::{ShardChain, VerifyPass};
-use crate::delta::automerge_codec::EncodedChange;
+use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChangeId, NodeId};
 use crate::limits;
 use crate::shard::chain::{ChainHash, first_chain_hash, is_chain_proved, next_chain_hash, verify_chain};

@@ -54,7 +54,7 @@ fn tampered_change_is_the_only_reported_failure() {
             tampered.write(&[Row::put(Table::Changes, row.clone(), bad)]);
             let report = verify_store(&tampered);
             let failed_ids: Vec<String> = report.failures.into_iter().map(|failure| failure.id).collect();
-            assert_eq!(failed_ids, [change_id_of_key(&row).unwrap().to_string()], "byte {byte}");
+            assert_eq!(failed_ids, [key::parse_change(&row).unwrap().id.to_string()], "byte {byte}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use larder_core::delta::automerge_codec::EncodedChange;
+use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::{Delta, columnar};
 use larder_core::group::{UnacceptedChange, UnacceptedReason, WriteError};
 use larder_core::id::{ChangeId, GroupId, NodeId};

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_core::acceptance::{Candidate, CandidateSet};
+use larder_core::acceptance::Candidate;
 use larder_core::delta::SignedDelta;
-use larder_core::group::{ChangeNote, Group, UnacceptedSet};
+use larder_core::group::{ChangeNote, Group, UnacceptedSet, accepted_candidates};
 use larder_core::id::{ChangeId, Digest, GrantId, Incarnation, RecordId, SecretKey, ShardId, hash16};
 use larder_core::record::{
     Admit, Frontiers, Grant, Record, RecordBody, RecordSet, Revoke, RevokeTarget, Role, SignedRecord, Signer,
@@ -202,7 +202,7 @@ fn record_set(signed: &[SignedRecord]) -> RecordSet {
 /// Every valid change of the desired state that a copy has, wherever.
 fn valid_changes(group: &Group) -> BTreeMap<ChangeId, Candidate> {
     let desired = group.desired().unwrap();
-    let mut all: BTreeMap<ChangeId, Candidate> = CandidateSet::from_shard(desired, group.records())
+    let mut all: BTreeMap<ChangeId, Candidate> = accepted_candidates(desired, group.records())
         .iter()
         .map(|(id, valid)| (*id, valid.clone()))
         .collect();
