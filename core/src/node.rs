@@ -316,7 +316,7 @@ impl Node {
         let versions = || {
             self.groups
                 .iter()
-                .map(|(id, state)| (*id, (state.group.membership_version(), state.leave_confirmed)))
+                .map(|(id, state)| (*id, (state.group.membership_records().version(), state.leave_confirmed)))
         };
         if !versions().eq(self.announced_versions.iter().map(|(id, version)| (*id, *version))) {
             self.announced_versions = versions().collect();
@@ -355,7 +355,7 @@ impl Node {
                     state.sessions.values().filter_map(SyncSession::repair_due_at).fold(wake, MonoTime::min);
             }
             wake = state.observations.write_due.map_or(wake, |due| wake.min(due));
-            if state.group.is_rebuilding() {
+            if state.group.shard_states().is_rebuilding() {
                 // Slice after slice; inputs are taken in between them.
                 wake = self.now.mono;
             }

@@ -170,9 +170,9 @@ fn write_observed(group: &mut Group) -> Vec<Row> {
 /// What `from` has of the desired state and `to` has not, as wants.
 pub fn missing_ranges(from: &Group, to: &Group) -> Vec<ChainRange> {
     let epoch = *DESIRED_SHARD_ID;
-    let positions = from.chain_positions(&epoch);
+    let positions = from.shard_states().chain_positions(&epoch);
     let missing = positions.iter().filter_map(|position| {
-        let (after, upto) = (to.accepted_len(&epoch, &position.chain_id), *position.tips.first()?);
+        let (after, upto) = (to.shard_states().accepted_len(&epoch, &position.chain_id), *position.tips.first()?);
         (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
     });
     missing.collect()

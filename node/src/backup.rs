@@ -128,7 +128,7 @@ fn backup_groups(store: &Store, secret: larder_core::id::SecretKey) -> Result<Ve
     let mut groups = Vec::new();
     for id in ids {
         let Some(state) = local_node.group_mut(&id) else { continue };
-        let (name, changes) = (state.group.name().to_owned(), state.group.change_count());
+        let (name, changes) = (state.group.name().to_owned(), state.group.shard_states().change_count());
         groups.push(BackupGroup { id: id.to_string(), name, digest: state.digest().to_string(), changes });
     }
     Ok(groups)

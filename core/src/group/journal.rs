@@ -1,41 +1,42 @@
-//! The journal: in which order this node came to count what it holds. Whoever follows a group reads it, and goes on after
-//! whatever it read last.
+//! The journal: the order in which records and changes came to count on this node. `watch --since` resumes from it.
 //!
-//! The document says what was built on what, which is the same on every node, and not when this one came to know of it.
-//! That is written down here, a small row for every change let in or taken out of the document and for every record that
-//! members pass on, in the batch that makes the rest of it durable:
+//! The document says which change depends on which, and that is the same on every node. It does not say when this node
+//! received a change. The journal does: it has a small row for every change that becomes accepted or is retracted, and
+//! for every record that members begin or cease to pass on. Each row is in the store batch that makes the rest durable:
 //!
 //! ```text
 //! 1 + Genesis    2 + grant    3 + change a    4 + change b    5 - change b    6 + change b
 //! ```
 //!
-//! Rows are only ever added. At any number, what counts by the rows up to it is closed under ancestors. Nothing is decided
-//! by the journal: a lost or damaged one is brought in line with what is there by further rows, so every store of an
-//! earlier version, which has none, gets one when it is opened.
+//! Rows are only added. At any number, the changes that count by the rows up to it include all their ancestors. Nothing
+//! is decided by the journal: if rows are lost or damaged, the node adds rows that make the journal agree with its
+//! records and changes. So a store without a journal gets one when it is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Group;
+use super::membership_records::MembershipRecords;
+use super::shard_state::ShardState;
+use super::shard_states::ShardStates;
 use crate::id::{ChangeId, GroupId, RecordId, ShardId};
 use crate::shard::Shard;
 use crate::store::{
     JournalRow, JournalSubject, LAYOUT_VERSION, LoadError, Row, RowReader, Table, decode_versioned, key,
 };
 
-/// What has to be known to go on with a journal. The rows themselves are not kept in memory.
+/// What the node has to know to continue the journal. The rows are not kept in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
-    /// The newest row.
+    /// The number of the newest row; 0 if there is none.
     last_number: u64,
-    /// The records that count by it: few, where changes are many.
+    /// The records that count by the journal.
     counting_records: BTreeSet<RecordId>,
-    /// Of each shard, what counts by it.
+    /// The set of changes that count by the journal, for each shard.
     change_sets: BTreeMap<ShardId, ChangeSetHash>,
-    /// How many rows there are about what was ever taken back.
+    /// The number of rows about each subject that ever ceased to count.
     repeat_counts: BTreeMap<JournalSubject, u32>,
 }
 
-/// Stands for a set of changes: two that are not equal do not have the same by accident, not even where bits are flipped.
+/// A hash of a set of changes. Different sets do not have the same hash by accident, not even if bits are flipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ChangeSetHash {
     count: u64,
@@ -60,8 +61,8 @@ impl ChangeSetHash {
     }
 }
 
-/// Half of every half of an id times the other half, which looks like chance: whatever bit of it is wrong moves the sum by
-/// an amount that no other wrong bit undoes.
+/// The products of the quarters of an id, added. A wrong bit changes the sum by an amount that looks random, so no other
+/// wrong bit makes up for it.
 fn mix_id(id: &ChangeId) -> u128 {
     let (halves, _) = id.0.as_chunks::<16>();
     let product = |half: u128| (half >> 64) * (half & u128::from(u64::MAX));
@@ -69,7 +70,7 @@ fn mix_id(id: &ChangeId) -> u128 {
 }
 
 impl Journal {
-    /// Adds a row.
+    /// Adds a row: `subject` counts from now on, or no longer.
     pub(super) fn append(&mut self, group: GroupId, subject: JournalSubject, is_accepted: bool) -> Row {
         let previous_occurrence =
             self.repeat_counts.get(&subject).copied().unwrap_or(u32::from(!is_accepted));
@@ -79,7 +80,7 @@ impl Journal {
         Row::put_encoded(Table::Journal, key::journal(group, self.last_number), &row)
     }
 
-    /// Adds rows that say that changes do not count any more.
+    /// Adds a row for each change that no longer counts.
     pub(super) fn append_retractions(
         &mut self,
         group: GroupId,
@@ -107,99 +108,107 @@ impl Journal {
     }
 }
 
-impl Group {
-    /// Writes down which records count since the last time, or do no longer.
-    pub(super) fn journal_records(&mut self, rows: &mut Vec<Row>) {
-        if self.journal.counting_records == self.offered_records {
+impl Journal {
+    /// Adds rows for the records that count since the last row, and for those that no longer do.
+    pub(super) fn append_records(&mut self, membership: &MembershipRecords, rows: &mut Vec<Row>) {
+        let (group, offered) = (membership.group(), membership.offered_ids());
+        if self.counting_records == *offered {
             return;
         }
-        let no_longer_offered: BTreeSet<RecordId> =
-            self.journal.counting_records.difference(&self.offered_records).copied().collect();
-        let newly_offered: BTreeSet<RecordId> =
-            self.offered_records.difference(&self.journal.counting_records).copied().collect();
-        for id in no_longer_offered {
-            rows.push(self.journal.append(self.id, JournalSubject::Record(id), false));
+        let no_longer: Vec<RecordId> = self.counting_records.difference(offered).copied().collect();
+        let newly: BTreeSet<RecordId> = offered.difference(&self.counting_records).copied().collect();
+        for id in no_longer {
+            rows.push(self.append(group, JournalSubject::Record(id), false));
         }
-        let genesis = Some(self.records.genesis()).filter(|id| newly_offered.contains(id));
-        for id in genesis.into_iter().chain(self.records.in_insertion_order(&newly_offered)) {
-            rows.push(self.journal.append(self.id, JournalSubject::Record(id), true));
+        let records = membership.records();
+        let genesis = Some(records.genesis()).filter(|id| newly.contains(id));
+        for id in genesis.into_iter().chain(records.in_insertion_order(&newly)) {
+            rows.push(self.append(group, JournalSubject::Record(id), true));
         }
     }
 
-    /// Reads the journal, and adds what is missing in it. The shards are there already.
-    pub(super) fn load_journal<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
-        let mut removals = Vec::new();
-        let mut journal = Journal::default();
-        scan_journal(store, self.id, &mut |row_key, parsed| match parsed {
+    /// Loads the journal of a group. Adds to `repair_rows` the removal of rows that cannot be read.
+    pub(super) fn load<R: RowReader>(
+        store: &R,
+        group: GroupId,
+        repair_rows: &mut Vec<Row>,
+    ) -> Result<Self, LoadError> {
+        let mut journal = Self::default();
+        scan_journal(store, group, &mut |row_key, parsed| match parsed {
             Some((number, row)) => journal.apply_row(number, row.subject, row.is_accepted, row.occurrence),
-            None => removals.push(Row::remove(Table::Journal, row_key.to_vec())),
+            None => repair_rows.push(Row::remove(Table::Journal, row_key.to_vec())),
         })?;
-        self.journal = journal;
-        self.repair_rows.extend(removals);
-        if self.journal.last_number == 0 {
-            let mut rows = Vec::new();
-            self.update_offered_records();
-            self.journal_records(&mut rows);
-            self.repair_rows.extend(rows);
-        }
-        self.repair_journal(store)
+        Ok(journal)
     }
 
-    /// Compares what counts by the journal with what is in the shards, and adds what makes them agree.
-    fn repair_journal<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
-        let recorded_set = |shard: &Shard| {
-            self.journal.change_sets.get(&shard.root().shard_id()).copied().unwrap_or_default()
-        };
-        let is_recorded_right =
-            |shard: &Shard| recorded_set(shard) == ChangeSetHash::from_ids(change_ids(shard));
-        let has_shard = |shard_id: &ShardId| self.shards.contains_key(shard_id);
-        let has_lost_shard = self
-            .journal
-            .change_sets
-            .iter()
-            .any(|(shard_id, set_hash)| set_hash.count > 0 && !has_shard(shard_id));
-        if !has_lost_shard && self.shards.values().all(is_recorded_right) {
+    /// True if the journal has no row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last_number == 0
+    }
+
+    /// Compares the journal with the accepted changes, and adds the rows that make them agree.
+    pub(super) fn repair<R: RowReader>(
+        &mut self,
+        store: &R,
+        group: GroupId,
+        shards: &ShardStates,
+        repair_rows: &mut Vec<Row>,
+    ) -> Result<(), LoadError> {
+        if self.agrees_with(shards) {
             return Ok(());
         }
-        let mut counting: BTreeMap<ShardId, BTreeSet<ChangeId>> = BTreeMap::new();
-        scan_journal(store, self.id, &mut |_, parsed| match parsed
-            .map(|(_, row)| (row.subject, row.is_accepted))
-        {
-            Some((JournalSubject::Change { shard_id, id }, true)) => {
-                counting.entry(shard_id).or_default().insert(id);
-            }
-            Some((JournalSubject::Change { shard_id, id }, false)) => {
-                counting.entry(shard_id).or_default().remove(&id);
-            }
-            _ => {}
-        })?;
-        self.journal.change_sets = counting
-            .iter()
-            .map(|(shard_id, ids)| (*shard_id, ChangeSetHash::from_ids(ids.iter().copied())))
-            .collect();
+        let counting = read_counting_changes(store, group)?;
+        let set_hash = |ids: &BTreeSet<ChangeId>| ChangeSetHash::from_ids(ids.iter().copied());
+        self.change_sets = counting.iter().map(|(shard_id, ids)| (*shard_id, set_hash(ids))).collect();
         for (shard_id, ids) in &counting {
-            let shard = self.shards.get(shard_id);
+            let shard = shards.get(shard_id).map(ShardState::shard);
             if shard.is_some_and(|shard| shard.document().fault().is_some()) {
                 continue;
             }
             let is_retracted = |id: &&ChangeId| shard.is_none_or(|shard| !shard.graph().contains(id));
             let missing = ids.iter().filter(is_retracted).copied().collect();
-            self.repair_rows.extend(self.journal.append_retractions(self.id, *shard_id, missing));
+            repair_rows.extend(self.append_retractions(group, *shard_id, missing));
         }
-        for shard in self.shards.values() {
-            let shard_id = shard.root().shard_id();
+        for state in shards.iter() {
+            let shard_id = state.shard_id();
             let recorded = counting.get(&shard_id);
             let is_unrecorded = |id: &ChangeId| recorded.is_none_or(|recorded| !recorded.contains(id));
-            for id in change_ids(shard).filter(is_unrecorded) {
-                self.repair_rows.push(self.journal.append(
-                    self.id,
-                    JournalSubject::Change { shard_id, id },
-                    true,
-                ));
+            for id in change_ids(state.shard()).filter(is_unrecorded) {
+                repair_rows.push(self.append(group, JournalSubject::Change { shard_id, id }, true));
             }
         }
         Ok(())
     }
+
+    /// True if the accepted changes of every shard are those that count by the journal.
+    fn agrees_with(&self, shards: &ShardStates) -> bool {
+        let recorded_set = |shard_id: &ShardId| self.change_sets.get(shard_id).copied().unwrap_or_default();
+        let is_recorded_right = |state: &ShardState| {
+            recorded_set(&state.shard_id()) == ChangeSetHash::from_ids(change_ids(state.shard()))
+        };
+        let is_lost = |(shard_id, set_hash): (&ShardId, &ChangeSetHash)| {
+            set_hash.count > 0 && shards.get(shard_id).is_none()
+        };
+        !self.change_sets.iter().any(is_lost) && shards.iter().all(is_recorded_right)
+    }
+}
+
+/// The changes of each shard that count by the rows of the journal.
+fn read_counting_changes<R: RowReader>(
+    store: &R,
+    group: GroupId,
+) -> Result<BTreeMap<ShardId, BTreeSet<ChangeId>>, LoadError> {
+    let mut counting: BTreeMap<ShardId, BTreeSet<ChangeId>> = BTreeMap::new();
+    scan_journal(store, group, &mut |_, parsed| {
+        let Some((_, row)) = parsed else { return };
+        let JournalSubject::Change { shard_id, id } = row.subject else { return };
+        let ids = counting.entry(shard_id).or_default();
+        match row.is_accepted {
+            true => ids.insert(id),
+            false => ids.remove(&id),
+        };
+    })?;
+    Ok(counting)
 }
 
 /// The ids of the changes that a shard holds.
@@ -207,10 +216,10 @@ fn change_ids(shard: &Shard) -> impl Iterator<Item = ChangeId> {
     shard.graph().iter().map(|entry| entry.id)
 }
 
-/// A row with its number.
+/// The number and content of a row.
 type NumberedRow = (u64, JournalRow);
 
-/// Calls `each` with the key of every row of a journal, in order, and with what it says if it can be read.
+/// Calls `on_row` with the key of every row of a journal, in order, and with the row if it can be read.
 fn scan_journal<R: RowReader>(
     store: &R,
     group: GroupId,

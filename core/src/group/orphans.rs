@@ -1,5 +1,5 @@
-//! Pushed changes that build on one that is not here yet: in a mesh, an answer can overtake what it answers. Bounded;
-//! the oldest are forgotten, and asked for again when the digests are next compared.
+//! Orphans: pushed changes whose dependencies are not here yet. In a mesh, a change can arrive before the change that it
+//! depends on. The oldest orphans are dropped when there are too many; the next sync session requests them again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,7 +7,7 @@ use crate::delta::encoded_change::EncodedChange;
 use crate::id::{ChangeId, Sig};
 use crate::limits;
 
-/// A change that waits, with its signature, which was not checked yet.
+/// A change that waits for a dependency, with its signature, which is not verified yet.
 #[derive(Clone, Debug)]
 pub(super) struct Orphan {
     pub(super) encoded: Box<EncodedChange>,
@@ -16,15 +16,16 @@ pub(super) struct Orphan {
 
 impl Orphan {
     fn size_estimate(&self) -> usize {
-        // The delta, the Automerge change made of it, and what holds them.
+        // The delta, its Automerge change, and the structures around them.
         3 * self.encoded.bytes().len() + 256
     }
 }
 
+/// The orphans of a group, at most [`limits::MAX_ORPHAN_BYTES`] of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orphans {
     by_id: BTreeMap<ChangeId, Orphan>,
-    /// Which orphans wait for a change.
+    /// The orphans that wait for each missing change.
     waiting_by_dep: BTreeMap<ChangeId, Vec<ChangeId>>,
     arrival_order: VecDeque<ChangeId>,
     total_bytes: usize,
@@ -35,7 +36,7 @@ impl Orphans {
         self.by_id.len()
     }
 
-    /// Keeps `orphan` until `on` is here. Answers how many had to be forgotten for it.
+    /// Keeps an orphan until `missing_dep` arrives. Returns how many orphans were dropped to make room.
     pub(super) fn insert(&mut self, orphan: Orphan, missing_dep: ChangeId) -> u64 {
         let id = orphan.encoded.id();
         if self.by_id.contains_key(&id) {
@@ -53,7 +54,7 @@ impl Orphans {
         evicted_count
     }
 
-    /// The orphans that waited for `id`.
+    /// Removes and returns the orphans that waited for this change.
     pub(super) fn take_waiting_for(&mut self, arrived: &ChangeId) -> Vec<Orphan> {
         let waiting_ids = self.waiting_by_dep.remove(arrived).unwrap_or_default();
         waiting_ids.iter().filter_map(|id| self.remove(id)).collect()
@@ -62,7 +63,7 @@ impl Orphans {
     fn remove(&mut self, id: &ChangeId) -> Option<Orphan> {
         let orphan = self.by_id.remove(id)?;
         self.total_bytes -= orphan.size_estimate();
-        // What is gone leaves its id behind in the lists; swept out before these outgrow what they list.
+        // Removed orphans leave their ids in the lists. The ids are removed before the lists grow too long.
         if self.arrival_order.len() > 2 * self.by_id.len() + 64 {
             self.arrival_order.retain(|id| self.by_id.contains_key(id));
             self.waiting_by_dep.retain(|_, waiting_ids| {

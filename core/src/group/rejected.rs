@@ -1,36 +1,38 @@
-//! What was refused for good, so that it is not asked for in a loop; bounded, the oldest forgotten first.
+//! The rejected changes and records, so that the node does not request them again. The oldest are forgotten first.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::id::{ChangeId, RecordId};
 use crate::limits;
 
-/// What was refused.
+/// The id of a rejected change or record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RejectedId {
-    /// A change.
+    /// The change's hash.
     Change(ChangeId),
-    /// A record.
+    /// The record's id.
     Record(RecordId),
 }
 
-/// One thing that was refused.
+/// A rejected change or record, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedItem {
-    /// What.
+    /// The id of the change or record.
     pub id: RejectedId,
-    /// Why.
+    /// The reason, as shown to operators.
     pub reason: String,
 }
 
+/// The newest [`limits::MAX_REJECTED_IDS`] rejected changes and records of a group.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RejectedCache {
+pub struct RejectedCache {
     ids: BTreeSet<RejectedId>,
     items: VecDeque<RejectedItem>,
 }
 
 impl RejectedCache {
-    pub(super) fn contains(&self, id: RejectedId) -> bool {
+    /// True if this change or record was rejected.
+    pub fn contains(&self, id: RejectedId) -> bool {
         self.ids.contains(&id)
     }
 
@@ -46,7 +48,8 @@ impl RejectedCache {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &RejectedItem> {
+    /// All of them, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &RejectedItem> {
         self.items.iter()
     }
 }

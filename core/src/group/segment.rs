@@ -1,11 +1,11 @@
-//! A run: what a window brings of one chain, with the signatures that prove it.
+//! A segment: the part of one chain in a batch, with the signatures that prove it.
 
 use crate::delta::columnar::{SegmentHeader, SegmentProof};
 use crate::id::{ChangeId, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::shard::chain::{self, ChainHash, EndProof, next_chain_hash};
 
-/// What a window brings of one chain.
+/// The part of one chain in a batch.
 pub(super) struct ChainSegment {
     pub(super) header: SegmentHeader,
     proof: SegmentProof,
@@ -21,17 +21,17 @@ impl ChainSegment {
         self.ids.push(id);
     }
 
-    /// Its last change.
+    /// The id of the last change.
     pub(super) fn last_id(&self) -> Option<ChangeId> {
         self.ids.last().copied()
     }
 
-    /// The place of its last change.
+    /// The sequence number of the last change.
     pub(super) fn end_seq(&self) -> u64 {
         self.header.after.saturating_add(self.ids.len() as u64)
     }
 
-    /// Checks every signature that came with it, given the link that it begins on.
+    /// Verifies every signature of the segment, given the chain hash before its first change.
     pub(super) fn verify(
         &self,
         author: &NodeId,
@@ -55,21 +55,21 @@ impl ChainSegment {
                     )
                 });
             if !is_good {
-                return Err(format!("a window of history without the signature at {seq} of a chain"));
+                return Err(format!("a batch without the signature at number {seq} of a chain"));
             }
         }
         let end_seq = self.end_seq();
-        // Signatures past the end prove nothing here, and a cover ends at the next kept signature at the latest: if only a
-        // part of the run is let in, what is left of the cover must still be one.
+        // Signatures past the end prove nothing here. An end proof ends at the next checkpoint at the latest, so that the
+        // rest of it still proves the chain if only a part of the segment is taken in.
         let next_checkpoint = end_seq.next_multiple_of(limits::CHECKPOINT_INTERVAL);
         let is_proved = !self.ids.is_empty()
             && checkpoints.next().is_none()
             && end_seq + self.proof.end_proof.ids_ahead.len() as u64 <= next_checkpoint
             && chain::is_chain_proved(author, group_and_shard, end_seq, &chain_hash, &self.proof.end_proof);
-        if is_proved { Ok(()) } else { Err("a window of history with a false signature".to_owned()) }
+        if is_proved { Ok(()) } else { Err("a batch with a false signature".to_owned()) }
     }
 
-    /// What proves the chain up to `seq`: the next of the signatures that came, and the hashes on the way there.
+    /// The proof of the chain up to `seq`: the next signature of the segment, and the hashes that lead to it.
     pub(super) fn end_proof_at(&self, seq: u64) -> Option<EndProof> {
         let index_of_seq = |seq: u64| usize::try_from(seq.checked_sub(self.header.after)?).ok();
         let next_checkpoint = seq.next_multiple_of(limits::CHECKPOINT_INTERVAL);

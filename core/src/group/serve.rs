@@ -1,11 +1,12 @@
-//! History for others: where this node stands, and windows of what another lacks.
+//! Serving history to peers: the positions of this node, and batches of what a peer lacks.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use serde::{Deserialize, Serialize};
 
 use super::Group;
-use super::unaccepted::{UnacceptedChange, UnacceptedSet};
+use super::shard_state::ShardState;
+use super::unaccepted::UnacceptedChange;
 use crate::delta::Delta;
 use crate::delta::columnar::{self, IndexedDelta, SegmentHeader, SegmentProof};
 use crate::id::{ChainId, ChangeId, GrantId, Incarnation, ShardId, Sig};
@@ -14,54 +15,63 @@ use crate::shard::Shard;
 use crate::shard::chain::{Chain, EndProof};
 use crate::shard::graph::GraphEntry;
 
-/// The newest change of a chain.
+/// The newest change of a chain, or of one branch of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tip {
-    /// Its place in the chain.
+    /// The change's sequence number in the chain.
     pub seq: u64,
-    /// Its hash.
+    /// The change's hash.
     pub id: ChangeId,
 }
 
-/// How far a node has got in one chain: one tip, or one for every branch if the chain forked.
+/// How much of one chain a node has: one tip, or one for each branch if the chain forked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The chain.
+    /// The chain's id.
     pub chain_id: ChainId,
-    /// Its tips, sorted.
+    /// The tips of the chain's branches, sorted.
     pub tips: Vec<Tip>,
 }
 
-/// A part of a chain that is asked for: everything after `after`, up to the tip.
+/// A requested part of a chain: everything after `after`, up to a tip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainRange {
-    /// The chain.
+    /// The chain's id.
     pub chain_id: ChainId,
-    /// What the asker has of it.
+    /// The number of the last change that the requesting node has.
     pub after: u64,
-    /// Where it is to end.
+    /// The last change that is requested.
     pub upto: Tip,
 }
 
+/// Deltas that were read for one batch and belong into the next.
+pub(super) type ServeCache = BTreeMap<ChangeId, Delta>;
+
 impl Group {
-    /// Where this node stands in every chain of a shard: the ends of all kept branches. A chain with more of them than one
-    /// position may say has several. Empty if nothing is kept of the shard.
-    pub fn chain_positions(&self, shard_id: &ShardId) -> Vec<Position> {
-        let Some(shard) = self.shards.get(shard_id) else { return Vec::new() };
-        let graph = shard.graph();
+    /// The next batch of the requested ranges, in causal order, and whether more remains after it. Only replicated changes
+    /// are served. A range is skipped if this node does not have that part of the chain; of two ranges of one chain,
+    /// the first counts. `None` if nothing can be served.
+    pub fn next_batch(&mut self, shard_id: &ShardId, ranges: &[ChainRange]) -> Option<(Vec<u8>, bool)> {
+        self.shards.get_mut(shard_id)?.next_batch(ranges, &mut self.serve_cache)
+    }
+}
+
+impl ShardState {
+    /// The position of this node in every chain: the tips of all replicated branches. A chain with more tips than one
+    /// position may hold has several positions.
+    pub(super) fn chain_positions(&self) -> Vec<Position> {
+        let graph = self.shard.graph();
         let mut tips: BTreeMap<ChainId, Vec<Tip>> = BTreeMap::new();
         for chain in graph.chains() {
-            let tip =
-                graph.entry_in_chain(chain, chain.len()).map(|entry| Tip { seq: entry.seq, id: entry.id });
+            let tip = graph.entry_in_chain(chain, chain.len());
+            let tip = tip.map(|entry| Tip { seq: entry.seq, id: entry.id });
             tips.entry(chain.id).or_default().extend(tip);
         }
-        for (chain_id, branches) in
-            self.unaccepted.get(shard_id).map(UnacceptedSet::branch_tips).unwrap_or_default()
-        {
+        for (chain_id, branches) in self.unaccepted.branch_tips() {
             let tips = tips.entry(chain_id).or_default();
             for tip in branches {
-                let lowest = self.unaccepted_branch(shard_id, tip).last().map_or(tip, |lowest| lowest);
-                // The accepted end is none if a branch that is kept goes on from it.
+                let lowest = self.unaccepted.chain_back_from(tip.id()).last().unwrap_or(tip);
+                // If the branch continues the accepted one, the accepted tip is no tip of the chain.
                 tips.retain(|accepted_tip| {
                     lowest.delta().seq != accepted_tip.seq + 1
                         || lowest.delta().deps.binary_search(&accepted_tip.id).is_err()
@@ -69,97 +79,71 @@ impl Group {
                 tips.push(Tip { seq: tip.delta().seq, id: tip.id() });
             }
         }
-        let positions_of_chain = |(chain_id, mut tips): (ChainId, Vec<Tip>)| {
+        let mut positions = Vec::new();
+        for (chain_id, mut tips) in tips {
             tips.sort_unstable();
-            let parts: Vec<Position> = tips
-                .chunks(limits::MAX_TIPS_PER_CHAIN)
-                .map(|tips| Position { chain_id, tips: tips.to_vec() })
-                .collect();
-            parts
-        };
-        tips.into_iter().flat_map(positions_of_chain).collect()
+            let parts = tips.chunks(limits::MAX_TIPS_PER_CHAIN);
+            positions.extend(parts.map(|tips| Position { chain_id, tips: tips.to_vec() }));
+        }
+        positions
     }
 
-    /// How many changes of one chain the document holds.
-    pub fn accepted_len(&self, shard_id: &ShardId, chain_id: &ChainId) -> u64 {
-        self.shards.get(shard_id).and_then(|shard| shard.graph().chain(chain_id)).map_or(0, Chain::len)
+    /// A first guess from where to request a tip that is not here. The guess is wrong if this node has only other
+    /// branches of the chain there.
+    pub(super) fn resume_point(&self, chain_id: &ChainId, tip: Tip) -> u64 {
+        let unaccepted = self.unaccepted.iter().filter(|change| change.chain_id == *chain_id);
+        let known_seqs = unaccepted.map(|change| change.delta().seq).chain([self.accepted_len(chain_id)]);
+        let checkpoint_below =
+            tip.seq.saturating_sub(1) / limits::CHECKPOINT_INTERVAL * limits::CHECKPOINT_INTERVAL;
+        known_seqs.filter(|seq| *seq < tip.seq).max().unwrap_or(checkpoint_below)
     }
 
-    /// Up to where this node has what leads to a tip that it does not know, as a first guess: its own branches may be
-    /// others than the one that the tip ends.
-    pub fn resume_point(&self, shard_id: &ShardId, chain_id: &ChainId, tip: Tip) -> u64 {
-        let unaccepted = self.unaccepted.get(shard_id).into_iter().flat_map(UnacceptedSet::iter);
-        let unaccepted =
-            unaccepted.filter(|change| change.chain_id == *chain_id).map(|change| change.delta().seq);
-        let resume_seq =
-            unaccepted.chain([self.accepted_len(shard_id, chain_id)]).filter(|seq| *seq < tip.seq).max();
-        resume_seq
-            .unwrap_or(tip.seq.saturating_sub(1) / limits::CHECKPOINT_INTERVAL * limits::CHECKPOINT_INTERVAL)
-    }
-
-    /// The author's change before this one; `None` of the first, and of one that is not here.
-    pub fn previous_in_chain(&self, shard_id: &ShardId, id: &ChangeId) -> Option<ChangeId> {
-        let graph = self.shards.get(shard_id)?.graph();
+    /// The author's change before this one; `None` for the first change of a chain, and if it is not here.
+    pub(super) fn previous_in_chain(&self, id: &ChangeId) -> Option<ChangeId> {
+        let graph = self.shard.graph();
         if let Some(entry) = graph.get(id) {
             return Some(graph.entry_in_chain(graph.chain_of(entry)?, entry.seq.checked_sub(1)?)?.id);
         }
-        let unaccepted = self.unaccepted.get(shard_id)?;
-        let change = unaccepted.get(id)?;
-        let accepted = || {
-            Some(graph.entry_in_chain(graph.chain(&change.chain_id)?, change.delta().seq.checked_sub(1)?)?.id)
-        };
-        unaccepted.previous_in_chain(change).map(UnacceptedChange::id).or_else(accepted)
+        let change = self.unaccepted.get(id)?;
+        if let Some(previous) = self.unaccepted.previous_in_chain(change) {
+            return Some(previous.id());
+        }
+        let chain = graph.chain(&change.chain_id)?;
+        Some(graph.entry_in_chain(chain, change.delta().seq.checked_sub(1)?)?.id)
     }
 
-    /// The newest signature of a change, if it is the newest of its chain: what a push carries.
-    pub fn tip_signature(&self, shard_id: &ShardId, chain_id: &ChainId, seq: u64) -> Option<Sig> {
-        let chain = self.shards.get(shard_id)?.graph().chain(chain_id)?;
-        let end_proof =
-            chain.end_proof().filter(|end_proof| end_proof.ids_ahead.is_empty() && chain.len() == seq);
-        end_proof.map(|end_proof| end_proof.signature).or_else(|| chain.checkpoint_at(seq).copied())
-    }
-
-    /// The next window of what was asked for, in causal order, and whether more is left after it. Only what is kept is
-    /// served. Chains that this node does not have, or not so, are passed over; of one that is asked for twice, the first
-    /// part counts.
-    pub fn next_batch(&mut self, shard_id: &ShardId, ranges: &[ChainRange]) -> Option<(Vec<u8>, bool)> {
-        let shard = self.shards.get_mut(shard_id)?;
-        shard.flush();
-        let mut deltas = std::mem::take(&mut self.serve_cache);
-        let shard = self.shards.get(shard_id)?;
+    fn next_batch(&mut self, ranges: &[ChainRange], cache: &mut ServeCache) -> Option<(Vec<u8>, bool)> {
+        self.shard.flush();
+        let mut deltas = std::mem::take(cache);
         let mut candidates: Vec<ServedChange<'_>> = Vec::new();
         let mut seen_chains = BTreeSet::new();
-        for range in ranges
-            .iter()
-            .take(limits::MAX_REQUESTED_CHAINS)
-            .filter(|range| seen_chains.insert(range.chain_id))
-        {
-            candidates.extend(self.changes_in_range(shard_id, range));
+        let first_ranges = ranges.iter().take(limits::MAX_REQUESTED_CHAINS);
+        for range in first_ranges.filter(|range| seen_chains.insert(range.chain_id)) {
+            candidates.extend(self.changes_in_range(range));
         }
         candidates.sort_unstable_by_key(|served| (served.depth(), served.id()));
-        let fitting_count = count_fitting(shard, &candidates, ranges, &mut deltas);
+        let fitting_count = count_fitting(&self.shard, &candidates, ranges, &mut deltas);
         let (chosen, rest) = candidates.split_at_checked(fitting_count).filter(|_| fitting_count > 0)?;
-        let encoded = self.encode_changes(shard, chosen, &deltas)?;
-        // What was read in bulk and not sent yet is what the next window begins with.
-        let rest = rest.iter().take(limits::MAX_SERVE_CHANGES).map(ServedChange::id);
+        let encoded = self.encode_changes(chosen, &deltas)?;
         let has_more = fitting_count < candidates.len();
-        self.serve_cache = rest.filter_map(|id| Some((id, deltas.remove(&id)?))).collect();
+        // The next batch begins with what was read in bulk and is not sent yet.
+        let rest = rest.iter().take(limits::MAX_SERVE_CHANGES).map(ServedChange::id);
+        *cache = rest.filter_map(|id| Some((id, deltas.remove(&id)?))).collect();
         Some((encoded, has_more))
     }
 
-    /// The branch that leads to what is wanted, from where the asker stands. Where that end is not known here, the
-    /// accepted branch as far as it goes.
-    fn changes_in_range(&self, shard_id: &ShardId, range: &ChainRange) -> Vec<ServedChange<'_>> {
-        let Some(graph) = self.shards.get(shard_id).map(Shard::graph) else { return Vec::new() };
-        let unaccepted = self.unaccepted.get(shard_id).and_then(|unaccepted| unaccepted.get(&range.upto.id));
-        let branch = unaccepted.filter(|change| change.is_replicated && change.chain_id == range.chain_id);
+    /// The changes of the branch that leads to the requested tip, after those that the peer has. If the tip is not here,
+    /// the accepted branch as far as it goes.
+    fn changes_in_range(&self, range: &ChainRange) -> Vec<ServedChange<'_>> {
+        let graph = self.shard.graph();
+        let tip = self.unaccepted.get(&range.upto.id);
+        let tip = tip.filter(|change| change.is_replicated && change.chain_id == range.chain_id);
         let branch: Vec<&UnacceptedChange> =
-            branch.map(|tip| self.unaccepted_branch(shard_id, tip).collect()).unwrap_or_default();
+            tip.into_iter().flat_map(|tip| self.unaccepted.chain_back_from(tip.id())).collect();
         let from = range.after.saturating_add(1);
         let upto_seq = branch.last().map_or(range.upto.seq, |lowest| lowest.delta().seq - 1);
         let accepted = graph.chain(&range.chain_id).into_iter().flat_map(|chain| {
-            let upto_seq = upto_seq.min(chain.len());
-            (from..=upto_seq)
+            (from..=upto_seq.min(chain.len()))
                 .filter_map(move |seq| Some(ServedChange::Accepted(chain, graph.entry_in_chain(chain, seq)?)))
         });
         let branch =
@@ -167,21 +151,7 @@ impl Group {
         accepted.chain(branch).collect()
     }
 
-    /// What is aside of the branch that ends there, newest first.
-    fn unaccepted_branch<'a>(
-        &'a self,
-        shard_id: &ShardId,
-        tip: &'a UnacceptedChange,
-    ) -> impl Iterator<Item = &'a UnacceptedChange> {
-        self.unaccepted.get(shard_id).into_iter().flat_map(|unaccepted| unaccepted.chain_back_from(tip.id()))
-    }
-
-    fn encode_changes(
-        &self,
-        shard: &Shard,
-        chosen: &[ServedChange<'_>],
-        deltas: &BTreeMap<ChangeId, Delta>,
-    ) -> Option<Vec<u8>> {
+    fn encode_changes(&self, chosen: &[ServedChange<'_>], deltas: &ServeCache) -> Option<Vec<u8>> {
         let mut segment_index_by_chain: BTreeMap<ChainId, usize> = BTreeMap::new();
         let mut segments: Vec<Vec<&ServedChange<'_>>> = Vec::new();
         let mut indexed_deltas: Vec<IndexedDelta<'_>> = Vec::with_capacity(chosen.len());
@@ -197,23 +167,25 @@ impl Group {
             };
             indexed_deltas.push((segment_index, served.id(), delta));
         }
-        let mut chains = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let (first, last) = (segment.first()?, segment.last()?);
-            let base_id =
-                self.previous_in_chain(&shard.root().shard_id(), &first.id()).unwrap_or(ChangeId::ZERO);
-            let (grant, incarnation) = first.grant_and_incarnation();
-            let header = SegmentHeader { grant, incarnation, after: first.seq() - 1, base_id };
-            let checkpointed =
-                segment.iter().filter(|served| served.seq().is_multiple_of(limits::CHECKPOINT_INTERVAL));
-            let checkpoints = checkpointed.map(|served| served.checkpoint()).collect::<Option<Vec<Sig>>>()?;
-            chains.push((header, SegmentProof { checkpoints, end_proof: last.end_proof(shard)? }));
-        }
-        Some(columnar::encode(shard.root(), &chains, &indexed_deltas))
+        let headers = segments.iter().map(|segment| self.segment_header(segment));
+        let headers = headers.collect::<Option<Vec<_>>>()?;
+        Some(columnar::encode(self.shard.root(), &headers, &indexed_deltas))
+    }
+
+    /// The header of a segment and the signatures that prove it.
+    fn segment_header(&self, segment: &[&ServedChange<'_>]) -> Option<(SegmentHeader, SegmentProof)> {
+        let (first, last) = (segment.first()?, segment.last()?);
+        let base_id = self.previous_in_chain(&first.id()).unwrap_or(ChangeId::ZERO);
+        let (grant, incarnation) = first.grant_and_incarnation();
+        let header = SegmentHeader { grant, incarnation, after: first.seq() - 1, base_id };
+        let checkpointed =
+            segment.iter().filter(|served| served.seq().is_multiple_of(limits::CHECKPOINT_INTERVAL));
+        let checkpoints = checkpointed.map(|served| served.checkpoint()).collect::<Option<Vec<Sig>>>()?;
+        Some((header, SegmentProof { checkpoints, end_proof: last.end_proof(&self.shard)? }))
     }
 }
 
-/// A change that is to be served, wherever it stands.
+/// A change to be served.
 enum ServedChange<'a> {
     Accepted(&'a Chain, &'a GraphEntry),
     Unaccepted(&'a UnacceptedChange),
@@ -255,7 +227,7 @@ impl ServedChange<'_> {
         }
     }
 
-    /// The signature at a 64th change.
+    /// The signature at a checkpoint.
     fn checkpoint(&self) -> Option<Sig> {
         match self {
             Self::Accepted(chain, entry) => chain.checkpoint_at(entry.seq).copied(),
@@ -265,7 +237,7 @@ impl ServedChange<'_> {
         }
     }
 
-    /// What proves its branch up to it.
+    /// The proof of the change's chain up to it.
     fn end_proof(&self, shard: &Shard) -> Option<EndProof> {
         match self {
             Self::Accepted(chain, entry) => shard.graph().end_proof_at(chain, entry.seq),
@@ -274,19 +246,19 @@ impl ServedChange<'_> {
     }
 }
 
-/// How many of the changes fit one window. The contents of accepted ones are added to `deltas`.
+/// The number of candidates that fit one batch. The deltas of the accepted ones are added to `deltas`.
 fn count_fitting(
     shard: &Shard,
     candidates: &[ServedChange<'_>],
     ranges: &[ChainRange],
-    deltas: &mut BTreeMap<ChangeId, Delta>,
+    deltas: &mut ServeCache,
 ) -> usize {
     let limit = candidates.len().min(limits::MAX_BATCH_CHANGES);
     let is_unread = |served: &&ServedChange<'_>| {
         matches!(served, ServedChange::Accepted(..)) && !deltas.contains_key(&served.id())
     };
     if candidates.iter().take(limit).filter(is_unread).count() > BULK_READ_CHANGES {
-        // Reading changes one by one costs ten times what reading all after a set of heads does.
+        // Reading changes one by one takes ten times as long as reading all changes after a set of heads.
         let after_by_chain: BTreeMap<ChainId, u64> =
             ranges.iter().map(|range| (range.chain_id, range.after)).collect();
         let known_seqs = shard.graph().chains().map(|chain| {
@@ -320,7 +292,7 @@ fn count_fitting(
     fitting_count
 }
 
-/// From so many changes on, they are read from the document in bulk.
+/// Bounds the number of accepted changes that are read from the document one by one for a batch.
 const BULK_READ_CHANGES: usize = 64;
-/// About what a chain's head and proof take in a window, at most.
+/// The bytes that the header and proof of one segment take in a batch, at most.
 const SEGMENT_OVERHEAD_BYTES: usize = 32 * limits::MAX_END_PROOF_HASHES + 64 + 120;

@@ -1,60 +1,57 @@
-//! Valid changes that the document is not made of: other branches of forks with what was built on them, what frontiers
-//! name as evidence, and this node's quarantine.
+//! Valid changes that are not accepted: the losing branches of forks with what depends on them, changes that a frontier
+//! names as evidence, and this node's quarantine.
 //!
 //! ```text
-//!   shard (accepted)          aside
-//!   r - 1 - 2 - 3 - 4          2' - 3'        kept: compared and passed on, not shown
+//!   shard (accepted)          unaccepted
+//!   r - 1 - 2 - 3 - 4          2' - 3'        replicated: compared and passed on, not shown
 //!           ^                  |
-//!           +------------------+              what is aside builds on what is accepted or aside, never the other way
-//!                              9'             outside: in quarantine, this node's alone, bounded
+//!           +------------------+              an unaccepted change may depend on any valid one,
+//!                                             an accepted change only on accepted ones
+//!                              9'             local: in the quarantine of this node alone, bounded
 //! ```
 //!
-//! Each stands by its own proof, since chains branch here: its link in its chain, and the signature that covers it.
-
-mod validate;
-
-pub(super) use validate::validate;
+//! Chains branch here, so each change has its own proof: its chain hash, and the end proof that covers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::acceptance::Candidate;
-use crate::delta::OpRef;
 use crate::delta::encoded_change::EncodedChange;
+use crate::delta::{Delta, OpRef, Put};
 use crate::id::{ChainId, ChangeId, NodeId};
 use crate::limits;
 use crate::shard::chain::{ChainHash, EndProof};
 
-/// A valid change that is not part of the document.
+/// A valid change that is not accepted.
 #[derive(Clone, Debug)]
 pub struct UnacceptedChange {
-    /// The change.
+    /// The change with its encoded form.
     pub(super) encoded: EncodedChange,
-    /// Its chain.
+    /// The change's chain.
     pub chain_id: ChainId,
-    /// The key that wrote it.
+    /// The key of the node that wrote the change.
     pub author: NodeId,
-    /// The running hash of its chain, at it.
+    /// The hash of the change's chain up to it.
     pub(super) chain_hash: ChainHash,
-    /// What proves it.
+    /// The proof that the author signed the chain up to the change.
     pub(super) end_proof: EndProof,
-    /// Longest way down to the root.
+    /// The length of the longest path from the change to the root.
     pub(super) depth: u32,
-    /// True if members pass it on; else it is in quarantine.
+    /// True if members pass the change on; else it is in quarantine.
     pub is_replicated: bool,
 }
 
 impl UnacceptedChange {
-    /// Its hash.
+    /// The change's hash.
     pub fn id(&self) -> ChangeId {
         self.encoded.id()
     }
 
-    /// What it says.
-    pub fn delta(&self) -> &crate::delta::Delta {
+    /// The change as a delta.
+    pub fn delta(&self) -> &Delta {
         self.encoded.delta()
     }
 
-    /// The author's change before it: one of those it builds on.
+    /// True if this is the author's change before `next`.
     fn is_previous_of(&self, next: &Self) -> bool {
         self.chain_id == next.chain_id
             && self.delta().seq + 1 == next.delta().seq
@@ -73,33 +70,39 @@ impl UnacceptedChange {
         }
     }
 
-    /// About what it takes in memory.
+    /// The change's puts, each with its operation.
+    pub(super) fn ops(&self) -> impl Iterator<Item = (OpRef, &Put)> {
+        let (delta, chain_id) = (self.delta(), self.chain_id);
+        (delta.start_op..).zip(&delta.puts).map(move |(counter, put)| (OpRef { counter, chain_id }, put))
+    }
+
+    /// Roughly the bytes that the change takes in memory.
     fn size_estimate(&self) -> usize {
-        // The delta, the Automerge change made of it, and what holds them.
+        // The delta, its Automerge change, and the structures around them.
         3 * self.encoded.bytes().len() + 512
     }
 }
 
-/// What is aside of one shard.
+/// The unaccepted changes of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct UnacceptedSet {
     changes: BTreeMap<ChangeId, UnacceptedChange>,
-    /// How many came since it was last settled what counts.
+    /// The number of changes that came since acceptance was last computed.
     unevaluated_count: usize,
 }
 
 impl UnacceptedSet {
-    /// True if there is nothing.
+    /// True if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// All of it, by id.
+    /// All changes, by id.
     pub fn iter(&self) -> impl Iterator<Item = &UnacceptedChange> {
         self.changes.values()
     }
 
-    /// The change `id`, if it is aside.
+    /// The change with this id.
     pub fn get(&self, id: &ChangeId) -> Option<&UnacceptedChange> {
         self.changes.get(id)
     }
@@ -108,7 +111,7 @@ impl UnacceptedSet {
         self.changes.contains_key(id)
     }
 
-    /// How many came since it was last settled what counts.
+    /// The number of changes that came since acceptance was last computed.
     pub(super) fn unevaluated_count(&self) -> usize {
         self.unevaluated_count
     }
@@ -122,12 +125,12 @@ impl UnacceptedSet {
         self.changes.remove(id)
     }
 
-    /// Notes what is kept. Answers the ids of which that is news.
-    pub(super) fn mark_replicated(&mut self, is_kept: impl Fn(&ChangeId) -> bool) -> Vec<ChangeId> {
+    /// Sets which changes members pass on, after acceptance was computed. Returns those that members pass on from now on.
+    pub(super) fn mark_replicated(&mut self, is_replicated: impl Fn(&ChangeId) -> bool) -> Vec<ChangeId> {
         self.unevaluated_count = 0;
         let mut newly_replicated = Vec::new();
         for (id, change) in &mut self.changes {
-            let is_replicated_now = is_kept(id);
+            let is_replicated_now = is_replicated(id);
             if is_replicated_now && !change.is_replicated {
                 newly_replicated.push(*id);
             }
@@ -136,12 +139,12 @@ impl UnacceptedSet {
         newly_replicated
     }
 
-    /// True if a chain has changes here.
+    /// True if the set holds changes of this chain.
     pub(super) fn contains_chain(&self, chain_id: &ChainId) -> bool {
         self.changes.values().any(|change| change.chain_id == *chain_id)
     }
 
-    /// True if a chain has two ends or more here, so that with the accepted one it may have more than are kept.
+    /// True if some chain has so many branches here that acceptance may have dropped weak ones.
     pub(super) fn has_too_many_branches(&self) -> bool {
         let mut branch_ends: BTreeMap<ChainId, BTreeSet<ChangeId>> = BTreeMap::new();
         for change in self.iter() {
@@ -157,12 +160,12 @@ impl UnacceptedSet {
         branch_ends.values().any(|branch_ends| branch_ends.len() >= limits::MAX_WEAK_BRANCHES)
     }
 
-    /// Bytes that the quarantine takes.
+    /// The bytes that the changes in quarantine take in memory.
     pub(super) fn local_only_bytes(&self) -> usize {
         self.iter().filter(|change| !change.is_replicated).map(UnacceptedChange::size_estimate).sum()
     }
 
-    /// What is kept, each after what it builds on.
+    /// The changes that members pass on, each after its dependencies.
     pub(super) fn replicated(&self) -> Vec<&UnacceptedChange> {
         let mut replicated: Vec<&UnacceptedChange> =
             self.iter().filter(|change| change.is_replicated).collect();
@@ -170,7 +173,7 @@ impl UnacceptedSet {
         replicated
     }
 
-    /// The kept ends of branches, by chain.
+    /// The tips of the replicated branches, by chain.
     pub(super) fn branch_tips(&self) -> BTreeMap<ChainId, Vec<&UnacceptedChange>> {
         let mut tips: BTreeMap<ChainId, Vec<&UnacceptedChange>> = BTreeMap::new();
         for change in self.replicated() {
@@ -181,17 +184,17 @@ impl UnacceptedSet {
         tips
     }
 
-    /// A change and those before it in its chain that are here too, newest first.
+    /// A change and the earlier changes of its chain that are in the set, newest first.
     pub(super) fn chain_back_from(&self, id: ChangeId) -> impl Iterator<Item = &UnacceptedChange> {
         std::iter::successors(self.get(&id), |change| self.previous_in_chain(change))
     }
 
-    /// The author's change before it, if that is here too.
+    /// The author's change before this one, if it is in the set.
     pub(super) fn previous_in_chain(&self, change: &UnacceptedChange) -> Option<&UnacceptedChange> {
         change.delta().deps.iter().filter_map(|dep| self.get(dep)).find(|dep| dep.is_previous_of(change))
     }
 
-    /// What was built on these.
+    /// These changes and all that depend on them.
     pub(super) fn with_descendants(&self, ids: &BTreeSet<ChangeId>) -> BTreeSet<ChangeId> {
         let mut reached = ids.clone();
         let mut order: Vec<&UnacceptedChange> = self.iter().collect();
@@ -204,8 +207,8 @@ impl UnacceptedSet {
         reached
     }
 
-    /// What to let go of so that the quarantine takes no more than `most` bytes: of the key that has most of it, the
-    /// newest, so that what is left still has all it builds on.
+    /// The changes to drop so that the quarantine takes at most `limit` bytes. The newest change of the key with the most
+    /// bytes goes first, so every change that stays has its dependencies.
     pub(super) fn changes_to_evict(&self, limit: usize) -> Vec<ChangeId> {
         let mut shares_by_author: BTreeMap<NodeId, (usize, Vec<&UnacceptedChange>)> = BTreeMap::new();
         for change in self.iter().filter(|change| !change.is_replicated) {
@@ -230,13 +233,4 @@ impl UnacceptedSet {
         }
         self.with_descendants(&evicted).into_iter().collect()
     }
-}
-
-/// The puts of a change, each with the operation that it is.
-pub(super) fn ops_of(
-    encoded: &EncodedChange,
-    chain_id: ChainId,
-) -> impl Iterator<Item = (OpRef, &crate::delta::Put)> {
-    let delta = encoded.delta();
-    (delta.start_op..).zip(&delta.puts).map(move |(counter, put)| (OpRef { counter, chain_id }, put))
 }

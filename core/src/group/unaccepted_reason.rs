@@ -1,50 +1,51 @@
-//! Why a valid change is not part of the document.
+//! The reason why a valid change is not accepted.
 
-use super::{Group, UnacceptedChange};
+use super::Group;
+use super::unaccepted::UnacceptedChange;
 use crate::id::{ChangeId, RecordId, ShardId};
 
-/// Why a valid change is not part of the document.
+/// The reason why a valid change is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnacceptedReason {
-    /// Its author's grant was ended by this record, and it is not among what that lets count.
+    /// This record ended the author's grant, and its frontiers do not include the change.
     GrantEnded(RecordId),
-    /// Its author's grant does not count: whoever granted it could not do so any more.
+    /// The author's grant is not effective: the admin who issued it had lost that right.
     GrantIneffective,
-    /// Its chain forked, and this change is the first of the branch that stays.
+    /// The change's chain forked, and this change is the first of the branch that won.
     LostFork(ChangeId),
-    /// It was built on this one, which is not part of the document either.
+    /// The change depends on this one, which is not accepted either.
     BuiltOnUnaccepted(ChangeId),
-    /// Its chain has more branches than are kept.
+    /// The change's chain has more branches than members keep.
     TooManyBranches,
 }
 
 impl Group {
-    /// Why `beside` is kept aside.
+    /// The reason why a change is not accepted.
     pub fn unaccepted_reason(&self, shard_id: &ShardId, change: &UnacceptedChange) -> UnacceptedReason {
-        let (id, delta) = (change.id(), change.delta());
-        if self.members.grant(&delta.grant).is_none() {
+        let (id, delta, members) = (change.id(), change.delta(), self.members());
+        if members.grant(&delta.grant).is_none() {
             return UnacceptedReason::GrantIneffective;
         }
         let is_past = |frontier: Option<&(u64, ChangeId)>| frontier.is_none_or(|(seq, _)| *seq < delta.seq);
-        let revocations = self.members.revocations(&delta.grant).iter();
-        if let Some(revocation) =
-            revocations.clone().find(|revocation| is_past(revocation.frontier.get(&change.chain_id)))
-        {
+        let mut revocations = members.revocations(&delta.grant).iter();
+        let ended_by =
+            revocations.clone().find(|revocation| is_past(revocation.frontier.get(&change.chain_id)));
+        if let Some(revocation) = ended_by {
             return UnacceptedReason::GrantEnded(revocation.record);
         }
-        let lost_fork =
-            self.forks().find(|(fork_shard_id, fork)| fork_shard_id == shard_id && fork.losers.contains(&id));
-        if let Some((_, fork)) = lost_fork {
+        let state = self.shards.get(shard_id);
+        let mut forks = state.into_iter().flat_map(|state| state.forks());
+        if let Some(fork) = forks.find(|fork| fork.losers.contains(&id)) {
             return UnacceptedReason::LostFork(fork.winner);
         }
-        let unaccepted = self.unaccepted.get(shard_id);
-        let unaccepted_dep =
-            delta.deps.iter().find(|dep| unaccepted.is_some_and(|unaccepted| unaccepted.contains(dep)));
-        match (unaccepted_dep, revocations.map(|revocation| revocation.record).next()) {
-            (Some(unaccepted_dep), _) => UnacceptedReason::BuiltOnUnaccepted(*unaccepted_dep),
-            // At a place that a frontier reaches, on another branch.
-            (None, Some(record_id)) => UnacceptedReason::GrantEnded(record_id),
-            (None, None) => UnacceptedReason::TooManyBranches,
+        let is_unaccepted = |dep: &&ChangeId| state.is_some_and(|state| state.unaccepted().contains(dep));
+        if let Some(dep) = delta.deps.iter().find(is_unaccepted) {
+            return UnacceptedReason::BuiltOnUnaccepted(*dep);
+        }
+        match revocations.next() {
+            // The frontier reaches this position of the chain, but on another branch.
+            Some(revocation) => UnacceptedReason::GrantEnded(revocation.record),
+            None => UnacceptedReason::TooManyBranches,
         }
     }
 }

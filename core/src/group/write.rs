@@ -1,37 +1,42 @@
-//! This node's own changes. They pass the same gate as anybody's, and then are signed.
+//! Writing this node's own changes: they are validated like any other change, and then signed.
 
 use std::collections::BTreeMap;
 
-use super::{Group, IngestOutcome};
+use super::Group;
+use super::fast_path;
+use super::ingest::IngestPass;
+use super::ingest_outcome::IngestOutcome;
 use crate::codec::truncate_utf8;
 use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, DeltaError, Put};
-use crate::id::{ChainId, ChangeId, GrantId, Incarnation, SecretKey, ShardId};
+use crate::id::{ChainId, ChangeId, GrantId, Incarnation, NodeId, SecretKey, ShardId};
 use crate::limits;
 use crate::record::Role;
-use crate::shard::chain::{self, Chain, EndProof, first_chain_hash, next_chain_hash};
+use crate::shard::Shard;
+use crate::shard::chain::{self, EndProof, first_chain_hash, next_chain_hash};
 use crate::shard::document::ShardFault;
+use crate::shard::graph::GraphEntry;
 use crate::shard::root::ShardName;
 use crate::shard::validate::{ChangeFault, Validation};
 use crate::store::{LAYOUT_VERSION, OwnTipRow, Row, Table, key};
 use crate::value::Value;
 
-/// What goes with a change besides its puts.
+/// What a change says besides its puts: message, author's user and command, time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeNote {
-    /// Why, in the operator's words.
+    /// The operator's message: why the change was made.
     pub message: String,
-    /// The operator's local user.
+    /// The operator's user name on the host.
     pub user: String,
-    /// The command, with its values cut out.
+    /// The command that made the change, without values.
     pub command: String,
-    /// Seconds since 1970 by this node's clock.
+    /// The time by this node's clock, in seconds since 1970.
     pub time: i64,
 }
 
 impl ChangeNote {
-    /// The change's message: the words, an empty line, and trailers as Git has them. What is too long is cut: words
-    /// before trailers.
+    /// Encodes message, user and command as a change's message: the operator's message, an empty line, and trailers as
+    /// Git writes them. Too long a text is cut, the operator's message first.
     pub fn encode(&self) -> String {
         let trailers: Vec<String> = [(USER_TRAILER, &self.user), (COMMAND_TRAILER, &self.command)]
             .into_iter()
@@ -52,12 +57,12 @@ impl ChangeNote {
         match (message_text, needs_no_separator) {
             ("", _) => trailers,
             (message_text, true) => message_text.to_owned(),
-            // Words that look like trailers are told from them by trailers of their own, though there be none.
+            // A message that looks like trailers gets an empty trailer paragraph, so that it is not read as trailers.
             (message_text, false) => format!("{message_text}{TRAILER_SEPARATOR}{trailers}"),
         }
     }
 
-    /// Reads what [`ChangeNote::message`] wrote.
+    /// Decodes what [`ChangeNote::encode`] wrote.
     pub fn decode(encoded: &str, time: i64) -> Self {
         let (message_text, trailers) = split_trailers(encoded);
         let trailer_value = |trailer_name| {
@@ -74,10 +79,11 @@ impl ChangeNote {
 
 const USER_TRAILER: &str = "User: ";
 const COMMAND_TRAILER: &str = "Command: ";
-/// What stands between words and trailers.
+/// The separator of message and trailers: an empty line.
 const TRAILER_SEPARATOR: &str = "\n\n";
 
-/// Words and trailers of a message. Trailers are its last paragraph, if that is nothing else.
+/// The operator's message and the trailers of a change's message. Trailers are the last paragraph, if each of its lines
+/// is a trailer.
 fn split_trailers(encoded: &str) -> (&str, &str) {
     let is_trailer = |line: &str| line.starts_with(USER_TRAILER) || line.starts_with(COMMAND_TRAILER);
     let are_trailers = |text: &str| text.split('\n').all(is_trailer);
@@ -90,39 +96,39 @@ fn split_trailers(encoded: &str) -> (&str, &str) {
     }
 }
 
-/// What this node wrote.
+/// The outcome of [`Group::write`].
 #[derive(Clone, Debug, Default)]
 pub struct WriteOutcome {
-    /// The change that holds the puts; `None` if nothing differed.
+    /// The change that holds the puts; `None` if there were none.
     pub change_id: Option<ChangeId>,
-    /// Everything that is new, merges of too many heads included, and what is to be made durable.
+    /// All new changes, including those that merge heads, and the rows to make durable.
     pub ingest: IngestOutcome,
 }
 
 /// Why this node cannot write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The caller's fault: the role does not allow it.
+    /// The caller is at fault: the node's role may not write there.
     #[error("this node is {0} in the group, and that role may not write there")]
     Role(Role),
-    /// Nobody's fault: it is not a member (any more).
+    /// The node is not a member, or no longer one.
     #[error("this node is not a member of the group")]
     NotMember,
-    /// The caller's fault: too much at once.
+    /// The caller is at fault: the change exceeds a limit.
     #[error(transparent)]
     Delta(#[from] DeltaError),
-    /// A defect: the shard cannot be written to.
+    /// A defect isolated the shard.
     #[error(transparent)]
     ShardFault(#[from] ShardFault),
-    /// A defect: our own change did not pass the gate.
-    #[error("a change of our own did not pass the gate ({0}); nothing was written, please report this")]
+    /// A defect: this node's own change is invalid.
+    #[error("this node made an invalid change ({0}); nothing was written, please report this")]
     Invalid(ChangeFault),
-    /// A defect: our own change builds on one that is not here.
-    #[error("a change of our own builds on one that is not here; nothing was written, please report this")]
+    /// A defect: this node's own change depends on one that is not here.
+    #[error("this node made a change whose dependency is missing; nothing was written, please report this")]
     MissingDeps,
 }
 
-/// One life of one grant in one epoch, which writes one chain.
+/// The chain that this node writes next: one incarnation of one grant in one shard.
 #[derive(Clone, Copy)]
 struct ActiveChain {
     shard_id: ShardId,
@@ -132,8 +138,8 @@ struct ActiveChain {
 }
 
 impl Group {
-    /// Writes `puts` to a shard. `fresh` is 128 bits of chance, used if a new incarnation has to begin: at the first
-    /// change, and at any sign that this node's past here is not what it remembers.
+    /// Writes `puts` to a shard. `new_incarnation` is 128 random bits. They are used if a new incarnation has to begin:
+    /// at the first change, and if this node's chain here is not as the node remembers it.
     pub fn write(
         &mut self,
         secret: &SecretKey,
@@ -142,135 +148,134 @@ impl Group {
         note: &ChangeNote,
         new_incarnation: Incarnation,
     ) -> Result<WriteOutcome, WriteError> {
-        let mut outcome = WriteOutcome::default();
         if puts.is_empty() {
-            return Ok(outcome);
+            return Ok(WriteOutcome::default());
         }
-        let active = self.active_chain(secret, shard_name, new_incarnation)?;
-        if let Some(shard_fault) =
-            self.ensure_shard(active.shard_id).and_then(|shard| shard.document().fault().cloned())
-        {
-            return Err(shard_fault.into());
+        let active = active_chain(self, &secret.node_id(), shard_name, new_incarnation)?;
+        let mut pass = IngestPass::new(self);
+        let root = pass.membership.root(&active.shard_id).ok_or(WriteError::NotMember)?;
+        if let Some(shard_fault) = pass.shards.ensure(root).shard.document().fault() {
+            return Err(shard_fault.clone().into());
         }
-        // More heads than one change may name are first merged by changes that put nothing.
-        while self.heads_of_shard(&active).len() >= limits::MAX_DEPS_PER_CHANGE {
+        // More heads than one change may depend on are merged first, by changes without puts.
+        while pass.head_count(&active.shard_id) >= limits::MAX_DEPS_PER_CHANGE {
             let merge_note =
                 ChangeNote { time: note.time, command: "merge".to_owned(), ..ChangeNote::default() };
-            self.write_change(secret, active, BTreeMap::new(), &merge_note, &mut outcome.ingest)?;
+            pass.write_change(secret, active, BTreeMap::new(), &merge_note)?;
         }
-        outcome.change_id = Some(self.write_change(secret, active, puts, note, &mut outcome.ingest)?);
-        self.finish_ingest(&mut outcome.ingest);
-        Ok(outcome)
+        let own_tip = pass.write_change(secret, active, puts, note)?;
+        let mut ingest = pass.finish();
+        let row_key = key::own_tip(self.id, active.shard_id, active.grant);
+        ingest.rows.push(Row::put_encoded(Table::OwnTips, row_key, &own_tip));
+        let change_id = Some(own_tip.id);
+        self.own_tips.insert((active.shard_id, active.grant), own_tip);
+        Ok(WriteOutcome { change_id, ingest })
     }
+}
 
-    /// The chain this node goes on with, or a new one.
-    fn active_chain(
-        &mut self,
-        secret: &SecretKey,
-        shard_name: ShardName,
-        new_incarnation: Incarnation,
-    ) -> Result<ActiveChain, WriteError> {
-        let node = secret.node_id();
-        let role = self.members.role_of(&node).ok_or(WriteError::NotMember)?;
-        let may_write =
-            if shard_name == ShardName::Desired { Role::can_write_desired } else { Role::can_write_observed };
-        let grant = self.members.oldest_grant_allowing(&node, may_write).ok_or(WriteError::Role(role))?;
-        let shard_name =
-            if shard_name == ShardName::Desired { shard_name } else { ShardName::Observed(grant) };
-        let shard_id = self.shard_id_by_name.get(&shard_name).copied().ok_or(WriteError::NotMember)?;
-        let own_tip = self.own_tips.get(&(shard_id, grant));
-        let reusable = own_tip.filter(|own_tip| {
-            let chain_id = ChainId::derive(self.id, shard_id, grant, own_tip.incarnation);
-            // Where another branch of this chain is known, one more change could be a fork.
-            if self.unaccepted.get(&shard_id).is_some_and(|unaccepted| unaccepted.contains_chain(&chain_id)) {
-                return false;
-            }
-            let graph = self.shards.get(&shard_id).map(crate::shard::Shard::graph);
-            let chain = graph.and_then(|graph| graph.chain(&chain_id));
-            let tip = chain.and_then(|chain| graph?.entry_in_chain(chain, chain.len()));
-            tip.is_some_and(|tip| tip.seq == own_tip.seq && tip.id == own_tip.id)
-        });
-        let incarnation = reusable.map_or(new_incarnation, |own_tip| own_tip.incarnation);
-        Ok(ActiveChain {
-            shard_id,
-            grant,
-            incarnation,
-            chain_id: ChainId::derive(self.id, shard_id, grant, incarnation),
-        })
-    }
-
-    fn heads_of_shard(&self, active: &ActiveChain) -> Vec<ChangeId> {
-        match self.shards.get(&active.shard_id) {
-            Some(shard) => shard.graph().heads(),
-            None => self.roots.get(&active.shard_id).map(|root| root.id()).into_iter().collect(),
+/// The chain that this node continues, or a new one.
+fn active_chain(
+    group: &Group,
+    node: &NodeId,
+    shard_name: ShardName,
+    new_incarnation: Incarnation,
+) -> Result<ActiveChain, WriteError> {
+    let role = group.members().role_of(node).ok_or(WriteError::NotMember)?;
+    let may_write = match shard_name {
+        ShardName::Desired => Role::can_write_desired,
+        ShardName::Observed(_) => Role::can_write_observed,
+    };
+    let grant = group.members().oldest_grant_allowing(node, may_write).ok_or(WriteError::Role(role))?;
+    let shard_name = if shard_name == ShardName::Desired { shard_name } else { ShardName::Observed(grant) };
+    let shard_id = group.membership.shard_id(shard_name).ok_or(WriteError::NotMember)?;
+    let reusable = group.own_tips.get(&(shard_id, grant)).filter(|own_tip| {
+        let Some(state) = group.shards.get(&shard_id) else { return false };
+        let chain_id = ChainId::derive(group.id, shard_id, grant, own_tip.incarnation);
+        // If another branch of this chain is known, one more change could fork it again.
+        if state.unaccepted.contains_chain(&chain_id) {
+            return false;
         }
+        let tip = chain_tip(state.shard(), &chain_id);
+        tip.is_some_and(|tip| tip.seq == own_tip.seq && tip.id == own_tip.id)
+    });
+    let incarnation = reusable.map_or(new_incarnation, |own_tip| own_tip.incarnation);
+    let chain_id = ChainId::derive(group.id, shard_id, grant, incarnation);
+    Ok(ActiveChain { shard_id, grant, incarnation, chain_id })
+}
+
+/// The newest change of a chain.
+fn chain_tip<'a>(shard: &'a Shard, chain_id: &ChainId) -> Option<&'a GraphEntry> {
+    let chain = shard.graph().chain(chain_id)?;
+    shard.graph().entry_in_chain(chain, chain.len())
+}
+
+impl IngestPass<'_> {
+    fn head_count(&self, shard_id: &ShardId) -> usize {
+        self.shards.get(shard_id).map_or(0, |state| state.shard().graph().heads().len())
     }
 
+    /// Writes one change on top of all heads, signs it, and returns the new end of the chain.
     fn write_change(
         &mut self,
         secret: &SecretKey,
         active: ActiveChain,
         puts: BTreeMap<String, Value>,
         note: &ChangeNote,
-        outcome: &mut IngestOutcome,
-    ) -> Result<ChangeId, WriteError> {
-        let heads = self.heads_of_shard(&active);
-        let root = self.roots.get(&active.shard_id).cloned().ok_or(WriteError::NotMember)?;
-        let shard = self.ensure_shard(active.shard_id).ok_or(WriteError::NotMember)?;
-        let graph = shard.graph();
-        let chain = graph.chain(&active.chain_id);
-        let seq = chain.map_or(0, Chain::len) + 1;
-        let chain_hash = chain.map_or_else(
-            || first_chain_hash(root.group(), active.shard_id, active.chain_id),
-            |chain| *chain.hash(),
-        );
-        let previous = chain.and_then(|chain| graph.entry_in_chain(chain, chain.len())).map(|entry| entry.id);
-        let mut deps: Vec<ChangeId> = heads.into_iter().filter(|head| Some(*head) != previous).collect();
-        deps.truncate(limits::MAX_DEPS_PER_CHANGE - 1);
-        deps.extend(previous);
-        deps.sort_unstable();
-        let max_dep_op = deps.iter().filter_map(|dep| graph.get(dep)).map(|dep| dep.max_op).max();
-        let put_for = |(key, value): (String, Value)| {
-            let preds = shard.state().get(&key).iter().map(|visible_value| visible_value.op).collect();
-            Put { key, value, preds }
-        };
-        let delta = Delta {
-            shard_id: active.shard_id,
-            grant: active.grant,
-            incarnation: active.incarnation,
-            seq,
-            deps,
-            start_op: max_dep_op.unwrap_or(0) + 1,
-            time: note.time.clamp(0, limits::MAX_TIME_SECONDS),
-            message: note.encode(),
-            puts: puts.into_iter().map(put_for).collect(),
-        };
-        let validated = match shard.validate(EncodedChange::new(&root, delta)?) {
+    ) -> Result<OwnTipRow, WriteError> {
+        let ActiveChain { shard_id, incarnation, chain_id, .. } = active;
+        let state = self.shards.get_mut(&shard_id).ok_or(WriteError::NotMember)?;
+        let chain = state.shard.graph().chain(&chain_id);
+        let chain_hash =
+            chain.map_or_else(|| first_chain_hash(self.id, shard_id, chain_id), |chain| *chain.hash());
+        let delta = build_delta(&state.shard, &active, puts, note);
+        let seq = delta.seq;
+        let root = state.shard.root().clone();
+        let validated = match state.shard.validate(EncodedChange::new(&root, delta)?) {
             Validation::Valid(validated) => validated,
             Validation::ShardFault(shard_fault) => return Err(shard_fault.into()),
             Validation::Rejected { fault, .. } => return Err(WriteError::Invalid(fault)),
             Validation::Known(_) | Validation::MissingDeps { .. } => return Err(WriteError::MissingDeps),
         };
         let id = validated.id();
-        if !self.can_skip_reacceptance(&validated, &active.chain_id) {
-            outcome.shards_to_reaccept.insert(active.shard_id);
+        if !fast_path::can_skip_reacceptance(self.membership.members(), state, &validated, &chain_id) {
+            self.shards_to_reaccept.insert(shard_id);
         }
-        let signature =
-            chain::sign_chain(secret, self.id, active.shard_id, seq, &next_chain_hash(&chain_hash, id));
-        self.insert_accepted(*validated, Some(signature), outcome);
-        self.set_end_proof(
-            active.shard_id,
-            active.chain_id,
-            EndProof { ids_ahead: Vec::new(), signature },
-            outcome,
-        );
-        let own_tip = OwnTipRow { version: LAYOUT_VERSION, incarnation: active.incarnation, seq, id };
-        outcome.rows.push(Row::put_encoded(
-            Table::OwnTips,
-            key::own_tip(self.id, active.shard_id, active.grant),
-            &own_tip,
-        ));
-        self.own_tips.insert((active.shard_id, active.grant), own_tip);
-        Ok(id)
+        let signature = chain::sign_chain(secret, self.id, shard_id, seq, &next_chain_hash(&chain_hash, id));
+        self.insert_accepted(*validated, Some(signature));
+        self.set_end_proof(shard_id, chain_id, EndProof { ids_ahead: Vec::new(), signature });
+        Ok(OwnTipRow { version: LAYOUT_VERSION, incarnation, seq, id })
+    }
+}
+
+/// The next delta of a chain: on top of the shard's heads, and replacing all visible values of its keys.
+fn build_delta(
+    shard: &Shard,
+    active: &ActiveChain,
+    puts: BTreeMap<String, Value>,
+    note: &ChangeNote,
+) -> Delta {
+    let graph = shard.graph();
+    let previous = chain_tip(shard, &active.chain_id);
+    let previous_id = previous.map(|tip| tip.id);
+    let mut deps: Vec<ChangeId> =
+        graph.heads().into_iter().filter(|head| Some(*head) != previous_id).collect();
+    deps.truncate(limits::MAX_DEPS_PER_CHANGE - 1);
+    deps.extend(previous_id);
+    deps.sort_unstable();
+    let max_dep_op = deps.iter().filter_map(|dep| graph.get(dep)).map(|dep| dep.max_op).max();
+    let put_for = |(key, value): (String, Value)| {
+        let preds = shard.state().get(&key).iter().map(|visible| visible.op).collect();
+        Put { key, value, preds }
+    };
+    Delta {
+        shard_id: active.shard_id,
+        grant: active.grant,
+        incarnation: active.incarnation,
+        seq: previous.map_or(0, |tip| tip.seq) + 1,
+        deps,
+        start_op: max_dep_op.unwrap_or(0) + 1,
+        time: note.time.clamp(0, limits::MAX_TIME_SECONDS),
+        message: note.encode(),
+        puts: puts.into_iter().map(put_for).collect(),
     }
 }

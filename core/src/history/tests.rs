@@ -155,9 +155,9 @@ fn pull(from: &mut HistoryTestPeer, to: &mut HistoryTestPeer) {
     let shard_ids: Vec<_> = from.group.shards().map(|shard| shard.root().shard_id()).collect();
     for shard_id in shard_ids {
         loop {
-            let positions = from.group.chain_positions(&shard_id);
+            let positions = from.group.shard_states().chain_positions(&shard_id);
             let want = |position: &crate::group::Position| {
-                let after = to.group.accepted_len(&shard_id, &position.chain_id);
+                let after = to.group.shard_states().accepted_len(&shard_id, &position.chain_id);
                 let upto = *position.tips.first()?;
                 (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
             };

@@ -74,7 +74,7 @@ impl<'a> LogOrder<'a> {
             order.add_shard(shard, heads.map(|heads| shard.graph().version_of(heads)).as_ref());
         }
         if include_all_sources {
-            for (_, shard) in group.observed_shards() {
+            for (_, shard) in group.shard_states().observed_shards() {
                 order.add_shard(shard, None);
             }
             order.add_records(group.records());
@@ -92,8 +92,11 @@ impl<'a> LogOrder<'a> {
         include_all_sources: bool,
     ) -> Option<Self> {
         let mut order = Self { is_partial: true, ..Self::empty() };
-        let observed =
-            group.observed_shards().filter(|_| include_all_sources).map(|(_, shard)| (shard, None));
+        let observed = group
+            .shard_states()
+            .observed_shards()
+            .filter(|_| include_all_sources)
+            .map(|(_, shard)| (shard, None));
         for (shard, heads) in group.desired().into_iter().map(|shard| (shard, heads)).chain(observed) {
             let positions = shard.resource_index()?.changes_of(&resource.to_string());
             if positions.len().saturating_mul(PARTIAL_ORDER_RATIO)

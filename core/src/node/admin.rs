@@ -192,12 +192,17 @@ impl GroupState {
         // All or nothing: a key with a grant left would stay a member.
         let authorities =
             grants.iter().map(|grant| self.authority_to_end(ctx, grant)).collect::<Result<Vec<_>, _>>()?;
-        let grant_of_change = keep_through.and_then(|change| self.group.grant_of_change(&change));
+        let grant_of_change =
+            keep_through.and_then(|change| self.group.shard_states().grant_of_change(&change));
         if keep_through.is_some() && grants.iter().all(|grant| Some(grant.grant) != grant_of_change) {
             return Err(RequestError::ChangeByOtherNode);
         }
         let frontiers_of = |grant: &EffectiveGrant| match keep_through {
-            Some(change) => self.group.frontiers_of_grant_up_to(&grant.grant, &change).unwrap_or_default(),
+            Some(change) => {
+                let shards = self.group.shard_states();
+                let records = self.group.records();
+                shards.frontiers_of_grant(records, &grant.grant, Some(&change)).unwrap_or_default()
+            }
             None => self.group.frontiers_of_grant(&grant.grant),
         };
         let kept_frontiers: Vec<Frontiers> = grants.iter().map(frontiers_of).collect();
@@ -379,7 +384,7 @@ impl GroupState {
     ) -> Result<(), RequestError> {
         let mut frontiers = Frontiers::default();
         for change in changes {
-            let unaccepted = self.group.unaccepted_sets().find_map(|(_, set)| set.get(change));
+            let unaccepted = self.group.shard_states().unaccepted_sets().find_map(|(_, set)| set.get(change));
             let unaccepted = unaccepted.ok_or(RequestError::NotUnaccepted)?;
             frontiers.last_changes.push((unaccepted.chain_id, unaccepted.delta().seq, *change));
         }

@@ -171,9 +171,9 @@ impl Node {
         let (peer_is_member, self_is_member) =
             (state.group.members().is_member(&peer), state.is_member(&ctx.own_id));
         let evidence = match self_is_member || !peer_is_member {
-            true => state.group.removal_proof_for_path(&peer, &shown_ids),
+            true => state.group.membership_records().removal_proof_for_path(&peer, &shown_ids),
             // A member that does not know that this node is none any more: it may have been set back since it said so.
-            false => state.group.removal_proof(&ctx.own_id),
+            false => state.group.membership_records().removal_proof(&ctx.own_id),
         };
         if peer_is_member && self_is_member {
             self.send_guest_frame(link, &GuestFrame::MemberRecognized(grant_path.group));
@@ -231,7 +231,7 @@ impl Node {
         else {
             return;
         };
-        let records = state.group.missing_records(&[]);
+        let records = state.group.membership_records().missing_records(&[]);
         let size: usize = records.iter().map(SignedRecord::encoded_len).sum();
         if !state.group.members().is_member(&peer) || size > limits::MAX_FULL_MEMBERSHIP_BYTES {
             return;
@@ -518,7 +518,7 @@ impl GroupState {
         }
         let Some(effective_grant) = self.group.members().live_grants_of(&ctx.own_id).next() else { return };
         let mut records = self.group.records().grant_proof(&effective_grant.grant).unwrap_or_default();
-        let all = self.group.missing_records(&[]);
+        let all = self.group.membership_records().missing_records(&[]);
         if all.iter().map(SignedRecord::encoded_len).sum::<usize>() <= limits::MAX_FULL_MEMBERSHIP_BYTES {
             records.extend(all);
         }

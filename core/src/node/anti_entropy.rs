@@ -43,7 +43,7 @@ impl GroupState {
 
     pub(super) fn send_digest(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
         let digest = self.digest();
-        let omitted = self.group.faulty_shards();
+        let omitted = self.group.shard_states().faulty_shards();
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.sent_digest = Some(digest);
         session.mismatch = None;
@@ -73,7 +73,7 @@ impl GroupState {
 
     /// A shard that one side isolated is left out of both digests.
     fn matches_digest(&mut self, peer_digest: &GroupDigest) -> bool {
-        let isolated = self.group.faulty_shards();
+        let isolated = self.group.shard_states().faulty_shards();
         if peer_digest.omitted_shards == isolated {
             return self.digest() == peer_digest.digest;
         }
@@ -130,8 +130,8 @@ impl GroupState {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.summary_sent = Some((now, own_digest, session.received_digest));
         let summary = GroupSummary {
-            record_tips: GroupSummary::to_wire_tips(&self.group.record_tips()),
-            shard_digests: self.group.shard_digests().collect(),
+            record_tips: GroupSummary::to_wire_tips(&self.group.membership_records().record_tips()),
+            shard_digests: self.group.shard_states().shard_digests().collect(),
         };
         ctx.send(link, &GroupFrame::GroupSummary(summary));
     }
@@ -147,11 +147,16 @@ impl GroupState {
         if !session.has_sent_summary(own_digest, ctx.now.mono) {
             self.send_summary(ctx, link);
         }
-        let missing_records = self.group.missing_records(&peer_summary.decode_record_tips());
+        let missing_records =
+            self.group.membership_records().missing_records(&peer_summary.decode_record_tips());
         let missing_records = missing_records.iter().map(|record| UnsentDifference::Record(record.id()));
-        let isolated = self.group.faulty_shards();
-        let own_digests: BTreeMap<ShardId, Digest> =
-            self.group.shard_digests().filter(|(shard_id, _)| !isolated.contains(shard_id)).collect();
+        let isolated = self.group.shard_states().faulty_shards();
+        let own_digests: BTreeMap<ShardId, Digest> = self
+            .group
+            .shard_states()
+            .shard_digests()
+            .filter(|(shard_id, _)| !isolated.contains(shard_id))
+            .collect();
         let peer_digests: BTreeMap<ShardId, Digest> = peer_summary.shard_digests.iter().copied().collect();
         let all_shards: BTreeSet<ShardId> = own_digests.keys().chain(peer_digests.keys()).copied().collect();
         let differing_shards =
@@ -177,7 +182,7 @@ impl GroupState {
             if !records.is_empty() {
                 self.send_records(ctx, link, &records);
             } else if let Some(UnsentDifference::Shard(shard_id)) = session.unsent_differences.pop_front() {
-                let chains = self.group.chain_positions(&shard_id);
+                let chains = self.group.shard_states().chain_positions(&shard_id);
                 ctx.send(link, &GroupFrame::ShardPositions(ShardPositions { shard_id, chains }));
             } else {
                 return;

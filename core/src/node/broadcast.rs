@@ -30,13 +30,7 @@ impl GroupState {
                 outcome.has_gap = true;
                 continue;
             }
-            let outcome_of_change = self.group.ingest_push(push.shard_id, change);
-            outcome.new_changes.extend(outcome_of_change.new_changes);
-            outcome.rows.extend(outcome_of_change.rows);
-            outcome.has_gap |= outcome_of_change.has_gap;
-            outcome.rejection = outcome.rejection.or(outcome_of_change.rejection);
-            outcome.retracted.extend(outcome_of_change.retracted);
-            outcome.limit_hits.merge(&outcome_of_change.limit_hits);
+            outcome.merge(self.group.ingest_push(push.shard_id, change));
         }
         let (gap, rejection) = (outcome.has_gap, outcome.rejection.clone());
         self.on_ingested(ctx, outcome, Some(link));
@@ -100,7 +94,7 @@ impl GroupState {
         }
         if let Some(session) = from.and_then(|from| self.sessions.get_mut(&from)) {
             for new in &outcome.new_changes {
-                let previous = self.group.previous_in_chain(&new.shard_id, &new.id);
+                let previous = self.group.shard_states().previous_in_chain(&new.shard_id, &new.id);
                 session.advance_tip(new.shard_id, new.chain_id, Tip { seq: new.seq, id: new.id }, previous);
             }
         }
@@ -160,7 +154,7 @@ impl GroupState {
         let mut by_shard: BTreeMap<ShardId, Vec<SignedDelta>> = BTreeMap::new();
         let mut bytes = 0;
         for change in new {
-            let previous = self.group.previous_in_chain(&change.shard_id, &change.id);
+            let previous = self.group.shard_states().previous_in_chain(&change.shard_id, &change.id);
             // A neighbour that is further behind fetches in order; this would only wait there.
             let is_next = session.is_next_change(change.shard_id, change.chain_id, previous);
             let (Some(signature), true) = (change.signature, is_next) else { continue };

@@ -194,13 +194,13 @@ impl GroupState {
     /// The digest of everything here, kept until something changes.
     pub fn digest(&mut self) -> Digest {
         let group = &self.group;
-        *self.cached_digest.get_or_insert_with(|| group.digest(&group.faulty_shards()))
+        *self.cached_digest.get_or_insert_with(|| group.digest(&group.shard_states().faulty_shards()))
     }
 
     /// Looks for shards that a defect has isolated since the last time: digests leave them out.
     pub(super) fn report_newly_isolated(&mut self) -> Vec<NodeEvent> {
         let group = self.id();
-        let isolated_now = self.group.faulty_shards();
+        let isolated_now = self.group.shard_states().faulty_shards();
         if isolated_now == self.isolated_shards {
             return Vec::new();
         }

@@ -126,7 +126,7 @@ impl GroupState {
         if !mark_if_due(&mut self.proof_requested, link, ctx.now.mono) {
             return;
         }
-        let evidence = self.group.removal_proof(&peer);
+        let evidence = self.group.membership_records().removal_proof(&peer);
         if !evidence.is_empty() {
             self.send_records(ctx, link, &evidence);
         }
@@ -138,7 +138,7 @@ impl GroupState {
     pub(super) fn send_leave_records(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
         // It is no question: whoever heard it once has heard it.
         if self.proof_requested.insert(link, ctx.now.mono).is_none() {
-            let records = self.group.removal_proof(&ctx.own_id);
+            let records = self.group.membership_records().removal_proof(&ctx.own_id);
             let records = records.iter().map(crate::record::SignedRecord::encode).collect();
             ctx.send(link, &GroupFrame::GrantPath(RecordBatch { records, is_last: true }));
         }

@@ -161,12 +161,12 @@ impl Node {
             missing_changes: match (is_self, session) {
                 (true, _) => Some(0),
                 (_, Some(session)) => Some(session.count_missing_there(&state.group)),
-                _ => {
-                    presence.map(|presence| state.group.change_count().saturating_sub(presence.change_count))
-                }
+                _ => presence.map(|presence| {
+                    state.group.shard_states().change_count().saturating_sub(presence.change_count)
+                }),
             },
             failed_resources: count_failed_resources(state, &id),
-            is_forked: state.group.has_forked(&id),
+            is_forked: state.group.shard_states().has_forked(&id, state.group.records()),
             membership_end: (status != MembershipStatus::Member)
                 .then(|| MembershipEnd::for_key(&state.group, &id))
                 .flatten(),

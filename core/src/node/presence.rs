@@ -40,7 +40,7 @@ impl GroupState {
         // What is in memory after storage failed may not be durable: nobody may take it for that.
         let (digest, change_count) = match ctx.outbox.has_failed() {
             true => (crate::id::Digest::ZERO, 0),
-            false => (self.digest(), self.group.change_count()),
+            false => (self.digest(), self.group.shard_states().change_count()),
         };
         let presence = Presence {
             group: self.group.id(),

@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::input::MonoTime;
-use crate::group::{Group, Position, Tip};
+use crate::group::{Group, Position, RejectedId, Tip};
 use crate::id::{ChainId, ChangeId, Digest, NodeId, RecordId, ShardId};
 use crate::limits;
 
@@ -88,7 +88,7 @@ impl SyncSession {
     pub(super) fn mark_in_sync(&mut self, group: &Group) {
         for shard in group.shards() {
             let shard_id = shard.root().shard_id();
-            self.set_positions(shard_id, &group.chain_positions(&shard_id));
+            self.set_positions(shard_id, &group.shard_states().chain_positions(&shard_id));
         }
         self.has_synced = true;
         self.is_in_sync = true;
@@ -228,11 +228,12 @@ impl SyncSession {
         group: &'a Group,
     ) -> impl Iterator<Item = (ShardId, ChainId, u64, Tip)> + 'a {
         self.peer_tips.iter().flat_map(move |((shard_id, chain_id), tips)| {
-            let unknown_tips = tips
-                .iter()
-                .filter(move |tip| !group.has_change(shard_id, &tip.id) && !group.is_rejected(&tip.id));
+            let unknown_tips = tips.iter().filter(move |tip| {
+                !group.shard_states().has_change(shard_id, &tip.id)
+                    && !group.rejected().contains(RejectedId::Change(tip.id))
+            });
             unknown_tips.map(move |tip| {
-                let guessed_seq = group.resume_point(shard_id, chain_id, *tip);
+                let guessed_seq = group.shard_states().resume_point(shard_id, chain_id, *tip);
                 let resume_at = self
                     .resume_points
                     .get(&(*shard_id, *chain_id))

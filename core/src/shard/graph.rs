@@ -335,11 +335,6 @@ impl Graph {
         version
     }
 
-    /// The set of everything here.
-    pub fn full_version(&self) -> VersionVector {
-        self.version_from_seqs(self.chains.iter().map(|chain| (chain.id, chain.len())))
-    }
-
     /// The changes of a set that no other of it builds on; the root if the set is empty. Sorted.
     pub fn heads_of_version(&self, version: &VersionVector) -> Vec<ChangeId> {
         let tips: Vec<&GraphEntry> = version

@@ -16,8 +16,8 @@ use crate::id::{ChainId, ChangeId};
 pub(crate) struct RetractedChange {
     pub(crate) delta: Delta,
     pub(crate) chain_id: ChainId,
-    pub(crate) link: ChainHash,
-    pub(crate) cover: EndProof,
+    pub(crate) chain_hash: ChainHash,
+    pub(crate) end_proof: EndProof,
     pub(crate) depth: u32,
 }
 
@@ -67,8 +67,8 @@ impl Shard {
             Some(RetractedChange {
                 delta: self.read_delta(&entry.id)?,
                 chain_id: chain.id,
-                link: *chain_hashes.get(usize::try_from(entry.seq).ok()?.checked_sub(1)?)?,
-                cover: self.graph.end_proof_at(chain, entry.seq)?,
+                chain_hash: *chain_hashes.get(usize::try_from(entry.seq).ok()?.checked_sub(1)?)?,
+                end_proof: self.graph.end_proof_at(chain, entry.seq)?,
                 depth: entry.depth,
             })
         };

@@ -1,32 +1,37 @@
-//! The gate: can this change be part of any history?
+//! Validation: can this change be part of any history?
 //!
-//! It looks only at the change and its own ancestors, so every node answers alike whatever else it holds. Local
-//! changes pass it too, before they are signed. What it lets through is a [`ValidatedChange`], which nothing else can make and
-//! without which nothing enters a shard.
+//! The answer depends only on the change and its ancestors, so every node answers alike, whatever else it holds. Local
+//! changes are validated too, before they are signed. A change that passes becomes a [`ValidatedChange`]: nothing else
+//! can make one, and nothing enters a shard without one.
 //!
-//! The *writer's rule* that it checks: the dependencies are all heads the author saw and its own previous change; but
-//! for that one, none is an ancestor of another; the first operation's counter follows the highest below; each put
-//! names exactly the values visible at the dependencies. Signature and role are checked before, by the group.
+//! The *author's rule*: the dependencies are all heads that the author saw, and its own previous change. Except for
+//! that one, none is an ancestor of another. The counter of the first operation follows the highest one below. Each put
+//! names exactly the values that are visible at the dependencies. The group checks signature and role before.
+//!
+//! There is one validator, [`check_author_rules`], for two kinds of [`History`]: a shard, whose changes are all
+//! accepted, and a branch of unaccepted changes on top of one.
+
+use std::collections::BTreeMap;
 
 use automerge::Change;
 
 use super::Shard;
+use super::chain::Chain;
 use super::document::ShardFault;
 use super::state::VisibleValue;
 use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, OpRef};
 use crate::id::{ChainId, ChangeId};
 
-/// A change that may enter a shard.
+/// A valid change, all of whose dependencies are in the shard.
 #[derive(Clone, Debug)]
 pub struct ValidatedChange {
     encoded: EncodedChange,
-    /// The heads of its dependencies: these without those that are ancestors of others.
-    dep_heads: Vec<ChangeId>,
+    checked: CheckedDeps,
 }
 
 impl ValidatedChange {
-    /// The change, as we say it.
+    /// The change as a delta.
     pub fn delta(&self) -> &Delta {
         self.encoded.delta()
     }
@@ -36,18 +41,23 @@ impl ValidatedChange {
         self.encoded.bytes()
     }
 
-    /// Its hash.
+    /// The change's hash.
     pub fn id(&self) -> ChangeId {
         self.encoded.id()
     }
 
-    /// The change alone.
+    /// The length of the longest path from the change to the root.
+    pub(crate) fn depth(&self) -> u32 {
+        self.checked.depth
+    }
+
+    /// The change without the proof that it is valid.
     pub(crate) fn into_encoded(self) -> EncodedChange {
         self.encoded
     }
 
     pub(super) fn dep_heads(&self) -> &[ChangeId] {
-        &self.dep_heads
+        &self.checked.dep_heads
     }
 
     pub(super) fn into_parts(self) -> (Delta, Change) {
@@ -55,52 +65,52 @@ impl ValidatedChange {
     }
 }
 
-/// What the gate says of a change.
+/// The result of validating a change against a shard.
 #[derive(Clone, Debug)]
 pub enum Validation {
-    /// It is here already.
+    /// The shard holds the change already.
     Known(ChangeId),
-    /// It is valid. Whether its place in its chain is free is another question.
+    /// The change is valid. Its position in its chain may be taken.
     Valid(Box<ValidatedChange>),
-    /// It builds on changes that are not here.
+    /// The change depends on changes that are not in the shard.
     MissingDeps {
         /// The change.
-        composed: Box<EncodedChange>,
-        /// What it waits for.
-        on: Vec<ChangeId>,
+        encoded: Box<EncodedChange>,
+        /// The dependencies that are not in the shard.
+        missing: Vec<ChangeId>,
     },
-    /// Nothing can be said of it: a defect isolated the shard. It is neither taken in nor refused.
+    /// A defect isolated the shard, so the change can be neither accepted nor rejected.
     ShardFault(ShardFault),
-    /// It can be part of no history.
+    /// The change can be part of no history.
     Rejected {
-        /// Its hash.
+        /// The change's hash.
         id: ChangeId,
-        /// Why.
+        /// The rule that the change breaks.
         fault: ChangeFault,
     },
 }
 
-/// Why a change was rejected. The fault is its author's.
+/// The rule that a rejected change breaks. Its author is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeFault {
-    /// Its dependencies are not what the writer's rule gives.
+    /// A dependency is an ancestor of another one.
     #[error("its dependencies are not the heads that its author saw")]
     Deps,
-    /// It does not follow its author's previous change.
+    /// The author's previous change is not among the dependencies.
     #[error("it does not follow its author's previous change")]
     Seq,
-    /// Its operation counter does not follow from its dependencies.
+    /// The operation counter does not follow from the dependencies.
     #[error("its operation counter does not follow from what it builds on")]
     StartOp,
-    /// It does not replace exactly the values that its author saw.
+    /// A put does not replace exactly the values that its author saw.
     #[error("it does not replace exactly the values that its author saw")]
     Preds,
-    /// It builds on two changes that hold one place of one chain.
+    /// Two ancestors, or the change and an ancestor, have one position of one chain.
     #[error("it builds on both branches of a fork")]
     BothBranches,
 }
 
-/// What speaks against a change: itself, or a defect here that keeps it from being judged.
+/// Why a change did not pass: it breaks a rule, or a defect here keeps it from being judged.
 pub(crate) enum ValidationError {
     Fault(ChangeFault),
     ShardFault(ShardFault),
@@ -118,20 +128,158 @@ impl From<ShardFault> for ValidationError {
     }
 }
 
-/// Where a run of changes, each built on the one before, has got to. Such a run is what a reconnecting neighbour
-/// brings; remembering what it changed spares one reading of the document per change.
+/// The ancestors of a change, as the validator reads them. All dependencies of the change are in the history.
+pub(crate) trait History {
+    /// The facts about a change of the history.
+    fn entry(&self, id: &ChangeId) -> Option<HistoryEntry>;
+
+    /// True if two of the dependencies and their ancestors have one position of a chain, or one of them has `position`.
+    fn has_both_branches(&self, deps: &[ChangeId], position: (ChainId, u64)) -> bool;
+
+    /// The test whether a change is an ancestor of `upper`.
+    fn ancestor_test(&self, upper: &ChangeId) -> impl Fn(&ChangeId) -> bool;
+
+    /// True if these are known to be all heads of the history: then none is an ancestor of another.
+    fn are_all_heads(&self, ids: &[ChangeId]) -> bool;
+
+    /// The operations whose values are visible at `dep_heads`, for each key, sorted.
+    fn visible_ops(&mut self, dep_heads: &[ChangeId], keys: &[&str]) -> Result<Vec<Vec<OpRef>>, ShardFault>;
+}
+
+/// What the validator has to know of a dependency.
+pub(crate) struct HistoryEntry {
+    /// The chain and sequence number; `None` for the root.
+    pub(crate) position: Option<(ChainId, u64)>,
+    /// The counter of the last operation.
+    pub(crate) max_op: u64,
+    /// The length of the longest path to the root.
+    pub(crate) depth: u32,
+}
+
+/// What follows from the dependencies of a valid change.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedDeps {
+    /// The dependencies that are no ancestors of others.
+    pub(crate) dep_heads: Vec<ChangeId>,
+    /// The length of the longest path from the change to the root.
+    pub(crate) depth: u32,
+}
+
+/// Checks the author's rule for a change of the chain `chain_id`. All its dependencies are in `history`.
+pub(crate) fn check_author_rules<H: History>(
+    history: &mut H,
+    delta: &Delta,
+    chain_id: ChainId,
+) -> Result<CheckedDeps, ValidationError> {
+    let entries: Vec<(ChangeId, HistoryEntry)> =
+        delta.deps.iter().filter_map(|dep| Some((*dep, history.entry(dep)?))).collect();
+    let previous_position = Some((chain_id, delta.seq - 1));
+    let previous = entries.iter().find(|(_, entry)| entry.position == previous_position).map(|(id, _)| *id);
+    if delta.seq > 1 && previous.is_none() {
+        return Err(ChangeFault::Seq.into());
+    }
+    if history.has_both_branches(&delta.deps, (chain_id, delta.seq)) {
+        return Err(ChangeFault::BothBranches.into());
+    }
+    let dep_heads = check_deps(history, &delta.deps, previous)?;
+    let max_op = entries.iter().map(|(_, entry)| entry.max_op).max();
+    if max_op.map(|max| max + 1) != Some(delta.start_op) {
+        return Err(ChangeFault::StartOp.into());
+    }
+    let keys: Vec<&str> = delta.puts.iter().map(|put| put.key.as_str()).collect();
+    let visible = history.visible_ops(&dep_heads, &keys)?;
+    if !visible.iter().eq(delta.puts.iter().map(|put| &put.preds)) {
+        return Err(ChangeFault::Preds.into());
+    }
+    let depth = entries.iter().map(|(_, entry)| entry.depth).max().unwrap_or(0).saturating_add(1);
+    Ok(CheckedDeps { dep_heads, depth })
+}
+
+/// The dependencies without `previous`, the author's previous change, where that is an ancestor of another one. Any
+/// other dependency that is an ancestor of another one is a fault.
+fn check_deps<H: History>(
+    history: &H,
+    deps: &[ChangeId],
+    previous: Option<ChangeId>,
+) -> Result<Vec<ChangeId>, ChangeFault> {
+    if deps.len() == 1 || history.are_all_heads(deps) {
+        return Ok(deps.to_vec());
+    }
+    let others: Vec<ChangeId> = deps.iter().filter(|dep| Some(**dep) != previous).copied().collect();
+    if history.are_all_heads(&others) {
+        return Ok(others);
+    }
+    let mut previous_is_below = false;
+    for upper in deps {
+        let is_below = history.ancestor_test(upper);
+        for lower in deps.iter().filter(|lower| *lower != upper && is_below(lower)) {
+            if Some(*lower) != previous {
+                return Err(ChangeFault::Deps);
+            }
+            previous_is_below = true;
+        }
+    }
+    Ok(if previous_is_below { others } else { deps.to_vec() })
+}
+
+/// The end of a run of changes, each built on the one before, as a reconnecting peer sends them. The cursor remembers
+/// what the run changed, so that the document is not read again for each change.
 #[derive(Clone, Debug)]
 pub(super) struct ValidationCursor {
     /// The heads of the run so far.
     heads: Vec<ChangeId>,
-    /// Where it left what the document had been given by then.
+    /// The heads at which the run left the flushed document.
     base_heads: Vec<ChangeId>,
-    /// What is visible of the keys that the run touched.
-    ops_by_key: std::collections::BTreeMap<String, Vec<OpRef>>,
+    /// The visible operations of the keys that the run put.
+    ops_by_key: BTreeMap<String, Vec<OpRef>>,
+}
+
+impl History for Shard {
+    fn entry(&self, id: &ChangeId) -> Option<HistoryEntry> {
+        let entry = self.graph.get(id)?;
+        let position = self.graph.chain_of(entry).map(|chain| (chain.id, entry.seq));
+        Some(HistoryEntry { position, max_op: entry.max_op, depth: entry.depth })
+    }
+
+    fn has_both_branches(&self, deps: &[ChangeId], (chain_id, seq): (ChainId, u64)) -> bool {
+        // The shard holds one branch of each chain, so only the position of the change itself can be taken twice.
+        seq <= self.graph.chain(&chain_id).map_or(0, Chain::len)
+            && self.graph.seq_in_version(&self.graph.version_of(deps), &chain_id) >= seq
+    }
+
+    fn ancestor_test(&self, upper: &ChangeId) -> impl Fn(&ChangeId) -> bool {
+        let below = self.graph.version_below([upper]);
+        move |lower| self.graph.get(lower).is_some_and(|entry| self.graph.version_contains(&below, entry))
+    }
+
+    fn are_all_heads(&self, ids: &[ChangeId]) -> bool {
+        self.graph.heads() == ids
+    }
+
+    fn visible_ops(&mut self, dep_heads: &[ChangeId], keys: &[&str]) -> Result<Vec<Vec<OpRef>>, ShardFault> {
+        let ops = |visible: &[VisibleValue]| visible.iter().map(|value| value.op).collect();
+        if self.are_all_heads(dep_heads) {
+            return Ok(keys.iter().map(|key| ops(self.state.get(key))).collect());
+        }
+        let cursor = match self.cursor.take().filter(|cursor| cursor.heads == dep_heads) {
+            Some(cursor) => cursor,
+            None => {
+                self.document.flush(&self.root);
+                let (heads, base_heads) = (dep_heads.to_vec(), dep_heads.to_vec());
+                ValidationCursor { heads, base_heads, ops_by_key: BTreeMap::new() }
+            }
+        };
+        let cursor = self.cursor.insert(cursor);
+        let read_ops = |key: &&str| match cursor.ops_by_key.get(*key) {
+            Some(known_ops) => Ok(known_ops.clone()),
+            None => Ok(ops(&self.document.visible_at(&self.root, key, &cursor.base_heads)?)),
+        };
+        keys.iter().map(read_ops).collect()
+    }
 }
 
 impl Shard {
-    /// Examines a change of this shard.
+    /// Validates a change of this shard.
     pub fn validate(&mut self, encoded: EncodedChange) -> Validation {
         let id = encoded.id();
         if self.graph.contains(&id) {
@@ -141,12 +289,13 @@ impl Shard {
             return Validation::ShardFault(shard_fault.clone());
         }
         let deps = &encoded.delta().deps;
-        let missing_deps: Vec<_> = deps.iter().filter(|dep| !self.graph.contains(dep)).copied().collect();
-        if !missing_deps.is_empty() {
-            return Validation::MissingDeps { composed: Box::new(encoded), on: missing_deps };
+        let missing: Vec<_> = deps.iter().filter(|dep| !self.graph.contains(dep)).copied().collect();
+        if !missing.is_empty() {
+            return Validation::MissingDeps { encoded: Box::new(encoded), missing };
         }
-        match self.check_author_rules(encoded.delta()) {
-            Ok(dep_heads) => Validation::Valid(Box::new(ValidatedChange { encoded, dep_heads })),
+        let chain_id = encoded.delta().chain_id(self.root.group());
+        match check_author_rules(self, encoded.delta(), chain_id) {
+            Ok(checked) => Validation::Valid(Box::new(ValidatedChange { encoded, checked })),
             Err(ValidationError::Fault(fault)) => Validation::Rejected { id, fault },
             Err(ValidationError::ShardFault(shard_fault)) => {
                 self.document.isolate(shard_fault.clone());
@@ -155,108 +304,13 @@ impl Shard {
         }
     }
 
-    fn check_author_rules(&mut self, delta: &Delta) -> Result<Vec<ChangeId>, ValidationError> {
-        let previous = self.check_previous(delta)?;
-        let dep_heads = self.check_deps(&delta.deps, previous)?;
-        let max_op = delta.deps.iter().filter_map(|dep| self.graph.get(dep)).map(|dep| dep.max_op).max();
-        if max_op.map(|max| max + 1) != Some(delta.start_op) {
-            return Err(ChangeFault::StartOp.into());
-        }
-        self.start_cursor(&dep_heads);
-        for put in &delta.puts {
-            let visible = self.visible_ops(&dep_heads, &put.key)?;
-            if visible != put.preds {
-                return Err(ChangeFault::Preds.into());
-            }
-        }
-        Ok(dep_heads)
-    }
-
-    /// The author's previous change, which must be among the dependencies, and the last of its chain below them.
-    fn check_previous(&self, delta: &Delta) -> Result<Option<ChangeId>, ChangeFault> {
-        let chain_id: ChainId = delta.chain_id(self.root.group());
-        let chain = self.graph.chain(&chain_id);
-        let previous =
-            chain.and_then(|chain| self.graph.entry_in_chain(chain, delta.seq - 1)).map(|entry| entry.id);
-        match previous {
-            None if delta.seq > 1 => return Err(ChangeFault::Seq),
-            Some(previous) if delta.deps.binary_search(&previous).is_err() => return Err(ChangeFault::Seq),
-            _ => {}
-        }
-        // Where the chain goes on here, this is another branch of it, and must not build on this one too.
-        let len = chain.map_or(0, super::chain::Chain::len);
-        if delta.seq <= len
-            && self.graph.seq_in_version(&self.graph.version_of(&delta.deps), &chain_id) >= delta.seq
-        {
-            return Err(ChangeFault::BothBranches);
-        }
-        Ok(previous)
-    }
-
-    /// True if the place of a change is the next one of its chain.
+    /// True if a change has the next free position of its chain.
     pub(crate) fn is_next_in_chain(&self, delta: &Delta) -> bool {
         let chain = self.graph.chain(&delta.chain_id(self.root.group()));
-        delta.seq == chain.map_or(0, super::chain::Chain::len) + 1
+        delta.seq == chain.map_or(0, Chain::len) + 1
     }
 
-    /// The dependencies without the author's previous change where that is an ancestor of another; an error if any
-    /// other one is.
-    fn check_deps(
-        &self,
-        deps: &[ChangeId],
-        previous: Option<ChangeId>,
-    ) -> Result<Vec<ChangeId>, ChangeFault> {
-        if deps.len() == 1 {
-            return Ok(deps.to_vec());
-        }
-        let others: Vec<_> = deps.iter().filter(|dep| Some(**dep) != previous).copied().collect();
-        let heads = self.graph.heads();
-        if heads == deps || heads == others {
-            return Ok(heads);
-        }
-        let mut previous_is_below = false;
-        for dep in deps {
-            let version_below = self.graph.version_below([dep]);
-            for other in deps.iter().filter_map(|other| self.graph.get(other)) {
-                let is_below =
-                    other.id == self.root.id() || self.graph.version_contains(&version_below, other);
-                if is_below && Some(other.id) != previous {
-                    return Err(ChangeFault::Deps);
-                }
-                previous_is_below |= is_below;
-            }
-        }
-        Ok(if previous_is_below { others } else { deps.to_vec() })
-    }
-
-    fn start_cursor(&mut self, dep_heads: &[ChangeId]) {
-        let is_prepared = dep_heads == self.graph.heads()
-            || self.cursor.as_ref().is_some_and(|cursor| cursor.heads == dep_heads);
-        if !is_prepared {
-            self.document.flush(&self.root);
-            let (heads, base_heads) = (dep_heads.to_vec(), dep_heads.to_vec());
-            self.cursor =
-                Some(ValidationCursor { heads, base_heads, ops_by_key: std::collections::BTreeMap::new() });
-        }
-    }
-
-    /// The puts of `key` visible at `frontier`, sorted. [`Shard::start_cursor`] has prepared for it.
-    fn visible_ops(&self, dep_heads: &[ChangeId], key: &str) -> Result<Vec<OpRef>, ShardFault> {
-        let ops = |visible: &[VisibleValue]| visible.iter().map(|value| value.op).collect();
-        if dep_heads == self.graph.heads() {
-            return Ok(ops(self.state.get(key)));
-        }
-        let read_ops = |heads: &[ChangeId]| Ok(ops(&self.document.visible_at(&self.root, key, heads)?));
-        match self.cursor.as_ref().filter(|cursor| cursor.heads == dep_heads) {
-            Some(cursor) => match cursor.ops_by_key.get(key) {
-                Some(known_ops) => Ok(known_ops.clone()),
-                None => read_ops(&cursor.base_heads),
-            },
-            None => read_ops(dep_heads),
-        }
-    }
-
-    /// Moves the branch along, if this change continues it.
+    /// Moves the cursor to a change that continues its run.
     pub(super) fn advance_cursor(&mut self, validated: &ValidatedChange, ops: &[(String, OpRef)]) {
         let Some(cursor) = self.cursor.as_mut().filter(|cursor| cursor.heads == validated.dep_heads()) else {
             return;

@@ -94,8 +94,8 @@ fn salvage_group(
     let Ok(stored) = damaged.read_rows(Table::Records, &key::for_group(group));
     let has_bad_records = stored.len() > record_set.len();
     let empty = Group::new(record_set);
-    let (mut rows, mut saved_changes, mut lost_shards) = (empty.record_rows(), 0, 0);
-    for root in empty.roots() {
+    let (mut rows, mut saved_changes, mut lost_shards) = (empty.membership_records().rows(), 0, 0);
+    for root in empty.membership_records().roots() {
         let shard_rows = shard::salvage_shard(damaged, &empty, root, node_key);
         saved_changes += shard_rows.changes;
         lost_shards += usize::from(!shard_rows.is_complete);

@@ -134,7 +134,7 @@ impl<'a> VerifyPass<'a> {
     fn new(group: &'a Group, report: VerifyReport) -> Self {
         Self {
             group,
-            roots: group.roots().map(|root| (root.shard_id(), root)).collect(),
+            roots: group.membership_records().roots().map(|root| (root.shard_id(), root)).collect(),
             report,
             checkpoints: BTreeMap::new(),
             end_proofs: BTreeMap::new(),

@@ -128,7 +128,7 @@ impl AdversaryMember {
     }
 
     fn random_summary(&self, script: &mut Decisions<'_>) -> GroupSummary {
-        let tips = self.group().record_tips();
+        let tips = self.group().membership_records().record_tips();
         let tips = if script.next_bool() { GroupSummary::to_wire_tips(&tips) } else { vec![] };
         let shards = random_shard_ids(script)
             .into_iter()

@@ -254,7 +254,7 @@ impl NodeHarness {
             let Some(desired) = state.group.desired() else { panic!("a desired state stands in any case") };
             let _ = conflicts(desired);
             resources(desired.state()).iter().for_each(|view| drop(view.set_values()));
-            assert!(state.group.rejected_items().count() <= limits::MAX_REJECTED_IDS);
+            assert!(state.group.rejected().iter().count() <= limits::MAX_REJECTED_IDS);
         }
         let _ = (self.node.stranger_infos(), self.node.pending_joins().count());
     }

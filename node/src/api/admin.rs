@@ -182,6 +182,7 @@ pub(super) fn find_unaccepted(state: &GroupState, text: &str) -> Result<ChangeId
     let prefix = text.trim().to_ascii_lowercase();
     let ids = state
         .group
+        .shard_states()
         .unaccepted_sets()
         .flat_map(|(_, unaccepted)| unaccepted.iter())
         .map(larder_core::group::UnacceptedChange::id);

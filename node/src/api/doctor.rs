@@ -155,12 +155,12 @@ fn check_document(local_node: &Node, state: &GroupState, check_list: &mut CheckL
     if state.refetching {
         check_list.push_check("copy", "bad", "this node's copy was damaged", Some(REFETCH_HINT));
     }
-    for shard_id in state.group.faulty_shards() {
+    for shard_id in state.group.shard_states().faulty_shards() {
         let fault = state.group.shard_by_id(&shard_id).and_then(|shard| shard.document().fault().cloned());
         let message = fault.map(|fault| fault.to_string()).unwrap_or_default();
         check_list.push_check("defect", "bad", message, Some("restart the daemon, and report this"));
     }
-    if state.group.is_rebuilding() {
+    if state.group.shard_states().is_rebuilding() {
         check_list.push_check(
             "document",
             "care",

@@ -51,7 +51,7 @@ fn read_groups(local_node: &Node) -> GroupList {
             name: state.group.name().to_owned(),
             role: state.group.members().role_of(&own_id).map(|role| role.to_string()),
             members: state.group.members().nodes().count(),
-            changes: state.group.change_count(),
+            changes: state.group.shard_states().change_count(),
             paused: state.paused,
             status: MembershipStatus::for_key(state.group.members(), &own_id).as_str().to_owned(),
         })

@@ -22,6 +22,7 @@ pub(super) async fn list_quarantine(
         let state = name_lookup::find_group(local_node, params.group.as_deref())?;
         let mut entries: Vec<(i64, QuarantinedChange)> = state
             .group
+            .shard_states()
             .unaccepted_sets()
             .flat_map(|(shard_id, unaccepted)| unaccepted.iter().map(move |change| (shard_id, change)))
             .map(|(shard_id, change)| (change.delta().time, quarantined_change(state, shard_id, change)))

@@ -254,6 +254,7 @@ fn nodes_holding(state: &GroupState, resource: &ResourceName) -> Vec<dto::NodeRe
     };
     let nodes = state
         .group
+        .shard_states()
         .observed_shards()
         .filter(|(_, shard)| is_held(shard))
         .filter_map(|(grant, _)| members.grant(&grant));

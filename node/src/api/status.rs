@@ -181,7 +181,7 @@ pub(super) async fn get_heads(
         };
         let members = state.group.members();
         let mut observed: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (grant, shard) in state.group.observed_shards() {
+        for (grant, shard) in state.group.shard_states().observed_shards() {
             let node =
                 members.grant(&grant).map_or_else(|| grant.to_string(), |grant| grant.holder.to_string());
             observed.entry(node).or_default().extend(head_ids(shard));

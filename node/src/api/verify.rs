@@ -35,7 +35,7 @@ pub(super) async fn verify_group(
     })?;
     let query = move |local_node: &mut Node| {
         let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        Ok::<_, CliError>((state.group.id(), state.group.change_count()))
+        Ok::<_, CliError>((state.group.id(), state.group.shard_states().change_count()))
     };
     let (group, total) = api.handle.query(query).await??;
     let snapshot = api.handle.snapshot().await?;

@@ -22,7 +22,8 @@ pub(super) const STORE_WAS_COPIED_HINT: &str =
 
 /// Members whose history forked, each in a sentence.
 pub(super) fn forked_member_warnings(state: &GroupState) -> impl Iterator<Item = String> {
-    state.group.members().nodes().filter(|key| state.group.has_forked(key)).map(|key| {
+    let (shards, records) = (state.group.shard_states(), state.group.records());
+    state.group.members().nodes().filter(|key| shards.has_forked(key, records)).map(|key| {
         let name = name_lookup::alias_of(state, &key).unwrap_or_else(|| key.short());
         format!("the history of {name} forked: its data directory was copied, or set back")
     })

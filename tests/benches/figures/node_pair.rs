@@ -172,7 +172,7 @@ impl NodePair {
 
     /// How many changes node `side` has.
     pub(super) fn change_count(&self, side: usize) -> u64 {
-        self.nodes[side].group(&self.group).map_or(0, |state| state.group.change_count())
+        self.nodes[side].group(&self.group).map_or(0, |state| state.group.shard_states().change_count())
     }
 
     /// Runs until both know that they have the same, and it is in both documents.

@@ -164,7 +164,10 @@ fn measure_verification(group: &Group, store: &Store) {
     let begun = Instant::now();
     let found = verify::verify_group(&snapshot, group.id(), &mut |_| ()).expect("a store that can be read");
     let took = begun.elapsed();
-    assert!(found.failures.is_empty() && found.changes == opened.change_count(), "everything verifies");
+    assert!(
+        found.failures.is_empty() && found.changes == opened.shard_states().change_count(),
+        "everything verifies"
+    );
     println!(
         "  log --verify: {} changes in {:.1} s, {:.1} times opening the store",
         found.changes,

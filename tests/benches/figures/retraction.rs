@@ -82,7 +82,7 @@ pub(crate) fn measure_retraction() {
         assert_eq!(taken.retracted.len() as u64, REMOVED_MEMBER_CHANGES);
         let begun = Instant::now();
         let mut longest_slice = Duration::ZERO;
-        while other.is_rebuilding() {
+        while other.shard_states().is_rebuilding() {
             let slice = Instant::now();
             other.flush_documents();
             longest_slice = longest_slice.max(slice.elapsed());

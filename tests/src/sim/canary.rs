@@ -54,7 +54,7 @@ pub const CANARIES: &[Canary] = &[
         "does not store what proves the end of a chain",
         &[patch(
             "core/src/group/ingest.rs",
-            "        outcome.reproved_chains.insert((shard_id, chain_id));\n",
+            "        self.reproved_chains.insert((shard_id, chain_id));\n",
             "",
         )],
     ),
@@ -72,8 +72,8 @@ pub const CANARIES: &[Canary] = &[
         "lets in a change before those it builds on",
         &[patch(
             "core/src/shard/validate.rs",
-            "        if !missing_deps.is_empty() {",
-            "        if missing_deps.len() > 1 {",
+            "        if !missing.is_empty() {",
+            "        if missing.len() > 1 {",
         )],
     ),
     planted_defect(
@@ -103,7 +103,7 @@ pub const CANARIES: &[Canary] = &[
         &[patch(
             "core/src/group/ingest.rs",
             "let evicted_count = self.orphans.insert(Orphan { encoded, signature }, *missing_dep);",
-            "let (_, evicted_count) = ((Orphan { encoded, signature }, missing_dep), 0);\n                        self.rejected.record(RejectedId::Change(id), String::new());",
+            "let (_, evicted_count) = ((Orphan { encoded, signature }, missing_dep), 0);\n            self.rejected.record(RejectedId::Change(id), String::new());",
         )],
     ),
     planted_defect(
@@ -113,7 +113,7 @@ pub const CANARIES: &[Canary] = &[
             patch(
                 "core/src/group/write.rs",
                 "{ shard_name } else { ShardName::Observed(grant) };",
-                "{ shard_name } else { ShardName::Observed(self.records.genesis()) };",
+                "{ shard_name } else { ShardName::Observed(group.records().genesis()) };",
             ),
             patch(
                 "core/src/group/ingest.rs",
@@ -214,8 +214,8 @@ pub const CANARIES: &[Canary] = &[
             ),
             patch(
                 "core/src/group/write.rs",
-                "is_some_and(|unaccepted| unaccepted.contains_chain(&chain_id))",
-                "is_some_and(|unaccepted| unaccepted.contains_chain(&chain_id) && own_tip.seq == 0)",
+                "if state.unaccepted.contains_chain(&chain_id) {",
+                "if state.unaccepted.contains_chain(&chain_id) && own_tip.seq == 0 {",
             ),
         ],
     ),

@@ -237,7 +237,7 @@ pub(super) fn describe_group(world: &World, group: GroupId) -> String {
             }));
         }
         lines.extend(
-            state.group.rejected_items().map(|item| format!("  refused {:?}: {}", item.id, item.reason)),
+            state.group.rejected().iter().map(|item| format!("  refused {:?}: {}", item.id, item.reason)),
         );
     }
     lines.join("\n")
@@ -264,7 +264,7 @@ pub(super) fn check_if_changed(
     let Some(core_node) = node.core_node.as_ref() else { return Ok(CheckedState::default()) };
     let current = CheckedState {
         records: core_node.groups().map(|state| state.group.records().len()).sum(),
-        changes: core_node.groups().map(|state| state.group.change_count()).sum(),
+        changes: core_node.groups().map(|state| state.group.shard_states().change_count()).sum(),
         durable: node.disk.pending() == 0 && core_node.store_failure().is_none(),
     };
     let few =
@@ -310,7 +310,7 @@ fn check_limits(state: &GroupState) -> Result<(), Violation> {
     let records = state.group.records();
     let limits_in_use = [
         ("waiting records", records.waiting_len(), limits::MAX_WAITING_RECORDS),
-        ("refused items", state.group.rejected_items().count(), limits::MAX_REJECTED_IDS),
+        ("refused items", state.group.rejected().iter().count(), limits::MAX_REJECTED_IDS),
         // No orphan weighs less than this.
         ("waiting changes", state.group.orphan_count(), limits::MAX_ORPHAN_BYTES / 256),
         ("invites", state.invites.len(), limits::MAX_INVITES_PER_GROUP),
@@ -365,7 +365,7 @@ fn check_stored_acceptance(
             return Err(format!("{} holds other changes than its rows give", shard.root().name()));
         }
     }
-    if accepted as u64 != state.group.change_count() {
+    if accepted as u64 != state.group.shard_states().change_count() {
         return Err("a change is held that is not stored".to_owned());
     }
     Ok(())
@@ -417,7 +417,11 @@ pub(super) fn check_healed_group(world: &mut World, group: GroupId) -> Result<()
     state.map_or(Ok(()), |state| check_against_acceptance_oracle(&state.group))?;
     for node in members.iter().map(|node| &world.nodes[*node]) {
         let honest = !node.was_copied && !node.was_damaged && !node.has_forged;
-        if honest && state.is_some_and(|state| state.group.has_forked(&node.secret.node_id())) {
+        if honest
+            && state.is_some_and(|state| {
+                state.group.shard_states().has_forked(&node.secret.node_id(), state.group.records())
+            })
+        {
             return Err((
                 Invariant::Sound,
                 format!("the history of {} forked", node.secret.node_id().short()),

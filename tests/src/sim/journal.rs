@@ -57,6 +57,7 @@ fn expected_entries(group: &Group) -> BTreeSet<JournalSubject> {
             .map(|entry| JournalSubject::Change { shard_id, id: entry.id })
             .collect::<Vec<_>>()
     };
-    let records = group.offered_records().map(SignedRecord::id).map(JournalSubject::Record);
+    let records =
+        group.membership_records().offered_records().map(SignedRecord::id).map(JournalSubject::Record);
     group.shards().flat_map(shard_entries).chain(records).collect()
 }

@@ -228,7 +228,7 @@ impl Runner<'_> {
                 let Some(state) = node.core_node.as_ref().and_then(|core_node| core_node.group(group)) else {
                     continue;
                 };
-                sizes.push((state.group.change_count(), state.paused));
+                sizes.push((state.group.shard_states().change_count(), state.paused));
                 if state.group.orphan_count() > 0 {
                     reached.insert("waited");
                 }
@@ -483,10 +483,10 @@ fn membership_coverage(state: &GroupState) -> Vec<&'static str> {
     if group.shards().any(|shard| !shard.dependency_only().is_empty()) {
         seen.push("held");
     }
-    for change in group.unaccepted_sets().flat_map(|(_, set)| set.iter()) {
+    for change in group.shard_states().unaccepted_sets().flat_map(|(_, set)| set.iter()) {
         seen.push(if change.is_replicated { "kept-aside" } else { "quarantined" });
     }
-    if group.forks().next().is_some() {
+    if group.shard_states().forks().next().is_some() {
         seen.push("forked");
     }
     if members.admitted_frontiers().next().is_some() {

@@ -105,11 +105,16 @@ fn assert_batch_reaches(peers: &mut [TestPeer], batch: &[u8], reach: u64) {
     let [b, c] = rest else { panic!() };
     let outcome = b.group.ingest_batch(root.shard_id(), batch);
     b.store.write(&outcome.rows);
-    assert_eq!(b.group.accepted_len(&root.shard_id(), &forged.chain_id), reach, "{:?}", outcome.rejection);
+    assert_eq!(
+        b.group.shard_states().accepted_len(&root.shard_id(), &forged.chain_id),
+        reach,
+        "{:?}",
+        outcome.rejection
+    );
     b.reload();
     check_documents(b);
     pull_all(b, c);
-    assert_eq!(c.group.accepted_len(&root.shard_id(), &forged.chain_id), reach);
+    assert_eq!(c.group.shard_states().accepted_len(&root.shard_id(), &forged.chain_id), reach);
     c.reload();
 }
 
@@ -185,7 +190,7 @@ fn absurd_ranges_are_served_without_a_panic() {
     let mut peers = new_peers(1);
     (0..3).for_each(|n| write_key(&mut peers[0], n));
     let shard_id = desired_root(&peers[0]).shard_id();
-    let position = peers[0].group.chain_positions(&shard_id)[0].clone();
+    let position = peers[0].group.shard_states().chain_positions(&shard_id)[0].clone();
     let upto = Tip { seq: u64::MAX, ..position.tips[0] };
     let range_from = |after| ChainRange { chain_id: position.chain_id, after, upto };
     assert_eq!(peers[0].group.next_batch(&shard_id, &[range_from(u64::MAX)]), None);

@@ -45,7 +45,8 @@ fn counting_subjects(group: &Group) -> BTreeSet<JournalSubject> {
             .map(|entry| JournalSubject::Change { shard_id, id: entry.id })
             .collect::<Vec<_>>()
     };
-    let records = group.offered_records().map(|record| JournalSubject::Record(record.id()));
+    let records =
+        group.membership_records().offered_records().map(|record| JournalSubject::Record(record.id()));
     group.shards().flat_map(subjects_of).chain(records).collect()
 }
 

@@ -12,10 +12,11 @@ use crate::shard::chain::{self, EndProof, first_chain_hash, next_chain_hash};
 
 /// What a peer offers of records and changes is brought to another, until that has nothing left to learn of it.
 pub(super) fn bring_all(from: &mut TestPeer, to: &mut TestPeer) -> bool {
-    let records = from.group.missing_records(&to.group.record_tips());
+    let records =
+        from.group.membership_records().missing_records(&to.group.membership_records().record_tips());
     let mut has_learnt = apply_records(to, records);
     for shard_id in shard_ids(&from.group) {
-        for position in from.group.chain_positions(&shard_id) {
+        for position in from.group.shard_states().chain_positions(&shard_id) {
             for tip in position.tips {
                 has_learnt |= fetch_branch(from, to, (shard_id, position.chain_id, tip));
             }
@@ -39,10 +40,10 @@ fn fetch_branch(
     to: &mut TestPeer,
     (shard_id, chain_id, tip): (ShardId, ChainId, Tip),
 ) -> bool {
-    let mut after = to.group.resume_point(&shard_id, &chain_id, tip);
+    let mut after = to.group.shard_states().resume_point(&shard_id, &chain_id, tip);
     let mut has_learnt = false;
     for _ in 0..100 {
-        if to.group.has_change(&shard_id, &tip.id) {
+        if to.group.shard_states().has_change(&shard_id, &tip.id) {
             return has_learnt;
         }
         let (batch, _) =
@@ -55,7 +56,7 @@ fn fetch_branch(
             Some((_, after_seq)) => after = after_seq.saturating_sub(3),
             // It builds on what comes with other chains.
             None if outcome.has_gap => return has_learnt,
-            None => after = to.group.resume_point(&shard_id, &chain_id, tip),
+            None => after = to.group.shard_states().resume_point(&shard_id, &chain_id, tip),
         }
     }
     panic!("it goes on for ever");
@@ -328,8 +329,9 @@ fn run_world(seed: u64) -> (usize, usize, usize) {
         assert_matches_acceptance(peer, "from its store");
     }
     let group = &world.peers[0].group;
-    let unaccepted = group.unaccepted_sets().map(|(_, unaccepted)| unaccepted.iter().count()).sum();
-    (group.forks().count(), group.desired().unwrap().dependency_only().len(), unaccepted)
+    let unaccepted =
+        group.shard_states().unaccepted_sets().map(|(_, unaccepted)| unaccepted.iter().count()).sum();
+    (group.shard_states().forks().count(), group.desired().unwrap().dependency_only().len(), unaccepted)
 }
 
 #[test]
@@ -399,10 +401,10 @@ fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
     b.write(ShardName::Desired, single_put("config/db keys.k2", -3), 0);
     sync_both_ways(b, c);
     for peer in [b, c] {
-        assert_eq!(peer.group.forks().count(), 1);
+        assert_eq!(peer.group.shard_states().forks().count(), 1);
         let kept = peer.group.desired().unwrap().state().winner("config/db keys.k2");
         assert_eq!(kept, Some(&Value::Int(-3)), "the branch on which another built");
-        while peer.group.is_rebuilding() {
+        while peer.group.shard_states().is_rebuilding() {
             peer.group.flush_documents();
         }
         assert_matches_acceptance(peer, "after the other branch came in");

@@ -8,7 +8,10 @@ fn converged_nodes_produce_the_same_log() {
         let mut peers = random_history(seed);
         sync(&mut peers);
         let first = peers[0].log(&query_all());
-        assert_eq!(first.len() as u64, peers[0].group.change_count() + peers[0].group.records().len() as u64);
+        assert_eq!(
+            first.len() as u64,
+            peers[0].group.shard_states().change_count() + peers[0].group.records().len() as u64
+        );
         for peer in &peers[1..] {
             assert_eq!(peer.log(&query_all()), first, "seed {seed}");
         }
@@ -371,6 +374,6 @@ fn only_changes_with_a_valid_signature_are_verified() {
     let shard = forged.shard_by_id(&epoch).unwrap();
     let chain_id = shard.graph().chain_of(shard.graph().get(&theirs).unwrap()).unwrap().id;
     let end_proof = EndProof { ids_ahead: vec![], signature: Sig([7; 64]) };
-    forged.ensure_shard(epoch).and_then(|shard| shard.chain_mut(&chain_id)).unwrap().set_end_proof(end_proof);
+    forged.replace_end_proof(&epoch, &chain_id, end_proof);
     assert!(is_verified(&forged, mine) && !is_verified(&forged, theirs));
 }

@@ -181,7 +181,7 @@ fn unrequested_range_response_is_ignored() {
     a.write(clock_at(2), group, 1);
     let group_data = &mut a.node.groups.get_mut(&group).unwrap().group;
     let shard_id = group_data.desired().unwrap().root().shard_id();
-    let position = group_data.chain_positions(&shard_id)[0].clone();
+    let position = group_data.shard_states().chain_positions(&shard_id)[0].clone();
     let range = crate::group::ChainRange { chain_id: position.chain_id, after: 0, upto: position.tips[0] };
     let (columns, has_more) = group_data.next_batch(&shard_id, &[range]).unwrap();
     let response = GroupFrame::RangeResponse(RangeResponse { shard_id, has_more, columns }).encode(group);

@@ -52,7 +52,7 @@ fn rows_of(store: &MemoryStore, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// What was saved is proved to others too, wherever it is cut: a node that has nothing takes all of it.
 fn count_changes_proved_to_a_new_node(group: &mut Group) -> usize {
     let shard = group.desired().unwrap().root().shard_id();
-    let positions = group.chain_positions(&shard);
+    let positions = group.shard_states().chain_positions(&shard);
     let newest_seq = positions.iter().map(|position| position.tips[0].seq).max().unwrap_or(0);
     let mut proved = 0;
     for upto in 1..=newest_seq {

@@ -171,13 +171,14 @@ impl World {
         };
         let unaccepted = core_node
             .groups()
-            .flat_map(|state| state.group.unaccepted_sets())
+            .flat_map(|state| state.group.shard_states().unaccepted_sets())
             .flat_map(|(_, set)| set.iter());
         let mut ids: BTreeSet<ChangeId> = BTreeSet::new();
         ids.extend(unaccepted.filter(|change| !change.is_replicated).map(UnacceptedChange::id));
         let is_evidence = |state: &GroupState| {
             let all = state
                 .group
+                .shard_states()
                 .unaccepted_sets()
                 .flat_map(|(epoch, set)| set.iter().map(move |one| (epoch, one)));
             let mut kept = all.filter(|(_, one)| {
@@ -275,9 +276,9 @@ impl World {
             node.core_node.as_ref().and_then(|core_node| core_node.group(&waiting.group)?.group.desired());
         let Some(entry) = desired.and_then(|desired| desired.graph().get(change)) else {
             let state = node.core_node.as_ref().and_then(|core_node| core_node.group(&waiting.group));
-            let is_known = state
-                .zip(desired)
-                .is_some_and(|(state, desired)| state.group.has_change(&desired.root().shard_id(), change));
+            let is_known = state.zip(desired).is_some_and(|(state, desired)| {
+                state.group.shard_states().has_change(&desired.root().shard_id(), change)
+            });
             if is_known && self.changes_membership {
                 // While it was on its way to the disk, it stopped counting.
                 return;

@@ -51,7 +51,9 @@ impl World {
         let lost = mine.filter(|(change, write)| {
             let desired =
                 core_node.group(&write.group).and_then(|state| Some((&state.group, state.group.desired()?)));
-            !desired.is_some_and(|(group, desired)| group.has_change(&desired.root().shard_id(), change))
+            !desired.is_some_and(|(group, desired)| {
+                group.shard_states().has_change(&desired.root().shard_id(), change)
+            })
         });
         let lost: Vec<_> = lost.map(|(change, _)| change.short()).collect();
         if !lost.is_empty() {

@@ -303,9 +303,10 @@ fn every_arrival_order_yields_the_same_document() {
         tries += seen.unwrap_or_else(|_| panic!("seed {seed}"));
         let mut group = Group::new(record_set(&world.initial_records));
         (0..2).for_each(|_| world.arrivals.iter().for_each(|news| deliver(&mut group, news)));
-        unaccepted += group.unaccepted_sets().map(|(_, set)| set.iter().count()).sum::<usize>();
+        unaccepted +=
+            group.shard_states().unaccepted_sets().map(|(_, set)| set.iter().count()).sum::<usize>();
         held += group.desired().unwrap().dependency_only().len();
-        forks += group.forks().count();
+        forks += group.shard_states().forks().count();
     }
     println!("{rounds} histories, {tries} orders: {unaccepted} changes aside, {held} held, {forks} forks");
     assert!(unaccepted > 20 && forks > 3, "{unaccepted} {held} {forks}");
