@@ -80,9 +80,9 @@ impl InputRun<'_> {
             15 => self.send_observed_state(),
             16 => self.send_network_event(),
             17 => {
-                let reborn = self.decisions.one_in(4);
+                let store_was_copied = self.decisions.one_in(4);
                 let lucky = self.decisions.index(3);
-                self.harness.restart(lucky, reborn);
+                self.harness.restart(lucky, store_was_copied);
                 self.open_link(fixture::OPERATOR, LinkKind::Member, true);
             }
             18 if self.decisions.one_in(8) => self.harness.fail_store(),

@@ -17,6 +17,8 @@ use larder_core::store::MemoryStore;
 use larder_core::wire::invite_code::InviteCode;
 use larder_net::{EventReceiver, Multiaddr, NetEvent, NetHandle};
 
+use crate::rng::TestRng;
+
 pub use attacks::{AS_MEMBER, AS_STRANGER, Attack};
 
 /// A node with the manners of a machine, until it is told otherwise.
@@ -35,8 +37,8 @@ pub struct Adversary {
     pub(crate) idle_connections: Vec<TcpStream>,
     /// What it was while it was a member: it goes by that when it is none any more.
     last_membership: Option<(Group, ShardId, GrantId)>,
-    /// Repeatable chance.
-    pub(crate) rng_state: u64,
+    /// The random numbers of its attacks.
+    pub(crate) rng: TestRng,
 }
 
 impl Adversary {
@@ -73,7 +75,7 @@ impl Adversary {
             victims,
             idle_connections: Vec::new(),
             last_membership: None,
-            rng_state: u64::from(seed),
+            rng: TestRng::from_seed(u64::from(seed)),
         };
         adversary.carry_out(effects);
         adversary
@@ -163,13 +165,6 @@ impl Adversary {
         for view in self.node.stranger_infos() {
             self.net.open_guest_stream(view.id);
         }
-    }
-
-    /// The next number of its chance.
-    pub(crate) fn random_below(&mut self, below: u64) -> u64 {
-        self.rng_state =
-            self.rng_state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.rng_state >> 33) % below.max(1)
     }
 
     fn input(&mut self, input: Input) {

@@ -22,15 +22,14 @@
 //! ```
 
 mod blocks;
-mod rng;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use larder::store::StorageBackend;
 
+use crate::rng::TestRng;
 use blocks::CowBlocks;
-use rng::DiskRng;
 
 /// What is written as a whole or not at all, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -162,13 +161,13 @@ impl FaultyDisk {
     /// The disk as it is found after the power went now. This one stays as it is, so that others can be made of it.
     pub fn after_crash(&self, outcome: CrashOutcome, seed: u64) -> Self {
         let state = self.lock();
-        Self::from_blocks(state.contents_after_crash(outcome, &mut DiskRng::new(seed)))
+        Self::from_blocks(state.contents_after_crash(outcome, &mut TestRng::from_seed(seed)))
     }
 
     /// The disk with something wrong in what is synced. This one stays as it is.
     pub fn damaged(&self, damage: DiskDamage, seed: u64) -> Self {
         let mut blocks = self.lock().synced.clone();
-        let (mut rng, len) = (DiskRng::new(seed), blocks.len());
+        let (mut rng, len) = (TestRng::from_seed(seed), blocks.len());
         let sectors = len.div_ceil(SECTOR_BYTES as u64).max(1);
         match damage {
             DiskDamage::Flip if len > 0 => blocks.flip_bit(rng.below(len * 8)),
@@ -258,7 +257,7 @@ impl DiskState {
         Ok(())
     }
 
-    fn contents_after_crash(&self, outcome: CrashOutcome, rng: &mut DiskRng) -> CowBlocks {
+    fn contents_after_crash(&self, outcome: CrashOutcome, rng: &mut TestRng) -> CowBlocks {
         let mut found = self.synced.clone();
         match outcome {
             CrashOutcome::Nothing => {}
@@ -289,7 +288,7 @@ impl DiskState {
         found
     }
 
-    fn apply_random_sectors(&self, found: &mut CowBlocks, rng: &mut DiskRng) {
+    fn apply_random_sectors(&self, found: &mut CowBlocks, rng: &mut TestRng) {
         for change in &self.pending {
             match change {
                 UnsyncedWrite::Length(len) if rng.next_bool() => found.set_len(*len),

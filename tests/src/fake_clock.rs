@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::requirement::{MissingRequirement, require};
+
 /// The clock of one node's processes.
 pub struct FakeClock {
     file: PathBuf,
@@ -10,17 +12,12 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// A clock that is right, kept in a file in `dir`; `None`, said loudly, where libfaketime is not installed.
-    pub fn or_skip(dir: &Path, name: &str, test: &str) -> Option<Self> {
-        let Some(library) = find_libfaketime() else {
-            eprintln!(
-                "\nSKIPPED {test}: no libfaketime here. Install it (Debian: apt-get install faketime).\n"
-            );
-            return None;
-        };
+    /// A clock that is right, kept in a file in `dir`. Where libfaketime is not installed, the test ends as not run.
+    pub fn require(dir: &Path, name: &str) -> Self {
+        let library = require(find_libfaketime());
         let clock = Self { file: dir.join(format!("{name}.clock")), library };
         clock.set_offset("+0");
-        Some(clock)
+        clock
     }
 
     /// Steps it: `+1d` and `-2h` are as far off the right time as they say.
@@ -45,9 +42,13 @@ impl FakeClock {
     }
 }
 
-fn find_libfaketime() -> Option<PathBuf> {
+fn find_libfaketime() -> Result<PathBuf, MissingRequirement> {
     let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
     let folders = [format!("/usr/lib/{triple}"), "/usr/lib".to_owned(), "/usr/local/lib".to_owned()];
-    let names = folders.iter().map(|folder| PathBuf::from(folder).join("faketime/libfaketime.so.1"));
-    names.into_iter().find(|path| path.exists())
+    let mut names = folders.iter().map(|folder| PathBuf::from(folder).join("faketime/libfaketime.so.1"));
+    names.find(|path| path.exists()).ok_or_else(|| MissingRequirement {
+        what: "libfaketime",
+        reason: format!("it is in none of {}", folders.join(", ")),
+        remedy: "Install it (Debian: `apt-get install faketime`).",
+    })
 }

@@ -21,14 +21,19 @@ pub use process::Process;
 use self::namespace::{Namespace, NamespaceAccess};
 use self::slots::LabSlots;
 use crate::poll::poll;
+use crate::requirement::{MissingRequirement, require};
 
 /// How often it is looked whether something is so.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Why there is no lab here.
-#[derive(Debug, thiserror::Error)]
-#[error("no lab of network namespaces here: {0}")]
-pub struct Unavailable(String);
+fn missing_lab(reason: String) -> MissingRequirement {
+    MissingRequirement {
+        what: "network namespaces",
+        reason,
+        remedy: "Run as root, or allow unprivileged user namespaces (`sysctl kernel.unprivileged_userns_clone=1`), \
+                 and install iproute2 and util-linux.",
+    }
+}
 
 /// One host.
 pub struct Host {
@@ -49,30 +54,21 @@ pub struct Lab {
 
 impl Lab {
     /// A LAN of `count` hosts (at most 250), without IPv6. Waits while other labs of this process use the machine.
-    pub fn new(count: usize) -> Result<Self, Unavailable> {
+    pub fn new(count: usize) -> Result<Self, MissingRequirement> {
         Self::build(count, false)
     }
 
     /// The same with IPv6: link-local addresses, and fd77::N/64.
-    pub fn with_ipv6(count: usize) -> Result<Self, Unavailable> {
+    pub fn with_ipv6(count: usize) -> Result<Self, MissingRequirement> {
         Self::build(count, true)
     }
 
-    /// A lab, or a loud line on standard error that names what is skipped and how to enable it.
-    pub fn or_skip(count: usize, test: &str) -> Option<Self> {
-        match Self::new(count) {
-            Ok(lab) => Some(lab),
-            Err(error) => {
-                eprintln!(
-                    "\nSKIPPED {test}: {error}. Run as root, or allow unprivileged user namespaces \
-                     (sysctl kernel.unprivileged_userns_clone=1), with iproute2 and util-linux installed.\n"
-                );
-                None
-            }
-        }
+    /// The same as [`Lab::new`]; where this host allows no lab, the test ends as not run.
+    pub fn require(count: usize) -> Self {
+        require(Self::new(count))
     }
 
-    fn build(count: usize, ipv6: bool) -> Result<Self, Unavailable> {
+    fn build(count: usize, ipv6: bool) -> Result<Self, MissingRequirement> {
         static LABS: AtomicU64 = AtomicU64::new(0);
         assert!((1..=250).contains(&count), "a lab has 1 to 250 hosts");
         let access = NamespaceAccess::detect()?;
@@ -81,7 +77,7 @@ impl Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let log_dir = std::env::temp_dir().join(format!("larder-lab-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&log_dir)
-            .map_err(|error| Unavailable(format!("{}: {error}", log_dir.display())))?;
+            .map_err(|error| missing_lab(format!("{}: {error}", log_dir.display())))?;
         let switch_namespace = Namespace::create_first(access, false)?;
         let mut hosts = Vec::new();
         for index in 0..count {
@@ -93,14 +89,14 @@ impl Lab {
         Ok(lab)
     }
 
-    fn connect_hosts(&self, ipv6: bool) -> Result<(), Unavailable> {
+    fn connect_hosts(&self, ipv6: bool) -> Result<(), MissingRequirement> {
         let mut batch = bridge_commands("br0");
         for (index, host) in self.hosts.iter().enumerate() {
             let pid = host.namespace.pid();
             let _ = writeln!(batch, "link add p{index} type veth peer name eth0 netns {pid}");
             let _ = writeln!(batch, "link set p{index} master br0 up");
         }
-        self.switch_namespace.ip(&batch).map_err(Unavailable)?;
+        self.switch_namespace.ip(&batch).map_err(missing_lab)?;
         for (index, host) in self.hosts.iter().enumerate() {
             let mut batch = format!("link set lo up\naddress add {}/16 dev eth0\n", host.addr);
             if ipv6 {
@@ -108,7 +104,7 @@ impl Lab {
                 let _ = writeln!(batch, "address add fd77::{}/64 dev eth0 nodad", index + 1);
             }
             batch.push_str("link set eth0 up\n");
-            host.namespace.ip(&batch).map_err(Unavailable)?;
+            host.namespace.ip(&batch).map_err(missing_lab)?;
         }
         Ok(())
     }

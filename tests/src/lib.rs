@@ -28,4 +28,7 @@ pub mod lab;
 pub mod node;
 pub mod poll;
 pub mod probe;
+pub mod requirement;
 pub mod sim;
+
+pub use sim::rng;

@@ -39,7 +39,7 @@ mod network;
 mod ops;
 mod plan;
 mod plan_generator;
-mod rng;
+pub mod rng;
 mod runner;
 mod shrink;
 mod stored_state;

@@ -223,7 +223,7 @@ impl NodeHarness {
     }
 
     /// The power goes and comes back.
-    pub(super) fn restart(&mut self, extra_batches: usize, reborn: bool) {
+    pub(super) fn restart(&mut self, extra_batches: usize, store_was_copied: bool) {
         if !self.store_failed {
             self.disk.sync(extra_batches);
         }
@@ -233,7 +233,7 @@ impl NodeHarness {
         self.links.clear();
         self.pending_requests.clear();
         self.abandoned_requests.clear();
-        let (node, effects) = open_node(&self.disk, self.now, self.boots, reborn);
+        let (node, effects) = open_node(&self.disk, self.now, self.boots, store_was_copied);
         self.node = node;
         self.allowed_output.0 += 64;
         self.apply_effects(effects);
@@ -296,13 +296,13 @@ const NOW: ClockReading = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1
 static FIRST_START: LazyLock<(Node, Vec<Effect>)> =
     LazyLock::new(|| open_node(&RowDisk::new(), NOW, 0, false));
 
-fn open_node(disk: &RowDisk, now: ClockReading, boots: u8, reborn: bool) -> (Node, Vec<Effect>) {
+fn open_node(disk: &RowDisk, now: ClockReading, boots: u8, store_was_copied: bool) -> (Node, Vec<Effect>) {
     let config = NodeConfig {
         secret: secret_key(fixture::FOUNDER),
         rng_seed: [boots; 32],
         software: "fuzz".to_owned(),
         host_name: "host".to_owned(),
-        store_was_copied: reborn,
+        store_was_copied,
     };
     Node::open(config, now, &disk.rows).expect("it comes up from what is durable")
 }

@@ -77,18 +77,18 @@ impl Adversary {
     }
 
     fn random_bytes(&mut self, max_len: u64) -> Vec<u8> {
-        let len = self.random_below(max_len);
-        (0..len).map(|_| u8::try_from(self.random_below(256)).unwrap_or(0)).collect()
+        let len = self.rng.below(max_len);
+        (0..len).map(|_| u8::try_from(self.rng.below(256)).unwrap_or(0)).collect()
     }
 
     fn make_delta(&mut self, grant: GrantId, epoch: ShardId, start_op: u64) -> Option<Delta> {
         let (group, ..) = self.membership()?;
         let deps = group.desired()?.graph().heads();
-        let value = Value::Int(i64::try_from(self.random_below(1 << 40)).ok()?);
+        let value = Value::Int(i64::try_from(self.rng.below(1 << 40)).ok()?);
         Some(Delta {
             shard_id: epoch,
             grant,
-            incarnation: Incarnation(hash16("villain", &[&self.rng_state.to_be_bytes()])),
+            incarnation: Incarnation(hash16("villain", &[&self.rng.next_u64().to_be_bytes()])),
             seq: 1,
             deps,
             start_op,
@@ -138,7 +138,7 @@ fn send_unknown_grant_paths(adversary: &mut Adversary) {
 fn repeat_pairing_requests(adversary: &mut Adversary) {
     adversary.visit_all_known();
     for _ in 0..10 {
-        let commit = Digest(hash16("villain", &[&adversary.random_below(1 << 40).to_be_bytes()]));
+        let commit = Digest(hash16("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
         adversary.send_guest_frame(&GuestFrame::PairingRequest(PairingRequest {
             commit,
             alias: "printer".to_owned(),
@@ -215,7 +215,7 @@ fn send_impossible_positions(adversary: &mut Adversary) {
 fn send_changing_digests(adversary: &mut Adversary) {
     let Some((group, ..)) = adversary.membership() else { return };
     for _ in 0..100 {
-        let digest = Digest(hash16("villain", &[&adversary.random_below(1 << 40).to_be_bytes()]));
+        let digest = Digest(hash16("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
         adversary.send_frame(
             group.id(),
             &GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: Vec::new() }),
@@ -369,7 +369,7 @@ fn forward_false_joins(adversary: &mut Adversary) {
 
 fn push_fork(adversary: &mut Adversary) {
     let Some((group, ..)) = adversary.membership() else { return };
-    let incarnation_seed = adversary.random_below(1 << 40);
+    let incarnation_seed = adversary.rng.below(1 << 40);
     for n in 0..2i64 {
         let mut copy = group.clone();
         let puts = BTreeMap::from([("config/fork keys.v".to_owned(), Value::Int(n))]);
@@ -423,7 +423,7 @@ fn send_records_with_missing_parents(adversary: &mut Adversary) {
     for _ in 0..20 {
         let mut records = Vec::new();
         for _ in 0..200 {
-            let unknown_grant = RecordId(hash("villain", &[&adversary.random_below(1 << 40).to_be_bytes()]));
+            let unknown_grant = RecordId(hash("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
             records.push(sign_record(
                 adversary,
                 &group,
@@ -440,7 +440,7 @@ fn push_changes_with_missing_deps(adversary: &mut Adversary) {
     let Some((group, epoch, grant)) = adversary.membership() else { return };
     for _ in 0..200 {
         let Some(mut delta) = adversary.make_delta(grant, epoch, 1_000) else { return };
-        delta.deps = vec![ChangeId(hash("villain", &[&adversary.random_below(1 << 40).to_be_bytes()]))];
+        delta.deps = vec![ChangeId(hash("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]))];
         delta.puts.iter_mut().for_each(|put| put.value = Value::from("x".repeat(10_000).as_str()));
         adversary.push_delta(group.id(), epoch, &delta, Sig([1; 64]));
     }

@@ -47,7 +47,7 @@ pub(super) fn send_false_beacons(adversary: &mut Adversary) {
         let Some(socket) = multicast_socket_towards(victim) else { continue };
         for nth in 0..500u16 {
             let made_up: Vec<u8> =
-                (0..32).map(|_| u8::try_from(adversary.random_below(256)).unwrap_or(0)).collect();
+                (0..32).map(|_| u8::try_from(adversary.rng.below(256)).unwrap_or(0)).collect();
             let key = known.get(usize::from(nth)).map_or(made_up, |other| other.0.to_vec());
             let packet = [BEACON_MAGIC.as_slice(), &key, &(nth + 1).to_be_bytes()].concat();
             let _ = socket.send_to(&packet, BEACON_GROUP);

@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use super::Unavailable;
+use super::missing_lab;
+use crate::requirement::MissingRequirement;
 
 /// How this machine lets us make namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub(super) enum NamespaceAccess {
 
 impl NamespaceAccess {
     /// Finds out, once.
-    pub(super) fn detect() -> Result<Self, Unavailable> {
+    pub(super) fn detect() -> Result<Self, MissingRequirement> {
         static FOUND: OnceLock<Option<NamespaceAccess>> = OnceLock::new();
         let works = |args: &[&str]| {
             let mut command = Command::new("unshare");
@@ -35,7 +36,7 @@ impl NamespaceAccess {
             }
         });
         found.ok_or_else(|| {
-            Unavailable("`unshare --net` does not work, as root or in a user namespace".into())
+            missing_lab("`unshare --net` does not work, as root or in a user namespace".into())
         })
     }
 }
@@ -48,7 +49,7 @@ pub(super) struct Namespace {
 
 impl Namespace {
     /// The lab's first, which in the unprivileged case also makes the user namespace that the others share.
-    pub(super) fn create_first(access: NamespaceAccess, ipv6: bool) -> Result<Self, Unavailable> {
+    pub(super) fn create_first(access: NamespaceAccess, ipv6: bool) -> Result<Self, MissingRequirement> {
         let mut command = Command::new("unshare");
         if access == NamespaceAccess::User {
             command.args(["--user", "--map-root-user"]);
@@ -57,7 +58,7 @@ impl Namespace {
     }
 
     /// Another one of the same lab.
-    pub(super) fn create_sibling(&self, ipv6: bool) -> Result<Self, Unavailable> {
+    pub(super) fn create_sibling(&self, ipv6: bool) -> Result<Self, MissingRequirement> {
         let unshare = match self.access {
             NamespaceAccess::Root => Command::new("unshare"),
             NamespaceAccess::User => {
@@ -70,13 +71,17 @@ impl Namespace {
         Self::spawn_holder(self.access, unshare, ipv6)
     }
 
-    fn spawn_holder(access: NamespaceAccess, mut unshare: Command, ipv6: bool) -> Result<Self, Unavailable> {
+    fn spawn_holder(
+        access: NamespaceAccess,
+        mut unshare: Command,
+        ipv6: bool,
+    ) -> Result<Self, MissingRequirement> {
         let disable_ipv6 =
             "for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done 2>/dev/null; ";
         let script = format!("{}echo ready; exec cat", if ipv6 { "" } else { disable_ipv6 });
         unshare.args(["--net", "--", "sh", "-c", &script]);
         unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut holder = unshare.spawn().map_err(|error| Unavailable(format!("unshare: {error}")))?;
+        let mut holder = unshare.spawn().map_err(|error| missing_lab(format!("unshare: {error}")))?;
         let mut line = String::new();
         if let Some(out) = holder.stdout.take() {
             let _ = BufReader::new(out).read_line(&mut line);
@@ -85,7 +90,7 @@ impl Namespace {
         if line.trim() == "ready" {
             Ok(namespace)
         } else {
-            Err(Unavailable("a namespace was not made".into()))
+            Err(missing_lab("a namespace was not made".into()))
         }
     }
 

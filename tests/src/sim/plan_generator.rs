@@ -1,12 +1,12 @@
 //! Drawing a plan from chance: which groups, which faults, which workload, which steps.
 
 use super::plan::{DamageExtent, Faults, GroupPlan, NetworkCut, Plan, PlanRole, PlannedOp, SECOND_US, Step};
-use super::rng::SimRng;
+use super::rng::TestRng;
 
-/// What the writers are mostly at. Each is a table of acts with their weights.
+/// What the writers are mostly at. Each is a table of operations with their shares.
 struct Workload {
     name: &'static str,
-    op_weights: &'static [(OpKind, u64)],
+    op_shares: &'static [(OpKind, u64)],
 }
 
 /// Sorts of acts, as far as workloads tell them apart.
@@ -51,7 +51,7 @@ use OpKind::{
 const WORKLOADS: &[Workload] = &[
     Workload {
         name: "everything",
-        op_weights: &[
+        op_shares: &[
             (Set, 20),
             (Add, 6),
             (Take, 3),
@@ -63,23 +63,23 @@ const WORKLOADS: &[Workload] = &[
             (Pause, 6),
         ],
     },
-    Workload { name: "unique-set", op_weights: &[(Add, 40), (Observe, 4)] },
-    Workload { name: "contended", op_weights: &[(Set, 40), (Unset, 4), (Resolve, 4)] },
-    Workload { name: "provisioning", op_weights: &[(Set, 10), (Observe, 40), (SetUnknown, 2), (Pause, 2)] },
-    Workload { name: "lists", op_weights: &[(Add, 20), (Take, 20), (Resolve, 3)] },
-    Workload { name: "backlog", op_weights: &[(Set, 10), (Backlog, 6), (Add, 4)] },
-    Workload { name: "resolve-races", op_weights: &[(Set, 20), (Resolve, 30), (Remove, 4)] },
+    Workload { name: "unique-set", op_shares: &[(Add, 40), (Observe, 4)] },
+    Workload { name: "contended", op_shares: &[(Set, 40), (Unset, 4), (Resolve, 4)] },
+    Workload { name: "provisioning", op_shares: &[(Set, 10), (Observe, 40), (SetUnknown, 2), (Pause, 2)] },
+    Workload { name: "lists", op_shares: &[(Add, 20), (Take, 20), (Resolve, 3)] },
+    Workload { name: "backlog", op_shares: &[(Set, 10), (Backlog, 6), (Add, 4)] },
+    Workload { name: "resolve-races", op_shares: &[(Set, 20), (Resolve, 30), (Remove, 4)] },
     Workload {
         name: "remove-recreate",
-        op_weights: &[(Remove, 20), (Set, 20), (Add, 10), (Take, 6), (Unset, 8)],
+        op_shares: &[(Remove, 20), (Set, 20), (Add, 10), (Take, 6), (Unset, 8)],
     },
     Workload {
         name: "restart-storm",
-        op_weights: &[(Set, 20), (Add, 6), (Observe, 8), (Crash, 30), (CrashMidway, 20)],
+        op_shares: &[(Set, 20), (Add, 6), (Observe, 8), (Crash, 30), (CrashMidway, 20)],
     },
     Workload {
         name: "clock-chaos",
-        op_weights: &[(Set, 20), (Resolve, 8), (Remove, 4), (Observe, 8), (Clock, 20)],
+        op_shares: &[(Set, 20), (Resolve, 8), (Remove, 4), (Observe, 8), (Clock, 20)],
     },
 ];
 
@@ -116,16 +116,16 @@ const REST_PLAN_ONE_IN: u64 = 40;
 const LONG_BACKLOG_ONE_IN: u64 = 400;
 
 struct PlanGenerator<'a> {
-    rng: &'a mut SimRng,
+    rng: &'a mut TestRng,
     nodes: usize,
     groups: Vec<GroupPlan>,
-    weighted_ops: Vec<(OpKind, u64)>,
+    ops_with_shares: Vec<(OpKind, u64)>,
     written: u64,
 }
 
 /// Draws a plan; from [`SMALL`] on, a small one in which members change.
 pub fn generate_plan(seed: u64) -> Plan {
-    let rng = &mut SimRng::new(seed, "plan");
+    let rng = &mut TestRng::new(seed, "plan");
     if seed >= FIRST_SMALL_SEED { generate_small_plan(seed, rng) } else { generate_plan_with(seed, rng) }
 }
 
@@ -133,7 +133,7 @@ pub fn generate_plan(seed: u64) -> Plan {
 /// thousand of them take minutes.
 pub const FIRST_SMALL_SEED: u64 = 1 << 40;
 
-fn generate_small_plan(seed: u64, rng: &mut SimRng) -> Plan {
+fn generate_small_plan(seed: u64, rng: &mut TestRng) -> Plan {
     let nodes = 2 + rng.index(3);
     let mut group = GroupPlan { members: vec![(0, PlanRole::Admin)] };
     group.members.extend((1..nodes).map(|node| (node, [PlanRole::Operator, PlanRole::Admin][rng.index(2)])));
@@ -142,14 +142,14 @@ fn generate_small_plan(seed: u64, rng: &mut SimRng) -> Plan {
     table.extend(MEMBERSHIP_FAULT_OPS);
     let faults = Faults { delay: 5_000, commit: 3_000, ..Faults::default() };
     let count = rng.between(8, 30);
-    let mut generator = PlanGenerator { rng, nodes, groups: vec![group], weighted_ops: table, written: 0 };
+    let mut generator = PlanGenerator { rng, nodes, groups: vec![group], ops_with_shares: table, written: 0 };
     let steps = (0..count).map(|_| generator.step()).collect();
     Plan { seed, workload: "small".to_owned(), nodes, groups: generator.groups, faults, steps }
 }
 
 /// Draws a small plan out of bytes, as a fuzzer gives them: every byte decides something.
 pub fn generate_plan_from_bytes(bytes: &[u8]) -> Plan {
-    let mut rng = SimRng::from_bytes(bytes);
+    let mut rng = TestRng::from_bytes(bytes);
     let mut plan = generate_plan_with(rng.below(1 << 16), &mut rng);
     plan.steps.truncate(MAX_SMALL_STEPS);
     for step in &mut plan.steps {
@@ -164,18 +164,18 @@ pub fn generate_plan_from_bytes(bytes: &[u8]) -> Plan {
 const MAX_SMALL_STEPS: usize = 40;
 
 /// Draws a plan out of any chance.
-fn generate_plan_with(seed: u64, rng: &mut SimRng) -> Plan {
+fn generate_plan_with(seed: u64, rng: &mut TestRng) -> Plan {
     // Few nodes find most of what there is to be found, and fast.
     let nodes = [2, 3, 3, 4, 4, 5, 6, 7, 8, 9][rng.index(10)];
     let groups = (0..[1, 1, 2, 3][rng.index(4)]).map(|_| group(rng, nodes)).collect();
     let faults = faults(rng, nodes);
     let workload = &WORKLOADS[rng.index(WORKLOADS.len())];
-    let mut table = workload.op_weights.to_vec();
-    for (kind, weight) in FAULT_OPS {
+    let mut table = workload.op_shares.to_vec();
+    for (kind, share) in FAULT_OPS {
         if rng.below(2) == 0 {
-            table.push((*kind, *weight));
+            table.push((*kind, *share));
             if *kind == OpKind::Cut {
-                table.push((HealCuts, weight / 2));
+                table.push((HealCuts, share / 2));
             }
         }
     }
@@ -190,12 +190,12 @@ fn generate_plan_with(seed: u64, rng: &mut SimRng) -> Plan {
     }
     let max_steps = [30, 60, 120][rng.index(3)];
     let count = rng.between(10, max_steps);
-    let mut generator = PlanGenerator { rng, nodes, groups, weighted_ops: table, written: 0 };
+    let mut generator = PlanGenerator { rng, nodes, groups, ops_with_shares: table, written: 0 };
     let steps = (0..count).map(|_| generator.step()).collect();
     Plan { seed, workload: workload.name.to_owned(), nodes, groups: generator.groups, faults, steps }
 }
 
-fn group(rng: &mut SimRng, nodes: usize) -> GroupPlan {
+fn group(rng: &mut TestRng, nodes: usize) -> GroupPlan {
     let founder = rng.index(nodes);
     let all = rng.below(2) == 0;
     let mut members = vec![(founder, PlanRole::Admin)];
@@ -215,14 +215,14 @@ fn group(rng: &mut SimRng, nodes: usize) -> GroupPlan {
     GroupPlan { members }
 }
 
-fn faults(rng: &mut SimRng, nodes: usize) -> Faults {
-    let next_bool = |rng: &mut SimRng| rng.below(2) == 0;
-    let some = |rng: &mut SimRng, options: &[u64]| {
+fn faults(rng: &mut TestRng, nodes: usize) -> Faults {
+    let next_bool = |rng: &mut TestRng| rng.below(2) == 0;
+    let some = |rng: &mut TestRng, options: &[u64]| {
         if rng.below(2) == 0 { options[rng.index(options.len())] } else { 0 }
     };
     let breaks_order = rng.below(4) == 0;
-    let disorder_rate = |rng: &mut SimRng| if breaks_order { some(rng, &[2, 20, 100]) } else { 0 };
-    let random_nodes = |rng: &mut SimRng| -> Vec<usize> {
+    let disorder_rate = |rng: &mut TestRng| if breaks_order { some(rng, &[2, 20, 100]) } else { 0 };
+    let random_nodes = |rng: &mut TestRng| -> Vec<usize> {
         if next_bool(rng) { Vec::new() } else { (0..nodes).filter(|_| next_bool(rng)).collect() }
     };
     Faults {
@@ -249,10 +249,10 @@ impl PlanGenerator<'_> {
     }
 
     fn pick_kind(&mut self) -> OpKind {
-        let total_weight = self.weighted_ops.iter().map(|(_, weight)| weight).sum();
-        let mut remaining = self.rng.below(total_weight);
-        for (kind, weight) in &self.weighted_ops {
-            match remaining.checked_sub(*weight) {
+        let total = self.ops_with_shares.iter().map(|(_, share)| share).sum();
+        let mut remaining = self.rng.below(total);
+        for (kind, share) in &self.ops_with_shares {
+            match remaining.checked_sub(*share) {
                 Some(rest) => remaining = rest,
                 None => return *kind,
             }
@@ -268,7 +268,8 @@ impl PlanGenerator<'_> {
 
     /// An item for a list. Where items are taken out too, one that is added again and again.
     fn list_item(&mut self) -> String {
-        let taken = self.weighted_ops.iter().find(|(kind, _)| *kind == Take).map_or(0, |(_, weight)| *weight);
+        let taken =
+            self.ops_with_shares.iter().find(|(kind, _)| *kind == Take).map_or(0, |(_, share)| *share);
         if self.rng.below(30) < taken.min(20) { "again".to_owned() } else { self.unique_value() }
     }
 

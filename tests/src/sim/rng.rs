@@ -1,33 +1,40 @@
-//! Chance from a seed. Each use has a stream of its own, so that a change in one does not shift the others.
+//! The random numbers of all tests: repeatable from a seed, and equal on every host.
 
 use std::collections::VecDeque;
 
 use larder_core::id::hash16;
 
-/// One stream (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), or bytes from outside
-/// and then such a stream.
+/// A stream of random numbers by SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+/// 2014). Bytes from a fuzzer may come first.
 #[derive(Clone, Debug)]
-pub(super) struct SimRng {
+pub struct TestRng {
     state: u64,
-    /// What decides first.
+    /// The bytes that decide before the generator does.
     bytes: VecDeque<u8>,
 }
 
-impl SimRng {
-    /// The stream called `label` of a seed.
-    pub(super) fn new(seed: u64, label: &str) -> Self {
-        let hash = hash16("larder sim dice", &[&seed.to_be_bytes(), label.as_bytes()]);
-        let state = hash.iter().take(8).fold(0, |state, byte| (state << 8) | u64::from(*byte));
-        Self { state, bytes: VecDeque::new() }
+impl TestRng {
+    /// The stream of a seed.
+    pub fn from_seed(seed: u64) -> Self {
+        Self { state: seed, bytes: VecDeque::new() }
     }
 
-    /// Decisions out of bytes: each takes as many as it has use for, so that a byte changed changes one decision.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+    /// The stream of a seed that is named `label`. Streams of other names are independent of it, so that a change in the
+    /// use of one does not shift the others.
+    pub fn new(seed: u64, label: &str) -> Self {
+        // Saved seeds depend on this text.
+        let hash = hash16("larder sim dice", &[&seed.to_be_bytes(), label.as_bytes()]);
+        Self::from_seed(hash.iter().take(8).fold(0, |state, byte| (state << 8) | u64::from(*byte)))
+    }
+
+    /// A stream of decisions by `bytes`, and random ones after these. Each decision takes as few bytes as it needs, so
+    /// that a changed byte changes one decision.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
         Self { bytes: bytes.iter().copied().collect(), ..Self::new(0, "bytes") }
     }
 
     /// The next 64 bits.
-    pub(super) fn next_u64(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         if !self.bytes.is_empty() {
             return self.take_bytes(8);
         }
@@ -43,8 +50,8 @@ impl SimRng {
         self.bytes.drain(..count).fold(0, |all, byte| (all << 8) | u64::from(byte))
     }
 
-    /// A number below `sides`.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    /// A number below `bound`; 0 if `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
         let bits = match self.bytes.is_empty() {
             true => self.next_u64(),
             false => self
@@ -53,23 +60,33 @@ impl SimRng {
         bits % bound.max(1)
     }
 
-    /// A number between `low` and `high`, both included.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// An index into something of that length.
-    pub(super) fn index(&mut self, len: usize) -> usize {
+    /// An index into a slice of length `len`.
+    pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 
-    /// True so many times in a thousand.
-    pub(super) fn per_mille(&mut self, times: u64) -> bool {
+    /// True in half of all cases.
+    pub fn next_bool(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    /// True in `times` of a thousand cases.
+    pub fn per_mille(&mut self, times: u64) -> bool {
         self.below(1000) < times
     }
 
-    /// 256 bits.
-    pub(super) fn next_seed(&mut self) -> [u8; 32] {
+    /// Random bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        std::iter::repeat_with(|| self.next_u64().to_le_bytes()).flatten().take(count).collect()
+    }
+
+    /// 256 random bits, for a key.
+    pub fn next_seed(&mut self) -> [u8; 32] {
         std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap_or(0))
     }
 }

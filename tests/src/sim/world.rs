@@ -27,7 +27,7 @@ use super::coverage::Coverage;
 use super::invariants::{Invariant, check_if_changed};
 use super::network::SimNetwork;
 use super::plan::{Faults, Plan};
-use super::rng::SimRng;
+use super::rng::TestRng;
 use super::stored_state::StoredStateReader;
 use super::trace::EventTrace;
 
@@ -85,8 +85,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     event_queue: BTreeMap<(u64, u64), WorldEvent>,
     sequence: u64,
-    network_rng: SimRng,
-    storage_rng: SimRng,
+    network_rng: TestRng,
+    storage_rng: TestRng,
     /// Answers that came, by caller.
     pub(super) answers: BTreeMap<RequestId, Result<Response, RequestError>>,
     next_request: u64,
@@ -120,8 +120,8 @@ pub(super) struct World {
 impl World {
     /// A world of nodes that are in no group yet.
     pub(super) fn new(plan: &Plan, trace: EventTrace) -> Self {
-        let mut keys = SimRng::new(plan.seed, "keys");
-        let mut drifts = SimRng::new(plan.seed, "drift");
+        let mut keys = TestRng::new(plan.seed, "keys");
+        let mut drifts = TestRng::new(plan.seed, "drift");
         let most = i64::try_from(plan.faults.drift).unwrap_or(0);
         let node = |_| {
             let drift = i64::try_from(drifts.below(2 * plan.faults.drift + 1)).unwrap_or(0) - most;
@@ -134,8 +134,8 @@ impl World {
             faults: Faults::default(),
             event_queue: BTreeMap::new(),
             sequence: 0,
-            network_rng: SimRng::new(plan.seed, "network"),
-            storage_rng: SimRng::new(plan.seed, "storage"),
+            network_rng: TestRng::new(plan.seed, "network"),
+            storage_rng: TestRng::new(plan.seed, "storage"),
             answers: BTreeMap::new(),
             next_request: 0,
             acknowledged_writes: BTreeMap::new(),

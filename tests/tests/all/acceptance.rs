@@ -26,12 +26,7 @@ fn for_each_order(count: usize, visit: &mut impl FnMut(&[usize])) {
     permute(&mut (0..count).collect(), 0, visit);
 }
 
-/// Repeatable chance.
-struct TestRng(u64);
-
-impl TestRng {
-    fn below(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % below.max(1)
-    }
+/// All tests of membership and acceptance.
+pub(crate) fn tests() -> Vec<crate::harness::Test> {
+    [histories::tests(), records::tests()].into_iter().flatten().collect()
 }

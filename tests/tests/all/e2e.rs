@@ -24,13 +24,31 @@ mod watch;
 /// The `larder` that was built for these tests.
 pub(crate) const LARDER: &str = env!("CARGO_BIN_EXE_larder-under-test");
 
-/// A lab, or the end of the test where none is to be had; that is said loudly.
-macro_rules! lab {
-    ($count:expr, $name:expr) => {
-        match larder_tests::lab::Lab::or_skip($count, $name) {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
+/// All end-to-end tests.
+pub(crate) fn tests() -> Vec<crate::harness::Test> {
+    [
+        adversary::tests(),
+        backup::tests(),
+        cli_errors::tests(),
+        damage::tests(),
+        document::tests(),
+        durability::tests(),
+        editor::tests(),
+        history::tests(),
+        late_introduction::tests(),
+        membership::tests(),
+        merge::tests(),
+        network::tests(),
+        node_identity::tests(),
+        readme::tests(),
+        replacement::tests(),
+        resources::tests(),
+        rotation::tests(),
+        soak::tests(),
+        time_travel::tests(),
+        watch::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
-use lab;

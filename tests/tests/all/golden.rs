@@ -16,6 +16,10 @@ use serde_json::{Value, json};
 
 use super::e2e::LARDER;
 
+tests! {
+    data_directories_of_earlier_versions_open_and_accept_writes,
+}
+
 /// The directories that are opened, oldest first. The newest is that of this version.
 const VERSIONS: [&str; 1] = ["0.1"];
 /// What a node keeps.
@@ -109,7 +113,6 @@ fn unpack_data_dir(from: &Path, name: &str, to: &Path) {
     }
 }
 
-#[test]
 fn data_directories_of_earlier_versions_open_and_accept_writes() {
     let newest = VERSIONS[VERSIONS.len() - 1];
     if std::env::var_os("LARDER_BLESS").is_some() && !golden_dir(newest).exists() {

@@ -69,3 +69,11 @@ fn wait_until_apart(probes: &mut [Probe], sets: &[&[usize]], deadline: Duration)
     let downs = probes.iter_mut().flat_map(|probe| probe.events_named("down"));
     downs.filter_map(|event| event["t"].as_f64()).fold(0.0, f64::max)
 }
+
+/// All tests of the network.
+pub(crate) fn tests() -> Vec<crate::harness::Test> {
+    [discovery::tests(), guests::tests(), hostile_streams::tests(), partitions::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -10,6 +10,12 @@ use larder_core::id::SecretKey;
 use larder_core::node::{ClockReading, Effect, Input, MonoTime, Node, NodeConfig, Request, RequestId};
 use larder_core::store::{MemoryStore, Row, RowReader, Table};
 
+tests! {
+    replacing_a_damaged_store_survives_a_crash_at_any_step,
+    a_missing_store_is_recreated_from_the_membership_backup,
+    creating_a_store_survives_a_crash_at_any_step,
+}
+
 fn node_secret() -> SecretKey {
     SecretKey::from_bytes(&[5; 32])
 }
@@ -96,7 +102,6 @@ fn files_with_content(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
     files.filter(|path| fs::read(path).is_ok_and(|found| found == bytes)).collect()
 }
 
-#[test]
 fn replacing_a_damaged_store_survives_a_crash_at_any_step() {
     let (dir, bytes) = damaged_data_dir("whole");
     let (expected, loss) = dir.recover_and_open();
@@ -131,7 +136,6 @@ fn replacing_a_damaged_store_survives_a_crash_at_any_step() {
 }
 
 /// A directory entry that never reached the disk: the store is gone, the roster is there.
-#[test]
 fn a_missing_store_is_recreated_from_the_membership_backup() {
     let (dir, _) = damaged_data_dir("gone");
     fs::remove_file(dir.file("store.redb")).unwrap();
@@ -140,7 +144,6 @@ fn a_missing_store_is_recreated_from_the_membership_backup() {
     assert_eq!(found.read_rows(Table::Groups, &[]).unwrap().len(), 1, "its group is not forgotten");
 }
 
-#[test]
 fn creating_a_store_survives_a_crash_at_any_step() {
     let made = {
         let dir = TempDataDir::new("made");

@@ -7,6 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use larder_tests::sim::canary::{CANARIES, Canary, create_workspace};
 use larder_tests::sim::{Invariant, Plan, PlannedOp, generate_plan, run_plan, run_plan_logged};
 
+tests! {
+    every_canary_can_be_planted,
+    every_world_converges_and_loses_nothing,
+    every_saved_plan_that_once_failed_now_holds,
+    the_same_plan_makes_the_same_history_in_any_process,
+    wrong_clocks_change_no_final_value,
+    plans_round_trip_through_json,
+}
+
 /// Which seeds are tried: `LARDER_SIM_FIRST` and `LARDER_SIM_SEEDS` choose others.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -30,7 +39,6 @@ fn describe_failure(name: &str, plan: &Plan) -> Option<String> {
 }
 
 /// What a canary alters has to be there: one that cannot be planted proves nothing, and is found out an hour into a run.
-#[test]
 fn every_canary_can_be_planted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above this crate");
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canaries");
@@ -42,7 +50,6 @@ fn every_canary_can_be_planted() {
     assert!(CANARIES.len() > 20);
 }
 
-#[test]
 fn every_world_converges_and_loses_nothing() {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
@@ -66,7 +73,6 @@ fn every_world_converges_and_loses_nothing() {
 }
 
 /// Every plan that ever failed is played for ever.
-#[test]
 fn every_saved_plan_that_once_failed_now_holds() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let mut files: Vec<PathBuf> =
@@ -81,7 +87,6 @@ fn every_saved_plan_that_once_failed_now_holds() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-#[test]
 fn the_same_plan_makes_the_same_history_in_any_process() {
     let simulator = env!("CARGO_BIN_EXE_larder-sim");
     for seed in 1000..1003 {
@@ -95,7 +100,6 @@ fn the_same_plan_makes_the_same_history_in_any_process() {
 }
 
 /// Time decides nothing: with clocks that run off and step by years, the same plan ends with the same values.
-#[test]
 fn wrong_clocks_change_no_final_value() {
     for seed in 2000..2006 {
         let mut plan = generate_plan(seed);
@@ -120,7 +124,6 @@ fn with_clock_jump(step: larder_tests::sim::Step) -> [larder_tests::sim::Step; 2
 }
 
 /// Plans are written down as text, and come back.
-#[test]
 fn plans_round_trip_through_json() {
     for seed in 0..50 {
         let plan = generate_plan(seed);

@@ -5,17 +5,22 @@
 use std::collections::BTreeMap;
 
 use larder::store::{Store, StoreOpenError};
-use larder_core::id::hash16;
 use larder_core::store::{MemoryStore, Row, RowReader, Table};
 use larder_tests::disk::{CrashOutcome, DiskDamage, DiskFault, FaultDuration, FaultyDisk};
+use larder_tests::rng::TestRng;
+
+tests! {
+    a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing,
+    a_failing_or_full_disk_loses_nothing_acknowledged_and_recovers,
+    damage_is_detected_and_a_damaged_file_is_never_written_to,
+}
 
 /// Writes of the workload; some share a commit.
 const WRITES: u64 = 500;
 
-/// Chance that depends on nothing but its arguments.
+/// A random number that depends on nothing but the arguments.
 fn pseudo_random(what: &str, nth: u64, bound: u64) -> u64 {
-    let hash = hash16("larder store test", &[what.as_bytes(), &nth.to_be_bytes()]);
-    hash.iter().take(8).fold(0, |all, byte| (all << 8) | u64::from(*byte)) % bound
+    TestRng::new(nth, what).below(bound)
 }
 
 /// The `nth` write: a few rows of any tables, put or removed, small or large.
@@ -112,7 +117,6 @@ fn assert_recovers(found: &FaultyDisk, acknowledged: usize, models: &[MemoryStor
     assert_eq!(read(&first), held, "{what}: opened once more");
 }
 
-#[test]
 fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
     let all = std::env::var_os("LARDER_STORE_ALL").is_some();
     let commits = commits();
@@ -140,10 +144,9 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
             }
         }
     }
-    eprintln!("{tried} crashes in {operations} operations, {} commits", commits.len());
+    report!("{tried} crashes in {operations} operations, {} commits", commits.len());
 }
 
-#[test]
 fn a_failing_or_full_disk_loses_nothing_acknowledged_and_recovers() {
     let commits = commits();
     let models = expected_stores(&commits);
@@ -186,7 +189,6 @@ fn disk_after_close(commits: &[Vec<Row>]) -> FaultyDisk {
 
 /// Whatever is wrong in the file: it is said, or it makes no difference. Nothing damaged is believed, and a file that is
 /// not believed is left as it is, so that whoever looks at it later sees what was found.
-#[test]
 fn damage_is_detected_and_a_damaged_file_is_never_written_to() {
     let commits = commits();
     let models = expected_stores(&commits);

@@ -11,7 +11,7 @@ use larder_core::store::salvage::{KnownGroup, SALVAGED_TABLES, salvage_all};
 use larder_core::store::{GroupRow, MemoryStore, Row, RowReader, Table, decode_layout, key};
 
 use super::super::plan::DamageExtent;
-use super::super::rng::SimRng;
+use super::super::rng::TestRng;
 use super::World;
 
 impl World {
@@ -21,7 +21,7 @@ impl World {
             return;
         }
         self.crash_node(node, pause, 0);
-        let mut rng = SimRng::new(seed, "damage");
+        let mut rng = TestRng::new(seed, "damage");
         let found = damaged_store(&self.nodes[node].disk.rows, hits, &mut rng);
         let backup = membership_backup(&self.nodes[node].disk.rows);
         let secret = self.nodes[node].secret.clone();
@@ -57,7 +57,7 @@ impl World {
 }
 
 /// A store after damage, as far as it can be read.
-fn damaged_store(store: &MemoryStore, extent: DamageExtent, rng: &mut SimRng) -> MemoryStore {
+fn damaged_store(store: &MemoryStore, extent: DamageExtent, rng: &mut TestRng) -> MemoryStore {
     let mut found = MemoryStore::default();
     if extent == DamageExtent::Everything {
         return found;

@@ -1,5 +1,5 @@
-//! Small histories with removals, a new key, forks and news that come late, in every order in which they can arrive: one
-//! document, and the one that the oracle says.
+//! Small histories with removals, a new key, forks and arrivals that come late, in every order in which they can arrive:
+//! one document, and the one that the oracle computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,15 @@ use larder_core::record::{
 };
 use larder_core::shard::root::ShardName;
 use larder_core::value::Value;
+use larder_tests::rng::TestRng;
 use larder_tests::sim::acceptance_oracle::{ReferenceMembership, reference_accept};
 
-use super::{TestRng, for_each_order, is_exhaustive};
+use super::{for_each_order, is_exhaustive};
+
+tests! {
+    every_arrival_order_yields_the_same_document,
+    worked_examples_of_the_trust_document_hold,
+}
 
 /// Something that arrives.
 #[derive(Clone)]
@@ -71,7 +77,13 @@ impl SmallWorld {
         let grants: Vec<GrantId> = begun.iter().map(SignedRecord::id).collect();
         let copy = Group::new(record_set(&begun));
         let authors = grants.iter().map(|grant| (copy.clone(), *grant)).collect();
-        Self { rng: TestRng(seed), initial_records: begun, authors, arrivals: Vec::new(), writes: 0 }
+        Self {
+            rng: TestRng::from_seed(seed),
+            initial_records: begun,
+            authors,
+            arrivals: Vec::new(),
+            writes: 0,
+        }
     }
 
     fn write(&mut self, author: usize) {
@@ -117,9 +129,9 @@ impl SmallWorld {
     /// Somebody hears everything, or a part of it.
     fn deliver_to(&mut self, author: usize) {
         let skip_some = self.rng.below(2);
-        for news in &self.arrivals {
+        for arrival in &self.arrivals {
             if skip_some == 0 || self.rng.below(3) > 0 {
-                deliver(&mut self.authors[author].0, news);
+                deliver(&mut self.authors[author].0, arrival);
             }
         }
     }
@@ -151,7 +163,7 @@ impl SmallWorld {
         let all: Vec<_> =
             valid_changes(group).into_iter().map(|(id, valid)| (valid.chain_id, valid.seq, id)).collect();
         if !all.is_empty() {
-            let changes = vec![all[self.rng.below(all.len())]];
+            let changes = vec![all[self.rng.index(all.len())]];
             self.issue(
                 author,
                 RecordBody::Admit(Admit {
@@ -168,7 +180,7 @@ impl SmallWorld {
             if self.arrivals.len() >= limit {
                 break;
             }
-            let author = self.rng.below(self.authors.len());
+            let author = self.rng.index(self.authors.len());
             match self.rng.below(12) {
                 0..=2 => self.write(author),
                 3 | 4 if self.arrivals.len() + 2 <= limit => self.fork_author(author),
@@ -177,7 +189,7 @@ impl SmallWorld {
                     self.change_key();
                 }
                 6..=8 => {
-                    let admin = self.rng.below(2);
+                    let admin = self.rng.index(2);
                     self.revoke(admin, 1 + author % (AUTHORS - 1));
                 }
                 9 => self.issue_admit(0),
@@ -245,7 +257,7 @@ fn snapshot(group: &mut Group) -> CopySnapshot {
     }
 }
 
-/// All orders in which the news can arrive give one thing, and it is what the oracle says.
+/// Asserts that every order of arrival gives the same result, and that of the oracle.
 fn try_all_orders(world: &SmallWorld) -> usize {
     let begun = Group::new(record_set(&world.initial_records));
     let mut first: Option<CopySnapshot> = None;
@@ -271,7 +283,7 @@ fn assert_oracle_agrees(world: &SmallWorld, group: &Group, shown: &CopySnapshot)
         .initial_records
         .iter()
         .cloned()
-        .chain(world.arrivals.iter().filter_map(|news| match news {
+        .chain(world.arrivals.iter().filter_map(|arrival| match arrival {
             Arrival::Record(record) => Some(record.clone()),
             Arrival::Change(..) => None,
         }))
@@ -289,9 +301,8 @@ fn assert_oracle_agrees(world: &SmallWorld, group: &Group, shown: &CopySnapshot)
     }
 }
 
-/// Whole: 250 histories of up to seven pieces of news, each in all 5040 orders, a millisecond each. By default some of
+/// Whole: 250 histories of up to seven arrivals, each in all 5040 orders, a millisecond each. By default some of
 /// five and six.
-#[test]
 fn every_arrival_order_yields_the_same_document() {
     let (rounds, most) = if is_exhaustive() { (250, 7) } else { (60, 5) };
     let (mut tries, mut unaccepted, mut held, mut forks) = (0, 0, 0, 0);
@@ -302,18 +313,17 @@ fn every_arrival_order_yields_the_same_document() {
         let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| try_all_orders(&world)));
         tries += seen.unwrap_or_else(|_| panic!("seed {seed}"));
         let mut group = Group::new(record_set(&world.initial_records));
-        (0..2).for_each(|_| world.arrivals.iter().for_each(|news| deliver(&mut group, news)));
+        (0..2).for_each(|_| world.arrivals.iter().for_each(|arrival| deliver(&mut group, arrival)));
         unaccepted +=
             group.shard_states().unaccepted_sets().map(|(_, set)| set.iter().count()).sum::<usize>();
         held += group.desired().unwrap().dependency_only().len();
         forks += group.shard_states().forks().count();
     }
-    println!("{rounds} histories, {tries} orders: {unaccepted} changes aside, {held} held, {forks} forks");
+    report!("{rounds} histories, {tries} orders: {unaccepted} changes aside, {held} held, {forks} forks");
     assert!(unaccepted > 20 && forks > 3, "{unaccepted} {held} {forks}");
 }
 
 /// One history after the other, by name: what `docs/trust.md` walks through.
-#[test]
 fn worked_examples_of_the_trust_document_hold() {
     // Two admins end the same grant with different frontiers, and its holder and another go on meanwhile.
     let mut world = SmallWorld::new(1);
@@ -327,7 +337,7 @@ fn worked_examples_of_the_trust_document_hold() {
     assert!(world.arrivals.len() <= 6);
     try_all_orders(&world);
     let mut group = Group::new(record_set(&world.initial_records));
-    (0..2).for_each(|_| world.arrivals.iter().for_each(|news| deliver(&mut group, news)));
+    (0..2).for_each(|_| world.arrivals.iter().for_each(|arrival| deliver(&mut group, arrival)));
     assert_eq!(group.desired().unwrap().dependency_only().len(), 1, "what another built upon is held");
 
     // A forker lets others build on one branch and shows the other later; the end of its grant names the other.
@@ -357,8 +367,8 @@ fn worked_examples_of_the_trust_document_hold() {
 
 impl SmallWorld {
     fn deliver_all_to(&mut self, author: usize) {
-        for news in &self.arrivals {
-            deliver(&mut self.authors[author].0, news);
+        for arrival in &self.arrivals {
+            deliver(&mut self.authors[author].0, arrival);
         }
     }
 

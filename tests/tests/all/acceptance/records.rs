@@ -9,9 +9,15 @@ use larder_core::record::{
     Frontiers, Grant, Membership, Record, RecordBody, RecordInsertion, RecordSet, Revoke, RevokeTarget, Role,
     SignedRecord, Signer, create_genesis,
 };
+use larder_tests::rng::TestRng;
 use larder_tests::sim::acceptance_oracle::ReferenceMembership;
 
-use super::{TestRng, is_exhaustive};
+use super::is_exhaustive;
+
+tests! {
+    every_small_record_set_evaluates_identically_in_any_order,
+    random_record_sets_evaluate_identically_in_any_order,
+}
 
 /// Who can say something: the founder and those it lets in, in the order in which they are; the last is the recovery key.
 static KEYS: LazyLock<Vec<(SecretKey, NodeId)>> = LazyLock::new(|| {
@@ -23,9 +29,9 @@ const RECOVERY: usize = 9;
 
 /// Records, in an order in which each can be placed, Genesis first.
 #[derive(Clone)]
-struct RecordSet(Vec<SignedRecord>);
+struct OrderedRecords(Vec<SignedRecord>);
 
-impl RecordSet {
+impl OrderedRecords {
     fn new() -> Self {
         Self(vec![create_genesis(&KEYS[0].0, "small", [7; 16], KEYS[RECOVERY].1)])
     }
@@ -203,12 +209,12 @@ struct RecordSetSearch {
 impl RecordSetSearch {
     /// Checking the signatures of a set of six in all its 120 orders takes five milliseconds: of the millions in which
     /// somebody says two things in one place, one of fifty has to do.
-    fn is_for_all_orders(set: &RecordSet) -> bool {
+    fn is_for_all_orders(set: &OrderedRecords) -> bool {
         set.0.len() < 6 || set.forks() == 0 || set.id()[0] < 5
     }
 
     /// Looks at a set; answers those with one record more, if it was not looked at before.
-    fn visit(&self, set: &RecordSet) -> Vec<RecordSet> {
+    fn visit(&self, set: &OrderedRecords) -> Vec<OrderedRecords> {
         if !self.seen.lock().unwrap().insert(set.id()) {
             return Vec::new();
         }
@@ -223,7 +229,7 @@ impl RecordSetSearch {
     }
 
     /// Looks at a set, and at all that have more records, up to `most`.
-    fn visit_descendants(&self, set: &RecordSet, limit: usize) {
+    fn visit_descendants(&self, set: &OrderedRecords, limit: usize) {
         for next in self.visit(set) {
             if next.0.len() <= limit {
                 self.visit_descendants(&next, limit);
@@ -233,7 +239,7 @@ impl RecordSetSearch {
 
     /// Looks at all sets of up to `most` records, on all cores.
     fn run(&self, limit: usize) {
-        let mut parts = vec![RecordSet::new()];
+        let mut parts = vec![OrderedRecords::new()];
         for _ in 1..limit.min(4) {
             parts = parts.iter().flat_map(|set| self.visit(set)).collect();
         }
@@ -251,25 +257,23 @@ impl RecordSetSearch {
 }
 
 /// Whole: all sets of up to six records, which takes the better part of an hour. By default up to four.
-#[test]
 fn every_small_record_set_evaluates_identically_in_any_order() {
     let search = RecordSetSearch::default();
     search.run(if is_exhaustive() { 6 } else { 4 });
     let (sets, tried) =
         (search.seen.lock().unwrap().len(), search.tried_in_all_orders.load(Ordering::Relaxed));
-    println!("{sets} sets, {tried} of them in all orders");
+    report!("{sets} sets, {tried} of them in all orders");
     assert!(sets > 3_000 && tried > 3_000, "{sets} {tried}");
 }
 
 /// Sets of eight records, drawn by chance, each in all orders.
-#[test]
 fn random_record_sets_evaluate_identically_in_any_order() {
     let rounds = if is_exhaustive() { 5_000 } else { 20 };
     for round in 0..rounds {
-        let (mut set, mut rng) = (RecordSet::new(), TestRng(round));
+        let (mut set, mut rng) = (OrderedRecords::new(), TestRng::from_seed(round));
         for _ in 0..7 {
             let mut options = set.possible_next_records();
-            set = set.with_record(options.swap_remove(rng.below(options.len())));
+            set = set.with_record(options.swap_remove(rng.index(options.len())));
         }
         set.assert_oracle_agrees(&set.placed_in_all_orders());
     }

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use larder_tests::lab::{Process, wait_until};
+use larder_tests::lab::{Lab, Process, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    an_adversary_that_tries_every_attack_harms_nobody,
+}
 
 const ADVERSARY: &str = env!("CARGO_BIN_EXE_larder-villain");
 /// What of a daemon's memory a villain may take: the bounds of one group for what does not count, and room for history.
@@ -46,9 +50,8 @@ fn json_lines(log: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-#[test]
 fn an_adversary_that_tries_every_attack_harms_nobody() {
-    let lab = lab!(3, "an_adversary_that_tries_every_attack_harms_nobody");
+    let lab = Lab::require(3);
     let mut nodes: Vec<TestNode<'_>> = (0..2).map(|index| TestNode::on_host(&lab, index, LARDER)).collect();
     for node in &mut nodes {
         node.start(&["daemon"]);
@@ -84,7 +87,7 @@ fn an_adversary_that_tries_every_attack_harms_nobody() {
         |durations: &[Duration]| durations[durations.len() / 2],
         |durations: &[Duration]| durations[durations.len() - 1],
     );
-    println!(
+    report!(
         "a write took {:?} undisturbed, at worst {:?}; under attack {:?}, at worst {:?} of {}; memory from {} to {} MiB",
         median(&undisturbed),
         worst(&undisturbed),

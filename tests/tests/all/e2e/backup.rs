@@ -3,11 +3,16 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_restored_backup_catches_up_and_brings_nothing_old_back,
+    a_damaged_backup_is_refused_and_touches_nothing,
+}
 
 fn file_mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -27,10 +32,58 @@ fn assert_no_fork(nodes: &[TestNode<'_>]) {
     }
 }
 
+/// Makes a backup in `dir` while the node goes on writing.
+fn back_up_while_writing(node: &TestNode<'_>, dir: &Path) {
+    let name = dir.to_str().unwrap().to_owned();
+    let made = std::thread::scope(|scope| {
+        let writer = node.as_client();
+        let writing = scope.spawn(move || {
+            for nth in 0..20 {
+                writer.run_ok(&["set", "config/b", "path=b", &format!("keys.n={nth}")]);
+            }
+        });
+        let made = node.run_json(&["backup", &name]);
+        writing.join().unwrap();
+        made
+    });
+    assert_eq!((&made["node"], &made["groups"][0]["name"]), (&node.id().into(), &"shop".into()));
+    assert_eq!(
+        (file_mode(dir), file_mode(&dir.join("node.key")), file_mode(&dir.join("store.redb"))),
+        (0o700, 0o600, 0o600)
+    );
+    assert_eq!(
+        file_mode(&node.data_dir.join("groups.kept")),
+        0o600,
+        "who is a member is nobody else's business"
+    );
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("MANIFEST")).unwrap()).unwrap();
+    assert_eq!(manifest, made);
+    let again = node.run_larder(&["backup", &name]);
+    assert!(again.exit_code == 5 && again.stderr.contains("not empty"), "{}", again.stderr);
+}
+
+/// Restores the backup `name`: it is refused while a daemon runs, and over existing data without `--force`.
+fn restore_with_force(node: &mut TestNode<'_>, name: &str) {
+    let running = node.run_larder(&["restore-backup", name, "--force"]);
+    assert!(running.exit_code == 5 && running.stderr.contains("a daemon runs"), "{}", running.stderr);
+    let elsewhere = node.run_larder(&["restore-backup", name, "--force", "--socket", "no.sock"]);
+    assert!(elsewhere.exit_code == 5 && elsewhere.stderr.contains("a daemon runs"), "{}", elsewhere.stderr);
+    node.stop();
+    let refused = node.run_larder(&["restore-backup", name]);
+    assert!(refused.exit_code == 5 && refused.stderr.contains("--force"), "{}", refused.stderr);
+    let before = std::fs::read(node.data_dir.join("store.redb")).unwrap();
+    let restored = node.run_json(&["restore-backup", name, "--force"]);
+    let previous_dir = Path::new(restored["aside"].as_str().unwrap());
+    assert!(
+        std::fs::read(previous_dir.join("store.redb")).unwrap() == before
+            && previous_dir.join("files/a").exists()
+    );
+}
+
 /// E12: last week's backup is put back; the node catches up, writes on, and nothing old appears anywhere.
-#[test]
 fn a_restored_backup_catches_up_and_brings_nothing_old_back() {
-    let lab = lab!(2, "a_restored_backup_catches_up_and_brings_nothing_old_back");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[1].run_ok(&["set", "config/a", "path=a", "keys.x=old", "keys.y=old"]);
     nodes[1].run_ok(&["set", "file/gone", "path=gone", "content=old"]);
@@ -38,54 +91,14 @@ fn a_restored_backup_catches_up_and_brings_nothing_old_back() {
     wait_until_converged(&nodes);
     let dir = nodes[1].data_dir.with_extension("backup");
     let name = dir.to_str().unwrap().to_owned();
-    // It is made while the node goes on writing.
-    let made = std::thread::scope(|scope| {
-        let writer = nodes[1].as_client();
-        let writing = scope.spawn(move || {
-            for nth in 0..20 {
-                writer.run_ok(&["set", "config/b", "path=b", &format!("keys.n={nth}")]);
-            }
-        });
-        let made = nodes[1].run_json(&["backup", &name]);
-        writing.join().unwrap();
-        made
-    });
-    assert_eq!((&made["node"], &made["groups"][0]["name"]), (&nodes[1].id().into(), &"shop".into()));
-    assert_eq!(
-        (file_mode(&dir), file_mode(&dir.join("node.key")), file_mode(&dir.join("store.redb"))),
-        (0o700, 0o600, 0o600)
-    );
-    assert_eq!(
-        file_mode(&nodes[1].data_dir.join("groups.kept")),
-        0o600,
-        "who is a member is nobody else's business"
-    );
-    let manifest: Value =
-        serde_json::from_str(&std::fs::read_to_string(dir.join("MANIFEST")).unwrap()).unwrap();
-    assert_eq!(manifest, made);
-    let again = nodes[1].run_larder(&["backup", &name]);
-    assert!(again.exit_code == 5 && again.stderr.contains("not empty"), "{}", again.stderr);
+    back_up_while_writing(&nodes[1], &dir);
     // A week passes.
     nodes[1].run_ok(&["set", "config/a", "keys.x=new"]);
     nodes[1].run_ok(&["unset", "config/a", "keys.y"]);
     nodes[0].run_ok(&["rm", "file/gone"]);
     nodes.iter().for_each(wait_until_applied);
     wait_until_converged(&nodes);
-    // It is put back only where no daemon runs, and not over anything without a word.
-    let running = nodes[1].run_larder(&["restore-backup", &name, "--force"]);
-    assert!(running.exit_code == 5 && running.stderr.contains("a daemon runs"), "{}", running.stderr);
-    let elsewhere = nodes[1].run_larder(&["restore-backup", &name, "--force", "--socket", "no.sock"]);
-    assert!(elsewhere.exit_code == 5 && elsewhere.stderr.contains("a daemon runs"), "{}", elsewhere.stderr);
-    nodes[1].stop();
-    let refused = nodes[1].run_larder(&["restore-backup", &name]);
-    assert!(refused.exit_code == 5 && refused.stderr.contains("--force"), "{}", refused.stderr);
-    let before = std::fs::read(nodes[1].data_dir.join("store.redb")).unwrap();
-    let restored = nodes[1].run_json(&["restore-backup", &name, "--force"]);
-    let previous_dir = Path::new(restored["aside"].as_str().unwrap());
-    assert!(
-        std::fs::read(previous_dir.join("store.redb")).unwrap() == before
-            && previous_dir.join("files/a").exists()
-    );
+    restore_with_force(&mut nodes[1], &name);
     // Cut off, it is as it was, and writes before it meets anybody: that is no fork, for its chains are new.
     lab.partition(&[&[0], &[1]]);
     nodes[1].start(&["daemon"]);
@@ -121,9 +134,8 @@ fn a_restored_backup_catches_up_and_brings_nothing_old_back() {
     assert!(doctor.stdout.contains("was copied, moved or restored"), "{}", doctor.stdout);
 }
 
-#[test]
 fn a_damaged_backup_is_refused_and_touches_nothing() {
-    let lab = lab!(1, "a_damaged_backup_is_refused_and_touches_nothing");
+    let lab = Lab::require(1);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1"]);
     let digest = nodes[0].digest();

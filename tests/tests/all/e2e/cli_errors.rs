@@ -1,11 +1,20 @@
 //! Bad input of every kind: a clear error, and nothing lost.
 
+use larder_tests::lab::Lab;
 use larder_tests::node::{TestNode, start_cluster};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
 
-#[test]
+tests! {
+    commands_that_need_no_daemon_report_bad_input,
+    a_node_in_no_group_says_so,
+    unknown_names_and_invalid_values_fail_and_write_nothing,
+    text_written_by_others_is_escaped_on_the_terminal,
+    the_demo_runs_to_its_end_and_leaves_no_files,
+    help_output_matches_the_snapshot,
+}
+
 fn commands_that_need_no_daemon_report_bad_input() {
     let dir = std::env::temp_dir().join(format!("larder-input-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "input", LARDER);
@@ -77,7 +86,6 @@ fn assert_every_command_has_a_page_and_completions(node: &TestNode<'_>, dir: &st
     }
 }
 
-#[test]
 fn a_node_in_no_group_says_so() {
     let dir = std::env::temp_dir().join(format!("larder-alone-{}", std::process::id()));
     let mut node = TestNode::without_host(&dir, "alone", LARDER);
@@ -105,9 +113,8 @@ fn a_node_in_no_group_says_so() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-#[test]
 fn unknown_names_and_invalid_values_fail_and_write_nothing() {
-    let lab = lab!(1, "unknown_names_and_invalid_values_fail_and_write_nothing");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let node = &nodes[0];
     node.run_ok(&["set", "config/a", "path=a"]);
@@ -153,9 +160,8 @@ fn unknown_names_and_invalid_values_fail_and_write_nothing() {
     assert!(node.run_ok(&["status", "novel/a"]).contains("unsupported"));
 }
 
-#[test]
 fn text_written_by_others_is_escaped_on_the_terminal() {
-    let lab = lab!(1, "text_written_by_others_is_escaped_on_the_terminal");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let evil = "\u{1b}[31mred\u{7}";
     nodes[0].run_ok(&["set", "config/a", &format!("keys.x={evil}"), "-m", evil]);
@@ -169,7 +175,6 @@ fn text_written_by_others_is_escaped_on_the_terminal() {
 }
 
 /// The README's first promise, and that nothing is left of it.
-#[test]
 fn the_demo_runs_to_its_end_and_leaves_no_files() {
     let dir = std::env::temp_dir().join(format!("larder-demo-test-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "demo", LARDER);
@@ -188,7 +193,6 @@ fn the_demo_runs_to_its_end_and_leaves_no_files() {
 }
 
 /// Help and errors as they look: changes here are changes for people, and are looked at.
-#[test]
 fn help_output_matches_the_snapshot() {
     let dir = std::env::temp_dir().join(format!("larder-help-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "help", LARDER);

@@ -3,10 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
+use larder_tests::requirement::{MissingRequirement, require};
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_damaged_store_is_reported_replaced_and_fetched_again,
+    a_lost_store_is_not_taken_for_an_empty_group,
+    an_unrecoverable_store_is_left_unchanged,
+    a_full_disk_is_reported_and_writes_resume_once_space_is_freed,
+    a_read_only_data_directory_fails_at_start,
+}
 
 fn store_path(node: &TestNode<'_>) -> PathBuf {
     node.data_dir.join("store.redb")
@@ -27,9 +36,8 @@ fn change_ids(node: &TestNode<'_>) -> Vec<String> {
     changes.iter().map(|change| change["id"].as_str().unwrap().to_owned()).collect()
 }
 
-#[test]
 fn a_damaged_store_is_reported_replaced_and_fetched_again() {
-    let lab = lab!(3, "a_damaged_store_is_reported_replaced_and_fetched_again");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     for nth in 0..5 {
         nodes[1].run_ok(&["set", "config/db", &format!("keys.k{nth}=v{nth}"), "path=db.properties"]);
@@ -67,9 +75,8 @@ fn a_damaged_store_is_reported_replaced_and_fetched_again() {
     wait_until_converged(&nodes);
 }
 
-#[test]
 fn a_lost_store_is_not_taken_for_an_empty_group() {
-    let lab = lab!(2, "a_lost_store_is_not_taken_for_an_empty_group");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[1].run_ok(&["set", "config/db", "keys.url=here", "path=db.properties"]);
     wait_until_converged(&nodes);
@@ -110,7 +117,6 @@ fn a_lost_store_is_not_taken_for_an_empty_group() {
 }
 
 /// Of a store with no word of any group, and no roster beside it, nothing can be known: it is left alone.
-#[test]
 fn an_unrecoverable_store_is_left_unchanged() {
     let dir = std::env::temp_dir().join(format!("larder-unknown-{}", std::process::id()));
     let mut node = TestNode::without_host(&dir, "unknown", LARDER);
@@ -129,16 +135,18 @@ fn an_unrecoverable_store_is_left_unchanged() {
 struct SmallMount(PathBuf);
 
 impl SmallMount {
-    /// `None`, said loudly, where the system allows none.
-    fn try_mount(mount_point: &Path) -> Option<Self> {
+    /// Mounts it. Where the system allows no mount, the test ends as not run.
+    fn require(mount_point: &Path) -> Self {
         std::fs::create_dir_all(mount_point).unwrap();
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(mount_point).output();
-        if mount.is_ok_and(|ran| ran.status.success()) {
-            return Some(Self(mount_point.to_owned()));
-        }
-        eprintln!("SKIPPED: no small file system can be mounted here, so nothing is said of a full disk");
-        None
+        require(mount.is_ok_and(|ran| ran.status.success()).then(|| Self(mount_point.to_owned())).ok_or_else(
+            || MissingRequirement {
+                what: "a file system of 6 MiB",
+                reason: "`mount -t tmpfs` does not work".into(),
+                remedy: "Run as root.",
+            },
+        ))
     }
 }
 
@@ -148,11 +156,10 @@ impl Drop for SmallMount {
     }
 }
 
-#[test]
 fn a_full_disk_is_reported_and_writes_resume_once_space_is_freed() {
     let dir = std::env::temp_dir().join(format!("larder-full-{}", std::process::id()));
     let mut node = TestNode::without_host(&dir, "full", LARDER);
-    let Some(_small) = SmallMount::try_mount(&node.data_dir) else { return };
+    let _small = SmallMount::require(&node.data_dir);
     node.start(&["up", "shop", "--no-mdns"]);
     let write = |node: &TestNode<'_>, nth: usize| {
         let value = format!("keys.k={nth}-{}", "x".repeat(20_000));
@@ -197,11 +204,10 @@ fn a_full_disk_is_reported_and_writes_resume_once_space_is_freed() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-#[test]
 fn a_read_only_data_directory_fails_at_start() {
     let dir = std::env::temp_dir().join(format!("larder-readonly-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "readonly", LARDER);
-    let Some(small) = SmallMount::try_mount(&node.data_dir) else { return };
+    let small = SmallMount::require(&node.data_dir);
     let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(&node.data_dir).output().unwrap();
     assert!(remount.status.success());
     let ran = node.run_larder(&["daemon", "--no-mdns"]);

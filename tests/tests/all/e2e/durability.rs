@@ -2,15 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_converged};
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    every_acknowledged_write_survives_kill_9,
+    the_socket_is_private_and_a_second_daemon_is_refused,
+}
 
 /// kill -9 at any moment: what was answered with a change is in the log.
-#[test]
 fn every_acknowledged_write_survives_kill_9() {
-    let lab = lab!(2, "every_acknowledged_write_survives_kill_9");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..4 {
@@ -65,10 +69,9 @@ fn write_until(node: &TestNode<'_>, stop: &AtomicBool, round: u64, lane: usize) 
     done
 }
 
-#[test]
 fn the_socket_is_private_and_a_second_daemon_is_refused() {
     use std::os::unix::fs::PermissionsExt;
-    let lab = lab!(1, "the_socket_is_private_and_a_second_daemon_is_refused");
+    let lab = Lab::require(1);
     let mut nodes = start_cluster(&lab, LARDER);
     let socket = nodes[0].data_dir.join("larder.sock");
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);

@@ -6,7 +6,13 @@ use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{CommandOutput, TestNode, WAIT_LIMIT, start_cluster, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    editing_writes_the_difference_as_one_change,
+    a_rejected_edit_is_kept_in_a_file_and_its_error_located,
+    conflicts_are_resolved_in_an_editor,
+}
 
 /// The same machine with this editor, and a folder of its own for the files to edit.
 fn with_editor<'a>(node: &TestNode<'a>, editor: &str) -> TestNode<'a> {
@@ -56,9 +62,8 @@ fn write_script(node: &TestNode<'_>, name: &str, text: &str) -> String {
     format!("sh {}", path.display())
 }
 
-#[test]
 fn editing_writes_the_difference_as_one_change() {
-    let lab = lab!(1, "editing_writes_the_difference_as_one_change");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let node = &nodes[0];
     node.run_ok(&["set", "config/a", "path=a", "keys.x=one", "keys.y=gone", "keys.z=kept"]);
@@ -94,9 +99,8 @@ fn editing_writes_the_difference_as_one_change() {
     assert!(edit_files(node).is_empty());
 }
 
-#[test]
 fn a_rejected_edit_is_kept_in_a_file_and_its_error_located() {
-    let lab = lab!(1, "a_rejected_edit_is_kept_in_a_file_and_its_error_located");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let node = &nodes[0];
     node.run_ok(&["set", "config/a", "path=a", "keys.x=one"]);
@@ -159,9 +163,8 @@ fn create_conflicts(lab: &Lab, nodes: &[TestNode<'_>]) {
     wait_until_converged(nodes);
 }
 
-#[test]
 fn conflicts_are_resolved_in_an_editor() {
-    let lab = lab!(2, "conflicts_are_resolved_in_an_editor");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     create_conflicts(&lab, &nodes);
     let node = &nodes[0];

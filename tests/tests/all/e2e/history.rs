@@ -1,13 +1,20 @@
 //! History: what happened, equal everywhere, and nothing that did not.
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
 
-use super::{LARDER, lab};
+use super::LARDER;
 
-#[test]
+tests! {
+    the_log_is_equal_on_all_nodes_and_draws_branches_and_merges,
+    changes_can_be_shown_diffed_and_read_at_an_earlier_time,
+    changes_can_be_undone_reverted_restored_and_tagged,
+    blame_names_the_author_of_each_field_and_line,
+    idle_nodes_write_nothing,
+}
+
 fn the_log_is_equal_on_all_nodes_and_draws_branches_and_merges() {
-    let lab = lab!(3, "the_log_is_equal_on_all_nodes_and_draws_branches_and_merges");
+    let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1", "-m", "the base"]);
     wait_until_converged(&nodes);
@@ -47,9 +54,8 @@ fn the_log_is_equal_on_all_nodes_and_draws_branches_and_merges() {
     assert_eq!(log["changes"][0]["deps"].as_array().unwrap().len(), 2);
 }
 
-#[test]
 fn changes_can_be_shown_diffed_and_read_at_an_earlier_time() {
-    let lab = lab!(1, "changes_can_be_shown_diffed_and_read_at_an_earlier_time");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let node = &nodes[0];
     let write = |args: &[&str]| node.run_json(args)["change"].as_str().unwrap().to_owned();
@@ -98,9 +104,8 @@ fn changes_can_be_shown_diffed_and_read_at_an_earlier_time() {
     assert!(!node.read_log().contains("secret-"));
 }
 
-#[test]
 fn changes_can_be_undone_reverted_restored_and_tagged() {
-    let lab = lab!(2, "changes_can_be_undone_reverted_restored_and_tagged");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     let [here, there] = &nodes[..] else { panic!("two") };
     let write =
@@ -167,9 +172,8 @@ fn changes_can_be_undone_reverted_restored_and_tagged() {
     }
 }
 
-#[test]
 fn blame_names_the_author_of_each_field_and_line() {
-    let lab = lab!(2, "blame_names_the_author_of_each_field_and_line");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     let write = |index: usize, fields: &[&str]| {
         let args: Vec<&str> = ["set", "file/motd"].iter().chain(fields).copied().collect();
@@ -218,9 +222,8 @@ fn blame_names_the_author_of_each_field_and_line() {
     assert!(plan.contains("    content") && plan.contains("\n    -three\n     four\n"), "{plan}");
 }
 
-#[test]
 fn idle_nodes_write_nothing() {
-    let lab = lab!(5, "idle_nodes_write_nothing");
+    let lab = Lab::require(5);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1"]);
     for node in &nodes {

@@ -1,10 +1,14 @@
 //! Members that have not heard of each other.
 
 use larder_core::id::NodeId;
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_daemons, wait_until_converged};
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_new_member_proves_itself_to_a_member_that_was_away,
+}
 
 /// The whole key, by which nodes are ordered: of a pair, the lower one dials.
 fn node_id_of(node: &TestNode<'_>) -> NodeId {
@@ -14,9 +18,8 @@ fn node_id_of(node: &TestNode<'_>) -> NodeId {
 
 /// A node that was taken in while another was away meets that one alone. The one that was away has the lower key: it
 /// would have to dial, and does not know whom.
-#[test]
 fn a_new_member_proves_itself_to_a_member_that_was_away() {
-    let lab = lab!(3, "a_new_member_proves_itself_to_a_member_that_was_away");
+    let lab = Lab::require(3);
     let mut nodes = start_daemons(&lab, LARDER);
     let (away, new) = if node_id_of(&nodes[1]) < node_id_of(&nodes[2]) { (1, 2) } else { (2, 1) };
     nodes[0].run_ok(&["init", "shop"]);

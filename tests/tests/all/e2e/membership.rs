@@ -3,11 +3,27 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, start_daemons, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_removed_node_is_excluded_everywhere_and_learns_of_it,
+    changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted,
+    an_admin_readmits_an_unaccepted_change,
+    a_restored_directory_catches_up_and_nothing_old_comes_back,
+    a_host_rolled_back_unnoticed_forks_and_loses_nothing,
+    two_admins_can_remove_each_others_appointees_concurrently,
+    a_single_use_code_admits_only_one_node,
+    a_left_or_deleted_group_does_not_come_back,
+    the_recovery_key_regains_a_group_without_admins,
+    a_stranger_sees_no_group_data_and_is_admitted_by_six_digits,
+    roles_are_enforced_whoever_relays_changes,
+    #[ignore = "thirty daemons in one machine: a figure to take on a quiet one, `cargo test thirty_hear -- --ignored --nocapture`"]
+    thirty_nodes_learn_of_a_removal,
+}
 
 fn node_row(on: &TestNode<'_>, id: &str) -> Option<Value> {
     let nodes = on.run_json(&["nodes"]);
@@ -39,9 +55,8 @@ fn copy_dir(from: &Path, to: &Path) {
 
 /// T8: a removed node that is connected hears of it at once; nobody takes anything from it or gives it anything; its own
 /// commands say who removed it, and what it had stays readable.
-#[test]
 fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
-    let lab = lab!(3, "a_removed_node_is_excluded_everywhere_and_learns_of_it");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[2].run_ok(&["set", "config/db", "path=db", "keys.url=two"]);
     wait_until_converged(&nodes);
@@ -88,9 +103,8 @@ fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
 }
 
 /// A removed member kept writing during a cut, and its changes had spread to one side, where others built on them.
-#[test]
 fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
-    let lab = lab!(4, "changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted");
+    let lab = Lab::require(4);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/db", "path=db", "keys.url=one"]);
     wait_until_converged(&nodes);
@@ -148,9 +162,8 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
 }
 
 /// An admin brings back what it has in quarantine, and it counts everywhere.
-#[test]
 fn an_admin_readmits_an_unaccepted_change() {
-    let lab = lab!(3, "an_admin_readmits_an_unaccepted_change");
+    let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["role", "n1", "admin"]);
     nodes[0].run_ok(&["set", "config/db", "path=db", "keys.url=one"]);
@@ -172,9 +185,8 @@ fn an_admin_readmits_an_unaccepted_change() {
 }
 
 /// E12, and N7 of a single machine: a directory from last week is put back under its own daemon.
-#[test]
 fn a_restored_directory_catches_up_and_nothing_old_comes_back() {
-    let lab = lab!(3, "a_restored_directory_catches_up_and_nothing_old_comes_back");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[1].run_ok(&["set", "config/db", "path=db", "keys.url=old"]);
     wait_until_converged(&nodes);
@@ -206,9 +218,8 @@ fn a_restored_directory_catches_up_and_nothing_old_comes_back() {
 }
 
 /// A machine that is set back where nothing tells (a virtual machine's snapshot): the same file, older contents.
-#[test]
 fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
-    let lab = lab!(3, "a_host_rolled_back_unnoticed_forks_and_loses_nothing");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[1].run_ok(&["set", "config/db", "path=db", "keys.url=old"]);
     wait_until_converged(&nodes);
@@ -248,9 +259,8 @@ fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
 }
 
 /// Two admins, on two sides of a cut, each remove the one that the other let in.
-#[test]
 fn two_admins_can_remove_each_others_appointees_concurrently() {
-    let lab = lab!(4, "two_admins_can_remove_each_others_appointees_concurrently");
+    let lab = Lab::require(4);
     let nodes = start_daemons(&lab, LARDER);
     nodes[0].run_ok(&["init", "shop"]);
     let code = nodes[0].run_ok(&["invite", "--role", "admin"]);
@@ -280,9 +290,8 @@ fn two_admins_can_remove_each_others_appointees_concurrently() {
 }
 
 /// An invite for one machine, used by two at once on two sides of a cut: only its issuer counts, and it counts right.
-#[test]
 fn a_single_use_code_admits_only_one_node() {
-    let lab = lab!(4, "a_single_use_code_admits_only_one_node");
+    let lab = Lab::require(4);
     let nodes = start_daemons(&lab, LARDER);
     nodes[0].run_ok(&["init", "shop"]);
     let code = nodes[0].create_invite(1);
@@ -305,9 +314,8 @@ fn a_single_use_code_admits_only_one_node() {
 }
 
 /// G1, G3: who left stays out, a group that was deleted stays deleted, and what was there stays readable.
-#[test]
 fn a_left_or_deleted_group_does_not_come_back() {
-    let lab = lab!(3, "a_left_or_deleted_group_does_not_come_back");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[2].run_ok(&["set", "config/db", "path=db", "keys.url=one"]);
     wait_until_converged(&nodes);
@@ -341,9 +349,8 @@ fn a_left_or_deleted_group_does_not_come_back() {
 }
 
 /// The last admin is lost with its machine: the recovery key makes another one.
-#[test]
 fn the_recovery_key_regains_a_group_without_admins() {
-    let lab = lab!(2, "the_recovery_key_regains_a_group_without_admins");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let groups = nodes[0].run_json(&["groups"]);
     let id = groups["groups"][0]["id"].as_str().unwrap();
@@ -366,9 +373,8 @@ fn the_recovery_key_regains_a_group_without_admins() {
 
 /// T6, and joining without a code: a stranger sees no more than that somebody is there; once it asks it is pending, and
 /// six digits on both screens let it in.
-#[test]
 fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
-    let lab = lab!(3, "a_stranger_sees_no_group_data_and_is_admitted_by_six_digits");
+    let lab = Lab::require(3);
     let nodes = start_daemons(&lab, LARDER);
     nodes[0].run_ok(&["init", "secretshop"]);
     let code = nodes[0].create_invite(1);
@@ -404,9 +410,8 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
 }
 
 /// A member that was granted on one side of a cut meets members of the other side first, and a reader writes nothing.
-#[test]
 fn roles_are_enforced_whoever_relays_changes() {
-    let lab = lab!(3, "roles_are_enforced_whoever_relays_changes");
+    let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["role", "n1", "node"]);
     wait_until(WAIT_LIMIT, "n1 to know", || {
@@ -427,10 +432,8 @@ fn roles_are_enforced_whoever_relays_changes() {
 }
 
 /// `remove` to "refused everywhere reachable", on a network of thirty.
-#[test]
-#[ignore = "thirty daemons in one machine: a figure to take on a quiet one, `cargo test thirty_hear -- --ignored --nocapture`"]
 fn thirty_nodes_learn_of_a_removal() {
-    let lab = lab!(30, "thirty_nodes_learn_of_a_removal");
+    let lab = Lab::require(30);
     let nodes = start_cluster(&lab, LARDER);
     let removed = nodes[29].id();
     let begun = Instant::now();
@@ -446,7 +449,7 @@ fn thirty_nodes_learn_of_a_removal() {
         queries.into_iter().map(|one| one.join().unwrap()).collect()
     });
     let last = learned_after.iter().max().unwrap();
-    println!("`remove` answered after {answered:?}; the last of thirty showed it after {last:?}");
+    report!("`remove` answered after {answered:?}; the last of thirty showed it after {last:?}");
     wait_until_converged(&nodes[..29]);
     assert_eq!(nodes[29].run_larder(&["set", "config/db", "path=db", "keys.x=1"]).exit_code, 5);
 }

@@ -6,7 +6,18 @@ use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    an_isolated_node_writes_and_applies_at_once,
+    edits_of_different_keys_on_both_sides_are_merged,
+    two_resources_with_one_path_are_held_until_one_moves,
+    edits_of_one_key_on_both_sides_conflict_and_apply_nothing_until_resolved,
+    a_resource_created_on_both_sides_has_the_fields_of_both,
+    a_removal_and_a_concurrent_edit_conflict,
+    an_isolated_nodes_edit_merges_with_those_of_four_others,
+    pausing_sync_loses_no_change,
+}
 
 /// Cuts host 0 off from the others, and waits until it knows.
 fn cut_off_first_host(lab: &Lab, nodes: &[TestNode<'_>]) {
@@ -42,9 +53,8 @@ fn write_base_everywhere(nodes: &[TestNode<'_>]) {
     wait_until_converged(nodes);
 }
 
-#[test]
 fn an_isolated_node_writes_and_applies_at_once() {
-    let lab = lab!(2, "an_isolated_node_writes_and_applies_at_once");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[1].kill();
     let ran = nodes[0].run_larder(&["set", "config/a", "path=a", "keys.x=1"]);
@@ -53,9 +63,8 @@ fn an_isolated_node_writes_and_applies_at_once() {
     wait_until(WAIT_LIMIT, "the file", || (nodes[0].read_file("a") == "x=1\n").then_some(()));
 }
 
-#[test]
 fn edits_of_different_keys_on_both_sides_are_merged() {
-    let lab = lab!(3, "edits_of_different_keys_on_both_sides_are_merged");
+    let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);
     write_base_everywhere(&nodes);
     cut_off_first_host(&lab, &nodes);
@@ -81,9 +90,8 @@ fn edits_of_different_keys_on_both_sides_are_merged() {
     assert_eq!(nodes[2].run_json(&["conflicts", "--review"])["conflicts"].as_array().unwrap().len(), 0);
 }
 
-#[test]
 fn two_resources_with_one_path_are_held_until_one_moves() {
-    let lab = lab!(1, "two_resources_with_one_path_are_held_until_one_moves");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let node = &nodes[0];
     node.run_ok(&["set", "file/one", "path=here", "content=one"]);
@@ -103,9 +111,8 @@ fn two_resources_with_one_path_are_held_until_one_moves() {
     assert!(conflicts(node).is_empty());
 }
 
-#[test]
 fn edits_of_one_key_on_both_sides_conflict_and_apply_nothing_until_resolved() {
-    let lab = lab!(3, "edits_of_one_key_on_both_sides_conflict_and_apply_nothing_until_resolved");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     write_base_everywhere(&nodes);
     cut_off_first_host(&lab, &nodes);
@@ -160,9 +167,8 @@ fn edits_of_one_key_on_both_sides_conflict_and_apply_nothing_until_resolved() {
     assert_eq!(again.exit_code, 4, "{}", again.stderr);
 }
 
-#[test]
 fn a_resource_created_on_both_sides_has_the_fields_of_both() {
-    let lab = lab!(2, "a_resource_created_on_both_sides_has_the_fields_of_both");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     cut_off_first_host(&lab, &nodes);
     nodes[0].run_ok(&["set", "config/new", "path=new", "keys.left=1"]);
@@ -180,9 +186,8 @@ fn a_resource_created_on_both_sides_has_the_fields_of_both() {
     }
 }
 
-#[test]
 fn a_removal_and_a_concurrent_edit_conflict() {
-    let lab = lab!(2, "a_removal_and_a_concurrent_edit_conflict");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     write_base_everywhere(&nodes);
     cut_off_first_host(&lab, &nodes);
@@ -208,9 +213,8 @@ fn a_removal_and_a_concurrent_edit_conflict() {
     }
 }
 
-#[test]
 fn an_isolated_nodes_edit_merges_with_those_of_four_others() {
-    let lab = lab!(5, "an_isolated_nodes_edit_merges_with_those_of_four_others");
+    let lab = Lab::require(5);
     let nodes = start_cluster(&lab, LARDER);
     write_base_everywhere(&nodes);
     cut_off_first_host(&lab, &nodes);
@@ -227,9 +231,8 @@ fn an_isolated_nodes_edit_merges_with_those_of_four_others() {
     }
 }
 
-#[test]
 fn pausing_sync_loses_no_change() {
-    let lab = lab!(2, "pausing_sync_loses_no_change");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["sync", "pause"]);
     nodes[0].run_ok(&["set", "config/a", "keys.x=1"]);

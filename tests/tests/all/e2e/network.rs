@@ -2,15 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, start_daemons, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
 
-#[test]
+tests! {
+    two_fresh_hosts_see_each_other,
+    peers_are_found_by_address_and_remembered_when_multicast_is_blocked,
+    static_addresses_and_multicast_work_together,
+    a_write_reaches_an_unreachable_member_through_a_third,
+    values_and_names_never_appear_in_captured_packets,
+    unusable_codes_are_refused_with_a_reason,
+    a_used_code_admits_nobody_else,
+    a_join_waits_for_its_issuer_and_is_completed_by_the_daemon,
+    groups_survive_restarts,
+}
+
 fn two_fresh_hosts_see_each_other() {
-    let lab = lab!(2, "two_fresh_hosts_see_each_other");
+    let lab = Lab::require(2);
     let nodes = start_daemons(&lab, LARDER);
     let started = Instant::now();
     let other = nodes[1].id();
@@ -22,9 +33,8 @@ fn two_fresh_hosts_see_each_other() {
     assert_eq!((&seen["state"], &seen["role"]), (&Value::from("seen"), &Value::Null));
 }
 
-#[test]
 fn peers_are_found_by_address_and_remembered_when_multicast_is_blocked() {
-    let lab = lab!(2, "peers_are_found_by_address_and_remembered_when_multicast_is_blocked");
+    let lab = Lab::require(2);
     lab.block_multicast(1);
     let mut nodes: Vec<TestNode<'_>> = (0..2).map(|index| TestNode::on_host(&lab, index, LARDER)).collect();
     nodes[0].start(&["daemon"]);
@@ -43,9 +53,8 @@ fn peers_are_found_by_address_and_remembered_when_multicast_is_blocked() {
     }
 }
 
-#[test]
 fn static_addresses_and_multicast_work_together() {
-    let lab = lab!(3, "static_addresses_and_multicast_work_together");
+    let lab = Lab::require(3);
     let mut nodes: Vec<TestNode<'_>> = (0..3).map(|index| TestNode::on_host(&lab, index, LARDER)).collect();
     let peer = format!("/ip4/{}/tcp/7440", lab.addr(0));
     for node in &mut nodes {
@@ -65,9 +74,8 @@ fn static_addresses_and_multicast_work_together() {
     });
 }
 
-#[test]
 fn a_write_reaches_an_unreachable_member_through_a_third() {
-    let lab = lab!(3, "a_write_reaches_an_unreachable_member_through_a_third");
+    let lab = Lab::require(3);
     let mut nodes: Vec<TestNode<'_>> = (0..3).map(|index| TestNode::on_host(&lab, index, LARDER)).collect();
     // 0 and 2 are forbidden to each other by a route that leads nowhere; 1 sees both.
     for (host, other) in [(0, 2), (2, 0)] {
@@ -94,9 +102,8 @@ fn a_write_reaches_an_unreachable_member_through_a_third() {
 }
 
 /// Everything that crosses a wire of the lab is looked at: on the host itself, as `tcpdump` would.
-#[test]
 fn values_and_names_never_appear_in_captured_packets() {
-    let lab = lab!(3, "values_and_names_never_appear_in_captured_packets");
+    let lab = Lab::require(3);
     let file = lab.log_dir().join("capture");
     let mut capture = lab.host(2).command(env!("CARGO_BIN_EXE_larder-capture"));
     capture.arg(&file);
@@ -146,9 +153,8 @@ fn contains_bytes(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
-#[test]
 fn unusable_codes_are_refused_with_a_reason() {
-    let lab = lab!(2, "unusable_codes_are_refused_with_a_reason");
+    let lab = Lab::require(2);
     let nodes = start_daemons(&lab, LARDER);
     nodes[0].run_ok(&["init", "shop"]);
     let refused = |code: &str, exit: i32, word: &str| {
@@ -182,9 +188,8 @@ fn unusable_codes_are_refused_with_a_reason() {
     assert!(nodes[0].run_ok(&["invite", "list"]).contains("used"));
 }
 
-#[test]
 fn a_used_code_admits_nobody_else() {
-    let lab = lab!(3, "a_used_code_admits_nobody_else");
+    let lab = Lab::require(3);
     let nodes = start_daemons(&lab, LARDER);
     nodes[0].run_ok(&["init", "shop"]);
     let code = nodes[0].create_invite(1);
@@ -195,9 +200,8 @@ fn a_used_code_admits_nobody_else() {
     assert_eq!(nodes[2].run_json(&["groups"])["groups"], Value::Array(vec![]));
 }
 
-#[test]
 fn a_join_waits_for_its_issuer_and_is_completed_by_the_daemon() {
-    let lab = lab!(3, "a_join_waits_for_its_issuer_and_is_completed_by_the_daemon");
+    let lab = Lab::require(3);
     let mut nodes = start_daemons(&lab, LARDER);
     nodes[0].run_ok(&["init", "shop"]);
     let code = nodes[0].create_invite(2);
@@ -216,9 +220,8 @@ fn a_join_waits_for_its_issuer_and_is_completed_by_the_daemon() {
     wait_until_converged(&nodes);
 }
 
-#[test]
 fn groups_survive_restarts() {
-    let lab = lab!(2, "groups_survive_restarts");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["init", "second"]);
     let names = |node: &TestNode<'_>| {

@@ -2,11 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    up_without_configuration_shows_the_own_node,
+    a_node_keeps_its_identity_at_a_new_address_and_port,
+    a_taken_port_is_replaced_by_a_free_one_that_is_remembered,
+    an_alias_survives_restarts_and_duplicates_are_flagged,
+    a_killed_node_is_listed_as_away,
+    ping_prints_round_trip_times,
+    a_daemon_stops_within_seconds_and_removes_its_socket,
+    a_copied_data_directory_is_reported_and_harms_nobody,
+    an_unknown_setting_is_reported_with_its_position,
+}
 
 fn node_rows(node: &TestNode<'_>) -> Vec<Value> {
     node.run_json(&["nodes"])["nodes"].as_array().cloned().unwrap_or_default()
@@ -16,9 +28,8 @@ fn node_row(node: &TestNode<'_>, id: &str) -> Option<Value> {
     node_rows(node).into_iter().find(|row| row["id"] == id)
 }
 
-#[test]
 fn up_without_configuration_shows_the_own_node() {
-    let lab = lab!(1, "up_without_configuration_shows_the_own_node");
+    let lab = Lab::require(1);
     let mut node = TestNode::on_host(&lab, 0, LARDER);
     let begun = Instant::now();
     node.start(&["up"]);
@@ -32,9 +43,8 @@ fn up_without_configuration_shows_the_own_node() {
     assert!(node.read_log().contains(own["id"].as_str().unwrap()));
 }
 
-#[test]
 fn a_node_keeps_its_identity_at_a_new_address_and_port() {
-    let lab = lab!(2, "a_node_keeps_its_identity_at_a_new_address_and_port");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let id = nodes[1].id();
     nodes[1].stop();
@@ -48,7 +58,6 @@ fn a_node_keeps_its_identity_at_a_new_address_and_port() {
     wait_until_converged(&nodes);
 }
 
-#[test]
 fn a_taken_port_is_replaced_by_a_free_one_that_is_remembered() {
     let dir = std::env::temp_dir().join(format!("larder-port-{}", std::process::id()));
     let held = std::net::TcpListener::bind("0.0.0.0:7440");
@@ -70,9 +79,8 @@ fn a_taken_port_is_replaced_by_a_free_one_that_is_remembered() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-#[test]
 fn an_alias_survives_restarts_and_duplicates_are_flagged() {
-    let lab = lab!(3, "an_alias_survives_restarts_and_duplicates_are_flagged");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     let ids: Vec<String> = nodes.iter().map(TestNode::id).collect();
     nodes[0].run_ok(&["alias", "n1", "till"]);
@@ -92,9 +100,8 @@ fn an_alias_survives_restarts_and_duplicates_are_flagged() {
     assert_eq!(nodes[0].run_larder(&["label", &ids[1], "role=x"]).exit_code, 0);
 }
 
-#[test]
 fn a_killed_node_is_listed_as_away() {
-    let lab = lab!(2, "a_killed_node_is_listed_as_away");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let id = nodes[1].id();
     nodes[1].kill();
@@ -114,9 +121,8 @@ fn a_killed_node_is_listed_as_away() {
     });
 }
 
-#[test]
 fn ping_prints_round_trip_times() {
-    let lab = lab!(2, "ping_prints_round_trip_times");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let out = nodes[0].run_ok(&["ping", "n1", "-c", "2"]);
     assert_eq!(out.lines().filter(|line| line.contains("n1") && line.ends_with(" ms")).count(), 2, "{out}");
@@ -128,9 +134,8 @@ fn ping_prints_round_trip_times() {
     assert_eq!(nodes[0].run_larder(&["ping", "nobody"]).exit_code, 4);
 }
 
-#[test]
 fn a_daemon_stops_within_seconds_and_removes_its_socket() {
-    let lab = lab!(2, "a_daemon_stops_within_seconds_and_removes_its_socket");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let took = nodes[1].stop();
     assert!(took < Duration::from_secs(5), "it took {took:?}");
@@ -144,9 +149,8 @@ fn a_daemon_stops_within_seconds_and_removes_its_socket() {
     );
 }
 
-#[test]
 fn a_copied_data_directory_is_reported_and_harms_nobody() {
-    let lab = lab!(3, "a_copied_data_directory_is_reported_and_harms_nobody");
+    let lab = Lab::require(3);
     let mut nodes: Vec<TestNode<'_>> = (0..3).map(|index| TestNode::on_host(&lab, index, LARDER)).collect();
     for node in &mut nodes[..2] {
         node.start(&["daemon"]);
@@ -188,7 +192,6 @@ fn a_copied_data_directory_is_reported_and_harms_nobody() {
     assert_eq!(nodes[0].run_json(&["conflicts"])["conflicts"], Value::Array(vec![]));
 }
 
-#[test]
 fn an_unknown_setting_is_reported_with_its_position() {
     let dir = std::env::temp_dir().join(format!("larder-setting-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "setting", LARDER);

@@ -5,7 +5,11 @@ use std::process::{Command, Stdio};
 use larder_tests::lab::{Host, Lab, Process, wait_until};
 use larder_tests::node::WAIT_LIMIT;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    the_readme_walkthrough_works_as_printed,
+}
 
 const README: &str = include_str!("../../../../README.md");
 
@@ -111,11 +115,10 @@ impl<'a> ReaderAtHost<'a> {
     }
 }
 
-#[test]
 fn the_readme_walkthrough_works_as_printed() {
     let lines: Vec<&str> = TYPED_LINES.iter().map(|(line, _)| *line).collect();
     assert_eq!(command_lines_of("\n## Three machines\n"), lines, "the README and what is tried here are one");
-    let lab = lab!(3, "the_readme_walkthrough_works_as_printed");
+    let lab = Lab::require(3);
     let mut readers: Vec<ReaderAtHost<'_>> = (0..3).map(|index| ReaderAtHost::new(&lab, index)).collect();
     let mut invitation = String::new();
     for (nth, (line, machines)) in TYPED_LINES.iter().enumerate() {

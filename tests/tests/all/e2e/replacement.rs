@@ -1,16 +1,19 @@
 //! A machine is lost, and another takes its place.
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{WAIT_LIMIT, start_cluster, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_replacement_node_takes_over_alias_labels_and_targets,
+}
 
 /// The new machine is called and labelled like the lost one and runs what was meant for it alone; the lost one, should it
 /// come back, is called nothing and runs that no more.
-#[test]
 fn a_replacement_node_takes_over_alias_labels_and_targets() {
-    let lab = lab!(3, "a_replacement_node_takes_over_alias_labels_and_targets");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     let (old, new) = (nodes[1].id(), nodes[2].id());
     nodes[0].run_ok(&["label", "n1", "line=2"]);

@@ -3,14 +3,25 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
 
-use super::{LARDER, lab};
+use super::LARDER;
 
-#[test]
+tests! {
+    a_value_set_on_one_node_is_written_to_the_others_file,
+    a_file_is_written_whole_with_its_mode,
+    one_invalid_item_leaves_the_whole_apply_unwritten,
+    a_plan_shows_every_edit_and_writes_nothing,
+    a_removal_made_while_a_node_was_away_is_applied_there,
+    local_policy_blocks_paths_outside_the_roots,
+    a_host_without_a_network_restores_files_from_its_own_copy,
+    selectors_and_per_node_values_reach_only_their_nodes,
+    applying_an_export_changes_nothing,
+}
+
 fn a_value_set_on_one_node_is_written_to_the_others_file() {
-    let lab = lab!(2, "a_value_set_on_one_node_is_written_to_the_others_file");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/db", "path=etc/db.properties", "keys.url=one"]);
     wait_until(Duration::from_secs(10), "the value on the other node", || {
@@ -25,9 +36,8 @@ fn a_value_set_on_one_node_is_written_to_the_others_file() {
     assert_eq!(status["summary"]["applied"], 2, "{status}");
 }
 
-#[test]
 fn a_file_is_written_whole_with_its_mode() {
-    let lab = lab!(2, "a_file_is_written_whole_with_its_mode");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     std::fs::write(lab.log_dir().join("motd"), "hello\nall\n").unwrap();
     nodes[0].run_ok(&["set", "file/motd", "path=motd", "content=@motd", "mode=0600"]);
@@ -37,9 +47,8 @@ fn a_file_is_written_whole_with_its_mode() {
     assert_eq!(nodes[1].run_ok(&["get", "file/motd", "content"]), "hello\nall\n");
 }
 
-#[test]
 fn one_invalid_item_leaves_the_whole_apply_unwritten() {
-    let lab = lab!(1, "one_invalid_item_leaves_the_whole_apply_unwritten");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let before = nodes[0].digest();
     let good = "[config.a]\npath = \"a\"\nkeys.x = 1\n";
@@ -57,9 +66,8 @@ fn one_invalid_item_leaves_the_whole_apply_unwritten() {
     assert_eq!(nodes[0].run_ok(&["get", "config/a", "keys.x"]), "1\n");
 }
 
-#[test]
 fn a_plan_shows_every_edit_and_writes_nothing() {
-    let lab = lab!(1, "a_plan_shows_every_edit_and_writes_nothing");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1", "keys.y=2"]);
     wait_until_applied(&nodes[0]);
@@ -79,9 +87,8 @@ fn a_plan_shows_every_edit_and_writes_nothing() {
     assert_eq!(nodes[0].run_larder(&["plan", "m.toml", "--exit-code"]).exit_code, 0);
 }
 
-#[test]
 fn a_removal_made_while_a_node_was_away_is_applied_there() {
-    let lab = lab!(2, "a_removal_made_while_a_node_was_away_is_applied_there");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "file/a", "path=a", "content=x"]);
     nodes[0].run_ok(&["set", "config/b", "path=b", "keys.ours=1"]);
@@ -111,9 +118,8 @@ fn a_removal_made_while_a_node_was_away_is_applied_there() {
     assert!(status.contains("blocked") && status.contains("incomplete: content"), "{status}");
 }
 
-#[test]
 fn local_policy_blocks_paths_outside_the_roots() {
-    let lab = lab!(2, "local_policy_blocks_paths_outside_the_roots");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let root = lab.log_dir().join("root");
     std::fs::create_dir(&root).unwrap();
@@ -140,9 +146,8 @@ fn local_policy_blocks_paths_outside_the_roots() {
     });
 }
 
-#[test]
 fn a_host_without_a_network_restores_files_from_its_own_copy() {
-    let lab = lab!(2, "a_host_without_a_network_restores_files_from_its_own_copy");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1"]);
     wait_until(WAIT_LIMIT, "the file", || (nodes[1].read_file("a") == "x=1\n").then_some(()));
@@ -156,9 +161,8 @@ fn a_host_without_a_network_restores_files_from_its_own_copy() {
     });
 }
 
-#[test]
 fn selectors_and_per_node_values_reach_only_their_nodes() {
-    let lab = lab!(2, "selectors_and_per_node_values_reach_only_their_nodes");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["label", "n1", "role=plc"]);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1", "--select", "role=plc"]);
@@ -178,9 +182,8 @@ fn selectors_and_per_node_values_reach_only_their_nodes() {
     assert_eq!(nodes[1].read_file("a"), "x=1\n");
 }
 
-#[test]
 fn applying_an_export_changes_nothing() {
-    let lab = lab!(1, "applying_an_export_changes_nothing");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let manifest = "[config.\"a.b\"]\npath = \"a\"\nselect = \"role=x\"\nkeys.\"k e\\ny\" = \"v \\u0001\"\nkeys.n = 5\nkeys.f = 0.5\nkeys.b = true\nkeys.list = [\"x\", \"x\", \"y\"]\noverlay.\"role=plc\".keys.n = 6\n\n[file.c]\npath = \"c\"\ncontent = \"\"\"\nline\n\"\"\"\nmode = \"0600\"\n";
     let ran = nodes[0].run_larder_with_stdin(&["apply", "-"], manifest);

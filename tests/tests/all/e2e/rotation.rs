@@ -1,12 +1,17 @@
 //! A node gets another key, and stays what it was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_node_with_a_rotated_key_keeps_role_alias_and_labels,
+    an_interrupted_rotation_is_completed_or_rolled_back,
+}
 
 fn node_row(on: &TestNode<'_>, id: &str) -> Option<Value> {
     let nodes = on.run_json(&["nodes"]);
@@ -23,10 +28,25 @@ fn copy_dir(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
+/// Runs the node from a copy that has the old key: the node learns that it left, and no member accepts its writes.
+/// Returns where the current data directory was moved to.
+fn assert_copy_with_old_key_is_excluded(lab: &Lab, nodes: &mut [TestNode<'_>], copy: &Path) -> PathBuf {
+    nodes[0].stop();
+    let after = lab.log_dir().join("after");
+    std::fs::rename(&nodes[0].data_dir, &after).unwrap();
+    std::fs::rename(copy, &nodes[0].data_dir).unwrap();
+    nodes[0].start(&["daemon"]);
+    wait_until(WAIT_LIMIT, "it to hear", || {
+        (nodes[0].run_larder(&["set", "config/db", "keys.late=1"]).exit_code == 5).then_some(())
+    });
+    let late = nodes[1].run_json(&["get", "config/db"]);
+    assert_eq!(late["fields"]["keys.late"], Value::Null);
+    after
+}
+
 /// The node stands where it stood, under another id, and goes on; whoever still has the old key writes to nobody.
-#[test]
 fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
-    let lab = lab!(3, "a_node_with_a_rotated_key_keeps_role_alias_and_labels");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     let old = nodes[0].id();
     nodes[0].run_ok(&["alias", &old, "boss"]);
@@ -88,17 +108,7 @@ fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
     nodes[0].run_ok(&["forget", &old]);
     wait_until(WAIT_LIMIT, "it to be forgotten", || (node_state(&nodes[1], &old) != "left").then_some(()));
 
-    // A copy from before has the old key: it is told that it left, and nobody takes what it writes.
-    nodes[0].stop();
-    let after = lab.log_dir().join("after");
-    std::fs::rename(&nodes[0].data_dir, &after).unwrap();
-    std::fs::rename(&before, &nodes[0].data_dir).unwrap();
-    nodes[0].start(&["daemon"]);
-    wait_until(WAIT_LIMIT, "it to hear", || {
-        (nodes[0].run_larder(&["set", "config/db", "keys.late=1"]).exit_code == 5).then_some(())
-    });
-    let late = nodes[1].run_json(&["get", "config/db"]);
-    assert_eq!(late["fields"]["keys.late"], Value::Null);
+    let after = assert_copy_with_old_key_is_excluded(&lab, &mut nodes, &before);
     nodes[0].stop();
     std::fs::remove_dir_all(&nodes[0].data_dir).unwrap();
     std::fs::rename(&after, &nodes[0].data_dir).unwrap();
@@ -108,7 +118,6 @@ fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
 }
 
 /// The power goes while the key is changed: the store tells which of the two it is.
-#[test]
 fn an_interrupted_rotation_is_completed_or_rolled_back() {
     let dir = std::env::temp_dir().join(format!("larder-rotation-{}", std::process::id()));
     let mut node = TestNode::without_host(&dir, "alone", LARDER);

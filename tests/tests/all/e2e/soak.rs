@@ -9,7 +9,14 @@ use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    flapping_links_converge_without_growing_memory,
+    a_wrong_clock_changes_no_merge_result,
+    repeated_kills_lose_no_acknowledged_write_in_any_group,
+    repeated_restarts_grow_neither_memory_nor_open_files,
+}
 
 fn is_long_run() -> bool {
     std::env::var_os("LARDER_LONG").is_some()
@@ -31,9 +38,8 @@ fn sleep(duration: Duration) {
 }
 
 /// T10: the link between two halves comes and goes every second; both write.
-#[test]
 fn flapping_links_converge_without_growing_memory() {
-    let lab = lab!(4, "flapping_links_converge_without_growing_memory");
+    let lab = Lab::require(4);
     let nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1"]);
     wait_until_converged(&nodes);
@@ -49,7 +55,7 @@ fn flapping_links_converge_without_growing_memory() {
         curve.push(memory_and_open_files(&nodes));
     }
     wait_until_converged(&nodes);
-    eprintln!("flapping, (MiB, files) of each daemon: {curve:?}");
+    report!("flapping, (MiB, files) of each daemon: {curve:?}");
     let (first, last) = (&curve[0], memory_and_open_files(&nodes));
     for ((before, files), (after, open)) in first.iter().zip(&last) {
         assert!(*after <= before + 16, "memory grew from {before} to {after} MiB");
@@ -78,13 +84,10 @@ fn cut_off_first_host(lab: &Lab, nodes: &[TestNode<'_>]) {
 }
 
 /// E7: whatever one clock says, both sides are merged as ever, and no clock decides who wins.
-#[test]
 fn a_wrong_clock_changes_no_merge_result() {
-    let lab = lab!(3, "a_wrong_clock_changes_no_merge_result");
+    let lab = Lab::require(3);
+    let clock = FakeClock::require(lab.log_dir(), "n0");
     let mut nodes = start_cluster(&lab, LARDER);
-    let Some(clock) = FakeClock::or_skip(lab.log_dir(), "n0", "a_wrong_clock_changes_no_merge_result") else {
-        return;
-    };
     nodes[0].stop();
     nodes[0].env = clock.env();
     nodes[0].start(&["daemon"]);
@@ -135,9 +138,8 @@ fn a_wrong_clock_changes_no_merge_result() {
 }
 
 /// Kills daemons at random moments while all of them write, in three groups that share machines.
-#[test]
 fn repeated_kills_lose_no_acknowledged_write_in_any_group() {
-    let lab = lab!(3, "repeated_kills_lose_no_acknowledged_write_in_any_group");
+    let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     let members: [(&str, &[usize]); 3] = [("shop", &[0, 1, 2]), ("left", &[0, 1]), ("right", &[2, 1])];
     for (name, hosts) in &members[1..] {
@@ -189,9 +191,8 @@ fn repeated_kills_lose_no_acknowledged_write_in_any_group() {
 }
 
 /// N6 and memory: restarts by the dozen leave nothing behind that grows.
-#[test]
 fn repeated_restarts_grow_neither_memory_nor_open_files() {
-    let lab = lab!(2, "repeated_restarts_grow_neither_memory_nor_open_files");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=1"]);
     nodes.iter().for_each(wait_until_applied);
@@ -212,6 +213,6 @@ fn repeated_restarts_grow_neither_memory_nor_open_files() {
     assert!(slowest < Duration::from_secs(5), "SIGTERM took {slowest:?}");
     assert_eq!(change_count(&nodes[0]), changes, "a restart is no change");
     let after = memory_and_open_files(&nodes[..1]);
-    eprintln!("{rounds} restarts of a neighbour: {before:?} MiB and files before, {after:?} after");
+    report!("{rounds} restarts of a neighbour: {before:?} MiB and files before, {after:?} after");
     assert!(after[0].0 <= before[0].0 + 16 && after[0].1 <= before[0].1 + 8, "{before:?} {after:?}");
 }

@@ -7,10 +7,17 @@ use larder_core::id::{ChangeId, GroupId};
 use larder_core::store::{GroupRow, Row, RowReader, SnapshotBody, SnapshotRow, Table, decode_layout, key};
 use larder_core::value::Value;
 use larder_tests::fake_clock::FakeClock;
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    verify_names_a_tampered_change,
+    a_time_argument_reports_the_changes_it_resolves_to,
+    changes_written_by_a_wrong_clock_are_marked,
+    node_diff_compares_applied_with_desired_state,
+}
 
 /// A node of its own, in a group of its own.
 fn new_isolated_node(name: &str) -> (std::path::PathBuf, TestNode<'static>) {
@@ -47,7 +54,6 @@ fn tamper_with_change(store: &Store, id: &str) {
     store.commit(&rows).unwrap();
 }
 
-#[test]
 fn verify_names_a_tampered_change() {
     let (dir, mut node) = new_isolated_node("verify");
     node.start(&UP_ARGS);
@@ -79,7 +85,6 @@ fn verify_names_a_tampered_change() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-#[test]
 fn a_time_argument_reports_the_changes_it_resolves_to() {
     let (dir, mut node) = new_isolated_node("moment");
     node.start(&UP_ARGS);
@@ -110,13 +115,9 @@ fn a_time_argument_reports_the_changes_it_resolves_to() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-#[test]
 fn changes_written_by_a_wrong_clock_are_marked() {
     let (dir, mut node) = new_isolated_node("clockwise");
-    let Some(clock) = FakeClock::or_skip(&dir, "clockwise", "changes_written_by_a_wrong_clock_are_marked")
-    else {
-        return;
-    };
+    let clock = FakeClock::require(&dir, "clockwise");
     node.env = clock.env();
     node.start(&UP_ARGS);
     let right = run_write(&node, &["set", "config/a", "path=a", "keys.x=1"]);
@@ -141,9 +142,8 @@ fn changes_written_by_a_wrong_clock_are_marked() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-#[test]
 fn node_diff_compares_applied_with_desired_state() {
-    let lab = lab!(2, "node_diff_compares_applied_with_desired_state");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     let first = run_write(&nodes[0], &["set", "file/motd", "path=motd", "content=one\ntwo\n"]);
     wait_until_converged(&nodes);

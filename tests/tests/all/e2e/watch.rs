@@ -8,11 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use larder_tests::lab::wait_until;
+use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
+use larder_tests::rng::TestRng;
 use serde_json::Value;
 
-use super::{LARDER, lab};
+use super::LARDER;
+
+tests! {
+    a_killed_watcher_resumes_without_gap_or_repeat,
+    #[ignore = "takes minutes: 1,000 kills; run with `cargo test -p larder-tests --test all -- --ignored --nocapture a_thousand_times`"]
+    a_watcher_killed_a_thousand_times_resumes_without_gap_or_repeat,
+    a_watcher_sees_every_kind_of_event_and_waits_for_its_daemon,
+    watch_fails_on_an_unknown_cursor_and_on_a_daemon_that_stays_away,
+    retractions_and_readmissions_are_watched_and_can_be_resumed_from,
+    a_path_conflict_is_watched_from_start_to_end,
+}
 
 /// A `larder watch --json` that runs, and the whole lines that it wrote.
 struct Watcher {
@@ -100,16 +111,14 @@ fn write_until(node: &TestNode<'_>, stop: &AtomicBool, lane: usize) {
     }
 }
 
-/// A number that looks like chance, the same at every run.
+/// A random number that depends on nothing but the arguments.
 fn pseudo_random(nth: u64, bound: u64) -> u64 {
-    let mut z = nth.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z ^ (z >> 31)) % bound
+    TestRng::from_seed(nth).below(bound)
 }
 
 /// Kills a watcher so often while two nodes write; every so many times its daemon too.
-fn kill_and_resume(kills: u64, name: &str) {
-    let lab = lab!(2, name);
+fn kill_and_resume(kills: u64) {
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes.iter().for_each(wait_until_applied);
     wait_until_converged(&nodes);
@@ -163,7 +172,7 @@ fn kill_and_resume(kills: u64, name: &str) {
         "{restarts} {unread_at_kill} {}",
         after.len()
     );
-    eprintln!(
+    report!(
         "{kills} kills and {restarts} restarts of the daemon in {} s: {} changes and records in {} events, no gap, no \
          repeat; {unread_at_kill} watchers were killed with something written that nobody had read",
         took.as_secs(),
@@ -172,21 +181,17 @@ fn kill_and_resume(kills: u64, name: &str) {
     );
 }
 
-#[test]
 fn a_killed_watcher_resumes_without_gap_or_repeat() {
-    kill_and_resume(40, "a_killed_watcher_resumes_without_gap_or_repeat");
+    kill_and_resume(40);
 }
 
-#[test]
-#[ignore = "takes minutes: 1,000 kills; run with `cargo test -p larder-tests --test all -- --ignored --nocapture a_thousand_times`"]
 fn a_watcher_killed_a_thousand_times_resumes_without_gap_or_repeat() {
-    kill_and_resume(1000, "a_watcher_killed_a_thousand_times_resumes_without_gap_or_repeat");
+    kill_and_resume(1000);
 }
 
 /// What happens to other nodes and to resources is told too, and one that stays waits for its daemon.
-#[test]
 fn a_watcher_sees_every_kind_of_event_and_waits_for_its_daemon() {
-    let lab = lab!(2, "a_watcher_sees_every_kind_of_event_and_waits_for_its_daemon");
+    let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=0", "keys.y=0"]);
     nodes.iter().for_each(wait_until_applied);
@@ -232,9 +237,8 @@ fn a_watcher_sees_every_kind_of_event_and_waits_for_its_daemon() {
     assert!(seen.iter().any(|event| event["kind"] == "conflict"), "{seen:?}");
 }
 
-#[test]
 fn watch_fails_on_an_unknown_cursor_and_on_a_daemon_that_stays_away() {
-    let lab = lab!(1, "watch_fails_on_an_unknown_cursor_and_on_a_daemon_that_stays_away");
+    let lab = Lab::require(1);
     let mut nodes = start_cluster(&lab, LARDER);
     let first = nodes[0].run_json(&["set", "config/a", "path=a"])["change"].as_str().unwrap().to_owned();
     let second = nodes[0].run_json(&["set", "config/a", "keys.x=1"])["change"].as_str().unwrap().to_owned();
@@ -262,9 +266,8 @@ fn watch_fails_on_an_unknown_cursor_and_on_a_daemon_that_stays_away() {
 }
 
 /// What is taken back is told, and so is its return; whoever stopped at any of these goes on right after it.
-#[test]
 fn retractions_and_readmissions_are_watched_and_can_be_resumed_from() {
-    let lab = lab!(2, "retractions_and_readmissions_are_watched_and_can_be_resumed_from");
+    let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);
     let write =
         |key: &str| nodes[1].run_json(&["set", "config/b", key])["change"].as_str().unwrap().to_owned();
@@ -300,9 +303,8 @@ fn retractions_and_readmissions_are_watched_and_can_be_resumed_from() {
     }
 }
 
-#[test]
 fn a_path_conflict_is_watched_from_start_to_end() {
-    let lab = lab!(1, "a_path_conflict_is_watched_from_start_to_end");
+    let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
     let node = &nodes[0];
     node.run_ok(&["set", "file/one", "path=here", "content=one"]);

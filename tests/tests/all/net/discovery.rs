@@ -7,25 +7,33 @@ use larder_tests::probe::{leader_first, node};
 
 use super::{start_mesh, start_probe, wait_until_linked, wait_until_single_connections};
 
+tests! {
+    two_fresh_hosts_see_each_other,
+    two_members_have_one_link_whoever_starts_first_and_after_an_address_change,
+    members_link_by_static_or_remembered_addresses_without_multicast,
+    members_link_by_a_learned_address_when_multicast_is_blocked,
+    ten_hosts_started_together_always_form_a_full_mesh,
+    simultaneous_dials_of_both_sides_end_in_one_connection,
+    fifty_simultaneous_dials_end_in_one_connection_and_one_link,
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[test]
 fn two_fresh_hosts_see_each_other() {
-    let Some(lab) = Lab::or_skip(2, "two fresh hosts see each other") else { return };
+    let lab = Lab::require(2);
     let start = monotonic_ms();
     let mut probes = [start_probe(&lab, 0, &[]), start_probe(&lab, 1, &[])];
     for (index, probe) in probes.iter_mut().enumerate() {
         let other = 1 - index;
         let seen = probe.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == other);
         let took = seen["t"].as_f64().unwrap() - start;
-        println!("host {index} saw host {other} {took:.0} ms after its start");
+        report!("host {index} saw host {other} {took:.0} ms after its start");
         assert!(took < 2000.0);
     }
 }
 
-#[test]
 fn two_members_have_one_link_whoever_starts_first_and_after_an_address_change() {
-    let Some(lab) = Lab::or_skip(2, "two members have one link") else { return };
+    let lab = Lab::require(2);
     let members = ["--members", "0-1"];
     for first in [0, 1] {
         let mut a = start_probe(&lab, first, &members);
@@ -48,7 +56,7 @@ fn two_members_have_one_link_whoever_starts_first_and_after_an_address_change() 
                 (a.member_links().len() == 1 && b.member_links().values().any(|link| link.up_at_ms > start))
                     .then_some(())
             });
-            println!(
+            report!(
                 "restart of host {first}: linked {:.0} ms after",
                 b.member_links().values().next().unwrap().up_at_ms - start
             );
@@ -56,9 +64,8 @@ fn two_members_have_one_link_whoever_starts_first_and_after_an_address_change() 
     }
 }
 
-#[test]
 fn members_link_by_static_or_remembered_addresses_without_multicast() {
-    let Some(lab) = Lab::or_skip(2, "static peers without multicast") else { return };
+    let lab = Lab::require(2);
     let quiet = ["--members", "0-1", "--no-multicast"];
     let peer_address = |index: usize| format!("/ip4/{}/tcp/7440", lab.addr(index));
     for knower in [0, 1] {
@@ -71,15 +78,14 @@ fn members_link_by_static_or_remembered_addresses_without_multicast() {
                 start_probe(&lab, knower, &[&quiet[..], &known].concat()),
             ];
             let linked = wait_until_linked(&mut both, PATIENCE);
-            println!("{known:?} on host {knower}: linked after {:.0} ms", linked - start);
+            report!("{known:?} on host {knower}: linked after {:.0} ms", linked - start);
             wait_until_single_connections(&mut both);
         }
     }
 }
 
-#[test]
 fn members_link_by_a_learned_address_when_multicast_is_blocked() {
-    let Some(lab) = Lab::or_skip(2, "blocked multicast") else { return };
+    let lab = Lab::require(2);
     lab.block_multicast(0);
     let mut both = start_mesh(&lab, &[]).into_iter().collect::<Vec<_>>();
     both[0].wait_for_event_named("listening");
@@ -93,21 +99,19 @@ fn members_link_by_a_learned_address_when_multicast_is_blocked() {
     wait_until_linked(&mut both, PATIENCE);
 }
 
-#[test]
 fn ten_hosts_started_together_always_form_a_full_mesh() {
-    let Some(lab) = Lab::or_skip(10, "ten hosts form a mesh") else { return };
+    let lab = Lab::require(10);
     for _ in 0..5 {
         let start = monotonic_ms();
         let mut probes = start_mesh(&lab, &[]);
         let linked = wait_until_linked(&mut probes, PATIENCE);
-        println!("mesh of 10 after {:.0} ms", linked - start);
+        report!("mesh of 10 after {:.0} ms", linked - start);
         wait_until_single_connections(&mut probes);
     }
 }
 
-#[test]
 fn simultaneous_dials_of_both_sides_end_in_one_connection() {
-    let Some(lab) = Lab::or_skip(2, "simultaneous dials") else { return };
+    let lab = Lab::require(2);
     let peer_address = |index: usize| format!("/ip4/{}/tcp/7440", lab.addr(index));
     let (zero, one) = (peer_address(0), peer_address(1));
     for _ in 0..10 {
@@ -125,7 +129,6 @@ fn simultaneous_dials_of_both_sides_end_in_one_connection() {
     }
 }
 
-#[test]
 fn fifty_simultaneous_dials_end_in_one_connection_and_one_link() {
     // No hosts needed: 127.0.0.1 to 127.0.0.50 are all the same listener.
     let logs = std::env::temp_dir().join(format!("larder-fifty-{}", std::process::id()));

@@ -6,11 +6,17 @@ use larder_tests::lab::{Lab, wait_until};
 
 use super::{start_mesh, start_probe, wait_until_linked};
 
+tests! {
+    a_non_member_gets_a_guest_stream_but_no_member_link,
+    a_removed_member_loses_its_link,
+    large_frames_pass_and_a_flood_is_limited,
+    guest_streams_beyond_the_limit_wait_for_their_turn,
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[test]
 fn a_non_member_gets_a_guest_stream_but_no_member_link() {
-    let Some(lab) = Lab::or_skip(2, "a stranger visits") else { return };
+    let lab = Lab::require(2);
     let mut member = start_probe(&lab, 0, &["--echo"]);
     // It believes to be a member, and is not known as one.
     let mut stranger = start_probe(&lab, 1, &["--members", "0"]);
@@ -35,9 +41,8 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
     });
 }
 
-#[test]
 fn a_removed_member_loses_its_link() {
-    let Some(lab) = Lab::or_skip(2, "a member is removed") else { return };
+    let lab = Lab::require(2);
     let mut both = start_mesh(&lab, &["--frames"]);
     wait_until_linked(&mut both, PATIENCE);
     // What was sent to it before, it still gets: it may say why it is none any more.
@@ -54,9 +59,8 @@ fn a_removed_member_loses_its_link() {
     wait_until_linked(&mut both, PATIENCE);
 }
 
-#[test]
 fn large_frames_pass_and_a_flood_is_limited() {
-    let Some(lab) = Lab::or_skip(2, "large frames") else { return };
+    let lab = Lab::require(2);
     let mut both = start_mesh(&lab, &["--frames"]);
     wait_until_linked(&mut both, PATIENCE);
     let link = both[0].member_links()[&1].link;
@@ -71,7 +75,7 @@ fn large_frames_pass_and_a_flood_is_limited() {
     assert_eq!(end["reason"], "QueueFull");
     for probe in &both {
         let memory = probe.process.resident_bytes() >> 20;
-        println!("memory after the flood: {memory} MiB");
+        report!("memory after the flood: {memory} MiB");
         assert!(memory < 150, "{memory} MiB");
     }
     both[1].process.write_line("hear");
@@ -79,10 +83,9 @@ fn large_frames_pass_and_a_flood_is_limited() {
 }
 
 /// Many strangers may be about, none of whom says a word. The one that matters may be any of them.
-#[test]
 fn guest_streams_beyond_the_limit_wait_for_their_turn() {
     let limit = larder_net::limits::MAX_OUTGOING_GUEST_STREAMS;
-    let Some(lab) = Lab::or_skip(limit + 2, "many strangers") else { return };
+    let lab = Lab::require(limit + 2);
     let mut visitor = start_probe(&lab, 0, &[]);
     let _strangers: Vec<_> = (1..=limit + 1).map(|nth| start_probe(&lab, nth, &[])).collect();
     for nth in 1..=limit + 1 {

@@ -17,6 +17,11 @@ use multistream_select::Negotiated;
 
 use super::{PROBE, wait_until_linked};
 
+tests! {
+    hostile_frames_close_only_their_own_guest_stream,
+    two_hundred_fresh_keys_cost_little_memory_and_disturb_no_member,
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A stream of a fresh key, and what keeps its connection going; nothing if it was turned away.
@@ -86,7 +91,6 @@ fn link_down_reasons(probe: &mut Probe) -> BTreeMap<String, usize> {
     reasons
 }
 
-#[test]
 fn hostile_frames_close_only_their_own_guest_stream() {
     let (mut both, addr, _logs) = start_two_members("hostile-frames");
     let before = both[0].member_links();
@@ -123,7 +127,6 @@ fn hostile_frames_close_only_their_own_guest_stream() {
     assert_eq!(both[0].member_links(), before, "the member's link is the same");
 }
 
-#[test]
 fn two_hundred_fresh_keys_cost_little_memory_and_disturb_no_member() {
     let (mut both, addr, _logs) = start_two_members("fresh-keys");
     let before = both[0].member_links();
@@ -142,7 +145,7 @@ fn two_hundred_fresh_keys_cost_little_memory_and_disturb_no_member() {
         held.len()
     });
     let grown = both[0].process.resident_bytes().saturating_sub(memory) >> 20;
-    println!("of 200 strangers {admitted} came to a stream; memory grew by {grown} MiB");
+    report!("of 200 strangers {admitted} came to a stream; memory grew by {grown} MiB");
     assert!(admitted <= larder_net::limits::MAX_NON_MEMBER_CONNECTIONS && grown < 40);
     assert_eq!(both[0].member_links(), before, "the member's link is the same");
 }

@@ -6,11 +6,24 @@ use larder_tests::lab::{Lab, monotonic_ms, wait_until};
 
 use super::{start_mesh, wait_until_apart, wait_until_linked, wait_until_single_connections};
 
+tests! {
+    links_recover_after_a_short_cut_of_an_idle_pair,
+    links_recover_after_a_cut_of_a_busy_pair,
+    links_recover_after_a_long_cut_of_six_hosts,
+    a_link_recovers_when_its_cable_is_plugged_in_again,
+    #[ignore = "minutes of measuring"]
+    measure_partitions_of_a_pair,
+    #[ignore = "minutes of measuring"]
+    measure_partitions_of_ten_hosts,
+    #[ignore = "minutes of measuring"]
+    measure_partitions_of_thirty_hosts,
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Cuts `lab` into two halves for `length`, heals it, and prints what it took. (noticed, renewed) in ms.
-fn cut_and_heal(count: usize, length: Duration, args: &[&str], name: &str) -> Option<(f64, f64)> {
-    let lab = Lab::or_skip(count, name)?;
+fn cut_and_heal(count: usize, length: Duration, args: &[&str], name: &str) -> (f64, f64) {
+    let lab = Lab::require(count);
     let mut probes = start_mesh(&lab, args);
     wait_until_linked(&mut probes, PATIENCE);
     let hosts: Vec<usize> = (0..count).collect();
@@ -24,36 +37,29 @@ fn cut_and_heal(count: usize, length: Duration, args: &[&str], name: &str) -> Op
     let healed = monotonic_ms();
     lab.heal();
     let renewed = wait_until_linked(&mut probes, PATIENCE) - healed;
-    println!("{name}: noticed after {lost:.0} ms, renewed {renewed:.0} ms after the heal");
+    report!("{name}: noticed after {lost:.0} ms, renewed {renewed:.0} ms after the heal");
     wait_until_single_connections(&mut probes);
-    Some((lost, renewed))
+    (lost, renewed)
 }
 
-#[test]
 fn links_recover_after_a_short_cut_of_an_idle_pair() {
-    if let Some((noticed, renewed)) = cut_and_heal(2, Duration::from_secs(3), &[], "pair, idle, 3 s") {
-        assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
-    }
+    let (noticed, renewed) = cut_and_heal(2, Duration::from_secs(3), &[], "pair, idle, 3 s");
+    assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
 }
 
-#[test]
 fn links_recover_after_a_cut_of_a_busy_pair() {
     let busy = ["--every", "100", "--size", "2000"];
-    if let Some((noticed, renewed)) = cut_and_heal(2, Duration::from_secs(4), &busy, "pair, busy, 4 s") {
-        assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
-    }
+    let (noticed, renewed) = cut_and_heal(2, Duration::from_secs(4), &busy, "pair, busy, 4 s");
+    assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
 }
 
-#[test]
 fn links_recover_after_a_long_cut_of_six_hosts() {
-    if let Some((noticed, renewed)) = cut_and_heal(6, Duration::from_secs(20), &[], "3|3, idle, 20 s") {
-        assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
-    }
+    let (noticed, renewed) = cut_and_heal(6, Duration::from_secs(20), &[], "3|3, idle, 20 s");
+    assert!(noticed < 6000.0 && renewed < 3000.0, "{noticed} {renewed}");
 }
 
-#[test]
 fn a_link_recovers_when_its_cable_is_plugged_in_again() {
-    let Some(lab) = Lab::or_skip(2, "a cable is unplugged") else { return };
+    let lab = Lab::require(2);
     let mut probes = start_mesh(&lab, &[]);
     wait_until_linked(&mut probes, PATIENCE);
     lab.set_cable_plugged(0, false);
@@ -61,25 +67,19 @@ fn a_link_recovers_when_its_cable_is_plugged_in_again() {
     let plugged = monotonic_ms();
     lab.set_cable_plugged(0, true);
     let renewed = wait_until_linked(&mut probes, PATIENCE) - plugged;
-    println!("cable: renewed after {renewed:.0} ms");
+    report!("cable: renewed after {renewed:.0} ms");
     assert!(renewed < 3000.0);
 }
 
 /// Figures for the record, not for every run: `cargo test -p larder-tests -- --ignored --nocapture measure_partitions_of_a_pair`.
-#[test]
-#[ignore = "minutes of measuring"]
 fn measure_partitions_of_a_pair() {
     measure_partitions(2);
 }
 
-#[test]
-#[ignore = "minutes of measuring"]
 fn measure_partitions_of_ten_hosts() {
     measure_partitions(10);
 }
 
-#[test]
-#[ignore = "minutes of measuring"]
 fn measure_partitions_of_thirty_hosts() {
     measure_partitions(30);
 }
@@ -93,7 +93,7 @@ fn measure_partitions(count: usize) {
 
 /// As [`cut_and_heal`], without waiting for the notice where the cut is shorter than that.
 fn measure_partition(count: usize, seconds: u64, name: &str) {
-    let Some(lab) = Lab::or_skip(count, name) else { return };
+    let lab = Lab::require(count);
     let start = monotonic_ms();
     let mut probes = start_mesh(&lab, &[]);
     let mesh_after = wait_until_linked(&mut probes, PATIENCE) - start;
@@ -131,8 +131,8 @@ fn measure_partition(count: usize, seconds: u64, name: &str) {
     for event in downs.iter().filter(|event| time(event) >= healed) {
         *late.entry(event["reason"].to_string()).or_default() += 1;
     }
-    println!("{name}: links that ended after the heal: {late:?}");
-    println!(
+    report!("{name}: links that ended after the heal: {late:?}");
+    report!(
         "{name}: mesh {mesh_after:.0} ms; idle {share:.3} % of a core each; noticed {noticed:.0} ms after the cut; renewed {renewed:.0} ms after the heal"
     );
 }
