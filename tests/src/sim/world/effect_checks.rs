@@ -126,13 +126,13 @@ impl World {
                 return self.marks.record("carried");
             }
             GroupFrame::ForwardedJoin(_) => self.marks.record("carried"),
-            GroupFrame::RangeResponse(window) => {
-                if window.has_more {
+            GroupFrame::RangeResponse(batch) => {
+                if batch.has_more {
                     self.marks.record("window-more");
                 }
-                self.check_batch(node, window);
+                self.check_batch(node, group, batch);
             }
-            GroupFrame::Push(push) => self.check_push(node, push),
+            GroupFrame::Push(push) => self.check_push(node, group, push),
             _ => {}
         }
         self.traffic += 1;
@@ -209,15 +209,15 @@ impl World {
         }
     }
 
-    fn check_batch(&mut self, node: usize, window: &RangeResponse) {
-        let has_unaccepted = |state: &GroupState| state.group.unaccepted_in(&window.shard_id).is_some();
+    fn check_batch(&mut self, node: usize, group: GroupId, batch: &RangeResponse) {
+        let has_unaccepted = |state: &GroupState| state.group.unaccepted_in(&batch.shard_id).is_some();
         let core_node = self.nodes[node].core_node.as_ref();
-        if !core_node.and_then(|core_node| core_node.group(&window.group)).is_some_and(has_unaccepted) {
+        if !core_node.and_then(|core_node| core_node.group(&group)).is_some_and(has_unaccepted) {
             return;
         }
-        let root = ShardRoot::derive(window.group, ShardName::Desired);
-        if root.shard_id() == window.shard_id
-            && let Ok(read) = columnar::decode(&root, &window.columns)
+        let root = ShardRoot::derive(group, ShardName::Desired);
+        if root.shard_id() == batch.shard_id
+            && let Ok(read) = columnar::decode(&root, &batch.columns)
         {
             let ids: Vec<ChangeId> = read.changes.iter().map(EncodedChange::id).collect();
             self.check_not_quarantined(node, &ids);
@@ -225,16 +225,16 @@ impl World {
     }
 
     /// What a neighbour is told of is on the disk.
-    fn check_push(&mut self, node: usize, push: &PushedChanges) {
+    fn check_push(&mut self, node: usize, group: GroupId, push: &PushedChanges) {
         for change in &push.changes {
             let Ok(delta) = Delta::decode(&change.delta) else { continue };
             if self.changes_membership {
-                let root = ShardRoot::derive(push.group, ShardName::Desired);
+                let root = ShardRoot::derive(group, ShardName::Desired);
                 if let Ok(composed) = EncodedChange::new(&root, delta.clone()) {
                     self.check_not_quarantined(node, &[composed.id()]);
                 }
             }
-            let chain = key::chain_from_seq(push.group, push.shard_id, delta.chain_id(push.group), delta.seq);
+            let chain = key::chain_from_seq(group, push.shard_id, delta.chain_id(group), delta.seq);
             let Ok(rows) = self.nodes[node].disk.rows.read_rows(Table::Changes, &chain);
             let Ok(unaccepted_rows) = self.nodes[node].disk.rows.read_rows(Table::Unaccepted, &chain);
             let is_unaccepted = |stored: &[u8]| {
