@@ -31,7 +31,7 @@ pub use change_reader::{ChangeRowReader, no_stored_rows};
 pub use change_summary::{FieldChanges, FieldOp};
 pub use diff::{FieldDiff, diff, diff_of_change};
 pub use graph_render::{GraphRow, render_graph};
-pub use id_lookup::{HistoryObject, LookupError, find_by_id_prefix};
+pub use id_lookup::{LookupError, find_by_id_prefix};
 pub use log::{LogEntry, LogQuery, LogSource, find_entry, log};
 pub use past_state::{heads_at_time, state_at, state_at_with_prefix};
 pub use revert::{

@@ -125,6 +125,30 @@ hex_id! {
 /// A Grant record's id, where it stands for the grant itself. The founder's grant is the Genesis record.
 pub type GrantId = RecordId;
 
+/// Names one entry of a group's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HistoryEntryId {
+    /// A change of the document.
+    Change {
+        /// The shard that the change belongs to.
+        shard_id: ShardId,
+        /// The change's id.
+        id: ChangeId,
+    },
+    /// A membership record.
+    Record(RecordId),
+}
+
+impl HistoryEntryId {
+    /// The id of the change or record, in hex.
+    pub fn hex_id(&self) -> String {
+        match self {
+            Self::Change { id, .. } => id.to_string(),
+            Self::Record(id) => id.to_string(),
+        }
+    }
+}
+
 impl ChainId {
     /// The actor under which `grant` writes in `epoch` during one incarnation.
     pub fn derive(group: GroupId, shard: ShardId, grant: GrantId, incarnation: Incarnation) -> Self {

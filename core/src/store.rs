@@ -36,7 +36,7 @@ pub use memory::MemoryStore;
 
 use crate::codec::checksum;
 pub use crate::codec::{decode_layout, encode_layout};
-use crate::id::{ChangeId, GrantId, Incarnation, RecordId, ShardId};
+use crate::id::{ChangeId, GrantId, HistoryEntryId, Incarnation, RecordId, ShardId};
 use crate::shard::chain::EndProof;
 
 /// The tables. Their names are those in the drawing.
@@ -310,37 +310,13 @@ pub struct JoinRow {
     pub labels: Vec<(String, String)>,
 }
 
-/// What a row of the journal is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum JournalSubject {
-    /// A change of the document.
-    Change {
-        /// Its shard.
-        shard_id: ShardId,
-        /// Its hash.
-        id: ChangeId,
-    },
-    /// A membership record.
-    Record(RecordId),
-}
-
-impl JournalSubject {
-    /// The id of the change or record, in hex.
-    pub fn hex_id(&self) -> String {
-        match self {
-            Self::Change { id, .. } => id.to_string(),
-            Self::Record(id) => id.to_string(),
-        }
-    }
-}
-
 /// One step of what this node counts: a change or record more, or one less.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalRow {
     /// Layout version.
     pub version: u8,
     /// What it is about.
-    pub subject: JournalSubject,
+    pub subject: HistoryEntryId,
     /// True if it counts from here on; false if it does no longer.
     pub is_accepted: bool,
     /// How many rows are about it up to here, this one included: 1 but where it was taken back before.

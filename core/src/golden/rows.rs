@@ -6,12 +6,12 @@ use super::fixture::{self, founder, genesis, grant, group, operator};
 use super::golden_file::GoldenFile;
 use crate::delta::Delta;
 use crate::group::Group;
-use crate::id::{ChainId, ChangeId, Incarnation, InviteId, ShardId};
+use crate::id::{ChainId, ChangeId, HistoryEntryId, Incarnation, InviteId, ShardId};
 use crate::record::{Role, SignedRecord};
 use crate::shard::chain::EndProof;
 use crate::store::{
-    GroupRow, InviteRow, JoinRow, JournalRow, JournalSubject, MemoryStore, OwnTipRow, Row, RowReader,
-    SnapshotBody, SnapshotRow, Table, UnacceptedRow, decode_layout, key,
+    GroupRow, InviteRow, JoinRow, JournalRow, MemoryStore, OwnTipRow, Row, RowReader, SnapshotBody,
+    SnapshotRow, Table, UnacceptedRow, decode_layout, key,
 };
 use crate::wire::invite_code::InviteCode;
 
@@ -81,13 +81,13 @@ fn store_rows_match_the_pinned_bytes() {
     let labels = vec![("role".to_owned(), "till".to_owned())];
     check_layout(&mut golden, "joins.value", &JoinRow { version: 1, code, alias: "till-3".into(), labels });
     let subject =
-        JournalSubject::Change { shard_id: fixture::desired_root().shard_id(), id: ChangeId([2; 32]) };
+        HistoryEntryId::Change { shard_id: fixture::desired_root().shard_id(), id: ChangeId([2; 32]) };
     check_layout(
         &mut golden,
         "journal.value.change",
         &JournalRow { version: 1, subject, is_accepted: true, occurrence: 1 },
     );
-    let subject = JournalSubject::Record(grant().id());
+    let subject = HistoryEntryId::Record(grant().id());
     check_layout(
         &mut golden,
         "journal.value.record",

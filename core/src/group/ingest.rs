@@ -17,12 +17,12 @@ use super::shard_states::ShardStates;
 use super::unaccepted::UnacceptedChange;
 use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, DeltaError, SignedDelta};
-use crate::id::{ChainId, ChangeId, GroupId, NodeId, ShardId, Sig};
+use crate::id::{ChainId, ChangeId, GroupId, HistoryEntryId, NodeId, ShardId, Sig};
 use crate::limits;
 use crate::shard::chain::{self, ChainHash, EndProof};
 use crate::shard::root::{ShardName, ShardRoot};
 use crate::shard::validate::ValidatedChange;
-use crate::store::{JournalSubject, Row, Table, key};
+use crate::store::{Row, Table, key};
 
 /// One pass in which a group takes in changes: the parts of the group that it changes, and what it has done so far.
 pub(super) struct IngestPass<'a> {
@@ -249,7 +249,7 @@ impl<'a> IngestPass<'a> {
         let delta_bytes = validated.bytes().to_vec();
         let row_key = key::change(self.id, shard_id, chain_id, seq, id);
         self.outcome.rows.push(Row::put(Table::Changes, row_key, delta_bytes.clone()));
-        let subject = JournalSubject::Change { shard_id, id };
+        let subject = HistoryEntryId::Change { shard_id, id };
         self.outcome.rows.push(self.journal.append(self.id, subject, true));
         self.outcome.new_changes.push(NewChange {
             shard_id,

@@ -17,11 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::membership_records::MembershipRecords;
 use super::shard_state::ShardState;
 use super::shard_states::ShardStates;
-use crate::id::{ChangeId, GroupId, RecordId, ShardId};
+use crate::id::{ChangeId, GroupId, HistoryEntryId, RecordId, ShardId};
 use crate::shard::Shard;
-use crate::store::{
-    JournalRow, JournalSubject, LAYOUT_VERSION, LoadError, Row, RowReader, Table, decode_versioned, key,
-};
+use crate::store::{JournalRow, LAYOUT_VERSION, LoadError, Row, RowReader, Table, decode_versioned, key};
 
 /// What the node has to know to continue the journal. The rows are not kept in memory.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +31,7 @@ pub(super) struct Journal {
     /// The set of changes that count by the journal, for each shard.
     change_sets: BTreeMap<ShardId, ChangeSetHash>,
     /// The number of rows about each subject that ever ceased to count.
-    repeat_counts: BTreeMap<JournalSubject, u32>,
+    repeat_counts: BTreeMap<HistoryEntryId, u32>,
 }
 
 /// A hash of a set of changes. Different sets do not have the same hash by accident, not even if bits are flipped.
@@ -71,7 +69,7 @@ fn mix_id(id: &ChangeId) -> u128 {
 
 impl Journal {
     /// Adds a row: `subject` counts from now on, or no longer.
-    pub(super) fn append(&mut self, group: GroupId, subject: JournalSubject, is_accepted: bool) -> Row {
+    pub(super) fn append(&mut self, group: GroupId, subject: HistoryEntryId, is_accepted: bool) -> Row {
         let previous_occurrence =
             self.repeat_counts.get(&subject).copied().unwrap_or(u32::from(!is_accepted));
         let occurrence = previous_occurrence.saturating_add(1);
@@ -87,23 +85,23 @@ impl Journal {
         shard_id: ShardId,
         ids: Vec<ChangeId>,
     ) -> Vec<Row> {
-        ids.into_iter().map(|id| self.append(group, JournalSubject::Change { shard_id, id }, false)).collect()
+        ids.into_iter().map(|id| self.append(group, HistoryEntryId::Change { shard_id, id }, false)).collect()
     }
 
-    fn apply_row(&mut self, number: u64, subject: JournalSubject, is_accepted: bool, occurrence: u32) {
+    fn apply_row(&mut self, number: u64, subject: HistoryEntryId, is_accepted: bool, occurrence: u32) {
         self.last_number = self.last_number.max(number);
         if occurrence > 1 {
             self.repeat_counts.insert(subject, occurrence);
         }
         match (subject, is_accepted) {
-            (JournalSubject::Change { shard_id, id }, true) => {
+            (HistoryEntryId::Change { shard_id, id }, true) => {
                 self.change_sets.entry(shard_id).or_default().add(&id)
             }
-            (JournalSubject::Change { shard_id, id }, false) => {
+            (HistoryEntryId::Change { shard_id, id }, false) => {
                 self.change_sets.entry(shard_id).or_default().remove(&id)
             }
-            (JournalSubject::Record(id), true) => drop(self.counting_records.insert(id)),
-            (JournalSubject::Record(id), false) => drop(self.counting_records.remove(&id)),
+            (HistoryEntryId::Record(id), true) => drop(self.counting_records.insert(id)),
+            (HistoryEntryId::Record(id), false) => drop(self.counting_records.remove(&id)),
         }
     }
 }
@@ -118,12 +116,12 @@ impl Journal {
         let no_longer: Vec<RecordId> = self.counting_records.difference(offered).copied().collect();
         let newly: BTreeSet<RecordId> = offered.difference(&self.counting_records).copied().collect();
         for id in no_longer {
-            rows.push(self.append(group, JournalSubject::Record(id), false));
+            rows.push(self.append(group, HistoryEntryId::Record(id), false));
         }
         let records = membership.records();
         let genesis = Some(records.genesis()).filter(|id| newly.contains(id));
         for id in genesis.into_iter().chain(records.in_insertion_order(&newly)) {
-            rows.push(self.append(group, JournalSubject::Record(id), true));
+            rows.push(self.append(group, HistoryEntryId::Record(id), true));
         }
     }
 
@@ -174,7 +172,7 @@ impl Journal {
             let recorded = counting.get(&shard_id);
             let is_unrecorded = |id: &ChangeId| recorded.is_none_or(|recorded| !recorded.contains(id));
             for id in change_ids(state.shard()).filter(is_unrecorded) {
-                repair_rows.push(self.append(group, JournalSubject::Change { shard_id, id }, true));
+                repair_rows.push(self.append(group, HistoryEntryId::Change { shard_id, id }, true));
             }
         }
         Ok(())
@@ -201,7 +199,7 @@ fn read_counting_changes<R: RowReader>(
     let mut counting: BTreeMap<ShardId, BTreeSet<ChangeId>> = BTreeMap::new();
     scan_journal(store, group, &mut |_, parsed| {
         let Some((_, row)) = parsed else { return };
-        let JournalSubject::Change { shard_id, id } = row.subject else { return };
+        let HistoryEntryId::Change { shard_id, id } = row.subject else { return };
         let ids = counting.entry(shard_id).or_default();
         match row.is_accepted {
             true => ids.insert(id),

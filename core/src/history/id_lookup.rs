@@ -1,33 +1,9 @@
 //! Which change or record is meant by the first digits of an id.
 
 use crate::group::Group;
-use crate::id::{ChangeId, RecordId, ShardId};
+use crate::id::{ChangeId, HistoryEntryId, RecordId, ShardId};
 use crate::limits;
 use crate::shard::Shard;
-
-/// What an id stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HistoryObject {
-    /// A change of the document.
-    Change {
-        /// The shard and epoch that it belongs to.
-        shard: ShardId,
-        /// Its hash.
-        id: ChangeId,
-    },
-    /// A membership record.
-    Record(RecordId),
-}
-
-impl HistoryObject {
-    /// The full id, in hex.
-    pub fn hex_id(&self) -> String {
-        match self {
-            Self::Change { id, .. } => id.to_string(),
-            Self::Record(id) => id.to_string(),
-        }
-    }
-}
 
 /// Why a prefix means nothing here. The fault is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +17,7 @@ pub enum LookupError {
 }
 
 /// The change (of any shard) or record whose id begins with `prefix`: one hex digit or more, in either case.
-pub fn find_by_id_prefix(group: &Group, prefix: &str) -> Result<HistoryObject, LookupError> {
+pub fn find_by_id_prefix(group: &Group, prefix: &str) -> Result<HistoryEntryId, LookupError> {
     if prefix.is_empty() || !prefix.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(LookupError::NotFound);
     }
@@ -51,17 +27,17 @@ pub fn find_by_id_prefix(group: &Group, prefix: &str) -> Result<HistoryObject, L
             .graph()
             .ids_with_prefix(prefix)
             .into_iter()
-            .map(move |id| HistoryObject::Change { shard: shard_id, id })
+            .map(move |id| HistoryEntryId::Change { shard_id, id })
     };
-    let mut matches: Vec<HistoryObject> = group.shards().flat_map(changes_in_shard).collect();
+    let mut matches: Vec<HistoryEntryId> = group.shards().flat_map(changes_in_shard).collect();
     let lower = prefix.to_ascii_lowercase();
     let records = group.records().iter().map(crate::record::SignedRecord::id);
-    matches.extend(records.filter(|id| id.to_string().starts_with(&lower)).map(HistoryObject::Record));
+    matches.extend(records.filter(|id| id.to_string().starts_with(&lower)).map(HistoryEntryId::Record));
     match matches.as_slice() {
         [] => Err(LookupError::NotFound),
         [one] => Ok(*one),
         several => {
-            let mut ids: Vec<String> = several.iter().map(HistoryObject::hex_id).collect();
+            let mut ids: Vec<String> = several.iter().map(HistoryEntryId::hex_id).collect();
             ids.sort_unstable();
             ids.truncate(limits::MAX_PREFIX_CANDIDATES);
             Err(LookupError::Ambiguous(ids))

@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use super::change_reader::{self, ChangeContents, ChangeRowReader};
 use super::change_summary::FieldChanges;
-use super::id_lookup::HistoryObject;
 use super::record_summary::{signing_key, summarize_record};
 use super::topo_order::{LogEvent, LogOrder};
 use crate::group::{ChangeNote, Group};
-use crate::id::{ChainId, ChangeId, GrantId, NodeId, ShardId};
+use crate::id::{ChainId, ChangeId, GrantId, HistoryEntryId, NodeId, ShardId};
 use crate::record::{Record, SignedRecord};
 use crate::resource::ResourceName;
 use crate::shard::Shard;
@@ -133,17 +132,17 @@ pub fn log(group: &Group, query: &LogQuery, change_rows: ChangeRowReader<'_>) ->
 /// How many changes are looked into at first in search of what a filter asks for.
 const FIRST_BATCH_CHANGES: usize = 64;
 
-/// One entry of the log; `None` if it is not here. Its `parents` are its `deps`.
-pub fn find_entry(group: &Group, object: &HistoryObject) -> Option<LogEntry> {
+/// The log entry of one change or record, or `None` if this node does not hold it. Its `parents` are its `deps`.
+pub fn find_entry(group: &Group, id: &HistoryEntryId) -> Option<LogEntry> {
     let mut builder = EntryBuilder { group, verified_chains: BTreeMap::new() };
-    match object {
-        HistoryObject::Change { shard: epoch, id } => {
-            let shard = group.shard_by_id(epoch)?;
+    match id {
+        HistoryEntryId::Change { shard_id, id } => {
+            let shard = group.shard_by_id(shard_id)?;
             let event = LogEvent::Change(shard, shard.graph().get(id).filter(|entry| entry.seq > 0)?);
             let contents = shard.read_delta(id).map(|delta| ChangeContents::from_delta(shard, id, &delta));
             Some(builder.build(event, contents))
         }
-        HistoryObject::Record(id) => Some(builder.build(LogEvent::Record(group.records().get(id)?), None)),
+        HistoryEntryId::Record(id) => Some(builder.build(LogEvent::Record(group.records().get(id)?), None)),
     }
 }
 

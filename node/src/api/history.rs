@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use larder_core::history::{self, HistoryObject, LogEntry, LogSource, LookupError};
-use larder_core::id::ChangeId;
+use larder_core::history::{self, LogEntry, LogSource, LookupError};
+use larder_core::id::{ChangeId, HistoryEntryId};
 use larder_core::node::{GroupState, Node};
 use larder_core::resource::history_tag;
 use larder_core::shard::Shard;
@@ -151,8 +151,8 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
         LogSource::Membership => "membership",
     };
     let edits = match history::find_by_id_prefix(&state.group, &entry.id) {
-        Ok(HistoryObject::Change { shard: epoch, id }) if with_edits => {
-            history::diff_of_change(&state.group, &epoch, &id).into_iter().map(field_diff).collect()
+        Ok(HistoryEntryId::Change { shard_id, id }) if with_edits => {
+            history::diff_of_change(&state.group, &shard_id, &id).into_iter().map(field_diff).collect()
         }
         _ => Vec::new(),
     };

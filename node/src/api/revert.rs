@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use larder_core::group::ChangeNote;
-use larder_core::history::{self, HistoryObject, ResourceScope, UNDO_COMMAND_PREFIX};
-use larder_core::id::{ChangeId, GroupId};
+use larder_core::history::{self, ResourceScope, UNDO_COMMAND_PREFIX};
+use larder_core::id::{ChangeId, GroupId, HistoryEntryId};
 use larder_core::node::{GroupState, Node, Request, RequestError, Response};
 use larder_core::resource::history_tag;
 use larder_core::shard::Shard;
@@ -154,8 +154,8 @@ fn find_reverted_changes(
     let find_one = |text: &String| {
         let lookup = history::find_by_id_prefix(&state.group, &text.to_ascii_lowercase());
         let is_elsewhere = lookup.is_ok_and(|found| match found {
-            HistoryObject::Change { shard: epoch, .. } => epoch != desired.root().shard_id(),
-            HistoryObject::Record(_) => true,
+            HistoryEntryId::Change { shard_id, .. } => shard_id != desired.root().shard_id(),
+            HistoryEntryId::Record(_) => true,
         });
         if is_elsewhere {
             let message = format!("{text} is no change of what is wanted, and only those can be reverted");
@@ -192,7 +192,7 @@ fn default_revert_message(state: &GroupState, verb: &str, changes: &[ChangeId]) 
     let [one] = changes else { return summary };
     let shard_id = state.group.desired().map(|shard| shard.root().shard_id());
     let entry = shard_id.and_then(|shard_id| {
-        history::find_entry(&state.group, &HistoryObject::Change { shard: shard_id, id: *one })
+        history::find_entry(&state.group, &HistoryEntryId::Change { shard_id, id: *one })
     });
     match entry.as_ref().and_then(|entry| entry.note.message.lines().next()) {
         Some(first_line) if !first_line.is_empty() => format!("{summary}: {first_line}"),
@@ -250,7 +250,7 @@ pub(super) async fn list_tags(
 }
 
 fn tag_entry(state: &GroupState, desired: &Shard, tag: &history_tag::HistoryTag) -> Option<TagEntry> {
-    let found = HistoryObject::Change { shard: desired.root().shard_id(), id: tag.change };
+    let found = HistoryEntryId::Change { shard_id: desired.root().shard_id(), id: tag.change };
     let entry = history::find_entry(&state.group, &found)?;
     Some(TagEntry {
         name: tag.name.clone(),

@@ -1,19 +1,20 @@
 //! Following a node's journal from its rows alone, as one who watches does.
 
+use larder_core::id::HistoryEntryId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::group::Group;
 use larder_core::record::SignedRecord;
 use larder_core::shard::Shard;
-use larder_core::store::{JournalRow, JournalSubject, MemoryStore, RowReader, Table, decode_layout, key};
+use larder_core::store::{JournalRow, MemoryStore, RowReader, Table, decode_layout, key};
 
 /// Reads a journal from its beginning: no row says what is known, nothing comes before what it was built on, and in the
 /// end just that counts which the group holds. Of one that was `damaged` only the end is asked.
 pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) -> Result<(), String> {
     let rows =
         disk.read_rows(Table::Journal, &key::for_group(group.id())).map_err(|error| error.to_string())?;
-    let mut accepted: BTreeSet<JournalSubject> = BTreeSet::new();
-    let mut times: BTreeMap<JournalSubject, u32> = BTreeMap::new();
+    let mut accepted: BTreeSet<HistoryEntryId> = BTreeSet::new();
+    let mut times: BTreeMap<HistoryEntryId, u32> = BTreeMap::new();
     for (_, value) in rows {
         let row: JournalRow = decode_layout(&value).ok_or("a damaged row of the journal")?;
         let is_new =
@@ -40,24 +41,24 @@ pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) ->
 fn missing_dependency(
     group: &Group,
     row: &JournalRow,
-    accepted: &BTreeSet<JournalSubject>,
-) -> Option<JournalSubject> {
-    let JournalSubject::Change { shard_id, id } = row.subject else { return None };
+    accepted: &BTreeSet<HistoryEntryId>,
+) -> Option<HistoryEntryId> {
+    let HistoryEntryId::Change { shard_id, id } = row.subject else { return None };
     let graph = group.shard_by_id(&shard_id).filter(|_| row.is_accepted)?.graph();
     let deps = graph.deps(graph.get(&id)?).filter(|dep| dep.seq > 0);
-    deps.map(|dep| JournalSubject::Change { shard_id, id: dep.id }).find(|dep| !accepted.contains(dep))
+    deps.map(|dep| HistoryEntryId::Change { shard_id, id: dep.id }).find(|dep| !accepted.contains(dep))
 }
 
-fn expected_entries(group: &Group) -> BTreeSet<JournalSubject> {
+fn expected_entries(group: &Group) -> BTreeSet<HistoryEntryId> {
     let shard_entries = |shard: &Shard| {
         let shard_id = shard.root().shard_id();
         shard
             .graph()
             .iter()
-            .map(|entry| JournalSubject::Change { shard_id, id: entry.id })
+            .map(|entry| HistoryEntryId::Change { shard_id, id: entry.id })
             .collect::<Vec<_>>()
     };
     let records =
-        group.membership_records().offered_records().map(SignedRecord::id).map(JournalSubject::Record);
+        group.membership_records().offered_records().map(SignedRecord::id).map(HistoryEntryId::Record);
     group.shards().flat_map(shard_entries).chain(records).collect()
 }

@@ -1,7 +1,8 @@
 //! The journal says what counts, in an order in which everything comes after what it was built on.
 
 use super::*;
-use crate::store::{JournalRow, JournalSubject, RowReader, decode_layout};
+use crate::id::HistoryEntryId;
+use crate::store::{JournalRow, RowReader, decode_layout};
 
 /// The rows of a journal, in order.
 fn journal_rows(store: &MemoryStore, group: GroupId) -> Vec<JournalRow> {
@@ -14,8 +15,8 @@ fn journal_rows(store: &MemoryStore, group: GroupId) -> Vec<JournalRow> {
 /// Follows a journal from its beginning: nothing comes twice, or before what it was built on, and in the end just that
 /// counts which the group holds.
 pub(super) fn assert_journal_matches(store: &MemoryStore, group: &Group) {
-    let mut counting_set: BTreeSet<JournalSubject> = BTreeSet::new();
-    let mut times: BTreeMap<JournalSubject, u32> = BTreeMap::new();
+    let mut counting_set: BTreeSet<HistoryEntryId> = BTreeSet::new();
+    let mut times: BTreeMap<HistoryEntryId, u32> = BTreeMap::new();
     for row in journal_rows(store, group.id()) {
         let has_changed = if row.is_accepted {
             counting_set.insert(row.subject)
@@ -26,27 +27,27 @@ pub(super) fn assert_journal_matches(store: &MemoryStore, group: &Group) {
         let count = times.entry(row.subject).or_default();
         *count += 1;
         assert_eq!(row.occurrence, *count, "{row:?}");
-        let JournalSubject::Change { shard_id, id } = row.subject else { continue };
+        let HistoryEntryId::Change { shard_id, id } = row.subject else { continue };
         let graph = group.shard_by_id(&shard_id).map(Shard::graph);
         for dep in graph.and_then(|graph| Some(graph.deps(graph.get(&id)?))).into_iter().flatten() {
-            let known = counting_set.contains(&JournalSubject::Change { shard_id, id: dep.id });
+            let known = counting_set.contains(&HistoryEntryId::Change { shard_id, id: dep.id });
             assert!(dep.seq == 0 || known || !row.is_accepted, "{row:?} comes before what it was built on");
         }
     }
     assert_eq!(counting_set, counting_subjects(group));
 }
 
-fn counting_subjects(group: &Group) -> BTreeSet<JournalSubject> {
+fn counting_subjects(group: &Group) -> BTreeSet<HistoryEntryId> {
     let subjects_of = |shard: &Shard| {
         let shard_id = shard.root().shard_id();
         shard
             .graph()
             .iter()
-            .map(|entry| JournalSubject::Change { shard_id, id: entry.id })
+            .map(|entry| HistoryEntryId::Change { shard_id, id: entry.id })
             .collect::<Vec<_>>()
     };
     let records =
-        group.membership_records().offered_records().map(|record| JournalSubject::Record(record.id()));
+        group.membership_records().offered_records().map(|record| HistoryEntryId::Record(record.id()));
     group.shards().flat_map(subjects_of).chain(records).collect()
 }
 
@@ -82,7 +83,7 @@ fn journal_lists_changes_in_acceptance_order() {
     let before = journal_rows(&peer.store, peer.group.id());
     assert_eq!(before.len(), 62, "two records and 60 changes");
     assert!(
-        before[..2].iter().all(|row| matches!(row.subject, JournalSubject::Record(_))),
+        before[..2].iter().all(|row| matches!(row.subject, HistoryEntryId::Record(_))),
         "records come first"
     );
     peer.reload();
@@ -94,7 +95,7 @@ fn journal_lists_changes_in_acceptance_order() {
         after[62..],
         [JournalRow {
             version: 1,
-            subject: JournalSubject::Change { shard_id, id },
+            subject: HistoryEntryId::Change { shard_id, id },
             is_accepted: true,
             occurrence: 1
         }]
@@ -140,7 +141,7 @@ fn damaged_journal_is_repaired_on_load() {
             let mut store = peer.store.clone();
             store.write(&[damage]);
             store.write(&load_group(&store, &peer).take_repair_rows());
-            let mut counting_set: BTreeSet<JournalSubject> = BTreeSet::new();
+            let mut counting_set: BTreeSet<HistoryEntryId> = BTreeSet::new();
             for (_, value) in store.read_rows(Table::Journal, &[]).unwrap() {
                 let row: JournalRow = decode_layout(&value).unwrap();
                 let _ = if row.is_accepted {

@@ -1,6 +1,7 @@
 //! The log: its order, its filters, its lines, and what it vouches for.
 
 use super::*;
+use crate::id::HistoryEntryId;
 
 #[test]
 fn converged_nodes_produce_the_same_log() {
@@ -208,7 +209,7 @@ fn unique_id_prefix_finds_its_object() {
         assert_eq!(find_by_id_prefix(group, &format!("{id}0")), Err(LookupError::NotFound));
     }
     let record = group.records().genesis();
-    assert_eq!(find_by_id_prefix(group, &record.to_string()), Ok(HistoryObject::Record(record)));
+    assert_eq!(find_by_id_prefix(group, &record.to_string()), Ok(HistoryEntryId::Record(record)));
     let root = group.desired().unwrap().root().id().to_string();
     for text in ["", "g", "0g", "-1", " ", &root, &"0".repeat(64)] {
         assert_eq!(find_by_id_prefix(group, text), Err(LookupError::NotFound), "{text:?}");
@@ -313,7 +314,7 @@ fn membership_records_have_readable_summaries() {
     };
     let record = record.sign(&secret(200));
     assert_eq!(peer.group.apply_records([record.clone()]).fault, None);
-    let entry = find_entry(&peer.group, &HistoryObject::Record(record.id())).unwrap();
+    let entry = find_entry(&peer.group, &HistoryEntryId::Record(record.id())).unwrap();
     assert_eq!(entry.note.message, format!("grant admin to {two} (b), by the recovery key"));
     assert_eq!((entry.node, entry.verified), (None, true));
 }
@@ -349,7 +350,7 @@ fn only_changes_with_a_valid_signature_are_verified() {
     pull(b, a);
     let epoch = a.shard().root().shard_id();
     let is_verified = |group: &Group, id| {
-        let entry = find_entry(group, &HistoryObject::Change { shard: epoch, id }).unwrap();
+        let entry = find_entry(group, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap();
         let listed = log(group, &LogQuery::default(), &no_stored_rows)
             .into_iter()
             .find(|listed| listed.id == entry.id)
@@ -364,10 +365,10 @@ fn only_changes_with_a_valid_signature_are_verified() {
     let note = ChangeNote { user: "ann".into(), time: 7, ..ChangeNote::default() };
     let outcome = unread.write(&a.secret, ShardName::Desired, puts, &note, Incarnation([3; 16])).unwrap();
     let id = outcome.change_id.unwrap();
-    let before = find_entry(&unread, &HistoryObject::Change { shard: epoch, id }).unwrap();
+    let before = find_entry(&unread, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap();
     assert_eq!((before.verified, before.note), (false, ChangeNote { time: 7, ..ChangeNote::default() }));
     unread.flush_documents();
-    assert_eq!(find_entry(&unread, &HistoryObject::Change { shard: epoch, id }).unwrap().note, note);
+    assert_eq!(find_entry(&unread, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap().note, note);
     assert!(is_verified(&unread, id));
     // A chain whose newest signature is not its author's.
     let mut forged = a.group.clone();

@@ -1,6 +1,7 @@
 //! Values then and now: states, differences, blame.
 
 use super::*;
+use crate::id::HistoryEntryId;
 
 #[test]
 fn past_state_equals_a_replay_of_its_changes() {
@@ -102,7 +103,7 @@ fn change_diff_has_old_and_new_values() {
         assert!(edits.iter().all(|edit| edit.change == Some(id)));
         assert_eq!(
             describe_field_changes(
-                &find_entry(&peer.group, &HistoryObject::Change { shard: epoch, id }).unwrap()
+                &find_entry(&peer.group, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap()
             ),
             touches
         );

@@ -11,8 +11,8 @@
 use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
-use larder_core::id::GroupId;
-use larder_core::store::{JournalRow, JournalSubject, Table, decode_layout, key};
+use larder_core::id::{GroupId, HistoryEntryId};
+use larder_core::store::{JournalRow, Table, decode_layout, key};
 
 use crate::error::{CliError, ExitKind};
 use crate::limits;
@@ -60,8 +60,8 @@ impl CursorText {
 
     fn matches(&self, row: &JournalRow) -> bool {
         let bytes = match &row.subject {
-            JournalSubject::Change { id, .. } => &id.0,
-            JournalSubject::Record(id) => &id.0,
+            HistoryEntryId::Change { id, .. } => &id.0,
+            HistoryEntryId::Record(id) => &id.0,
         };
         let begin = bytes.get(..self.id_prefix.len().div_ceil(2)).unwrap_or(bytes);
         row.occurrence == self.occurrence && HEXLOWER.encode(begin).starts_with(&self.id_prefix)
@@ -150,8 +150,8 @@ mod tests {
 
     const GROUP: GroupId = GroupId([1; 16]);
 
-    fn subject(first: u8) -> JournalSubject {
-        JournalSubject::Change { shard_id: ShardId([2; 16]), id: ChangeId([first; 32]) }
+    fn subject(first: u8) -> HistoryEntryId {
+        HistoryEntryId::Change { shard_id: ShardId([2; 16]), id: ChangeId([first; 32]) }
     }
 
     fn store_with_journal() -> Store {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use larder_core::delta::Delta;
 use larder_core::group::UnacceptedChange;
-use larder_core::history::{self, HistoryObject, LogEntry};
-use larder_core::id::{ChangeId, RecordId, ShardId};
+use larder_core::history::{self, LogEntry};
+use larder_core::id::{ChangeId, HistoryEntryId, RecordId, ShardId};
 use larder_core::node::GroupState;
 use larder_core::record::{RecordBody, RevokeTarget};
 use larder_core::resource::ResourceName;
 use larder_core::resource::observed::{ObservedState, ResourceState};
 use larder_core::shard::root::ShardName;
-use larder_core::store::{JournalRow, JournalSubject};
+use larder_core::store::JournalRow;
 
 use super::cursor;
 use crate::api::name_lookup;
@@ -20,9 +20,9 @@ use crate::dto::{JsonTime, TouchedResource, WatchEvent};
 /// The events of a row, each with the id to go on after it.
 pub(super) fn row_events(state: &GroupState, row: &JournalRow) -> Vec<WatchEvent> {
     let mut events = match (row.subject, row.is_accepted) {
-        (JournalSubject::Record(id), _) => vec![member_event(state, &id, row.is_accepted)],
-        (JournalSubject::Change { shard_id, id }, true) => accepted_events(state, &shard_id, &id),
-        (JournalSubject::Change { shard_id, id }, false) => vec![retracted_event(state, &shard_id, &id)],
+        (HistoryEntryId::Record(id), _) => vec![member_event(state, &id, row.is_accepted)],
+        (HistoryEntryId::Change { shard_id, id }, true) => accepted_events(state, &shard_id, &id),
+        (HistoryEntryId::Change { shard_id, id }, false) => vec![retracted_event(state, &shard_id, &id)],
     };
     let parts = events.len();
     for (event_number, event) in (1..).zip(&mut events) {
@@ -38,7 +38,7 @@ fn new_event(kind: &str, op: &str) -> WatchEvent {
 }
 
 fn accepted_events(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> Vec<WatchEvent> {
-    let entry = history::find_entry(&state.group, &HistoryObject::Change { shard: *shard_id, id: *id });
+    let entry = history::find_entry(&state.group, &HistoryEntryId::Change { shard_id: *shard_id, id: *id });
     // It was taken back since, which is told by a later row.
     let Some(entry) = entry else { return vec![new_event("change", "accepted")] };
     let shard = state.group.shard_by_id(shard_id);
@@ -112,7 +112,7 @@ fn retracted_event(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> Wat
 }
 
 fn member_event(state: &GroupState, id: &RecordId, is_in_effect: bool) -> WatchEvent {
-    let Some(entry) = history::find_entry(&state.group, &HistoryObject::Record(*id)) else {
+    let Some(entry) = history::find_entry(&state.group, &HistoryEntryId::Record(*id)) else {
         return new_event("member", "retracted");
     };
     let record = state.group.records().get(id).map(|signed| signed.record());
