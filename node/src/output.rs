@@ -2,6 +2,7 @@
 
 mod escape;
 mod format;
+pub mod history_graph;
 mod style;
 mod table;
 pub mod unified_diff;

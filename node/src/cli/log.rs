@@ -5,7 +5,6 @@ mod verify;
 use std::fmt::Write as _;
 
 use clap::Args;
-use larder_core::history;
 
 use super::change_text::summarize_touches;
 use super::context::{CommandContext, CommandResult, print_stderr};
@@ -14,6 +13,7 @@ use super::history_point::AtArgs;
 use crate::dto::{self, ChangeEntry};
 use crate::error::CliError;
 use crate::limits;
+use crate::output::history_graph::{GraphCharset, GraphEntry, draw_graph};
 use crate::output::{Style, Styler, author_name, escape, short_id};
 use crate::time;
 
@@ -25,6 +25,9 @@ pub(super) struct LogArgs {
     /// Draw how changes were built on each other
     #[arg(long)]
     graph: bool,
+    /// Draw the graph in ASCII, even if the terminal shows Unicode
+    #[arg(long, requires = "graph")]
+    ascii: bool,
     /// With old and new values
     #[arg(short, long)]
     patch: bool,
@@ -66,8 +69,9 @@ pub(super) fn log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     let log = fetch_log(context, args, args.at_args.point(), 0, limit)?;
     args.at_args.report(context, log.at.as_deref());
     let styler = context.styler;
+    let charset = if args.ascii { GraphCharset::Ascii } else { GraphCharset::from_env() };
     context.print_paged(&log, |log| {
-        if args.graph { render_graph(styler, log) } else { render_log(styler, log) }
+        if args.graph { render_graph(styler, charset, log) } else { render_log(styler, log) }
     })?;
     if !context.json && log.more {
         print_stderr(&format!(
@@ -138,19 +142,13 @@ pub(super) fn render_log(styler: Styler, log: &dto::ChangeLog) -> String {
     out
 }
 
-pub(super) fn render_graph(styler: Styler, log: &dto::ChangeLog) -> String {
-    let entries: Vec<_> = log.changes.iter().map(|row| (row.id.clone(), row.parents.clone())).collect();
-    let mut out = String::new();
-    for (row, lanes) in log.changes.iter().zip(history::render_graph(&entries)) {
-        for (nth, line) in entry_lines(styler, row).into_iter().enumerate() {
-            let lane = if nth == 0 { &lanes.prefix } else { &lanes.body };
-            let _ = writeln!(out, "{}", format!("{lane}{line}").trim_end());
-        }
-        for connector in &lanes.after {
-            let _ = writeln!(out, "{connector}");
-        }
-    }
-    out
+pub(super) fn render_graph(styler: Styler, charset: GraphCharset, log: &dto::ChangeLog) -> String {
+    let entries = log.changes.iter().map(|row| GraphEntry {
+        id: &row.id,
+        parents: row.parents.iter().map(String::as_str).collect(),
+        text: entry_lines(styler, row).join("\n"),
+    });
+    draw_graph(entries.collect(), charset)
 }
 
 /// One entry as lines: what, who, when; then why; then values, if there are any.

@@ -9,6 +9,7 @@ use crate::dto::{
     NodeDiffReport, NodeDrift, NodeRef, ResourceDrift, TouchedResource,
 };
 use crate::output::Styler;
+use crate::output::history_graph::GraphCharset;
 use crate::time;
 
 /// The first of the times; the others are seconds later.
@@ -124,12 +125,12 @@ fn sample_log() -> ChangeLog {
 #[test]
 fn log_and_show_match_their_snapshots() {
     looks!("log", log::render_log(PLAIN, &sample_log()));
-    looks!("log_graph", log::render_graph(PLAIN, &sample_log()));
+    looks!("log_graph", log::render_graph(PLAIN, GraphCharset::Ascii, &sample_log()));
     let mut log = sample_log();
     log.changes.truncate(3);
     log.changes[2].edits = sample_edits();
     looks!("log_patch", log::render_log(PLAIN, &log));
-    looks!("log_graph_patch", log::render_graph(PLAIN, &log));
+    looks!("log_graph_patch", log::render_graph(PLAIN, GraphCharset::Ascii, &log));
     looks!("show", show::render_change(PLAIN, &log.changes[2]));
 }
 
