@@ -12,12 +12,11 @@ mod blame;
 mod change_reader;
 mod change_summary;
 mod diff;
-mod field_ref;
+mod field_value;
 mod id_lookup;
 mod line_blame;
 mod log;
 mod past_state;
-mod record_summary;
 mod revert;
 #[cfg(test)]
 mod tests;
@@ -32,7 +31,5 @@ pub use diff::{FieldDiff, diff, diff_of_change};
 pub use id_lookup::{LookupError, find_by_id_prefix};
 pub use log::{LogEntry, LogQuery, LogSource, find_entry, log};
 pub use past_state::{heads_at_time, state_at, state_at_with_prefix};
-pub use revert::{
-    OverwrittenField, ResourceScope, RevertError, RevertRequest, plan_revert, scope_has_resources,
-};
+pub use revert::{ResourceScope, RevertError, RevertRequest, plan_revert, scope_has_resources};
 pub use undo::{UNDO_COMMAND_PREFIX, UndoableChange, newest_undoable_change};

@@ -11,11 +11,13 @@
 //! tag/<name> heads                  what a tag stands for, see `tag`
 //! ```
 
+pub mod assignment;
 pub mod concurrent_edits;
 pub mod conflict;
 pub mod edit;
 pub mod edit_transaction;
 pub mod field;
+pub mod field_ref;
 pub mod history_tag;
 pub mod list_item;
 pub mod literal;
@@ -27,8 +29,8 @@ pub mod path_conflict;
 pub mod plan;
 pub mod schema;
 pub mod selector;
-pub mod template;
 pub mod view;
 
 pub use field::FieldPath;
+pub use field_ref::FieldRef;
 pub use name::ResourceName;

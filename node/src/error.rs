@@ -171,15 +171,13 @@ impl CliError {
     fn from_edit_error(error: &EditError) -> Self {
         let text = error.to_string();
         match error {
-            EditError::Conflicted(resource, field) => Self::new(ExitKind::Refused, "conflict", text)
-                .with_hint(format!(
-                    "settle it: `larder resolve {resource} {field} --take A|B` or `--value ...`"
-                )),
+            EditError::Conflicted(field) => Self::new(ExitKind::Refused, "conflict", text)
+                .with_hint(format!("resolve it: `larder resolve {field} --take A|B` or `--value ...`")),
             EditError::ConflictChanged(..) => {
                 Self::new(ExitKind::Refused, "conflict-moved", text).with_hint("see `larder conflicts`")
             }
             EditError::UnknownResource(_) => Self::not_found(text).with_hint("see `larder list`"),
-            EditError::NoConflict(..) | EditError::UnknownSide(..) => {
+            EditError::NoConflict(..) | EditError::UnknownSide { .. } => {
                 Self::not_found(text).with_hint("see `larder conflicts`")
             }
             EditError::Schema(_)

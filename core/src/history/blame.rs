@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change_reader::{self, ChangeRowReader};
-use super::field_ref::FieldRef;
 use super::line_blame::{self, LineAuthor, TextVersion};
 use super::past_state::PastState;
 use crate::delta::OpRef;
 use crate::group::{ChangeNote, Group};
 use crate::id::{ChangeId, NodeId};
-use crate::resource::ResourceName;
 use crate::resource::literal::Literal;
+use crate::resource::{FieldRef, ResourceName};
 use crate::shard::Shard;
 use crate::shard::graph::GraphEntry;
 use crate::shard::state::VisibleValue;
@@ -82,7 +81,7 @@ pub fn blame(
             }
             _ => Vec::new(),
         };
-        out.push(FieldBlame { field: field_ref.display_path(), value, origin, lines });
+        out.push(FieldBlame { field: field_ref.display_path().to_owned(), value, origin, lines });
     }
     out
 }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::field_ref::FieldRef;
 use super::past_state::PastState;
 use crate::delta::Delta;
 use crate::id::ChangeId;
-use crate::resource::ResourceName;
 use crate::resource::literal::Literal;
+use crate::resource::{FieldRef, ResourceName};
 use crate::shard::Shard;
 use crate::value::Value;
 
@@ -73,8 +72,8 @@ pub(super) fn summarize_change(shard: &Shard, id: &ChangeId, delta: &Delta) -> V
             None if written_field.removes_item => PastState::at(shard, &[*id]).read_field(&field_ref).0,
             value => value,
         };
-        let (field, op) =
-            (field_ref.display_path(), FieldOp::from_value(&field_ref.display_path(), value.as_ref()));
+        let field = field_ref.display_path().to_owned();
+        let op = FieldOp::from_value(&field, value.as_ref());
         fields_by_op.entry((field_ref.resource, op)).or_default().insert(field);
     }
     let to_field_changes = |((resource, op), fields): ((ResourceName, FieldOp), BTreeSet<String>)| {

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::change_summary::FieldOp;
-use super::field_ref::FieldRef;
 use super::past_state::{PastState, VisibleKeys};
 use crate::group::Group;
 use crate::id::{ChangeId, ShardId};
-use crate::resource::ResourceName;
 use crate::resource::literal::Literal;
+use crate::resource::{FieldRef, ResourceName};
 use crate::shard::Shard;
 
 /// One field that differs.
@@ -91,7 +90,7 @@ fn field_diff(
     new: Option<Literal>,
     change: Option<ChangeId>,
 ) -> FieldDiff {
-    let field = field_ref.display_path();
+    let field = field_ref.display_path().to_owned();
     let op = FieldOp::from_value(&field, new.as_ref());
     FieldDiff { resource: field_ref.resource.clone(), field, op, old, new, change }
 }

@@ -1,7 +1,7 @@
 //! Which change or record is meant by the first digits of an id.
 
 use crate::group::Group;
-use crate::id::{ChangeId, HistoryEntryId, RecordId, ShardId};
+use crate::id::HistoryEntryId;
 use crate::limits;
 use crate::shard::Shard;
 

@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use super::change_reader::{self, ChangeContents, ChangeRowReader};
 use super::change_summary::FieldChanges;
-use super::record_summary::{signing_key, summarize_record};
 use super::topo_order::{LogEvent, LogOrder};
 use crate::group::{ChangeNote, Group};
 use crate::id::{ChainId, ChangeId, GrantId, HistoryEntryId, NodeId, ShardId};
-use crate::record::{Record, SignedRecord};
+use crate::record::{Record, RecordNote, SignedRecord, Signer};
 use crate::resource::ResourceName;
 use crate::shard::Shard;
 use crate::shard::chain::{self, Chain};
@@ -214,8 +213,8 @@ fn author_of(group: &Group, event: &LogEvent<'_>) -> Option<NodeId> {
             group.records().holder_and_role(&chain.grant).map(|(key, _)| key)
         }
         LogEvent::Record(signed) => {
-            let key = signing_key(group.records(), signed.record())?;
-            (signed.record().signer == crate::record::Signer::Holder).then_some(key)
+            let key = group.records().signing_key(signed.record())?;
+            (signed.record().signer == Signer::Holder).then_some(key)
         }
     }
 }
@@ -274,12 +273,12 @@ impl EntryBuilder<'_> {
         let previous_time = dep.and_then(|id| note_time(self.group.records().get(&id)?.record()));
         let is_clock_behind =
             previous_time.zip(note_time(record)).is_some_and(|(before, time)| time < before);
-        let key = signing_key(self.group.records(), record);
+        let key = self.group.records().signing_key(record);
         LogEntry {
             id: signed.id().to_string(),
             source: LogSource::Membership,
             node: author_of(self.group, &LogEvent::Record(signed)),
-            note: change_note_of_record(self.group, record),
+            note: change_note_of_record(record),
             parents: deps.clone(),
             deps,
             verified: key.is_some_and(|key| signed.is_signed_by(&key)),
@@ -301,15 +300,10 @@ impl EntryBuilder<'_> {
     }
 }
 
-/// What a record says, who said it, and when.
-fn change_note_of_record(group: &Group, record: &Record) -> ChangeNote {
-    let record_note = record.note.clone().unwrap_or_default();
-    ChangeNote {
-        message: summarize_record(group, record),
-        user: record_note.user,
-        time: record_note.time,
-        ..ChangeNote::default()
-    }
+/// The message, user and time that a record's author gave with it.
+fn change_note_of_record(record: &Record) -> ChangeNote {
+    let RecordNote { message, user, time } = record.note.clone().unwrap_or_default();
+    ChangeNote { message, user, time, ..ChangeNote::default() }
 }
 
 /// What a change was built on, the author's previous change first; without that one where another builds on it, and

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::field_ref::{self, FieldRef};
+use super::field_value;
 use crate::delta::OpRef;
 use crate::id::{ChainId, ChangeId};
+use crate::resource::FieldRef;
 use crate::resource::literal::Literal;
 use crate::shard::Shard;
 use crate::shard::graph::{GraphEntry, VersionVector};
@@ -114,7 +115,7 @@ impl<'a> PastState<'a> {
 
     /// The value of a field, if it was set, and the change that last decided it, if it was ever written.
     pub(super) fn read_field(&self, field_ref: &FieldRef) -> (Option<Literal>, Option<ChangeId>) {
-        let (value, op) = field_ref::read_field(self.read_keys(field_ref.keys(self.shard.state())).iter());
+        let (value, op) = field_value::read_field(self.read_keys(field_ref.keys(self.shard.state())).iter());
         (value, op.and_then(|op| self.shard.graph().entry_of_op(&op)).map(|entry| entry.id))
     }
 
@@ -126,7 +127,7 @@ impl<'a> PastState<'a> {
         let state = self.read_keys(fields.iter().flat_map(|(_, keys)| keys.iter().copied()));
         fields.iter().map(move |(_, keys)| {
             let past_values = keys.iter().map(|(key, _)| (*key, state.get(key)));
-            field_ref::read_field(past_values.filter(|(_, visible)| !visible.is_empty()))
+            field_value::read_field(past_values.filter(|(_, visible)| !visible.is_empty()))
         })
     }
 }

@@ -7,16 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::field_ref::FieldRef;
 use super::past_state::PastState;
 use crate::delta::OpRef;
 use crate::id::ChangeId;
 use crate::limits;
 use crate::record::Membership;
+use crate::resource::conflict::ConflictKind;
 use crate::resource::conflict::conflicts_of;
 use crate::resource::edit_transaction::preview_state;
 use crate::resource::view::{NodeLabels, ResourceView};
-use crate::resource::{ResourceName, conflict::ConflictKind};
+use crate::resource::{FieldRef, ResourceName};
 use crate::shard::Shard;
 use crate::shard::graph::GraphEntry;
 use crate::shard::state::VisibleValue;
@@ -63,26 +63,15 @@ impl ResourceScope {
     }
 }
 
-/// A field that somebody wrote again after what is to be put back.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OverwrittenField {
-    /// The resource.
-    pub resource: ResourceName,
-    /// The field's path.
-    pub field: String,
-    /// The change that wrote it.
-    pub by: ChangeId,
-}
-
 /// Why something cannot be put back. Nothing is written then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevertError {
-    /// Nobody's fault: to put these fields back would undo later work. In order.
-    #[error("written again since: {}", listed(.0.iter().map(|one| format!("{} {} by {}", one.resource, one.field, one.by.short()))))]
-    Overwritten(Vec<OverwrittenField>),
-    /// Nobody's fault: people want different things here, and that is to be settled and not passed over. In order.
-    #[error("in conflict: {}", listed(.0.iter().map(|(resource, field)| format!("{resource} {field}"))))]
-    Conflicted(Vec<(ResourceName, String)>),
+    /// Later changes wrote these fields again, and the revert would undo them. Sorted.
+    #[error("overwritten since: {}", join_limited(.0.iter().map(|(field, by)| format!("{field} by {}", by.short()))))]
+    Overwritten(BTreeSet<(FieldRef, ChangeId)>),
+    /// These fields are in conflict, which a revert must not decide. Sorted.
+    #[error("in conflict: {}", join_limited(.0.iter().map(ToString::to_string)))]
+    Conflicted(Vec<FieldRef>),
     /// The caller's fault: too much at once.
     #[error("more than {max} fields at once", max = limits::MAX_EDITS_PER_REQUEST)]
     TooManyFields,
@@ -92,7 +81,7 @@ pub enum RevertError {
 }
 
 /// The first of some things, and how many more there are.
-fn listed(all: impl ExactSizeIterator<Item = String>) -> String {
+fn join_limited(all: impl ExactSizeIterator<Item = String>) -> String {
     let more = all.len().saturating_sub(limits::MAX_PREFIX_CANDIDATES);
     let mut shown: Vec<String> = all.take(limits::MAX_PREFIX_CANDIDATES).collect();
     if more > 0 {
@@ -155,16 +144,12 @@ fn revert_puts(
         match others.last() {
             _ if has_only_value(current, &value) => {}
             Some((by, _)) if others.len() == current.len() => {
-                overwritten.extend(overwritten_field(&key, *by))
+                overwritten.extend(FieldRef::from_key(&key).map(|field| (field, *by)))
             }
             _ => drop(puts.insert(key, value)),
         }
     }
-    if overwritten.is_empty() {
-        Ok(puts)
-    } else {
-        Err(RevertError::Overwritten(overwritten.into_iter().collect()))
-    }
+    if overwritten.is_empty() { Ok(puts) } else { Err(RevertError::Overwritten(overwritten)) }
 }
 
 /// What a key would say if the changes in `gone`, of which `writers` put it, had not been made: of what they replaced,
@@ -205,12 +190,6 @@ fn has_only_value(current: &[VisibleValue], value: &Value) -> bool {
     if current.is_empty() { value.is_null() } else { current.iter().all(|visible| visible.value == *value) }
 }
 
-fn overwritten_field(key: &str, by: ChangeId) -> Option<OverwrittenField> {
-    let field_ref = FieldRef::from_key(key)?;
-    let field = field_ref.display_path();
-    Some(OverwrittenField { resource: field_ref.resource, field, by })
-}
-
 fn restore_puts(shard: &Shard, heads: &[ChangeId], scope: &ResourceScope) -> BTreeMap<String, Value> {
     let past = PastState::at(shard, heads);
     let prefix = match scope {
@@ -240,19 +219,14 @@ fn touched_resources(puts: &BTreeMap<String, Value>) -> BTreeSet<ResourceName> {
 }
 
 fn check_not_conflicted(shard: &Shard, puts: &BTreeMap<String, Value>) -> Result<(), RevertError> {
-    let fields: BTreeSet<(ResourceName, String)> = puts
-        .keys()
-        .filter_map(|key| FieldRef::from_key(key))
-        .map(|field_ref| (field_ref.resource.clone(), field_ref.display_path()))
-        .collect();
+    let fields: BTreeSet<FieldRef> = puts.keys().filter_map(|key| FieldRef::from_key(key)).collect();
     let mut conflicted = Vec::new();
     for resource in touched_resources(puts) {
         let Some(view) = ResourceView::read(shard.state(), &resource) else { continue };
         for conflict in conflicts_of(shard, &view) {
-            let is_affected = conflict.kind == ConflictKind::EditRemove
-                || fields.contains(&(resource.clone(), conflict.field.clone()));
-            if is_affected {
-                conflicted.push((resource.clone(), conflict.field));
+            let field = FieldRef { resource: resource.clone(), path: conflict.field };
+            if conflict.kind == ConflictKind::EditRemove || fields.contains(&field) {
+                conflicted.push(field);
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::resource::conflict::conflicts;
 use crate::resource::edit::{Edit as Draft, FieldEdit, Resolution};
 use crate::resource::edit_transaction::plan_edits;
 use crate::resource::literal::{self, Literal};
-use crate::resource::{FieldPath, ResourceName};
+use crate::resource::{FieldPath, FieldRef, ResourceName};
 use crate::shard::Shard;
 use crate::shard::chain::EndProof;
 use crate::shard::root::ShardName;

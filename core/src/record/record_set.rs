@@ -203,7 +203,12 @@ impl RecordSet {
         Ok(())
     }
 
-    fn signing_key(&self, record: &Record) -> Option<NodeId> {
+    /// The key that must sign the record: that of the grant it acts under, or the group's recovery key. `None` if the
+    /// set does not hold that grant.
+    pub(crate) fn signing_key(&self, record: &Record) -> Option<NodeId> {
+        if let RecordBody::Genesis(genesis) = &record.body {
+            return Some(genesis.founder);
+        }
         match (record.signer, &self.records.get(&record.grant)?.record().body) {
             (Signer::Holder, RecordBody::Genesis(genesis)) => Some(genesis.founder),
             (Signer::Recovery, RecordBody::Genesis(genesis)) => Some(genesis.recovery_key),

@@ -1,19 +1,30 @@
-//! Resources that people who did not know of each other both touched, without a clash. Nothing is wrong and nothing is
-//! held; but nobody saw the whole before it was whole, so somebody may want to.
+//! Concurrent edits of one resource that are not in conflict.
+//!
+//! Their authors did not know of each other's change. Each node applies the result, but no author has seen it as a whole;
+//! `conflicts --review` lists such resources so that an operator can check them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::conflict::{Conflict, ConflictKind, ConflictSide, conflicts_of, side_tag};
-use super::literal::Literal;
+use super::conflict::conflicts_of;
+use super::name::ResourceName;
 use super::view::{ResourceView, resources};
 use crate::id::{ChangeId, Digest, hash16};
 use crate::shard::Shard;
-use crate::value::Value;
 
-/// All such resources, in order of name, as conflicts of kind *review* without a field. The sides are the newest changes
-/// that did not know of each other, each with the fields it wrote that still stand. The next change of the resource ends
-/// it: whoever writes that has seen both.
-pub fn find_concurrent_edits(shard: &Shard) -> Vec<Conflict> {
+/// The newest concurrent changes of one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrentEdits {
+    /// The hash of the changes' ids.
+    pub id: Digest,
+    /// The resource that the changes wrote.
+    pub resource: ResourceName,
+    /// For each change, by id, the fields that it wrote and that no later change overwrote.
+    pub changes: BTreeMap<ChangeId, BTreeSet<String>>,
+}
+
+/// All resources with concurrent edits and without a conflict, in order of name. The next change of the resource ends
+/// the state, because its author saw all of them.
+pub fn find_concurrent_edits(shard: &Shard) -> Vec<ConcurrentEdits> {
     let all = resources(shard.state());
     all.iter()
         .filter(|view| view.name.is_managed())
@@ -21,31 +32,25 @@ pub fn find_concurrent_edits(shard: &Shard) -> Vec<Conflict> {
         .collect()
 }
 
-fn concurrent_edits_of(shard: &Shard, view: &ResourceView<'_>) -> Option<Conflict> {
+fn concurrent_edits_of(shard: &Shard, view: &ResourceView<'_>) -> Option<ConcurrentEdits> {
     let graph = shard.graph();
-    let mut fields_by_change: BTreeMap<ChangeId, BTreeSet<&str>> = BTreeMap::new();
+    let mut changes: BTreeMap<ChangeId, BTreeSet<String>> = BTreeMap::new();
     for (path, field) in &view.fields {
         for op in field.ops() {
-            fields_by_change.entry(graph.entry_of_op(&op)?.id).or_default().insert(path);
+            changes.entry(graph.entry_of_op(&op)?.id).or_default().insert((*path).to_owned());
         }
     }
-    if fields_by_change.len() < 2 {
+    if changes.len() < 2 {
         return None;
     }
-    let ancestors = graph.version_below(fields_by_change.keys());
+    let ancestors = graph.version_below(changes.keys());
     let is_newest =
         |id: &ChangeId| graph.get(id).is_some_and(|entry| !graph.version_contains(&ancestors, entry));
-    fields_by_change.retain(|id, _| is_newest(id));
-    if fields_by_change.len() < 2 || !conflicts_of(shard, view).is_empty() {
+    changes.retain(|id, _| is_newest(id));
+    if changes.len() < 2 || !conflicts_of(shard, view).is_empty() {
         return None;
     }
-    let side = |(nth, (change, fields)): (usize, (ChangeId, BTreeSet<&str>))| {
-        let fields = fields.into_iter().map(Value::from).collect();
-        ConflictSide { tag: side_tag(nth), value: Some(Literal::List(fields)), change, is_winner: false }
-    };
-    let ids: Vec<&[u8]> = fields_by_change.keys().map(|id| id.0.as_slice()).collect();
+    let ids: Vec<&[u8]> = changes.keys().map(|id| id.0.as_slice()).collect();
     let id = Digest(hash16("larder 1 review", &ids));
-    let sides = fields_by_change.into_iter().enumerate().map(side).collect();
-    let (resource, field) = (view.name.clone(), String::new());
-    Some(Conflict { id, kind: ConflictKind::Review, resource, field, base: None, sides })
+    Some(ConcurrentEdits { id, resource: view.name.clone(), changes })
 }

@@ -1,8 +1,9 @@
 //! Conflicts: where people who did not know of each other wanted different things. They are values, not errors; both
 //! sides stay until somebody settles them.
 
+use super::field_ref::FieldRef;
 use super::list_item;
-use super::literal::{self, Literal};
+use super::literal::Literal;
 use super::name::ResourceName;
 use super::view::{FieldView, ResourceView, is_partly_unset, resources};
 use crate::delta::OpRef;
@@ -23,8 +24,6 @@ pub enum ConflictKind {
     RemovedAuthor,
     /// Two resources want one path on one machine, see [`super::path_conflict`].
     Claim,
-    /// People who did not know of each other touched one resource, and nothing clashes; see [`super::review`].
-    Review,
 }
 
 impl ConflictKind {
@@ -35,7 +34,6 @@ impl ConflictKind {
             Self::EditRemove => "edit/remove",
             Self::RemovedAuthor => "removed-author",
             Self::Claim => "claim",
-            Self::Review => "review",
         }
     }
 }
@@ -141,7 +139,7 @@ fn value_without_removed_authors(
     path: &str,
 ) -> (Option<Literal>, ChangeId) {
     let mut state = VisibleState::default();
-    for (key, visible) in keys_of_field(shard, resource, path) {
+    for (key, visible) in FieldRef::new(resource, path).keys(shard.state()) {
         state.restore_key(key.to_owned(), visible_without_removed_authors(shard, key, visible.to_vec()));
     }
     let view = ResourceView::read(&state, resource);
@@ -170,17 +168,6 @@ fn visible_without_removed_authors(
         let below = graph.heads_of_version(&graph.version_below(&writers));
         visible = shard.visible_at(key, &below).unwrap_or_default();
     }
-}
-
-/// The keys that a field is made of, with their visible values.
-fn keys_of_field<'a>(
-    shard: &'a Shard,
-    resource: &ResourceName,
-    path: &str,
-) -> impl Iterator<Item = (&'a str, &'a [VisibleValue])> + use<'a> {
-    let prefix = resource.field_key(path);
-    let all = shard.state().range_with_prefix(&prefix);
-    all.filter(move |(key, _)| list_item::split_item_field(key).0 == prefix)
 }
 
 /// Whose values stand against each other. Of a plain field, its visible values. Of a list, the list with and the list
@@ -282,7 +269,7 @@ fn build_conflict(
 }
 
 /// `A` to `Z`, then `A1`, `B1`, ...
-pub(super) fn side_tag(nth: usize) -> String {
+pub fn side_tag(nth: usize) -> String {
     let letter = u8::try_from(nth % 26).map_or('?', |nth| char::from(b'A' + nth));
     match nth / 26 {
         0 => letter.to_string(),
@@ -301,19 +288,10 @@ fn common_base(
     let common_clock = changes.map(|id| graph.version_of([&id])).reduce(|a, b| a.intersect(&b))?;
     let heads = graph.heads_of_version(&common_clock);
     let mut state = VisibleState::default();
-    for (key, _) in keys_of_field(shard, resource, path) {
+    for (key, _) in FieldRef::new(resource, path).keys(shard.state()) {
         state.restore_key(key.to_owned(), shard.visible_at(key, &heads).ok()?);
     }
     let view = ResourceView::read(&state, resource)?;
     let field = view.fields.get(path)?;
     if field.is_conflicted() { None } else { field.value() }
-}
-
-/// A value as one line, for lists of sides.
-pub fn format_value(value: Option<&Literal>) -> String {
-    match value {
-        None => "(unset)".to_owned(),
-        Some(Literal::Scalar(value)) => literal::format_scalar(value),
-        Some(Literal::List(values)) => literal::format_list(values),
-    }
 }

@@ -1,6 +1,7 @@
 //! What an operator can ask for, and why it may not be done.
 
 use super::field::FieldPath;
+use super::field_ref::FieldRef;
 use super::literal::Literal;
 use super::name::ResourceName;
 use super::schema::SchemaError;
@@ -75,21 +76,29 @@ pub enum EditError {
     /// The caller's fault: there is no such resource.
     #[error("no resource {0} here")]
     UnknownResource(ResourceName),
-    /// The caller's fault: the field holds one value.
-    #[error("`{1}` of {0} is one value, not a list; `{1}:=[...]` makes it a list")]
-    NotAList(ResourceName, String),
-    /// Nobody's fault: people wanted different things here, and that must be settled first.
-    #[error("`{1}` of {0} is in conflict")]
-    Conflicted(ResourceName, String),
-    /// The caller's fault: there is nothing to settle.
-    #[error("no conflict in `{1}` of {0}")]
-    NoConflict(ResourceName, String),
-    /// The caller's fault: the conflict has no such side.
-    #[error("the conflict in `{1}` of {0} has no side {2}; it has {3}")]
-    UnknownSide(ResourceName, String, String, String),
-    /// Nobody's fault: somebody was faster.
-    #[error("the conflict in `{1}` of {0} changed since; look again")]
-    ConflictChanged(ResourceName, String),
+    /// The edit adds or removes a list item, but the field holds a single value.
+    #[error("`{path}` of {resource} is a single value, not a list; `{path}:=[...]` makes it a list",
+        path = .0.path, resource = .0.resource)]
+    NotAList(FieldRef),
+    /// The field is in conflict, which must be resolved first.
+    #[error("`{}` of {} is in conflict", .0.path, .0.resource)]
+    Conflicted(FieldRef),
+    /// The edit resolves a conflict that does not exist.
+    #[error("no conflict in `{}` of {}", .0.path, .0.resource)]
+    NoConflict(FieldRef),
+    /// The edit chooses a side that the conflict does not have.
+    #[error("the conflict in `{}` of {} has no side {side}; it has {}", .field.path, .field.resource, .sides.join(", "))]
+    UnknownSide {
+        /// The field in conflict.
+        field: FieldRef,
+        /// The side that the edit names.
+        side: String,
+        /// The sides that the conflict has.
+        sides: Vec<String>,
+    },
+    /// The conflict is not the one that the edit was made for: another change altered its values.
+    #[error("the conflict in `{}` of {} has changed; look at it again", .0.path, .0.resource)]
+    ConflictChanged(FieldRef),
     /// The caller's fault: an alias or label that is too long or holds control characters.
     #[error(
         "`{0}` cannot be an alias or label: not empty, no control characters, an alias at most {alias} bytes, a label's key and value {label} each",

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::conflict::{Conflict, ConflictKind, conflicts_of};
 use super::edit::{Edit, EditError, FieldEdit, Resolution};
 use super::field::FieldPath;
+use super::field_ref::FieldRef;
 use super::history_tag;
 use super::list_item::{self, ListItem, RANK_SPACING};
 use super::literal::Literal;
@@ -217,12 +218,12 @@ impl EditTransaction<'_> {
         resolution: &Resolution,
         id: Option<Digest>,
     ) -> Result<(), EditError> {
-        let no_conflict = || EditError::NoConflict(resource.clone(), field.to_owned());
+        let no_conflict = || EditError::NoConflict(FieldRef::new(resource, field));
         let view = ResourceView::read(self.shard.state(), resource).ok_or_else(no_conflict)?;
         let found = conflicts_of(self.shard, &view).into_iter().find(|conflict| conflict.field == field);
         let conflict = found.ok_or_else(no_conflict)?;
         if id.is_some_and(|id| id != conflict.id) {
-            return Err(EditError::ConflictChanged(resource.clone(), field.to_owned()));
+            return Err(EditError::ConflictChanged(FieldRef::new(resource, field)));
         }
         self.copy_to_scratch(resource);
         let value = resolved_value(&conflict, resolution)?;
@@ -256,7 +257,7 @@ impl EditTransaction<'_> {
                     self.scratch_view(resource).and_then(|view| view.value(&name)),
                     Some(Literal::Scalar(_))
                 ) {
-                    return Err(EditError::NotAList(resource.clone(), name));
+                    return Err(EditError::NotAList(FieldRef::new(resource, &name)));
                 }
                 self.edit_item(resource, &name, value, matches!(edit, FieldEdit::Add(_)));
             }
@@ -365,7 +366,7 @@ impl EditTransaction<'_> {
             let is_affected =
                 conflict.kind == ConflictKind::EditRemove || named_fields.contains(&conflict.field);
             if is_affected {
-                return Err(EditError::Conflicted(resource.clone(), conflict.field));
+                return Err(EditError::Conflicted(FieldRef::new(resource, &conflict.field)));
             }
         }
         Ok(())
@@ -411,14 +412,10 @@ fn resolved_value(conflict: &Conflict, resolution: &Resolution) -> Result<Option
         Resolution::UseValue(value) => Ok(Some(value.clone())),
         Resolution::UseSide(tag) => {
             let side = conflict.sides.iter().find(|side| side.tag.eq_ignore_ascii_case(tag));
-            let tags: Vec<_> = conflict.sides.iter().map(|side| side.tag.as_str()).collect();
-            side.map(|side| side.value.clone()).ok_or_else(|| {
-                EditError::UnknownSide(
-                    conflict.resource.clone(),
-                    conflict.field.clone(),
-                    tag.clone(),
-                    tags.join(", "),
-                )
+            side.map(|side| side.value.clone()).ok_or_else(|| EditError::UnknownSide {
+                field: FieldRef::new(&conflict.resource, &conflict.field),
+                side: tag.clone(),
+                sides: conflict.sides.iter().map(|side| side.tag.clone()).collect(),
             })
         }
     }

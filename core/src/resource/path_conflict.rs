@@ -3,39 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::assignment::{LabelledNode, is_selected, normalize_path, path_for_node, possible_paths};
 use super::conflict::{Conflict, ConflictKind, ConflictSide, conflicts, side_tag};
 use super::literal::Literal;
 use super::name::ResourceName;
-use super::plan::{Action, Target, is_selected, path_for_node, possible_paths};
 use super::view::{NodeLabels, ResourceView, resources};
 use crate::id::{Digest, NodeId, hash16};
 use crate::record::Membership;
 use crate::shard::Shard;
 use crate::value::Value;
-
-/// Where a path leads, for comparing: `a//b/./c` is `a/b/c`. What only a file system can tell, as links, is left to it.
-pub(super) fn normalize_path(path: &str) -> String {
-    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
-    let root = if path.starts_with('/') { "/" } else { "" };
-    format!("{root}{}", parts.collect::<Vec<_>>().join("/"))
-}
-
-/// Lets no two of a machine's targets be applied to one path: all that want it are left as they are.
-pub(super) fn keep_conflicting_paths(targets: &mut [Target]) {
-    let mut targets_by_path: BTreeMap<String, usize> = BTreeMap::new();
-    let path_of = |target: &Target| match &target.action {
-        Action::Apply { fields, .. } => super::plan::text_field(fields, "path").map(normalize_path),
-        _ => None,
-    };
-    for path in targets.iter().filter_map(path_of) {
-        *targets_by_path.entry(path).or_default() += 1;
-    }
-    for target in targets {
-        if path_of(target).is_some_and(|path| targets_by_path.get(&path).is_some_and(|count| *count > 1)) {
-            target.action = Action::Keep { conflicted: vec!["path".to_owned()] };
-        }
-    }
-}
 
 /// All that people have to settle: the conflicts in each resource, then the claims of several.
 pub fn all_conflicts(desired: &Shard, members: &Membership) -> Vec<Conflict> {
@@ -89,7 +65,7 @@ fn paths_wanted_on(
     node: &NodeId,
 ) -> BTreeMap<String, Vec<(ResourceName, String)>> {
     let labels = NodeLabels::read(desired.state(), members, node);
-    let node = super::plan::LabelledNode { id: *node, labels: &labels };
+    let node = LabelledNode { id: *node, labels: &labels };
     let mut claimants_by_path: BTreeMap<String, Vec<(ResourceName, String)>> = BTreeMap::new();
     for view in views.iter().filter(|view| is_selected(view, &node)) {
         if let Some((field, path)) = path_for_node(view, &node) {
@@ -121,19 +97,4 @@ fn build_path_conflict(desired: &Shard, claimants: &[(ResourceName, String)]) ->
         base: None,
         sides,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normalize_path;
-
-    #[test]
-    fn equivalent_paths_normalize_to_the_same_text() {
-        for (path, normalized) in
-            [("a//b/./c", "a/b/c"), ("/etc//x/", "/etc/x"), ("./a", "a"), ("a/../b", "a/../b")]
-        {
-            assert_eq!(normalize_path(path), normalized);
-        }
-        assert_ne!(normalize_path("/a"), normalize_path("a"));
-    }
 }

@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::assignment::{LabelledNode, is_selected, normalize_path, parse_overlay};
 use super::conflict::conflicts_of;
 use super::field::FieldPath;
 use super::literal::Literal;
 use super::name::ResourceName;
-use super::path_conflict;
 use super::schema::{ConflictScope, ResourceSchema, find_schema};
-use super::selector::{SelectableNode, Selector};
+use super::selector::Selector;
 use super::view::{FieldView, NodeLabels, ResourceView, resources};
-use crate::id::{ChangeId, NodeId, SHORT_ID_CHARS};
+use crate::id::{ChangeId, NodeId};
 use crate::record::Membership;
 use crate::shard::Shard;
 use crate::value::Value;
@@ -63,35 +63,6 @@ pub enum Action {
     Unsupported(String),
 }
 
-/// A node, as label expressions see it.
-#[derive(Clone, Debug)]
-pub struct LabelledNode<'a> {
-    /// Who it is.
-    pub id: NodeId,
-    /// Its alias and labels.
-    pub labels: &'a NodeLabels,
-}
-
-impl SelectableNode for LabelledNode<'_> {
-    fn label(&self, key: &str) -> Option<String> {
-        self.labels.labels.get(key).cloned()
-    }
-
-    fn has_name(&self, text: &str) -> bool {
-        let by_id =
-            text.len() >= SHORT_ID_CHARS && self.id.to_string().starts_with(&text.to_ascii_lowercase());
-        by_id || self.labels.alias.as_deref() == Some(text)
-    }
-}
-
-/// True if a resource is meant for a node. A selection that this version cannot read means nobody.
-pub fn is_selected(view: &ResourceView<'_>, node: &LabelledNode<'_>) -> bool {
-    match view.text("select") {
-        None => true,
-        Some(text) => text.parse::<Selector>().is_ok_and(|select| select.matches(node)),
-    }
-}
-
 /// What `node` should do about every resource that it runs or that is meant for it.
 pub fn plan_targets(
     desired: &Shard,
@@ -115,25 +86,25 @@ pub fn plan_targets(
             Some(Target { resource: view.name.clone(), revision: view.revision(), change: newest, action })
         })
         .collect();
-    path_conflict::keep_conflicting_paths(&mut targets);
+    keep_conflicting_paths(&mut targets);
     targets
 }
 
-/// The paths that a resource wants on any node, each in the one form that [`path_conflict::spot`] gives it.
-pub(super) fn possible_paths(view: &ResourceView<'_>) -> BTreeSet<String> {
-    let is_path_field =
-        |field: &str| field == "path" || parse_overlay(field).is_some_and(|(_, inner)| inner == "path");
-    let fields = view.fields.keys().filter(|field| is_path_field(field));
-    fields.filter_map(|field| view.text(field)).map(|path| path_conflict::normalize_path(&path)).collect()
-}
-
-/// The path that a resource wants on a node, and the field that says so.
-pub(super) fn path_for_node(view: &ResourceView<'_>, node: &LabelledNode<'_>) -> Option<(String, String)> {
-    let text = |field: &str| view.text(field).map(|path| (field.to_owned(), path));
-    let overlays = view.fields.keys().filter(|field| {
-        parse_overlay(field).is_some_and(|(select, inner)| inner == "path" && select.matches(node))
-    });
-    overlays.filter_map(|field| text(field)).next_back().or_else(|| text("path"))
+/// Keeps every target whose path another target has too, so that no two targets are applied to one path.
+fn keep_conflicting_paths(targets: &mut [Target]) {
+    let mut targets_by_path: BTreeMap<String, usize> = BTreeMap::new();
+    let path_of = |target: &Target| match &target.action {
+        Action::Apply { fields, .. } => text_field(fields, "path").map(normalize_path),
+        _ => None,
+    };
+    for path in targets.iter().filter_map(path_of) {
+        *targets_by_path.entry(path).or_default() += 1;
+    }
+    for target in targets {
+        if path_of(target).is_some_and(|path| targets_by_path.get(&path).is_some_and(|count| *count > 1)) {
+            target.action = Action::Keep { conflicted: vec!["path".to_owned()] };
+        }
+    }
 }
 
 /// Whoever is no member manages nothing of the group's any more, and leaves it as it stands.
@@ -313,13 +284,6 @@ struct ConflictedFields {
     resource_wide: BTreeSet<String>,
     /// Those that stop just themselves.
     single: BTreeSet<String>,
-}
-
-/// Takes `overlay."SELECT".FIELD` apart.
-fn parse_overlay(path: &str) -> Option<(Selector, String)> {
-    let path: FieldPath = path.strip_prefix("overlay.").and(path.parse().ok())?;
-    let inner = path.rest()?;
-    Some((inner.first().parse().ok()?, inner.rest()?.to_string()))
 }
 
 /// The text of a field.

@@ -2,17 +2,17 @@
 
 use axum::extract::State;
 use larder_core::node::{Node, RequestError};
-use larder_core::resource::ResourceName;
 use larder_core::resource::conflict::conflicts_of;
 use larder_core::resource::edit::EditError;
 use larder_core::resource::manifest;
 use larder_core::resource::name::ResourceNameError;
 use larder_core::resource::schema::{self, SchemaError};
-use larder_core::resource::template::template;
 use larder_core::resource::view::ResourceView;
+use larder_core::resource::{FieldRef, ResourceName};
 use larder_core::shard::Shard;
 use serde::Deserialize;
 
+use super::manifest_template::manifest_template;
 use super::name_lookup;
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::dto::EditBuffer;
@@ -48,11 +48,11 @@ fn read_buffer(desired: &Shard, resource: &ResourceName) -> Result<EditBuffer, C
     let view = ResourceView::read(desired.state(), resource);
     let conflicts = view.as_ref().map(|view| conflicts_of(desired, view)).unwrap_or_default();
     if let Some(conflict) = conflicts.into_iter().next() {
-        return Err(edit_error(EditError::Conflicted(resource.clone(), conflict.field)));
+        return Err(edit_error(EditError::Conflicted(FieldRef::new(resource, &conflict.field))));
     }
     let manifest = view.as_ref().map(|view| manifest::write([view])).unwrap_or_default();
     let exists = !manifest.is_empty();
-    let manifest = if exists { manifest } else { template_manifest(resource).map_err(edit_error)? };
+    let manifest = if exists { manifest } else { template_for(resource).map_err(edit_error)? };
     Ok(EditBuffer {
         resource: resource.to_string(),
         exists,
@@ -63,9 +63,9 @@ fn read_buffer(desired: &Shard, resource: &ResourceName) -> Result<EditBuffer, C
 }
 
 /// A manifest of a resource that is not there.
-fn template_manifest(resource: &ResourceName) -> Result<String, EditError> {
+fn template_for(resource: &ResourceName) -> Result<String, EditError> {
     let schema = schema::find_schema(resource.kind());
     let schema =
         schema.ok_or_else(|| EditError::from(SchemaError::UnknownKind(resource.kind().to_owned())))?;
-    Ok(template(schema, resource))
+    Ok(manifest_template(schema, resource))
 }

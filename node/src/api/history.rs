@@ -12,6 +12,7 @@ use larder_core::store::Table;
 use serde::Deserialize;
 
 use super::name_lookup;
+use super::record_summary::entry_message;
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::daemon::wall_clock_seconds;
 use crate::dto::{
@@ -156,6 +157,7 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
         }
         _ => Vec::new(),
     };
+    let message = entry_message(&state.group, &entry);
     let clock_warning = clock_deviation(&entry).map(str::to_owned);
     ChangeEntry {
         id: entry.id,
@@ -163,7 +165,7 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
         node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
         user: entry.note.user,
         time: JsonTime(entry.note.time),
-        message: entry.note.message,
+        message,
         command: entry.note.command,
         deps: entry.deps,
         parents: entry.parents,

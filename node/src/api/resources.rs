@@ -1,20 +1,24 @@
 //! The desired state, now or at a point of the past.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use larder_core::group::ChangeNote;
 use larder_core::history;
+use larder_core::id::ChangeId;
 use larder_core::node::{GroupState, Node};
-use larder_core::resource::concurrent_edits::find_concurrent_edits;
-use larder_core::resource::conflict::{self, conflicts_of};
+use larder_core::resource::concurrent_edits::{ConcurrentEdits, find_concurrent_edits};
+use larder_core::resource::conflict::{self, conflicts_of, side_tag};
 use larder_core::resource::field::FieldPath;
+use larder_core::resource::literal::Literal;
 use larder_core::resource::manifest;
 use larder_core::resource::path_conflict::path_conflicts;
 use larder_core::resource::view::{ResourceView, resources};
 use larder_core::resource::{ResourceName, observed};
 use larder_core::shard::Shard;
 use larder_core::shard::state::VisibleState as Desired;
+use larder_core::value::Value;
 use serde::Deserialize;
 
 use super::history::{find_heads, head_ids};
@@ -201,13 +205,15 @@ pub(super) async fn list_conflicts(
             resources(&document).into_iter().flat_map(|view| conflicts_of(desired, &view)).collect();
         if params.at.is_none() {
             found.extend(path_conflicts(desired, state.group.members()));
-            found.extend(if params.review { find_concurrent_edits(desired) } else { Vec::new() });
-            found.sort_by(|a, b| (&a.resource, &a.field).cmp(&(&b.resource, &b.field)));
         }
-        Ok(JsonResponse(ConflictList {
-            at,
-            conflicts: found.iter().map(|conflict| conflict_entry(state, desired, conflict)).collect(),
-        }))
+        let mut conflicts: Vec<_> =
+            found.iter().map(|conflict| conflict_entry(state, desired, conflict)).collect();
+        if params.at.is_none() && params.review {
+            let concurrent_edits = find_concurrent_edits(desired);
+            conflicts.extend(concurrent_edits.iter().map(|edits| review_entry(state, desired, edits)));
+        }
+        conflicts.sort_by(|a, b| (&a.resource, &a.field).cmp(&(&b.resource, &b.field)));
+        Ok(JsonResponse(ConflictList { at, conflicts }))
     };
     api.handle.query(query).await?
 }
@@ -221,6 +227,26 @@ fn conflict_entry(state: &GroupState, desired: &Shard, conflict: &conflict::Conf
         base: conflict.base.clone().map(JsonValue),
         held_on: nodes_holding(state, &conflict.resource),
         values: conflict.sides.iter().map(|side| conflict_side(state, desired, side)).collect(),
+    }
+}
+
+/// Concurrent edits, listed like a conflict of kind `review` without a field. Each side's value is the list of fields
+/// that the side wrote.
+fn review_entry(state: &GroupState, desired: &Shard, edits: &ConcurrentEdits) -> dto::ConflictEntry {
+    let side = |(nth, (change, fields)): (usize, (&ChangeId, &BTreeSet<String>))| {
+        let fields = fields.iter().map(|field| Value::from(field.as_str())).collect();
+        let value = Some(Literal::List(fields));
+        let side = conflict::ConflictSide { tag: side_tag(nth), value, change: *change, is_winner: false };
+        conflict_side(state, desired, &side)
+    };
+    dto::ConflictEntry {
+        id: edits.id.to_string(),
+        kind: "review".to_owned(),
+        resource: edits.resource.to_string(),
+        field: String::new(),
+        base: None,
+        held_on: nodes_holding(state, &edits.resource),
+        values: edits.changes.iter().enumerate().map(side).collect(),
     }
 }
 

@@ -7,9 +7,9 @@ use axum::extract::State;
 use larder_core::id::NodeId;
 use larder_core::node::{GroupState, Node, NodeState, Request, RequestError};
 use larder_core::resource::ResourceName;
+use larder_core::resource::assignment::{LabelledNode, is_selected};
 use larder_core::resource::observed::ObservedState;
 use larder_core::resource::path_conflict::all_conflicts;
-use larder_core::resource::plan::{LabelledNode, is_selected};
 use larder_core::resource::view::{NodeLabels, ResourceView, resources};
 use serde::{Deserialize, Serialize};
 

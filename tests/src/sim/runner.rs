@@ -440,7 +440,7 @@ impl Runner<'_> {
                 ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
                 ConflictKind::Value => "conflict",
                 // Of several resources, and none that is asked for here.
-                ConflictKind::Claim | ConflictKind::Review => continue,
+                ConflictKind::Claim => continue,
             };
             self.world.marks.record(name);
             if conflict.sides.len() > 2 {

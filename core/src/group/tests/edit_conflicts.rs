@@ -1,6 +1,6 @@
 //! Edits that meet conflicts, and what a machine makes of conflicts, over histories that really parted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{TestPeer, new_peers, pull_all, secret_key};
 use crate::id::NodeId;
@@ -51,7 +51,7 @@ fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> TestPeer {
 
 fn conflicted_field(peer: &TestPeer, edit: &Edit) -> String {
     match plan_puts(peer, edit) {
-        Err(EditError::Conflicted(_, field)) => field,
+        Err(EditError::Conflicted(field)) => field.path,
         other => panic!("{other:?}"),
     }
 }
@@ -191,9 +191,8 @@ fn path_claimed_by_two_resources_is_held_until_one_moves() {
 fn concurrent_edits_without_conflict_are_listed_until_the_next_write() {
     let concurrent_sides = |peer: &TestPeer| -> Vec<Vec<String>> {
         let all = find_concurrent_edits(peer.group.desired().unwrap());
-        let describe_value =
-            |value: &Option<Literal>| crate::resource::conflict::format_value(value.as_ref());
-        all.iter().map(|one| one.sides.iter().map(|side| describe_value(&side.value)).collect()).collect()
+        let join = |fields: &BTreeSet<String>| fields.iter().cloned().collect::<Vec<_>>().join(" ");
+        all.iter().map(|one| one.changes.values().map(join).collect()).collect()
     };
     let mut peer = diverged_peer(
         &[set_field("keys.a", assign(1))],
@@ -202,7 +201,7 @@ fn concurrent_edits_without_conflict_are_listed_until_the_next_write() {
     );
     let mut sides = concurrent_sides(&peer);
     sides.iter_mut().for_each(|sides| sides.sort());
-    assert_eq!(sides, vec![vec!["[\"keys.b\"]".to_owned(), "[\"keys.c\"]".to_owned()]]);
+    assert_eq!(sides, vec![vec!["keys.b".to_owned(), "keys.c".to_owned()]]);
     write_edit(&mut peer, &set_field("keys.a", assign(4)));
     assert_eq!(concurrent_sides(&peer), Vec::<Vec<String>>::new(), "whoever wrote that saw both");
     let peer = diverged_peer(

@@ -7,7 +7,7 @@ use crate::resource::literal::Literal;
 use crate::resource::node_replacement::plan_node_replacement;
 use crate::resource::plan::{Action, AppliedFields, plan_targets};
 use crate::resource::view::{NodeLabels, ResourceView};
-use crate::resource::{FieldPath, ResourceName};
+use crate::resource::{FieldPath, FieldRef, ResourceName};
 
 fn resource_name() -> ResourceName {
     "config/a".parse().unwrap()
@@ -58,7 +58,7 @@ fn edit_concurrent_with_a_removal_blocks_further_edits() {
     b.write_edit(set_fields(&[("keys.x", assign_text("2"))], false));
     pull_all(&mut b, &mut a);
     let rejection = a.plan_puts(&[set_fields(&[("keys.y", assign_text("3"))], false)]);
-    assert_eq!(rejection, Err(EditError::Conflicted(resource_name(), "ensure".to_owned())));
+    assert_eq!(rejection, Err(EditError::Conflicted(FieldRef::new(&resource_name(), "ensure"))));
     assert!(matches!(a.plan_puts(&[Edit::Remove(resource_name())]), Err(EditError::Conflicted(..))));
 }
 
@@ -72,7 +72,7 @@ fn edit_of_a_parent_or_of_the_whole_resource_respects_conflicts() {
     a.write_edit(set_fields(&[("keys.x", assign_text("2"))], false));
     b.write_edit(set_fields(&[("keys.x", assign_text("3"))], false));
     pull_all(&mut b, &mut a);
-    let expected = Err(EditError::Conflicted(resource_name(), "keys.x".to_owned()));
+    let expected = Err(EditError::Conflicted(FieldRef::new(&resource_name(), "keys.x")));
     assert_eq!(a.plan_puts(&[set_fields(&[("keys", FieldEdit::Unset)], false)]), expected);
     assert_eq!(a.plan_puts(&[set_fields(&[("path", assign_text("b"))], true)]), expected);
     assert_eq!(a.plan_puts(&[set_fields(&[("keys.x", assign_text("4"))], false)]), expected);
@@ -185,5 +185,8 @@ fn replacement_is_refused_while_a_moved_field_conflicts() {
     b.write_edit(set_fields(&[(&node_overlay, assign_text("right"))], false));
     pull_all(&mut b, &mut a);
     let found = plan_node_replacement(a.group.desired().unwrap().state(), a.group.members(), &old, &new);
-    assert_eq!(a.plan_puts(&found.edits), Err(EditError::Conflicted(resource_name(), node_overlay)));
+    assert_eq!(
+        a.plan_puts(&found.edits),
+        Err(EditError::Conflicted(FieldRef::new(&resource_name(), &node_overlay)))
+    );
 }

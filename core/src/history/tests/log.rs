@@ -263,18 +263,11 @@ fn parents_lead_past_filtered_entries_to_the_nearest_shown() {
 }
 
 #[test]
-fn membership_records_have_readable_summaries() {
+fn log_lists_membership_records_with_their_signers() {
     let mut peers = peers(3);
     let peer = &mut peers[0];
     let log = peer.log(&query_all());
-    let (two, three) = (secret(2).node_id().short(), secret(3).node_id().short());
-    let messages: Vec<&str> = log.iter().map(|entry| entry.note.message.as_str()).collect();
-    let want = [
-        format!("grant operator to {three}"),
-        format!("grant operator to {two} (plc)"),
-        "found group shop".into(),
-    ];
-    assert_eq!(messages, want);
+    assert_eq!(log.len(), 3);
     for (entry, on) in log.iter().zip([Some(&log[1]), Some(&log[2]), None]) {
         assert_eq!(entry.deps, on.iter().map(|on| on.id.clone()).collect::<Vec<_>>());
         let by_founder: Option<NodeId> = Some(secret(1).node_id());
@@ -301,7 +294,6 @@ fn membership_records_have_readable_summaries() {
     let record = record.sign(&secret(200));
     assert_eq!(peer.group.apply_records([record.clone()]).fault, None);
     let entry = find_entry(&peer.group, &HistoryEntryId::Record(record.id())).unwrap();
-    assert_eq!(entry.note.message, format!("grant admin to {two} (b), by the recovery key"));
     assert_eq!((entry.node, entry.verified), (None, true));
 }
 

@@ -116,18 +116,18 @@ fn revert_equals_a_replay_without_the_reverted_changes() {
             );
             match (expected_revert(&peers[peer_index], &puts, &reverted), plan) {
                 (Err(fields), Err(RevertError::Overwritten(listed))) => {
-                    let listed = listed.into_iter().map(|one| (one.resource, one.field)).collect();
+                    let listed = listed.into_iter().map(|(one, _)| (one.resource, one.path)).collect();
                     assert_eq!(fields, listed, "seed {seed}");
                     refused += 1;
                 }
                 (Ok(back), Err(RevertError::Conflicted(listed))) => {
                     let conflicted: BTreeSet<_> = conflicts(peers[peer_index].shard())
                         .into_iter()
-                        .map(|one| (one.resource, one.field))
+                        .map(|one| FieldRef { resource: one.resource, path: one.field })
                         .collect();
                     assert!(listed.iter().all(|field| conflicted.contains(field)), "seed {seed}");
                     let touched: BTreeSet<_> = back.keys().map(|key| field_of(key).0).collect();
-                    assert!(listed.iter().all(|(resource, _)| touched.contains(resource)), "seed {seed}");
+                    assert!(listed.iter().all(|field| touched.contains(&field.resource)), "seed {seed}");
                     unsettled += 1;
                 }
                 (Ok(back), Ok(found)) => {

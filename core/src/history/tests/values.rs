@@ -36,7 +36,11 @@ fn past_state_equals_a_replay_of_its_changes() {
 }
 
 fn describe_diffs(edits: &[FieldDiff]) -> Vec<String> {
-    let value = |value: &Option<Literal>| crate::resource::conflict::format_value(value.as_ref());
+    let value = |value: &Option<Literal>| match value {
+        None => "(unset)".to_owned(),
+        Some(Literal::Scalar(value)) => literal::format_scalar(value),
+        Some(Literal::List(values)) => literal::format_list(values),
+    };
     let edit = |edit: &FieldDiff| {
         format!(
             "{} {} {}: {} -> {}",

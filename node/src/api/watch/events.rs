@@ -15,6 +15,7 @@ use larder_core::store::JournalRow;
 
 use super::cursor;
 use crate::api::name_lookup;
+use crate::api::record_summary::entry_message;
 use crate::dto::{JsonTime, TouchedResource, WatchEvent};
 
 /// The events of a row, each with the id to go on after it.
@@ -130,10 +131,10 @@ fn member_event(state: &GroupState, id: &RecordId, is_in_effect: bool) -> WatchE
         Some(RecordBody::Unknown { .. }) | None => "unsupported",
     };
     WatchEvent {
+        text: entry_message(&state.group, &entry),
         time: (entry.note.time != 0).then_some(JsonTime(entry.note.time)),
         node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
         user: entry.note.user,
-        text: entry.note.message,
         ..new_event("member", op)
     }
 }

@@ -1,10 +1,11 @@
-//! What an editor shows of a resource that is not there yet: its fields, each ready to be filled in.
+//! The manifest that an editor shows for a resource that does not exist yet.
 
-use super::name::ResourceName;
-use super::schema::{COMMON_FIELDS, FieldType, ResourceSchema};
+use larder_core::resource::ResourceName;
+use larder_core::resource::literal;
+use larder_core::resource::schema::{COMMON_FIELDS, FieldType, ResourceSchema};
 
-/// A manifest of a resource of this kind in which every field is a comment: as it stands it names no field.
-pub fn template(kind: &ResourceSchema, resource: &ResourceName) -> String {
+/// A manifest with every field of the kind as a comment, so that it sets no field until one is uncommented.
+pub(super) fn manifest_template(kind: &ResourceSchema, resource: &ResourceName) -> String {
     let mut out = format!(
         "# A {}: {}.\n[{}.{}]\n",
         kind.name,
@@ -26,7 +27,7 @@ pub fn template(kind: &ResourceSchema, resource: &ResourceName) -> String {
     out
 }
 
-/// The field with a value that it may have, and what else is to be said of it.
+/// The field with an example value, and a remark about it.
 fn template_row((name, shape, required): (String, FieldType, bool)) -> (String, String) {
     let (value, note) = match shape {
         FieldType::Text => ("\"\"", String::new()),
@@ -34,7 +35,7 @@ fn template_row((name, shape, required): (String, FieldType, bool)) -> (String, 
         FieldType::Mode => ("\"0644\"", String::new()),
         FieldType::Choice(words) => return choice_row(&name, words, required),
         FieldType::Selector => {
-            ("\"role=web\"", "the nodes it is meant for; all, if it is left out".to_owned())
+            ("\"role=web\"", "the nodes that it applies to; without it, all nodes".to_owned())
         }
         FieldType::Any => ("\"\"", "text, a number, true or false, or a list".to_owned()),
     };
@@ -57,26 +58,27 @@ fn comment(required: bool, note: &str) -> String {
     }
 }
 
-/// A key of a table: a name that is no bare key is quoted.
+/// The name as a TOML key, in quotes unless it is a bare key.
 fn quote_if_needed(name: &str) -> String {
     let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { name.to_owned() } else { super::literal::quote(name) }
+    if bare { name.to_owned() } else { literal::quote(name) }
 }
 
 #[cfg(test)]
 mod tests {
+    use larder_core::resource::manifest;
+    use larder_core::resource::schema::SCHEMAS;
+
     use super::*;
-    use crate::resource::manifest;
-    use crate::resource::schema::SCHEMAS;
 
     #[test]
     fn template_sets_no_field_until_one_is_uncommented() {
         for kind in SCHEMAS {
             let resource = ResourceName::new(kind.name, "a.b").unwrap();
-            let text = template(kind, &resource);
+            let text = manifest_template(kind, &resource);
             let [entry] = manifest::parse(&text, false).unwrap().try_into().unwrap();
             assert_eq!((&entry.resource, entry.fields.len()), (&resource, 0), "{text}");
-            // With every comment taken off but the first line's and the remarks, all fields are there and fit.
+            // Uncommented, every field of the kind is set to a valid value.
             let (about, rest) = text.split_once('\n').unwrap();
             let filled: String =
                 rest.lines().map(|line| line.trim_start_matches("# ").to_owned() + "\n").collect();
