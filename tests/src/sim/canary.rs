@@ -243,52 +243,52 @@ pub const CANARIES: &[Canary] = &[
         must_hold: true,
         patches: &[
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_ORPHAN_BYTES: usize = 16 << 20;",
                 "pub const MAX_ORPHAN_BYTES: usize = 1 << 10;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_BATCH_CHANGES: usize = 8192;",
                 "pub const MAX_BATCH_CHANGES: usize = 60;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_SERVE_CHANGES: usize = 32_768;",
                 "pub const MAX_SERVE_CHANGES: usize = 90;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const SNAPSHOT_AFTER_CHANGES: usize = 1024;",
                 "pub const SNAPSHOT_AFTER_CHANGES: usize = 6;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_AUTHOR_PUSH_BURST: usize = 4_096;",
                 "pub const MAX_AUTHOR_PUSH_BURST: usize = 3;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 1_000;",
                 "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 2;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const REBUILD_SLICE_CHANGES: usize = 1024;",
                 "pub const REBUILD_SLICE_CHANGES: usize = 4;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_UNACCEPTED_PER_BATCH: usize = 256;",
                 "pub const MAX_UNACCEPTED_PER_BATCH: usize = 2;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_REQUESTED_CHAINS: usize = 4096;",
                 "pub const MAX_REQUESTED_CHAINS: usize = 2;",
             ),
             patch(
-                "core/src/limits.rs",
+                "core/src/limits/local.rs",
                 "pub const MAX_LINK_PENDING_BYTES: usize = 2 << 20;",
                 "pub const MAX_LINK_PENDING_BYTES: usize = 2 << 10;",
             ),
