@@ -1,20 +1,21 @@
-//! Membership: the signed records of a group, and what they mean together.
+//! The signed records of a group, and the membership that follows from them.
 //!
-//! A record lives beside the document, not in it. One issuer's records form a hash chain; the grant acted under and
-//! the signing key are part of every record, so a record can be judged long after it was written, by anybody.
+//! Records are stored beside the document, not in it. The records of one issuer form a hash chain. Each
+//! record names the grant under which it acts and the key that signed it, so any node can validate it at any
+//! later time.
 //!
 //! ```text
-//! record = version u8 | group [16] | grant [32] | signer u8 | seq varint | prev [32] | tag varint | body bytes
+//! record = version u8 | group [16] | grant [32] | signer u8 | seq varint | prev [32] | tag varint | body
 //!          (postcard: varints are LEB128, `bytes` carry their length before them)
-//! body   = the layout that the tag names, see `body`; or, with tag 6, a remark and such a body:
-//!          time zigzag | user string | words string | tag varint | body bytes
+//! body   = the layout that the tag names, see `body`; or, with tag 6, a note and such a body:
+//!          time zigzag | user string | message string | tag varint | body bytes
 //! signed = record bytes | signature [64] over "larder 1 record\0" | record
 //! id     = BLAKE3("larder 1 record id", record)
-//! group  = first 16 bytes of BLAKE3("larder 1 group", Genesis record); a Genesis names group, grant and prev zero
+//! group  = first 16 bytes of BLAKE3("larder 1 group", Genesis record); in a Genesis, group, grant and prev are 0
 //! ```
 //!
-//! The id does not cover the signature: who holds a key can sign the same bytes in more than one valid way, and
-//! that must not make two records of one.
+//! The id does not cover the signature. A key can sign the same bytes in several valid ways, and those
+//! signatures must not make several records.
 
 pub mod body;
 pub mod membership;
@@ -32,14 +33,14 @@ use crate::limits;
 /// Which key of a grant signed a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signer {
-    /// The key that the grant was given to.
+    /// The key that holds the grant.
     Holder,
     /// The group's recovery key, which acts under Genesis with a chain of its own.
     Recovery,
 }
 
 impl Signer {
-    /// The byte that stands for this signer in a record.
+    /// The byte that encodes this signer in a record.
     pub fn to_byte(self) -> u8 {
         match self {
             Self::Holder => 0,
@@ -47,7 +48,7 @@ impl Signer {
         }
     }
 
-    /// Reads what [`Signer::to_byte`] wrote.
+    /// Decodes the byte that [`Signer::to_byte`] returns.
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Holder),
@@ -57,14 +58,14 @@ impl Signer {
     }
 }
 
-/// What goes with a record besides what it says. Advisory: nothing is decided by it.
+/// Information for people that goes with a record. Nothing is decided by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordNote {
-    /// Seconds since 1970 by the author's clock.
+    /// The time by the author's clock, in seconds since 1970.
     pub time: i64,
     /// The operator's local user.
     pub user: String,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub message: String,
 }
 
@@ -76,26 +77,26 @@ impl RecordNote {
     }
 }
 
-/// One membership record, decoded. Its signature was checked only if it came out of a [`RecordSet`] set.
+/// One decoded membership record. Only the records of a [`RecordSet`] have a verified signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The group it belongs to; zero in a Genesis, whose own hash names the group.
+    /// The record's group, or zero for a Genesis, whose hash is the group's id.
     pub group: GroupId,
-    /// The grant its author acted under; zero in a Genesis.
+    /// The grant under which the author acts, or zero for a Genesis.
     pub grant: GrantId,
-    /// Which key of that grant signed.
+    /// The key that signed the record.
     pub signer: Signer,
-    /// Place in the author's chain, from 1; 0 for a Genesis.
+    /// The position in the author's chain, from 1; 0 for a Genesis.
     pub seq: u64,
-    /// The author's previous record under this grant; zero for the first.
+    /// The author's previous record under this grant, or zero for the first.
     pub prev: RecordId,
-    /// What it says.
+    /// The statement that the record makes.
     pub body: RecordBody,
-    /// When, by whom and why; records of the first version have none.
+    /// The author's note, if there is one.
     pub note: Option<RecordNote>,
 }
 
-/// The tag of a body that is wrapped in a remark.
+/// The tag of a body that comes with a note.
 const NOTED_BODY_TAG: u16 = 6;
 
 #[derive(Serialize, Deserialize)]
@@ -119,22 +120,24 @@ struct RecordEnvelope<'a> {
     body: &'a [u8],
 }
 
-/// Why bytes are not a record. The fault is always the sender's, unless it runs a newer version.
+/// The error of decoding a record: the sender is at fault, or runs a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordDecodeError {
-    /// Longer than any record may be.
-    #[error("a membership record of {0} bytes is longer than the limit of {limit}", limit = limits::MAX_RECORD_BYTES)]
+    /// The bytes are longer than a record may be.
+    #[error("a membership record of {0} bytes is longer than the limit of {limit}",
+        limit = limits::MAX_RECORD_BYTES)]
     TooLong(usize),
-    /// Not the layout above, or not its only spelling.
-    #[error("bytes that are not a membership record")]
+    /// The bytes do not have the layout of a record, or are not its canonical encoding.
+    #[error("these bytes are not a membership record")]
     Malformed,
-    /// Written in a later format.
-    #[error("a membership record of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT_VERSION)]
+    /// The record has a newer format than this version understands.
+    #[error("a membership record of format {0}; this version understands up to {known}; upgrade this node",
+        known = limits::FORMAT_VERSION)]
     NewerFormat(u8),
 }
 
 impl Record {
-    /// The record's bytes, which are signed and hashed.
+    /// The bytes of the record that are signed and hashed.
     pub fn encode(&self) -> Vec<u8> {
         let (mut tag, mut body) = (self.body.tag(), self.body.encode());
         if let Some(note) = &self.note {
@@ -154,7 +157,7 @@ impl Record {
         postcard::to_allocvec(&envelope).unwrap_or_default()
     }
 
-    /// Reads a record. There is one spelling: what does not encode back to the same bytes is refused.
+    /// Decodes a record. Bytes that differ from the record's own encoding are rejected.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordDecodeError> {
         if bytes.len() > limits::MAX_RECORD_BYTES {
             return Err(RecordDecodeError::TooLong(bytes.len()));
@@ -195,7 +198,7 @@ impl Record {
         Ok(record)
     }
 
-    /// A Genesis stands at the very beginning and nothing else does.
+    /// True if the record is a well-formed Genesis, or a later record with a plausible position.
     fn has_valid_chain_position(&self) -> bool {
         if matches!(self.body, RecordBody::Genesis(_)) {
             return self.group == GroupId::ZERO
@@ -216,7 +219,7 @@ impl Record {
     }
 }
 
-/// A record with its bytes and signature. That the signature is right is known only of those in a [`RecordSet`] set.
+/// A record with its bytes and signature. Only the records of a [`RecordSet`] have a verified signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedRecord {
     id: RecordId,
@@ -230,7 +233,7 @@ impl SignedRecord {
         Self { id: RecordId(hash("larder 1 record id", &[&bytes])), bytes, signature, record }
     }
 
-    /// Reads record bytes followed by 64 bytes of signature, without checking the signature.
+    /// Decodes record bytes followed by a signature of 64 bytes, without verifying the signature.
     pub fn decode(signed: &[u8]) -> Result<Self, RecordDecodeError> {
         let signature_start = signed.len().checked_sub(64).ok_or(RecordDecodeError::Malformed)?;
         let (bytes, signature) =
@@ -239,12 +242,12 @@ impl SignedRecord {
         Ok(Self::from_parts(Record::decode(bytes)?, bytes.to_vec(), signature))
     }
 
-    /// The record's bytes followed by its signature: how it is stored and sent.
+    /// The record's bytes followed by its signature: the form that is stored and sent.
     pub fn encode(&self) -> Vec<u8> {
         [self.bytes.as_slice(), &self.signature.0].concat()
     }
 
-    /// How many bytes the record takes with its signature.
+    /// The length of the encoded record with its signature, in bytes.
     pub fn encoded_len(&self) -> usize {
         self.bytes.len() + self.signature.0.len()
     }
@@ -254,12 +257,12 @@ impl SignedRecord {
         self.id
     }
 
-    /// What it says.
+    /// The decoded record.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// The group a Genesis founds; `None` of any other record.
+    /// The id of the group that a Genesis creates, or `None` for another record.
     pub fn genesis_group_id(&self) -> Option<GroupId> {
         matches!(self.record.body, RecordBody::Genesis(_))
             .then(|| GroupId(hash16("larder 1 group", &[&self.bytes])))
@@ -275,8 +278,8 @@ fn signed_message(record: &[u8]) -> Vec<u8> {
     [b"larder 1 record\0".as_slice(), record].concat()
 }
 
-/// Founds a group: makes the Genesis record, signed by the founder. `nonce` and the recovery key come from outside,
-/// since this crate draws no chance of its own.
+/// Makes and signs the Genesis record of a new group. The caller draws `nonce` and the recovery key, because
+/// this crate has no source of randomness.
 pub fn create_genesis(
     founder: &SecretKey,
     name: &str,

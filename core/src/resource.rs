@@ -1,14 +1,14 @@
-//! What the values of a group's document mean: resources with kinds and fields, who they are for, and what to do where
-//! two people wanted different things.
+//! The meaning of the values in a group's document: resources with kinds and fields, the nodes to which they
+//! apply, and conflicts.
 //!
-//! The document itself is flat: every field of every resource is one key.
+//! The document itself is flat. Every field of every resource is one key:
 //!
 //! ```text
-//! <kind>/<name> <field>             a scalar field; the field is its canonical dotted path, see `field`
-//! <kind>/<name> <field>#<32 hex>    one item of a list: the hash of (value, number of equal items before it);
+//! <kind>/<name> <field>             a single value; <field> is a canonical dotted path, see `field`
+//! <kind>/<name> <field>#<32 hex>    a list item: the hash of (value, number of equal items before it);
 //!                                   the value is "<rank> <TOML literal>"
-//! node/<node id> alias              what a node is called; node/<node id> labels.<key> is one label
-//! tag/<name> heads                  what a tag stands for, see `tag`
+//! node/<node id> alias              the alias of a node; node/<node id> labels.<key> is one label
+//! tag/<name> heads                  the heads that a tag stands for, see `history_tag`
 //! ```
 
 pub mod assignment;

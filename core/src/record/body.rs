@@ -1,4 +1,4 @@
-//! What a membership record can say.
+//! The statements that a membership record can make.
 //!
 //! ```text
 //! 1 Genesis  founder [32] | name string | nonce [16] | recovery [32]
@@ -6,37 +6,36 @@
 //! 3 Revoke   what: 0 grant [32] | 1 invite [32] ; frontiers
 //! 4 Admit    frontiers
 //! 5 Forget   shard string
-//! 6          any of the others with a remark, see `record`
+//! 6          any of the others with a note, see `record`
 //! 7 Dissolve nothing
 //! frontiers  record option (seq, [32]) | changes [(chain [16], seq, change [32])]
 //! ```
 //!
-//! Lists are sorted and without repeats. A tag that this version does not know is kept with its bytes, passed on and
-//! shown as `unsupported`: a newer member may say things that an older one need not understand.
+//! Lists are sorted and free of duplicates. A record with an unknown tag is stored with its bytes, passed on
+//! and shown as `unsupported`, so that newer members can use new kinds of records among older ones.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::id::{ChainId, ChangeId, GrantId, InviteId, NodeId, RecordId};
 use crate::limits;
 
-/// What a member may do. Each role may do all that the ones before it may, but `ManifestReader` and `Node`, which differ:
-/// a `Node` writes its own observed state and nothing else, a `ManifestReader` writes nothing.
+/// The rights of a member. Each role has the rights of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// A role that a newer version defined: no rights here.
+    /// A role of a newer version, without rights in this one.
     Other(u8),
-    /// Writes nothing.
+    /// May write nothing.
     Reader,
-    /// Writes its own observed state: a managed machine.
+    /// May write its own observed state: a managed host.
     Node,
-    /// Also writes desired state.
+    /// May also write the desired state.
     Operator,
-    /// Also grants and revokes.
+    /// May also grant and revoke.
     Admin,
 }
 
 impl Role {
-    /// The number that stands for the role in a Grant.
+    /// The byte that encodes the role in a Grant.
     pub fn to_byte(self) -> u8 {
         match self {
             Self::Reader => 1,
@@ -47,7 +46,7 @@ impl Role {
         }
     }
 
-    /// Reads what [`Role::to_byte`] wrote.
+    /// Decodes the byte that [`Role::to_byte`] returns.
     pub fn from_byte(byte: u8) -> Self {
         match byte {
             1 => Self::Reader,
@@ -58,7 +57,7 @@ impl Role {
         }
     }
 
-    /// Reads a role's name.
+    /// Parses a role's name.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "reader" => Some(Self::Reader),
@@ -92,95 +91,96 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// The beginning of a group. Its hash is the group's id; its id is the founder's grant, of role `admin`.
+/// The first record of a group. Its hash is the group's id; its own id is the founder's grant, of role
+/// `admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Genesis {
-    /// Who founded the group.
+    /// The node that created the group.
     pub founder: NodeId,
-    /// What people call it. Two groups may share a name, never an id.
+    /// The group's name. Groups with the same name still have different ids.
     pub name: String,
-    /// 128 random bits, so that founding twice makes two groups.
+    /// 128 random bits, so that two groups by one founder have different ids.
     pub nonce: [u8; 16],
-    /// Public half of the key that acts when no admin is left.
+    /// The public recovery key, which can appoint an admin when none is left.
     pub recovery_key: NodeId,
 }
 
-/// Gives a key a role. A grant has one key for life.
+/// A grant of a role to one key, which never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Who is granted.
+    /// The key that holds the grant.
     pub holder: NodeId,
-    /// What it may do.
+    /// The role that the grant gives.
     pub role: Role,
-    /// The alias it asked for at `join`; empty for none. Later changes are operators' changes in `desired`.
+    /// The alias requested at `join`, or empty. Operators change it in `desired` afterwards.
     pub alias: String,
-    /// The labels it asked for at `join`, sorted by key.
+    /// The labels requested at `join`, sorted by key.
     pub labels: Vec<(String, String)>,
-    /// The invite that was used up by this, if any.
+    /// The invite that the join used, if there was one.
     pub invite: Option<InviteId>,
 }
 
 /// The last record and the last change of each chain of an ended grant that still count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontiers {
-    /// Last record that counts: place in its chain and id. `None` keeps no record.
+    /// The position and id of the last record that counts. `None` means that no record counts.
     pub last_record: Option<(u64, RecordId)>,
-    /// Last change that counts of each chain, sorted by chain; a chain not named keeps nothing.
+    /// The last change that counts of each chain, sorted by chain. No change of another chain counts.
     pub last_changes: Vec<(ChainId, u64, ChangeId)>,
 }
 
-/// What a Revoke ends.
+/// The object that a Revoke ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RevokeTarget {
-    /// A grant, with all that was granted under it past the frontiers.
+    /// A grant, with everything issued under it after the frontiers.
     Grant(GrantId),
-    /// An invite that nobody may use any more.
+    /// An invite, which cannot be used any more.
     Invite(InviteId),
 }
 
 /// Ends a grant or an invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoke {
-    /// What it ends.
+    /// The grant or invite that ends.
     pub target: RevokeTarget,
-    /// What of it still counts.
+    /// The records and changes under the grant that still count.
     pub frontiers: Frontiers,
 }
 
-/// Lets in changes that would not count.
+/// Makes changes count that otherwise would not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admit {
-    /// What counts from now on.
+    /// The changes that count from now on.
     pub frontiers: Frontiers,
 }
 
-/// Lets members drop a shard: the observed state of a machine that is gone for good.
+/// Lets members delete a shard: the observed state of a former member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forget {
     /// The shard's name.
     pub shard: String,
 }
 
-/// What a record says.
+/// The statement that a record makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordBody {
-    /// Founds the group.
+    /// Creates the group.
     Genesis(Genesis),
     /// Gives a key a role.
     Grant(Grant),
     /// Ends a grant or an invite.
     Revoke(Revoke),
-    /// Lets changes in.
+    /// Makes unaccepted changes count.
     Admit(Admit),
-    /// Lets a shard be dropped.
+    /// Lets members delete a shard.
     Forget(Forget),
-    /// Ends the group: nobody is a member of it any more.
+    /// Deletes the group: it has no members any more.
     Dissolve,
-    /// Something that a newer version says.
+    /// A statement of a newer version.
     Unknown {
         /// The tag that this version does not know.
         tag: u16,
-        /// Its bytes, kept and passed on as they came.
+        /// The undecoded bytes of the body.
         bytes: Vec<u8>,
     },
 }
@@ -195,7 +195,7 @@ struct GrantLayout {
 }
 
 impl RecordBody {
-    /// The number that stands for this kind of body.
+    /// The number that encodes this kind of body.
     pub fn tag(&self) -> u16 {
         match self {
             Self::Genesis(_) => 1,
@@ -208,7 +208,7 @@ impl RecordBody {
         }
     }
 
-    /// What a person calls this kind of body.
+    /// The name of this kind of body.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Genesis(_) => "genesis",

@@ -1,15 +1,18 @@
-//! The fold: who is a member, with which role, as a pure function of the set of records.
+//! Evaluation of a record set: the members and their roles, as a pure function of the set.
 //!
-//! It goes from Genesis down the tree of grants, admins first, so it always ends, and the order of arrival never matters.
+//! The evaluation starts at Genesis and goes down the tree of grants, admins first. It always ends, and the
+//! order in which records arrived does not matter.
 //!
-//! * A record *counts* if the grant it was issued under counts, and it lies at or below the record frontier of every
-//!   counting Revoke of that grant. A grant counts if its record does, and is *live* until a counting Revoke ends it.
-//! * A grant of a role below admin is ended by any admin. An admin is ended only from above: by a grant in its own line up
-//!   to Genesis, or by the recovery key. So no two records can each decide whether the other counts.
-//! * Everybody ends their own grants. Such a Revoke has itself as record frontier; one past an earlier one has no effect.
-//! * Of members who are not admins no other record counts.
+//! * A record *counts* if the grant under which it was issued counts, and if it is at or below the record
+//!   frontier of every counting Revoke of that grant. A grant counts if its record counts, and is *live*
+//!   until a counting Revoke ends it.
+//! * Any admin can end a grant of a lower role. Only a grant above it on its path to Genesis, or the recovery
+//!   key, can end an admin's grant. So no two records can each decide whether the other counts.
+//! * A holder can end its own grants. Such a Revoke is its own record frontier; a Revoke after an earlier one
+//!   has no effect.
+//! * No other record of a member who is not an admin counts.
 //!
-//! Why this converges, and why it is right, is argued in `docs/trust.md`.
+//! `docs/trust.md` explains why this converges and why it is right.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,28 +21,28 @@ use super::{Frontiers, RecordBody, RecordSet, Revoke, RevokeTarget, Role, Signed
 use crate::id::{ChainId, ChangeId, GrantId, InviteId, NodeId, RecordId};
 use crate::shard::root::ShardName;
 
-/// What one grant amounts to.
+/// A grant that counts, with the data that membership needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveGrant {
     /// The grant.
     pub grant: GrantId,
-    /// Whom it was given to.
+    /// The key that holds the grant.
     pub holder: NodeId,
-    /// What it allows.
+    /// The role that the grant gives.
     pub role: Role,
-    /// How far below Genesis it stands.
+    /// The number of grants between this one and Genesis, plus one; 0 for the founder's grant.
     pub depth: usize,
-    /// Its place in its issuer's chain.
+    /// The position of its record in the issuer's chain.
     pub seq: u64,
-    /// The alias asked for at `join`.
+    /// The alias requested at `join`.
     pub alias: String,
-    /// The labels asked for at `join`.
+    /// The labels requested at `join`.
     pub labels: Vec<(String, String)>,
-    /// The invite it used up.
+    /// The invite that the join used.
     pub invite: Option<InviteId>,
 }
 
-/// The last change that counts of every chain that is named; of others nothing does.
+/// The last change that counts of each named chain. No change of another chain counts.
 pub type ChangeFrontier = BTreeMap<ChainId, (u64, ChangeId)>;
 
 /// One Revoke that ended a grant.
@@ -47,24 +50,25 @@ pub type ChangeFrontier = BTreeMap<ChainId, (u64, ChangeId)>;
 pub struct Revocation {
     /// The record.
     pub record: RecordId,
-    /// True if the holder ended it: it left, or changed its key.
+    /// True if the holder ended the grant: it left, or rotated its key.
     pub by_holder: bool,
-    /// What it still lets count.
+    /// The changes under the grant that still count.
     pub frontier: ChangeFrontier,
 }
 
-/// Who is a member, with which role.
+/// The result of evaluating a record set: the members, their grants and what else counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     grants: BTreeMap<GrantId, EffectiveGrant>,
     revocations: BTreeMap<GrantId, Vec<Revocation>>,
-    /// Live grants.
+    /// The live grants of each member.
     live_grants_by_node: BTreeMap<NodeId, Vec<GrantId>>,
     effective: BTreeSet<RecordId>,
-    /// Records that do not count and are named by one that does: without them two members could differ on what counts.
+    /// Records that do not count, but that a counting record names. Without them, two members could disagree
+    /// about what counts.
     supporting: BTreeSet<RecordId>,
     admitted: BTreeMap<RecordId, ChangeFrontier>,
-    /// Changes that a frontier of a counting record names.
+    /// The changes that a frontier of a counting record names.
     frontier_changes: BTreeSet<ChangeId>,
     forgotten_shards: BTreeSet<String>,
     dissolved_by: Option<RecordId>,
@@ -73,7 +77,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Folds a set of records.
+    /// Evaluates a record set.
     pub fn evaluate(records: &RecordSet) -> Self {
         let mut evaluation = MembershipEvaluation::new(records);
         for grant in evaluation.evaluation_order() {
@@ -82,22 +86,22 @@ impl Membership {
         evaluation.finish()
     }
 
-    /// What the grant `id` amounts to; `None` if it does not count. It may have ended.
+    /// The grant `id` if it counts. It may have ended.
     pub fn grant(&self, id: &GrantId) -> Option<&EffectiveGrant> {
         self.grants.get(id)
     }
 
-    /// All counting grants, ended ones too, by id.
+    /// All counting grants, including ended ones, by id.
     pub fn grants(&self) -> impl Iterator<Item = &EffectiveGrant> {
         self.grants.values()
     }
 
-    /// True if the grant counts and nothing has ended it.
+    /// True if the grant counts and has not ended.
     pub fn is_live(&self, id: &GrantId) -> bool {
         self.grants.contains_key(id) && !self.revocations.contains_key(id)
     }
 
-    /// What ended a counting grant, in order of record id; empty while it is live.
+    /// The Revokes that ended a counting grant, in order of record id. Empty while it is live.
     pub fn revocations(&self, id: &GrantId) -> &[Revocation] {
         self.revocations.get(id).map_or(&[], Vec::as_slice)
     }
@@ -107,34 +111,34 @@ impl Membership {
         self.live_grants_by_node.keys().copied()
     }
 
-    /// True if `key` holds a live grant.
+    /// True if the node holds a live grant.
     pub fn is_member(&self, node: &NodeId) -> bool {
         self.live_grants_by_node.contains_key(node)
     }
 
-    /// The live grants of `key`, oldest first.
+    /// The live grants of the node, oldest first.
     pub fn live_grants_of(&self, node: &NodeId) -> impl Iterator<Item = &EffectiveGrant> {
         self.live_grants_by_node.get(node).into_iter().flatten().filter_map(|id| self.grants.get(id))
     }
 
-    /// The counting grants of `key` that have ended, by id.
+    /// The counting grants of the node that have ended, by id.
     pub fn ended_grants_of(&self, node: &NodeId) -> impl Iterator<Item = &EffectiveGrant> {
         self.grants.values().filter(move |grant| grant.holder == *node && !self.is_live(&grant.grant))
     }
 
-    /// Keys whose grants have all ended.
+    /// The nodes whose grants have all ended.
     pub fn former_members(&self) -> BTreeSet<NodeId> {
         self.grants.values().map(|grant| grant.holder).filter(|key| !self.is_member(key)).collect()
     }
 
-    /// The highest role that `key` has.
+    /// The highest role of the node's live grants.
     pub fn role_of(&self, node: &NodeId) -> Option<Role> {
         self.live_grants_of(node).map(|grant| grant.role).max()
     }
 
-    /// The oldest live grant under which `key` may do what `allows` asks for.
+    /// The node's oldest live grant whose role passes `allows`.
     pub fn oldest_grant_allowing(&self, node: &NodeId, allows: fn(Role) -> bool) -> Option<GrantId> {
-        self.live_grants_of(node).find(|grant| allows(grant.role)).map(|standing| standing.grant)
+        self.live_grants_of(node).find(|grant| allows(grant.role)).map(|grant| grant.grant)
     }
 
     /// True if the record counts.
@@ -142,49 +146,49 @@ impl Membership {
         self.effective.contains(record)
     }
 
-    /// The counting records, and those that one of them needs to be understood.
+    /// The ids of the counting records and of the records that they name.
     pub(crate) fn published(&self) -> impl Iterator<Item = RecordId> {
         self.effective.union(&self.supporting).copied()
     }
 
-    /// What counting Admits let in, by record.
+    /// The frontiers of each counting Admit, by record.
     pub fn admitted_frontiers(&self) -> impl Iterator<Item = (&RecordId, &ChangeFrontier)> {
         self.admitted.iter()
     }
 
-    /// Changes that a frontier of a counting record names.
+    /// The changes that a frontier of a counting record names.
     pub fn frontier_changes(&self) -> &BTreeSet<ChangeId> {
         &self.frontier_changes
     }
 
-    /// True if members drop what that grant observed: somebody said so, and nobody writes under it any more.
+    /// True if a Forget names the grant's observed shard and the grant is not live.
     pub fn is_forgotten(&self, grant: &GrantId) -> bool {
         !self.is_live(grant) && self.forgotten_shards.contains(&ShardName::Observed(*grant).to_string())
     }
 
-    /// The record that dissolved the group, if one did.
+    /// The record that deleted the group, if there is one.
     pub fn dissolved_by(&self) -> Option<RecordId> {
         self.dissolved_by
     }
 
-    /// True if somebody revoked this invite.
+    /// True if a counting Revoke ends the invite.
     pub fn is_revoked(&self, invite: &InviteId) -> bool {
         self.revoked_invites.contains(invite)
     }
 
-    /// Records that are kept and passed on, but whose meaning this version does not know.
+    /// Records whose kind this version does not know.
     pub fn unsupported(&self) -> &[RecordId] {
         &self.unsupported
     }
 }
 
-/// A fold under way.
+/// An evaluation in progress.
 struct MembershipEvaluation<'a> {
     records: &'a RecordSet,
     depths: BTreeMap<GrantId, usize>,
-    /// Records of each chain, by place.
+    /// The records of each chain, by position.
     chains: BTreeMap<RecordChainId, Vec<&'a SignedRecord>>,
-    /// Revokes by the grant that they would end.
+    /// The Revokes of each grant, whether they count or not.
     revokes: BTreeMap<GrantId, Vec<&'a SignedRecord>>,
     membership: Membership,
 }
@@ -214,7 +218,7 @@ impl<'a> MembershipEvaluation<'a> {
             if signed.id() != records.genesis() {
                 evaluation.chains.entry((record.grant, record.signer)).or_default().push(signed);
             }
-            // Nothing stands above the recovery key.
+            // No grant is above the recovery key.
             if record.signer == Signer::Recovery {
                 evaluation.membership.effective.insert(signed.id());
             }
@@ -222,7 +226,7 @@ impl<'a> MembershipEvaluation<'a> {
         evaluation
     }
 
-    /// Admins first, each after those above it.
+    /// All grants, admins first and each after the grants above it.
     fn evaluation_order(&self) -> Vec<GrantId> {
         let mut order: Vec<_> = self
             .depths
@@ -233,7 +237,7 @@ impl<'a> MembershipEvaluation<'a> {
         order.into_iter().map(|(_, _, grant)| grant).collect()
     }
 
-    /// Says what ended a grant, and which of the records under it count.
+    /// Determines which Revokes ended the grant, and which of the records under it count.
     fn evaluate_grant(&mut self, grant: GrantId) {
         if !self.membership.effective.contains(&grant) {
             return;
@@ -265,7 +269,7 @@ impl<'a> MembershipEvaluation<'a> {
         }
     }
 
-    /// The counting Revokes by which others may end this grant.
+    /// The counting Revokes of the grant by other issuers that may end it.
     fn revocations_by_others(&self, grant: &GrantId) -> Vec<&'a SignedRecord> {
         let path = self.records.path(grant).unwrap_or_default();
         let is_admin = self.records.role_of(grant) == Some(Role::Admin);
@@ -284,14 +288,14 @@ impl<'a> MembershipEvaluation<'a> {
             .collect()
     }
 
-    /// The Revokes by which its holder ended it, each with what lies at or below it.
+    /// The holder's own Revokes of the grant, each with the records at or below it.
     fn revocations_by_holder(
         &self,
         grant: &GrantId,
-        mine: &[&'a SignedRecord],
+        own_records: &[&'a SignedRecord],
     ) -> (Vec<&'a SignedRecord>, Vec<FrontierSet>) {
         let mut own: Vec<&SignedRecord> =
-            mine.iter().filter(|record| is_revoke_of(record, grant)).copied().collect();
+            own_records.iter().filter(|record| is_revoke_of(record, grant)).copied().collect();
         own.sort_by_key(|signed| (signed.record().seq, signed.id()));
         let (mut taken, mut below) = (Vec::new(), Vec::<FrontierSet>::new());
         for signed in own {
@@ -303,7 +307,7 @@ impl<'a> MembershipEvaluation<'a> {
         (taken, below)
     }
 
-    /// What lies at or below a record frontier.
+    /// The records at or below a record frontier.
     fn frontier_set(&self, frontier: Option<(u64, RecordId)>) -> FrontierSet {
         match frontier {
             None => FrontierSet::Records(BTreeSet::new()),
@@ -325,7 +329,8 @@ impl<'a> MembershipEvaluation<'a> {
                 out.live_grants_by_node.entry(grant.holder).or_default().push(grant.grant);
             }
         }
-        // Oldest grant first: nearest to Genesis, then earliest in its issuer's chain, then by id.
+        // The oldest grant is the nearest to Genesis, then the earliest in its issuer's chain, then the one
+        // with the smallest id.
         let grants = &out.grants;
         for grants_of_node in out.live_grants_by_node.values_mut() {
             grants_of_node.sort_by_key(|id| (grants.get(id).map(|grant| (grant.depth, grant.seq)), *id));
@@ -333,7 +338,7 @@ impl<'a> MembershipEvaluation<'a> {
         self.membership
     }
 
-    /// What a counting record says.
+    /// Adds a counting record to the membership.
     fn apply_record(&mut self, signed: &SignedRecord) {
         let (id, record) = (signed.id(), signed.record());
         let depth = self.depths.get(&id).copied().unwrap_or_default();
@@ -373,7 +378,7 @@ impl<'a> MembershipEvaluation<'a> {
             RecordBody::Dissolve if record.grant == self.records.genesis() => {
                 membership.dissolved_by = membership.dissolved_by.or(Some(id));
             }
-            // Only the founder and the recovery key stand above everybody.
+            // Only the founder and the recovery key may delete the group.
             RecordBody::Dissolve => {}
             RecordBody::Unknown { .. } => membership.unsupported.push(id),
         }
@@ -395,7 +400,8 @@ impl EffectiveGrant {
     }
 }
 
-/// What lies at or below a record frontier. While the named record is not here, what has a place up to its own does.
+/// The records at or below a record frontier. While the named record is missing, these are all records up to
+/// its position.
 enum FrontierSet {
     UpToSeq(u64),
     Records(BTreeSet<RecordId>),
@@ -410,9 +416,12 @@ impl FrontierSet {
     }
 }
 
-/// True if the record ends that grant.
+/// True if the record is a Revoke of the grant.
 fn is_revoke_of(signed: &SignedRecord, grant: &GrantId) -> bool {
-    matches!(&signed.record().body, RecordBody::Revoke(Revoke { target: RevokeTarget::Grant(ended), .. }) if ended == grant)
+    match &signed.record().body {
+        RecordBody::Revoke(revoke) => revoke.target == RevokeTarget::Grant(*grant),
+        _ => false,
+    }
 }
 
 fn frontiers_of(signed: &SignedRecord) -> Option<&Frontiers> {

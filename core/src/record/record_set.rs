@@ -1,5 +1,5 @@
-//! The records of one group that this node holds: each with a checked signature, in chains without gaps, issued by
-//! somebody who may say such a thing. What waits for a record before it is kept aside, bounded.
+//! The records of one group that a node holds. Each has a verified signature and an issuer that may issue it,
+//! and the chains have no gaps. A record whose predecessor is missing waits, within a limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,67 +7,67 @@ use super::{Record, RecordBody, Revoke, RevokeTarget, Role, SignedRecord, Signer
 use crate::id::{GrantId, GroupId, NodeId, RecordId};
 use crate::limits;
 
-/// One author's records under one grant.
+/// The records that one key issues under one grant.
 pub type RecordChainId = (GrantId, Signer);
 
-/// The newest record of a chain (of each branch, if the chain forked).
+/// The newest record of a chain, or of one branch of a forked chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordTip {
-    /// The grant acted under.
+    /// The grant of the chain.
     pub grant: GrantId,
-    /// Which key of it signs this chain.
+    /// The key that signs the chain.
     pub signer: Signer,
-    /// Place in the chain.
+    /// The record's position in the chain.
     pub seq: u64,
     /// The record's id.
     pub id: RecordId,
 }
 
-/// What became of a record that was offered.
+/// The outcome of [`RecordSet::insert`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordInsertion {
-    /// It and others that had waited for it are in the set now, in this order.
+    /// The record and those that waited for it are in the set now, in this order.
     Inserted(Vec<RecordId>),
-    /// It was there already, or waits already.
+    /// The set holds the record already, or it waits already.
     AlreadyKnown,
-    /// It waits for a record that it builds on, or for room.
+    /// The record waits for a record on which it builds, or for room in the set.
     Waiting,
-    /// It would have to wait, and as many wait as may: it is to be offered again.
+    /// The record would have to wait, but no more records may wait. Offer it again later.
     WaitingFull,
-    /// It can never be in the set: whose fault and why.
+    /// The record can never be in the set.
     Rejected(RecordFault),
 }
 
-/// Why a record can never be part of the group. The fault is that of the peer that made it.
+/// The reason why a record can never be part of the group. Its author is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
-    /// It belongs to another group, or is a second Genesis.
-    #[error("a record of another group")]
+    /// The record belongs to another group, or is a second Genesis.
+    #[error("the record belongs to another group")]
     Foreign,
-    /// The key of the grant acted under did not sign it.
-    #[error("a record with a false signature")]
+    /// The key of the record's grant did not sign it.
+    #[error("the record's signature is invalid")]
     Signature,
-    /// Its place does not follow from the record before it.
-    #[error("a record out of place in its chain")]
+    /// The record does not follow its predecessor in the chain.
+    #[error("the record does not follow its predecessor")]
     Chain,
-    /// It acts under a grant that does not allow this.
-    #[error("a record by a member who may not issue it")]
+    /// The record's grant does not allow it.
+    #[error("the record's issuer may not issue it")]
     Authority,
 }
 
-/// All records of one group that this node holds. Equal ones hold the same, and take in the same whatever comes.
+/// All records of one group that a node holds. Equal sets behave alike for every further record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSet {
     group: GroupId,
     genesis: RecordId,
     records: BTreeMap<RecordId, SignedRecord>,
     chains: BTreeMap<RecordChainId, BTreeSet<(u64, RecordId)>>,
-    /// What waits, by what it waits for.
+    /// The waiting records, by the record for which each waits.
     waiting: BTreeMap<RecordId, Vec<SignedRecord>>,
 }
 
 impl RecordSet {
-    /// The set that a Genesis begins; `None` if it is no Genesis or its founder did not sign it.
+    /// The set with only this Genesis, or `None` if it is no Genesis or the founder did not sign it.
     pub fn from_genesis(genesis: SignedRecord) -> Option<Self> {
         let group = genesis.genesis_group_id()?;
         let RecordBody::Genesis(body) = &genesis.record().body else { return None };
@@ -97,32 +97,32 @@ impl RecordSet {
         }
     }
 
-    /// The record `id`, if it is held.
+    /// The record with this id, if the set holds it.
     pub fn get(&self, id: &RecordId) -> Option<&SignedRecord> {
         self.records.get(id)
     }
 
-    /// All records held, by id.
+    /// All records of the set, by id.
     pub fn iter(&self) -> impl Iterator<Item = &SignedRecord> {
         self.records.values()
     }
 
-    /// How many records are held.
+    /// The number of records in the set.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// A set is never empty: it begins with Genesis.
+    /// Always false: a set holds at least its Genesis.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// How many records wait for one that they build on.
+    /// The number of waiting records.
     pub fn waiting_len(&self) -> usize {
         self.waiting.values().map(Vec::len).sum()
     }
 
-    /// Offers a record. Whatever had waited for it is placed too.
+    /// Inserts a record, and then the records that waited for it.
     pub fn insert(&mut self, record: SignedRecord) -> RecordInsertion {
         if self.records.contains_key(&record.id()) || self.is_waiting(&record) {
             return RecordInsertion::AlreadyKnown;
@@ -157,8 +157,8 @@ impl RecordSet {
         RecordInsertion::Inserted(inserted)
     }
 
-    /// True if just this waits. The same record with another signature is another matter: which of the two is right
-    /// shows only once it can be judged.
+    /// True if exactly this record waits. The same record with another signature is treated as another one,
+    /// because the signature can be verified only later.
     fn is_waiting(&self, record: &SignedRecord) -> bool {
         self.waiting.values().flatten().any(|other| other == record)
     }
@@ -191,7 +191,7 @@ impl RecordSet {
                 return Err(NotInsertable::Rejected(RecordFault::Chain));
             }
         }
-        if self.path(&record.grant).is_none_or(|line| line.len() >= limits::MAX_GRANT_PATH_LEN) {
+        if self.path(&record.grant).is_none_or(|path| path.len() >= limits::MAX_GRANT_PATH_LEN) {
             return Err(NotInsertable::Rejected(RecordFault::Authority));
         }
         if !signed.is_signed_by(&key) {
@@ -203,8 +203,8 @@ impl RecordSet {
         Ok(())
     }
 
-    /// The key that must sign the record: that of the grant it acts under, or the group's recovery key. `None` if the
-    /// set does not hold that grant.
+    /// The key that must sign the record: that of the grant it acts under, or the group's recovery key.
+    /// `None` if the set does not hold that grant.
     pub(crate) fn signing_key(&self, record: &Record) -> Option<NodeId> {
         if let RecordBody::Genesis(genesis) = &record.body {
             return Some(genesis.founder);
@@ -217,7 +217,7 @@ impl RecordSet {
         }
     }
 
-    /// The role that a grant gives; `None` if `id` is not a grant held here.
+    /// The role that the grant gives, or `None` if the set does not hold the grant.
     pub fn role_of(&self, id: &GrantId) -> Option<Role> {
         self.holder_and_role(id).map(|(_, role)| role)
     }
@@ -236,7 +236,7 @@ impl RecordSet {
         Some(path)
     }
 
-    /// Whom a grant held here was given to, and with which role; whether it counts is another question.
+    /// The holder and role of a grant in the set, whether it counts or not.
     pub fn holder_and_role(&self, id: &GrantId) -> Option<(NodeId, Role)> {
         match &self.records.get(id)?.record().body {
             RecordBody::Genesis(genesis) => Some((genesis.founder, Role::Admin)),
@@ -245,13 +245,13 @@ impl RecordSet {
         }
     }
 
-    /// A record and those before it in its chain, newest first.
+    /// The record and its predecessors in its chain, newest first.
     pub fn chain_up_to(&self, id: &RecordId) -> impl Iterator<Item = RecordId> {
         std::iter::successors(self.records.get(id), |signed| self.records.get(&signed.record().prev))
             .map(SignedRecord::id)
     }
 
-    /// These records and all that is needed to place them: the chains before them, and the lines that they stand under.
+    /// The given records and everything that they need: their predecessors and their grants, up to Genesis.
     pub(crate) fn with_dependencies(&self, ids: impl IntoIterator<Item = RecordId>) -> BTreeSet<RecordId> {
         let mut closure = BTreeSet::new();
         let mut pending: Vec<RecordId> = ids.into_iter().collect();
@@ -263,8 +263,8 @@ impl RecordSet {
         closure
     }
 
-    /// The records that convince a stranger that `grant` belongs to this group: Genesis, the line of grants, and the
-    /// chains these stand in up to their place. In an order in which each can be placed at once.
+    /// The records that prove that `grant` belongs to this group: the grants from Genesis down to it, each
+    /// with its predecessors. They are in an order in which each can be inserted at once.
     pub fn grant_proof(&self, grant: &GrantId) -> Option<Vec<SignedRecord>> {
         let mut proof = Vec::new();
         for id in self.path(grant)?.iter().rev() {
@@ -281,7 +281,7 @@ impl RecordSet {
         Some(proof)
     }
 
-    /// The newest records of every chain of a set that has with each record those before it, sorted.
+    /// The newest records of each chain of `ids`, sorted. `ids` must contain each record's predecessors.
     pub fn chain_tips(&self, ids: &BTreeSet<RecordId>) -> Vec<RecordTip> {
         let records = || ids.iter().filter_map(|id| self.records.get(id));
         let has_next: BTreeSet<RecordId> = records().map(|signed| signed.record().prev).collect();
@@ -296,7 +296,7 @@ impl RecordSet {
         tips
     }
 
-    /// Lets go of a record on which nothing that is held builds.
+    /// Removes a record on which no other record of the set builds.
     pub(crate) fn remove(&mut self, id: &RecordId) {
         if let Some(signed) = self.records.remove(id) {
             let Record { grant, signer, seq, .. } = *signed.record();
@@ -307,17 +307,17 @@ impl RecordSet {
         }
     }
 
-    /// The place and id that the next record of a chain names: the newest one's. Of a forked chain the longest, then
-    /// the smallest id.
+    /// The position and id of the newest record of the chain, on which the next one builds. Of a forked chain
+    /// it is the longest branch, then the smallest id.
     pub fn newest_in_chain(&self, chain: RecordChainId) -> Option<(u64, RecordId)> {
         let records = self.chains.get(&chain)?;
         let (seq, _) = records.last()?;
         records.range((*seq, RecordId::ZERO)..).next().copied()
     }
 
-    /// The records of a set that a peer with these tips lacks, in an order in which each can be placed at once: of every chain what
-    /// is neither a tip of theirs nor below one, in order of the depth of the grant it stands under. A tip that is not
-    /// known here says nothing of what is below it.
+    /// The records among `ids` that a peer with these tips lacks, in an order in which each can be inserted
+    /// at once. A record is missing if it is neither a tip of the peer nor below one; a tip that this set
+    /// does not hold says nothing about the records below it.
     pub fn missing_for_peer(&self, ids: &BTreeSet<RecordId>, peer_tips: &[RecordTip]) -> Vec<SignedRecord> {
         let mut peer_has: BTreeSet<RecordId> = BTreeSet::new();
         for tip in peer_tips {
@@ -330,7 +330,8 @@ impl RecordSet {
         missing.filter_map(|id| self.records.get(&id).cloned()).collect()
     }
 
-    /// Those of some records that are held, Genesis apart, in an order in which each can be placed at once.
+    /// The records among `ids` that the set holds, without Genesis, in an order in which each can be inserted
+    /// at once.
     pub(crate) fn in_insertion_order(&self, ids: &BTreeSet<RecordId>) -> Vec<RecordId> {
         let mut chains: Vec<_> = self.chains.iter().collect();
         chains.sort_by_key(|((grant, _), _)| self.path(grant).map_or(usize::MAX, |path| path.len()));
@@ -344,7 +345,8 @@ enum NotInsertable {
     Rejected(RecordFault),
 }
 
-/// Admins issue anything; of the others only the Revoke of their own grant counts (leaving, changing key).
+/// Admins may issue any record. Other members may only revoke their own grant, to leave or to rotate their
+/// key.
 fn may_issue(role: Option<Role>, record: &Record) -> bool {
     match (role, &record.body) {
         (_, RecordBody::Genesis(_)) => false,

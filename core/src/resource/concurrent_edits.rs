@@ -1,7 +1,7 @@
 //! Concurrent edits of one resource that are not in conflict.
 //!
-//! Their authors did not know of each other's change. Each node applies the result, but no author has seen it as a whole;
-//! `conflicts --review` lists such resources so that an operator can check them.
+//! Their authors did not know of each other's change. Each node applies the result, but no author has seen it
+//! as a whole; `conflicts --review` lists such resources so that an operator can check them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,8 +22,8 @@ pub struct ConcurrentEdits {
     pub changes: BTreeMap<ChangeId, BTreeSet<String>>,
 }
 
-/// All resources with concurrent edits and without a conflict, in order of name. The next change of the resource ends
-/// the state, because its author saw all of them.
+/// All resources with concurrent edits and without a conflict, in order of name. The next change of the
+/// resource ends the state, because its author saw all of them.
 pub fn find_concurrent_edits(shard: &Shard) -> Vec<ConcurrentEdits> {
     let all = resources(shard.state());
     all.iter()

@@ -1,5 +1,5 @@
-//! Conflicts: where people who did not know of each other wanted different things. They are values, not errors; both
-//! sides stay until somebody settles them.
+//! Conflicts: concurrent changes that want different things. A conflict is a value, not an error. All sides
+//! stay in the document until a later change resolves it.
 
 use super::field_ref::FieldRef;
 use super::list_item;
@@ -13,21 +13,22 @@ use crate::shard::graph::{GraphEntry, VersionVector};
 use crate::shard::state::{VisibleState, VisibleValue};
 use crate::value::Value;
 
-/// What sort of conflict it is.
+/// The kind of a conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictKind {
-    /// Different values for one field.
+    /// Concurrent changes gave one field different values.
     Value,
-    /// One side removed the resource, another edited it.
+    /// One side removed the resource, and another edited it.
     EditRemove,
-    /// A value stands only by the word of somebody who was removed: what members built on it keeps it in the document.
+    /// The value was written by a removed member only. It stays in the document because changes of members
+    /// build on it.
     RemovedAuthor,
-    /// Two resources want one path on one machine, see [`super::path_conflict`].
+    /// Two resources have the same path on one node, see [`super::path_conflict`].
     Claim,
 }
 
 impl ConflictKind {
-    /// What a person calls it.
+    /// The name of the kind in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Value => "value",
@@ -41,40 +42,40 @@ impl ConflictKind {
 /// One side of a conflict: all visible puts of one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConflictSide {
-    /// `A`, `B`, ... in order of change ids.
+    /// The side's name: `A`, `B`, and so on, in order of change ids.
     pub tag: String,
-    /// The value; `None` where that side unset the field.
+    /// The side's value, or `None` if it unset the field.
     pub value: Option<Literal>,
-    /// The change that wrote it (of several with the same value, the one with the smallest id). Where nobody ever wrote
-    /// the field before, the beginning of the shard.
+    /// The change that wrote the value; of several, the one with the smallest id. It is the root of the shard
+    /// for the side of a field that was never written.
     pub change: ChangeId,
-    /// True of the side that `get` prints.
+    /// True for the side that `get` prints.
     pub is_winner: bool,
 }
 
 /// Two or more values for one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// Stands for exactly these values: it changes when one of them does.
+    /// The hash of the conflict's values. It changes when one of them does.
     pub id: Digest,
-    /// What sort.
+    /// The kind of the conflict.
     pub kind: ConflictKind,
     /// The resource.
     pub resource: ResourceName,
-    /// The field; `ensure` of an edit/remove conflict.
+    /// The path of the field; `ensure` for an edit/remove conflict.
     pub field: String,
-    /// What all sides started from, if that was one value.
+    /// The last common value of all sides, if there was exactly one.
     pub base: Option<Literal>,
     /// The sides, in order of tag.
     pub sides: Vec<ConflictSide>,
 }
 
-/// All conflicts of a `desired` shard, in order of resource and field.
+/// All conflicts within single resources of a `desired` shard, in order of resource and field.
 pub fn conflicts(shard: &Shard) -> Vec<Conflict> {
     resources(shard.state()).iter().flat_map(|view| conflicts_of(shard, view)).collect()
 }
 
-/// The conflicts of one resource.
+/// The conflicts within one resource.
 pub fn conflicts_of(shard: &Shard, view: &ResourceView<'_>) -> Vec<Conflict> {
     let mut found: Vec<_> = view
         .fields
@@ -101,7 +102,7 @@ fn find_value_conflict(
     if field.has_removed_author
         && field.items.iter().any(|view| shard.state().has_dependency_only_value(view.visible))
     {
-        // A list in which an item is held: all of it, against what it was without.
+        // The sides are the list with the item and the list without it.
         written_values.extend(first_unsupported_writer(shard, field).map(|entry| (entry, field.value())));
     }
     let winning_value = field.value();
@@ -126,13 +127,14 @@ fn find_value_conflict(
     Some(build_conflict(view, path, ConflictKind::Value, base, sides, field.ops()))
 }
 
-/// The first of the changes by which a value is held.
+/// The change with the smallest id that keeps a value of a removed author in the document.
 fn first_unsupported_writer<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Option<&'a GraphEntry> {
     let unsupported = field.ops().filter(|op| shard.state().is_dependency_only(op));
     unsupported.filter_map(|op| shard.graph().entry_of_op(&op)).min_by_key(|entry| entry.id)
 }
 
-/// What a field says without what only removed members said: each key as those have it who count, else as it was below.
+/// The value of the field without the values of removed authors, and the newest change behind it. Each key
+/// keeps its values by members, or else takes those that the removed author replaced.
 fn value_without_removed_authors(
     shard: &Shard,
     resource: &ResourceName,
@@ -170,8 +172,9 @@ fn visible_without_removed_authors(
     }
 }
 
-/// Whose values stand against each other. Of a plain field, its visible values. Of a list, the list with and the list
-/// without each contested item; and where one side wrote a list and another a single value, the one and the other.
+/// The values that are in conflict, with their changes. For a single value they are its visible values. For a
+/// list, they are the list with and the list without each item in conflict. If one side wrote a list and
+/// another a single value, they are both.
 fn conflicting_values<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Vec<(&'a GraphEntry, Option<Literal>)> {
     let writer = |visible: &VisibleValue| shard.graph().entry_of_op(&visible.op);
     let scalar =
@@ -211,7 +214,7 @@ fn conflicting_values<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Vec<(&'a G
     sides
 }
 
-/// A visible `absent` and a visible field whose changes are concurrent.
+/// The conflict of a visible removal and concurrent edits, if there is one.
 fn find_edit_remove_conflict(shard: &Shard, view: &ResourceView<'_>) -> Option<Conflict> {
     if !view.is_removed() {
         return None;
@@ -268,7 +271,7 @@ fn build_conflict(
     Conflict { id, kind, resource: view.name.clone(), field: path.to_owned(), base, sides }
 }
 
-/// `A` to `Z`, then `A1`, `B1`, ...
+/// The name of the nth side of a conflict: `A` to `Z`, then `A1`, `B1` and so on.
 pub fn side_tag(nth: usize) -> String {
     let letter = u8::try_from(nth % 26).map_or('?', |nth| char::from(b'A' + nth));
     match nth / 26 {
@@ -277,7 +280,7 @@ pub fn side_tag(nth: usize) -> String {
     }
 }
 
-/// The value that stood when the sides last agreed, if it was one.
+/// The value of the field at the last point that all sides know, if it was exactly one.
 fn common_base(
     shard: &Shard,
     resource: &ResourceName,

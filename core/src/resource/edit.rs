@@ -1,4 +1,4 @@
-//! What an operator can ask for, and why it may not be done.
+//! The edits that an operator can request, and the reasons to reject one.
 
 use super::field::FieldPath;
 use super::field_ref::FieldRef;
@@ -9,71 +9,71 @@ use crate::id::{ChangeId, Digest, NodeId};
 use crate::limits;
 use crate::value::Value;
 
-/// What to do to one field.
+/// An edit of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldEdit {
-    /// Give it this value.
+    /// Sets the field to a value.
     Assign(Literal),
-    /// Append an item to a list.
+    /// Appends an item to a list.
     Add(Value),
-    /// Take an item out of a list.
+    /// Removes an item from a list.
     Remove(Value),
-    /// Unset it, with all below it.
+    /// Unsets the field and all fields below it.
     Unset,
 }
 
-/// How a conflict is settled.
+/// The choice that resolves a conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// By the side with this tag.
+    /// Takes the side with this name.
     UseSide(String),
-    /// By another value.
+    /// Takes another value.
     UseValue(Literal),
 }
 
-/// One thing that an operator asks for.
+/// One edit of the desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// Make or change a resource.
+    /// Creates or changes a resource.
     Set {
-        /// Which one.
+        /// The resource.
         resource: ResourceName,
-        /// What to do to its fields, in this order.
+        /// The edits of its fields, in this order.
         fields: Vec<(FieldPath, FieldEdit)>,
-        /// Unset every field that is not named.
+        /// If true, all other fields are unset.
         replace: bool,
     },
-    /// Remove a resource.
+    /// Removes a resource.
     Remove(ResourceName),
-    /// Settle a conflict.
+    /// Resolves a conflict.
     Resolve {
-        /// In which resource.
+        /// The resource in conflict.
         resource: ResourceName,
-        /// In which field.
+        /// The field in conflict.
         field: String,
-        /// How.
+        /// The chosen side or value.
         resolution: Resolution,
-        /// Refuse if the conflict is not this one any more.
+        /// If given, the edit is rejected unless the conflict still has this id.
         id: Option<Digest>,
     },
-    /// Call a node something, or nothing.
+    /// Sets or clears the alias of a node.
     SetAlias(NodeId, Option<String>),
-    /// Set labels of a node, or take them off.
+    /// Sets or clears labels of a node.
     SetLabels(NodeId, Vec<(String, Option<String>)>),
-    /// Name a point of the past by its heads, or take the name away.
+    /// Sets a tag to these heads, or deletes it.
     SetTag(String, Option<Vec<ChangeId>>),
 }
 
-/// Why an edit cannot be made. Nothing is written then.
+/// The reason why an edit is rejected. Nothing is written then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// The caller's fault: a field or value that does not fit.
+    /// A kind, field or value does not fit the schema.
     #[error(transparent)]
     Schema(Box<SchemaError>),
-    /// The caller's fault: bookkeeping is not written like this.
-    #[error("`{0}` is kept by the group itself; use `larder alias`, `larder label` and `larder tag`")]
+    /// The resource is reserved for aliases, labels or tags.
+    #[error("`{0}` is reserved; use `larder alias`, `larder label` or `larder tag`")]
     ReservedResource(ResourceName),
-    /// The caller's fault: there is no such resource.
+    /// The resource does not exist.
     #[error("no resource {0} here")]
     UnknownResource(ResourceName),
     /// The edit adds or removes a list item, but the field holds a single value.
@@ -87,7 +87,8 @@ pub enum EditError {
     #[error("no conflict in `{}` of {}", .0.path, .0.resource)]
     NoConflict(FieldRef),
     /// The edit chooses a side that the conflict does not have.
-    #[error("the conflict in `{}` of {} has no side {side}; it has {}", .field.path, .field.resource, .sides.join(", "))]
+    #[error("the conflict in `{}` of {} has no side {side}; it has {}",
+        .field.path, .field.resource, .sides.join(", "))]
     UnknownSide {
         /// The field in conflict.
         field: FieldRef,
@@ -99,19 +100,21 @@ pub enum EditError {
     /// The conflict is not the one that the edit was made for: another change altered its values.
     #[error("the conflict in `{}` of {} has changed; look at it again", .0.path, .0.resource)]
     ConflictChanged(FieldRef),
-    /// The caller's fault: an alias or label that is too long or holds control characters.
+    /// An alias or label is empty, too long or has control characters.
     #[error(
-        "`{0}` cannot be an alias or label: not empty, no control characters, an alias at most {alias} bytes, a label's key and value {label} each",
+        "`{0}` is not a valid alias or label: it must not be empty or have control characters; an alias has \
+         at most {alias} bytes, a label's key and value at most {label} each",
         alias = limits::MAX_NAME_BYTES, label = limits::MAX_LABEL_BYTES
     )]
     InvalidLabelText(String),
-    /// The caller's fault: a name that no tag can have.
+    /// The name cannot be the name of a tag.
     #[error(
-        "`{0}` cannot be a tag: letters, digits and any of . _ @ + - , beginning with a letter, digit or _, and nothing that may be taken for a change or a time"
+        "`{0}` is not a valid tag: use letters, digits and . _ @ + -, begin with a letter, digit or _, and use \
+         nothing that looks like a change id or a time"
     )]
     InvalidTag(String),
-    /// The caller's fault: too much at once.
-    #[error("more than {max} fields at once", max = limits::MAX_EDITS_PER_REQUEST)]
+    /// The request edits too many fields.
+    #[error("the request changes more than {max} fields", max = limits::MAX_EDITS_PER_REQUEST)]
     TooManyFields,
 }
 

@@ -1,5 +1,5 @@
-//! From what an operator asks for to the keys that must be put: edits read the present state, and only what differs
-//! is written.
+//! Planning of edits: from the edits that an operator requests to the keys that one change must put. Edits
+//! apply to the present state, and only keys that differ are put.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,12 @@ use crate::shard::Shard;
 use crate::shard::state::VisibleState;
 use crate::value::Value;
 
-/// What a list of edits would put.
+/// A list of edits in progress.
 #[derive(Debug)]
 pub struct EditTransaction<'a> {
     shard: &'a Shard,
     allow_unknown: bool,
-    /// The resources touched so far, as the edits so far leave them.
+    /// A copy of the touched resources, with the edits so far applied.
     scratch: VisibleState,
     copied_resources: BTreeSet<String>,
     touched_keys: BTreeSet<String>,
@@ -33,8 +33,9 @@ pub struct EditTransaction<'a> {
     next_counter: u64,
 }
 
-/// Draws up `edits`, all or nothing. The answer holds only keys whose value would change, and those of a settled
-/// conflict. With `lenient`, kinds and fields that this version does not know are taken as they are.
+/// The puts of all `edits`, or an error if one of them is rejected. They include only keys whose value
+/// changes, and the keys of a resolved conflict. With `allow_unknown`, kinds and fields that this version
+/// does not know are accepted.
 pub fn plan_edits(
     shard: &Shard,
     edits: &[Edit],
@@ -58,7 +59,7 @@ pub fn plan_edits(
     Ok(transaction.into_puts())
 }
 
-/// The state that these puts would leave, as a change by nobody: to be looked at, not kept.
+/// The state after `puts`. It is a preview and never stored.
 pub fn preview_state(state: &VisibleState, puts: &BTreeMap<String, Value>) -> VisibleState {
     let mut after = state.clone();
     let nobody = ChainId([0xff; 16]);
@@ -144,7 +145,7 @@ impl EditTransaction<'_> {
         Ok(())
     }
 
-    /// Takes an alias or label off. One that the grant carries was never put here; it is taken off by saying so.
+    /// Clears an alias or label. One that only the grant carries has no key yet, so the put is forced.
     fn clear_key(&mut self, key: &str) {
         self.put(key, Value::Null);
         if self.shard.state().get(key).is_empty() {
@@ -184,7 +185,8 @@ impl EditTransaction<'_> {
         Ok(())
     }
 
-    /// The fields that these edits write: those that are named, those below one that is unset, and with `replace` all.
+    /// The existing fields that the edits write: the named ones, those below an unset one, and all of them
+    /// with `replace`.
     fn written_fields(
         &self,
         resource: &ResourceName,
@@ -229,12 +231,12 @@ impl EditTransaction<'_> {
         let value = resolved_value(&conflict, resolution)?;
         if let Some(value) = &value {
             let path = field.parse().map_err(|_| no_conflict())?;
-            // A side of a conflict stands in the document already; only a new value has to fit the schema.
+            // The value of a side is in the document already. Only a new value must fit the schema.
             let allow_unknown = self.allow_unknown || matches!(resolution, Resolution::UseSide(_));
             schema::check_value(resource, &path, value, allow_unknown)?;
         }
         self.assign_field(resource, field, value);
-        // "absent" again over "absent" says: I have seen the edit, and it goes.
+        // Writing "absent" over "absent" again removes the concurrent edit, so the put is forced.
         self.forced_keys.insert(resource.field_key(field));
         Ok(())
     }
@@ -273,7 +275,7 @@ impl EditTransaction<'_> {
         Ok(())
     }
 
-    /// Adds one item at the end of a list, or takes the last equal one out.
+    /// Appends an item to a list, or removes the last equal one.
     fn edit_item(&mut self, resource: &ResourceName, path: &str, value: &Value, is_add: bool) {
         let view = self.scratch_view(resource);
         let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
@@ -293,7 +295,7 @@ impl EditTransaction<'_> {
         }
     }
 
-    /// Gives a field a value or none, whatever form it had.
+    /// Sets or unsets a field, whether it was a list or a single value.
     fn assign_field(&mut self, resource: &ResourceName, path: &str, value: Option<Literal>) {
         let scalar_key = resource.field_key(path);
         let view = self.scratch_view(resource);
@@ -337,7 +339,7 @@ impl EditTransaction<'_> {
         self.touched_keys.insert(key.to_owned());
     }
 
-    /// Copies a resource to the scratch state; true if any field of it is set.
+    /// Copies a resource to the scratch state once. True if any field of it is set.
     fn copy_to_scratch(&mut self, resource: &ResourceName) -> bool {
         if self.copied_resources.insert(resource.to_string()) {
             for (key, visible) in self.shard.state().range_with_prefix(&resource.key_prefix()) {

@@ -1,27 +1,27 @@
-//! The path of a field: dotted TOML keys, in one canonical spelling, so that one field is one key.
+//! Field paths: dotted TOML keys in one canonical form, so that one field has one key.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::literal::quote;
 
-/// Most segments of one path.
+/// The most segments of one path.
 const MAX_SEGMENTS: usize = 16;
 
-/// A field's path, as `keys.url` or `overlay."role=plc".mode`.
+/// The path of a field, such as `keys.url` or `overlay."role=plc".mode`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldPath(Vec<String>);
 
-/// A text that is no field path. The fault is the caller's.
+/// The error of parsing a field path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a field: expected dotted keys, as keys.url or keys.\"a b\" ({why})")]
+#[error("`{text}` is not a field: expected dotted keys, such as keys.url or keys.\"a b\" ({why})")]
 pub struct FieldPathError {
     text: String,
     why: String,
 }
 
 impl FieldPath {
-    /// The path of these segments; `None` if there is none, one is empty, or there are too many.
+    /// The path with these segments, or `None` if there are none, too many, or an empty one.
     pub fn new(segments: Vec<String>) -> Option<Self> {
         let is_valid = !segments.is_empty()
             && segments.len() <= MAX_SEGMENTS
@@ -29,7 +29,7 @@ impl FieldPath {
         is_valid.then_some(Self(segments))
     }
 
-    /// Its segments, at least one.
+    /// The segments, of which there is at least one.
     pub fn segments(&self) -> &[String] {
         &self.0
     }
@@ -39,17 +39,17 @@ impl FieldPath {
         self.0.first().map_or("", String::as_str)
     }
 
-    /// The path below its first segment, if there is more.
+    /// The path after the first segment, if there is one.
     pub fn rest(&self) -> Option<Self> {
         self.0.split_first().and_then(|(_, rest)| Self::new(rest.to_vec()))
     }
 
-    /// The path with one more segment.
+    /// The path with one more segment, or `None` if that would be too long.
     pub fn child(&self, segment: &str) -> Option<Self> {
         Self::new(self.0.iter().cloned().chain([segment.to_owned()]).collect())
     }
 
-    /// What follows the first segment, joined by dots: the key of a flat configuration format.
+    /// All segments but the first, joined by dots: the key in a flat configuration format.
     pub fn dotted_rest(&self) -> String {
         self.0.iter().skip(1).cloned().collect::<Vec<_>>().join(".")
     }

@@ -1,12 +1,12 @@
-//! Tags: names for points of the past.
+//! Tags: names for points of the history.
 //!
 //! ```text
 //! key    tag/NAME heads
-//! value  the ids of the changes it stands for, in hex, sorted, with commas between
+//! value  the ids of the heads, in hex, sorted and separated by commas
 //! ```
 //!
-//! A tag stands for what was known when it was made, which may be several heads. It is itself a change of `desired`, so
-//! it reaches every node, and may be moved, taken away and put back like anything else.
+//! A tag names all heads that were known when it was made. It is a change of `desired` like any other, so it
+//! reaches every node and can be moved, deleted and reverted.
 
 use std::collections::BTreeSet;
 
@@ -16,33 +16,33 @@ use crate::shard::Shard;
 use crate::shard::state::VisibleValue;
 use crate::value::Value;
 
-/// The one field of a tag.
+/// The only field of a tag.
 pub(crate) const HEADS_FIELD: &str = "heads";
 
-/// A name for a point of the past.
+/// A name for a point of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryTag {
-    /// Its name.
+    /// The tag's name.
     pub name: String,
-    /// The changes that it stands for, with all that they build on. Sorted.
+    /// The heads of the point, sorted.
     pub heads: Vec<ChangeId>,
-    /// The change that made it.
+    /// The change that set the tag.
     pub change: ChangeId,
 }
 
-/// What a tag says, as a value.
+/// The value that stores a tag's heads.
 pub(crate) fn encode_heads(heads: &[ChangeId]) -> Value {
     let sorted: BTreeSet<String> = heads.iter().map(ToString::to_string).collect();
     Value::Str(sorted.into_iter().collect::<Vec<_>>().join(","))
 }
 
-/// All tags, in order of name. One that says nothing that can be read is left out.
+/// All tags with a valid value, in order of name.
 pub fn all_tags(shard: &Shard) -> Vec<HistoryTag> {
     let keys = shard.state().range_with_prefix(&format!("{TAG_KIND}/"));
     keys.filter_map(|(key, visible)| decode_tag(shard, ResourceName::split_key(key)?, visible)).collect()
 }
 
-/// The tag of this name, if there is one.
+/// The tag with this name, if there is one.
 pub fn find_tag(shard: &Shard, name: &str) -> Option<HistoryTag> {
     let resource = ResourceName::for_tag(name).ok()?;
     decode_tag(shard, (resource.clone(), HEADS_FIELD), shard.state().get(&resource.field_key(HEADS_FIELD)))

@@ -1,35 +1,35 @@
-//! Lists whose items live under keys of their own, so that appends on two sides unite.
+//! List items, each under its own key, so that concurrent appends merge.
 //!
 //! ```text
-//! key    <field>#<hex of 16 bytes of BLAKE3("larder 1 list item", literal | 0 | k)>   k = equal items before it
-//! value  "<rank> <literal>"                                                            null once taken out
+//! key    <field>#<hex of 16 bytes of BLAKE3("larder 1 list item", literal | 0 | k)>, k = equal items before it
+//! value  "<rank> <literal>", or null after the item is removed
 //! ```
 //!
-//! Items are shown by rank, equal ranks by key; a rank is only an order and may repeat.
+//! Items are sorted by rank, and items of equal rank by key. A rank may repeat.
 
 use crate::id::{Digest, hash16};
 use crate::resource::literal::{self, Literal};
 use crate::value::Value;
 
-/// Distance between the ranks of neighbours, so that there is room between them.
+/// The distance between the ranks of appended items, which leaves room for items in between.
 pub const RANK_SPACING: i64 = 1024;
 
 /// One item of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListItem {
-    /// Its place among the others.
+    /// The rank that sorts the item.
     pub rank: i64,
-    /// What it is.
+    /// The value of the item.
     pub value: Value,
 }
 
 impl ListItem {
-    /// The stored form.
+    /// The form in which the document stores the item.
     pub fn encode(&self) -> Value {
         Value::Str(format!("{} {}", self.rank, literal::format_scalar(&self.value)))
     }
 
-    /// Reads the stored form; `None` if it is no item (a newer version's, perhaps).
+    /// Decodes the stored form, or returns `None` if this version cannot read it.
     pub fn decode(value: &Value) -> Option<Self> {
         let (rank, text) = value.as_str()?.split_once(' ')?;
         match literal::parse(text).ok()? {
@@ -39,15 +39,15 @@ impl ListItem {
     }
 }
 
-/// The field part of the key of an item that has `nth` equal ones before it.
+/// The field part of the key of an item with `nth` equal items before it.
 pub fn item_field(field: &str, value: &Value, nth: u64) -> String {
     let literal = literal::format_scalar(value);
     let digest = Digest(hash16("larder 1 list item", &[literal.as_bytes(), &[0], &nth.to_be_bytes()]));
     format!("{field}#{digest}")
 }
 
-/// Takes the field part of a key apart: the field's path, and whether it is an item of a list. A `#` in a path is
-/// always inside quotes, so a bare one with 32 hex digits to the end is a mark.
+/// Splits the field part of a key into the field's path and a flag that is true for a list item. Within a
+/// path, `#` occurs only in quotes, so a `#` with 32 hex digits at the end marks an item.
 pub fn split_item_field(field: &str) -> (&str, bool) {
     match field.rsplit_once('#') {
         Some((path, digest)) if digest.len() == 32 && Digest::parse(digest).is_some() => (path, true),

@@ -1,34 +1,34 @@
-//! Values as TOML literals: how list items are stored and how people write and read typed values.
+//! Values as TOML literals: the form in which people write typed values, and in which list items are stored.
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::value::Value;
 
-/// Why a text is not a value. The fault is the caller's.
+/// The error of parsing a literal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LiteralError {
-    /// Not TOML.
+    /// The text is not TOML.
     #[error("`{0}` is not a TOML value: {1}")]
     Syntax(String, String),
-    /// TOML, but of a type that no field has.
+    /// The text is TOML of a type that no field has.
     #[error("{0} cannot be the value of a field")]
     UnsupportedType(&'static str),
-    /// Too long, not finite, or minus zero.
-    #[error("a value that is too long, not finite, or minus zero")]
+    /// The value is too long, not finite, or minus zero.
+    #[error("the value is too long, not finite, or minus zero")]
     InvalidValue,
 }
 
-/// What a field can be given: one value, or a list of them.
+/// The value of a field: a single value or a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Literal {
-    /// One value.
+    /// A single value.
     Scalar(Value),
     /// A list.
     List(Vec<Value>),
 }
 
-/// Reads a TOML value: string, integer, float, boolean, `{ base64 = "..." }`, or an array of these.
+/// Parses a TOML value: a string, integer, float, boolean, `{ base64 = "..." }`, or an array of these.
 pub fn parse(text: &str) -> Result<Literal, LiteralError> {
     let value: toml_edit::Value = text.trim().parse().map_err(|error: toml_edit::TomlError| {
         LiteralError::Syntax(text.to_owned(), error.message().to_owned())
@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<Literal, LiteralError> {
     from_toml(&value)
 }
 
-/// The same of a value that was parsed already.
+/// Converts a parsed TOML value.
 pub fn from_toml(value: &toml_edit::Value) -> Result<Literal, LiteralError> {
     match value {
         toml_edit::Value::Array(array) => {
@@ -71,7 +71,7 @@ fn bytes_from_table(table: &toml_edit::InlineTable) -> Result<Value, LiteralErro
     }
 }
 
-/// Writes a value as TOML, in one canonical spelling.
+/// Formats a value as TOML in its canonical form.
 pub fn format_scalar(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -83,7 +83,7 @@ pub fn format_scalar(value: &Value) -> String {
     }
 }
 
-/// Writes a list as TOML.
+/// Formats a list as TOML in its canonical form.
 pub fn format_list(values: &[Value]) -> String {
     format!("[{}]", values.iter().map(format_scalar).collect::<Vec<_>>().join(", "))
 }
@@ -93,7 +93,7 @@ fn format_float(float: f64) -> String {
     if text.contains('.') || text.contains('e') { text } else { format!("{text}.0") }
 }
 
-/// A TOML basic string.
+/// Formats a text as a TOML basic string.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

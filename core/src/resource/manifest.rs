@@ -1,11 +1,11 @@
-//! Manifests: what operators write in files.
+//! Manifests: the TOML files in which operators write resources.
 //!
 //! ```toml
-//! [config.db]                      # one table a resource: [kind.name]
+//! [config.db]                      # one table for each resource: [kind.name]
 //! path = "etc/db.properties"
 //! keys.url = "jdbc:x"
 //! keys.log = "file"
-//! "keys.log.level" = "debug"       # a whole path in quotes: TOML has no place below a value, and properties do
+//! "keys.log.level" = "debug"       # quoted: TOML allows no key below a value, properties files do
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,33 +21,34 @@ use toml_edit::{Document, Item, Table, TableLike};
 /// One resource of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestEntry {
-    /// What it is called.
+    /// The name of the resource.
     pub resource: ResourceName,
-    /// The fields it names, in order.
+    /// The fields that the manifest sets, in order.
     pub fields: Vec<(FieldPath, Literal)>,
 }
 
 impl ManifestEntry {
-    /// The edit that applies it. With `replace`, fields that it does not name are unset.
+    /// The edit that sets the resource's fields. With `replace`, it unsets all other fields.
     pub fn into_edit(self, replace: bool) -> Edit {
         let fields = self.fields.into_iter().map(|(path, value)| (path, FieldEdit::Assign(value))).collect();
         Edit::Set { resource: self.resource, fields, replace }
     }
 }
 
-/// A mistake in a manifest, with its place. The fault is its writer's.
+/// A mistake in a manifest and its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {reason}")]
 pub struct ManifestError {
-    /// Line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// The mistake.
     pub reason: String,
 }
 
-/// Reads a manifest and checks it against the kinds this version knows; with `lenient`, unknown kinds and fields pass.
+/// Parses a manifest and checks it against the schemas of this version. With `allow_unknown`, unknown kinds
+/// and fields are accepted.
 pub fn parse(text: &str, allow_unknown: bool) -> Result<Vec<ManifestEntry>, ManifestError> {
     let reader = ManifestReader { text, allow_unknown };
     let document = Document::parse(text).map_err(|error| {
@@ -61,7 +62,7 @@ pub fn parse(text: &str, allow_unknown: bool) -> Result<Vec<ManifestEntry>, Mani
         let offset = reader.offset_of(document.as_table(), kind, item);
         let Some(names) = item.as_table_like() else {
             return Err(
-                reader.error_at(offset, &format!("`{kind}` stands alone; a resource is a table [kind.name]"))
+                reader.error_at(offset, &format!("`{kind}` is not a resource; write a table [kind.name]"))
             );
         };
         if schema::find_schema(kind).is_none() && !allow_unknown {
@@ -99,9 +100,7 @@ impl ManifestReader<'_> {
         self.read_fields(&mut entry, &[], table)?;
         let mut seen = BTreeSet::new();
         match entry.fields.iter().find(|(path, _)| !seen.insert(path)) {
-            Some((path, _)) => {
-                Err(self.error_at(offset, &format!("{} names `{path}` twice", entry.resource)))
-            }
+            Some((path, _)) => Err(self.error_at(offset, &format!("{} sets `{path}` twice", entry.resource))),
             None => Ok(entry),
         }
     }
@@ -119,7 +118,7 @@ impl ManifestReader<'_> {
                     key.parse().map_err(|error: FieldPathError| self.error_at(offset, &error.to_string()))?
                 }
                 false => FieldPath::new(parent_path.iter().cloned().chain([key.to_owned()]).collect())
-                    .ok_or_else(|| self.error_at(offset, "an empty or too long field name"))?,
+                    .ok_or_else(|| self.error_at(offset, "the field name is empty or too long"))?,
             };
             if let Some(inner) = self.inner_table(item) {
                 self.read_fields(entry, path.segments(), inner)?;
@@ -137,7 +136,7 @@ impl ManifestReader<'_> {
         Ok(())
     }
 
-    /// A table to go down into; an inline table that spells bytes is a value.
+    /// The item as a table, unless it is an inline table that encodes bytes.
     fn inner_table<'i>(&self, item: &'i Item) -> Option<&'i dyn TableLike> {
         match item {
             Item::Value(toml_edit::Value::InlineTable(table)) if table.contains_key("base64") => None,
@@ -145,7 +144,7 @@ impl ManifestReader<'_> {
         }
     }
 
-    /// Where a key stands, or else its value, or else the beginning.
+    /// The byte offset of the key, or else of its value, or else 0.
     fn offset_of(&self, table: &dyn TableLike, key: &str, item: &Item) -> usize {
         let key = table.get_key_value(key).and_then(|(key, _)| key.span());
         key.or_else(|| item.span())
@@ -161,8 +160,8 @@ impl ManifestReader<'_> {
     }
 }
 
-/// Writes resources as a manifest that [`parse`] reads back to the same values. Where a field is in conflict the
-/// winner is written. Removed resources are left out.
+/// Formats resources as a manifest that [`parse`] reads back to the same values. Of a field in conflict, it
+/// contains the winner. Removed resources are left out.
 pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> String {
     let mut out = String::new();
     for view in views {
@@ -188,7 +187,8 @@ pub fn write<'a>(views: impl IntoIterator<Item = &'a ResourceView<'a>>) -> Strin
     out
 }
 
-/// True if a path can be written as dotted keys: no value stands above it, and it would not be read as a whole path.
+/// True if the path can be written as dotted keys: no value is set above it, and the parser would not take it
+/// for a quoted path.
 fn is_dotted(path: &str, values: &BTreeMap<&str, Literal>) -> bool {
     let Ok(parsed) = path.parse::<FieldPath>() else { return true };
     let above = |len: usize| FieldPath::new(parsed.segments().iter().take(len).cloned().collect());
@@ -210,7 +210,7 @@ mod tests {
             "[config.db]\npath = \"db\"\nkeys.url = 'x'\nkeys.\"a b\" = [1, 2]\n[config.db.keys]\n",
             false,
         );
-        // A table that was begun by dotted keys cannot be opened again: TOML's own rule, with its place.
+        // TOML does not allow reopening a table that dotted keys created. The error has its position.
         assert_eq!(entries.unwrap_err().line, 5);
         let entries =
             parse("[config.db]\npath = \"db\"\n[config.db.keys]\nurl = 'x'\n\"a b\" = [1, 2]\n", false);
@@ -227,7 +227,7 @@ mod tests {
         );
     }
 
-    /// Properties have values below values, as `log` and `log.level`; TOML has not.
+    /// Properties files have values below values, such as `log` and `log.level`; TOML has not.
     #[test]
     fn written_manifest_parses_back_when_one_key_is_a_prefix_of_another() {
         let mut state = VisibleState::default();
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn errors_report_line_and_column() {
         for (text, line, column, expected) in [
-            ("[config.a]\nkeys.x = '1'\n\"keys.x\" = '2'\n", 1, 9, "names `keys.x` twice"),
+            ("[config.a]\nkeys.x = '1'\n\"keys.x\" = '2'\n", 1, 9, "sets `keys.x` twice"),
             ("[config.a]\n\"keys..x\" = '2'\n", 2, 1, "not a field"),
             ("[file.a]\npath = \n", 2, 8, ""),
             ("[file.a]\npath = 5\n", 2, 1, "must be text"),
@@ -260,7 +260,7 @@ mod tests {
             ("[fille.a]\npath = \"x\"\n", 1, 2, "unknown kind"),
             ("\n[file.a]\n  pth = \"x\"\n", 3, 3, "no field `pth`"),
             ("[file.\"a b\"]\npath = \"x\"\n", 1, 7, "not a name"),
-            ("x = 1\n", 1, 1, "stands alone"),
+            ("x = 1\n", 1, 1, "is not a resource"),
             ("file.a = 1\n", 1, 6, "must be a table"),
             ("[config.a]\nkeys.x = 2020-01-01\n", 2, 6, "date"),
             ("[config.a]\nselect = \"role=\"\n", 2, 1, "label expression"),

@@ -1,46 +1,48 @@
-//! `<kind>/<name>`: what a resource is called.
+//! Resource names: `<kind>/<name>`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::id::NodeId;
 
-/// Longest kind, in bytes.
+/// The longest kind, in bytes.
 const KIND_BYTES: usize = 32;
-/// Longest name, in bytes.
+/// The longest name within a kind, in bytes.
 const NAME_BYTES: usize = 128;
-/// The kind under which nodes keep aliases and labels. Written by `alias` and `label` only.
+/// The kind of the resources that store aliases and labels. Only `alias` and `label` write them.
 pub const NODE_KIND: &str = "node";
-/// The kind under which tags are kept. Written by `tag` only.
+/// The kind of the resources that store tags. Only `tag` writes them.
 pub const TAG_KIND: &str = "tag";
 
-/// What a resource is called: a kind and a name.
+/// The name of a resource: a kind, and a name within the kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceName {
     kind: String,
     name: String,
 }
 
-/// A text that is no resource name. The fault is the caller's.
+/// The error of parsing a resource name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceNameError {
-    /// There is no `/`.
-    #[error("`{0}` is not a resource: expected KIND/NAME, as config/db")]
+    /// The text has no `/`.
+    #[error("`{0}` is not a resource: expected KIND/NAME, such as config/db")]
     MissingSlash(String),
-    /// The kind has a character it may not have.
+    /// The kind has an invalid character or is too long.
     #[error(
-        "`{0}` is not a kind: small letters, digits and dashes, beginning with a letter, at most {KIND_BYTES}"
+        "`{0}` is not a kind: use small letters, digits and dashes, begin with a letter, at most {KIND_BYTES} \
+         bytes"
     )]
     InvalidKind(String),
-    /// The name has a character it may not have.
+    /// The name has an invalid character or is too long.
     #[error(
-        "`{0}` is not a name: letters, digits and any of . _ @ + - , beginning with a letter, digit or _, at most {NAME_BYTES}"
+        "`{0}` is not a name: use letters, digits and . _ @ + -, begin with a letter, digit or _, at most \
+         {NAME_BYTES} bytes"
     )]
     InvalidName(String),
 }
 
 impl ResourceName {
-    /// Checks both halves.
+    /// The resource name with this kind and name, if both are valid.
     pub fn new(kind: &str, name: &str) -> Result<Self, ResourceNameError> {
         let is_kind_valid = kind.len() <= KIND_BYTES
             && kind.starts_with(|c: char| c.is_ascii_lowercase())
@@ -57,32 +59,32 @@ impl ResourceName {
         Ok(Self { kind: kind.to_owned(), name: name.to_owned() })
     }
 
-    /// The resource that holds the alias and labels of a node.
+    /// The resource that stores the alias and labels of a node.
     pub fn for_node(node: &NodeId) -> Self {
         Self { kind: NODE_KIND.to_owned(), name: node.to_string() }
     }
 
-    /// The resource that holds what a tag stands for.
+    /// The resource that stores a tag.
     pub fn for_tag(name: &str) -> Result<Self, ResourceNameError> {
         Self::new(TAG_KIND, name)
     }
 
-    /// What sort of thing it is.
+    /// The kind.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// Which one of its sort.
+    /// The name within the kind.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// True of what operators manage: everything but the group's own bookkeeping.
+    /// True unless the resource is reserved for aliases, labels or tags.
     pub fn is_managed(&self) -> bool {
         self.kind != NODE_KIND && self.kind != TAG_KIND
     }
 
-    /// What the keys of all its fields begin with.
+    /// The common prefix of the keys of all its fields.
     pub fn key_prefix(&self) -> String {
         format!("{self} ")
     }
@@ -92,7 +94,7 @@ impl ResourceName {
         format!("{self} {field}")
     }
 
-    /// Takes a key apart: the resource, and the field with its list mark if any.
+    /// Splits a key into the resource and the field, which includes the mark of a list item.
     pub fn split_key(key: &str) -> Option<(Self, &str)> {
         let (name, field) = key.split_once(' ')?;
         Some((name.parse().ok()?, field))

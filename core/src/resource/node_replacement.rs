@@ -1,4 +1,4 @@
-//! One machine in another's place: what an operator would have to write for it, found by looking.
+//! Replacement of a node: the edits that give a new node the alias, labels and fields of an old one.
 
 use std::collections::BTreeSet;
 
@@ -13,22 +13,22 @@ use crate::record::Membership;
 use crate::shard::state::VisibleState;
 use crate::value::Value;
 
-/// What makes one node stand where another stood.
+/// The edits that replace a node, and what they affect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReplacement {
-    /// What the other was called and labelled.
+    /// The alias and labels of the old node.
     pub labels: NodeLabels,
-    /// Resources that named the other by its id: in what is for it alone, or in whom they are for.
+    /// The resources that named the old node by its id, in an overlay or a selector.
     pub resources: BTreeSet<ResourceName>,
-    /// All there is to write, as one change. Empty if nothing differs.
+    /// The edits, to be written as one change. Empty if nothing differs.
     pub edits: Vec<Edit>,
 }
 
-/// What gives `new` the alias and the labels of `old`, and what was meant for `old` alone.
+/// The edits that give `new` the alias and labels of `old`, and everything that named `old` by its id.
 ///
-/// The alias goes from one to the other; labels that `new` has besides stay. Fields below `overlay."node=OLD"`, and every
-/// other expression that names `old` by its id, name `new` afterwards; who is named by alias follows the alias. Of a
-/// field in conflict the edits are refused later, as those of an operator are. Removed resources stay as they are.
+/// The alias moves from one node to the other; other labels of `new` stay. Overlays and selectors that name
+/// `old` by its id name `new` afterwards; those that use the alias follow the alias. If a field is in
+/// conflict, the edits are rejected later like those of an operator. Removed resources stay unchanged.
 pub fn plan_node_replacement(
     state: &VisibleState,
     members: &Membership,
@@ -84,7 +84,7 @@ impl NodeRenaming {
         edits
     }
 
-    /// `overlay."SELECT".FIELD`, if it names the old node.
+    /// The path `overlay."SELECTOR".FIELD` with the new node, if its selector names the old one.
     fn rename_in_overlay(&self, path: &FieldPath) -> Option<FieldPath> {
         match path.segments() {
             [overlay, select, rest @ ..] if overlay == "overlay" && !rest.is_empty() => {

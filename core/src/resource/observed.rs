@@ -1,4 +1,5 @@
-//! What a machine says of a resource: one scalar in its own observed shard, written on transitions only.
+//! The state of a resource that a node reports: one value in the node's observed shard, written when the
+//! state changes.
 //!
 //! ```text
 //! key    <kind>/<name>
@@ -8,31 +9,31 @@
 use crate::limits;
 use crate::value::Value;
 
-/// How a resource stands on one machine.
+/// The state of a resource on one node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResourceState {
-    /// As wanted (removed, if that is wanted).
+    /// The host has the desired state, or the resource is removed as desired.
     Applied,
-    /// In conflict: the machine keeps what it runs.
+    /// The resource is in conflict, and the node keeps what it applied before.
     Held,
-    /// It was tried and did not work.
+    /// The node tried to apply the resource and failed.
     Failed,
-    /// Changed by somebody else since it was applied.
+    /// The resource was changed on the host after the node applied it.
     Drifted,
-    /// Not tried: the machine's own policy, or a field that is missing.
+    /// The node did not try: its own policy forbids it, or a field is missing.
     Blocked,
-    /// An operator asked to leave it alone for a while.
+    /// An operator paused the resource on this node.
     Paused,
-    /// Once applied, no longer meant for this machine, left as it was.
+    /// The resource no longer applies to this node and was left as it was.
     Released,
-    /// This version does not understand it.
+    /// The node's version does not know the kind or a field.
     Unsupported,
-    /// What a newer version says.
+    /// A state of a newer version.
     Other(String),
 }
 
 impl ResourceState {
-    /// The word for it.
+    /// The name of the state, as stored and shown.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Applied => "applied",
@@ -47,7 +48,7 @@ impl ResourceState {
         }
     }
 
-    /// Reads the word.
+    /// Parses the name of a state.
     pub fn parse(word: &str) -> Self {
         match word {
             "applied" => Self::Applied,
@@ -63,28 +64,28 @@ impl ResourceState {
     }
 }
 
-/// What one machine says of one resource.
+/// The state of one resource as one node reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedState {
-    /// How it stands.
+    /// The state of the resource.
     pub state: ResourceState,
-    /// The newest change of the resource that the machine had seen, as a prefix of its id; empty for none.
+    /// A prefix of the id of the resource's newest change that the node had applied or tried; empty for none.
     pub change: String,
-    /// The revision of the resource that it had seen; empty for none.
+    /// The resource's revision that the node had applied or tried; empty for none.
     pub revision: String,
-    /// Since when, in seconds since 1970 by the machine's own clock.
+    /// The time since which the state holds, in seconds since 1970 by the node's clock.
     pub since: i64,
-    /// An exit code or errno, 0 for none.
+    /// An exit code or errno, or 0.
     pub code: i64,
-    /// Why, in a few words.
+    /// The reason, in a few words.
     pub message: String,
 }
 
-/// Hex digits of a change id that are written.
+/// The number of hex digits of a change id that are stored.
 pub const CHANGE_PREFIX_HEX_DIGITS: usize = 16;
 
 impl ObservedState {
-    /// The stored form. Control characters and what is too long go from the message.
+    /// Encodes the state. Control characters in the message become spaces, and a long message is cut.
     pub fn encode(&self) -> Value {
         let dash_if_empty = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let message: String = self.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -98,7 +99,7 @@ impl ObservedState {
         Value::Str(line.trim_end().to_owned())
     }
 
-    /// Reads the stored form; `None` if it is something else (a newer version's, perhaps).
+    /// Decodes a state, or returns `None` if this version cannot read the value.
     pub fn decode(value: &Value) -> Option<Self> {
         let mut words = value.as_str()?.splitn(6, ' ');
         let empty_if_dash = |word: &str| if word == "-" { String::new() } else { word.to_owned() };

@@ -1,5 +1,5 @@
-//! Claims: two resources that want the same path on the same machine. Neither is wrong by itself, so no field of them is in
-//! conflict; but a machine can do only one thing there, and does nothing until people say which.
+//! Path conflicts (claims): two resources with the same path on one node. Their fields are not in conflict,
+//! but a node can apply only one of them, so it applies neither until an operator decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,15 @@ use crate::record::Membership;
 use crate::shard::Shard;
 use crate::value::Value;
 
-/// All that people have to settle: the conflicts in each resource, then the claims of several.
+/// All conflicts: those within single resources, then the path conflicts.
 pub fn all_conflicts(desired: &Shard, members: &Membership) -> Vec<Conflict> {
     let mut all = conflicts(desired);
     all.extend(path_conflicts(desired, members));
     all
 }
 
-/// Every path that several resources want on some member, in order of the first of them. The sides are the resources.
+/// Every path that several resources have on some member, in order of the first resource. The sides are the
+/// resources.
 pub fn path_conflicts(desired: &Shard, members: &Membership) -> Vec<Conflict> {
     let candidates = views_sharing_a_path(desired);
     let mut conflicting: BTreeSet<Vec<(ResourceName, String)>> = BTreeSet::new();
@@ -34,8 +35,8 @@ pub fn path_conflicts(desired: &Shard, members: &Membership) -> Vec<Conflict> {
     conflicting.into_iter().filter_map(|claimants| build_path_conflict(desired, &claimants)).collect()
 }
 
-/// The resources that name a path, be it for some nodes alone, that another one names too. Mostly there are none, and no
-/// node has to be looked at.
+/// The resources with a path that another resource also has, on any node. Usually there are none, and no node
+/// has to be examined.
 fn views_sharing_a_path(desired: &Shard) -> Vec<ResourceView<'_>> {
     let views = resources(desired.state());
     let views = views.into_iter().filter(|view| view.name.is_managed() && !view.is_removed());
@@ -57,7 +58,7 @@ fn views_sharing_a_path(desired: &Shard) -> Vec<ResourceView<'_>> {
     views.into_iter().filter(|(_, paths)| !paths.is_disjoint(&shared)).map(|(view, _)| view).collect()
 }
 
-/// Which resources want which path on a node, each with the field that says so.
+/// The resources that have each path on the node, with the field that sets it.
 fn paths_wanted_on(
     views: &[ResourceView<'_>],
     desired: &Shard,

@@ -1,8 +1,8 @@
-//! What one machine should do about each resource: the group's wish, seen from here.
+//! The plan of one node: what it should do for each resource.
 //!
-//! A conflict never moves a machine: it keeps what it runs (*hold*) until somebody settles it, unless the resource says
-//! `on_conflict = "winner"`. A machine that runs none of the values applies what all sides started from, if that is one
-//! value, and else nothing.
+//! A conflict changes nothing on a host: the node keeps what it applied before (*hold*) until the conflict is
+//! resolved, unless the resource has `on_conflict = "winner"`. A node that applied none of the values applies
+//! the last common value of all sides, if there was exactly one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,51 +19,52 @@ use crate::record::Membership;
 use crate::shard::Shard;
 use crate::value::Value;
 
-/// The fields of a resource as they are to be applied.
+/// The fields of a resource with the values to apply.
 pub type FieldValues = BTreeMap<String, Literal>;
 
-/// What this machine runs: the fields last applied with success, by resource.
+/// The fields that a node last applied successfully, by resource.
 pub type AppliedFields = BTreeMap<ResourceName, FieldValues>;
 
-/// What to do about one resource.
+/// The plan for one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Which one.
+    /// The resource.
     pub resource: ResourceName,
-    /// The state of the document that this follows from.
+    /// The revision of the resource from which the plan follows.
     pub revision: String,
-    /// The newest change in that state.
+    /// The newest change of that revision.
     pub change: Option<ChangeId>,
-    /// What to do.
+    /// The action to take.
     pub action: Action,
 }
 
-/// What to do about a resource.
+/// What a node should do for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make it so. Fields in `held` are in conflict; their values here are what the machine runs, or the base.
+    /// Applies the fields. A field in conflict has the value that the node applied before, or the last common
+    /// value.
     Apply {
-        /// The fields.
+        /// The fields to apply.
         fields: FieldValues,
-        /// Those in conflict.
+        /// The fields in conflict.
         conflicted: Vec<String>,
     },
-    /// In conflict: leave it as it is.
+    /// Leaves the resource as it is, because it is in conflict.
     Keep {
         /// The fields in conflict.
         conflicted: Vec<String>,
     },
-    /// Remove what this machine applied, if it did.
+    /// Removes what the node applied.
     Remove,
-    /// No longer meant for this machine: leave it and forget it.
+    /// Forgets the resource and leaves it as it is, because it no longer applies to the node.
     Release,
-    /// Do nothing, for this reason.
+    /// Does nothing, for this reason.
     Block(String),
-    /// Do nothing: this version does not understand it.
+    /// Does nothing, because this version does not know the kind or a field.
     Unsupported(String),
 }
 
-/// What `node` should do about every resource that it runs or that is meant for it.
+/// The targets of a node: one for every resource that applies to it or that it applied before.
 pub fn plan_targets(
     desired: &Shard,
     members: &Membership,
@@ -107,7 +108,7 @@ fn keep_conflicting_paths(targets: &mut [Target]) {
     }
 }
 
-/// Whoever is no member manages nothing of the group's any more, and leaves it as it stands.
+/// The targets of a node that is not a member: it releases everything it applied.
 fn release_all(applied: &AppliedFields) -> Vec<Target> {
     let release = |resource: &ResourceName| Target {
         resource: resource.clone(),
@@ -118,8 +119,8 @@ fn release_all(applied: &AppliedFields) -> Vec<Target> {
     applied.keys().map(release).collect()
 }
 
-/// The fields that count on one machine, each with the path where the resource has it (which is another one for what
-/// an overlay sets).
+/// The fields that count on one node. Each has the path under which the resource stores it, which differs for
+/// an overlay.
 type EffectiveFields<'a> = BTreeMap<String, (&'a str, FieldView<'a>)>;
 
 struct TargetPlanner<'a> {
@@ -130,7 +131,7 @@ struct TargetPlanner<'a> {
 }
 
 impl TargetPlanner<'_> {
-    /// `None` if the resource is not this machine's business.
+    /// The action, or `None` if the resource does not concern this node.
     fn action(&self) -> Option<Action> {
         if !is_selected(self.view, self.node) {
             return self
@@ -172,7 +173,7 @@ impl TargetPlanner<'_> {
         for (path, (source, field)) in effective {
             let value = match (conflicted.contains(path), self.applied) {
                 (false, _) => field.value(),
-                (true, Some(runs)) if runs.contains_key(path) => runs.get(path).cloned(),
+                (true, Some(applied)) if applied.contains_key(path) => applied.get(path).cloned(),
                 (true, _) => self.base_of_conflict(source),
             };
             fields.extend(value.map(|value| (path.clone(), value)));
@@ -185,7 +186,8 @@ impl TargetPlanner<'_> {
         Action::Apply { fields, conflicted: conflicted.into_iter().collect() }
     }
 
-    /// The whole resource stays as it is; where the machine runs nothing of it, as it was before the sides parted.
+    /// The resource stays as it is. If the node applied nothing of it, it applies the last common value of
+    /// all sides.
     fn plan_conflicted(
         &self,
         schema: &ResourceSchema,
@@ -212,7 +214,7 @@ impl TargetPlanner<'_> {
         (!is_known && field.value().is_some()).then(|| path.to_owned())
     }
 
-    /// The fields that count here: those of the resource, overlaid by those for selected nodes like this one.
+    /// The fields of the resource, overridden by the overlays that select this node.
     fn effective_fields(&self) -> EffectiveFields<'_> {
         let mut effective = EffectiveFields::new();
         for (path, field) in &self.view.fields {
@@ -245,7 +247,7 @@ impl TargetPlanner<'_> {
         for path in effective.iter().filter(|(_, (_, field))| field.is_conflicted()).map(|(path, _)| path) {
             let is_resource_wide = schema.conflict_scope == ConflictScope::Resource
                 || ["ensure", "path", "select"].contains(&path.as_str());
-            // A conflict in on_conflict itself means hold, which is what happens anyway.
+            // A conflict in on_conflict itself means hold, which is the default.
             match path.as_str() {
                 "on_conflict" => false,
                 _ if is_resource_wide => conflicted.resource_wide.insert(path.clone()),
@@ -277,16 +279,16 @@ impl TargetPlanner<'_> {
     }
 }
 
-/// Fields in conflict.
+/// The fields in conflict.
 #[derive(Default)]
 struct ConflictedFields {
-    /// Those that stop the whole resource.
+    /// The fields that stop the whole resource.
     resource_wide: BTreeSet<String>,
-    /// Those that stop just themselves.
+    /// The fields that stop only themselves.
     single: BTreeSet<String>,
 }
 
-/// The text of a field.
+/// The text of a field, if it has a text.
 pub fn text_field<'a>(fields: &'a FieldValues, name: &str) -> Option<&'a str> {
     match fields.get(name) {
         Some(Literal::Scalar(Value::Str(text))) => Some(text),

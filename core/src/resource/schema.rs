@@ -1,4 +1,4 @@
-//! The kinds of resources that this version understands, and what their fields may hold.
+//! The schemas of this version: the kinds of resources, their fields, and the values that these may hold.
 
 use super::field::FieldPath;
 use super::literal::Literal;
@@ -6,57 +6,57 @@ use super::name::ResourceName;
 use super::selector::Selector;
 use crate::value::Value;
 
-/// What a field may hold.
+/// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
-    /// Text.
+    /// A text.
     Text,
-    /// Text or bytes.
+    /// A text or bytes.
     Content,
-    /// Three or four octal digits, as text.
+    /// Three or four octal digits, as a text.
     Mode,
-    /// One of these words.
+    /// One of these texts.
     Choice(&'static [&'static str]),
-    /// A label expression.
+    /// A selector.
     Selector,
-    /// Any value, or a list of them.
+    /// Any value, or a list of values.
     Any,
 }
 
-/// What a conflict in one field stops.
+/// The part of a resource that a conflict in one field stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictScope {
-    /// The whole resource: its fields make sense only together.
+    /// The whole resource, because its fields belong together.
     Resource,
-    /// That field alone.
+    /// The field alone.
     Field,
 }
 
-/// One kind of resource.
+/// The schema of one kind of resource.
 #[derive(Debug)]
 pub struct ResourceSchema {
-    /// What it is called.
+    /// The name of the kind.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// A short description of the kind.
     pub summary: &'static str,
-    /// Fields without which it cannot be applied.
+    /// The fields without which a resource cannot be applied.
     pub required: &'static [&'static str],
-    /// Its fields.
+    /// The fields.
     pub fields: &'static [(&'static str, FieldType)],
-    /// Its tables: what may stand below these names.
+    /// The tables: prefixes of paths, with the type of the fields below.
     pub tables: &'static [(&'static str, FieldType)],
-    /// What a conflict in one of its fields stops.
+    /// The part of a resource that a conflict in one of its fields stops.
     pub conflict_scope: ConflictScope,
 }
 
-/// Fields that every kind has.
+/// The fields that every kind has.
 pub const COMMON_FIELDS: &[(&str, FieldType)] = &[
     ("ensure", FieldType::Choice(&["present", "absent"])),
     ("on_conflict", FieldType::Choice(&["hold", "winner"])),
     ("select", FieldType::Selector),
 ];
 
-/// Every kind, by name.
+/// The schemas of all kinds, by name.
 pub const SCHEMAS: &[ResourceSchema] = &[
     ResourceSchema {
         name: "config",
@@ -76,41 +76,42 @@ pub const SCHEMAS: &[ResourceSchema] = &[
     },
 ];
 
-/// The kind called `name`, if this version understands it.
+/// The schema of the kind, if this version knows it.
 pub fn find_schema(name: &str) -> Option<&'static ResourceSchema> {
     SCHEMAS.iter().find(|schema| schema.name == name)
 }
 
-/// Why a field or value does not fit its kind. The fault is the caller's.
+/// The reason why a field or value does not fit its schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// No such kind here.
-    #[error("unknown kind `{0}`; this version understands {known}; --allow-unknown records it for newer nodes", known = names())]
+    /// The kind is unknown.
+    #[error("unknown kind `{0}`; this version knows {known}; --allow-unknown accepts it for newer nodes",
+        known = names())]
     UnknownKind(String),
-    /// No such field.
+    /// The kind has no such field.
     #[error(
-        "{resource} has no field `{field}`; {kind} has {fields}; --allow-unknown records it for newer nodes"
+        "{resource} has no field `{field}`; {kind} has {fields}; --allow-unknown accepts it for newer nodes"
     )]
     UnknownField {
         /// The resource.
         resource: ResourceName,
-        /// What was asked for.
+        /// The unknown field.
         field: String,
-        /// Its kind.
+        /// The resource's kind.
         kind: String,
-        /// What there is.
+        /// The fields that the kind has.
         fields: String,
     },
-    /// A value of the wrong sort.
+    /// The value has the wrong type.
     #[error("`{field}` of {resource} must be {expected}, not {found}")]
     WrongType {
         /// The resource.
         resource: ResourceName,
         /// The field.
         field: String,
-        /// What it must be.
+        /// The expected type.
         expected: String,
-        /// What it was given.
+        /// The given value.
         found: String,
     },
 }
@@ -120,7 +121,7 @@ fn names() -> String {
 }
 
 impl ResourceSchema {
-    /// The shape of one of its fields; `None` if there is no such field.
+    /// The type of a field, or `None` if the kind has no such field.
     pub fn field_type(&self, field: &FieldPath) -> Option<FieldType> {
         let find_in = |table: &[(&str, FieldType)]| {
             table.iter().find(|(name, _)| *name == field.first()).map(|(_, field_type)| *field_type)
@@ -145,7 +146,8 @@ impl ResourceSchema {
     }
 }
 
-/// The shape of a field, or why there is none. With `lenient`, what is not known may hold anything.
+/// The type of a field, or the reason why there is none. With `allow_unknown`, an unknown field may hold any
+/// value.
 pub fn field_type_of(
     resource: &ResourceName,
     field: &FieldPath,
@@ -170,7 +172,7 @@ pub fn field_type_of(
     }
 }
 
-/// Checks that `value` may stand in a field.
+/// Checks that the value fits the field.
 pub fn check_value(
     resource: &ResourceName,
     field: &FieldPath,

@@ -1,25 +1,26 @@
-//! Label expressions: which nodes a resource is for.
+//! Selectors: label expressions that select the nodes to which a resource applies.
 //!
 //! ```text
 //! expression = all { "|" all }            any of them
 //! all        = one { ("&" | ",") one }    all of them
-//! one        = "!" one | "(" expression ")" | "*" | word [ ("=" | "!=") word | "in" "(" word { "," word } ")" ]
+//! one        = "!" one | "(" expression ")" | "*" | word [ test ]
+//! test       = ( "=" | "!=" ) word | "in" "(" word { "," word } ")"
 //! word       = letters, digits and _ . / @ + : -   or a text in double quotes
 //! ```
 //!
-//! A lone word asks whether the label exists. `node=ID` asks for a node by its alias or a prefix of its id, of at
-//! least seven characters.
+//! A single word is true if the label exists. `node=ID` selects a node by its alias, or by a prefix of its id
+//! with at least seven characters.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::str::FromStr;
 
-/// Longest expression, in bytes.
+/// The longest expression, in bytes.
 const MAX_EXPRESSION_BYTES: usize = 1024;
-/// Deepest nesting.
+/// The deepest nesting of an expression.
 const MAX_NESTING: usize = 32;
 
-/// What a node offers to be selected by.
+/// The properties of a node that a selector is matched against.
 pub trait SelectableNode {
     /// The value of a label.
     fn label(&self, key: &str) -> Option<String>;
@@ -32,19 +33,19 @@ pub trait SelectableNode {
 pub enum Selector {
     /// Every node.
     All,
-    /// The label exists.
+    /// Nodes that have the label.
     Exists(String),
-    /// The label has one of these values.
+    /// Nodes whose label has one of these values.
     OneOf(String, Vec<String>),
-    /// Not this.
+    /// Nodes that the inner selector does not select.
     Not(Box<Selector>),
-    /// All of these.
+    /// Nodes that all inner selectors select.
     And(Vec<Selector>),
-    /// Any of these.
+    /// Nodes that at least one inner selector selects.
     Or(Vec<Selector>),
 }
 
-/// A text that is no label expression. The fault is the caller's.
+/// The error of parsing a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at character {at}")]
 pub struct SelectorError {
@@ -53,7 +54,7 @@ pub struct SelectorError {
 }
 
 impl Selector {
-    /// True if a node with these labels is meant.
+    /// True if the node is selected.
     pub fn matches(&self, labels: &dyn SelectableNode) -> bool {
         match self {
             Self::All => true,
@@ -66,7 +67,7 @@ impl Selector {
         }
     }
 
-    /// The labels that the answer depends on.
+    /// The labels that the selector reads.
     pub fn label_keys(&self) -> BTreeSet<&str> {
         match self {
             Self::All => BTreeSet::new(),
@@ -88,15 +89,15 @@ impl FromStr for Selector {
     }
 }
 
-/// The expression with `to` in place of each word that names a node (`node=WORD`) and is `meant`, and all else as it
-/// was written; `None` if there is no such word, or the text is no expression.
+/// The expression with `new_name` in place of each node name for which `is_meant` is true, and otherwise
+/// unchanged. `None` if there is no such name, or the text cannot be parsed.
 pub fn replace_node_name(text: &str, is_meant: impl Fn(&str) -> bool, new_name: &str) -> Option<String> {
     let mut parser = SelectorParser::new(text);
     parser.parse_all().ok()?;
     let ranges: Vec<Range<usize>> =
         parser.node_words.into_iter().filter(|(_, word)| is_meant(word)).map(|(range, _)| range).collect();
     let mut chars = parser.chars;
-    // From the end, so that the places before stay true.
+    // Replace from the end, so that earlier ranges stay valid.
     for range in ranges.iter().rev() {
         chars.splice(range.clone(), new_name.chars());
     }
@@ -106,7 +107,7 @@ pub fn replace_node_name(text: &str, is_meant: impl Fn(&str) -> bool, new_name: 
 struct SelectorParser {
     chars: Vec<char>,
     position: usize,
-    /// The words that name nodes, and where they stand.
+    /// The node names, with their ranges in `chars`.
     node_words: Vec<(Range<usize>, String)>,
 }
 
@@ -202,7 +203,7 @@ impl SelectorParser {
         if self.eat(')') { Ok(Selector::OneOf(key, values)) } else { Err(self.error("expected `)`")) }
     }
 
-    /// A word that a label is compared with.
+    /// Parses the value with which a label is compared.
     fn parse_value(&mut self, key: &str) -> Result<String, SelectorError> {
         self.peek();
         let start = self.position;
@@ -217,7 +218,7 @@ impl SelectorParser {
         if self.eat('"') {
             let rest: String = self.chars.iter().skip(self.position).collect();
             let Some((word, _)) = rest.split_once('"') else {
-                return Err(self.error("a text without its end"));
+                return Err(self.error("the text has no closing quote"));
             };
             self.position += word.chars().count() + 1;
             return Ok(word.to_owned());

@@ -12,30 +12,30 @@ use crate::record::Membership;
 use crate::shard::state::{VisibleState, VisibleValue};
 use crate::value::Value;
 
-/// One item of a list field, as it is visible.
+/// One item of a list field, as the document shows it.
 #[derive(Clone, Debug)]
 pub struct ItemView<'a> {
-    /// Its key in the document.
+    /// The item's key in the document.
     pub key: &'a str,
-    /// Its visible values.
+    /// The visible values of the key.
     pub visible: &'a [VisibleValue],
-    /// What the winner says; `None` if the item was taken out.
+    /// The item that the winner encodes, or `None` if it was removed.
     pub item: Option<ListItem>,
 }
 
-/// One field, as it is visible.
+/// One field, as the document shows it.
 #[derive(Clone, Debug, Default)]
 pub struct FieldView<'a> {
-    /// The visible values of the field as one value.
+    /// The visible values of the field's own key, which hold a single value.
     pub scalar: &'a [VisibleValue],
-    /// Its items, if it is or was a list.
+    /// The items of the list, if the field is or was a list.
     pub items: Vec<ItemView<'a>>,
-    /// True if a value here stands only by what a removed member wrote.
+    /// True if a value is visible only because changes build on a removed member's change.
     pub has_removed_author: bool,
 }
 
 impl<'a> FieldView<'a> {
-    /// The field's value: the winner, where there are several. `None` if it is unset.
+    /// The value of the field, or `None` if it is unset. Of several visible values, it is the winner.
     pub fn value(&self) -> Option<Literal> {
         let scalar = self.scalar.last().filter(|visible| !visible.value.is_null());
         let newest_item =
@@ -52,7 +52,7 @@ impl<'a> FieldView<'a> {
         self.items.iter().filter(|view| view.item.is_some())
     }
 
-    /// The items in order.
+    /// The list's values in order.
     pub fn list(&self) -> Vec<Value> {
         let mut items: Vec<_> =
             self.present_items().filter_map(|view| Some((view.item.as_ref()?, view.key))).collect();
@@ -60,9 +60,9 @@ impl<'a> FieldView<'a> {
         items.into_iter().map(|(item, _)| item.value.clone()).collect()
     }
 
-    /// True if people who did not know of each other wanted different things here. Equal values are no conflict, and
-    /// an item of a list is in conflict only where one side keeps it and another takes it out. What stands only by a
-    /// removed member's word is in conflict with what stood before.
+    /// True if concurrent changes gave the field different values. Equal values are no conflict, and a list
+    /// item is in conflict only if one side has it and another removed it. A removed member's value is in
+    /// conflict with the value before it.
     pub fn is_conflicted(&self) -> bool {
         let is_scalar_and_list = self.scalar.iter().any(|visible| !visible.value.is_null())
             && self.present_items().next().is_some();
@@ -72,33 +72,33 @@ impl<'a> FieldView<'a> {
             || self.items.iter().any(|view| is_partly_unset(view.visible))
     }
 
-    /// All puts visible in the field.
+    /// All puts that are visible in the field.
     pub fn ops(&self) -> impl Iterator<Item = OpRef> {
         self.scalar.iter().chain(self.items.iter().flat_map(|view| view.visible)).map(|visible| visible.op)
     }
 }
 
-/// True if there is more than one value among the visible ones.
+/// True if the visible values are not all equal.
 pub fn has_different_values(visible: &[VisibleValue]) -> bool {
     visible.windows(2).any(|pair| matches!(pair, [a, b] if a.value != b.value))
 }
 
-/// True if one side keeps a value here and another unset it.
+/// True if some visible values are null and others are not.
 pub fn is_partly_unset(visible: &[VisibleValue]) -> bool {
     visible.iter().any(|value| value.value.is_null()) && visible.iter().any(|value| !value.value.is_null())
 }
 
-/// One resource, as it is visible.
+/// One resource, as the document shows it.
 #[derive(Clone, Debug)]
 pub struct ResourceView<'a> {
-    /// What it is called.
+    /// The name of the resource.
     pub name: ResourceName,
-    /// Its fields by canonical path; unset ones too.
+    /// The fields by canonical path, including unset ones.
     pub fields: BTreeMap<&'a str, FieldView<'a>>,
 }
 
 impl<'a> ResourceView<'a> {
-    /// Reads one resource; `None` if nobody ever wrote a field of it.
+    /// Reads one resource, or returns `None` if no field of it was ever written.
     pub fn read(state: &'a VisibleState, name: &ResourceName) -> Option<Self> {
         let prefix = name.key_prefix();
         let mut view = Self { name: name.clone(), fields: BTreeMap::new() };
@@ -121,12 +121,12 @@ impl<'a> ResourceView<'a> {
         }
     }
 
-    /// The value of a field: the winner where there are several.
+    /// The value of a field. Of several visible values, it is the winner.
     pub fn value(&self, field: &str) -> Option<Literal> {
         self.fields.get(field).and_then(FieldView::value)
     }
 
-    /// The text of a field.
+    /// The text of a field, if its value is a text.
     pub fn text(&self, field: &str) -> Option<String> {
         match self.value(field) {
             Some(Literal::Scalar(Value::Str(text))) => Some(text),
@@ -134,7 +134,7 @@ impl<'a> ResourceView<'a> {
         }
     }
 
-    /// True if the winner says that it is removed.
+    /// True if `ensure` is `absent`.
     pub fn is_removed(&self) -> bool {
         self.text("ensure").as_deref() == Some("absent")
     }
@@ -144,7 +144,7 @@ impl<'a> ResourceView<'a> {
         self.fields.iter().filter_map(|(path, field)| Some((*path, field.value()?))).collect()
     }
 
-    /// All puts visible in the resource, each with its key.
+    /// All puts that are visible in the resource, sorted.
     pub fn ops(&self) -> Vec<OpRef> {
         let mut ops: Vec<_> = self.fields.values().flat_map(FieldView::ops).collect();
         ops.sort_unstable();
@@ -152,8 +152,8 @@ impl<'a> ResourceView<'a> {
         ops
     }
 
-    /// Stands for exactly this state of the resource, whoever asks: two nodes that show the same revision know the same
-    /// writes to it.
+    /// The hash of the resource's visible puts. Two nodes with the same revision have the same writes to the
+    /// resource.
     pub fn revision(&self) -> String {
         let mut bytes = Vec::new();
         for op in self.ops() {
@@ -165,7 +165,7 @@ impl<'a> ResourceView<'a> {
     }
 }
 
-/// Hex digits of a revision: 64 bits tell the states of one resource apart.
+/// The number of hex digits of a revision. Its 64 bits distinguish the states of one resource.
 pub const REVISION_HEX_DIGITS: usize = 16;
 
 /// All resources of which any field was ever written, in order of name.
@@ -183,19 +183,19 @@ pub fn resources(state: &VisibleState) -> Vec<ResourceView<'_>> {
     views
 }
 
-/// What a node is called and labelled: what operators wrote in `desired` or, where they never did, what its grant says.
+/// The alias and labels of a node. The values of `desired` go before those of the node's grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeLabels {
-    /// The node's alias, if it has one.
+    /// The alias, if the node has one.
     pub alias: Option<String>,
-    /// Its labels.
+    /// The labels by key.
     pub labels: BTreeMap<String, String>,
-    /// Labels (or `alias`) in conflict.
+    /// The keys of labels in conflict, or `alias`.
     pub conflicted: Vec<String>,
 }
 
 impl NodeLabels {
-    /// What a node was called and labelled when it was let in; of a former member too.
+    /// The alias and labels of the node's live grants, or of the ended grants of a former member.
     fn from_grants(members: &Membership, node: &NodeId) -> Self {
         let mut labels = Self::default();
         for grant in members
@@ -212,7 +212,7 @@ impl NodeLabels {
         labels
     }
 
-    /// What stands at a key of `desired` as long as nobody wrote it: the alias or label that a grant carries, if it is one.
+    /// The alias or label of a grant that applies while nothing was written at this key of `desired`.
     pub fn granted_value(members: &Membership, key: &str) -> Option<Value> {
         let (resource, field) = ResourceName::split_key(key)?;
         let mut all = members.nodes().chain(members.former_members());
@@ -226,7 +226,7 @@ impl NodeLabels {
         text.map(Value::Str)
     }
 
-    /// Reads them.
+    /// Reads the alias and labels of a node.
     pub fn read(state: &VisibleState, members: &Membership, node: &NodeId) -> Self {
         let mut labels = Self::from_grants(members, node);
         let view = ResourceView::read(state, &ResourceName::for_node(node));
