@@ -82,12 +82,14 @@ mod tests {
     #[test]
     fn fork_and_merge_are_drawn_in_both_charsets() {
         let spec = "m:a2,b2 a2:a1 b2:b1 a1:base b1:base base:";
-        assert_eq!(draw(spec, GraphCharset::Ascii), "");
-        assert_eq!(draw(spec, GraphCharset::BoxDrawing), "");
+        let ascii = "*    m\n|\\   message\n* |  a2\n| *  b2\n* |  a1\n| *  b1\n|/\n*  base\n";
+        assert_eq!(draw(spec, GraphCharset::Ascii), ascii);
+        let boxes = "○    m\n├─╮  message\n○ │  a2\n│ ○  b2\n○ │  a1\n│ ○  b1\n├─╯\n○  base\n";
+        assert_eq!(draw(spec, GraphCharset::BoxDrawing), boxes);
     }
 
     #[test]
     fn parents_that_are_not_drawn_are_ignored() {
-        assert_eq!(draw("c:gone,b b:a", GraphCharset::Ascii), "");
+        assert_eq!(draw("c:gone,b b:a", GraphCharset::Ascii), "*  c\n*  b\n");
     }
 }

@@ -33,13 +33,15 @@ fn the_log_is_equal_on_all_nodes_and_draws_branches_and_merges() {
         wait_until_applied(node);
     }
     wait_until_converged(&nodes);
-    for args in
-        [["log", "-n", "0"].as_slice(), &["log", "--graph", "-n", "0"], &["log", "--all", "-n", "0", "-p"]]
-    {
+    for args in [
+        ["log", "-n", "0"].as_slice(),
+        &["log", "--graph", "--ascii", "-n", "0"],
+        &["log", "--all", "-n", "0", "-p"],
+    ] {
         let logs: Vec<String> = nodes.iter().map(|node| node.run_ok(args)).collect();
         assert!(logs.windows(2).all(|pair| pair[0] == pair[1]), "{args:?}:\n{}\n{}", logs[0], logs[1]);
     }
-    let graph = nodes[1].run_ok(&["log", "--graph"]);
+    let graph = nodes[1].run_ok(&["log", "--graph", "--ascii"]);
     let lanes: Vec<&str> = graph
         .lines()
         .map(|line| {
@@ -47,7 +49,7 @@ fn the_log_is_equal_on_all_nodes_and_draws_branches_and_merges() {
         })
         .collect();
     let picture = lanes.join("\n");
-    assert!(picture.contains("*\n|\n|\\\n* |\n| |\n| *\n| |\n|/\n*"), "{graph}");
+    assert!(picture.contains("*\n|\\\n* |\n| |\n| *\n|/\n*"), "{graph}");
     let log = nodes[0].run_json(&["log"]);
     assert!(log["changes"].as_array().unwrap().iter().all(|change| change["verified"] == true));
     assert_eq!(log["changes"][0]["message"], "the join");
