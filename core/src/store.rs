@@ -36,7 +36,7 @@ pub use memory::MemoryStore;
 
 use crate::codec::checksum;
 pub use crate::codec::{decode_layout, encode_layout};
-use crate::id::{ChangeId, GrantId, HistoryEntryId, Incarnation, RecordId, ShardId};
+use crate::id::{ChangeId, GrantId, HistoryEntryId, Incarnation, RecordId};
 use crate::shard::chain::EndProof;
 
 /// The tables. Their names are those in the drawing.
