@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use larder_core::delta::automerge_codec::EncodedChange;
+use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::{Delta, columnar};
 use larder_core::group::{UnacceptedChange, UnacceptedReason, WriteError};
 use larder_core::id::{ChangeId, GroupId, NodeId};
@@ -126,11 +126,11 @@ impl World {
                 return self.marks.record("carried");
             }
             GroupFrame::ForwardedJoin(_) => self.marks.record("carried"),
-            GroupFrame::RangeResponse(window) => {
-                if window.has_more {
+            GroupFrame::RangeResponse(batch) => {
+                if batch.has_more {
                     self.marks.record("window-more");
                 }
-                self.check_batch(node, group, window);
+                self.check_batch(node, group, batch);
             }
             GroupFrame::Push(push) => self.check_push(node, group, push),
             _ => {}
@@ -171,13 +171,14 @@ impl World {
         };
         let unaccepted = core_node
             .groups()
-            .flat_map(|state| state.group.unaccepted_sets())
+            .flat_map(|state| state.group.shard_states().unaccepted_sets())
             .flat_map(|(_, set)| set.iter());
         let mut ids: BTreeSet<ChangeId> = BTreeSet::new();
         ids.extend(unaccepted.filter(|change| !change.is_replicated).map(UnacceptedChange::id));
         let is_evidence = |state: &GroupState| {
             let all = state
                 .group
+                .shard_states()
                 .unaccepted_sets()
                 .flat_map(|(epoch, set)| set.iter().map(move |one| (epoch, one)));
             let mut kept = all.filter(|(_, one)| {
@@ -208,15 +209,15 @@ impl World {
         }
     }
 
-    fn check_batch(&mut self, node: usize, group: GroupId, window: &RangeResponse) {
-        let has_unaccepted = |state: &GroupState| state.group.unaccepted_in(&window.shard_id).is_some();
+    fn check_batch(&mut self, node: usize, group: GroupId, batch: &RangeResponse) {
+        let has_unaccepted = |state: &GroupState| state.group.unaccepted_in(&batch.shard_id).is_some();
         let core_node = self.nodes[node].core_node.as_ref();
         if !core_node.and_then(|core_node| core_node.group(&group)).is_some_and(has_unaccepted) {
             return;
         }
         let root = ShardRoot::derive(group, ShardName::Desired);
-        if root.shard_id() == window.shard_id
-            && let Ok(read) = columnar::decode(&root, &window.columns)
+        if root.shard_id() == batch.shard_id
+            && let Ok(read) = columnar::decode(&root, &batch.columns)
         {
             let ids: Vec<ChangeId> = read.changes.iter().map(EncodedChange::id).collect();
             self.check_not_quarantined(node, &ids);
@@ -275,9 +276,9 @@ impl World {
             node.core_node.as_ref().and_then(|core_node| core_node.group(&waiting.group)?.group.desired());
         let Some(entry) = desired.and_then(|desired| desired.graph().get(change)) else {
             let state = node.core_node.as_ref().and_then(|core_node| core_node.group(&waiting.group));
-            let is_known = state
-                .zip(desired)
-                .is_some_and(|(state, desired)| state.group.has_change(&desired.root().shard_id(), change));
+            let is_known = state.zip(desired).is_some_and(|(state, desired)| {
+                state.group.shard_states().has_change(&desired.root().shard_id(), change)
+            });
             if is_known && self.changes_membership {
                 // While it was on its way to the disk, it stopped counting.
                 return;
