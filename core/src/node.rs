@@ -1,11 +1,11 @@
 //! A whole node as a state machine: inputs in, effects out.
 //!
 //! ```text
-//! let (mut machine, effects) = Machine::open(config, now, &store)?;    // what was stored, read once
+//! let (mut node, effects) = Node::open(config, now, &store)?;    // what was stored, read once
 //! loop {
 //!     carry out the effects, in order
-//!     wait for an input, or until machine.next_wake()
-//!     effects = machine.handle(now, input)
+//!     wait for an input, or until node.next_wake_at()
+//!     effects = node.handle(now, input)
 //! }
 //! ```
 //!
@@ -47,6 +47,7 @@ mod rng;
 mod session;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -278,35 +279,6 @@ impl Node {
         self.pending_pings.retain(|_, pending| pending.request_id != request_id);
     }
 
-    /// What time alone brings about.
-    fn on_tick(&mut self) {
-        let now = self.now.mono;
-        for group in self.groups.keys().copied().collect::<Vec<_>>() {
-            let presence_is_due =
-                self.groups.get(&group).is_some_and(|state| !state.paused && now >= state.presence_due);
-            let local_info = presence_is_due.then(|| self.local_info.clone());
-            let Some((state, mut ctx)) = self.group_with_context(group) else { continue };
-            state.expire_range_requests(&mut ctx);
-            state.retry_mismatched_sessions(&mut ctx);
-            state.expire_liveness(&mut ctx);
-            state.resume_sending(&mut ctx);
-            state.expire_forwarded_joins(&ctx);
-            if now >= state.presence_due && !ctx.outbox.has_failed() {
-                let rows = state.group.take_due_snapshots();
-                ctx.outbox.store_batch(rows);
-            }
-            if let Some(local_info) = local_info {
-                state.send_presence(&mut ctx, &local_info);
-            }
-        }
-        self.write_due_observations();
-        self.ping_idle_links();
-        self.open_due_guest_streams();
-        self.schedule_membership_proofs();
-        self.close_idle_guest_streams();
-        self.expire_incoming_pairings();
-    }
-
     /// What has to be true after every input.
     fn restore_invariants(&mut self) {
         for state in self.groups.values_mut() {
@@ -341,26 +313,9 @@ impl Node {
         if members != self.announced_members {
             self.announced_members = members.clone();
             self.outbox.push(Effect::SetMembers(members));
+            self.schedule_membership_proofs();
         }
         self.open_sessions();
-    }
-
-    /// When [`Input::Tick`] is due, at the latest.
-    pub fn next_wake_at(&self) -> MonoTime {
-        let mut wake = self.now.mono.plus_ms(limits::TICK_INTERVAL_MS);
-        for state in self.groups.values() {
-            if !state.paused {
-                wake = wake.min(state.presence_due);
-                wake =
-                    state.sessions.values().filter_map(SyncSession::repair_due_at).fold(wake, MonoTime::min);
-            }
-            wake = state.observations.write_due.map_or(wake, |due| wake.min(due));
-            if state.group.shard_states().is_rebuilding() {
-                // Slice after slice; inputs are taken in between them.
-                wake = self.now.mono;
-            }
-        }
-        wake.max(self.now.mono)
     }
 
     fn group_with_context(&mut self, group: GroupId) -> Option<(&mut GroupState, GroupContext<'_>)> {

@@ -109,8 +109,6 @@ pub const MAX_REPORTED_VERIFY_FAILURES: usize = 100;
 
 // --- Time ---
 
-/// The longest time between two ticks, in milliseconds.
-pub const TICK_INTERVAL_MS: u64 = 500;
 /// The longest time between two presence messages, in milliseconds. Presence is the heartbeat of a link; a
 /// link with no other traffic is pinged after the same time.
 pub const PRESENCE_INTERVAL_MS: u64 = 5_000;

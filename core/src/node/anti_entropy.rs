@@ -22,7 +22,7 @@ impl GroupState {
         self.sessions.insert(link, SyncSession::new(peer));
         self.mark_alive(ctx, peer);
         self.send_digest(ctx, link);
-        self.presence_due = self.presence_due.min(ctx.now.mono.plus_ms(limits::PRESENCE_DEBOUNCE_MS));
+        self.request_presence(ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
         let waiting_joins: Vec<_> = self.waiting_joins.values().cloned().collect();
         for request in waiting_joins {
             self.forward_join(ctx, request, limits::MAX_FORWARD_HOPS, None);
@@ -36,7 +36,7 @@ impl GroupState {
             return;
         }
         self.requested_ranges.retain(|_, (asked_link, _)| *asked_link != link);
-        self.presence_due = self.presence_due.min(ctx.now.mono.plus_ms(limits::PRESENCE_DEBOUNCE_MS));
+        self.request_presence(ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
         // What was asked of this neighbour is asked of others.
         self.request_missing_from_all(ctx);
     }
@@ -99,7 +99,7 @@ impl GroupState {
             self.on_in_sync(ctx, link);
         }
         // And those that learn the same from others need not wait for the next heartbeat.
-        self.presence_due = self.presence_due.min(ctx.now.mono.plus_ms(limits::BROADCAST_DEBOUNCE_MS));
+        self.request_presence(ctx.now.mono, limits::BROADCAST_DEBOUNCE_MS);
     }
 
     pub(super) fn on_in_sync(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
@@ -229,7 +229,7 @@ impl GroupState {
         if rows.is_empty() {
             return;
         }
-        self.invalidate_digest();
+        self.on_group_changed(ctx.now.mono);
         // In one batch: what a record says of changes is durable with it, or not at all.
         rows.append(&mut taken.rows);
         ctx.outbox.store_batch(rows);

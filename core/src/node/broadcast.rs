@@ -78,7 +78,7 @@ impl GroupState {
         if outcome.new_changes.is_empty() && outcome.retracted.is_empty() {
             return;
         }
-        self.invalidate_digest();
+        self.on_group_changed(ctx.now.mono);
         if !outcome.retracted.is_empty() {
             ctx.outbox.push(Effect::DesiredChanged { group: self.group.id() });
         }

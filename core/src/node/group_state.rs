@@ -36,7 +36,12 @@ impl MemberLink {
         Self { peer, has_greeted: false, pending_bytes: 0, last_sent_at: now }
     }
 
-    /// Notes a frame that is handed to it.
+    /// True if so many bytes wait for the link that what can be sent later has to wait.
+    pub(super) fn is_backpressured(&self) -> bool {
+        self.pending_bytes > limits::MAX_LINK_PENDING_BYTES
+    }
+
+    /// Counts a frame that is handed to the link.
     pub(super) fn record_sent(&mut self, now: MonoTime, bytes: usize) {
         self.pending_bytes += bytes;
         self.last_sent_at = now;
@@ -144,7 +149,10 @@ pub struct GroupState {
     /// Requests of strangers that wait for their issuer.
     pub(super) waiting_joins: BTreeMap<NodeId, JoinRequest>,
     pub(super) presence_sequence: u64,
-    pub(super) presence_due: MonoTime,
+    /// When the next presence is due; `None` while there is no session.
+    pub(super) presence_due: Option<MonoTime>,
+    /// When shards that have grown enough are written out; `None` if nothing changed since.
+    pub(super) snapshot_due: Option<MonoTime>,
     pub(super) observations: PendingObservations,
     /// Links whose peer was asked who it is, and when last.
     pub(super) proof_requested: BTreeMap<LinkId, MonoTime>,
@@ -175,7 +183,8 @@ impl GroupState {
             forwarded_joins: BTreeMap::new(),
             waiting_joins: BTreeMap::new(),
             presence_sequence: 0,
-            presence_due: now.mono,
+            presence_due: None,
+            snapshot_due: Some(now.mono),
             observations: PendingObservations::default(),
             proof_requested: BTreeMap::new(),
             proof_sent: BTreeMap::new(),
@@ -204,7 +213,7 @@ impl GroupState {
         if isolated_now == self.isolated_shards {
             return Vec::new();
         }
-        self.invalidate_digest();
+        self.cached_digest = None;
         let isolated_before = std::mem::replace(&mut self.isolated_shards, isolated_now);
         let newly_isolated =
             self.isolated_shards.iter().filter(|shard_id| !isolated_before.contains(shard_id));
@@ -214,9 +223,18 @@ impl GroupState {
             .collect()
     }
 
-    /// To be called whenever the group changed.
-    pub(super) fn invalidate_digest(&mut self) {
+    /// Follows every change of the group's records or changes.
+    pub(super) fn on_group_changed(&mut self, now: MonoTime) {
         self.cached_digest = None;
+        self.snapshot_due.get_or_insert(now.plus_ms(limits::PRESENCE_INTERVAL_MS));
+    }
+
+    /// Writes out the shards that have grown enough.
+    pub(super) fn write_due_snapshots(&mut self, ctx: &mut GroupContext<'_>) {
+        ctx.outbox.store_batch(self.group.take_due_snapshots());
+        // A document under reconstruction is written out later.
+        let is_rebuilding = self.group.shard_states().is_rebuilding();
+        self.snapshot_due = is_rebuilding.then(|| ctx.now.mono.plus_ms(limits::PRESENCE_INTERVAL_MS));
     }
 
     pub(super) fn load_invites<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
@@ -241,7 +259,7 @@ impl GroupState {
 
     /// Makes an own change durable and tells it.
     pub(super) fn on_written(&mut self, ctx: &mut GroupContext<'_>, written: WriteOutcome) {
-        self.invalidate_digest();
+        self.on_group_changed(ctx.now.mono);
         ctx.outbox.store_batch(written.ingest.rows);
         self.broadcast(ctx, &written.ingest.new_changes, None);
     }

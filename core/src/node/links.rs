@@ -42,6 +42,7 @@ impl Node {
             },
         );
         self.open_due_guest_streams();
+        self.schedule_membership_proofs();
     }
 
     /// Visits members that are near and not linked, to show them the line of grants: one that was admitted on the other
@@ -72,7 +73,7 @@ impl Node {
     pub(super) fn on_own_addresses(&mut self, addresses: Vec<String>) {
         self.local_info.addresses = addresses;
         for state in self.groups.values_mut() {
-            state.presence_due = state.presence_due.min(self.now.mono.plus_ms(limits::PRESENCE_DEBOUNCE_MS));
+            state.request_presence(self.now.mono, limits::PRESENCE_DEBOUNCE_MS);
         }
     }
 
@@ -86,6 +87,7 @@ impl Node {
                     software: self.local_info.software.clone(),
                 };
                 self.send_member_frame(link, &MemberFrame::Hello(hello));
+                self.schedule_membership_proofs();
             }
             LinkKind::Guest => self.on_guest_stream_up(link, peer, opened_here),
         }
@@ -111,13 +113,14 @@ impl Node {
                 state.close_session(&mut ctx, link);
             }
         }
+        self.schedule_membership_proofs();
     }
 
     pub(super) fn on_bytes_sent(&mut self, link: LinkId, bytes: usize) {
         let Some(member_link) = self.links.get_mut(&link) else { return };
-        let was_backpressured = member_link.pending_bytes > limits::MAX_LINK_PENDING_BYTES;
+        let was_backpressured = member_link.is_backpressured();
         member_link.pending_bytes = member_link.pending_bytes.saturating_sub(bytes);
-        if was_backpressured && member_link.pending_bytes <= limits::MAX_LINK_PENDING_BYTES {
+        if was_backpressured && !member_link.is_backpressured() {
             for group in self.groups.keys().copied().collect::<Vec<_>>() {
                 if let Some((state, mut ctx)) = self.group_with_context(group) {
                     state.resume_sending(&mut ctx);

@@ -39,6 +39,11 @@ struct PairingPeer {
 }
 
 impl OutgoingPairing {
+    /// When this node gives up.
+    pub(super) fn expires_at(&self) -> MonoTime {
+        self.started_at.plus_ms(limits::PAIRING_TIMEOUT_MS)
+    }
+
     /// The members that showed the request to their operators, with the digits that these must see, and whether they
     /// said no.
     pub fn peers_with_digits(&self, me: &NodeId) -> impl Iterator<Item = (NodeId, u32, bool)> {
@@ -357,6 +362,12 @@ impl Node {
             None => {}
         }
         self.outbox.respond(request_id, Ok(Response::Done));
+    }
+
+    /// When the first pairing request is forgotten, unless its node repeats it.
+    pub(super) fn incoming_pairing_due(&self) -> Option<MonoTime> {
+        let oldest = self.incoming_pairings.values().map(|incoming| incoming.last_request_at).min();
+        oldest.map(|at| at.plus_ms(limits::PAIRING_TIMEOUT_MS))
     }
 
     /// Forgets those that do not ask any more.

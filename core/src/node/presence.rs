@@ -1,6 +1,6 @@
 //! Presence: who lives, where, and whether it has what we have.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::effect::{Effect, NodeEvent};
 use super::group_state::{GroupContext, GroupState, Liveness};
@@ -25,13 +25,15 @@ const MAX_RETIRED_BOOTS: usize = 8;
 impl GroupState {
     /// Tells all neighbours that this node lives, if it is time to.
     pub(super) fn send_presence(&mut self, ctx: &mut GroupContext<'_>, local_info: &LocalInfo) {
-        if self.paused || ctx.now.mono < self.presence_due {
-            return;
-        }
-        self.presence_due = ctx.now.mono.plus_ms(limits::PRESENCE_INTERVAL_MS);
+        let Some(due) = self.presence_due.filter(|_| !self.paused) else { return };
         if self.sessions.is_empty() {
+            self.presence_due = None;
             return;
         }
+        if ctx.now.mono < due {
+            return;
+        }
+        self.presence_due = Some(ctx.now.mono.plus_ms(limits::PRESENCE_INTERVAL_MS));
         self.presence_sequence += 1;
         let mut linked_peers: Vec<[u8; 8]> =
             self.sessions.values().map(|session| session.peer.fingerprint8()).collect();
@@ -61,6 +63,12 @@ impl GroupState {
             session.sent_digest = Some(own_digest);
             ctx.send(*link, &frame);
         }
+    }
+
+    /// Sends the next presence after at most `delay_ms`.
+    pub(super) fn request_presence(&mut self, now: MonoTime, delay_ms: u64) {
+        let due = now.plus_ms(delay_ms);
+        self.presence_due = Some(self.presence_due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// A link with a member stands: it lives, whatever it says.
@@ -168,14 +176,25 @@ impl GroupState {
         }
     }
 
+    fn linked_peers(&self) -> BTreeSet<NodeId> {
+        self.sessions.values().map(|session| session.peer).collect()
+    }
+
+    /// When the first member without a link has been silent for too long.
+    pub(super) fn away_due(&self) -> Option<MonoTime> {
+        let linked = self.linked_peers();
+        let unlinked = self.liveness.iter().filter(|(node, known)| known.is_up && !linked.contains(*node));
+        unlinked.map(|(_, known)| known.last_alive_at.plus_ms(limits::AWAY_AFTER_MS)).min()
+    }
+
     /// Members that have not been heard for too long are away.
     pub(super) fn expire_liveness(&mut self, ctx: &mut GroupContext<'_>) {
-        let linked: BTreeMap<NodeId, ()> = self.sessions.values().map(|session| (session.peer, ())).collect();
+        let linked = self.linked_peers();
         let (now, group) = (ctx.now.mono, self.group.id());
         let mut silent = Vec::new();
         for (node, liveness) in &mut self.liveness {
             if liveness.is_up
-                && !linked.contains_key(node)
+                && !linked.contains(node)
                 && now.ms_since(liveness.last_alive_at) >= limits::AWAY_AFTER_MS
             {
                 liveness.is_up = false;

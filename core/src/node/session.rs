@@ -112,6 +112,11 @@ impl SyncSession {
         if self.is_in_sync { limits::REPAIR_DELAY_MS } else { limits::BROADCAST_DEBOUNCE_MS }
     }
 
+    /// True if something waits until the link has room.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.has_unsent_changes || !self.unsent_differences.is_empty()
+    }
+
     /// When it is to be compared with again, unless it is found equal before.
     pub(super) fn repair_due_at(&self) -> Option<MonoTime> {
         self.mismatch.map(|(since, _)| since.plus_ms(self.repair_delay_ms()))

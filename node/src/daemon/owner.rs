@@ -74,10 +74,10 @@ impl ProcessClock {
     }
 }
 
-/// Returns when a store that failed is to be tried again; never while it works.
-async fn retry_due(outage: Option<&StoreOutage>) {
-    match outage {
-        Some(outage) => tokio::time::sleep_until(outage.retry_at).await,
+/// Returns at `deadline`, or never if there is none.
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
@@ -93,14 +93,14 @@ impl Owner {
     pub(super) async fn run(mut self, initial_effects: Vec<Effect>, mut stop: watch::Receiver<bool>) {
         self.apply_effects(initial_effects);
         loop {
-            let next_wake = self.clock.to_instant(self.node.next_wake_at());
+            let next_wake = self.node.next_wake_at().map(|at| self.clock.to_instant(at));
             tokio::select! {
                 biased;
                 () = stop_requested(&mut stop) => break,
-                () = retry_due(self.outage.as_ref()) => self.try_reopen_store(),
+                () = sleep_until(self.outage.as_ref().map(|outage| outage.retry_at)) => self.try_reopen_store(),
                 // After a failure the writer is gone, and the daemon goes on without: it says so to whoever writes.
                 Some(outcome) = self.commit_outcomes.recv() => self.on_commit_outcome(outcome),
-                () = tokio::time::sleep_until(next_wake) => self.on_timer(),
+                () = sleep_until(next_wake) => self.handle_input(Input::Tick),
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),
                     None => break,
@@ -128,11 +128,11 @@ impl Owner {
         self.event_bus.on_input_handled();
     }
 
-    fn on_timer(&mut self) {
+    /// Passes the network's limit hits to the node, so that a query sees them.
+    fn collect_limit_hits(&mut self) {
         for larder_net::LimitHit { subject: of, limit: most, hit_count: hits } in self.net.take_limit_hits() {
             self.handle_input(Input::LimitHit { of, most, hits });
         }
-        self.handle_input(Input::Tick);
     }
 
     fn on_commit_outcome(&mut self, outcome: CommitOutcome) {
@@ -213,7 +213,10 @@ impl Owner {
                     self.handle_input(Input::RequestCancelled { caller: request_id });
                 }
             }
-            OwnerCommand::Query(query) => query(&mut self.node),
+            OwnerCommand::Query(query) => {
+                self.collect_limit_hits();
+                query(&mut self.node);
+            }
             OwnerCommand::ReportObserved(group, reports) => {
                 self.handle_input(Input::Observations { group, reports })
             }

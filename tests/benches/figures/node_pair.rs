@@ -227,7 +227,8 @@ impl NodePair {
 
     fn advance_to_next_wake(&mut self) {
         let wakes = [0, 1].map(|side| self.nodes[side].next_wake_at());
-        let next = wakes[0].min(wakes[1]).max(MonoTime(self.clock.0 + 1));
+        let next = wakes.into_iter().flatten().min().expect("a linked node has a deadline");
+        let next = next.max(MonoTime(self.clock.0 + 1));
         self.traffic.waited_ms += next.ms_since(self.clock);
         self.clock = next;
         self.queue.extend([0, 1].map(|side| (side, Input::Tick)));

@@ -213,7 +213,8 @@ impl World {
     fn schedule_tick(&mut self, node: usize) {
         let sim_node = &self.nodes[node];
         let Some(core_node) = sim_node.core_node.as_ref() else { return };
-        let wake_at = sim_node.world_time_of(core_node.next_wake_at()).max(self.now + 1000);
+        let Some(wake_at) = core_node.next_wake_at() else { return };
+        let wake_at = sim_node.world_time_of(wake_at).max(self.now + 1000);
         if wake_at < sim_node.next_tick || sim_node.next_tick <= self.now {
             self.nodes[node].next_tick = wake_at;
             self.schedule_event(wake_at - self.now, WorldEvent::Tick { node, at: wake_at });

@@ -271,7 +271,7 @@ fn idle_link_is_kept_alive_by_pings() {
     let (_, to_a) = b.request(clock_at(3), Request::SetPaused { group, paused: true });
     exchange_frames(clock_at(3), a, b, to_a, vec![]);
     let mut last_frame_ms = [3, 3];
-    for ms in (4..60_000).step_by(limits::TICK_INTERVAL_MS as usize) {
+    for ms in (4..60_000).step_by(500) {
         let (to_b, to_a) =
             (a.handle_input(clock_at(ms), Input::Tick), b.handle_input(clock_at(ms), Input::Tick));
         for (last_ms, frames) in last_frame_ms.iter_mut().zip([&to_a, &to_b]) {
@@ -416,4 +416,35 @@ fn change_that_a_linked_peer_withholds_is_fetched_from_another_peer() {
         "it took {} ms",
         synced_at - now
     );
+}
+
+impl TestMesh {
+    /// Ticks each node at its own deadlines for one minute. Returns how often each was ticked.
+    fn count_ticks_in_one_minute(&mut self) -> Vec<u32> {
+        let mut ticks = vec![0; self.nodes.len()];
+        loop {
+            let deadlines = self.nodes.iter().map(|peer| peer.node.next_wake_at());
+            let next = deadlines.enumerate().filter_map(|(index, due)| Some((due?, index))).min();
+            let Some((mono, index)) = next.filter(|(due, _)| *due <= clock_at(60_000).mono) else {
+                return ticks;
+            };
+            let now = ClockReading { mono, ..clock_at(0) };
+            ticks[index] += 1;
+            let sent = self.nodes[index].handle_input(now, Input::Tick);
+            self.deliver(now, index, sent);
+        }
+    }
+}
+
+#[test]
+fn idle_node_sleeps_until_its_next_timer() {
+    let (_, nodes) = open_members(1);
+    let mut alone = TestMesh { nodes, is_lost: |_, _| false };
+    assert!(alone.count_ticks_in_one_minute()[0] <= 12, "a lone node wakes at most once in five seconds");
+
+    let (_, nodes) = open_members(2);
+    let mut pair = TestMesh { nodes, is_lost: |_, _| false };
+    pair.link_all(clock_at(1));
+    let ticks = pair.count_ticks_in_one_minute();
+    assert!(ticks.iter().all(|ticks| (12..=20).contains(ticks)), "presence every five seconds: {ticks:?}");
 }

@@ -1,0 +1,158 @@
+//! The node's timers: each has a name, and [`super::Node::next_wake_at`] is the earliest deadline.
+//!
+//! No timer is set or cancelled by hand. Each part of the node derives its deadline from its own state, so no
+//! transition can forget a timer; a part that waits for nothing has no deadline, and an idle node sleeps.
+//!
+//! | timer | when it is due | what it does |
+//! |---|---|---|
+//! | `RangeTimeout` | a neighbour has not answered a range request for `RANGE_REQUEST_TIMEOUT_MS` | asks others |
+//! | `Repair` | a neighbour's digest has differed for the repair delay | sends this node's digest |
+//! | `Away` | a member without a link is silent for `AWAY_AFTER_MS` | reports it as away |
+//! | `ResumeSending` | a link has room again and something waits for it | sends what waits |
+//! | `ForwardedJoin` | a forwarded join request has no answer for `FORWARDED_JOIN_TTL_MS` | forgets the request |
+//! | `Snapshot` | `PRESENCE_INTERVAL_MS` after a change | writes out shards that have grown enough |
+//! | `Presence` | `PRESENCE_INTERVAL_MS` after the last presence, or sooner after a change | sends presence |
+//! | `Rebuild` | a document is under reconstruction | applies the next slice of changes |
+//! | `ObservationWrite` | the debounce time of reported observations ended | writes one observed change |
+//! | `LinkPing` | a link carried no frame for `PRESENCE_INTERVAL_MS` | pings the peer |
+//! | `GuestRetry` | a join or pairing may contact a discovered node again, or the pairing ends | opens guest streams |
+//! | `MembershipProof` | a nearby member has no link for `MEMBERSHIP_PROOF_DELAY_MS` | opens a guest stream |
+//! | `GuestIdle` | a guest stream carried no frame for `GUEST_STREAM_IDLE_MS` | closes it |
+//! | `IncomingPairing` | a pairing request was not repeated for `PAIRING_TIMEOUT_MS` | forgets the request |
+
+use super::Node;
+use super::group_state::GroupState;
+use super::input::MonoTime;
+use super::session::SyncSession;
+use crate::id::GroupId;
+use crate::limits;
+
+/// One timer. Timers that are due together run in the order of the variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    RangeTimeout(GroupId),
+    Repair(GroupId),
+    Away(GroupId),
+    ResumeSending(GroupId),
+    ForwardedJoin(GroupId),
+    Snapshot(GroupId),
+    Presence(GroupId),
+    Rebuild(GroupId),
+    ObservationWrite,
+    LinkPing,
+    GuestRetry,
+    MembershipProof,
+    GuestIdle,
+    IncomingPairing,
+}
+
+/// All timers that have a deadline.
+#[derive(Debug, Default)]
+pub(super) struct TimerTable(Vec<(Timer, MonoTime)>);
+
+impl TimerTable {
+    pub(super) fn set(&mut self, timer: Timer, due: Option<MonoTime>) {
+        self.0.extend(due.map(|due| (timer, due)));
+    }
+
+    fn next_deadline(&self) -> Option<MonoTime> {
+        self.0.iter().map(|(_, due)| *due).min()
+    }
+
+    fn due(self, now: MonoTime) -> Vec<Timer> {
+        let mut due: Vec<Timer> =
+            self.0.into_iter().filter(|(_, due)| *due <= now).map(|(timer, _)| timer).collect();
+        due.sort_unstable();
+        due
+    }
+}
+
+impl Node {
+    /// When [`super::Input::Tick`] is due at the latest; `None` while nothing waits for time to pass.
+    pub fn next_wake_at(&self) -> Option<MonoTime> {
+        self.timers().next_deadline().map(|due| due.max(self.now.mono))
+    }
+
+    fn timers(&self) -> TimerTable {
+        let mut timers = TimerTable::default();
+        if self.outbox.has_failed() {
+            return timers;
+        }
+        for state in self.groups.values() {
+            self.set_group_timers(state, &mut timers);
+        }
+        let write_dues = self.groups.values().filter(|state| !state.refetching);
+        timers
+            .set(Timer::ObservationWrite, write_dues.filter_map(|state| state.observations.write_due).min());
+        let last_sent = self.links.values().map(|link| link.last_sent_at).min();
+        timers.set(Timer::LinkPing, last_sent.map(|at| at.plus_ms(limits::PRESENCE_INTERVAL_MS)));
+        timers.set(Timer::GuestRetry, self.guest_retry_due());
+        timers.set(Timer::MembershipProof, self.proof_due.values().min().copied());
+        let last_activity = self.guest_streams.values().map(|stream| stream.last_activity).min();
+        timers.set(Timer::GuestIdle, last_activity.map(|at| at.plus_ms(limits::GUEST_STREAM_IDLE_MS)));
+        timers.set(Timer::IncomingPairing, self.incoming_pairing_due());
+        timers
+    }
+
+    fn set_group_timers(&self, state: &GroupState, timers: &mut TimerTable) {
+        let group = state.id();
+        timers.set(Timer::RangeTimeout(group), state.requested_ranges.values().map(|(_, due)| *due).min());
+        timers
+            .set(Timer::Repair(group), state.sessions.values().filter_map(SyncSession::repair_due_at).min());
+        timers.set(Timer::Away(group), state.away_due());
+        let can_resume = state.sessions.iter().any(|(link, session)| {
+            session.has_unsent() && self.links.get(link).is_some_and(|link| !link.is_backpressured())
+        });
+        timers.set(Timer::ResumeSending(group), can_resume.then_some(self.now.mono));
+        let oldest_forward = state.forwarded_joins.values().map(|(_, forwarded_at)| *forwarded_at).min();
+        let forward_due = oldest_forward.map(|at| at.plus_ms(limits::FORWARDED_JOIN_TTL_MS));
+        timers.set(Timer::ForwardedJoin(group), forward_due);
+        timers.set(Timer::Snapshot(group), state.snapshot_due);
+        timers.set(Timer::Presence(group), state.presence_due.filter(|_| !state.paused));
+        timers.set(Timer::Rebuild(group), state.group.shard_states().is_rebuilding().then_some(self.now.mono));
+    }
+
+    /// Runs every timer that is due.
+    pub(super) fn on_tick(&mut self) {
+        for timer in self.timers().due(self.now.mono) {
+            self.on_timer(timer);
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::RangeTimeout(group)
+            | Timer::Repair(group)
+            | Timer::Away(group)
+            | Timer::ResumeSending(group)
+            | Timer::ForwardedJoin(group)
+            | Timer::Snapshot(group)
+            | Timer::Presence(group) => self.on_group_timer(timer, group),
+            // The node applies a slice after every input.
+            Timer::Rebuild(_) => {}
+            Timer::ObservationWrite => self.write_due_observations(),
+            Timer::LinkPing => self.ping_idle_links(),
+            Timer::GuestRetry => self.open_due_guest_streams(),
+            Timer::MembershipProof => self.schedule_membership_proofs(),
+            Timer::GuestIdle => self.close_idle_guest_streams(),
+            Timer::IncomingPairing => self.expire_incoming_pairings(),
+        }
+    }
+
+    fn on_group_timer(&mut self, timer: Timer, group: GroupId) {
+        let local_info = matches!(timer, Timer::Presence(_)).then(|| self.local_info.clone());
+        let Some((state, mut ctx)) = self.group_with_context(group) else { return };
+        match timer {
+            Timer::RangeTimeout(_) => state.expire_range_requests(&mut ctx),
+            Timer::Repair(_) => state.retry_mismatched_sessions(&mut ctx),
+            Timer::Away(_) => state.expire_liveness(&mut ctx),
+            Timer::ResumeSending(_) => state.resume_sending(&mut ctx),
+            Timer::ForwardedJoin(_) => state.expire_forwarded_joins(&ctx),
+            Timer::Snapshot(_) => state.write_due_snapshots(&mut ctx),
+            Timer::Presence(_) => {
+                local_info.iter().for_each(|local_info| state.send_presence(&mut ctx, local_info))
+            }
+            _ => {}
+        }
+    }
+}
