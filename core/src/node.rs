@@ -36,6 +36,7 @@ mod guest_streams;
 mod input;
 mod join;
 mod links;
+mod liveness;
 mod membership_status;
 mod node_info;
 mod observed_writer;
@@ -43,8 +44,11 @@ mod outbox;
 mod pairing;
 mod presence;
 mod protocol_error;
+mod push_limiter;
+mod requested_ranges;
 mod rng;
 mod session;
+mod sync_handler;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -54,7 +58,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::limit_stats::{LimitHit, LimitStats};
 pub use effect::{Effect, NodeEvent, RequestError, Response};
-pub use group_state::{GroupState, Liveness};
+pub use group_state::GroupState;
 pub use input::{
     AdminOp, AdminRequest, ClockReading, Input, LinkId, LinkKind, MonoTime, Request, RequestId, StoreBatchId,
     WriteRequest,
@@ -256,7 +260,7 @@ impl Node {
                 let Some((state, mut ctx)) = self.group_with_context(group) else {
                     return self.respond_error(request_id, RequestError::UnknownGroup);
                 };
-                state.send_digest_to_all(&mut ctx);
+                state.sync(&mut ctx).send_digest_to_all();
                 self.outbox.respond(request_id, Ok(Response::Done));
             }
             Request::SetPaused { group, paused } => self.set_paused(request_id, group, paused),

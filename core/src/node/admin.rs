@@ -159,7 +159,7 @@ impl GroupState {
         let id = signed.id();
         let outcome = self.group.apply_records([signed]);
         let is_rejected = outcome.fault.is_some();
-        self.on_records_ingested(ctx, outcome, None);
+        self.sync(ctx).on_records_ingested(outcome, None);
         let is_stored = self.group.records().get(&id).is_some();
         if is_rejected || !is_stored { Err(RequestError::LimitReached("membership records")) } else { Ok(id) }
     }

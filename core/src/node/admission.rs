@@ -167,7 +167,7 @@ impl Node {
         let shown_ids: BTreeSet<RecordId> = records.iter().map(SignedRecord::id).collect();
         let recorded = state.group.apply_records(records);
         let fault = recorded.fault;
-        state.on_records_ingested(&mut ctx, recorded, None);
+        state.sync(&mut ctx).on_records_ingested(recorded, None);
         let (peer_is_member, self_is_member) =
             (state.group.members().is_member(&peer), state.is_member(&ctx.own_id));
         let evidence = match self_is_member || !peer_is_member {
@@ -211,7 +211,7 @@ impl Node {
         if let Some((state, mut ctx)) = self.group_with_context(ended.group) {
             let recorded = state.group.apply_records(records);
             fault = recorded.fault;
-            state.on_records_ingested(&mut ctx, recorded, None);
+            state.sync(&mut ctx).on_records_ingested(recorded, None);
         }
         self.send_full_membership(link, ended.group);
         self.on_grant_path_answered(link, "a member no more");

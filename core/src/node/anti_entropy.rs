@@ -1,158 +1,168 @@
-//! Comparing: digests, what each side has, and where each stands in the shards that differ.
+//! Anti-entropy: neighbours compare digests, exchange summaries, and send each other the records and positions that
+//! differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{Effect, NodeEvent};
-use super::group_state::{GroupContext, GroupState};
 use super::input::LinkId;
 use super::protocol_error::ProtocolError;
 use super::session::{SyncSession, UnsentDifference};
+use super::sync_handler::SyncHandler;
 use crate::group::RecordOutcome;
 use crate::id::{Digest, NodeId, ShardId};
 use crate::limits;
-use crate::record::SignedRecord;
+use crate::record::{RecordDecodeError, SignedRecord};
 use crate::wire::member::{GroupDigest, GroupFrame, GroupSummary, RecordBatch, ShardPositions};
 
-impl GroupState {
-    /// Begins a session with a neighbour.
-    pub(super) fn open_session(&mut self, ctx: &mut GroupContext<'_>, link: LinkId, peer: NodeId) {
-        if self.paused || self.sessions.contains_key(&link) {
+impl SyncHandler<'_, '_> {
+    /// Opens a session with a neighbour, unless there is one.
+    pub(super) fn open_session(&mut self, link: LinkId, peer: NodeId) {
+        if self.state.paused || self.state.sessions.contains_key(&link) {
             return;
         }
-        self.sessions.insert(link, SyncSession::new(peer));
-        self.mark_alive(ctx, peer);
-        self.send_digest(ctx, link);
-        self.request_presence(ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
-        let waiting_joins: Vec<_> = self.waiting_joins.values().cloned().collect();
+        self.state.sessions.insert(link, SyncSession::new(peer));
+        self.state.mark_alive(self.ctx, peer);
+        self.send_digest(link);
+        self.state.request_presence(self.ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
+        let waiting_joins: Vec<_> = self.state.waiting_joins.values().cloned().collect();
         for request in waiting_joins {
-            self.forward_join(ctx, request, limits::MAX_FORWARD_HOPS, None);
+            self.state.forward_join(self.ctx, request, limits::MAX_FORWARD_HOPS, None);
         }
     }
 
-    pub(super) fn close_session(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        self.proof_requested.remove(&link);
-        self.proof_sent.remove(&link);
-        if self.sessions.remove(&link).is_none() {
+    /// Closes the session on a link. What was requested from its neighbour is requested from others.
+    pub(super) fn close_session(&mut self, link: LinkId) {
+        self.state.proof_requested.remove(&link);
+        self.state.proof_sent.remove(&link);
+        if self.state.sessions.remove(&link).is_none() {
             return;
         }
-        self.requested_ranges.retain(|_, (asked_link, _)| *asked_link != link);
-        self.request_presence(ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
-        // What was asked of this neighbour is asked of others.
-        self.request_missing_from_all(ctx);
+        self.state.requested_ranges.remove_link(link);
+        self.state.request_presence(self.ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
+        self.request_missing_from_all();
     }
 
-    pub(super) fn send_digest(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        let digest = self.digest();
-        let omitted = self.group.shard_states().faulty_shards();
-        let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.sent_digest = Some(digest);
-        session.mismatch = None;
-        ctx.send(link, &GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: omitted }));
+    pub(super) fn send_digest(&mut self, link: LinkId) {
+        let digest = self.state.digest();
+        let omitted_shards = self.state.group.shard_states().faulty_shards();
+        let Some(session) = self.state.sessions.get_mut(&link) else { return };
+        session.on_digest_sent(digest);
+        self.ctx.send(link, &GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards }));
     }
 
-    /// Compares with every neighbour now.
-    pub(super) fn send_digest_to_all(&mut self, ctx: &mut GroupContext<'_>) {
-        let links: Vec<_> = self.sessions.keys().copied().collect();
-        for link in links {
-            self.send_digest(ctx, link);
+    /// Sends this node's digest to every neighbour, so that each compares now.
+    pub(super) fn send_digest_to_all(&mut self) {
+        for link in self.state.session_links() {
+            self.send_digest(link);
         }
     }
 
-    pub(super) fn on_digest(&mut self, ctx: &mut GroupContext<'_>, link: LinkId, peer_digest: &GroupDigest) {
+    pub(super) fn on_digest(&mut self, link: LinkId, peer_digest: &GroupDigest) {
         if self.matches_digest(peer_digest) {
-            return self.on_in_sync(ctx, link);
+            return self.on_in_sync(link);
         }
-        let (now, own_digest) = (ctx.now.mono, self.digest());
-        let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.is_in_sync = false;
-        session.received_digest = Some(peer_digest.digest);
+        let (now, own_digest) = (self.ctx.now.mono, self.state.digest());
+        let Some(session) = self.state.sessions.get_mut(&link) else { return };
+        session.on_digest_differs(peer_digest.digest);
         if !session.has_sent_summary(own_digest, now) {
-            self.send_summary(ctx, link);
+            self.send_summary(link);
         }
     }
 
-    /// A shard that one side isolated is left out of both digests.
+    /// True if the digests are equal. A shard that either side isolated is left out of both.
     fn matches_digest(&mut self, peer_digest: &GroupDigest) -> bool {
-        let isolated = self.group.shard_states().faulty_shards();
+        let isolated = self.state.group.shard_states().faulty_shards();
         if peer_digest.omitted_shards == isolated {
-            return self.digest() == peer_digest.digest;
+            return self.state.digest() == peer_digest.digest;
         }
         let omitted: BTreeSet<ShardId> =
             isolated.into_iter().chain(peer_digest.omitted_shards.iter().copied()).collect();
         let omitted: Vec<ShardId> = omitted.into_iter().collect();
-        omitted == peer_digest.omitted_shards && self.group.digest(&omitted) == peer_digest.digest
+        omitted == peer_digest.omitted_shards && self.state.group.digest(&omitted) == peer_digest.digest
     }
 
-    /// This side's digest changed: neighbours that told the same before are equal now.
-    pub(super) fn mark_equal_sessions(&mut self, ctx: &mut GroupContext<'_>) {
-        if self.sessions.values().all(|session| session.is_in_sync) {
+    /// The digest in a neighbour's own presence.
+    pub(super) fn on_presence_digest(&mut self, link: LinkId, peer_digest: Digest) {
+        let own_digest = self.state.digest();
+        let Some(session) = self.state.sessions.get_mut(&link) else { return };
+        session.on_presence_digest(peer_digest, own_digest, self.ctx.now.mono);
+        if peer_digest == own_digest {
+            self.on_in_sync(link);
+        }
+    }
+
+    /// Sends this node's digest to neighbours whose digest has differed for the repair delay.
+    pub(super) fn retry_mismatched_sessions(&mut self) {
+        let (now, own_digest) = (self.ctx.now.mono, self.state.digest());
+        let sessions = self.state.sessions.iter_mut();
+        let mismatched: Vec<LinkId> = sessions
+            .filter_map(|(link, session)| session.take_due_repair(own_digest, now).then_some(*link))
+            .collect();
+        for link in mismatched {
+            self.send_digest(link);
+        }
+    }
+
+    /// After this node's digest changed: neighbours that sent the same digest before are in sync now.
+    pub(super) fn mark_equal_sessions(&mut self) {
+        if self.state.sessions.values().all(SyncSession::is_in_sync) {
             return;
         }
-        let own_digest = self.digest();
-        let equal_links: Vec<LinkId> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| !session.is_in_sync && session.received_digest == Some(own_digest))
+        let own_digest = self.state.digest();
+        let sessions = self.state.sessions.iter();
+        let equal_links: Vec<LinkId> = sessions
+            .filter(|(_, session)| session.has_become_equal(own_digest))
             .map(|(link, _)| *link)
             .collect();
         for link in equal_links {
-            self.on_in_sync(ctx, link);
+            self.on_in_sync(link);
         }
-        // And those that learn the same from others need not wait for the next heartbeat.
-        self.request_presence(ctx.now.mono, limits::BROADCAST_DEBOUNCE_MS);
+        // Neighbours that receive the same changes from others learn early that the digests are equal.
+        self.state.request_presence(self.ctx.now.mono, limits::BROADCAST_DEBOUNCE_MS);
     }
 
-    pub(super) fn on_in_sync(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        let (group, own_digest) = (self.group.id(), self.digest());
-        if self.refetching && self.sessions.contains_key(&link) {
-            // Whatever was lost here and is still known anywhere near is here again.
-            self.refetching = false;
-            ctx.outbox.store_batch(vec![self.to_row()]);
-            ctx.outbox.push(Effect::DesiredChanged { group });
-            ctx.emit_event(NodeEvent::GroupRepaired { group });
+    fn on_in_sync(&mut self, link: LinkId) {
+        let (group, own_digest) = (self.state.id(), self.state.digest());
+        if self.state.refetching && self.state.sessions.contains_key(&link) {
+            // All that was lost here and is known to a neighbour is here again.
+            self.state.refetching = false;
+            self.ctx.outbox.store_batch(vec![self.state.to_row()]);
+            self.ctx.outbox.push(Effect::DesiredChanged { group });
+            self.ctx.emit_event(NodeEvent::GroupRepaired { group });
         }
-        let Some(session) = self.sessions.get_mut(&link) else { return };
-        let is_first_time = !session.has_synced;
-        session.mark_in_sync(&self.group);
-        session.received_digest = Some(own_digest);
-        let has_sent_digest = session.sent_digest == Some(own_digest);
-        let peer = session.peer;
+        let Some(session) = self.state.sessions.get_mut(&link) else { return };
+        let is_first_time = session.on_digest_equal(&self.state.group, own_digest);
+        let (peer, has_sent_digest) = (session.peer, session.sent_digest == Some(own_digest));
         if !has_sent_digest {
-            self.send_digest(ctx, link);
+            self.send_digest(link);
         }
         if is_first_time {
-            ctx.emit_event(NodeEvent::InSync { group, peer });
+            self.ctx.emit_event(NodeEvent::InSync { group, peer });
         }
     }
 
-    fn send_summary(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        let (now, own_digest) = (ctx.now.mono, self.digest());
-        let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.summary_sent = Some((now, own_digest, session.received_digest));
+    fn send_summary(&mut self, link: LinkId) {
+        let (now, own_digest) = (self.ctx.now.mono, self.state.digest());
+        let Some(session) = self.state.sessions.get_mut(&link) else { return };
+        session.on_summary_sent(own_digest, now);
         let summary = GroupSummary {
-            record_tips: GroupSummary::to_wire_tips(&self.group.membership_records().record_tips()),
-            shard_digests: self.group.shard_states().shard_digests().collect(),
+            record_tips: GroupSummary::to_wire_tips(&self.state.group.membership_records().record_tips()),
+            shard_digests: self.state.group.shard_states().shard_digests().collect(),
         };
-        ctx.send(link, &GroupFrame::GroupSummary(summary));
+        self.ctx.send(link, &GroupFrame::GroupSummary(summary));
     }
 
-    pub(super) fn on_summary(
-        &mut self,
-        ctx: &mut GroupContext<'_>,
-        link: LinkId,
-        peer_summary: &GroupSummary,
-    ) {
-        let own_digest = self.digest();
-        let Some(session) = self.sessions.get(&link) else { return };
-        if !session.has_sent_summary(own_digest, ctx.now.mono) {
-            self.send_summary(ctx, link);
+    pub(super) fn on_summary(&mut self, link: LinkId, peer_summary: &GroupSummary) {
+        let own_digest = self.state.digest();
+        let Some(session) = self.state.sessions.get(&link) else { return };
+        if !session.has_sent_summary(own_digest, self.ctx.now.mono) {
+            self.send_summary(link);
         }
-        let missing_records =
-            self.group.membership_records().missing_records(&peer_summary.decode_record_tips());
+        let group = &self.state.group;
+        let missing_records = group.membership_records().missing_records(&peer_summary.decode_record_tips());
         let missing_records = missing_records.iter().map(|record| UnsentDifference::Record(record.id()));
-        let isolated = self.group.shard_states().faulty_shards();
-        let own_digests: BTreeMap<ShardId, Digest> = self
-            .group
+        let isolated = group.shard_states().faulty_shards();
+        let own_digests: BTreeMap<ShardId, Digest> = group
             .shard_states()
             .shard_digests()
             .filter(|(shard_id, _)| !isolated.contains(shard_id))
@@ -161,95 +171,80 @@ impl GroupState {
         let all_shards: BTreeSet<ShardId> = own_digests.keys().chain(peer_digests.keys()).copied().collect();
         let differing_shards =
             all_shards.into_iter().filter(|shard_id| own_digests.get(shard_id) != peer_digests.get(shard_id));
-        if let Some(session) = self.sessions.get_mut(&link) {
+        if let Some(session) = self.state.sessions.get_mut(&link) {
             session.unsent_differences =
                 missing_records.chain(differing_shards.map(UnsentDifference::Shard)).collect();
         }
-        self.send_differences(ctx, link);
+        self.send_differences(link);
     }
 
-    /// Sends a neighbour what it lacks, as far as the link takes it; the rest follows once there is room.
-    pub(super) fn send_differences(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        while !ctx.is_backpressured(link) {
-            let Some(session) = self.sessions.get_mut(&link) else { return };
+    /// Sends a neighbour what it lacks until the link is backpressured. The rest follows once the link has room.
+    pub(super) fn send_differences(&mut self, link: LinkId) {
+        while !self.ctx.is_backpressured(link) {
+            let Some(session) = self.state.sessions.get_mut(&link) else { return };
             let mut records = Vec::new();
             while let Some(UnsentDifference::Record(id)) = session.unsent_differences.front()
                 && records.len() < limits::MAX_RECORDS_PER_SENT_FRAME
             {
-                records.extend(self.group.records().get(id).cloned());
+                records.extend(self.state.group.records().get(id).cloned());
                 session.unsent_differences.pop_front();
             }
             if !records.is_empty() {
-                self.send_records(ctx, link, &records);
+                self.send_records(link, &records);
             } else if let Some(UnsentDifference::Shard(shard_id)) = session.unsent_differences.pop_front() {
-                let chains = self.group.shard_states().chain_positions(&shard_id);
-                ctx.send(link, &GroupFrame::ShardPositions(ShardPositions { shard_id, chains }));
+                let chains = self.state.group.shard_states().chain_positions(&shard_id);
+                self.ctx.send(link, &GroupFrame::ShardPositions(ShardPositions { shard_id, chains }));
             } else {
                 return;
             }
         }
     }
 
-    pub(super) fn send_records(&self, ctx: &mut GroupContext<'_>, link: LinkId, records: &[SignedRecord]) {
+    pub(super) fn send_records(&mut self, link: LinkId, records: &[SignedRecord]) {
         for batch in records.chunks(limits::MAX_RECORDS_PER_SENT_FRAME) {
             let records = batch.iter().map(SignedRecord::encode).collect();
-            ctx.send(link, &GroupFrame::RecordBatch(RecordBatch { records, is_last: true }));
+            self.ctx.send(link, &GroupFrame::RecordBatch(RecordBatch { records, is_last: true }));
         }
     }
 
-    pub(super) fn on_records(
-        &mut self,
-        ctx: &mut GroupContext<'_>,
-        link: LinkId,
-        batch: &RecordBatch,
-    ) -> Result<(), ProtocolError> {
+    pub(super) fn on_records(&mut self, link: LinkId, batch: &RecordBatch) -> Result<(), ProtocolError> {
         let mut records = Vec::with_capacity(batch.records.len());
         for bytes in &batch.records {
             match SignedRecord::decode(bytes) {
                 Ok(record) => records.push(record),
-                Err(crate::record::RecordDecodeError::NewerFormat(_)) => {}
+                // A newer version wrote it.
+                Err(RecordDecodeError::NewerFormat(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let recorded = self.group.apply_records(records);
-        let fault = recorded.fault;
-        self.on_records_ingested(ctx, recorded, Some(link));
+        let outcome = self.state.group.apply_records(records);
+        let fault = outcome.fault;
+        self.on_records_ingested(outcome, Some(link));
         fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    /// New records: make them durable, tell the neighbours, look again at what they mean.
-    pub(super) fn on_records_ingested(
-        &mut self,
-        ctx: &mut GroupContext<'_>,
-        outcome: RecordOutcome,
-        from: Option<LinkId>,
-    ) {
-        let RecordOutcome { new_records: new, mut rows, ingest: mut taken, .. } = outcome;
-        ctx.limit_stats.merge(&std::mem::take(&mut taken.limit_hits));
+    /// Stores new records, sends them to the other neighbours, and follows what they change.
+    pub(super) fn on_records_ingested(&mut self, outcome: RecordOutcome, from: Option<LinkId>) {
+        let RecordOutcome { new_records, mut rows, mut ingest, .. } = outcome;
+        self.ctx.limit_stats.merge(&std::mem::take(&mut ingest.limit_hits));
         if rows.is_empty() {
             return;
         }
-        self.on_group_changed(ctx.now.mono);
-        // In one batch: what a record says of changes is durable with it, or not at all.
-        rows.append(&mut taken.rows);
-        ctx.outbox.store_batch(rows);
-        let others: Vec<_> = self.sessions.keys().copied().filter(|link| Some(*link) != from).collect();
-        for link in others {
-            self.send_records(ctx, link, &new);
+        self.state.on_group_changed(self.ctx.now.mono);
+        // One batch: the records and their consequences for changes become durable together.
+        rows.append(&mut ingest.rows);
+        self.ctx.outbox.store_batch(rows);
+        for link in self.state.session_links().into_iter().filter(|link| Some(*link) != from) {
+            self.send_records(link, &new_records);
         }
-        ctx.outbox.push(Effect::DesiredChanged { group: self.group.id() });
-        self.on_ingested(ctx, taken, from);
+        self.ctx.outbox.push(Effect::DesiredChanged { group: self.state.id() });
+        self.on_ingested(ingest, from);
     }
 
-    pub(super) fn on_positions(
-        &mut self,
-        ctx: &mut GroupContext<'_>,
-        link: LinkId,
-        positions: &ShardPositions,
-    ) {
-        let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.set_positions(positions.shard_id, &positions.chains);
-        session.is_fetching = true;
-        self.request_missing(ctx, link);
+    pub(super) fn on_positions(&mut self, link: LinkId, positions: &ShardPositions) {
+        let Some(session) = self.state.sessions.get_mut(&link) else { return };
+        session.view.set_positions(positions.shard_id, &positions.chains);
+        session.on_positions();
+        self.request_missing(link);
     }
 }

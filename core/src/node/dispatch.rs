@@ -95,7 +95,7 @@ impl Node {
         }
         if !state.group.members().is_member(&peer) {
             match frame {
-                GroupFrame::GrantPath(bundle) => state.on_records(&mut ctx, link, &bundle)?,
+                GroupFrame::GrantPath(bundle) => state.sync(&mut ctx).on_records(link, &bundle)?,
                 GroupFrame::ProveMembership | GroupFrame::StopSync => {}
                 _ => state.challenge_nonmember(&mut ctx, link, peer),
             }
@@ -103,21 +103,21 @@ impl Node {
             return Ok(());
         }
         if !state.sessions.contains_key(&link) && !matches!(frame, GroupFrame::StopSync) {
-            state.open_session(&mut ctx, link, peer);
+            state.sync(&mut ctx).open_session(link, peer);
         }
         state.mark_alive(&mut ctx, peer);
         match frame {
-            GroupFrame::GroupDigest(body) => state.on_digest(&mut ctx, link, &body),
-            GroupFrame::GroupSummary(body) => state.on_summary(&mut ctx, link, &body),
+            GroupFrame::GroupDigest(body) => state.sync(&mut ctx).on_digest(link, &body),
+            GroupFrame::GroupSummary(body) => state.sync(&mut ctx).on_summary(link, &body),
             GroupFrame::RecordBatch(body) | GroupFrame::GrantPath(body) => {
-                state.on_records(&mut ctx, link, &body)?
+                state.sync(&mut ctx).on_records(link, &body)?
             }
-            GroupFrame::ShardPositions(body) => state.on_positions(&mut ctx, link, &body),
-            GroupFrame::RangeRequest(body) => state.on_range_request(&mut ctx, link, &body),
-            GroupFrame::RangeResponse(body) => state.on_range_response(&mut ctx, link, &body)?,
-            GroupFrame::Push(body) => state.on_push(&mut ctx, link, &body)?,
+            GroupFrame::ShardPositions(body) => state.sync(&mut ctx).on_positions(link, &body),
+            GroupFrame::RangeRequest(body) => state.sync(&mut ctx).on_range_request(link, &body),
+            GroupFrame::RangeResponse(body) => state.sync(&mut ctx).on_range_response(link, &body)?,
+            GroupFrame::Push(body) => state.sync(&mut ctx).on_push(link, &body)?,
             GroupFrame::Presence(body) => state.on_presence(&mut ctx, link, &body),
-            GroupFrame::StopSync => state.close_session(&mut ctx, link),
+            GroupFrame::StopSync => state.sync(&mut ctx).close_session(link),
             GroupFrame::ProveMembership => state.send_grant_path(&mut ctx, link),
             GroupFrame::ForwardedJoin(body) => state.on_forwarded_join(&mut ctx, link, body)?,
             GroupFrame::ForwardedResponse(body) => state.on_forwarded_response(&mut ctx, body),

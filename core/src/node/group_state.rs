@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::effect::{Effect, NodeEvent};
 use super::input::{ClockReading, LinkId, MonoTime};
+use super::liveness::LivenessTable;
 use super::outbox::Outbox;
+use super::push_limiter::PushLimiter;
+use super::requested_ranges::RequestedRanges;
 use super::session::SyncSession;
 use crate::group::{Group, WriteOutcome};
-use crate::id::{ChainId, Digest, GroupId, InviteId, NodeId, SecretKey, ShardId};
+use crate::id::{Digest, GroupId, InviteId, NodeId, SecretKey, ShardId};
 use crate::limit_stats::LimitStats;
 use crate::limits;
 use crate::resource::ResourceName;
@@ -17,7 +20,6 @@ use crate::store::{
 };
 use crate::wire::guest::JoinRequest;
 use crate::wire::member::GroupFrame;
-use crate::wire::presence::Presence;
 
 /// A link between members, whatever groups they share.
 #[derive(Clone, Debug)]
@@ -87,23 +89,6 @@ impl GroupContext<'_> {
     }
 }
 
-/// What was heard of a member.
-#[derive(Clone, Debug)]
-pub struct Liveness {
-    /// What it said last; `None` if it is linked but has not spoken yet.
-    pub presence: Option<Presence>,
-    /// When, on this node's own clock.
-    pub last_alive_at: MonoTime,
-    /// The same in seconds since 1970.
-    pub last_alive_unix_secs: i64,
-    /// Boots that are over: what is told of them is old.
-    pub(super) retired_boots: Vec<u64>,
-    /// When its newest presence came.
-    pub(super) presence_received_at: MonoTime,
-    /// True while it counts as up.
-    pub is_up: bool,
-}
-
 /// Where the answer to a carried request goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReplyRoute {
@@ -119,13 +104,6 @@ pub(super) struct PendingObservations {
     pub(super) last_write: Option<MonoTime>,
 }
 
-/// How many more changes of one author may be pushed now.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TokenBucket {
-    pub(super) tokens: u64,
-    pub(super) refilled_at: MonoTime,
-}
-
 /// One group, as the machine keeps it.
 #[derive(Clone, Debug)]
 pub struct GroupState {
@@ -137,14 +115,11 @@ pub struct GroupState {
     pub refetching: bool,
     /// Neighbours with whom it is synced.
     pub(super) sessions: BTreeMap<LinkId, SyncSession>,
-    /// Members that were heard of since this daemon started.
-    pub liveness: BTreeMap<NodeId, Liveness>,
-    /// Parts of chains that were asked for, of whom and until when the answer is due.
-    pub(super) requested_ranges: BTreeMap<(ShardId, ChainId), (LinkId, MonoTime)>,
+    pub(super) liveness: LivenessTable,
+    pub(super) requested_ranges: RequestedRanges,
     /// Invites made here.
     pub invites: BTreeMap<InviteId, InviteRow>,
-    /// By author; no more than there are members.
-    pub(super) push_buckets: BTreeMap<NodeId, TokenBucket>,
+    pub(super) push_limiter: PushLimiter,
     pub(super) forwarded_joins: BTreeMap<Digest, (ReplyRoute, MonoTime)>,
     /// Requests of strangers that wait for their issuer.
     pub(super) waiting_joins: BTreeMap<NodeId, JoinRequest>,
@@ -176,10 +151,10 @@ impl GroupState {
             paused: false,
             refetching: false,
             sessions: BTreeMap::new(),
-            liveness: BTreeMap::new(),
-            requested_ranges: BTreeMap::new(),
+            liveness: LivenessTable::default(),
+            requested_ranges: RequestedRanges::default(),
             invites: BTreeMap::new(),
-            push_buckets: BTreeMap::new(),
+            push_limiter: PushLimiter::default(),
             forwarded_joins: BTreeMap::new(),
             waiting_joins: BTreeMap::new(),
             presence_sequence: 0,
@@ -261,7 +236,12 @@ impl GroupState {
     pub(super) fn on_written(&mut self, ctx: &mut GroupContext<'_>, written: WriteOutcome) {
         self.on_group_changed(ctx.now.mono);
         ctx.outbox.store_batch(written.ingest.rows);
-        self.broadcast(ctx, &written.ingest.new_changes, None);
+        self.sync(ctx).broadcast(&written.ingest.new_changes, None);
+    }
+
+    /// The links of all sessions.
+    pub(super) fn session_links(&self) -> Vec<LinkId> {
+        self.sessions.keys().copied().collect()
     }
 
     /// The neighbours with whom this group is synced.

@@ -220,7 +220,7 @@ impl Node {
         if let Some((state, mut ctx)) = self.group_with_context(id) {
             // It was a member once, and is let in again.
             let outcome = state.group.apply_records(records.iter().cloned());
-            state.on_records_ingested(&mut ctx, outcome, None);
+            state.sync(&mut ctx).on_records_ingested(outcome, None);
             state.leave_confirmed = false;
             if !state.is_member(&ctx.own_id) {
                 return Ok(false);
@@ -258,8 +258,10 @@ impl Node {
             .pending_joins
             .iter()
             .filter(|(group, pending_join)| {
-                let has_synced =
-                    self.groups.get(group).is_some_and(|state| state.sessions.values().any(|s| s.has_synced));
+                let has_synced = self
+                    .groups
+                    .get(group)
+                    .is_some_and(|state| state.sessions.values().any(|session| session.has_synced()));
                 pending_join.is_granted && has_synced
             })
             .map(|(group, _)| *group)

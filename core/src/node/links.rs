@@ -110,7 +110,7 @@ impl Node {
         }
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
             if let Some((state, mut ctx)) = self.group_with_context(group) {
-                state.close_session(&mut ctx, link);
+                state.sync(&mut ctx).close_session(link);
             }
         }
         self.schedule_membership_proofs();
@@ -123,7 +123,7 @@ impl Node {
         if was_backpressured && !member_link.is_backpressured() {
             for group in self.groups.keys().copied().collect::<Vec<_>>() {
                 if let Some((state, mut ctx)) = self.group_with_context(group) {
-                    state.resume_sending(&mut ctx);
+                    state.sync(&mut ctx).resume_sending();
                 }
             }
         }
@@ -142,7 +142,7 @@ impl Node {
             let self_is_member = state.is_member(&ctx.own_id);
             for (link, peer) in &links {
                 match (state.group.members().is_member(peer), self_is_member) {
-                    (true, true) => state.open_session(&mut ctx, *link, *peer),
+                    (true, true) => state.sync(&mut ctx).open_session(*link, *peer),
                     (true, false) => state.send_leave_records(&mut ctx, *link),
                     (false, _) => {}
                 }
@@ -198,7 +198,7 @@ impl Node {
             if paused {
                 for link in state.sessions.keys().copied().collect::<Vec<_>>() {
                     ctx.send(link, &GroupFrame::StopSync);
-                    state.close_session(&mut ctx, link);
+                    state.sync(&mut ctx).close_session(link);
                 }
             }
             ctx.outbox.store_batch(vec![row]);

@@ -112,13 +112,13 @@ impl GroupState {
             .collect();
         for link in nonmember_links {
             ctx.send(link, &GroupFrame::StopSync);
-            self.close_session(ctx, link);
+            self.sync(ctx).close_session(link);
         }
         // What was said of who is a member may be otherwise now, and is to be said once more.
         self.proof_requested.clear();
         self.proof_sent.clear();
         let remaining: BTreeSet<NodeId> = self.group.members().nodes().collect();
-        self.liveness.retain(|node, _| remaining.contains(node));
+        self.liveness.retain(&remaining);
     }
 
     /// Somebody who is no member speaks as if it were one: it is told why it is not, or asked to prove that it is.
@@ -128,7 +128,7 @@ impl GroupState {
         }
         let evidence = self.group.membership_records().removal_proof(&peer);
         if !evidence.is_empty() {
-            self.send_records(ctx, link, &evidence);
+            self.sync(ctx).send_records(link, &evidence);
         }
         // It may have been let in again, and by whom is not known here.
         ctx.send(link, &GroupFrame::ProveMembership);
@@ -155,7 +155,7 @@ impl GroupState {
         let has_left = MembershipStatus::for_key(self.group.members(), &ctx.own_id) == MembershipStatus::Left;
         match frame {
             GroupFrame::RecordBatch(bundle) | GroupFrame::GrantPath(bundle) => {
-                self.on_records(ctx, link, bundle)?
+                self.sync(ctx).on_records(link, bundle)?
             }
             // It was shown the record, and ends the session: it has heard.
             GroupFrame::StopSync if self.proof_requested.contains_key(&link) => self.leave_confirmed = true,

@@ -1,115 +1,171 @@
-//! A session: how this node and one neighbour bring one group to the same state, and keep it there.
+//! A sync session: how this node and one neighbour bring one group to the same state, and keep it there.
 //!
 //! ```text
-//! A                                    B
-//! |-- Digest ------------------------->|      both at once; equal: in sync
-//! |<------------------------- Digest --|
-//! |-- Have --------------------------->|      each answers a digest that differs
-//! |<---------------------------- Have --|
-//! |-- Records, Positions ------------->|      what the other lacks; where I stand where we differ
-//! |<-------------- Records, Positions --|
-//! |-- Want --------------------------->|      each asks for what it lacks, of one neighbour at a time
-//! |<-------------------------- Window --|
-//! |-- Digest ------------------------->|      nothing left to ask for: compare again
-//! |<------------------------- Digest --|
-//! |-- Push ... ----------------------->|      from then on: new changes as they come
+//! A                                                    B
+//! |-- GroupDigest ------------------------------------>|   both at once; equal digests: in sync
+//! |<------------------------------------ GroupDigest --|
+//! |-- GroupSummary ----------------------------------->|   each answers a digest that differs
+//! |<----------------------------------- GroupSummary --|
+//! |-- RecordBatch, ShardPositions -------------------->|   records that the other lacks; tips of differing shards
+//! |<-------------------- RecordBatch, ShardPositions --|
+//! |-- RangeRequest ----------------------------------->|   each requests what it lacks, from one neighbour at a time
+//! |<---------------------------------- RangeResponse --|
+//! |-- GroupDigest ------------------------------------>|   nothing is missing: compare again
+//! |<------------------------------------ GroupDigest --|
+//! |-- Push ... --------------------------------------->|   from then on: new changes as they come
 //! ```
 //!
-//! A session holds what it believes of the other side; if that is ever wrong, the digests differ and a new round begins.
+//! [`phase`] holds the phases, [`peer_view`] what is known of the neighbour's chains.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod peer_view;
+mod phase;
+
+use std::collections::{BTreeSet, VecDeque};
 
 use super::input::MonoTime;
-use crate::group::{Group, Position, RejectedId, Tip};
-use crate::id::{ChainId, ChangeId, Digest, NodeId, RecordId, ShardId};
+use crate::group::Group;
+use crate::id::{Digest, NodeId, RecordId, ShardId};
 use crate::limits;
+use peer_view::PeerView;
+use phase::SyncPhase;
 
-/// What a neighbour is still to be told of a comparison.
+/// One item that a neighbour lacks and was not sent yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UnsentDifference {
-    /// A record that it lacks.
+    /// A record.
     Record(RecordId),
-    /// Where this side stands in a shard.
+    /// This node's positions in a shard.
     Shard(ShardId),
 }
 
-/// One neighbour in one group.
+/// The summary that was sent last, with the digests of both sides at that time.
+#[derive(Clone, Copy, Debug)]
+struct SentSummary {
+    sent_at: MonoTime,
+    own_digest: Digest,
+    peer_digest: Option<Digest>,
+}
+
+/// The sync of one group with one neighbour.
 #[derive(Clone, Debug)]
 pub struct SyncSession {
-    /// Who.
+    /// The neighbour's node id.
     pub peer: NodeId,
-    /// The ends of the branches of every chain that the neighbour has, as far as is known.
-    peer_tips: BTreeMap<(ShardId, ChainId), Vec<Tip>>,
-    /// From where on to ask for a chain whose branch there was not found yet, and how far that was gone back last.
-    resume_points: BTreeMap<(ShardId, ChainId), (u64, u64)>,
+    /// What is known of the neighbour's chains.
+    pub(super) view: PeerView,
+    phase: SyncPhase,
     /// True once the digests were equal.
-    pub has_synced: bool,
-    /// True while they are, as far as is known.
-    pub is_in_sync: bool,
-    /// The digest that this side told last.
+    has_synced: bool,
+    /// The digest that this node sent last.
     pub(super) sent_digest: Option<Digest>,
-    /// The digest that the other side told last: as soon as this side's is the same, the two are equal.
-    pub(super) received_digest: Option<Digest>,
-    /// When this side told what it has last, and what the digests of the two sides were then.
-    pub(super) summary_sent: Option<(MonoTime, Digest, Option<Digest>)>,
-    /// When a differing presence was first seen, to be looked at again.
-    pub(super) mismatch: Option<(MonoTime, Digest)>,
-    /// True if news were held back since the link was choked.
+    /// The digest that the neighbour sent last.
+    received_digest: Option<Digest>,
+    summary: Option<SentSummary>,
+    /// When a differing presence or a gap was first seen since this node sent its digest.
+    mismatch_since: Option<MonoTime>,
+    /// True if changes were held back since the link was backpressured.
     pub(super) has_unsent_changes: bool,
-    /// True from the first Positions of a round until nothing is left to ask for.
-    pub(super) is_fetching: bool,
-    /// Epochs of which a window was asked for and has not come. Unlike a want, this is not forgotten when the answer
-    /// is late.
-    pub(super) awaited_responses: BTreeSet<ShardId>,
-    /// What the other side lacks and was not sent yet: it goes as the link takes it.
+    /// What the neighbour lacks and was not sent yet: it is sent as the link takes it.
     pub(super) unsent_differences: VecDeque<UnsentDifference>,
+    /// Shards of which a range was requested and has not come. Unlike a requested range, an entry does not expire.
+    awaited_responses: BTreeSet<ShardId>,
 }
 
 impl SyncSession {
     pub(super) fn new(peer: NodeId) -> Self {
         Self {
             peer,
-            peer_tips: BTreeMap::new(),
-            resume_points: BTreeMap::new(),
+            view: PeerView::default(),
+            phase: SyncPhase::Comparing,
             has_synced: false,
-            is_in_sync: false,
             sent_digest: None,
             received_digest: None,
-            summary_sent: None,
-            mismatch: None,
+            summary: None,
+            mismatch_since: None,
             has_unsent_changes: false,
-            is_fetching: false,
-            awaited_responses: BTreeSet::new(),
             unsent_differences: VecDeque::new(),
+            awaited_responses: BTreeSet::new(),
         }
     }
 
-    /// The neighbour has everything that is here.
-    pub(super) fn mark_in_sync(&mut self, group: &Group) {
-        for shard in group.shards() {
-            let shard_id = shard.root().shard_id();
-            self.set_positions(shard_id, &group.shard_states().chain_positions(&shard_id));
-        }
-        self.has_synced = true;
-        self.is_in_sync = true;
-        self.mismatch = None;
-        self.summary_sent = None;
-        self.is_fetching = false;
-        self.resume_points.clear();
+    /// True while the digests are equal, as far as is known.
+    pub fn is_in_sync(&self) -> bool {
+        self.phase.is_in_sync()
     }
 
-    /// True if this side has told what it has lately, and neither side changed since.
+    /// True once the digests were equal.
+    pub(super) fn has_synced(&self) -> bool {
+        self.has_synced
+    }
+
+    /// This node sends its digest.
+    pub(super) fn on_digest_sent(&mut self, own_digest: Digest) {
+        self.sent_digest = Some(own_digest);
+        self.mismatch_since = None;
+    }
+
+    /// The digests are equal. True if that is so for the first time.
+    pub(super) fn on_digest_equal(&mut self, group: &Group, digest: Digest) -> bool {
+        self.view.mark_equal(group);
+        self.phase.on_digest_equal();
+        self.mismatch_since = None;
+        self.summary = None;
+        self.received_digest = Some(digest);
+        !std::mem::replace(&mut self.has_synced, true)
+    }
+
+    /// The neighbour sent a digest that differs.
+    pub(super) fn on_digest_differs(&mut self, peer_digest: Digest) {
+        self.phase.on_digest_differs();
+        self.received_digest = Some(peer_digest);
+    }
+
+    /// The neighbour's presence holds a digest. A difference starts a new comparison only if it lasts.
+    pub(super) fn on_presence_digest(&mut self, peer_digest: Digest, own_digest: Digest, now: MonoTime) {
+        self.received_digest = Some(peer_digest);
+        if peer_digest != own_digest {
+            self.on_gap(now);
+        }
+    }
+
+    /// Something is missing that may be on its way: the digests are compared again after the repair delay.
+    pub(super) fn on_gap(&mut self, now: MonoTime) {
+        self.mismatch_since.get_or_insert(now);
+    }
+
+    /// True if the neighbour's last digest became this node's own.
+    pub(super) fn has_become_equal(&self, own_digest: Digest) -> bool {
+        !self.is_in_sync() && self.received_digest == Some(own_digest)
+    }
+
+    pub(super) fn on_summary_sent(&mut self, own_digest: Digest, now: MonoTime) {
+        self.summary = Some(SentSummary { sent_at: now, own_digest, peer_digest: self.received_digest });
+    }
+
+    /// True if this node has sent its summary lately, and neither side changed since.
     pub(super) fn has_sent_summary(&self, own_digest: Digest, now: MonoTime) -> bool {
-        self.summary_sent.is_some_and(|(sent_at, sent_own, sent_peer)| {
-            (sent_own, sent_peer) == (own_digest, self.received_digest)
-                && now.ms_since(sent_at) < limits::REPAIR_DELAY_MS
+        self.summary.is_some_and(|summary| {
+            (summary.own_digest, summary.peer_digest) == (own_digest, self.received_digest)
+                && now.ms_since(summary.sent_at) < limits::REPAIR_DELAY_MS
         })
     }
 
-    /// How long a digest that differs is left to what is under way. Between neighbours that were equal that is news on
-    /// its way; else something was missed.
-    pub(super) fn repair_delay_ms(&self) -> u64 {
-        if self.is_in_sync { limits::REPAIR_DELAY_MS } else { limits::BROADCAST_DEBOUNCE_MS }
+    pub(super) fn on_positions(&mut self) {
+        self.phase.on_positions();
+    }
+
+    /// Nothing is left to request. True if that ends a round of requests.
+    pub(super) fn on_nothing_missing(&mut self) -> bool {
+        self.phase.on_nothing_missing()
+    }
+
+    pub(super) fn on_range_requested(&mut self, shard_id: ShardId) {
+        self.awaited_responses.insert(shard_id);
+    }
+
+    /// True if this node requested a range of the shard and has no response yet.
+    pub(super) fn on_range_response(&mut self, shard_id: &ShardId) -> bool {
+        self.awaited_responses.remove(shard_id)
     }
 
     /// True if something waits until the link has room.
@@ -117,199 +173,39 @@ impl SyncSession {
         self.has_unsent_changes || !self.unsent_differences.is_empty()
     }
 
-    /// When it is to be compared with again, unless it is found equal before.
+    /// When the digests are compared again, unless they are found equal before. Between neighbours that were in sync a
+    /// difference is most likely a change on its way; else something was missed.
     pub(super) fn repair_due_at(&self) -> Option<MonoTime> {
-        self.mismatch.map(|(since, _)| since.plus_ms(self.repair_delay_ms()))
+        let delay = if self.is_in_sync() { limits::REPAIR_DELAY_MS } else { limits::BROADCAST_DEBOUNCE_MS };
+        self.mismatch_since.map(|since| since.plus_ms(delay))
     }
 
-    /// The neighbour said where it stands in a shard. Of a chain that is named nothing else is believed any more.
-    pub(super) fn set_positions(&mut self, shard_id: ShardId, positions: &[Position]) {
-        for position in positions {
-            if let Some(tips) = self.peer_tips.get_mut(&(shard_id, position.chain_id)) {
-                tips.clear();
-            }
+    /// Ends the repair delay if it is over. True if the digests still differ.
+    pub(super) fn take_due_repair(&mut self, own_digest: Digest, now: MonoTime) -> bool {
+        if self.repair_due_at().is_none_or(|due| due > now) {
+            return false;
         }
-        for position in positions {
-            let is_full = self.peer_tips.len() >= limits::MAX_SESSION_CHAINS;
-            if is_full && !self.peer_tips.contains_key(&(shard_id, position.chain_id)) {
-                continue;
-            }
-            // What nobody can have is not believed.
-            let tips = position.tips.iter().filter(|tip| tip.seq <= limits::MAX_SEQ);
-            let known = self.peer_tips.entry((shard_id, position.chain_id)).or_default();
-            known.extend(tips.take(limits::MAX_SESSION_TIPS_PER_CHAIN - known.len()));
-        }
-    }
-
-    /// The neighbour has this change and all before it, of which `previous` is the last.
-    pub(super) fn advance_tip(
-        &mut self,
-        shard_id: ShardId,
-        chain_id: ChainId,
-        tip: Tip,
-        previous: Option<ChangeId>,
-    ) {
-        let is_full = self.peer_tips.len() >= limits::MAX_SESSION_CHAINS
-            && !self.peer_tips.contains_key(&(shard_id, chain_id));
-        if is_full || tip.seq > limits::MAX_SEQ {
-            return;
-        }
-        let known = self.peer_tips.entry((shard_id, chain_id)).or_default();
-        if let Some(extended_tip) = known.iter_mut().find(|known_tip| Some(known_tip.id) == previous) {
-            *extended_tip = tip;
-        } else if known.is_empty() {
-            known.push(tip);
-        } else if let Some(newest) = known.iter_mut().max().filter(|newest| newest.seq < tip.seq) {
-            *newest = tip;
-        }
-    }
-
-    /// The neighbour cannot give what it seemed to have.
-    pub(super) fn forget_chain(&mut self, shard_id: ShardId, chain_id: ChainId) {
-        self.peer_tips.remove(&(shard_id, chain_id));
-        self.resume_points.remove(&(shard_id, chain_id));
-    }
-
-    /// What the neighbour gave of a chain begins on a change that is not here: next time it is asked from further below.
-    pub(super) fn search_earlier(&mut self, shard_id: ShardId, chain_id: ChainId, after: u64) {
-        // Twice as far each time, so that no fork takes long to find.
-        let step = match self.resume_points.get(&(shard_id, chain_id)) {
-            None => limits::CHECKPOINT_INTERVAL,
-            // It was asked from the beginning already, and parts again: no chain does.
-            Some((0, _)) => return self.forget_chain(shard_id, chain_id),
-            Some((_, step)) => step.saturating_mul(2),
-        };
-        self.resume_points.insert((shard_id, chain_id), (after.saturating_sub(step), step));
-    }
-
-    /// All that the neighbour gave of a chain, up to this place, is here. Where a branch is looked for, or is to be since
-    /// nothing of it was new, it is asked from there next time: a window may end before the branch begins. True if that
-    /// is so.
-    pub(super) fn advance_search(
-        &mut self,
-        shard_id: ShardId,
-        chain_id: ChainId,
-        upto: u64,
-        nothing_new: bool,
-    ) -> bool {
-        let chain_key = (shard_id, chain_id);
-        let step = match self.resume_points.get(&chain_key) {
-            Some((resume_at, _)) if *resume_at >= upto => return false,
-            Some((_, step)) => *step,
-            None if nothing_new => limits::CHECKPOINT_INTERVAL,
-            None => return false,
-        };
-        let is_exhausted =
-            self.peer_tips.get(&chain_key).is_none_or(|tips| tips.iter().all(|tip| tip.seq <= upto));
-        match is_exhausted {
-            true => drop(self.resume_points.remove(&chain_key)),
-            false => drop(self.resume_points.insert(chain_key, (upto, step))),
-        }
-        !is_exhausted
-    }
-
-    /// True if a change after `previous` is what the neighbour lacks next of a chain.
-    pub(super) fn is_next_change(
-        &self,
-        shard_id: ShardId,
-        chain_id: ChainId,
-        previous: Option<ChangeId>,
-    ) -> bool {
-        let tips = self.peer_tips.get(&(shard_id, chain_id)).map_or(&[][..], Vec::as_slice);
-        match previous {
-            None => tips.is_empty(),
-            Some(previous) => tips.iter().any(|tip| tip.id == previous),
-        }
-    }
-
-    /// How far the neighbour has got in a chain.
-    pub(super) fn known_seq(&self, shard_id: ShardId, chain_id: ChainId) -> u64 {
-        self.peer_tips.get(&(shard_id, chain_id)).into_iter().flatten().map(|tip| tip.seq).max().unwrap_or(0)
-    }
-
-    /// What the neighbour has and this node lacks: chain, from where on, tip there.
-    pub(super) fn missing_ranges<'a>(
-        &'a self,
-        group: &'a Group,
-    ) -> impl Iterator<Item = (ShardId, ChainId, u64, Tip)> + 'a {
-        self.peer_tips.iter().flat_map(move |((shard_id, chain_id), tips)| {
-            let unknown_tips = tips.iter().filter(move |tip| {
-                !group.shard_states().has_change(shard_id, &tip.id)
-                    && !group.rejected().contains(RejectedId::Change(tip.id))
-            });
-            unknown_tips.map(move |tip| {
-                let guessed_seq = group.shard_states().resume_point(shard_id, chain_id, *tip);
-                let resume_at = self
-                    .resume_points
-                    .get(&(*shard_id, *chain_id))
-                    .map_or(guessed_seq, |(stored, _)| *stored);
-                (*shard_id, *chain_id, resume_at, *tip)
-            })
-        })
+        self.mismatch_since = None;
+        self.received_digest != Some(own_digest)
     }
 
     /// How many changes the neighbour has that are not here, as far as is known.
     pub fn count_missing_here(&self, group: &Group) -> u64 {
-        self.missing_ranges(group).map(|(_, _, after, tip)| tip.seq.saturating_sub(after)).sum()
+        self.view.missing_ranges(group).map(|(_, _, after, tip)| tip.seq.saturating_sub(after)).sum()
     }
 
     /// How many changes are here that the neighbour lacks, as far as is known.
     pub fn count_missing_there(&self, group: &Group) -> u64 {
-        if self.is_in_sync {
+        if self.is_in_sync() {
             return 0;
         }
         let mut missing = 0;
         for shard in group.shards() {
             let shard_id = shard.root().shard_id();
             for chain in shard.graph().chains() {
-                missing += chain.len().saturating_sub(self.known_seq(shard_id, chain.id));
+                missing += chain.len().saturating_sub(self.view.known_seq(shard_id, chain.id));
             }
         }
         missing
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::SecretKey;
-
-    #[test]
-    fn number_of_chains_and_sequence_numbers_of_a_peer_are_limited() {
-        let mut session = SyncSession::new(SecretKey::from_bytes(&[1; 32]).node_id());
-        let tip = |seq| Tip { seq, id: ChangeId([1; 32]) };
-        let chain_id = |n: usize| ChainId((n as u128).to_be_bytes());
-        for n in 0..limits::MAX_SESSION_CHAINS + 10 {
-            session.advance_tip(ShardId::ZERO, chain_id(n), tip(1), None);
-        }
-        assert_eq!(session.peer_tips.len(), limits::MAX_SESSION_CHAINS);
-        session.advance_tip(ShardId::ZERO, chain_id(0), tip(2), Some(tip(1).id));
-        session.advance_tip(ShardId::ZERO, chain_id(1), tip(limits::MAX_SEQ + 1), None);
-        let known_seq = |n| session.known_seq(ShardId::ZERO, chain_id(n));
-        assert_eq!((known_seq(0), known_seq(1), known_seq(limits::MAX_SESSION_CHAINS)), (2, 1, 0));
-    }
-
-    /// Wherever a chain forked, it is gone back to the beginning at the latest; and no further, whatever comes.
-    #[test]
-    fn search_for_a_fork_ends_at_the_start_of_the_chain() {
-        let (shard_id, chain_id) = (ShardId::ZERO, ChainId([1; 16]));
-        for seq in (1..400).chain([100_000, limits::MAX_SEQ]) {
-            let mut session = SyncSession::new(SecretKey::from_bytes(&[1; 32]).node_id());
-            session.advance_tip(shard_id, chain_id, Tip { seq: seq + 1, id: ChangeId([1; 32]) }, None);
-            let (mut after, mut attempts) = (seq, 0);
-            while after > 0 {
-                session.search_earlier(shard_id, chain_id, after);
-                let from = session.resume_points.get(&(shard_id, chain_id)).map(|(from, _)| *from);
-                assert!(from.is_some_and(|from| from < after), "{seq}: {from:?} after {after}");
-                (after, attempts) = (from.unwrap_or(0), attempts + 1);
-            }
-            assert!(attempts <= 64, "{seq}: {attempts}");
-            session.search_earlier(shard_id, chain_id, seq);
-            assert_eq!(
-                session.known_seq(shard_id, chain_id),
-                0,
-                "it was asked for from the beginning already"
-            );
-        }
     }
 }

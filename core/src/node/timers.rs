@@ -96,10 +96,10 @@ impl Node {
 
     fn set_group_timers(&self, state: &GroupState, timers: &mut TimerTable) {
         let group = state.id();
-        timers.set(Timer::RangeTimeout(group), state.requested_ranges.values().map(|(_, due)| *due).min());
+        timers.set(Timer::RangeTimeout(group), state.requested_ranges.next_due());
         timers
             .set(Timer::Repair(group), state.sessions.values().filter_map(SyncSession::repair_due_at).min());
-        timers.set(Timer::Away(group), state.away_due());
+        timers.set(Timer::Away(group), state.liveness.away_due(&state.linked_peers()));
         let can_resume = state.sessions.iter().any(|(link, session)| {
             session.has_unsent() && self.links.get(link).is_some_and(|link| !link.is_backpressured())
         });
@@ -109,7 +109,8 @@ impl Node {
         timers.set(Timer::ForwardedJoin(group), forward_due);
         timers.set(Timer::Snapshot(group), state.snapshot_due);
         timers.set(Timer::Presence(group), state.presence_due.filter(|_| !state.paused));
-        timers.set(Timer::Rebuild(group), state.group.shard_states().is_rebuilding().then_some(self.now.mono));
+        timers
+            .set(Timer::Rebuild(group), state.group.shard_states().is_rebuilding().then_some(self.now.mono));
     }
 
     /// Runs every timer that is due.
@@ -140,18 +141,16 @@ impl Node {
     }
 
     fn on_group_timer(&mut self, timer: Timer, group: GroupId) {
-        let local_info = matches!(timer, Timer::Presence(_)).then(|| self.local_info.clone());
+        let local_info = self.local_info.clone();
         let Some((state, mut ctx)) = self.group_with_context(group) else { return };
         match timer {
-            Timer::RangeTimeout(_) => state.expire_range_requests(&mut ctx),
-            Timer::Repair(_) => state.retry_mismatched_sessions(&mut ctx),
+            Timer::RangeTimeout(_) => state.sync(&mut ctx).expire_range_requests(),
+            Timer::Repair(_) => state.sync(&mut ctx).retry_mismatched_sessions(),
             Timer::Away(_) => state.expire_liveness(&mut ctx),
-            Timer::ResumeSending(_) => state.resume_sending(&mut ctx),
+            Timer::ResumeSending(_) => state.sync(&mut ctx).resume_sending(),
             Timer::ForwardedJoin(_) => state.expire_forwarded_joins(&ctx),
             Timer::Snapshot(_) => state.write_due_snapshots(&mut ctx),
-            Timer::Presence(_) => {
-                local_info.iter().for_each(|local_info| state.send_presence(&mut ctx, local_info))
-            }
+            Timer::Presence(_) => state.send_presence(&mut ctx, &local_info),
             _ => {}
         }
     }

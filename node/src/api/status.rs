@@ -214,7 +214,7 @@ fn read_sync(local_node: &mut Node, group_name: Option<&str>) -> Result<SyncRepo
     let peers = others.map(|view| {
         let session = sessions.get(&view.id);
         let sync_state = match (session, view.state) {
-            (Some(session), _) if session.is_in_sync => "in-sync",
+            (Some(session), _) if session.is_in_sync() => "in-sync",
             (Some(_), _) => "syncing",
             (None, NodeState::Up) => "indirect",
             (None, _) => "away",

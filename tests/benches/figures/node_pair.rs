@@ -181,7 +181,7 @@ impl NodePair {
         self.run_until(|pair| {
             pair.nodes.iter().all(|node| {
                 node.group(&group)
-                    .is_some_and(|state| state.neighbour_sessions().any(|(_, session)| session.is_in_sync))
+                    .is_some_and(|state| state.neighbour_sessions().any(|(_, session)| session.is_in_sync()))
             })
         });
         let digests = [0, 1].map(|side| {

@@ -47,7 +47,7 @@ pub const CANARIES: &[Canary] = &[
     planted_defect(
         "unstored",
         "does not store what neighbours bring",
-        &[patch("core/src/node/broadcast.rs", "        ctx.outbox.store_batch(outcome.rows);\n", "")],
+        &[patch("core/src/node/broadcast.rs", "        self.ctx.outbox.store_batch(outcome.rows);\n", "")],
     ),
     planted_defect(
         "uncovered",
@@ -86,13 +86,13 @@ pub const CANARIES: &[Canary] = &[
         "never asks again for what it asked of a neighbour that is gone",
         &[
             patch(
-                "core/src/node/fetch.rs",
-                "|(_, (_, due))| *due <= now",
-                "|(_, (_, due))| *due <= now && due.0 == 1",
+                "core/src/node/requested_ranges.rs",
+                "range.due <= now",
+                "range.due <= now && range.due.0 == 1",
             ),
             patch(
                 "core/src/node/anti_entropy.rs",
-                "        self.requested_ranges.retain(|_, (asked_link, _)| *asked_link != link);\n",
+                "        self.state.requested_ranges.remove_link(link);\n",
                 "",
             ),
         ],
@@ -169,11 +169,11 @@ pub const CANARIES: &[Canary] = &[
     ),
     planted_defect(
         "chatter",
-        "compares with all neighbours at every tick",
+        "compares with all neighbours whenever it sends presence",
         &[patch(
-            "core/src/node.rs",
-            "            state.retry_mismatched_sessions(&mut ctx);\n",
-            "            state.retry_mismatched_sessions(&mut ctx);\n            state.send_digest_to_all(&mut ctx);\n",
+            "core/src/node/timers.rs",
+            "Timer::Presence(_) => state.send_presence(&mut ctx, &local_info),",
+            "Timer::Presence(_) => {\n                state.send_digest_to_all(&mut ctx);\n                state.send_presence(&mut ctx, &local_info)\n            }",
         )],
     ),
     planted_defect(

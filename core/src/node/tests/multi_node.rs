@@ -399,7 +399,7 @@ fn change_that_a_linked_peer_withholds_is_fetched_from_another_peer() {
     mesh.link_all(clock_at(1));
     let knows_of_link = |mesh: &TestMesh| {
         let last = mesh.nodes[2].node.own_id();
-        mesh.nodes[1].node.groups[&group].claims_link_with(Some(mesh.nodes[0].node.own_id()), last)
+        mesh.nodes[1].node.groups[&group].liveness.claims_link(Some(mesh.nodes[0].node.own_id()), &last)
     };
     let now = mesh.run_until(2, 10_000, knows_of_link);
     // From now on the first tells the last nothing.
