@@ -1,11 +1,12 @@
-//! Questions to the past of one group: which change is meant, what was written when, by whom, and over what.
+//! Queries about the past of one group: who wrote what and when, what it replaced, and how to revert it.
 //!
-//! Every answer is a function of what the group holds, so nodes with equal digests answer alike, byte for byte. No
-//! clock is asked: a time here is what an author's clock said, and orders nothing that causality orders.
+//! Every result is a function of the group's data, so nodes with equal digests get equal results, byte for
+//! byte. No query reads a clock. The time of a change is the time by its author's clock, and it never decides
+//! the order of two changes if one builds on the other.
 //!
-//! Who wrote what on what stands in the graph and costs next to nothing. Contents are read from the Automerge document
-//! as of the last [`Group::flush`](crate::for_group::Group::flush), which is to be called first: what still waits for it is
-//! listed without its contents, and not as verified.
+//! The graph answers who wrote which change and on what it builds. Contents come from the Automerge document
+//! as of the last [`Group::flush_documents`](crate::group::Group::flush_documents), which the caller should
+//! call first. A change that is not flushed yet is listed without contents and as not verified.
 
 mod applied_revision;
 mod blame;

@@ -1,17 +1,17 @@
-//! Who is who: the newtypes that name nodes, groups, records, changes, chains and epochs.
+//! The types of all ids, and the hashes, keys and signatures behind them.
 //!
-//! | name          | is                                                                    | shown as                |
-//! |---------------|-----------------------------------------------------------------------|-------------------------|
-//! | `NodeId`      | an Ed25519 public key: one machine                                    | base32 of its hash      |
-//! | `GroupId`     | hash of the group's Genesis record                                    | hex                     |
-//! | `RecordId`    | hash of a membership record; a Grant's id also names what it granted  | hex                     |
-//! | `ChangeId`    | the Automerge hash of a change                                        | hex                     |
-//! | `ShardId`     | first half of the hash of a shard's root change                       | hex                     |
-//! | `Incarnation` | 128 random bits, durable before first use                             | -                       |
-//! | `ChainId`       | hash of (group, epoch, grant, incarnation): one chain of changes      | hex                     |
+//! | name          | is                                                               | shown as           |
+//! |---------------|------------------------------------------------------------------|--------------------|
+//! | `NodeId`      | the Ed25519 public key of a node                                 | base32 of its hash |
+//! | `GroupId`     | hash of the group's Genesis record                               | hex                |
+//! | `RecordId`    | hash of a membership record; a Grant's is also the grant's id    | hex                |
+//! | `ChangeId`    | the Automerge hash of a change                                   | hex                |
+//! | `ShardId`     | first half of the hash of a shard's root change                  | hex                |
+//! | `Incarnation` | 128 random bits, durable before first use                        | -                  |
+//! | `ChainId`     | hash of (group, shard, grant, incarnation): one chain of changes | hex                |
 //!
-//! All hashes but Automerge's own are BLAKE3 in key-derivation mode under a context of their own, so that no two
-//! kinds of hash can be taken for one another.
+//! Except for Automerge's own hashes, every hash is BLAKE3 in key-derivation mode with its own context, so
+//! that no hash of one kind equals a hash of another.
 
 pub mod base32;
 
@@ -21,10 +21,10 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-/// How many characters of an id are shown where a short form will do.
+/// The number of characters of an id in its short form.
 pub const SHORT_ID_CHARS: usize = 7;
 
-/// BLAKE3 in key-derivation mode: `context` is a constant of this code base, never data.
+/// BLAKE3 in key-derivation mode. `context` must be a constant of this code base, never data.
 pub fn hash(context: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
@@ -50,15 +50,15 @@ macro_rules! hex_id {
         pub struct $name(pub [u8; $len]);
 
         impl $name {
-            /// The id of nothing: stands where no other can.
+            /// The id of zero bytes, used where there is no id.
             pub const ZERO: Self = Self([0; $len]);
 
-            /// The bytes of `slice`, if it has just the right length.
+            /// The id with these bytes, if `slice` has the right length.
             pub fn from_slice(slice: &[u8]) -> Option<Self> {
                 slice.try_into().ok().map(Self)
             }
 
-            /// Reads the full lower- or upper-case hex form.
+            /// Parses the full hex form, in lower or upper case.
             pub fn parse(text: &str) -> Option<Self> {
                 HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| Self::from_slice(&bytes))
             }
@@ -90,42 +90,44 @@ macro_rules! hex_id {
 }
 
 hex_id! {
-    /// Names a group: the first 16 bytes of the hash of its Genesis record.
+    /// The id of a group: the first 16 bytes of the hash of its Genesis record.
     GroupId, 16
 }
 hex_id! {
-    /// Names a membership record by the hash of its signed bytes.
+    /// The id of a membership record: the hash of its signed bytes.
     RecordId, 32
 }
 hex_id! {
-    /// Names a change: Automerge's own hash of it (SHA-256 of the composed chunk).
+    /// The id of a change: Automerge's own hash of it (SHA-256 of the encoded chunk).
     ChangeId, 32
 }
 hex_id! {
-    /// Names an epoch of a shard: the first 16 bytes of the hash of its root change.
+    /// The id of a shard: the first 16 bytes of the hash of its root change.
     ShardId, 16
 }
 hex_id! {
-    /// Tells apart the lives of one grant on one machine: 128 random bits, durable before first use.
+    /// The random bits that distinguish the chains of one grant: a node draws them when it starts a new
+    /// chain, and stores them before the first change.
     Incarnation, 16
 }
 hex_id! {
-    /// Names a chain: everything written under one (group, epoch, grant, incarnation). It is the Automerge actor.
+    /// The id of a chain: all changes with one (group, shard, grant, incarnation). It is the Automerge actor.
     ChainId, 16
 }
 hex_id! {
-    /// Stands for a whole state: equal digests, equal states.
+    /// The hash of a whole state. Equal digests mean equal states.
     Digest, 16
 }
 hex_id! {
-    /// Names an invite: the public half of the key that its secret makes.
+    /// The id of an invite: the public key that belongs to the invite's secret.
     InviteId, 32
 }
 
-/// A Grant record's id, where it stands for the grant itself. The founder's grant is the Genesis record.
+/// The id of a grant, which is the id of its Grant record. The id of the founder's grant is that of the
+/// Genesis record.
 pub type GrantId = RecordId;
 
-/// Names one entry of a group's history.
+/// The id of one entry of a group's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HistoryEntryId {
     /// A change of the document.
@@ -150,16 +152,16 @@ impl HistoryEntryId {
 }
 
 impl ChainId {
-    /// The actor under which `grant` writes in `epoch` during one incarnation.
+    /// The id of the chain of `grant` in `shard` for one incarnation.
     pub fn derive(group: GroupId, shard: ShardId, grant: GrantId, incarnation: Incarnation) -> Self {
         Self(hash16("larder 1 actor", &[&group.0, &shard.0, &grant.0, &incarnation.0]))
     }
 }
 
-/// One machine: its Ed25519 public key. It is the libp2p identity and the author of the node's changes.
+/// The id of a node: its Ed25519 public key, which is also its libp2p identity and signs its changes.
 ///
-/// Shown as base32 of the first 20 bytes of the key's hash and three check characters, 35 in all. Two keys whose
-/// shown form agrees would need 2^80 tries; ids are compared as keys everywhere.
+/// It is shown as the first 20 bytes of the key's hash in base32 and three check characters, 35 in all.
+/// Finding two keys with the same shown form takes 2^80 tries; the code always compares whole keys.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub [u8; 32]);
 
@@ -169,7 +171,8 @@ impl NodeId {
         self.to_string().chars().take(SHORT_ID_CHARS).collect()
     }
 
-    /// Eight bytes that name this node where a hint is enough (who is linked with whom, who issued a code).
+    /// A hash of eight bytes that identifies the node where a collision does no harm, such as in presence
+    /// messages and invites.
     pub fn fingerprint8(&self) -> [u8; 8] {
         let whole = hash16("larder 1 node hint", &[&self.0]);
         let mut fingerprint = [0; 8];
@@ -179,7 +182,7 @@ impl NodeId {
         fingerprint
     }
 
-    /// True if `signature` is this node's over `message`, by the strict rules (no small-order keys, canonical S).
+    /// True if `signature` is this node's signature of `message`, see [`verify`].
     pub fn verify(&self, message: &[u8], signature: &Sig) -> bool {
         verify(&self.0, message, signature)
     }
@@ -202,8 +205,8 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// True if `text` has the length of a full shown node id but its check characters do not fit: a slip of the pen,
-/// to be told from an id that is well-formed and merely unknown.
+/// True if `text` has the length of a full node id but wrong check characters: a typing mistake and not an
+/// unknown node.
 pub fn is_mistyped_node_id(text: &str) -> bool {
     let Some(normalized) = text.chars().map(base32::normalize_char).collect::<Option<String>>() else {
         return true;
@@ -220,7 +223,7 @@ pub fn is_mistyped_node_id(text: &str) -> bool {
 pub struct Sig(pub [u8; 64]);
 
 impl Sig {
-    /// The bytes of `slice`, if there are 64.
+    /// The signature with these bytes, if there are 64.
     pub fn from_slice(slice: &[u8]) -> Option<Self> {
         slice.try_into().ok().map(Self)
     }
@@ -251,34 +254,36 @@ impl<'de> Deserialize<'de> for Sig {
     }
 }
 
-/// True if `signature` is `key`'s over `message`. Strict (RFC 8032 with the checks of "Taming the many EdDSAs"):
-/// batch verification disagrees with it on crafted keys, so it is never used.
+/// True if `signature` is the signature of `message` by `key`. The check is strict (RFC 8032 with the checks
+/// of "Taming the many EdDSAs": no small-order keys, canonical S). Batch verification is never used, because
+/// it accepts other signatures for crafted keys.
 pub fn verify(key: &[u8; 32], message: &[u8], signature: &Sig) -> bool {
     VerifyingKey::from_bytes(key)
         .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(&signature.0)).is_ok())
 }
 
-/// A secret Ed25519 key: a node's identity, an invite's, or a group's recovery key. Never shown, never serialised.
+/// A secret Ed25519 key: that of a node, of an invite or of a group's recovery. It is never shown or
+/// serialised.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// The key that these 32 secret bytes make.
+    /// The key with these secret bytes.
     pub fn from_bytes(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// The secret bytes, to be written to a file that only its owner may read.
+    /// The secret bytes. They may be written only to a file that only its owner can read.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public_key(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
     }
 
-    /// The public half, as a node's id.
+    /// The public key as a node id.
     pub fn node_id(&self) -> NodeId {
         NodeId(self.public_key())
     }

@@ -1,104 +1,121 @@
-//! Larder's pure heart: who is who, who is a member, what the group wants and has, how copies meet, and what happened.
+//! The core of Larder: identities, membership, the replicated document, synchronisation, conflicts and
+//! history.
 //!
-//! It is a state machine and nothing else: inputs go in, effects come out. It reads no clock, file or socket, draws no
-//! chance and iterates in no order but its own, so the same inputs make the same effects, byte by byte. Whatever drives it
-//! ([`machine::Node`] says how) decides what a disk and a wire are: the daemon takes real ones, the simulator plays them.
+//! The core is one state machine, [`node::Node`]. The caller hands in an [`Input`](node::Input) with the time
+//! and gets back the [`Effect`](node::Effect)s to carry out. The core reads no clock, file or socket and has
+//! no source of randomness of its own, and it iterates only ordered collections. The same inputs therefore
+//! always have the same effects, byte by byte. The daemon (crate `larder`) carries effects out with a real
+//! disk and a real network; the simulator (crate `larder-tests`) replaces both.
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | room         | holds                                                                                          |
-//! |--------------|------------------------------------------------------------------------------------------------|
-//! | [`id`]       | who is who: nodes, groups, records, changes, chains, epochs; keys and signatures               |
-//! | [`limits`]   | every bound, with its reason; which are frozen and which are local                             |
-//! | [`bounds`]   | which of them were reached, for whoever runs the node                                          |
-//! | [`record`]   | membership: signed records, the set of them, and what they mean together                       |
-//! | [`value`]    | the scalars that a document holds                                                              |
-//! | [`delta`]    | a change as we say it, the Automerge change it stands for, and ranges of changes in columns    |
-//! | [`shard`]    | one Automerge document: its root, its history, its chains, and the gate in front of it         |
-//! | [`accept`]   | which valid changes count, as one pure function                                                |
-//! | [`group`]    | one group in memory: records and shards; what is let in, written, served, loaded               |
-//! | [`resource`] | what the values mean: kinds, fields, lists, selection, conflicts                               |
-//! | `history`    | questions to the past: log, diff, blame, the state at a change                                 |
-//! | [`wire`]     | what nodes say to each other: frames, visits, presence, invite codes                           |
-//! | [`store`]    | what a node keeps: rows of a few sorted tables                                                 |
-//! | [`machine`]  | a whole node: `handle(now, input) -> effects`                                                  |
+//! | module          | contains                                                                            |
+//! |-----------------|-------------------------------------------------------------------------------------|
+//! | [`id`]          | ids of nodes, groups, records, changes, shards and chains; hashes and signatures    |
+//! | [`limits`]      | every bound: those that are part of the format, and those that a node may choose    |
+//! | [`limit_stats`] | counters of the limits that were reached                                            |
+//! | [`record`]      | signed membership records, the set of them, and the membership that follows from it |
+//! | [`value`]       | the scalar values of a document                                                     |
+//! | [`delta`]       | changes in canonical form, their Automerge encoding, and batches in columns         |
+//! | [`shard`]       | one Automerge document with its root, history graph, chains and validation          |
+//! | [`acceptance`]  | the pure function that decides which valid changes count                            |
+//! | [`group`]       | one group in memory; it ingests, writes, serves and loads records and changes       |
+//! | [`resource`]    | the meaning of the values: kinds, fields, lists, selectors, conflicts and plans     |
+//! | [`history`]     | queries about the past: log, diff, blame, the state at a point, and reverts         |
+//! | [`wire`]        | the frames that nodes exchange, presence messages and invite codes                  |
+//! | [`store`]       | the rows that a node stores, and the checks and repairs of them                     |
+//! | [`node`]        | a whole node: `handle(now, input) -> effects`                                       |
 //!
-//! There are two ways through, and no third. *A write*: a request is drawn up into keys, composed, passes the gate, is
-//! signed and stored; once durable it is answered, sent to neighbours, and wakes providers. *A frame*: what a neighbour
-//! sent is decoded, composed, passes the same gate, is stored; once durable it is passed on and wakes the same providers.
+//! # Data flow
+//!
+//! Changes enter a group in two ways, and both pass the same validation:
+//!
+//! * *A local write.* [`resource`] turns the requested edits into puts. [`group`] encodes the change,
+//!   validates it, signs it and applies it. When its rows are durable, the node answers the request, sends
+//!   the change to its neighbours and reports that the desired state changed.
+//! * *A received frame.* [`wire`] decodes it. [`group`] encodes and validates the changes in it and applies
+//!   those that count. When their rows are durable, the node passes them on and reports that the desired
+//!   state changed.
 //!
 //! # The loop
 //!
-//! A node on its own that founds a group, writes to it, and comes back from its rows:
+//! A node that creates a group, writes a resource, and is opened again from its rows:
 //!
 //! ```
-//! use larder_core::group::Note;
-//! use larder_core::id::Secret;
-//! use larder_core::machine::{
-//!     Answer, Caller, Config, Effect, Input, Machine, Moment, Now, Request, WriteRequest,
+//! use larder_core::group::ChangeNote;
+//! use larder_core::id::SecretKey;
+//! use larder_core::node::{
+//!     ClockReading, Effect, Input, MonoTime, Node, NodeConfig, Request, RequestId, Response, WriteRequest,
 //! };
 //! use larder_core::resource::edit::{Edit, FieldEdit};
 //! use larder_core::resource::literal::Literal;
 //! use larder_core::resource::view::ResourceView;
-//! use larder_core::store::Memory;
+//! use larder_core::store::MemoryStore;
 //!
-//! /// Hands an input in and carries out what comes of it, until nothing does. Answers what callers were told.
-//! fn drive(machine: &mut Machine, store: &mut Memory, now: Now, input: Input) -> Vec<Answer> {
-//!     let mut answers = Vec::new();
-//!     let mut effects = machine.handle(now, input);
+//! /// Hands in one input and carries out its effects and theirs, until none is left. Returns the responses.
+//! fn drive(node: &mut Node, store: &mut MemoryStore, now: ClockReading, input: Input) -> Vec<Response> {
+//!     let mut responses = Vec::new();
+//!     let mut effects = node.handle(now, input);
 //!     while !effects.is_empty() {
 //!         let mut next = Vec::new();
 //!         for effect in effects {
 //!             match effect {
-//!                 // Make the rows durable, all or none, and say so: answers wait for that.
-//!                 Effect::Store { token, rows } => {
+//!                 // Store all rows or none, then report it: the response waits for that.
+//!                 Effect::Store { batch, rows } => {
 //!                     store.write(&rows);
-//!                     next.extend(machine.handle(now, Input::Stored { token }));
+//!                     next.extend(node.handle(now, Input::Stored { token: batch }));
 //!                 }
-//!                 Effect::Answer { answer, .. } => answers.push(answer.expect("no refusal")),
-//!                 // A daemon also sends frames, opens visits and links, and wakes providers.
+//!                 Effect::Respond { response, .. } => responses.push(response.expect("a valid request")),
+//!                 // A daemon also sends frames, opens links and guest streams, and wakes its reconciler.
 //!                 _ => {}
 //!             }
 //!         }
 //!         effects = next;
 //!     }
-//!     answers
+//!     responses
 //! }
 //!
-//! // What a node is. Chance comes from outside; these seeds would be drawn from the system.
-//! let config = || Config {
-//!     secret: Secret::from_bytes(&[1; 32]),
-//!     seed: [2; 32],
+//! // A real node draws the key and the seed from the system's random source.
+//! let config = || NodeConfig {
+//!     secret: SecretKey::from_bytes(&[1; 32]),
+//!     rng_seed: [2; 32],
 //!     software: "example 1".to_owned(),
-//!     host: "till-1".to_owned(),
-//!     reborn: false,
+//!     host_name: "till-1".to_owned(),
+//!     store_was_copied: false,
 //! };
-//! let now = Now { mono: Moment(0), wall: 1_700_000_000 };
-//! let mut store = Memory::default();
-//! let (mut machine, _) = Machine::open(config(), now, &store)?;
+//! let now = ClockReading { mono: MonoTime(0), unix_secs: 1_700_000_000 };
+//! let mut store = MemoryStore::default();
+//! let (mut node, _) = Node::open(config(), now, &store)?;
 //!
-//! // Found a group.
-//! let request = Request::Found { name: "shop".to_owned() };
-//! let answers = drive(&mut machine, &mut store, now, Input::Request { caller: Caller(1), request });
-//! let [Answer::Founded { group, .. }] = answers[..] else { panic!("a group") };
+//! // Create a group.
+//! let request = Request::CreateGroup { name: "shop".to_owned() };
+//! let input = Input::Request { request_id: RequestId(1), request };
+//! let responses = drive(&mut node, &mut store, now, input);
+//! let [Response::GroupCreated { group, .. }] = responses[..] else { panic!("a group") };
 //!
-//! // Write a resource: config/db gets keys.url.
+//! // Write a resource: set the field keys.url of config/db.
 //! let url = Literal::Scalar("postgres://db.shop".into());
 //! let edit = Edit::Set {
 //!     resource: "config/db".parse()?,
 //!     fields: vec![("keys.url".parse()?, FieldEdit::Assign(url.clone()))],
 //!     replace: false,
 //! };
-//! let note = Note { words: "the new database".to_owned(), user: "root".to_owned(), ..Note::default() };
-//! let request =
-//!     Request::Write(WriteRequest { group, edits: vec![edit], base: None, note, lenient: false });
-//! let answers = drive(&mut machine, &mut store, now, Input::Request { caller: Caller(2), request });
-//! assert!(matches!(answers[..], [Answer::Written(Some(_))]), "it is durable now");
+//! let message = "the new database".to_owned();
+//! let request = Request::Write(WriteRequest {
+//!     group,
+//!     edits: vec![edit],
+//!     expected_heads: None,
+//!     note: ChangeNote { message, user: "root".to_owned(), ..ChangeNote::default() },
+//!     allow_unknown: false,
+//! });
+//! let input = Input::Request { request_id: RequestId(2), request };
+//! let responses = drive(&mut node, &mut store, now, input);
+//! assert!(matches!(responses[..], [Response::Written(Some(_))]), "the change is durable now");
 //!
-//! // Read it back, from this machine or from one that starts with nothing but the rows.
-//! let (again, _) = Machine::open(config(), now, &store)?;
-//! for machine in [&machine, &again] {
-//!     let desired = machine.group(&group).and_then(|of| of.group.desired()).expect("a member");
+//! // Read it back, from this node and from one that is opened from the stored rows.
+//! let (reopened, _) = Node::open(config(), now, &store)?;
+//! for node in [&node, &reopened] {
+//!     let desired = node.group(&group).and_then(|state| state.group.desired()).expect("a member");
 //!     let view = ResourceView::read(desired.state(), &"config/db".parse()?).expect("a resource");
 //!     assert_eq!(view.value("keys.url"), Some(url.clone()));
 //! }

@@ -1,5 +1,5 @@
-//! Windows of history in columns. zstd may pack the same columns in other bytes tomorrow, so the packed form must only
-//! stay readable; the columns themselves are pinned.
+//! Batches of history in columns. The columns are pinned. Their compressed form must only stay readable,
+//! because another version of zstd may compress them to other bytes.
 
 use super::fixture::{self, FixtureHistory};
 use super::golden_file::GoldenFile;
@@ -13,7 +13,7 @@ fn decompress(compressed: &[u8]) -> Vec<u8> {
     zstd::bulk::decompress(compressed, limits::MAX_FRAME_BYTES).unwrap()
 }
 
-/// A window of the story past its first `skip` changes.
+/// A batch of the fixture's history after its first `skip` changes.
 fn encode_batch(history: &FixtureHistory, skip: usize) -> (Vec<(SegmentHeader, SegmentProof)>, Vec<u8>) {
     let root = history.shard.root();
     let (before, changes) = history.changes.split_at(skip);
@@ -46,9 +46,10 @@ fn encode_batch(history: &FixtureHistory, skip: usize) -> (Vec<(SegmentHeader, S
 #[test]
 fn batches_match_the_pinned_columns() {
     let mut golden = GoldenFile::open(
-        "windows",
-        "Windows of the history in changes.txt. `columns` is the layout; `sent` is what zstd once made of it: it must be\n\
-         read for ever, but may be packed otherwise. `head` and `proof` are what a window says of one chain.",
+        "batches",
+        "Batches of the history in changes.txt. `columns` is the layout. `sent` is its compressed form: it\n\
+         must stay readable, but may be compressed to other bytes. `head` and `proof` are the part of a\n\
+         batch for one chain.",
     );
     let history = fixture::history();
     let root = history.shard.root();
@@ -71,7 +72,7 @@ fn batches_match_the_pinned_columns() {
     golden.finish();
 }
 
-/// What a window says of one long chain: marks, and hashes ahead to the signature that covers it.
+/// The part of a batch for one long chain: checkpoints, and the hashes up to the signature of the end proof.
 fn check_headers(golden: &mut GoldenFile) {
     let writer = fixture::first_writer();
     let header = SegmentHeader {

@@ -1,4 +1,4 @@
-//! Deltas, the Automerge changes that they stand for, and the chains that sign them.
+//! Deltas, their Automerge changes, and the chains that sign them.
 
 use super::fixture::{self, founder, group};
 use super::golden_file::GoldenFile;
@@ -13,8 +13,9 @@ use crate::shard::chain::{self, EndProof, first_chain_hash, next_chain_hash};
 fn changes_encode_to_the_pinned_bytes() {
     let mut golden = GoldenFile::open(
         "changes",
-        "A short history of a desired shard. Of each change: the delta as it is sent and stored, the Automerge change that\n\
-         it is composed to, that change's hash, and the delta with its author's signature as a push carries it.",
+        "A short history of a desired shard. For each change: the delta as it is sent and stored, its\n\
+         Automerge change, the hash of that change, and the delta with its author's signature as a push\n\
+         contains it.",
     );
     let root = fixture::desired_root();
     for written in fixture::history().changes {
@@ -45,8 +46,8 @@ fn changes_encode_to_the_pinned_bytes() {
 fn chain_hashes_and_signatures_match_the_pinned_bytes() {
     let mut golden = GoldenFile::open(
         "chains",
-        "Chains: the running hash over an author's changes, signatures of it, and covers. The changes are made up: the\n\
-         hash of change n is the byte n, 32 times.",
+        "Chains: the running hash over an author's changes, signatures of it, and end proofs. The changes\n\
+         are invented: the hash of change n is the byte n, 32 times.",
     );
     let (group, shard) = (group(), fixture::desired_root().shard_id());
     let writer = fixture::first_writer();

@@ -1,4 +1,4 @@
-//! Who and what the vectors speak of: two members of a group, and a short history of its desired state.
+//! The fixture of the golden vectors: a group with two members, and a short history of its desired state.
 
 use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, Put, SignedDelta, Value};
@@ -14,7 +14,7 @@ pub(crate) fn founder() -> SecretKey {
     SecretKey::from_bytes(&[1; 32])
 }
 
-/// An operator whom the founder let in.
+/// An operator, admitted by the founder.
 pub(crate) fn operator() -> SecretKey {
     SecretKey::from_bytes(&[2; 32])
 }
@@ -24,7 +24,7 @@ pub(crate) fn recovery() -> SecretKey {
     SecretKey::from_bytes(&[3; 32])
 }
 
-/// The group's first record.
+/// The group's Genesis record.
 pub(crate) fn genesis() -> SignedRecord {
     create_genesis(&founder(), "shop", [9; 16], recovery().node_id())
 }
@@ -39,7 +39,7 @@ pub(crate) fn record(seq: u64, prev: RecordId, body: RecordBody) -> Record {
     Record { group: group(), grant: genesis().id(), signer: Signer::Holder, seq, prev, body, note: None }
 }
 
-/// The operator's grant, with everything that a grant can hold.
+/// The operator's grant, with a value in every field.
 pub(crate) fn grant() -> SignedRecord {
     let body = RecordBody::Grant(Grant {
         holder: operator().node_id(),
@@ -51,7 +51,7 @@ pub(crate) fn grant() -> SignedRecord {
     record(1, RecordId::ZERO, body).sign(&founder())
 }
 
-/// Both records, placed.
+/// The record set with both records.
 pub(crate) fn records() -> RecordSet {
     let mut records = RecordSet::from_genesis(genesis()).unwrap();
     records.insert(grant());
@@ -64,24 +64,24 @@ pub(crate) fn desired_root() -> ShardRoot {
     ShardRoot::derive(group(), ShardName::Desired)
 }
 
-/// The root of what the operator's machine observes.
+/// The root of the operator's observed shard.
 pub(crate) fn observed_root() -> ShardRoot {
     ShardRoot::derive(group(), ShardName::Observed(grant().id()))
 }
 
-/// Who writes: a key under a grant, in one of its lives.
+/// An author of changes: a key, its grant and an incarnation.
 pub(crate) struct FixtureWriter {
     pub(crate) secret: SecretKey,
     pub(crate) grant: GrantId,
     pub(crate) incarnation: Incarnation,
 }
 
-/// The founder as a writer.
+/// The founder as an author.
 pub(crate) fn first_writer() -> FixtureWriter {
     FixtureWriter { secret: founder(), grant: genesis().id(), incarnation: Incarnation([5; 16]) }
 }
 
-/// The operator as a writer.
+/// The operator as an author.
 pub(crate) fn second_writer() -> FixtureWriter {
     FixtureWriter { secret: operator(), grant: grant().id(), incarnation: Incarnation([6; 16]) }
 }
@@ -93,7 +93,7 @@ pub(crate) struct FixtureChange {
     pub(crate) signed: SignedDelta,
 }
 
-/// A shard with the changes that made it, in order.
+/// A shard and its changes, in order.
 pub(crate) struct FixtureHistory {
     pub(crate) shard: Shard,
     pub(crate) changes: Vec<FixtureChange>,
@@ -105,7 +105,7 @@ impl FixtureHistory {
         self.changes.iter().find(|written| written.name == name).unwrap()
     }
 
-    /// Writes by the writer's rule at `heads`, or at all heads.
+    /// Writes a change at `heads`, or at all heads, as a node would.
     fn write(
         &mut self,
         name: &'static str,
@@ -157,14 +157,14 @@ impl FixtureHistory {
     }
 }
 
-/// What a change says.
+/// The content of a change.
 struct ChangeSpec<'a> {
     time: i64,
     message: &'a str,
     puts: &'a [(&'a str, Value)],
 }
 
-/// Every type of value, with its edges.
+/// Values of every type, including edge cases.
 pub(crate) fn all_values() -> Vec<(&'static str, Value)> {
     vec![
         ("values/all a-null", Value::Null),
@@ -185,7 +185,7 @@ pub(crate) fn all_values() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A history with all that a history can have: concurrent writes, values replaced, merges, changes that put nothing.
+/// A history with all features: concurrent writes, replaced values, merges, and changes without puts.
 pub(crate) fn history() -> FixtureHistory {
     let (first, second) = (first_writer(), second_writer());
     let mut history = FixtureHistory { shard: Shard::new(desired_root()), changes: Vec::new() };

@@ -1,4 +1,4 @@
-//! Every frame between members, and presence.
+//! The frames between members, and presence messages.
 
 use super::fixture::{self, founder, genesis, grant, group, operator};
 use super::golden_file::GoldenFile;
@@ -44,7 +44,7 @@ fn link_frames() -> Vec<(&'static str, MemberFrame)> {
     ]
 }
 
-/// Frames that bring two copies of a group to the same state.
+/// The frames by which two nodes synchronise a group.
 fn sync_frames() -> Vec<(&'static str, GroupFrame)> {
     let shard_id = fixture::desired_root().shard_id();
     let tip = |seq| Tip { seq, id: ChangeId([seq as u8; 32]) };
@@ -90,7 +90,7 @@ fn sync_frames() -> Vec<(&'static str, GroupFrame)> {
     ]
 }
 
-/// Frames that follow an event.
+/// The frames that follow an event.
 fn event_frames() -> Vec<(&'static str, GroupFrame)> {
     let shard_id = fixture::desired_root().shard_id();
     let history = fixture::history();
@@ -136,7 +136,7 @@ fn frames_match_the_pinned_bytes() {
 
 #[test]
 fn presence_matches_the_pinned_bytes_and_signature() {
-    let mut golden = GoldenFile::open("presence", "What a member says of itself, and its signature of that.");
+    let mut golden = GoldenFile::open("presence", "The presence message of a member, and its signature.");
     let (bytes, signature) = presence().sign(&operator());
     let bytes = golden.check("presence", bytes);
     let signature = golden.check("signature", signature.0);

@@ -1,4 +1,4 @@
-//! One file of golden facts: `name = hex`, one a line, with a word of comment where the bytes are text.
+//! One golden file: lines of `name = hex`, with a comment where the bytes are text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,14 +6,16 @@ use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 
-/// What a golden value that changed means.
+/// The help that a failing golden test prints.
 pub(super) const CHANGED_VALUE_HELP: &str = "\
-A golden value is what nodes already wrote: to their disks, to each other, into ids and signatures. If it changes,
-nodes of this version and older ones no longer understand each other, and stores written before cannot be read.
-If nobody meant that, the code is wrong, not the vector.
-If it is meant, it is a new format version: raise `limits::FORMAT` (changes and records), `wire::VERSION` (frames) or the
-version in the row's layout (store), keep reading the old form, and pin the new one in facts of its own beside the old.
-Only facts that are new, or that no released version ever wrote, are blessed: LARDER_BLESS=1 cargo test -p larder-core";
+Nodes have written golden values to their disks, to each other, and into ids and signatures. If a value changes,
+nodes of this version and of older ones no longer understand each other, and older stores cannot be read.
+If the change is not intended, correct the code and not the value.
+If it is intended, it is a new format version: raise `limits::FORMAT_VERSION` (changes and records), the
+protocol version (frames) or the version of the row's layout (store), keep reading the old form, and pin the
+new form under new names beside the old.
+Bless only new values, and values that no released version ever wrote:
+LARDER_BLESS=1 cargo test -p larder-core";
 
 struct GoldenFact {
     name: String,
@@ -22,7 +24,7 @@ struct GoldenFact {
     exact: bool,
 }
 
-/// The facts of one file, being told anew.
+/// The values of one file, as a test computes them.
 pub(super) struct GoldenFile {
     file: &'static str,
     about: &'static str,
@@ -31,38 +33,37 @@ pub(super) struct GoldenFile {
 }
 
 impl GoldenFile {
-    /// Opens `core/vectors/<file>.txt`; `about` is its comment header.
+    /// Opens `core/vectors/<file>.txt`. `about` is its comment header.
     pub(super) fn open(file: &'static str, about: &'static str) -> Self {
         let text = std::fs::read_to_string(path(file)).unwrap_or_default();
         Self { file, about, pinned: parse(&text), facts: Vec::new() }
     }
 
-    /// Tells a fact. Answers the pinned bytes, which are to be read back.
+    /// Adds a value, and returns the pinned bytes for decoding.
     pub(super) fn check(&mut self, name: &str, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         self.add_fact(name, bytes.as_ref(), String::new(), true)
     }
 
-    /// Tells a fact that is text.
+    /// Adds a text value.
     pub(super) fn check_text(&mut self, name: &str, text: &str) -> String {
         let pinned = self.add_fact(name, text.as_bytes(), format!("{text:?}"), true);
         String::from_utf8(pinned).expect("a pinned text is UTF-8")
     }
 
-    /// Tells bytes that may be written in more than one way, as compressed ones: whatever is pinned must stay readable,
-    /// but need not be written so again.
+    /// Adds bytes whose encoding may change, such as compressed ones. The pinned bytes must stay readable.
     pub(super) fn check_readable(&mut self, name: &str, bytes: &[u8]) -> Vec<u8> {
         self.add_fact(name, bytes, String::new(), false)
     }
 
     fn add_fact(&mut self, name: &str, bytes: &[u8], note: String, exact: bool) -> Vec<u8> {
-        assert!(!self.facts.iter().any(|fact| fact.name == name), "{name} is told twice");
+        assert!(!self.facts.iter().any(|fact| fact.name == name), "{name} is added twice");
         let pinned = self.pinned.get(name).cloned().unwrap_or_else(|| bytes.to_vec());
         let bytes = if exact { bytes.to_vec() } else { pinned.clone() };
         self.facts.push(GoldenFact { name: name.to_owned(), bytes, note, exact });
         pinned
     }
 
-    /// Compares what was told with what is pinned, or pins it.
+    /// Compares the added values with the pinned ones, or writes the file.
     pub(super) fn finish(self) {
         if std::env::var_os("LARDER_BLESS").is_some() {
             std::fs::write(path(self.file), self.render()).expect("the vectors can be written");
@@ -91,7 +92,7 @@ impl GoldenFile {
             }
         }
         for name in self.pinned.keys().filter(|name| !self.facts.iter().any(|fact| fact.name == **name)) {
-            let _ = writeln!(differences, "  {name} is pinned and nobody tells it any more");
+            let _ = writeln!(differences, "  {name} is pinned, but no test computes it");
         }
         differences
     }
@@ -126,7 +127,7 @@ fn parse(text: &str) -> BTreeMap<String, Vec<u8>> {
     pinned
 }
 
-/// Enough of the bytes to see what they are.
+/// The beginning of the bytes, for a message.
 fn short_hex(bytes: &[u8]) -> String {
     let hex = HEXLOWER.encode(bytes);
     match hex.split_at_checked(160) {
@@ -139,7 +140,7 @@ fn short_hex(bytes: &[u8]) -> String {
 fn changed_new_and_missing_facts_are_reported_with_help() {
     let mut golden = GoldenFile::open("ids", "");
     golden.pinned = BTreeMap::from([("a".to_owned(), vec![1]), ("gone".to_owned(), vec![])]);
-    assert_eq!(golden.check("a", [2]), [1], "what is pinned is what must be read back");
+    assert_eq!(golden.check("a", [2]), [1], "check returns the pinned bytes");
     golden.check("new", [3]);
     let report = golden.differences() + CHANGED_VALUE_HELP;
     for part in ["a changed", "was 01", "is  02", "new is not pinned", "gone is pinned", "new format version"]

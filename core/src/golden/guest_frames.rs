@@ -1,4 +1,4 @@
-//! Every frame on a visit, the request to join, and invite codes.
+//! The frames on guest streams, join requests and invite codes.
 
 use super::fixture::{founder, genesis, grant, group, operator};
 use super::golden_file::GoldenFile;
@@ -17,7 +17,7 @@ fn joiner() -> SecretKey {
     SecretKey::from_bytes(&[21; 32])
 }
 
-/// A request to join, signed.
+/// A signed join request.
 pub(super) fn request() -> JoinRequest {
     let terms = JoinTerms {
         group: group(),
@@ -32,7 +32,7 @@ pub(super) fn request() -> JoinRequest {
     JoinRequest::sign(terms, &code().invite_key(), &joiner())
 }
 
-/// Every answer to it.
+/// All responses to a join request.
 pub(super) fn answers() -> Vec<(&'static str, JoinResponse)> {
     let granted = |last| JoinResponse::Granted { records: vec![genesis().encode(), grant().encode()], last };
     let denials = [
@@ -56,8 +56,10 @@ pub(super) fn answers() -> Vec<(&'static str, JoinResponse)> {
 
 #[test]
 fn guest_frames_match_the_pinned_bytes() {
-    let mut golden =
-        GoldenFile::open("visits", "Frames on a visit, the only stream that a stranger may open.");
+    let mut golden = GoldenFile::open(
+        "guest_frames",
+        "Frames on a guest stream, the only stream that a peer who is no member may open.",
+    );
     let (asker, asked): (NodeId, NodeId) = (joiner().node_id(), operator().node_id());
     let probe = MembershipProbe::new(group(), &asker, &asked, [22; 16]);
     let records = vec![genesis().encode(), grant().encode()];
@@ -116,9 +118,9 @@ fn guest_frames_match_the_pinned_bytes() {
 #[test]
 fn invite_codes_match_the_pinned_text_and_bytes() {
     let mut golden = GoldenFile::open(
-        "codes",
-        "Invite codes: of the founder, for the group, with the secret 07 07 ..; the key that the secret makes, and what\n\
-         it signs of the byte 00.",
+        "invite_codes",
+        "Invite codes of the founder, for the group, with the secret 07 07 ..; the public key that belongs\n\
+         to the secret, and its signature of the byte 00.",
     );
     let shown = golden.check_text("shown", &code().to_string());
     assert_eq!(shown.parse(), Ok(code()));

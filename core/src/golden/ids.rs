@@ -1,4 +1,4 @@
-//! Ids, what they are derived from, and how they are shown; roots; digests.
+//! Ids, their derivations and their shown forms; roots; digests.
 
 use super::fixture::{self, founder, genesis, grant, group, operator};
 use super::golden_file::GoldenFile;
@@ -12,8 +12,8 @@ use crate::shard::root::ShardRoot;
 fn ids_match_the_pinned_values() {
     let mut golden = GoldenFile::open(
         "ids",
-        "Ids: what they are derived from and how they are shown.\n\
-         Keys are made of the seeds 01 01 .. (founder), 02 02 .. (operator), 03 03 .. (recovery).",
+        "Ids, their derivations and their shown forms. The keys have the seeds 01 01 .. (founder), 02 02 ..\n\
+         (operator), 03 03 .. (recovery).",
     );
     for (name, secret) in [("founder", founder()), ("operator", operator())] {
         let node = secret.node_id();
@@ -57,8 +57,8 @@ fn ids_match_the_pinned_values() {
 fn shard_roots_match_the_pinned_values() {
     let mut golden = GoldenFile::open(
         "roots",
-        "Root changes: the beginning of every shard, derived by every node alike.\n\
-         `bytes` is the length of the Automerge change, `hash` its hash; the epoch is the first half of that.",
+        "Root changes: the first change of each shard, which every node derives. `bytes` is the length of\n\
+         the Automerge change, and `hash` its hash, whose first half is the shard id.",
     );
     for (name, root) in [("desired", fixture::desired_root()), ("observed", fixture::observed_root())] {
         check_root(&mut golden, name, &root);
@@ -78,10 +78,8 @@ fn check_root(golden: &mut GoldenFile, name: &str, root: &ShardRoot) {
 
 #[test]
 fn digests_match_the_pinned_values() {
-    let mut golden = GoldenFile::open(
-        "digests",
-        "Digests: what two nodes compare. Of the history in changes.txt and the records in records.txt.",
-    );
+    let mut golden =
+        GoldenFile::open("digests", "Digests of the history in changes.txt and the records in records.txt.");
     let empty = Group::new(fixture::records());
     golden.check("group.records-only", empty.digest(&[]));
     let history = fixture::history();

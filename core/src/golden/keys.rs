@@ -1,4 +1,4 @@
-//! What stands in the document: keys, buckets, list items, observed states, messages.
+//! The contents of the document: keys, buckets, list items, observed states, messages.
 
 use super::fixture::operator;
 use super::golden_file::GoldenFile;
@@ -18,7 +18,7 @@ fn resource(text: &str) -> ResourceName {
 fn keys_and_buckets_match_the_pinned_values() {
     let mut golden = GoldenFile::open(
         "keys",
-        "Keys of the document, `<kind>/<name> <field>`, and the bucket that each lives in (of 256 and of 16).",
+        "Keys of the document, `<kind>/<name> <field>`, and the bucket of each (of 256 and of 16).",
     );
     let fields = [
         ("plain", "config/db", "keys.url"),
@@ -54,8 +54,8 @@ fn check_buckets(golden: &mut GoldenFile, name: &str, key: &str) {
 fn list_items_match_the_pinned_values() {
     let mut golden = GoldenFile::open(
         "items",
-        "List items: the field part of the key, which marks (value, equal items before it), and the value, which holds\n\
-         the rank and the item as a TOML literal.",
+        "List items: the field part of the key, which hashes (value, equal items before it), and the value,\n\
+         which has the rank and the item as a TOML literal.",
     );
     let first_values =
         [Value::from("a"), Value::from("a \"b\" \\ \t\u{1}é"), Value::Int(-5), Value::Bool(true)];
@@ -78,8 +78,10 @@ fn list_items_match_the_pinned_values() {
 
 #[test]
 fn observed_states_match_the_pinned_values() {
-    let mut golden =
-        GoldenFile::open("observed", "What a machine says of a resource, one scalar in its observed shard.");
+    let mut golden = GoldenFile::open(
+        "observed",
+        "The state of a resource that a node reports: one value in its observed shard.",
+    );
     let plain = ObservedState {
         state: ResourceState::Applied,
         change: "0123456789abcdef".into(),
@@ -114,7 +116,8 @@ fn check_observed(golden: &mut GoldenFile, name: &str, observed: &ObservedState)
 
 #[test]
 fn change_messages_match_the_pinned_text() {
-    let mut golden = GoldenFile::open("messages", "Messages of changes: the words, then trailers.");
+    let mut golden =
+        GoldenFile::open("messages", "Messages of changes: the operator's message, then trailers.");
     let note = |words: &str, user: &str, command: &str| ChangeNote {
         message: words.into(),
         user: user.into(),

@@ -1,4 +1,4 @@
-//! Membership records: every body, encoded and signed.
+//! Membership records: every kind of body, encoded and signed.
 
 use super::fixture::{self, founder, recovery};
 use super::golden_file::GoldenFile;
@@ -13,7 +13,7 @@ fn frontiers() -> Frontiers {
     Frontiers { last_record: Some((3, RecordId([8; 32]))), last_changes: vec![change(1), change(2)] }
 }
 
-/// The founder's chain of records, which holds every body, in order.
+/// The founder's chain of records, with one of every kind of body.
 fn bodies() -> Vec<(&'static str, RecordBody)> {
     let bare = Grant {
         holder: SecretKey::from_bytes(&[12; 32]).node_id(),
@@ -41,7 +41,8 @@ fn bodies() -> Vec<(&'static str, RecordBody)> {
 fn records_match_the_pinned_bytes() {
     let mut golden = GoldenFile::open(
         "records",
-        "Membership records: each as it is sent and stored (record, then 64 bytes of signature), and its id.",
+        "Membership records: each as it is sent and stored (record, then 64 bytes of signature), and its\n\
+         id.",
     );
     let genesis = read_back(&mut golden, "genesis", &fixture::genesis());
     let mut records = RecordSet::from_genesis(genesis).unwrap();

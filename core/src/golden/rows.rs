@@ -1,4 +1,4 @@
-//! Every row of the store: keys and layouts.
+//! The rows of the store: keys and layouts.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::store::{
 };
 use crate::wire::invite_code::InviteCode;
 
-/// The key of one row of every table. The values of `meta`, `applied` and `addresses` are the node's own.
+/// The key of one row of each table. The values of `meta`, `applied` and `addresses` belong to the daemon.
 fn keys() -> Vec<(Table, Vec<u8>)> {
     let (group, shard, chain) = (group(), fixture::desired_root().shard_id(), ChainId([1; 16]));
     let grant = grant().id();
@@ -42,8 +42,8 @@ fn keys() -> Vec<(Table, Vec<u8>)> {
 fn store_rows_match_the_pinned_bytes() {
     let mut golden = GoldenFile::open(
         "rows",
-        "Rows of the store: the key of one row of every table, and the layouts of their values. (Values of `records`,\n\
-         `changes` and `marks` are those in records.txt, changes.txt and chains.txt.)",
+        "Rows of the store: the key of one row of each table, and the layouts of their values. The values\n\
+         of `records`, `changes` and `marks` are in records.txt, changes.txt and chains.txt.",
     );
     let keys = keys();
     assert!(keys.iter().map(|(table, _)| *table).eq(Table::ALL), "every table is pinned");
@@ -116,13 +116,13 @@ where
     read
 }
 
-/// A whole store, as it was once written: the group must come up from it with everything.
+/// A whole store of an earlier version: the group must load completely from it.
 #[test]
 fn store_of_layout_version_1_loads() {
     let mut golden = GoldenFile::open(
         "store",
-        "All rows of one group as version 1 stored them, `<table>.<key> = value`. A snapshot need not be written in the\n\
-         same bytes again, but must be read.",
+        "All rows of one group as version 1 stored them, `<table>.<key> = value`. A snapshot may be written\n\
+         in other bytes, but these must stay readable.",
     );
     let history = fixture::history();
     let mut group = Group::new(fixture::records());
@@ -171,7 +171,7 @@ fn rows_of(store: &MemoryStore, table: Table) -> Vec<Vec<u8>> {
     rows.into_iter().map(|(_, value)| value).collect()
 }
 
-/// The pinned snapshot alone brings the shard back: without it, a group whose changes are gone does not come up.
+/// The pinned snapshot is needed: without it, a group whose changes are missing does not load.
 fn check_load_from_snapshot_alone(
     store: &MemoryStore,
     group: crate::id::GroupId,

@@ -1,7 +1,7 @@
-//! What a machine runs of a resource, as far as what it said of it tells.
+//! The revision of a resource that a node applied, found from the states that the node reported.
 //!
-//! A machine says which change of a resource it saw last and how it stands since. What it applied last it said the last
-//! time that it stood as wanted; where it does not now, that word is looked for in the history of its observed shard.
+//! A node reports which change of a resource it saw last, and the resource's state. If its present state is
+//! not `applied`, the last applied revision is searched in the history of its observed shard.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use crate::resource::view::ResourceView;
 use crate::shard::Shard;
 use crate::shard::graph::Graph;
 
-/// A point of `desired`, as near as it is known to what a machine saw.
+/// The point of `desired` that a node saw when it reported a state, as exactly as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedPoint {
-    /// The heads.
+    /// The heads of the point.
     pub heads: Vec<ChangeId>,
-    /// True if the resource is there just what the machine saw. Otherwise it is what the newest change that the machine
-    /// named makes it, and the machine knew of more.
+    /// True if the resource has the reported revision at this point. Otherwise the point is the newest change
+    /// that the node named, and the node knew of more.
     pub is_exact: bool,
 }
 
-/// The last that the machine of an observed shard said when it had applied the resource; `None` if it never did, or not
-/// within its last [`limits::MAX_OBSERVED_LOOKBACK_CHANGES`] words on it.
+/// The newest state `applied` that the node of an observed shard reported for the resource. `None` if it
+/// never reported one, or not within the newest [`limits::MAX_OBSERVED_LOOKBACK_CHANGES`] changes about it.
 pub fn last_applied_state(observed: &Shard, resource: &ResourceName) -> Option<ObservedState> {
     let (graph, key) = (observed.graph(), resource.to_string());
     let mut visible = observed.state().get(&key).last().cloned();
@@ -42,8 +42,8 @@ pub fn last_applied_state(observed: &Shard, resource: &ResourceName) -> Option<O
     None
 }
 
-/// Where in `desired` the resource was what a machine saw when it said `told`; `None` if the change that it named is not
-/// here.
+/// The point of `desired` that a node saw when it reported `observed`. `None` if this node does not hold the
+/// change that it names.
 pub fn find_observed_point(
     desired: &Shard,
     resource: &ResourceName,
@@ -55,7 +55,8 @@ pub fn find_observed_point(
         desired.graph().ids_with_prefix(&observed.change)
     };
     let [named_change] = matches.as_slice() else { return None };
-    // What else it knew of the resource by then it does not say, but what that came to can be told apart.
+    // The report does not name the other changes that the node knew, but the revision tells which of these
+    // candidates is right.
     let by_time = heads_at_time(desired, observed.since);
     let both: BTreeSet<ChangeId> = by_time.iter().copied().chain([*named_change]).collect();
     let points = [vec![*named_change], heads_of_all(desired.graph(), &both), by_time];

@@ -1,4 +1,4 @@
-//! Who wrote what a resource says, field by field, and line by line where a field has several.
+//! The authors of a resource's fields, and of the lines of a field with several.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,49 +15,49 @@ use crate::shard::graph::GraphEntry;
 use crate::shard::state::VisibleValue;
 use crate::value::Value;
 
-/// One field that is set, and the change that made it so.
+/// One set field and the change that set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldBlame {
-    /// The field's path.
+    /// The path of the field.
     pub field: String,
-    /// Its value; of several, the winner.
+    /// The field's value. Of several visible values, it is the winner.
     pub value: Literal,
-    /// What wrote it; of a list, the newest change that put an item in or took one out.
+    /// The change that wrote the value; for a list, the newest change that added or removed an item.
     pub origin: ChangeOrigin,
-    /// Of a text with more than one line, each by itself.
+    /// The lines of a text with more than one line, each with its author. Empty for other values.
     pub lines: Vec<LineBlame>,
 }
 
-/// A change that wrote something, and by whom it was.
+/// A change and its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeOrigin {
     /// The change.
     pub change: ChangeId,
-    /// The node that wrote it, if its grant is known.
+    /// The node that wrote the change, if its grant is known.
     pub node: Option<NodeId>,
-    /// The operator's local user there; empty if none was named.
+    /// The operator's user name on that node's host, or empty.
     pub user: String,
-    /// When, in seconds since 1970 by that node's clock.
+    /// The time by that node's clock, in seconds since 1970.
     pub time: i64,
 }
 
-/// One line of a text.
+/// One line of a text and its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineBlame {
-    /// The line, without what ends it.
+    /// The line without its line ending.
     pub text: String,
-    /// What wrote it.
+    /// The change that wrote the line.
     pub origin: ChangeOrigin,
-    /// True if it stood there already in the oldest version that was looked at, and may be older than `origin`: a text
-    /// that was written very often is not followed to its beginning.
+    /// True if the line may be older than `origin`. The search ends at a limit when a text has very many
+    /// versions.
     pub may_be_older: bool,
 }
 
-/// Who wrote the fields of a resource that were set in `desired` at `at`, in order of field; of one field and those below
-/// it, if it is named. Empty if none was set.
+/// The fields of a resource that are set at `heads`, with their authors, in order of field. With `field`,
+/// only that field and those below it. Empty if none is set.
 ///
-/// A line of text is followed back through the changes that wrote its field, which costs some 20 µs for each; and so does
-/// each change that is named, if it is `stored`.
+/// Each version of a text that is compared, and each change whose author is read from stored rows, takes
+/// about 20 µs.
 pub fn blame(
     group: &Group,
     resource: &ResourceName,
@@ -86,7 +86,7 @@ pub fn blame(
     out
 }
 
-/// Looks up changes, each once.
+/// Looks up the authors of changes, each once.
 struct OriginLookup<'a> {
     group: &'a Group,
     shard: &'a Shard,
@@ -116,13 +116,13 @@ impl OriginLookup<'_> {
         delta.map(|delta| ChangeNote::decode(&delta.message, delta.time).user).unwrap_or_default()
     }
 
-    /// Who wrote the lines of `text`, which is what wins at `key`.
+    /// The authors of the lines of `text`, which is the winner at `key`.
     fn blame_lines(&mut self, key: &str, past: &PastState<'_>, text: &str) -> Vec<LineBlame> {
         let Some(winner) = past.visible(key).pop() else { return Vec::new() };
         let newest = TextVersion { op: winner.op, text: text.to_owned() };
         let writers = line_blame::line_authors(newest, |op| replaced_versions(self.shard, key, op));
         let mut out = Vec::new();
-        for (text, LineAuthor { op, older: may_be_older }) in text.lines().zip(writers) {
+        for (text, LineAuthor { op, may_be_older }) in text.lines().zip(writers) {
             let change = self.shard.graph().entry_of_op(&op).map(|entry| entry.id);
             let Some(origin) = change.and_then(|change| self.origin_of(&change)) else { continue };
             out.push(LineBlame { text: text.to_owned(), origin, may_be_older });
@@ -131,13 +131,13 @@ impl OriginLookup<'_> {
     }
 }
 
-/// The texts at `key` that a put of it replaced: those that its author saw.
+/// The texts at `key` that a put replaced, which are those that its author saw.
 fn replaced_versions(shard: &Shard, key: &str, op: &OpRef) -> Option<Vec<TextVersion>> {
     let deps: Vec<ChangeId> = shard.graph().deps(shard.graph().entry_of_op(op)?).map(|dep| dep.id).collect();
     let text = |visible: VisibleValue| match visible.value {
         Value::Str(text) => Some(TextVersion { op: visible.op, text }),
         _ => None,
     };
-    // The winner first: of lines that several sides have, it is the one to ask.
+    // The winner comes first, so that a line which several sides have is attributed to it.
     Some(PastState::at(shard, &deps).visible(key).into_iter().rev().filter_map(text).collect())
 }

@@ -1,4 +1,4 @@
-//! What changes say, read from the document as cheaply as their number allows.
+//! Reading the contents of changes, from stored rows or from the document, whichever is cheaper.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,23 +11,24 @@ use crate::shard::Shard;
 use crate::shard::graph::{GraphEntry, VersionVector};
 use crate::store::key;
 
-/// A way to the rows of the store's table `changes`, by key. To read a change there takes the same however long the
-/// history is, while to take one out of the document takes the longer the more there is. What is not told, because it is
-/// not stored yet or cannot be read, is taken from the document.
+/// A function that reads a row of the store's table `changes` by its key. The time to read a stored change
+/// does not depend on the length of the history, while the time to read one from the document does. If the
+/// function returns `None`, the change is read from the document.
 pub type ChangeRowReader<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
-/// Where nothing is stored.
+/// A [`ChangeRowReader`] without stored rows.
 pub fn no_stored_rows(_: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// About so many changes can be read from the document in bulk in the time that one takes by itself, from the middle of
-/// a long history;
+/// The number of changes that can be read from the document in bulk in the time in which one change in the
+/// middle of a long history is read singly.
 const SINGLE_READ_COST: usize = 64;
-/// and in the time that one takes from the store.
+/// The number of changes that can be read from the document in bulk in the time in which one stored row is
+/// read.
 const STORED_READ_COST: usize = 4;
 
-/// What a change says, but for the values.
+/// The contents of a change without its values.
 #[derive(Clone, Debug)]
 pub(super) struct ChangeContents {
     pub(super) note: ChangeNote,
@@ -43,8 +44,8 @@ impl ChangeContents {
     }
 }
 
-/// What the `wanted` changes of a shard say; what cannot be read is left out. None of them is in `below`, a set that is
-/// closed under ancestors: the more it has, the less is read.
+/// The contents of the `wanted` changes of a shard. Changes that cannot be read are missing. `base` must be
+/// closed under ancestors and must not contain a wanted change; the more it contains, the less is read.
 pub(super) fn read_contents(
     shard: &Shard,
     wanted: &[&GraphEntry],
@@ -72,7 +73,7 @@ pub(super) fn read_contents(
     contents_by_id
 }
 
-/// One change as it is stored; `None` unless that is what has its hash.
+/// The stored delta of a change, or `None` if there is none with the change's hash.
 pub(super) fn read_stored_delta(
     shard: &Shard,
     entry: &GraphEntry,

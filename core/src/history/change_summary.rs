@@ -1,4 +1,4 @@
-//! What a change touched, without the values.
+//! The fields that a change wrote, without their values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,19 +10,19 @@ use crate::resource::{FieldRef, ResourceName};
 use crate::shard::Shard;
 use crate::value::Value;
 
-/// What was done to a field.
+/// The effect of a change on a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FieldOp {
-    /// It was given a value, or an item more or less.
+    /// The change set the field, or added or removed an item of its list.
     Set,
-    /// It has no value any more.
+    /// The change unset the field.
     Unset,
-    /// It is `ensure`, and says now that the resource is to be absent.
+    /// The change set `ensure` to `absent`, which removes the resource.
     Remove,
 }
 
 impl FieldOp {
-    /// The word for it.
+    /// The name of the operation in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Set => "set",
@@ -31,7 +31,7 @@ impl FieldOp {
         }
     }
 
-    /// What it is to give `field` this value.
+    /// The operation that gives `field` this value.
     pub(super) fn from_value(field: &str, value: Option<&Literal>) -> Self {
         match value {
             None => Self::Unset,
@@ -41,18 +41,18 @@ impl FieldOp {
     }
 }
 
-/// Fields of one resource to which a change did the same.
+/// The fields of one resource on which a change had the same effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldChanges {
     /// The resource.
     pub resource: ResourceName,
-    /// The paths of the fields, in order. Items of a list stand for their list.
+    /// The paths of the fields, in order. An item of a list counts as its list.
     pub fields: Vec<String>,
-    /// What was done to them.
+    /// The effect of the change on the fields.
     pub op: FieldOp,
 }
 
-/// What the change `id` touched, in order of resource and op.
+/// The fields that the change `id` wrote, in order of resource and operation.
 pub(super) fn summarize_change(shard: &Shard, id: &ChangeId, delta: &Delta) -> Vec<FieldChanges> {
     let mut written_fields: BTreeMap<FieldRef, WrittenField<'_>> = BTreeMap::new();
     for put in &delta.puts {
@@ -67,7 +67,7 @@ pub(super) fn summarize_change(shard: &Shard, id: &ChangeId, delta: &Delta) -> V
     let mut fields_by_op: BTreeMap<(ResourceName, FieldOp), BTreeSet<String>> = BTreeMap::new();
     for (field_ref, written_field) in written_fields {
         let value = written_field.value.map(|value| Literal::Scalar(value.clone()));
-        // An item that went may have been the last of its list or not, and only the list can tell.
+        // The list may have other items than the removed one, so it must be read.
         let value = match value {
             None if written_field.removes_item => PastState::at(shard, &[*id]).read_field(&field_ref).0,
             value => value,
@@ -82,11 +82,11 @@ pub(super) fn summarize_change(shard: &Shard, id: &ChangeId, delta: &Delta) -> V
     fields_by_op.into_iter().map(to_field_changes).collect()
 }
 
-/// What a change wrote to the keys of one field.
+/// The puts of a change to the keys of one field.
 #[derive(Default)]
 struct WrittenField<'a> {
-    /// A value that is not null, if there is one.
+    /// A put value that is not null, if there is one.
     value: Option<&'a Value>,
-    /// True if it took an item out of a list.
+    /// True if the change removed an item of a list.
     removes_item: bool,
 }

@@ -22,8 +22,8 @@ fn field_view<'a>(keys: impl Iterator<Item = (&'a str, &'a [VisibleValue])>) -> 
 
 /// The value of the field to which all of `keys` belong, and the put that last decided it.
 ///
-/// For a single value that is the put that wrote it; for a list, the newest put that added or removed an item; for an
-/// unset field, the newest put of all.
+/// For a single value that is the put that wrote it; for a list, the newest put that added or removed an
+/// item; for an unset field, the newest put of all.
 pub(super) fn read_field<'a>(
     keys: impl Iterator<Item = (&'a str, &'a [VisibleValue])>,
 ) -> (Option<Literal>, Option<OpRef>) {

@@ -1,22 +1,23 @@
-//! Which change or record is meant by the first digits of an id.
+//! Lookup of a change or record by a prefix of its id.
 
 use crate::group::Group;
 use crate::id::HistoryEntryId;
 use crate::limits;
 use crate::shard::Shard;
 
-/// Why a prefix means nothing here. The fault is the caller's.
+/// The error of a lookup by prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// No id begins so, or the text is not hex.
-    #[error("no change or record here has an id that begins like this")]
+    /// No id has this prefix, or the text is not hex.
+    #[error("no change or record has an id with this prefix")]
     NotFound,
-    /// Several ids begin so: the first of them in full, at most [`limits::MAX_PREFIX_CANDIDATES`].
-    #[error("several ids begin like this; give more digits of one of: {}", .0.join(", "))]
+    /// Several ids have this prefix. The list contains at most [`limits::MAX_PREFIX_CANDIDATES`] of them in
+    /// full.
+    #[error("several ids have this prefix; give more digits of one of: {}", .0.join(", "))]
     Ambiguous(Vec<String>),
 }
 
-/// The change (of any shard) or record whose id begins with `prefix`: one hex digit or more, in either case.
+/// The change of any shard, or the record, whose id has this prefix of at least one hex digit in either case.
 pub fn find_by_id_prefix(group: &Group, prefix: &str) -> Result<HistoryEntryId, LookupError> {
     if prefix.is_empty() || !prefix.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(LookupError::NotFound);

@@ -1,8 +1,9 @@
-//! Who wrote each line of a text.
+//! The author of each line of a text.
 //!
-//! A put replaces the values that its author saw, so the puts of one field are a graph of versions. The newest version
-//! begins with all its lines. Each line that an earlier version has too is handed on to that one, and what nobody takes
-//! was written here. Where sides met, a line goes to the side that has it, so it keeps its author.
+//! A put replaces the values that its author saw, so the puts of one field form a graph of versions. The
+//! search starts with all lines at the newest version. Each line that an earlier version also has is passed
+//! to that version; the other lines were written by this one. At a merge, a line is passed to the side that
+//! has it and so keeps its author.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use crate::delta::OpRef;
 use crate::limits;
 
-/// A text, and the put that wrote it.
+/// A text and the put that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TextVersion {
     pub(super) op: OpRef,
@@ -22,33 +23,34 @@ pub(super) struct TextVersion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LineAuthor {
     pub(super) op: OpRef,
-    /// True if it may as well have been an earlier one: nobody looked further.
-    pub(super) older: bool,
+    /// True if an earlier put may have written the line, because the search reached its limit.
+    pub(super) may_be_older: bool,
 }
 
-/// The lines of a text, each with what ends it: a line that gets an end is another line.
+/// The lines of a text with their line endings. A line that gains a line ending is another line.
 pub(super) fn split_lines(text: &str) -> Vec<&str> {
     text.split_inclusive('\n').collect()
 }
 
-/// True of a text that is worth to be looked at line by line.
+/// True if the text has more than one line.
 pub(super) fn has_lines(text: &str) -> bool {
     text.lines().nth(1).is_some()
 }
 
-/// Who wrote each line of `newest`. `before` answers with the versions that a put replaced, those that were no text left
-/// out; `None` if that cannot be told. It is asked once a version, and no more than [`limits::MAX_BLAME_LINES`] allows.
+/// The author of each line of `newest`. `versions_before` returns the texts that a put replaced, or `None` if
+/// they cannot be read. It is called once for each version, until [`limits::MAX_BLAME_LINES`] is reached.
 pub(super) fn line_authors(
     newest: TextVersion,
     mut versions_before: impl FnMut(&OpRef) -> Option<Vec<TextVersion>>,
 ) -> Vec<LineAuthor> {
     let count = split_lines(&newest.text).len();
-    let mut authors = vec![LineAuthor { op: newest.op, older: false }; count];
+    let mut authors = vec![LineAuthor { op: newest.op, may_be_older: false }; count];
     let mut pending: BTreeMap<OpRef, PendingVersion> = BTreeMap::new();
     let all = (0..count).map(|line| (line, line)).collect();
     pending.insert(newest.op, PendingVersion { text: newest.text, lines: all });
     let mut budget = limits::MAX_BLAME_LINES;
-    // The counter of a put is above those of all that it replaces: from the greatest down, none comes too late.
+    // The counter of a put is greater than those of all puts that it replaces. Visiting the greatest first
+    // therefore visits each version after all that replaced it.
     while let Some((op, current)) = pending.pop_last() {
         let earlier_versions = if budget == 0 { None } else { versions_before(&op) };
         let may_be_older = earlier_versions.is_none();
@@ -65,17 +67,17 @@ pub(super) fn line_authors(
         pending.retain(|_, version| !version.lines.is_empty());
         for (line, _) in unattributed {
             if let Some(slot) = authors.get_mut(line) {
-                *slot = LineAuthor { op, older: may_be_older };
+                *slot = LineAuthor { op, may_be_older };
             }
         }
     }
     authors
 }
 
-/// A version that may have written lines of the newest.
+/// A version that may have written lines of the newest version.
 struct PendingVersion {
     text: String,
-    /// Each by its place in the newest version, and here.
+    /// The index of each such line in the newest version, and its index here.
     lines: Vec<(usize, usize)>,
 }
 
@@ -84,7 +86,7 @@ impl PendingVersion {
         Self { text, lines: Vec::new() }
     }
 
-    /// Takes over lines of a later version that this one has too; answers with the rest.
+    /// Takes the lines of a later version that this one also has, and returns the others.
     fn take_common_lines(&mut self, later: &str, later_lines: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
         let common = common_lines(&self.text, later);
         let mut remaining = Vec::new();
@@ -98,7 +100,7 @@ impl PendingVersion {
     }
 }
 
-/// The lines of `new` that `old` has too: where they are in `new`, and where in `old`.
+/// The lines of `new` that `old` also has: their index in `new`, and the index in `old`.
 fn common_lines(old: &str, new: &str) -> BTreeMap<usize, usize> {
     let equal_range = |op: DiffOp| match op {
         DiffOp::Equal { old_index, new_index, len } => Some((new_index..new_index + len).zip(old_index..)),
@@ -117,14 +119,14 @@ mod tests {
         OpRef { counter, chain_id: ChainId([1; 16]) }
     }
 
-    /// Versions by number, each with the numbers of those it replaced; answers the number that wrote each line of the
-    /// last.
+    /// Blames a list of versions, each with the indexes of those that it replaced. Returns the index of the
+    /// version that wrote each line of the last one.
     fn blame_versions(versions: &[(&[u64], &str)]) -> Vec<u64> {
         let version = |nth: u64| TextVersion { op: op(nth), text: versions[nth as usize].1.to_owned() };
         let before =
             |op: &OpRef| Some(versions[op.counter as usize].0.iter().map(|nth| version(*nth)).collect());
         let authors = line_authors(version(versions.len() as u64 - 1), before);
-        assert!(authors.iter().all(|writer| !writer.older));
+        assert!(authors.iter().all(|author| !author.may_be_older));
         authors.into_iter().map(|writer| writer.op.counter).collect()
     }
 
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn lines_beyond_the_search_limit_are_marked_as_possibly_older() {
         let authors = line_authors(TextVersion { op: op(7), text: "a\nb\n".into() }, |_| None);
-        assert_eq!(authors, [LineAuthor { op: op(7), older: true }; 2]);
+        assert_eq!(authors, [LineAuthor { op: op(7), may_be_older: true }; 2]);
         // One line a version is new; the first is as old as all.
         let mut calls = 0;
         let before = |later: &OpRef| {
@@ -165,8 +167,8 @@ mod tests {
         };
         let authors =
             line_authors(TextVersion { op: op(1 << 40), text: format!("first\n{}\n", 1_u64 << 40) }, before);
-        assert_eq!(authors[1], LineAuthor { op: op(1 << 40), older: false });
-        assert!(authors[0].older && authors[0].op < op(1 << 40));
+        assert_eq!(authors[1], LineAuthor { op: op(1 << 40), may_be_older: false });
+        assert!(authors[0].may_be_older && authors[0].op < op(1 << 40));
         assert!(
             (10..=limits::MAX_BLAME_LINES / limits::BLAME_VERSION_COST_LINES).contains(&calls),
             "{calls}"

@@ -1,4 +1,4 @@
-//! The log: what was done to a group, newest first.
+//! The log of a group: its changes and records, newest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -15,78 +15,80 @@ use crate::shard::chain::{self, Chain};
 use crate::shard::graph::{Graph, GraphEntry};
 use crate::shard::root::ShardName;
 
-/// Which part of the log is wanted. The default is all of `desired`.
+/// The filters of a log. The default is all of `desired`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogQuery {
-    /// Only what touched this resource.
+    /// Only changes that wrote this resource.
     pub resource: Option<ResourceName>,
-    /// Only what these nodes wrote.
+    /// Only entries of these nodes.
     pub nodes: Option<BTreeSet<NodeId>>,
-    /// Only what this local user wrote, on whatever node.
+    /// Only entries of this user, on any node.
     pub user: Option<String>,
-    /// Only what its author's clock dates to this time or later, in seconds since 1970.
+    /// Only entries of this time or later, in seconds since 1970 by their author's clock.
     pub since: Option<i64>,
-    /// Only what its author's clock dates to this time or earlier.
+    /// Only entries of this time or earlier, in seconds since 1970 by their author's clock.
     pub until: Option<i64>,
-    /// Leave out so many entries, the newest: those that were asked for before.
+    /// The number of matching entries to leave out, from the newest on: those of earlier pages.
     pub skip: usize,
-    /// At most so many entries, the newest of the rest.
+    /// The most entries to return after those, or `None` for all.
     pub limit: Option<usize>,
-    /// What machines observed and the membership records too.
+    /// True to include observed states and membership records.
     pub include_all_sources: bool,
-    /// Of `desired`, only what these changes build on, and themselves.
+    /// If given, only changes of `desired` that are these heads or their ancestors.
     pub heads: Option<Vec<ChangeId>>,
 }
 
-/// Where an entry comes from.
+/// The source of a log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogSource {
-    /// A change of what operators want.
+    /// A change of the desired state.
     Desired,
-    /// A change of what the machine that holds this grant observed.
+    /// A change of the observed state that this grant's node writes.
     Observed(GrantId),
     /// A membership record.
     Membership,
 }
 
-/// One thing that was done.
+/// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
     /// The id of the change or record, in hex.
     pub id: String,
-    /// Where it comes from.
+    /// The source of the entry.
     pub source: LogSource,
-    /// The node that wrote it; `None` if its grant is not known, or if the group's recovery key signed it.
+    /// The node that wrote the entry. `None` if its grant is not known, or if the recovery key signed it.
     pub node: Option<NodeId>,
-    /// Why, who and when, as far as the author said so. Of a record, the words say what it does, and the time is 0.
+    /// The message, user, command and time that the author gave. A record has no command, and its message may
+    /// be empty.
     pub note: ChangeNote,
-    /// What it was built on: the heads that its author saw, the author's own previous change first. That one is left out
-    /// where another of them builds on it, and so is a shard's root.
+    /// The ids of the entries on which this one builds: the heads that its author saw, the author's own
+    /// previous change first. Left out are the root, and the author's previous change if another head builds
+    /// on it.
     pub deps: Vec<String>,
-    /// What to draw lines to: the nearest entries of the same answer that this one builds on. Where nothing between was
-    /// filtered out, these are `deps`.
+    /// The ids of the nearest entries of this log on which this one builds. Without filters, they are `deps`.
     pub parents: Vec<String>,
-    /// True if, just now, the contents had the hash that `id` says, and the newest signature of the author's chain of
-    /// changes was found to be good for the chain that has this hash in its place; of a record, if its signature was
-    /// found to be good. False too if the contents cannot be read or the author's grant is not known.
+    /// True if the contents were just read and have the hash in `id`, and the newest signature of the
+    /// author's chain proves that hash; for a record, if its signature is valid. False if the contents cannot
+    /// be read or the author's grant is not known.
     pub verified: bool,
-    /// What it touched; nothing in a mere merge or a record.
+    /// The fields that the change wrote. Empty for a change that only merges, and for a record.
     pub field_changes: Vec<FieldChanges>,
-    /// True if it unites sides that had not known of each other.
+    /// True if the change merges concurrent heads.
     pub is_merge: bool,
-    /// True if its author's clock was behind: its time is before that of something in `deps`, or, of a record, that of
-    /// the record before it. Only what it was directly built on is looked at, so that one clock that is ahead marks
-    /// what was written upon its changes, and not all that ever follows.
+    /// True if the author's clock was behind: the time is before that of an entry in `deps`, or for a record,
+    /// before that of its predecessor. Only direct dependencies count, so that one clock ahead does not mark
+    /// all later entries.
     pub is_clock_behind: bool,
 }
 
-/// The log, newest first: nothing comes before what was built on it; among what may come next, the latest by its author's
-/// clock does, then the smallest id. The order is the same on every node that holds the same.
+/// The log, newest first. An entry comes before those on which it builds. Of the entries that may come next,
+/// the one with the latest time comes first, then the one with the smallest id. So the order is the same on
+/// every node with the same data.
 ///
-/// What is not asked for is not read: the newest 20 of 100,000 changes take 20 ms, all but one of them for putting the
-/// whole in order. Contents take about 10 µs a change that is shown. A user has to be looked for in contents, from the
-/// newest on, until there are enough; and so has a resource, unless it is known which changes touched it: see
-/// [`Group::index`]. What touched one resource is in order among itself.
+/// Only the contents of shown entries are read, which takes about 10 µs each. Ordering 100,000 changes takes
+/// 20 ms. A filter by user reads contents from the newest change on until enough entries match. So does a
+/// filter by resource, unless [`Group::build_resource_indexes`] was called; with the index, only the changes
+/// of the resource are ordered.
 pub fn log(group: &Group, query: &LogQuery, change_rows: ChangeRowReader<'_>) -> Vec<LogEntry> {
     let limit = query.limit.unwrap_or(usize::MAX);
     let heads = query.heads.as_deref();
@@ -121,17 +123,19 @@ pub fn log(group: &Group, query: &LogQuery, change_rows: ChangeRowReader<'_>) ->
                 entries.push(entry);
             }
         }
-        // Reading in bulk begins anew each time: twice as many each time makes that no more than twice the work.
+        // Each bulk read starts from the beginning. Doubling the size keeps the total below twice the work of
+        // one read.
         size = size.saturating_mul(2);
     }
     set_parents(&order, &shown_by_index, &mut entries);
     entries
 }
 
-/// How many changes are looked into at first in search of what a filter asks for.
+/// The number of changes whose contents are read at first if a filter has to search them.
 const FIRST_BATCH_CHANGES: usize = 64;
 
-/// The log entry of one change or record, or `None` if this node does not hold it. Its `parents` are its `deps`.
+/// The log entry of one change or record, or `None` if this node does not hold it. Its `parents` are its
+/// `deps`.
 pub fn find_entry(group: &Group, id: &HistoryEntryId) -> Option<LogEntry> {
     let mut builder = EntryBuilder { group, verified_chains: BTreeMap::new() };
     match id {
@@ -150,7 +154,7 @@ impl LogQuery {
         self.resource.is_some() || self.user.is_some()
     }
 
-    /// What can be told without the contents.
+    /// True unless the entry fails a filter that needs no contents.
     fn may_match(&self, group: &Group, event: &LogEvent<'_>) -> bool {
         let time = event.time();
         let in_time =
@@ -160,7 +164,7 @@ impl LogQuery {
         in_time && self.nodes.as_ref().is_none_or(of_node)
     }
 
-    /// What only the contents tell.
+    /// True if the entry passes the filters that need its contents.
     fn matches(&self, entry: &LogEntry) -> bool {
         let of_user = self.user.as_ref().is_none_or(|user| *user == entry.note.user);
         let changes_resource =
@@ -169,7 +173,7 @@ impl LogQuery {
     }
 }
 
-/// The next events that may be wanted, at most `size`; empty if there are no more.
+/// At most `size` of the next events that pass the filters without contents. Empty at the end of the log.
 fn next_matching_batch<'a>(
     group: &Group,
     order: &mut LogOrder<'a>,
@@ -187,7 +191,7 @@ fn next_matching_batch<'a>(
     batch
 }
 
-/// What the changes among these say.
+/// The contents of the changes in the batch.
 fn read_batch_contents(
     order: &LogOrder<'_>,
     batch: &[(u32, LogEvent<'_>)],
@@ -200,12 +204,12 @@ fn read_batch_contents(
         }
     }
     let of_shard = |(shard, entries): (&Shard, Vec<&GraphEntry>)| {
-        change_reader::read_contents(shard, &entries, &order.remaining_clock(shard, &entries), change_rows)
+        change_reader::read_contents(shard, &entries, &order.remaining_version(shard, &entries), change_rows)
     };
     wanted.into_values().flat_map(of_shard).collect()
 }
 
-/// Who wrote it.
+/// The node that wrote the event, if it is known.
 fn author_of(group: &Group, event: &LogEvent<'_>) -> Option<NodeId> {
     match event {
         LogEvent::Change(shard, entry) => {
@@ -219,7 +223,7 @@ fn author_of(group: &Group, event: &LogEvent<'_>) -> Option<NodeId> {
     }
 }
 
-/// Writes entries, and remembers which chains were proved.
+/// Builds log entries, and remembers which chains are verified.
 struct EntryBuilder<'a> {
     group: &'a Group,
     verified_chains: BTreeMap<(ShardId, ChainId), bool>,
@@ -293,21 +297,21 @@ impl EntryBuilder<'_> {
         let records = self.group.records();
         *self.verified_chains.entry((group_and_shard.1, chain.id)).or_insert_with(|| {
             let author = records.holder_and_role(&chain.grant).map(|(key, _)| key);
-            author.zip(chain.end_proof()).is_some_and(|(author, cover)| {
-                chain::is_chain_proved(&author, group_and_shard, chain.len(), chain.hash(), cover)
+            author.zip(chain.end_proof()).is_some_and(|(author, end_proof)| {
+                chain::is_chain_proved(&author, group_and_shard, chain.len(), chain.hash(), end_proof)
             })
         })
     }
 }
 
-/// The message, user and time that a record's author gave with it.
+/// The message, user and time in the record's note.
 fn change_note_of_record(record: &Record) -> ChangeNote {
     let RecordNote { message, user, time } = record.note.clone().unwrap_or_default();
     ChangeNote { message, user, time, ..ChangeNote::default() }
 }
 
-/// What a change was built on, the author's previous change first; without that one where another builds on it, and
-/// without the root.
+/// The direct dependencies of a change, the author's previous change first. Left out are the root, and
+/// dependencies on which another one builds.
 fn direct_deps_of<'a>(graph: &'a Graph, entry: &GraphEntry) -> Vec<&'a GraphEntry> {
     let deps_without_root: Vec<&GraphEntry> = graph.deps(entry).filter(|dep| dep.seq > 0).collect();
     let mut deps = heads_among(graph, &deps_without_root);
@@ -315,9 +319,9 @@ fn direct_deps_of<'a>(graph: &'a Graph, entry: &GraphEntry) -> Vec<&'a GraphEntr
     deps
 }
 
-/// Those of some changes that no other of them builds on.
+/// The changes of `all` that are not ancestors of another one of them.
 fn heads_among<'a>(graph: &Graph, all: &[&'a GraphEntry]) -> Vec<&'a GraphEntry> {
-    // Mostly it is the author's previous change, right below another: no need to gather all ancestors for that.
+    // Usually one is the direct dependency of the other, and no ancestors have to be collected.
     let is_dep = |older: &GraphEntry| all.iter().any(|entry| graph.deps(entry).any(|dep| dep.id == older.id));
     let mut heads: Vec<&GraphEntry> = all.iter().filter(|entry| !is_dep(entry)).copied().collect();
     if heads.len() > 1 {
@@ -332,7 +336,7 @@ fn is_same_chain(graph: &Graph, one: &GraphEntry, other: &GraphEntry) -> bool {
     actor(one) == actor(other)
 }
 
-/// Finds the parents of all entries: past what was filtered out, down to the nearest that is shown.
+/// Sets the parents of all entries: the nearest shown ancestors, past the filtered entries.
 fn set_parents(order: &LogOrder<'_>, shown_by_index: &BTreeMap<u32, usize>, entries: &mut [LogEntry]) {
     if !order.is_partial() && order.emitted().len() == shown_by_index.len() {
         let ids: BTreeSet<String> = entries.iter().map(|entry| entry.id.clone()).collect();
@@ -340,7 +344,8 @@ fn set_parents(order: &LogOrder<'_>, shown_by_index: &BTreeMap<u32, usize>, entr
         return;
     }
     let nothing: Rc<[u32]> = Rc::from([]);
-    // The nearest shown below each event. Most of a history is a line, along which this is passed on and not copied.
+    // The nearest shown ancestors of each event. Most of a history is linear, and along a line the list is
+    // shared.
     let mut nearest: Vec<Rc<[u32]>> = vec![nothing; order.len()];
     for &index in order.emitted().iter().rev() {
         let nearest_per_dep: Vec<Rc<[u32]>> = order
@@ -372,7 +377,7 @@ fn nearest_shown(nearest: &[Rc<[u32]>], index: u32) -> Rc<[u32]> {
     nearest.get(index as usize).map_or_else(|| Rc::from([]), Rc::clone)
 }
 
-/// The heads among what several lines lead to, the author's own first.
+/// The heads among the ancestors that several dependencies lead to, the author's own first.
 fn heads_of_nearest(order: &LogOrder<'_>, index: u32, nearest_per_dep: &[Rc<[u32]>]) -> Rc<[u32]> {
     let all: BTreeSet<u32> = nearest_per_dep.iter().flat_map(|line| line.iter().copied()).collect();
     let Some(LogEvent::Change(shard, entry)) = order.event_at(index).filter(|_| all.len() > 1) else {

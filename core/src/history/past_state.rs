@@ -1,4 +1,4 @@
-//! A shard as it was: at a time, or at some of its changes.
+//! The state of a shard at an earlier point: at a time, or at given heads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,12 @@ use crate::shard::Shard;
 use crate::shard::graph::{GraphEntry, VersionVector};
 use crate::shard::state::{VisibleState, VisibleValue};
 
-/// The heads of everything that was written by `time`, in seconds since 1970; the root's alone if nothing was. Sorted.
+/// The heads of the state at `time`, in seconds since 1970, sorted. Only the root if there was nothing yet.
 ///
-/// A change counts if its author's clock said so then, and so did the clocks of all that it builds on. So the answer is
-/// a state that somebody could have seen, and a clock that is behind pulls no later work into the past. A clock that is
-/// ahead hides its change, and all that was built on it, until that time has come: these clocks are advice, not proof.
+/// A change counts if its own time and the times of all its ancestors are at or before `time`. So the result
+/// is a state that an author could have seen, and a clock that is behind does not move later work into the
+/// past. A clock that is ahead hides its change and all that builds on it until that time. Times come from
+/// authors' clocks and prove nothing.
 pub fn heads_at_time(shard: &Shard, time: i64) -> Vec<ChangeId> {
     let graph = shard.graph();
     let mut reaches: BTreeMap<ChainId, u64> = BTreeMap::new();
@@ -31,56 +32,58 @@ pub fn heads_at_time(shard: &Shard, time: i64) -> Vec<ChangeId> {
     graph.heads_of_version(&graph.version_from_seqs(reaches))
 }
 
-/// What a shard said at `heads`: every key that was put by then, with its visible values. Heads that are not here count
-/// for nothing.
+/// The state of a shard at `heads`: every key that was put by then, with its visible values. Unknown heads
+/// are ignored.
 ///
-/// The present is a copy. For anything else, telling that a key has not changed since costs under a microsecond, and
-/// reading one that has about ten: a state of 10,000 keys takes a few milliseconds where little changed since, and 0.1 s
-/// where all did.
+/// The present state is a copy. Otherwise, a key that did not change since takes less than a microsecond, and
+/// any other key about ten: a state of 10,000 keys takes a few milliseconds if little changed since, and 0.1
+/// s if everything did.
 pub fn state_at(shard: &Shard, heads: &[ChangeId]) -> VisibleState {
     let past = PastState::at(shard, heads);
     if past.is_present { shard.state().clone() } else { past.read_keys(shard.state().iter()) }
 }
 
-/// The same of the keys that begin with `prefix` alone: what is asked of one resource costs no more than that.
+/// The state at `heads` of the keys with this prefix only, such as those of one resource.
 pub fn state_at_with_prefix(shard: &Shard, heads: &[ChangeId], prefix: &str) -> VisibleState {
     PastState::at(shard, heads).read_keys(shard.state().range_with_prefix(prefix))
 }
 
-/// About so many changes can be gone through in the time in which the past of one key is read by itself.
+/// The number of changes that a bulk read visits in the time in which the past values of one key are read
+/// singly.
 const BULK_READ_RATIO: usize = 128;
 
-/// Keys, each with what it says now.
+/// Keys with their present visible values.
 pub(super) type VisibleKeys<'a> = Vec<(&'a str, &'a [VisibleValue])>;
 
-/// A shard at some heads.
+/// A shard at given heads.
 pub(super) struct PastState<'a> {
     shard: &'a Shard,
     heads: Vec<ChangeId>,
-    clock: VersionVector,
+    version: VersionVector,
     is_present: bool,
 }
 
 impl<'a> PastState<'a> {
     pub(super) fn at(shard: &'a Shard, heads: &[ChangeId]) -> Self {
         let graph = shard.graph();
-        let clock = graph.version_of(heads);
-        // The same set may be named in many ways; this is the one that the document knows.
-        let heads = graph.heads_of_version(&clock);
+        let version = graph.version_of(heads);
+        // Different lists of heads can mean the same set. The document accepts only this one.
+        let heads = graph.heads_of_version(&version);
         let is_present = heads == graph.heads();
-        Self { shard, heads, clock, is_present }
+        Self { shard, heads, version, is_present }
     }
 
-    /// True if a key that says this now said the same then. What is visible now and was written by then was visible
-    /// then; and had there been more, whatever replaced it since would be visible now or replaced by what is.
+    /// True if a key with these present values had the same values then. A value that is visible now and was
+    /// written by then was visible then. If there had been more, whatever replaced it would be visible now,
+    /// or be replaced by a visible value.
     pub(super) fn is_unchanged(&self, current: &[VisibleValue]) -> bool {
         let graph = self.shard.graph();
-        let is_included = |entry| graph.version_contains(&self.clock, entry);
+        let is_included = |entry| graph.version_contains(&self.version, entry);
         self.is_present
             || current.iter().all(|visible| graph.entry_of_op(&visible.op).is_some_and(is_included))
     }
 
-    /// The state of these keys, each given with what it says now.
+    /// The past state of the given keys, each passed with its present values.
     pub(super) fn read_keys<'k>(
         &self,
         keys: impl Iterator<Item = (&'k str, &'k [VisibleValue])>,
@@ -95,7 +98,7 @@ impl<'a> PastState<'a> {
                 changed.insert(key);
             }
         }
-        // What an isolated document does not tell is left out; that it is isolated is said elsewhere.
+        // A faulty document may lack values. They are left out here; `doctor` reports the fault.
         let past_values = if changed.len().saturating_mul(BULK_READ_RATIO) < self.shard.graph().len() {
             let read = |key: &&str| Some(((*key).to_owned(), self.shard.visible_at(key, &self.heads).ok()?));
             changed.iter().filter_map(read).collect()
@@ -108,18 +111,18 @@ impl<'a> PastState<'a> {
         state
     }
 
-    /// The visible values of a key, the winner last.
+    /// The past visible values of a key, the winner last.
     pub(super) fn visible(&self, key: &str) -> Vec<VisibleValue> {
         self.read_keys(std::iter::once((key, self.shard.state().get(key)))).get(key).to_vec()
     }
 
-    /// The value of a field, if it was set, and the change that last decided it, if it was ever written.
+    /// The past value of a field, if it was set, and the change that last wrote it, if there is one.
     pub(super) fn read_field(&self, field_ref: &FieldRef) -> (Option<Literal>, Option<ChangeId>) {
         let (value, op) = field_value::read_field(self.read_keys(field_ref.keys(self.shard.state())).iter());
         (value, op.and_then(|op| self.shard.graph().entry_of_op(&op)).map(|entry| entry.id))
     }
 
-    /// The values of many fields, each given with what its keys say now; and the put that last decided each.
+    /// The past values of many fields, each passed with its present keys, and the put that last wrote each.
     pub(super) fn read_fields<'k>(
         &self,
         fields: &'k [(FieldRef, VisibleKeys<'k>)],

@@ -1,9 +1,8 @@
-//! Putting back: what leads from the present to how it was before some changes, or to how it was at a point of the past.
+//! Reverting: the puts that take back some changes, or that restore the state at an earlier point.
 //!
-//! The answer is puts for a new change. Nothing is taken out of history, so whoever disagrees can put that back too.
-//!
-//! Everything is judged key by key. A field that is one value is one key, and so is each item of a list: what others
-//! appended since stays when an append is reverted.
+//! The result is a new change. Nothing is deleted from the history, so a revert can be reverted too. Every
+//! key is decided on its own. A field with a single value is one key, and each item of a list is one key, so
+//! that later appends by others stay when an append is reverted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,38 +21,38 @@ use crate::shard::graph::GraphEntry;
 use crate::shard::state::VisibleValue;
 use crate::value::Value;
 
-/// What is to be put back.
+/// The request for a revert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevertRequest {
-    /// What some changes of `desired` did.
+    /// Takes back the effects of some changes of `desired`.
     Revert {
-        /// The changes, as if none of them had been made.
+        /// The changes to take back.
         changes: BTreeSet<ChangeId>,
-        /// Others that are taken for not made, because they cancel each other: one change and what undid it.
+        /// Further changes to ignore, because they cancel each other: changes and those that undid them.
         cancelled: BTreeSet<ChangeId>,
     },
-    /// What `desired` said at these heads.
+    /// Restores the state of `desired` at the heads.
     Restore {
-        /// The heads.
+        /// The heads of the point to restore.
         heads: Vec<ChangeId>,
-        /// Of which resources. The group's own bookkeeping stays as it is.
+        /// The resources to restore. Aliases, labels and tags are never restored.
         scope: ResourceScope,
     },
 }
 
-/// Some of a group's resources.
+/// A selection of a group's resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceScope {
-    /// All.
+    /// All resources.
     Everything,
-    /// Those of one kind.
+    /// The resources of one kind.
     Kind(String),
-    /// One.
+    /// One resource.
     Resource(ResourceName),
 }
 
 impl ResourceScope {
-    /// True of a resource that is meant.
+    /// True if the resource is in the scope.
     pub fn contains(&self, resource: &ResourceName) -> bool {
         match self {
             Self::Everything => true,
@@ -63,24 +62,25 @@ impl ResourceScope {
     }
 }
 
-/// Why something cannot be put back. Nothing is written then.
+/// The reason why a revert is rejected. Nothing is written then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevertError {
     /// Later changes wrote these fields again, and the revert would undo them. Sorted.
-    #[error("overwritten since: {}", join_limited(.0.iter().map(|(field, by)| format!("{field} by {}", by.short()))))]
+    #[error("overwritten since: {}",
+        join_limited(.0.iter().map(|(field, by)| format!("{field} by {}", by.short()))))]
     Overwritten(BTreeSet<(FieldRef, ChangeId)>),
     /// These fields are in conflict, which a revert must not decide. Sorted.
     #[error("in conflict: {}", join_limited(.0.iter().map(ToString::to_string)))]
     Conflicted(Vec<FieldRef>),
-    /// The caller's fault: too much at once.
-    #[error("more than {max} fields at once", max = limits::MAX_EDITS_PER_REQUEST)]
+    /// The revert would change too many fields.
+    #[error("the request changes more than {max} fields", max = limits::MAX_EDITS_PER_REQUEST)]
     TooManyFields,
-    /// A defect: the document cannot say what was before.
-    #[error("change {} cannot be read from this node's document; `larder doctor` says more", .0.short())]
+    /// The document cannot provide the earlier values.
+    #[error("this node's document lacks change {}; run `larder doctor`", .0.short())]
     Unreadable(ChangeId),
 }
 
-/// The first of some things, and how many more there are.
+/// The first items as text, and the number of the others.
 fn join_limited(all: impl ExactSizeIterator<Item = String>) -> String {
     let more = all.len().saturating_sub(limits::MAX_PREFIX_CANDIDATES);
     let mut shown: Vec<String> = all.take(limits::MAX_PREFIX_CANDIDATES).collect();
@@ -90,12 +90,12 @@ fn join_limited(all: impl ExactSizeIterator<Item = String>) -> String {
     shown.join(", ")
 }
 
-/// The puts that put something back, only of keys whose value differs now; empty if all is so already. The document is to
-/// be up to date, see [`crate::history`].
+/// The puts of a revert, only for keys whose value differs now. Empty if nothing differs. The documents must
+/// be flushed, see [`crate::history`].
 ///
-/// A resource that would be left without any field is removed instead: machines are told so, and not just left alone.
-/// Where a reverted change had settled a conflict, the value that had won before is put. Where it was the first to say what
-/// a node is called, what the node's grant says.
+/// A resource that would have no field left is removed, so that nodes delete it and do not just leave it. If
+/// a reverted change had resolved a conflict, the earlier winner is put. If a reverted change was the first
+/// to set an alias or label, the value of the node's grant is put.
 pub fn plan_revert(
     shard: &Shard,
     members: &Membership,
@@ -135,7 +135,7 @@ fn revert_puts(
             .filter(|(by, _)| !reverted.contains(by))
             .collect();
         let value = match others.last() {
-            // What others say beside it stays.
+            // A concurrent value by another change stays.
             Some((_, value)) if others.len() < current.len() => (*value).clone(),
             _ => value_without(shard, &key, writers, &reverted)?
                 .or_else(|| NodeLabels::granted_value(members, &key))
@@ -152,8 +152,8 @@ fn revert_puts(
     if overwritten.is_empty() { Ok(puts) } else { Err(RevertError::Overwritten(overwritten)) }
 }
 
-/// What a key would say if the changes in `gone`, of which `writers` put it, had not been made: of what they replaced,
-/// that which nobody else replaced; of several such values, the winner. `None` if nobody else had put it.
+/// The value of a key without the `reverted` changes, of which `writers` put it: of the values that they
+/// replaced, the newest winner. `None` if no other change put the key.
 fn value_without(
     shard: &Shard,
     key: &str,
@@ -178,14 +178,14 @@ fn value_without(
             }
         }
     }
-    // Who wrote the key replaced all that was visible to it.
+    // A put replaces all values that are visible to it.
     let is_newest =
         |candidate: &GraphEntry| !replaced.values().any(|(other, _)| graph.is_ancestor(candidate, other));
     let newest = replaced.values().rfind(|(entry, _)| is_newest(entry));
     Ok(newest.map(|(_, value)| value.clone()))
 }
 
-/// True if a key says just that, and nothing else.
+/// True if the key has this value and no other.
 fn has_only_value(current: &[VisibleValue], value: &Value) -> bool {
     if current.is_empty() { value.is_null() } else { current.iter().all(|visible| visible.value == *value) }
 }
@@ -213,7 +213,7 @@ fn restore_puts(shard: &Shard, heads: &[ChangeId], scope: &ResourceScope) -> BTr
         .collect()
 }
 
-/// The resources that these puts touch.
+/// The resources that the puts write.
 fn touched_resources(puts: &BTreeMap<String, Value>) -> BTreeSet<ResourceName> {
     puts.keys().filter_map(|key| ResourceName::split_key(key)).map(|(resource, _)| resource).collect()
 }
@@ -233,8 +233,8 @@ fn check_not_conflicted(shard: &Shard, puts: &BTreeMap<String, Value>) -> Result
     if conflicted.is_empty() { Ok(()) } else { Err(RevertError::Conflicted(conflicted)) }
 }
 
-/// Removes resources of which nothing would be left, and leaves their fields as they are: what a machine has to undo is
-/// known from them.
+/// Replaces the puts of each resource that would have no field left by its removal. Nodes need the fields to
+/// undo what they applied.
 fn remove_emptied_resources(shard: &Shard, puts: &mut BTreeMap<String, Value>) {
     let is_empty = |view: Option<ResourceView<'_>>| view.is_none_or(|view| view.set_values().is_empty());
     let after = preview_state(shard.state(), puts);
@@ -252,7 +252,7 @@ fn remove_emptied_resources(shard: &Shard, puts: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// True if a resource that is meant was ever written.
+/// True if any resource of the scope was ever written.
 pub fn scope_has_resources(shard: &Shard, scope: &ResourceScope) -> bool {
     let mut keys = shard.state().iter().filter_map(|(key, _)| ResourceName::split_key(key));
     *scope == ResourceScope::Everything || keys.any(|(resource, _)| scope.contains(&resource))

@@ -1,4 +1,4 @@
-//! Several operators write, part, and meet again; then the past is asked for.
+//! Tests of the history: several operators write, diverge and merge, and then the past is queried.
 
 mod applied_revision;
 mod line_blame;
@@ -25,7 +25,8 @@ use crate::shard::state::VisibleState;
 use crate::store::{MemoryStore, RowReader, Table};
 use crate::value::Value;
 
-/// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+/// 2014).
 struct TestRng(u64);
 
 impl TestRng {
@@ -71,7 +72,8 @@ impl HistoryTestPeer {
         self.put(ShardName::Desired, puts, time).unwrap()
     }
 
-    /// Sets fields of `config/db`, each said as `field=literal`, `field+=literal`, `field-=literal` or `field-`.
+    /// Sets fields of `config/db`, each given as `field=literal`, `field+=literal`, `field-=literal` or
+    /// `field-`.
     fn set(&mut self, fields: &[&str], time: i64) -> ChangeId {
         let fields = fields.iter().map(|text| field_edit(text)).collect();
         self.edit(&[Draft::Set { resource: resource_name("config/db"), fields, replace: false }], time)
@@ -119,7 +121,7 @@ fn secret(n: u8) -> SecretKey {
     SecretKey::from_bytes(&[n; 32])
 }
 
-/// A group with `n` operators, the first its founder.
+/// Peers of a group with `n` operators. The first is the founder.
 fn peers(n: u8) -> Vec<HistoryTestPeer> {
     let genesis = create_genesis(&secret(1), "shop", [9; 16], secret(200).node_id());
     let (group, grant) = (genesis.genesis_group_id().unwrap(), genesis.id());
@@ -150,7 +152,7 @@ fn peers(n: u8) -> Vec<HistoryTestPeer> {
     (1..=n).map(peer).collect()
 }
 
-/// Brings `to` up to what `from` has.
+/// Copies everything that `from` has to `to`.
 fn pull(from: &mut HistoryTestPeer, to: &mut HistoryTestPeer) {
     let shard_ids: Vec<_> = from.group.shards().map(|shard| shard.root().shard_id()).collect();
     for shard_id in shard_ids {
@@ -182,7 +184,7 @@ fn sync(peers: &mut [HistoryTestPeer]) {
     }
 }
 
-/// A history with sides that part and meet, lists, and clocks that are all over the place.
+/// A random history with divergence, merges, lists and unreliable clocks.
 fn random_history(seed: u64) -> Vec<HistoryTestPeer> {
     let mut rng = TestRng(seed);
     let mut peers = peers(2 + rng.next_below(3) as u8);

@@ -1,7 +1,8 @@
 //! The order of a log: newest first, and the same on every node.
 //!
-//! Nothing comes before what was built on it. Among what may come next, the latest by its author's clock does, then the
-//! smallest id; so the order follows from the set of events alone, never from the way they arrived.
+//! An event comes before those on which it builds. Of the events that may come next, the one with the latest
+//! time by its author's clock comes first, then the one with the smallest id. So the order follows from the
+//! set of events and not from the order of their arrival.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,7 +16,7 @@ use crate::shard::Shard;
 use crate::shard::chain::Chain;
 use crate::shard::graph::{Graph, GraphEntry, VersionVector};
 
-/// One thing that happened.
+/// One change or record of the history.
 #[derive(Clone, Copy)]
 pub(super) enum LogEvent<'a> {
     Change(&'a Shard, &'a GraphEntry),
@@ -30,7 +31,7 @@ impl LogEvent<'_> {
         }
     }
 
-    /// Seconds since 1970 by the author's clock; 0 of a record, which carries none.
+    /// The time by the author's clock, in seconds since 1970; 0 for a record.
     pub(super) fn time(&self) -> i64 {
         match self {
             Self::Change(_, entry) => entry.time,
@@ -39,35 +40,35 @@ impl LogEvent<'_> {
     }
 }
 
-/// Stands for the number of events built on one that is not to be given out.
+/// The number of pending dependents that marks an event which is never emitted.
 const HIDDEN: u32 = u32::MAX;
 
-/// Events being given out in order. An event is named by its place among all.
+/// An iterator over events in log order. An event is identified by its index among all events.
 pub(super) struct LogOrder<'a> {
     events: Vec<LogEvent<'a>>,
-    /// What each was built on, one after the other,
+    /// The indexes of the dependencies of all events, in one list.
     deps: Vec<u32>,
-    /// and where in that list the part of each ends.
+    /// The end of each event's dependencies in `deps`.
     dep_ends: Vec<usize>,
-    /// How many that are still to come were built on each.
+    /// The number of events that build on each event and are not emitted yet.
     pending_dependents: Vec<u32>,
     ready: BinaryHeap<(i64, Reverse<[u8; 32]>, u32)>,
     emitted: Vec<u32>,
-    /// How far what is still to come reaches into each chain.
+    /// The sequence number up to which each chain is not emitted yet.
     remaining_seqs: BTreeMap<(ShardId, ChainId), u64>,
-    /// True if only some events of the history are in it.
+    /// True if the order contains only some events of the history.
     is_partial: bool,
 }
 
-/// Above this part of a history, to put the whole in order is less work than to find what leads from one to another of
-/// its events.
+/// The ratio of a history's length to the number of wanted changes below which ordering the whole history is
+/// cheaper than finding the dependencies among the wanted changes.
 const PARTIAL_ORDER_RATIO: usize = 8;
-/// In a history that is no longer than this it makes no difference.
+/// The length of a history up to which the ratio does not matter.
 const SMALL_HISTORY_CHANGES: usize = 1024;
 
 impl<'a> LogOrder<'a> {
-    /// The changes of `desired`, up to `at` if that is said; with `all`, what machines observed and the membership
-    /// records too.
+    /// The changes of `desired`, up to `heads` if they are given. With `include_all_sources`, also the
+    /// observed states and the membership records.
     pub(super) fn new(group: &'a Group, heads: Option<&[ChangeId]>, include_all_sources: bool) -> Self {
         let mut order = Self::empty();
         if let Some(shard) = group.desired() {
@@ -83,8 +84,8 @@ impl<'a> LogOrder<'a> {
         order
     }
 
-    /// The same of the changes that touched a resource, as if there were no others; `None` if it is not known which, or
-    /// if they are too many for that.
+    /// Only the changes that wrote the resource. `None` if there is no index of them, or if they are so many
+    /// that ordering the whole history is cheaper.
     pub(super) fn for_resource(
         group: &'a Group,
         resource: &ResourceName,
@@ -123,29 +124,30 @@ impl<'a> LogOrder<'a> {
         }
     }
 
-    /// Adds the changes at these places, each after what it builds on.
+    /// Adds the changes at these positions of the graph, which are in order of dependency.
     fn add_changes_at(&mut self, shard: &'a Shard, positions: &[u32], heads: Option<&[ChangeId]>) {
         let graph = shard.graph();
         let included = heads.map(|heads| graph.version_of(heads));
         let mut chains: BTreeMap<ChainId, Vec<(u64, u32)>> = BTreeMap::new();
         for entry in positions.iter().filter_map(|position| graph.entry_at(*position)) {
-            if included.as_ref().is_some_and(|upto| !graph.version_contains(upto, entry)) {
+            if included.as_ref().is_some_and(|included| !graph.version_contains(included, entry)) {
                 continue;
             }
-            let Some(actor) = graph.chain_of(entry).map(|chain| chain.id) else { continue };
+            let Some(chain_id) = graph.chain_of(entry).map(|chain| chain.id) else { continue };
             let known = graph.version_below([&entry.id]);
-            let newest = |(actor, events): (&ChainId, &Vec<(u64, u32)>)| {
-                let within = events.partition_point(|(seq, _)| *seq <= graph.seq_in_version(&known, actor));
+            let newest = |(chain_id, events): (&ChainId, &Vec<(u64, u32)>)| {
+                let within =
+                    events.partition_point(|(seq, _)| *seq <= graph.seq_in_version(&known, chain_id));
                 events.get(within.checked_sub(1)?).map(|(_, index)| *index)
             };
             let deps: Vec<u32> = chains.iter().filter_map(newest).collect();
             let deps = self.heads_among(graph, deps);
-            chains.entry(actor).or_default().push((entry.seq, to_index(self.events.len())));
+            chains.entry(chain_id).or_default().push((entry.seq, to_index(self.events.len())));
             self.add_event(LogEvent::Change(shard, entry), deps, true);
         }
     }
 
-    /// Those of some events that no other of them was built on.
+    /// The events that are not ancestors of another one of them.
     fn heads_among(&self, graph: &Graph, mut events: Vec<u32>) -> Vec<u32> {
         if events.len() > 1 {
             let ids: Vec<ChangeId> = events
@@ -178,13 +180,13 @@ impl<'a> LogOrder<'a> {
                 .iter()
                 .filter_map(|position| position.checked_sub(1))
                 .map(|at| first_index + at);
-            let is_included = included.is_none_or(|clock| graph.version_contains(clock, entry));
+            let is_included = included.is_none_or(|version| graph.version_contains(version, entry));
             self.add_event(LogEvent::Change(shard, entry), deps, is_included);
         }
-        let epoch = shard.root().shard_id();
+        let shard_id = shard.root().shard_id();
         let reach =
-            |chain: &Chain| included.map_or(chain.len(), |clock| graph.seq_in_version(clock, &chain.id));
-        self.remaining_seqs.extend(graph.chains().map(|chain| ((epoch, chain.id), reach(chain))));
+            |chain: &Chain| included.map_or(chain.len(), |version| graph.seq_in_version(version, &chain.id));
+        self.remaining_seqs.extend(graph.chains().map(|chain| ((shard_id, chain.id), reach(chain))));
     }
 
     fn add_records(&mut self, records: &'a RecordSet) {
@@ -222,7 +224,7 @@ impl<'a> LogOrder<'a> {
         }
     }
 
-    /// The next event.
+    /// Emits the next event.
     pub(super) fn next(&mut self) -> Option<(u32, LogEvent<'a>)> {
         let (_, _, index) = self.ready.pop()?;
         let event = self.event_at(index)?;
@@ -243,41 +245,41 @@ impl<'a> LogOrder<'a> {
         Some((index, event))
     }
 
-    /// True if only some events of the history are in it.
+    /// True if the order contains only some events of the history.
     pub(super) fn is_partial(&self) -> bool {
         self.is_partial
     }
 
-    /// The event at a place.
+    /// The event with this index.
     pub(super) fn event_at(&self, index: u32) -> Option<LogEvent<'a>> {
         self.events.get(index as usize).copied()
     }
 
-    /// How many events there are, the hidden ones counted.
+    /// The number of events, including hidden ones.
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// What an event was built on.
+    /// The indexes of the events on which an event builds.
     pub(super) fn deps_of(&self, index: u32) -> &[u32] {
         self.deps.get(self.dep_range(index)).unwrap_or_default()
     }
 
-    /// Where in the list of what events were built on that of one stands.
+    /// The range of an event's dependencies in `deps`.
     fn dep_range(&self, index: u32) -> Range<usize> {
         let end = |index: usize| self.dep_ends.get(index).copied();
         let start = (index as usize).checked_sub(1).and_then(end).unwrap_or(0);
         start..end(index as usize).unwrap_or(start)
     }
 
-    /// All that was given out so far, in order.
+    /// The indexes of the events emitted so far, in order.
     pub(super) fn emitted(&self) -> &[u32] {
         &self.emitted
     }
 
-    /// Changes of a shard, with their ancestors, of which none is among those `wanted`, which were given out: those that
-    /// are still to come, as far as that is known.
-    pub(super) fn remaining_clock(&self, shard: &Shard, emitted_changes: &[&GraphEntry]) -> VersionVector {
+    /// A version of the shard that contains none of the `emitted_changes`: the changes that are not emitted
+    /// yet, as far as they are known.
+    pub(super) fn remaining_version(&self, shard: &Shard, emitted_changes: &[&GraphEntry]) -> VersionVector {
         if self.is_partial {
             let ancestors = emitted_changes.iter().map(|entry| shard.graph().version_below([&entry.id]));
             return ancestors.reduce(|one, other| one.intersect(&other)).unwrap_or_default();
@@ -287,7 +289,7 @@ impl<'a> LogOrder<'a> {
             .remaining_seqs
             .range((shard_id, ChainId::ZERO)..)
             .take_while(|((row_shard, _), _)| *row_shard == shard_id);
-        shard.graph().version_from_seqs(seqs_of_shard.map(|((_, actor), reach)| (*actor, *reach)))
+        shard.graph().version_from_seqs(seqs_of_shard.map(|((_, chain_id), seq)| (*chain_id, *seq)))
     }
 }
 

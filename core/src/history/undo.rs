@@ -1,4 +1,4 @@
-//! What `undo` means: the newest thing that a node did and that is not undone yet.
+//! The change that `undo` reverts: the node's newest change that is not undone.
 
 use std::collections::BTreeSet;
 
@@ -8,22 +8,23 @@ use crate::group::Group;
 use crate::id::{ChangeId, NodeId};
 use crate::limits;
 
-/// What the command of a change begins with that undoes another; the whole id of that follows.
+/// The beginning of the command of a change that undoes another one. The full id of the undone change
+/// follows.
 pub const UNDO_COMMAND_PREFIX: &str = "undo ";
 
-/// Something that was done and is not undone.
+/// The newest change that is not undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UndoableChange {
-    /// The change.
+    /// The change to undo.
     pub change: ChangeId,
-    /// Newer changes of the same node that cancel each other: some, and those that undid them.
+    /// Newer changes of the same node that cancel each other: undone changes, and those that undid them.
     pub cancelled: BTreeSet<ChangeId>,
 }
 
-/// The newest change of `desired` that this node wrote, without those that undo, those that were undone, and those that
-/// only merge. So to undo twice is to undo two things. What undid something is itself undone by reverting it.
+/// The newest change of `desired` by this node that is neither undone, nor an undo, nor a mere merge. So
+/// undoing twice undoes two changes. An undo is itself undone by reverting it.
 ///
-/// `None` if there is none among the node's newest [`limits::UNDO`] changes.
+/// `None` if there is no such change among the node's newest [`limits::MAX_UNDO_SEARCH_CHANGES`] changes.
 pub fn newest_undoable_change(group: &Group, node: &NodeId) -> Option<UndoableChange> {
     let query = LogQuery {
         nodes: Some(BTreeSet::from([*node])),

@@ -1,8 +1,9 @@
-//! Base32 without the letters I, L, O and U, in lower case: what people read aloud and retype.
+//! Base32 in lower case without the letters i, l, o and u, for ids that people read aloud and type.
 //!
-//! The alphabet is Crockford's (<https://www.crockford.com/base32.html>). Reading forgives what his does: upper
-//! case, `i` and `l` for `1`, `o` for `0`. Bits are taken from the left; a last group is filled with zero bits, and
-//! anything else in their place is refused, so that letter case and look-alikes apart there is one spelling.
+//! The alphabet is Crockford's (<https://www.crockford.com/base32.html>). Like his decoder, this one accepts
+//! upper case, `i` and `l` for `1`, and `o` for `0`. Bits are taken from the left, and the last group is
+//! filled with zero bits. Other filling bits are rejected, so that each value has one spelling apart from
+//! case and look-alikes.
 
 use std::sync::LazyLock;
 
@@ -18,18 +19,18 @@ static CROCKFORD: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     specification.encoding().ok()
 });
 
-/// Writes `bytes` as base32, `ceil(8 * len / 5)` characters.
+/// Encodes `bytes` as `ceil(8 * len / 5)` characters.
 pub fn encode(bytes: &[u8]) -> String {
     CROCKFORD.as_ref().map(|crockford| crockford.encode(bytes)).unwrap_or_default()
 }
 
-/// Reads `text` back into `len` bytes; `None` if it is no base32 or not of that length.
+/// Decodes `text` into `len` bytes, or returns `None` if it is not base32 of that length.
 pub fn decode(text: &str, len: usize) -> Option<Vec<u8>> {
     let bytes = CROCKFORD.as_ref()?.decode(text.as_bytes()).ok()?;
     (bytes.len() == len).then_some(bytes)
 }
 
-/// Folds the look-alikes of one character to the alphabet's own; `None` if it is not of the alphabet.
+/// The character of the alphabet that `c` stands for, or `None` if there is none.
 pub fn normalize_char(c: char) -> Option<char> {
     match c.to_ascii_lowercase() {
         'i' | 'l' => Some('1'),

@@ -1,10 +1,10 @@
-//! What a machine runs, told by what it said.
+//! Tests of the revision that a node applied.
 
 use super::*;
 use crate::resource::observed::{ObservedState, ResourceState};
 use crate::resource::view::ResourceView;
 
-/// The machine says how it stands with what it knows of `config/db`.
+/// The node reports a state for the revision of `config/db` that it knows.
 fn write_observed(
     peer: &mut HistoryTestPeer,
     state: ResourceState,
@@ -45,7 +45,7 @@ fn last_applied_state_is_found_below_later_failures() {
     assert_eq!(find_observed_point(peer.shard(), &resource_name("config/db"), &unknown), None);
 }
 
-/// A machine names one change and may have seen others beside it.
+/// A report names one change, and its node may have seen concurrent ones.
 #[test]
 fn observed_point_includes_concurrent_changes() {
     let mut peers = peers(2);
@@ -65,7 +65,7 @@ fn observed_point_includes_concurrent_changes() {
     let mut both = vec![left, right];
     both.sort();
     assert_eq!(point, ObservedPoint { heads: both, is_exact: true });
-    // By a clock that does not know of them, it is as near as the change that it named.
+    // If the time does not reveal them, the point is the named change.
     let undated = ObservedState { since: 0, ..observed };
     let point = find_observed_point(a.shard(), &resource_name("config/db"), &undated).unwrap();
     assert_eq!(point, ObservedPoint { heads: vec![newest.unwrap()], is_exact: false });

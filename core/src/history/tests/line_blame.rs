@@ -1,4 +1,4 @@
-//! Blame line by line, against a model: every line says by itself which write it is of.
+//! Tests of line blame against a model in which each line names the write that made it.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn motd() -> ResourceName {
     resource_name("file/motd")
 }
 
-/// The lines of the field, as `get` would print them.
+/// The lines of the field, as `get` prints them.
 fn visible_lines(peer: &HistoryTestPeer) -> Vec<String> {
     let value = blame(&peer.group, &motd(), Some(FIELD), &peer.heads(), &no_stored_rows)
         .pop()
@@ -23,7 +23,7 @@ fn text_literal(lines: &[String]) -> Literal {
     Literal::Scalar(Value::Str(lines.iter().map(|line| format!("{line}\n")).collect()))
 }
 
-/// Writes the field: as an edit or, where sides disagree, as what settles it.
+/// Writes the field with an edit, or with a resolution if it is in conflict.
 fn write_lines(peer: &mut HistoryTestPeer, lines: &[String], time: i64) -> ChangeId {
     let is_conflicted = conflicts(peer.shard()).iter().any(|conflict| conflict.resource == motd());
     let edit = if is_conflicted {
@@ -36,14 +36,14 @@ fn write_lines(peer: &mut HistoryTestPeer, lines: &[String], time: i64) -> Chang
     peer.edit(&[edit], time)
 }
 
-/// The lines of all sides. There is one order of all lines that ever were, so that none ever moves.
+/// The lines of all sides. All lines that ever existed have one order, so that no line moves.
 fn merged_lines(peer: &HistoryTestPeer) -> Vec<String> {
     let visible = peer.shard().state().get("file/motd content");
     let lines = visible.iter().flat_map(|side| side.value.as_str().unwrap_or_default().lines());
     lines.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// A line of a write, to stand before the line at `at`: its place among all lines, then whose it is.
+/// A new line before the line at `at`: its rank among all lines, then its author.
 fn new_line(rng: &mut TestRng, lines: &[String], index: usize, write: i64) -> String {
     let rank = |line: Option<&String>| line.map(|line| line[..18].parse::<u64>().unwrap());
     let previous_rank = index.checked_sub(1).and_then(|before| rank(lines.get(before))).unwrap_or(0);
@@ -52,7 +52,7 @@ fn new_line(rng: &mut TestRng, lines: &[String], index: usize, write: i64) -> St
     format!("{:018}/{write}", previous_rank + 1 + rng.next_below(next_rank - previous_rank - 1))
 }
 
-/// Changes a few lines, one at least.
+/// Changes at least one line.
 fn edit_random_lines(rng: &mut TestRng, lines: &mut Vec<String>, write: i64) {
     for _ in 0..rng.next_below(3) {
         let index = rng.next_below(lines.len() as u64 + 1) as usize;

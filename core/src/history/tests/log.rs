@@ -1,4 +1,4 @@
-//! The log: its order, its filters, its lines, and what it vouches for.
+//! Tests of the log: its order, filters, parents and verification.
 
 use super::*;
 use crate::id::HistoryEntryId;
@@ -40,7 +40,7 @@ fn converged_nodes_produce_the_same_log() {
     }
 }
 
-/// All that an entry builds on, however far below.
+/// All entries on which an entry builds, directly or not.
 fn ancestors<'a>(log: &'a [LogEntry], id: &'a str) -> BTreeSet<&'a str> {
     let mut ids = BTreeSet::new();
     let mut pending = vec![id];
@@ -55,7 +55,7 @@ fn ancestors<'a>(log: &'a [LogEntry], id: &'a str) -> BTreeSet<&'a str> {
     ids
 }
 
-/// Some entries of a log as they come if there are no others: the latest of those that nothing more is built on.
+/// Entries in log order: of those on which no remaining entry builds, the latest first.
 fn in_log_order<'a>(log: &'a [LogEntry], mut remaining: Vec<&'a LogEntry>) -> Vec<&'a LogEntry> {
     let mut ordered = Vec::new();
     while !remaining.is_empty() {
@@ -274,7 +274,7 @@ fn log_lists_membership_records_with_their_signers() {
         assert_eq!((entry.source, entry.node, entry.verified), (LogSource::Membership, by_founder, true));
     }
     assert_eq!(peer.log(&LogQuery::default()), []);
-    // By the recovery key, which is no node's.
+    // The recovery key belongs to no node.
     let grant = Grant {
         holder: secret(2).node_id(),
         role: Role::Admin,
@@ -337,7 +337,7 @@ fn only_changes_with_a_valid_signature_are_verified() {
         entry.verified
     };
     assert!(is_verified(&a.group, mine) && is_verified(&a.group, theirs));
-    // Changes that are not in the document yet: known, but unread.
+    // These changes are in the graph, but not in the document yet.
     let mut unread = a.group.clone();
     let puts = BTreeMap::from([("config/db keys.a".to_owned(), Value::Int(2))]);
     let note = ChangeNote { user: "ann".into(), time: 7, ..ChangeNote::default() };
@@ -348,7 +348,7 @@ fn only_changes_with_a_valid_signature_are_verified() {
     unread.flush_documents();
     assert_eq!(find_entry(&unread, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap().note, note);
     assert!(is_verified(&unread, id));
-    // A chain whose newest signature is not its author's.
+    // The newest signature of the chain is not its author's.
     let mut forged = a.group.clone();
     let shard = forged.shard_by_id(&epoch).unwrap();
     let chain_id = shard.graph().chain_of(shard.graph().get(&theirs).unwrap()).unwrap().id;

@@ -1,12 +1,12 @@
-//! Putting back, against a model: a history replayed without the changes that are reverted.
+//! Tests of reverts against a model: a replay of the history without the reverted changes.
 
 use super::*;
 use crate::delta::OpRef;
 use crate::resource::view::{NodeLabels, ResourceView, resources};
 
-/// One put: its op, who made it, what it replaced, and its value.
+/// One put: its op, change, predecessors and value.
 type Made = (OpRef, ChangeId, Vec<OpRef>, Value);
-/// Every put of a key that was ever made.
+/// Every put of each key.
 type Puts = BTreeMap<String, Vec<Made>>;
 
 fn revert_request<'a>(changes: impl IntoIterator<Item = &'a ChangeId>) -> RevertRequest {
@@ -25,7 +25,7 @@ fn all_puts(peer: &HistoryTestPeer) -> Puts {
     puts
 }
 
-/// What a key says in a history of some of the changes.
+/// The visible values of a key in a history of some of the changes.
 fn winner_without(puts: &[Made], is_included: impl Fn(&ChangeId) -> bool) -> Value {
     let included: Vec<_> = puts.iter().filter(|(_, id, ..)| is_included(id)).collect();
     let is_replaced = |op: &OpRef| included.iter().any(|(_, _, preds, _)| preds.contains(op));
@@ -33,7 +33,7 @@ fn winner_without(puts: &[Made], is_included: impl Fn(&ChangeId) -> bool) -> Val
     visible.max_by_key(|(op, ..)| *op).map_or(Value::Null, |(.., value)| value.clone())
 }
 
-/// The values of a state, without what is null.
+/// The values of a state that are not null.
 fn visible_values(state: &VisibleState) -> BTreeMap<String, Value> {
     let value = |visible: &[crate::shard::state::VisibleValue]| visible.last().map(|one| one.value.clone());
     let all = state.iter().filter_map(|(key, visible)| Some((key.to_owned(), value(visible)?)));
@@ -50,7 +50,7 @@ fn field_of(key: &str) -> (ResourceName, String) {
     (resource, crate::resource::list_item::split_item_field(field).0.to_owned())
 }
 
-/// What a revert must do: the puts, or the fields that somebody wrote again.
+/// The expected result of a revert: the puts, or the overwritten fields.
 fn expected_revert(
     peer: &HistoryTestPeer,
     puts: &Puts,
@@ -81,7 +81,7 @@ fn expected_revert(
     if overwritten.is_empty() { Ok(expected_puts) } else { Err(overwritten) }
 }
 
-/// What a resource is left with that has no value any more: the word that it is to be absent.
+/// The expected puts for a resource without values: its removal.
 fn with_emptied_removed(
     before: &VisibleState,
     mut back: BTreeMap<String, Value>,
@@ -270,7 +270,7 @@ fn repeated_undo_reverts_older_changes() {
     assert_eq!((value(me, "keys.a"), value(me, "keys.b").is_some()), (None, true));
 }
 
-/// Nobody wrote the alias and the label that a node came with, so there is no earlier value to put: it is what the grant says.
+/// No change wrote the alias and label of a new node, so the revert puts those of its grant.
 #[test]
 fn revert_restores_the_alias_from_the_grant() {
     let mut peers = peers(2);

@@ -1,4 +1,4 @@
-//! Values then and now: states, differences, blame.
+//! Tests of past states, differences and blame.
 
 use super::*;
 use crate::id::HistoryEntryId;
@@ -112,7 +112,7 @@ fn change_diff_has_old_and_new_values() {
             touches
         );
     }
-    // An old change shows what it did then, and between any two points stands what differs there.
+    // An old change shows its own effect, and a diff shows what differs between two points.
     assert_eq!(describe_diffs(&diff_of_change(&peer.group, &epoch, &ids[2])), steps[1].1);
     let edits = diff(peer.shard(), &[ids[1]], &[ids[4]], None);
     assert_eq!(
@@ -223,7 +223,7 @@ fn wrong_clocks_do_not_move_other_changes_in_time() {
     assert_eq!(heads_at(a, NOW), [past]);
     assert_eq!(heads_at(a, NOW + 60), sorted(vec![own, past]));
     assert_eq!(heads_at(a, NOW + DAY), sorted(vec![own, past, future]));
-    // What is built on the change from tomorrow is not from today either.
+    // A change that builds on the one from the future does not count for the present either.
     let late = a.set(&["keys.a=3"], NOW + 120);
     assert_eq!(heads_at(a, NOW + 600), sorted(vec![own, past]));
     assert_eq!(heads_at(a, NOW + DAY), [late]);
