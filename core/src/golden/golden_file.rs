@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 
 /// The help that a failing golden test prints.
 pub(super) const CHANGED_VALUE_HELP: &str = "\
-Nodes have written golden values to their disks, to each other, and into ids and signatures. If a value changes,
+Nodes have written golden values to their disks, to each other, and into ids and signatures. If one changes,
 nodes of this version and of older ones no longer understand each other, and older stores cannot be read.
 If the change is not intended, correct the code and not the value.
 If it is intended, it is a new format version: raise `limits::FORMAT_VERSION` (changes and records), the
