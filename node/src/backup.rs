@@ -1,11 +1,11 @@
-//! A node's backup: everything that its data directory holds and that nobody else could give back.
+//! A backup of a node: the files of its data directory that members cannot send again.
 //!
 //! ```text
-//! DIR/MANIFEST          `larder.backup/1`: whose, of when, and a checksum of every other file. Written last: without
-//!                       it there is no backup
-//! DIR/store.redb        records, changes and the rest, as of one moment. Its mark is that of no place, so that a node
-//!                       that starts from it begins new chains
-//! DIR/node.key          the node's key
+//! DIR/MANIFEST          `larder.backup/1`: node, time, and a checksum of every other file. Written last:
+//!                       a directory without it is not a complete backup
+//! DIR/store.redb        all rows of the store, as of one moment. Its fingerprint matches no location,
+//!                       so a node that starts from it begins new chains
+//! DIR/node.key          the node's private key
 //! DIR/groups.kept, larder.toml, recovery-GROUP.key, files/, previous/       as in the data directory
 //! ```
 
@@ -20,23 +20,23 @@ use larder_core::id::GroupId;
 use larder_core::node::{ClockReading, MonoTime, Node, NodeConfig};
 use larder_core::store::{Row, Table};
 
-pub use copy_file::{copy_file, create_synced_file};
+pub use copy_file::copy_file;
 
-use crate::data_dir::{DataDir, read_text_file};
+use crate::data_dir::{DataDir, read_text_file, replace_secret_file};
 use crate::dto::{BackupFile, BackupGroup, BackupManifest, JsonTime, WithSchema};
 use crate::error::{CliError, ExitKind};
 use crate::store::Store;
 use crate::store::dump::DumpLoader;
 use crate::{identity, limits};
 
-/// The layout of a backup that this code writes, and the newest that it reads.
+/// The format of the backups that this version writes, and the newest that it reads.
 pub const BACKUP_FORMAT: u32 = 1;
-/// The file that lists the others.
+/// The file that lists all others.
 pub const MANIFEST_FILE: &str = "MANIFEST";
-/// Stands where a store remembers its place.
+/// The value in place of a store's fingerprint. It matches no location.
 const BACKUP_FINGERPRINT: &[u8] = b"a backup";
 
-/// Takes the store's rows in, wherever they come from.
+/// Writes a dump of the store to the given writer.
 type DumpSource<'a> = &'a mut dyn FnMut(&mut dyn io::Write) -> Result<(), CliError>;
 
 fn io_error(action: &str, path: &Path) -> impl Fn(io::Error) -> CliError {
@@ -45,22 +45,23 @@ fn io_error(action: &str, path: &Path) -> impl Fn(io::Error) -> CliError {
         let failure = CliError::failed(format!("{text}: {error}"));
         match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                failure.with_hint("run this as the user that the daemon runs as")
+                failure.with_hint("run this command as the user of the daemon")
             }
             _ => failure,
         }
     }
 }
 
-/// True of what belongs into a backup: the rest is a door, or damaged, or being written.
+/// True if a backup contains this entry of the data directory. Sockets, damaged stores and temporary files
+/// are left out.
 fn is_backed_up(file_name: &str) -> bool {
     let is_recovery_key = file_name.starts_with("recovery-") && file_name.ends_with(".key");
     is_recovery_key
         || ["node.key", "store.redb", "groups.kept", "larder.toml", "files", "previous"].contains(&file_name)
 }
 
-/// Makes a backup of the node at `place` in `dir`, which must be empty or not there. `fill` writes the stream of the
-/// store's rows; `progress` is told how many bytes of them came.
+/// Creates a backup of the node in `dir`, which must be empty or missing. `write_dump` writes a dump of the
+/// store. `on_progress` gets the number of bytes received of it.
 pub fn create_backup(
     data_dir: &DataDir,
     dir: &Path,
@@ -77,7 +78,7 @@ pub fn create_backup(
             let source = data_dir.path.join(&relative_path);
             match copy_file(&source, &dir.join(&relative_path), &relative_path, &mut |_| {}) {
                 Ok(file) => files.push(file),
-                // The daemon goes on: a file that has just gone is no loss.
+                // The daemon runs meanwhile: a file that was just deleted is no error.
                 Err(_) if !source.exists() => {}
                 Err(failure) => return Err(failure),
             }
@@ -89,7 +90,7 @@ pub fn create_backup(
         let store = Store::open(&store_path).map_err(|error| error.to_cli_error(&store_path))?;
         let mut loader = DumpLoader::new(&store, on_progress);
         write_dump(&mut loader)?;
-        loader.finish().map_err(|error| CliError::failed(format!("the copy of the store: {error}")))?;
+        loader.finish().map_err(|error| CliError::failed(format!("cannot copy the store: {error}")))?;
         let fingerprint_row = Row::put(Table::Meta, b"mark".to_vec(), BACKUP_FINGERPRINT.to_vec());
         store.commit([&fingerprint_row]).map_err(|error| CliError::failed(error.to_string()))?;
         backup_groups(&store, secret.clone())?
@@ -107,12 +108,12 @@ pub fn create_backup(
     let manifest_json = serde_json::to_string_pretty(&WithSchema::new(&backup))
         .map_err(|error| CliError::failed(error.to_string()))?;
     let manifest_path = dir.join(MANIFEST_FILE);
-    create_synced_file(&manifest_path, format!("{manifest_json}\n").as_bytes())
+    replace_secret_file(&manifest_path, format!("{manifest_json}\n").as_bytes())
         .map_err(io_error("write", &manifest_path))?;
     Ok(backup)
 }
 
-/// Opens the copy as a daemon would, which shows that it can be, and says what is in it. Nothing is written.
+/// Opens the copied store like a daemon to check it, and lists its groups. Writes nothing.
 fn backup_groups(store: &Store, secret: larder_core::id::SecretKey) -> Result<Vec<BackupGroup>, CliError> {
     let config = NodeConfig {
         secret,
@@ -123,7 +124,7 @@ fn backup_groups(store: &Store, secret: larder_core::id::SecretKey) -> Result<Ve
     };
     let now = ClockReading { mono: MonoTime(0), unix_secs: crate::daemon::wall_clock_seconds() };
     let (mut local_node, _) = Node::open(config, now, store)
-        .map_err(|error| CliError::failed(format!("the copy of the store cannot be opened: {error}")))?;
+        .map_err(|error| CliError::failed(format!("cannot open the copy of the store: {error}")))?;
     let ids: Vec<GroupId> = local_node.groups().map(|state| state.group.id()).collect();
     let mut groups = Vec::new();
     for id in ids {
@@ -134,7 +135,8 @@ fn backup_groups(store: &Store, secret: larder_core::id::SecretKey) -> Result<Ve
     Ok(groups)
 }
 
-/// The files of a data directory that belong into a backup, from there. What is neither file nor folder is left out.
+/// Lists the files of a data directory that belong into a backup, as relative paths. Leaves out everything
+/// that is neither a file nor a directory.
 fn list_backup_files(root: &Path) -> Result<Vec<PathBuf>, CliError> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::new()];
@@ -158,7 +160,8 @@ fn list_backup_files(root: &Path) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
-/// Reads what is in a backup, and refuses what no backup says.
+/// Reads the manifest of a backup. Fails if it is missing, damaged, too new, or lists a path outside of a
+/// data directory.
 pub fn read_manifest(dir: &Path) -> Result<BackupManifest, CliError> {
     use io::Read;
     let path = dir.join(MANIFEST_FILE);
@@ -168,10 +171,10 @@ pub fn read_manifest(dir: &Path) -> Result<BackupManifest, CliError> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(CliError::not_found(format!(
-                "{} is no backup: it has no {MANIFEST_FILE}",
+                "{} is not a complete backup: it has no {MANIFEST_FILE}",
                 dir.display()
             ))
-            .with_hint("`larder backup DIR` makes one; one that broke off has none"));
+            .with_hint("create one with `larder backup DIR`; an interrupted backup has no manifest"));
         }
         other => other.map_err(io_error("read", &path))?,
     };
@@ -182,18 +185,19 @@ pub fn read_manifest(dir: &Path) -> Result<BackupManifest, CliError> {
     }
     let header: ManifestHeader = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
     if header.format > BACKUP_FORMAT {
-        return Err(CliError::failed(format!("a newer version of larder wrote {}", dir.display()))
+        return Err(CliError::failed(format!("a newer version of Larder wrote {}", dir.display()))
             .with_hint("restore it with that version"));
     }
     let backup: BackupManifest = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
     for file in &backup.files {
-        safe_relative_path(&file.path)
-            .ok_or_else(|| damaged(&format!("`{}` is no file of a node", file.path.escape_default())))?;
+        safe_relative_path(&file.path).ok_or_else(|| {
+            damaged(&format!("`{}` is not a file of a data directory", file.path.escape_default()))
+        })?;
     }
     Ok(backup)
 }
 
-/// The path of a file, if it leads nowhere but into the data directory.
+/// Returns the path if it stays inside the data directory and belongs into a backup.
 fn safe_relative_path(path: &str) -> Option<&Path> {
     let path = Path::new(path);
     let mut parts = path.components();
@@ -204,7 +208,7 @@ fn safe_relative_path(path: &str) -> Option<&Path> {
     (is_backed_up(first) && parts.all(|part| matches!(part, Component::Normal(_)))).then_some(path)
 }
 
-/// Finds out whether a file of a backup is as it was written.
+/// Compares a copied file with its entry in the manifest.
 fn verify_file(expected: &BackupFile, actual: &BackupFile) -> Result<(), CliError> {
     if (expected.bytes, &expected.blake3) == (actual.bytes, &actual.blake3) {
         return Ok(());
@@ -213,11 +217,11 @@ fn verify_file(expected: &BackupFile, actual: &BackupFile) -> Result<(), CliErro
         ExitKind::Failed,
         "damaged",
         format!(
-            "`{}` of the backup is damaged: it is not what {MANIFEST_FILE} says",
+            "`{}` of the backup is damaged: it differs from its entry in {MANIFEST_FILE}",
             expected.path.escape_default()
         ),
     )
-    .with_hint("nothing was changed; try another backup"))
+    .with_hint("nothing was changed; use another backup"))
 }
 
 #[cfg(test)]

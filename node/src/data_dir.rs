@@ -1,17 +1,17 @@
-//! Where a node keeps its things.
+//! The data directory of a node: its paths, and functions that read and write small files durably.
 //!
 //! ```text
-//! DATA/node.key              the node's key (0600): whoever has it is this node
-//! DATA/node.key.next         the key that takes its place, while it does (0600)
-//! DATA/larder.toml           settings, if there are any
-//! DATA/store.redb            records, changes, and everything else that must outlive a crash
-//! DATA/groups.kept           membership records once more, to come back with if the store is lost
-//! DATA/store.redb.damaged-N  a store that was found damaged, as it was
-//! DATA/larder.sock           the local door
-//! DATA/recovery-GROUP.key    a founded group's recovery key (0600): to be moved off the machine
-//! DATA/files/                where providers write, unless roots are named
-//! DATA/previous/             what stood there before Larder wrote for the first time
-//! DATA/before-restore-N/     what was here before a backup was put in its place
+//! DATA/node.key              the node's private key (0600)
+//! DATA/node.key.next         the new key while `rotate` runs (0600)
+//! DATA/larder.toml           the settings file, if there is one
+//! DATA/store.redb            records, changes, and all other state that must survive a crash
+//! DATA/groups.kept           a second copy of the membership records, used if the store is lost
+//! DATA/store.redb.damaged-N  a damaged store, unchanged
+//! DATA/larder.sock           the socket of the local API
+//! DATA/recovery-GROUP.key    the recovery key of a group that this node created (0600)
+//! DATA/files/                the root of providers, unless roots are named
+//! DATA/previous/             files as they were before Larder first wrote to their paths
+//! DATA/before-restore-N/     the content of the directory before a backup was restored
 //! ```
 
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -21,17 +21,17 @@ use std::path::{Path, PathBuf};
 
 use crate::error::CliError;
 
-/// The paths of one node.
+/// The paths of a node's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDir {
     /// The data directory.
     pub path: PathBuf,
-    /// The local door.
+    /// The socket of the local API.
     pub socket: PathBuf,
 }
 
 impl DataDir {
-    /// The paths for these flags; those of the system where there are none.
+    /// Returns the paths for these options; a missing option takes its default.
     pub fn new(data: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
         let data = data.unwrap_or_else(default_data_dir);
         let data = std::path::absolute(&data).unwrap_or(data);
@@ -39,56 +39,56 @@ impl DataDir {
         Self { path: data, socket }
     }
 
-    /// The node's key.
+    /// The file with the node's private key.
     pub fn key_file(&self) -> PathBuf {
         self.path.join("node.key")
     }
 
-    /// The key that takes its place, while it does.
+    /// The file with the new key while `rotate` runs.
     pub fn next_key_file(&self) -> PathBuf {
         self.path.join("node.key.next")
     }
 
-    /// The store.
+    /// The file of the store.
     pub fn store_file(&self) -> PathBuf {
         self.path.join("store.redb")
     }
 
-    /// What a node comes back with if its store is lost.
+    /// The second copy of the membership records, used if the store is lost.
     pub fn membership_backup_file(&self) -> PathBuf {
         self.path.join("groups.kept")
     }
 
-    /// Settings that are read without being named.
+    /// The settings file that is read unless another one is named.
     pub fn settings_file(&self) -> PathBuf {
         self.path.join("larder.toml")
     }
 
-    /// Where providers write unless roots are named.
+    /// The root of providers, unless roots are named.
     pub fn files_dir(&self) -> PathBuf {
         self.path.join("files")
     }
 
-    /// What stood where Larder wrote for the first time.
+    /// The directory for files as they were before Larder first wrote to their paths.
     pub fn previous_dir(&self) -> PathBuf {
         self.path.join("previous")
     }
 
-    /// A founded group's recovery key.
+    /// The file with the recovery key of a group that this node created.
     pub fn recovery_key_file(&self, group: &str) -> PathBuf {
         self.path.join(format!("recovery-{group}.key"))
     }
 
-    /// Makes the data directory, for its owner alone.
+    /// Creates the data directory with mode 0700.
     pub fn create(&self) -> Result<(), CliError> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|error| {
-            CliError::failed(format!("cannot make the data directory {}: {error}", self.path.display()))
-                .with_hint("name another with --data DIR or LARDER_DATA")
+            CliError::failed(format!("cannot create the data directory {}: {error}", self.path.display()))
+                .with_hint("name another directory with --data DIR or LARDER_DATA")
         })
     }
 }
 
-/// Of root, the system's; of anybody else, their own.
+/// Returns the system's directory for root, and a directory below the home directory for other users.
 fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/larder");
@@ -98,42 +98,75 @@ fn default_data_dir() -> PathBuf {
     base.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("larder")
 }
 
-/// Writes a file that only its owner may read, all or nothing. Refuses to replace one.
-pub fn create_secret_file(path: &Path, text: &str) -> io::Result<()> {
-    let staged = path.with_extension("new");
-    match fs::remove_file(&staged) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
-    file.write_all(text.as_bytes())?;
+/// Creates a file with mode 0600, completely or not at all. Fails if the file exists.
+pub fn create_secret_file(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    let staging_file = stage_secret_file(path, content.as_ref())?;
+    // A hard link, unlike a rename, never replaces a file.
+    fs::hard_link(&staging_file, path)?;
+    fs::remove_file(&staging_file)?;
+    sync_parent_dir(path)
+}
+
+/// Writes a file with mode 0600, completely or not at all. Replaces a file that exists.
+pub fn replace_secret_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    rename_durably(&stage_secret_file(path, content)?, path)
+}
+
+/// Writes a durable file next to `path` and returns its path. Replaces one that an interrupted write left
+/// behind.
+fn stage_secret_file(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+    let staging_file = path.with_extension("new");
+    remove_file_if_present(&staging_file)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staging_file)?;
+    file.write_all(content)?;
     file.sync_all()?;
-    fs::hard_link(&staged, path)?;
-    fs::remove_file(&staged)?;
+    Ok(staging_file)
+}
+
+/// Removes a file. A missing file is no error.
+pub fn remove_file_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Renames a durable file, and makes the new name durable.
+pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent_dir(to)
+}
+
+/// Makes the names in the parent directory of `path` durable.
+pub fn sync_parent_dir(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) => fs::File::open(parent)?.sync_all(),
         None => Ok(()),
     }
 }
 
-/// Reads a text file, up to [`crate::limits::MAX_FILE_BYTES`].
+/// Reads a text file of at most [`crate::limits::MAX_FILE_BYTES`].
 pub fn read_text_file(path: &Path) -> io::Result<String> {
     read_text(fs::File::open(path)?)
 }
 
-/// Reads a text to its end, which must come before [`crate::limits::MAX_FILE_BYTES`].
+/// Reads text of at most [`crate::limits::MAX_FILE_BYTES`] to its end.
 pub fn read_text(reader: impl Read) -> io::Result<String> {
     String::from_utf8(read_bytes(reader)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the input is not UTF-8 text"))
 }
 
-/// The same of any bytes. What has no end, as a device, is too long.
+/// Reads at most [`crate::limits::MAX_FILE_BYTES`] to the end. A source without end, such as a device, is an
+/// error.
 pub fn read_bytes(reader: impl Read) -> io::Result<Vec<u8>> {
     let limit = crate::limits::MAX_FILE_BYTES;
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("the input is longer than {limit} bytes"),
+        ));
     }
     Ok(bytes)
 }

@@ -1,12 +1,13 @@
-//! Who this node is: its key, and whether its store is where it was made.
+//! The node's key, and the check that its store was not copied or moved.
 //!
 //! ```text
 //! node.key = "larder-key-1 " 64 hex digits of the Ed25519 seed "\n"
 //! ```
 //!
-//! A copied or restored data directory holds the key and the past of another machine, or of this one at another time.
-//! If both wrote on, they would write two different changes at one place of one chain. So the store remembers where it
-//! was made ([`mark`]); anywhere else the node leaves all its chains and begins new ones.
+//! A copied or restored data directory holds the key and the history of another node, or of this node at an
+//! earlier time. If both continued to write, they would write two different changes with one sequence number
+//! in one chain. The store therefore holds a [`StoreFingerprint`]. If the fingerprint does not match, the
+//! node leaves all its chains and begins new ones.
 
 use std::fs;
 use std::io;
@@ -20,14 +21,17 @@ use crate::error::CliError;
 
 const KEY_FILE_PREFIX: &str = "larder-key-1 ";
 
-/// Reads the node's key, or makes it at the first start.
+/// Reads the node's key, or creates it at the first start.
 pub fn load_or_create_key(data_dir: &DataDir) -> Result<SecretKey, CliError> {
     let path = data_dir.key_file();
     match read_text_file(&path) {
         Ok(text) => {
             let secret = parse_key(&text).ok_or_else(|| {
-                CliError::failed(format!("{} is not a node's key: it is damaged", path.display()))
-                    .with_hint("restore it from a backup; without it this machine is another node")
+                CliError::failed(format!(
+                    "{} does not hold a node's key: the file is damaged",
+                    path.display()
+                ))
+                .with_hint("restore the file from a backup; with another key this host is another node")
             })?;
             restrict_key_permissions(data_dir)?;
             Ok(secret)
@@ -41,10 +45,10 @@ fn create_key(data_dir: &DataDir) -> Result<SecretKey, CliError> {
     let path = data_dir.key_file();
     if data_dir.store_file().exists() {
         return Err(CliError::failed(format!(
-            "{} is missing, but there is a store beside it: the groups know this node by that key",
+            "{} is missing, but the data directory has a store: the groups know this node by the missing key",
             path.display()
         ))
-        .with_hint("restore the key from a backup, or begin anew in an empty data directory"));
+        .with_hint("restore the key from a backup, or start again with an empty data directory"));
     }
     let secret = SecretKey::from_bytes(&random_seed()?);
     create_secret_file(&path, &format_key(&secret))
@@ -52,13 +56,13 @@ fn create_key(data_dir: &DataDir) -> Result<SecretKey, CliError> {
     Ok(secret)
 }
 
-/// A key file that others can read is closed to them.
+/// Sets the mode of the key file to 0600 if other users can read it.
 fn restrict_key_permissions(data_dir: &DataDir) -> Result<(), CliError> {
     let path = data_dir.key_file();
     let restrict = || {
         let mode = fs::metadata(&path)?.permissions().mode();
         if mode & 0o077 != 0 {
-            tracing::warn!("{} could be read by others; its mode is 0600 now", path.display());
+            tracing::warn!("other users could read {}; its mode is now 0600", path.display());
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
         Ok(())
@@ -67,43 +71,46 @@ fn restrict_key_permissions(data_dir: &DataDir) -> Result<(), CliError> {
         .map_err(|error: io::Error| CliError::failed(format!("cannot protect {}: {error}", path.display())))
 }
 
-/// A key as a file holds it.
+/// Encodes a key as the text of a key file.
 pub fn format_key(secret: &SecretKey) -> String {
     format!("{KEY_FILE_PREFIX}{}\n", HEXLOWER.encode(&secret.to_bytes()))
 }
 
-/// Reads what [`print()`] wrote.
+/// Decodes the text of a key file. Returns `None` if the text does not hold a key.
 pub fn parse_key(text: &str) -> Option<SecretKey> {
     let seed = HEXLOWER.decode(text.strip_prefix(KEY_FILE_PREFIX)?.trim_end().as_bytes()).ok()?;
     Some(SecretKey::from_bytes(&seed.try_into().ok()?))
 }
 
-/// 256 bits of chance from the system.
+/// Returns 256 random bits from the operating system.
 pub fn random_seed() -> Result<[u8; 32], CliError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| CliError::failed(format!("the system has no chance: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CliError::failed(format!("the operating system returns no random bytes: {error}"))
+    })?;
     Ok(bytes)
 }
 
-/// Stands for the machine, directory and file that a store lives in.
+/// A hash over the host, directory and file in which a store was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreFingerprint {
-    /// What is stored from now on.
+    /// The fingerprint that this version stores.
     pub current: [u8; 32],
-    /// What was stored before files were also known by when they were made: a number of a file that is gone may be
-    /// given to its copy.
+    /// The fingerprint without the creation time of the file. Stores may still hold it. The creation time was
+    /// added because a copy can get the inode number of a deleted file.
     without_creation_time: [u8; 32],
 }
 
 impl StoreFingerprint {
-    /// True if a store with that mark is where it was made.
+    /// True if a store with the fingerprint `stored` is where it was created.
     pub fn matches(&self, stored: &[u8]) -> bool {
         *stored == self.current[..] || *stored == self.without_creation_time[..]
     }
 }
 
-/// Where the store is. A copy or a restored backup has another mark; so may, harmlessly, a repaired file system.
+/// Computes the fingerprint of the store's current location. A copy or a restored backup has another
+/// fingerprint. A repaired file system may have one too; the node then begins new chains without need, which
+/// does no harm.
 pub fn store_fingerprint(data_dir: &DataDir) -> io::Result<StoreFingerprint> {
     let machine_id = fs::read("/etc/machine-id").unwrap_or_default();
     let file_identity = |path: &std::path::Path| -> io::Result<([u8; 8], [u8; 16])> {

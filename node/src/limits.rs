@@ -1,133 +1,135 @@
-//! Every bound of the daemon and its command line, in one place, each with its reason.
+//! Every limit of the daemon and of the command line, each with its reason.
 
 use std::time::Duration;
 
-/// Asks of the local API and of providers that wait for the machine: more than this and callers wait their turn.
+/// Requests of the local API and of providers that wait for the owner task. Further callers block.
 pub const COMMAND_QUEUE_LEN: usize = 1024;
-/// Batches of rows on their way to the disk. The machine declines writes long before, see
-/// [`larder_core::limits::OUTBOX`]; this bounds what a slow disk can pile up from neighbours.
+/// Batches of rows that wait for the store's writer. The node refuses writes long before, see
+/// [`larder_core::limits::MAX_OUTBOX_ENTRIES`]. This limits what neighbours can queue on a slow disk.
 pub const STORE_QUEUE_BATCHES: usize = 4096;
-/// Most rows that share one commit.
+/// Rows in one commit of the store.
 pub const MAX_COMMIT_ROWS: usize = 20_000;
-/// Memory for the store's pages. The working set is small: rows are read once, at the start.
+/// Bytes of memory for pages of the store. The daemon reads all rows once, at the start, so a small cache is
+/// enough.
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
-/// Bytes of writes that are kept in memory while a store is opened, at most: headers, and seldom more.
+/// Bytes of writes that are kept in memory while a store is opened. Usually only headers are written.
 pub const DEFERRED_WRITE_BYTES: usize = 64 << 20;
 
-/// Longest roster that is read: the records of every group a node may be in, many times over.
+/// Longest membership backup that is read, in bytes. The records of all groups of a node need far less.
 pub const MEMBERSHIP_BACKUP_BYTES: u64 = 256 << 20;
-/// A store that failed is opened again after this long,
+/// The delay before a failed store is opened again. It doubles with each failure.
 pub const STORE_REOPEN_DELAY: Duration = Duration::from_secs(1);
-/// and after twice as long each time, up to this.
+/// The longest delay before a failed store is opened again.
 pub const STORE_REOPEN_MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// Longest body of a request to the local API: a whole manifest, with room for JSON around it.
+/// Longest body of a request to the local API, in bytes: a whole manifest as JSON.
 pub const MAX_REQUEST_BYTES: usize = 8 << 20;
-/// Longest answer that a command reads.
+/// Longest response of the local API that a command reads, in bytes.
 pub const MAX_RESPONSE_BYTES: u64 = 1 << 30;
-/// Largest file that `FIELD=@FILE`, `apply` and the configuration file read: what is longer fits no change.
+/// Largest manifest, settings file or `FIELD=@FILE` that is read, in bytes. Longer values fit into no change.
 pub const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// Bytes of rows that are sent together in a backup,
+/// Bytes of rows in one chunk of a dump.
 pub const DUMP_CHUNK_BYTES: usize = 64 << 10;
-/// how many such pieces wait for whoever takes them,
+/// Chunks of a streamed response that wait for the client.
 pub const STREAM_QUEUE_CHUNKS: usize = 16;
-/// and how long for the next one to be taken.
+/// How long a streamed response waits until the client reads the next chunk.
 pub const STREAM_SEND_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of rows that share one commit while a store is filled from a backup's stream.
+/// Bytes of rows in one commit while a store is filled from a dump.
 pub const LOAD_COMMIT_BYTES: usize = 8 << 20;
-/// How often it is shown how far a backup is, and after how long for the first time.
+/// How often a command shows the progress of a backup or restore.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
-/// Old data directories that restoring keeps.
+/// Directories `before-restore-N` that a data directory may hold.
 pub const MAX_RESTORE_BACKUPS: usize = 1000;
-/// Longest list of files of a backup.
+/// Longest manifest of a backup that is read, in bytes.
 pub const MAX_BACKUP_MANIFEST_BYTES: u64 = 64 << 20;
 
-/// Documents united for `doc export` at once: each takes memory for a whole one more.
+/// Exports of documents at the same time. Each needs memory for a whole document.
 pub const CONCURRENT_DOC_EXPORTS: usize = 1;
-/// Longest foreign document that is read.
+/// Longest foreign document that `doc plan` reads, in bytes.
 pub const MAX_DOC_BYTES: u64 = 256 << 20;
-/// Address space of the process that reads one, in bytes,
+/// Address space of the process that reads a foreign document, in bytes.
 pub const DOC_READER_MEMORY_BYTES: u64 = 4 << 30;
-/// and how long it may compute, in seconds.
+/// Processor time of the process that reads a foreign document, in seconds.
 pub const DOC_READER_CPU_SECONDS: u64 = 120;
-/// Most bytes of keys and values of a document, as JSON, that a daemon is asked to plan.
+/// Longest request of `doc plan` to the daemon, in bytes: all keys and values of a document as JSON.
 pub const MAX_DOC_PLAN_BYTES: usize = 64 << 20;
 
-/// How long a command waits for the daemon to answer before it says that it hangs, unless it was told otherwise.
+/// How long a command waits for the daemon's response before it reports that the daemon hangs.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long `join` waits by default before it leaves the rest to the daemon.
+/// How long `join` waits by default. The daemon continues to try after that.
 pub const JOIN_TIMEOUT: &str = "30s";
-/// How long `ping` waits for one answer.
+/// How long `ping` waits for one response.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long `sync now` waits until all linked neighbours were found equal.
+/// How long `sync now` waits until all linked neighbours are in sync.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stopping daemon waits for its links' goodbyes, for providers at work and for the disk, each.
+/// How long a stopping daemon waits for its links, for running providers and for the disk, each.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Stores that are verified at the same time.
+/// Runs of `log --verify` at the same time.
 pub const CONCURRENT_VERIFIES: usize = 1;
-/// Changes between two words on how far that is.
+/// Changes between two progress messages of `log --verify`.
 pub const VERIFY_PROGRESS_CHANGES: u64 = 2048;
 
-/// How often `edit` tries again when the group wrote to other resources meanwhile.
+/// How often `edit` tries again after other resources of the group changed.
 pub const MAX_EDIT_TRIES: usize = 16;
-/// Files that one command may lay out to be edited.
+/// Files that one command may open in the editor.
 pub const MAX_EDIT_FILES: usize = 100;
 
-/// How long the answer to how this node's asking stands is held while nothing changes. Short, since whoever asks keeps to a
-/// time of its own.
+/// How long the daemon delays the response about a pairing while nothing changes. It is short, because the
+/// command has its own timeout.
 pub const PAIRING_POLL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often `watch` tries again whether a daemon that went away is back.
+/// How often `watch` tries to reach a daemon that has ended.
 pub const WATCH_RECONNECT_INTERVAL: Duration = Duration::from_millis(300);
-/// The same of `demo`, whose steps take less;
+/// How often `demo` checks whether a step is complete.
 pub const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// and how long one of them may take on a slow machine.
+/// How long one step of `demo` may take on a slow host.
 pub const DEMO_STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Resources applied at the same time: a hanging one delays nobody but itself.
+/// Resources that are applied at the same time. A provider that hangs delays only its own resource.
 pub const MAX_APPLY_WORKERS: usize = 8;
-/// A resource that failed is tried again after this long,
+/// The delay before a failed resource is applied again. It doubles with each failure.
 pub const APPLY_RETRY_DELAY: Duration = Duration::from_secs(5);
-/// and after twice as long each time, up to this.
+/// The longest delay before a failed resource is applied again.
 pub const APPLY_RETRY_MAX_DELAY: Duration = Duration::from_secs(300);
 
-/// Commands that watch one daemon at the same time: each costs a little of the one task that owns the machine.
+/// Watchers of one daemon at the same time. Each takes some time of the owner task.
 pub const MAX_WATCHERS: usize = 64;
-/// Things that passed and are kept for watchers that did not hear them yet. What is in the journal is read from there,
-/// however late.
+/// Transient events that are kept for slow watchers. Watchers read all other events from the journal.
 pub const TRANSIENT_EVENT_QUEUE_LEN: usize = 1024;
-/// Rows of the journal that are read and described at once: what a watcher keeps the machine from other work with.
+/// Rows of the journal that a watcher reads at once. This limits how long a watcher occupies the owner task.
 pub const WATCH_PAGE_ROWS: usize = 32;
-/// Resources that a watcher looks for conflicts in one by one; above, in all of them at once.
+/// Resources in which a watcher looks for conflicts one by one. With more, it looks in all resources at once.
 pub const MAX_WATCH_TOUCHED_RESOURCES: usize = 256;
-/// Longest line of an event. A change may touch [`larder_core::limits::MAX_PUTS_PER_CHANGE`] fields.
+/// Longest event of `watch`, in bytes. A change may touch [`larder_core::limits::MAX_PUTS_PER_CHANGE`]
+/// fields.
 pub const MAX_EVENT_LINE_BYTES: usize = 32 << 20;
-/// How long `watch` waits for a daemon that went away, unless it was told otherwise, in seconds.
+/// How long `watch` waits by default for a daemon that has ended.
 pub const WATCH_RECONNECT_TIMEOUT: &str = "1m";
 
-/// Addresses remembered of one node.
+/// Addresses that the store keeps for each node.
 pub const MAX_ADDRESSES_PER_NODE: usize = 4;
-/// Nodes whose addresses are remembered.
+/// Nodes whose addresses the store keeps.
 pub const MAX_REMEMBERED_NODES: usize = 1024;
 
-/// A change that claims to be written later than so many seconds from now is marked: clocks differ a little.
+/// How far the time of a change may be ahead of this host's clock before it is marked, in seconds. Clocks
+/// differ a little.
 pub const MAX_CLOCK_AHEAD_SECONDS: i64 = 300;
-/// Entries of a whole log that are asked for first; then twice as many each time, since to read on means to read anew
-/// what was read.
+/// Entries of a whole log in the first request. Each request doubles the number, because it reads the earlier
+/// entries again.
 pub const LOG_PAGE_ENTRIES: usize = 500;
-/// Entries that `log` shows unless told otherwise.
+/// Entries that `log` shows by default.
 pub const DEFAULT_LOG_ENTRIES: usize = 50;
-/// Candidates named where a prefix fits more than one.
+/// Candidates that an error names when a prefix is ambiguous.
 pub const MAX_CANDIDATES_SHOWN: usize = 10;
-/// How long a command compares two texts line by line before it shows the rest as replaced.
+/// How long a command compares two texts line by line. It shows the remaining lines as replaced.
 pub const TEXT_DIFF_TIMEOUT: Duration = Duration::from_millis(500);
-/// Characters of a value shown in tables; `get` and `--json` show all.
+/// Characters of a value in a table. `get` and `--json` show the whole value.
 pub const MAX_TABLE_VALUE_CHARS: usize = 60;
-/// How long an invite is good, unless told otherwise, in seconds.
+/// How long an invite is valid by default, in seconds.
 pub const DEFAULT_INVITE_SECONDS: i64 = 3600;
-/// The longest an invite may be good, in seconds: ten years.
+/// The longest validity of an invite, in seconds: ten years.
 pub const MAX_INVITE_SECONDS: i64 = 10 * 366 * 86_400;
-/// How often the code that `up` prints may be used.
+/// Uses of the invite code that `up` prints.
 pub const UP_INVITE_USES: u32 = 10;

@@ -1,8 +1,8 @@
-//! Providers: what brings this machine to what a resource wants, and says how that went.
+//! Providers: they bring the host to the desired state of one resource, and report the result.
 //!
-//! A provider is a plain function of the target, of what this machine ran before, and of the disk. It may be run again
-//! at any time: what is already so is not touched. It writes below the [`WriteRoots`] only, which are this machine's own
-//! policy and never come from the group.
+//! A provider is a function of the target, of the fields that this node applied last, and of the disk. It may
+//! run again at any time, and does not touch what is already right. It writes below the [`WriteRoots`] only.
+//! The roots are a policy of this host and never come from the group.
 
 mod config;
 mod file;
@@ -21,40 +21,40 @@ pub use roots::WriteRoots;
 use roots::RootError;
 use target_file::TargetFile;
 
-/// How it went.
+/// The result of applying a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyOutcome {
-    /// How the resource stands here.
+    /// The state of the resource on this host.
     pub state: ResourceState,
-    /// An errno, or 0.
+    /// The error number of the operating system, or 0.
     pub errno: i64,
-    /// Why, in a few words; never a value.
+    /// The reason for the state, in a few words. It never contains a value of the resource.
     pub message: String,
-    /// What this machine runs of it from now on.
+    /// The fields that this node has applied from now on.
     pub applied: AppliedState,
 }
 
-/// What a machine runs of a resource after a provider was at it.
+/// The applied fields of a resource after a provider ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppliedState {
-    /// What it ran before.
+    /// The same fields as before.
     Unchanged,
-    /// These fields.
+    /// The contained fields.
     Now(FieldValues),
-    /// Nothing.
+    /// No fields: the resource is no longer on this host.
     Nothing,
 }
 
-/// Why a resource was not applied. Nothing was changed.
+/// The reason why a resource was not applied. The host was not changed.
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
-    /// The operator of this machine forbids it.
+    /// The roots of this host do not allow it.
     #[error("policy: {0}")]
     Policy(String),
-    /// The group's fault: it asks for something that cannot be.
+    /// The desired state cannot be applied as it is written.
     #[error("{0}")]
     BadSpec(String),
-    /// The system's.
+    /// The operating system reported an error, with the path or the action.
     #[error("{0}: {1}")]
     Io(String, io::Error),
 }
@@ -80,7 +80,7 @@ impl ApplyError {
     }
 }
 
-/// All providers of this machine.
+/// All providers of this host.
 #[derive(Debug)]
 pub struct Providers {
     roots: WriteRoots,
@@ -88,12 +88,13 @@ pub struct Providers {
 }
 
 impl Providers {
-    /// Providers that write below `roots`, and keep in `previous` what stood where Larder writes for the first time.
+    /// Creates providers that write below `roots`, and that save a file in `previous_dir` before they first
+    /// write to its path.
     pub fn new(roots: WriteRoots, previous_dir: &Path) -> Self {
         Self { roots, previous_dir: previous_dir.to_owned() }
     }
 
-    /// Brings this machine to `target`. `runs` is what it ran of the resource until now.
+    /// Brings the host to `target`. `applied` holds the fields that this node applied last.
     pub fn apply_target(&self, target: &Target, applied: Option<&FieldValues>) -> ApplyOutcome {
         let outcome = |condition, message: &str, runs| ApplyOutcome {
             state: condition,
@@ -152,7 +153,7 @@ impl Providers {
                 return Err(ApplyError::BadSpec(format!("this version has no provider for kind {other}")));
             }
         };
-        // What moved elsewhere leaves nothing behind.
+        // If the path changed, the file at the old path is removed.
         if let (Some(applied), None) = (applied, applied_here) {
             self.remove_applied(kind, applied)?;
         }
@@ -168,7 +169,7 @@ impl Providers {
         }
     }
 
-    /// Keeps a file's contents as they were before Larder wrote it for the first time.
+    /// Saves the contents of a file before Larder first writes to its path.
     fn save_previous_contents(
         &self,
         target_file: &TargetFile<'_>,
@@ -182,7 +183,9 @@ impl Providers {
             let path = self.previous_dir.join(name);
             if path.exists() { Ok(()) } else { std::fs::write(path, contents) }
         };
-        save().map_err(|error| ApplyError::Io("keeping the previous contents".to_owned(), error))
+        save().map_err(|error| {
+            ApplyError::Io(format!("saving the previous contents of {}", target_file.display_path()), error)
+        })
     }
 }
 

@@ -1,7 +1,8 @@
-//! The store: the machine's tables in one redb file.
+//! The store: the tables of [`larder_core::store`] in one redb file.
 //!
-//! One table a [`Table`], bytes to bytes; keys and values are laid out in [`larder_core::store`]. The file is read once,
-//! at the start; from then on only the writer thread writes to it, and [`StoreReader`]s read what is durable.
+//! Each [`Table`] is one redb table from bytes to bytes; [`larder_core::store`] defines the keys and values.
+//! The daemon reads all rows once, at the start. Then only the writer thread writes, and [`StoreReader`]s
+//! read durable rows.
 
 mod deferred_backend;
 pub mod dump;
@@ -37,10 +38,10 @@ fn table_definition(table: Table) -> TableDefinition<'static, &'static [u8], &'s
     TableDefinition::new(table.name())
 }
 
-/// A table that is read.
+/// A redb table that is open for reading.
 type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// A table as it is to a reader; none if nothing was ever written to it.
+/// Opens a table for reading; `None` if the table was never written.
 fn open_table(read: &ReadTransaction, table: Table) -> Result<Option<ReadTable>, StoreError> {
     match read.open_table(table_definition(table)) {
         Ok(table) => Ok(Some(table)),
@@ -55,7 +56,7 @@ pub struct Store {
     database: Arc<Database>,
 }
 
-/// Why the store cannot be read. The disk's fault, or that of whoever wrote into the file.
+/// The store cannot be read: the disk failed, or another program changed the file.
 #[derive(Debug, thiserror::Error)]
 #[error("the store cannot be read: {0}")]
 pub struct StoreError(Box<redb::Error>);
@@ -69,29 +70,31 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
-    /// The caller's fault: one daemon a data directory.
+    /// Another daemon has the store open.
     #[error("another daemon uses it")]
     InUse,
-    /// The disk's fault, or that of whoever wrote into the file: it is not what was written.
+    /// The content of the file is damaged: the disk failed, or another program changed the file.
     #[error("it is damaged: {0}")]
     Damaged(String),
-    /// The system's fault: the file may be well, and cannot be reached.
+    /// The operating system cannot open or write the file, which may be undamaged.
     #[error("{0}")]
     Unreachable(String),
 }
 
 impl StoreOpenError {
-    /// What is said of it.
+    /// Returns the error as the command line shows it.
     pub fn to_cli_error(&self, path: &Path) -> CliError {
         match self {
             Self::InUse => CliError::failed(format!("another daemon uses {}", path.display()))
-                .with_hint("stop it first, or name another data directory with --data"),
+                .with_hint("stop that daemon, or name another data directory with --data DIR"),
             Self::Damaged(reason) => damaged_store_error(path, reason),
-            Self::Unreachable(reason) => {
-                CliError::failed(format!("the store {} cannot be used: {reason}", path.display())).with_hint(
-                    "nothing was changed; the data directory must be there, writable, and have room",
-                )
-            }
+            Self::Unreachable(reason) => CliError::failed(format!(
+                "cannot open the store {}: {reason}",
+                path.display()
+            ))
+            .with_hint(
+                "nothing was changed; check that the data directory exists, is writable, and has free space",
+            ),
         }
     }
 }
@@ -112,13 +115,13 @@ impl From<DatabaseError> for StoreOpenError {
 }
 
 impl Store {
-    /// Opens the store, or makes it where there is none. The checksum of every page is looked at first: what is not as
-    /// it was written is an error, and never replaced here (see [`recover`]).
+    /// Opens the store, or creates it if the file is missing. Checks the checksum of every page first. A
+    /// damaged store is an error; [`recover`] replaces it.
     pub fn open(path: &Path) -> Result<Self, StoreOpenError> {
         Self::open_file(path, true)
     }
 
-    /// Opens a store without looking whether it is damaged. Reading it may fail or panic, and what is read may be wrong.
+    /// Opens a store without checking its pages. Reading it may fail, panic or return wrong rows.
     fn open_unchecked(path: &Path) -> Result<Self, StoreOpenError> {
         Self::open_file(path, false)
     }
@@ -129,13 +132,15 @@ impl Store {
         Self::open_or_create(FileBackend::new(file)?, check_integrity)
     }
 
-    /// True if a daemon has the store open.
+    /// True if another process has the store open.
     pub fn is_in_use(path: &Path) -> bool {
-        // Whoever has it open for writing holds a lock on the whole file. To ask for it changes nothing.
+        // A process that has the store open holds a lock on the whole file. Trying to lock it changes
+        // nothing.
         File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
-    /// Opens the store on any storage, or makes it where that is empty: on a disk that tests can break, for one.
+    /// Opens a store in any storage, or creates it if the storage is empty. Tests use storage that fails on
+    /// purpose.
     pub fn open_backend(storage: impl StorageBackend) -> Result<Self, StoreOpenError> {
         Self::open_or_create(storage, true)
     }
@@ -145,27 +150,27 @@ impl Store {
         builder.set_cache_size(limits::STORE_CACHE_BYTES).set_check_integrity_on_open(check_integrity);
         let unreachable = |error: std::io::Error| StoreOpenError::Unreachable(error.to_string());
         let backend = DeferredBackend::new(storage).map_err(unreachable)?;
-        // Its own checks find damage; where they do not foresee it, it panics.
+        // redb detects most damage, and panics on the rest.
         let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend.clone())));
-        let opened = opened.map_err(|_| StoreOpenError::Damaged("its pages make no sense".to_owned()))?;
+        let opened = opened.map_err(|_| StoreOpenError::Damaged("its pages are inconsistent".to_owned()))?;
         let database = Arc::new(opened?);
         backend.flush().map_err(unreachable)?;
         Ok(Self { database })
     }
 
-    /// One value.
+    /// Returns the value of `key` in a table.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.database.begin_read()?;
         let Some(table) = open_table(&read, table)? else { return Ok(None) };
         Ok(table.get(key)?.map(|value| value.value().to_vec()))
     }
 
-    /// The store as it is now, to be read while writing goes on.
+    /// Returns a snapshot of the durable rows. Later commits do not change it.
     pub fn snapshot(&self) -> Result<StoreSnapshot, StoreError> {
         Ok(StoreSnapshot(self.database.begin_read()?))
     }
 
-    /// Calls `each` with every row of a table, from either end, up to the first that cannot be read.
+    /// Calls `on_row` with every row of a table, from either end, up to the first row that cannot be read.
     fn scan_table(
         &self,
         table: Table,
@@ -182,14 +187,14 @@ impl Store {
         Ok(())
     }
 
-    /// Makes rows durable, all or none.
+    /// Makes all rows durable, or none of them.
     pub fn commit<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Result<(), StoreError> {
         let rows: Vec<&Row> = rows.into_iter().collect();
         let mut write = self.database.begin_write()?;
-        // Otherwise a commit that rotted cannot be told from one that was torn by a crash, and would be undone in silence
-        // although it was acknowledged.
+        // With a one-phase commit, redb cannot tell a commit that the disk corrupted later from one that a
+        // crash interrupted. It would silently undo an acknowledged commit.
         write.set_two_phase_commit(true);
-        // Table by table: to open one for every row would take longer than to write it.
+        // Opening a table for each row would take longer than writing the row.
         for table in Table::ALL {
             let mut table_rows = rows.iter().filter(|row| row.table == table).peekable();
             if table_rows.peek().is_none() {
@@ -208,11 +213,11 @@ impl Store {
     }
 }
 
-/// What is said of a store that cannot be used.
+/// Returns the error for a damaged store from which no group can be recovered.
 pub fn damaged_store_error(path: &Path, reason: &str) -> CliError {
     CliError::failed(format!("the store {} is damaged: {reason}", path.display())).with_hint(
-        "nothing was changed; check the disk, then restore the file from a backup, or begin anew in an empty data directory \
-         and join the groups again: the other members have everything that was replicated",
+        "nothing was changed; check the disk, then restore a backup, or start with an empty data directory \
+         and join the groups again: the other members hold everything that was replicated",
     )
 }
 

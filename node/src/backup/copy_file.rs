@@ -1,4 +1,4 @@
-//! Copying files with their checksums; whatever is written is on the disk when these return.
+//! Copies files and computes their checksums. A copy is durable when these functions return.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,32 +9,32 @@ use super::io_error;
 use crate::dto::BackupFile;
 use crate::error::{CliError, ExitKind};
 
-/// Bytes that are read at once.
+/// The number of bytes that a copy reads at once.
 const COPY_CHUNK_BYTES: usize = 64 << 10;
 
-/// Makes a folder for its owner alone; one that is there must be empty.
+/// Creates a directory with mode 0700. A directory that exists must be empty.
 pub(super) fn create_empty_dir(dir: &Path) -> Result<(), CliError> {
-    create_dir(dir).map_err(io_error("make", dir))?;
+    create_dir(dir).map_err(io_error("create", dir))?;
     match fs::read_dir(dir).map_err(io_error("read", dir))?.next() {
         None => fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io_error("protect", dir)),
         Some(_) => Err(CliError::new(ExitKind::Refused, "exists", format!("{} is not empty", dir.display()))
-            .with_hint("a backup goes into a directory of its own, as one named after the day")),
+            .with_hint("name a new or empty directory for the backup")),
     }
 }
 
-/// Makes a folder, and those above it, for its owner alone.
+/// Creates a directory and its missing parents with mode 0700.
 pub(super) fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes an empty file for its owner alone.
+/// Creates an empty file with mode 0600.
 pub(super) fn create_empty_file(path: &Path) -> Result<(), CliError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     made.map(drop).map_err(io_error("write", path))
 }
 
-/// Copies a file, makes the folders that it needs, and says what was copied. `path` is what it is called in the backup;
-/// `progress` is told the length of every piece.
+/// Copies a file, creates missing parent directories, and returns the manifest entry of the copy.
+/// `backup_path` is its path in the backup. `on_bytes` gets the length of every chunk.
 pub fn copy_file(
     source_path: &Path,
     target_path: &Path,
@@ -42,7 +42,7 @@ pub fn copy_file(
     on_bytes: &mut dyn FnMut(u64),
 ) -> Result<BackupFile, CliError> {
     if let Some(parent) = target_path.parent() {
-        create_dir(parent).map_err(io_error("make", parent))?;
+        create_dir(parent).map_err(io_error("create", parent))?;
     }
     let mut source = File::open(source_path).map_err(io_error("read", source_path))?;
     let mode = source.metadata().map_err(io_error("read", source_path))?.permissions().mode() & 0o777;
@@ -59,7 +59,7 @@ pub fn copy_file(
     backup_file(backup_path, bytes, mode, checksum)
 }
 
-/// What a file holds.
+/// Returns the manifest entry of a file.
 pub(super) fn describe_file(file: &Path, backup_path: &Path) -> Result<BackupFile, CliError> {
     let mut source = File::open(file).map_err(io_error("read", file))?;
     let mode = source.metadata().map_err(io_error("read", file))?.permissions().mode() & 0o777;
@@ -70,7 +70,7 @@ pub(super) fn describe_file(file: &Path, backup_path: &Path) -> Result<BackupFil
 
 fn backup_file(path: &Path, bytes: u64, mode: u32, checksum: blake3::Hash) -> Result<BackupFile, CliError> {
     let path = path.to_str().ok_or_else(|| {
-        CliError::failed(format!("the name of {} is not UTF-8 text, and cannot be listed", path.display()))
+        CliError::failed(format!("cannot back up {}: its name is not UTF-8 text; rename it", path.display()))
     })?;
     let (path, mode, blake3) = (path.to_owned(), format!("{mode:04o}"), checksum.to_hex().to_string());
     Ok(BackupFile { path, bytes, mode, blake3 })
@@ -91,20 +91,4 @@ fn copy_and_hash(
         on_bytes(chunk.len() as u64);
     }
     Ok((copied, hasher.finalize()))
-}
-
-/// Writes a new file for its owner alone, and what leads to it.
-pub fn create_synced_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    sync_parent_dir(path)
-}
-
-/// Makes durable that a file is called so.
-pub(super) fn sync_parent_dir(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
 }

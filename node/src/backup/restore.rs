@@ -1,8 +1,9 @@
-//! Putting a backup in place.
+//! Restores a backup.
 //!
-//! Everything is copied and checked before anything is touched. Then what was in the data directory is moved into a
-//! folder in it, and the copies take their places: the store first and the key last, for a daemon that finds a store
-//! without a key does not start. Whatever stops this in between, nothing is lost, and it can be done again.
+//! All files are copied and checked before the data directory changes. Then its content is moved into a
+//! subdirectory, and the copies are moved into place: the store first and the key last, because a daemon that
+//! finds a store without a key does not start. An interruption loses nothing, and the restore can be
+//! repeated.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,21 +11,21 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::copy_file::{copy_file, create_dir, sync_parent_dir};
+use super::copy_file::{copy_file, create_dir};
 use super::{io_error, is_backed_up, read_manifest, verify_file};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, rename_durably, sync_parent_dir};
 use crate::dto::{BackupManifest, RestoreResult};
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 use crate::store::Store;
 
-/// Where copies wait until all are there.
+/// The subdirectory of the data directory for the copies until they are complete.
 const STAGING_DIR: &str = "restoring";
-/// Where what was there goes; a number follows.
+/// The prefix of the subdirectory for the replaced content; a number follows.
 const REPLACED_DIR_PREFIX: &str = "before-restore-";
 
-/// Puts the backup in `dir` in place of what is in the data directory; with `force`, even if that is something.
-/// `progress` is told how many bytes were copied.
+/// Restores the backup in `dir` to the data directory. Replaces existing content only with `force`.
+/// `on_progress` gets the number of copied bytes.
 pub fn restore_backup(
     data_dir: &DataDir,
     dir: &Path,
@@ -41,7 +42,7 @@ pub fn restore_backup(
             format!("{} is not empty", data_dir.path.display()),
         )
         .with_hint(
-            "--force moves what is in it into a folder there; or name another directory with --data",
+            "--force moves its content into a subdirectory; or name another directory with --data DIR",
         ));
     }
     let store = data_dir.store_file();
@@ -58,13 +59,13 @@ pub fn restore_backup(
     })
 }
 
-/// Said where a daemon runs.
+/// Returns the error for a data directory that a daemon uses.
 pub fn daemon_running_error(path: &Path) -> CliError {
-    CliError::new(ExitKind::Refused, "running", format!("a daemon runs with {}", path.display()))
-        .with_hint("stop it, restore, and start it again")
+    CliError::new(ExitKind::Refused, "running", format!("a daemon uses {}", path.display()))
+        .with_hint("stop the daemon, repeat the command, and start the daemon again")
 }
 
-/// What is in the data directory, but for a door that nobody answers at and copies of an earlier try.
+/// Lists the content of the data directory, without sockets and the copies of an interrupted restore.
 fn list_entries(path: &Path) -> Result<Vec<OsString>, CliError> {
     use std::os::unix::fs::FileTypeExt;
     let mut names = Vec::new();
@@ -78,7 +79,7 @@ fn list_entries(path: &Path) -> Result<Vec<OsString>, CliError> {
     Ok(names)
 }
 
-/// Copies all files beside where they will be, and checks the copies.
+/// Copies all files into the staging directory, and checks the copies.
 fn stage_files(
     data_dir: &DataDir,
     dir: &Path,
@@ -91,7 +92,7 @@ fn stage_files(
         _ => Ok(()),
     };
     clear_staging()?;
-    create_dir(&staging_dir).map_err(io_error("make", &staging_dir))?;
+    create_dir(&staging_dir).map_err(io_error("create", &staging_dir))?;
     let owner = fs::metadata(&data_dir.path).map_err(io_error("read", &data_dir.path))?;
     let mut copied = 0;
     let mut copy_one = |file: &crate::dto::BackupFile| {
@@ -112,8 +113,8 @@ fn stage_files(
     Ok(staging_dir)
 }
 
-/// Gives a file, and the folders that it is in, to whom the data directory belongs. Only root can; a daemon of anybody
-/// else is theirs already.
+/// Gives a file and its parent directories to the owner of the data directory. This succeeds for root only;
+/// for other users the owner is right already.
 fn give_to_owner(staging_dir: &Path, file: &Path, owner: &fs::Metadata) {
     for path in file.ancestors() {
         drop(std::os::unix::fs::lchown(staging_dir.join(path), Some(owner.uid()), Some(owner.gid())));
@@ -126,11 +127,11 @@ fn move_existing(data_path: &Path, existing: &[OsString]) -> Result<PathBuf, Cli
         match fs::create_dir(&target_dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(error) => return Err(io_error("make", &target_dir)(error)),
+            Err(error) => return Err(io_error("create", &target_dir)(error)),
         }
         fs::set_permissions(&target_dir, fs::Permissions::from_mode(0o700))
             .map_err(io_error("protect", &target_dir))?;
-        // What was moved by earlier restores stays where it is.
+        // Directories of earlier restores stay in place.
         for name in existing.iter().filter(|name| !name.to_string_lossy().starts_with(REPLACED_DIR_PREFIX)) {
             let source = data_path.join(name);
             fs::rename(&source, target_dir.join(name)).map_err(io_error("move", &source))?;
@@ -138,8 +139,8 @@ fn move_existing(data_path: &Path, existing: &[OsString]) -> Result<PathBuf, Cli
         sync_parent_dir(&target_dir).map_err(io_error("write", data_path))?;
         return Ok(target_dir);
     }
-    Err(CliError::failed(format!("{} holds the data of too many restores", data_path.display()))
-        .with_hint(format!("delete those {REPLACED_DIR_PREFIX}N that you do not want any more")))
+    Err(CliError::failed(format!("{} holds the replaced data of too many restores", data_path.display()))
+        .with_hint(format!("delete the directories {REPLACED_DIR_PREFIX}N that you no longer need")))
 }
 
 fn move_into_place(staging_dir: &Path, data_path: &Path) -> Result<(), CliError> {
@@ -154,10 +155,9 @@ fn move_into_place(staging_dir: &Path, data_path: &Path) -> Result<(), CliError>
     });
     for name in names {
         let target = data_path.join(&name);
-        fs::rename(staging_dir.join(&name), &target).map_err(io_error("write", &target))?;
-        sync_parent_dir(&target).map_err(io_error("write", data_path))?;
+        rename_durably(&staging_dir.join(&name), &target).map_err(io_error("write", &target))?;
     }
-    // An empty folder is in nobody's way.
+    // An empty directory that cannot be removed does no harm.
     drop(fs::remove_dir(staging_dir));
     Ok(())
 }

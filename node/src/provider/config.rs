@@ -1,7 +1,7 @@
-//! Kind `config`: keys of a file that others may write too.
+//! The provider of kind `config`: it sets keys in a file that other programs may write too.
 //!
-//! Each key is set by itself; comments, order and the keys of others stay. What Larder put there and no longer wants is
-//! taken out again, and nothing else.
+//! It sets each key separately. Comments, the order of lines, and other keys stay. It removes a key only if
+//! Larder set it and the resource no longer has it.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::properties::Properties;
 use super::target_file::TargetFile;
 use super::{ApplyError, Providers};
 
-/// Kept with what this machine runs: Larder made the file, and takes it away when nothing is left in it. No field of
-/// a resource is called so.
+/// An entry among the applied fields: Larder created the file, and removes it when no content is left. No
+/// field of a resource can have this name.
 const CREATED_FIELD: &str = "created by larder";
 
 pub(super) fn apply(
@@ -55,7 +55,7 @@ pub(super) fn apply(
     Ok(new_fields)
 }
 
-/// Takes out the keys that Larder put there; and the file, if Larder made it and nothing is left.
+/// Removes the keys that Larder set, and the file if Larder created it and no content is left.
 pub(super) fn remove_keys(target: &TargetFile<'_>, applied: &FieldValues) -> Result<(), ApplyError> {
     let Some(existing) = target.read()? else { return Ok(()) };
     let mut properties = Properties::parse(&existing.contents);
@@ -69,7 +69,7 @@ pub(super) fn remove_keys(target: &TargetFile<'_>, applied: &FieldValues) -> Res
     target.write(&contents, None, Some(&existing))
 }
 
-/// The keys that a resource names, as the file has them.
+/// Returns the keys and values of a resource as the file holds them.
 fn flat_keys(fields: &FieldValues) -> BTreeMap<String, String> {
     let flat_key = |path: &str| {
         let path: FieldPath = path.parse().ok().filter(|path: &FieldPath| path.first() == "keys")?;
@@ -78,7 +78,7 @@ fn flat_keys(fields: &FieldValues) -> BTreeMap<String, String> {
     fields.iter().filter_map(|(path, value)| Some((flat_key(path)?, flat_value(value)))).collect()
 }
 
-/// A value as flat formats have it: text as it is, a list with commas between its items.
+/// Formats a value for a flat file: text unchanged, a list with commas between its items.
 fn flat_value(value: &Literal) -> String {
     let format_scalar = |value: &Value| match value {
         Value::Str(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! Kind `file`: whole contents, and permissions.
+//! The provider of kind `file`: it writes whole files and their modes.
 
 use larder_core::resource::literal::Literal;
 use larder_core::resource::plan::{FieldValues, text_field};
@@ -30,11 +30,11 @@ pub(super) fn apply(
     Ok(fields.clone())
 }
 
-/// Three or four octal digits.
+/// Parses three or four octal digits.
 pub(super) fn parse_mode(text: &str) -> Result<u32, ApplyError> {
     let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
     mode.ok_or_else(|| {
-        ApplyError::BadSpec("`mode` must be three or four octal digits, as \"0644\"".to_owned())
+        ApplyError::BadSpec("`mode` must have three or four octal digits, for example \"0644\"".to_owned())
     })
 }

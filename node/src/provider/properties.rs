@@ -1,20 +1,20 @@
-//! Properties files, changed key by key. What is not changed stays to the byte.
+//! Changes single keys of properties files. All other bytes stay unchanged.
 //!
-//! The grammar is that of `java.util.Properties.load`: lines end with LF, CR or CRLF; a line whose first visible
-//! character is `#` or `!` is a comment; a backslash before the end of a line joins it with the next, whose leading
-//! white space is dropped; a key ends at the first `=`, `:` or white space that no backslash stands before; of several
-//! equal keys the last counts. White space alone separates too, so files like `ntp.conf` can be read, and what is added
-//! to them is written as their last line is.
+//! The grammar is that of `java.util.Properties.load`. Lines end with LF, CR or CRLF. A line whose first
+//! visible character is `#` or `!` is a comment. A backslash at the end of a line joins it with the next
+//! line, without the white space at its start. A key ends at the first `=`, `:` or white space without a
+//! backslash before it. If a key occurs several times, its last value counts. White space alone separates
+//! too, so files like `ntp.conf` can be read. New lines use the separator of the last entry.
 
-/// A file.
+/// The lines of a properties file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Properties {
     lines: Vec<LogicalLine>,
-    /// False if the file holds bytes that are not UTF-8: then what is written is ASCII.
+    /// False if the file has bytes that are not UTF-8. Then only ASCII is written.
     is_utf8: bool,
 }
 
-/// A logical line with its end.
+/// A logical line: a line with its continuation lines and its line end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum LogicalLine {
     /// A comment or blank line.
@@ -31,7 +31,7 @@ enum LogicalLine {
 }
 
 impl Properties {
-    /// Reads a file. There is nothing that cannot be read.
+    /// Parses a file. Any bytes are a properties file.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut parts = Vec::new();
         let mut rest = bytes;
@@ -43,7 +43,7 @@ impl Properties {
         Self { lines: parts, is_utf8: std::str::from_utf8(bytes).is_ok() }
     }
 
-    /// The file's bytes.
+    /// Returns the bytes of the file.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let line_bytes = |part: &LogicalLine| match part {
             LogicalLine::Unkeyed(bytes) | LogicalLine::Entry { bytes, .. } => bytes.clone(),
@@ -51,7 +51,7 @@ impl Properties {
         self.lines.iter().flat_map(line_bytes).collect()
     }
 
-    /// Gives `key` this value: in its place, or at the end.
+    /// Sets `key` to a value, in its line if the key exists, else in a new last line.
     pub(super) fn set(&mut self, key: &str, new_value: &str) {
         let utf8 = self.is_utf8;
         let index = self.lines.iter().rposition(|part| part.is_key(key));
@@ -66,7 +66,7 @@ impl Properties {
         let prefix = |end: usize| bytes.get(..end).unwrap_or_default().to_vec();
         let mut new_bytes = prefix(*value_start);
         if *value_start == *key_end {
-            // The key stood alone.
+            // The line has a key without a separator.
             new_bytes.push(b'=');
         }
         new_bytes.extend(escape_value(new_value, utf8));
@@ -78,7 +78,7 @@ impl Properties {
         }
     }
 
-    /// Takes `key` out, wherever it stands.
+    /// Removes all lines with `key`.
     pub(super) fn remove(&mut self, key: &str) {
         self.lines.retain(|part| !part.is_key(key));
     }
@@ -92,7 +92,7 @@ impl Properties {
             LogicalLine::Entry { bytes, key_end, value_start, .. } => bytes.get(*key_end..*value_start),
             LogicalLine::Unkeyed(_) => None,
         });
-        // Between key and value, what the last entry has there; across a line's end it would be no separator.
+        // Use the separator of the last entry, unless it spans a continuation.
         let separator =
             last_separator.filter(|between| !between.is_empty() && !between.contains(&b'\\')).unwrap_or(b"=");
         let mut bytes = escape_key(key, self.is_utf8);
@@ -102,7 +102,7 @@ impl Properties {
         self.lines.push(parse_line(&bytes));
     }
 
-    /// How lines end here.
+    /// Returns the line end of the first line; LF if there is none.
     fn detect_line_end(&self) -> Vec<u8> {
         let bytes = self.to_bytes();
         match bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -119,8 +119,8 @@ impl LogicalLine {
         matches!(self, Self::Entry { key, .. } if decode_text(key) == wanted_key)
     }
 
-    /// Gives the last line of a file an end, if it has none. A backslash before that, which joined the line with
-    /// nothing until now, would join it with what is to come: it goes.
+    /// Adds a line end to the last line of a file, if it has none. Removes a backslash before it, because the
+    /// backslash would join the line with the next one.
     fn terminate(&mut self, line_end: &[u8]) {
         let is_entry = matches!(self, Self::Entry { .. });
         let (Self::Unkeyed(bytes) | Self::Entry { bytes, .. }) = self;
@@ -135,7 +135,7 @@ impl LogicalLine {
             if !is_entry || slashes % 2 == 0 {
                 break own;
             }
-            // What stands before it may have been joined with it in turn.
+            // The part before the backslash may end with a continuation too.
             bytes.pop();
         };
         bytes.extend(if existing_end.is_empty() { line_end } else { &existing_end });
@@ -148,7 +148,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0c)
 }
 
-/// How long the line end at `at` is; 0 if there is none.
+/// Returns the length of the line end at `at`; 0 if there is none.
 fn line_end_len(bytes: &[u8], at: usize) -> usize {
     match (bytes.get(at), bytes.get(at + 1)) {
         (Some(b'\r'), Some(b'\n')) => 2,
@@ -157,7 +157,7 @@ fn line_end_len(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-/// How many bytes the first logical line takes, with its end.
+/// Returns the length of the first logical line with its end.
 fn logical_line_len(bytes: &[u8]) -> usize {
     let first = bytes.iter().find(|byte| !is_space(**byte));
     // Comments and blank lines are never continued.
@@ -209,14 +209,14 @@ fn parse_line(bytes: &[u8]) -> LogicalLine {
 /// One character of a logical line.
 struct LineChar {
     byte: u8,
-    /// False if a backslash stood before it.
+    /// False if a backslash was before it.
     is_unescaped: bool,
     next_offset: usize,
-    /// The character that `\uXXXX` stands for, in UTF-16.
+    /// The UTF-16 code unit of a `\uXXXX` escape.
     utf16_unit: Option<u16>,
 }
 
-/// Reads a logical line, its continuations joined.
+/// Reads the characters of a logical line, across continuations.
 struct LineReader<'a> {
     bytes: &'a [u8],
     offset: usize,
@@ -286,7 +286,7 @@ impl LineReader<'_> {
     }
 }
 
-/// Text in UTF-8, or else in Latin-1, which properties files were first written in.
+/// Decodes UTF-8, or else Latin-1, the original encoding of properties files.
 fn decode_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -355,7 +355,7 @@ mod tests {
         vec![(key.to_owned(), value.to_owned())]
     }
 
-    /// The examples of the documentation of `java.util.Properties.load`, and the corners around them.
+    /// The examples are from the documentation of `java.util.Properties.load`, with edge cases added.
     #[test]
     fn properties_parse_as_java_util_properties_loads_them() {
         for (text, key, value) in [
@@ -425,7 +425,7 @@ mod tests {
         );
     }
 
-    /// Whatever the bytes: read and written they are the same, and a key that is set is read back, once and for all.
+    /// Any bytes stay the same after parsing and writing, and a key that was set has its new value.
     #[test]
     fn any_bytes_round_trip_and_any_key_can_be_set() {
         let pieces: [&[u8]; 17] = [

@@ -1,4 +1,5 @@
-//! Where providers may write: this machine's own word, never the group's.
+//! The roots: the directories that providers may write to. They are settings of this host and never come from
+//! the group.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -14,26 +15,26 @@ pub struct WriteRoots {
 
 #[derive(Debug)]
 struct WriteRoot {
-    /// As the operator named it, made absolute.
+    /// The path that the operator named, made absolute.
     configured_path: PathBuf,
-    /// The same without symbolic links.
+    /// The same path with symbolic links resolved.
     real_path: PathBuf,
     dir: Dir,
 }
 
-/// Why a path lies nowhere that Larder may write.
+/// The reason why Larder may not write to a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RootError {
     #[error("{path} is outside the roots ({roots})")]
     OutsideRoots { path: String, roots: String },
-    #[error("`..` in {0}")]
+    #[error("{0} contains `..`")]
     ParentDir(String),
     #[error("{0} names a root itself, not a file in it")]
     RootItself(String),
 }
 
 impl WriteRoots {
-    /// Roots that an operator named: each must be there.
+    /// Opens roots that the operator named. Each must exist.
     pub fn open_existing(paths: &[PathBuf]) -> io::Result<Self> {
         let open = |path: &PathBuf| {
             WriteRoot::open(path)
@@ -42,14 +43,14 @@ impl WriteRoots {
         Ok(Self { roots: paths.iter().map(open).collect::<io::Result<_>>()? })
     }
 
-    /// Roots of our own: made where there are none.
+    /// Opens roots, and creates those that are missing.
     pub fn open_or_create(paths: &[PathBuf]) -> io::Result<Self> {
         paths.iter().try_for_each(std::fs::create_dir_all)?;
         Self::open_existing(paths)
     }
 
-    /// The root that `path` lies under, and the rest of the way. A relative path lies under the first root; an absolute
-    /// one must lie inside a root, and is never moved to another.
+    /// Returns the root of `path` and the path below it. A relative path is below the first root. An absolute
+    /// path must be inside a root.
     pub(super) fn locate(&self, path: &str) -> Result<(&Dir, PathBuf), RootError> {
         let requested = Path::new(path);
         if requested.components().any(|part| part == Component::ParentDir) {
@@ -70,7 +71,7 @@ impl WriteRoots {
         Ok((dir, relative_path))
     }
 
-    /// The roots, for people.
+    /// Returns the paths of the roots as text.
     pub(super) fn display_list(&self) -> String {
         self.roots
             .iter()

@@ -1,6 +1,7 @@
-//! One place for a file, below a root: looked at and written without ever leaving the root, whatever links lie about.
+//! A file below a root. Reads and writes never leave the root, whatever symbolic links there are.
 //!
-//! A write is staged beside the target, brought to the disk, and renamed: a reader sees the old file or the new one.
+//! A write goes to a staging file next to the target, which is synced and then renamed. A reader sees either
+//! the old file or the new one.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use larder_core::id::hash16;
 use super::{ApplyError, WriteRoots};
 use crate::limits;
 
-/// Permissions of a new file where the resource names none.
+/// The mode of a new file if the resource names none.
 const DEFAULT_MODE: u32 = 0o644;
 
-/// A place for a file.
+/// The path of a file below a root.
 #[derive(Debug)]
 pub(super) struct TargetFile<'a> {
     root: &'a Dir,
@@ -23,7 +24,7 @@ pub(super) struct TargetFile<'a> {
     roots_text: String,
 }
 
-/// What stands there.
+/// The file at the path.
 #[derive(Clone, Debug)]
 pub(super) struct ExistingFile {
     pub(super) contents: Vec<u8>,
@@ -42,13 +43,13 @@ impl<'a> TargetFile<'a> {
         })
     }
 
-    /// The path as the resource has it.
+    /// Returns the path as the resource names it.
     pub(super) fn display_path(&self) -> &str {
         &self.display_path
     }
 
     fn to_apply_error(&self, error: io::Error) -> ApplyError {
-        // cap-std's way to say that links would lead out of the root.
+        // cap-std reports in this way that the path would leave the root.
         let leaves_root = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none();
         if leaves_root {
             return ApplyError::Policy(format!(
@@ -59,7 +60,7 @@ impl<'a> TargetFile<'a> {
         ApplyError::Io(self.display_path.clone(), error)
     }
 
-    /// What stands there: a file's contents, or nothing. Anything else is in the way.
+    /// Reads the file; `None` if there is none. A directory, link or device at the path is an error.
     pub(super) fn read(&self) -> Result<Option<ExistingFile>, ApplyError> {
         let meta = match self.root.symlink_metadata(&self.relative_path) {
             Ok(meta) => meta,
@@ -70,15 +71,15 @@ impl<'a> TargetFile<'a> {
             let file_type = match () {
                 () if meta.is_dir() => "a directory",
                 () if meta.is_symlink() => "a symbolic link",
-                () => "no regular file",
+                () => "not a regular file",
             };
             return Err(ApplyError::BadSpec(format!(
-                "{} is {file_type}, and is left alone",
+                "{} is {file_type}; Larder does not replace it",
                 self.display_path
             )));
         }
         let mut options = OpenOptions::new();
-        // Should it have become a pipe since, opening it does not wait for a writer.
+        // If another program replaced the file by a pipe, opening it must not block.
         options
             .read(true)
             .custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW).bits().cast_signed());
@@ -98,8 +99,8 @@ impl<'a> TargetFile<'a> {
         Ok(Some(ExistingFile { contents, mode: meta.mode() & 0o7777, owner_ids: (meta.uid(), meta.gid()) }))
     }
 
-    /// Puts a file there, all or nothing. Where no mode is given, it is that of the file that was there; the owner always
-    /// is. A file that is so already is not touched.
+    /// Writes the file, completely or not at all. It keeps the owner of the existing file, and its mode if
+    /// `mode` is `None`. It does not touch a file that is already right.
     pub(super) fn write(
         &self,
         contents: &[u8],
@@ -112,7 +113,7 @@ impl<'a> TargetFile<'a> {
             return Ok(());
         }
         self.write_and_rename(contents, mode, existing).map_err(|error| {
-            // Half a staged file helps nobody; what matters is why there is one.
+            // The first error matters, not that of the clean-up.
             drop(self.remove_staging_file());
             self.to_apply_error(error)
         })
@@ -146,7 +147,7 @@ impl<'a> TargetFile<'a> {
         self.sync_parent_dir()
     }
 
-    /// Takes the file away, if there is one.
+    /// Removes the file, if there is one.
     pub(super) fn remove(&self) -> Result<(), ApplyError> {
         self.remove_staging_file()?;
         if self.read()?.is_none() {
@@ -156,7 +157,7 @@ impl<'a> TargetFile<'a> {
         removed.map_err(|error| self.to_apply_error(error))
     }
 
-    /// Takes away what a write that was cut short has left.
+    /// Removes the staging file of an interrupted write.
     fn remove_staging_file(&self) -> Result<(), ApplyError> {
         match self.root.remove_file(self.staging_path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -165,7 +166,7 @@ impl<'a> TargetFile<'a> {
         }
     }
 
-    /// The staged file's name: hidden, short whatever the target's is, and always the same for one target.
+    /// Returns the path of the staging file: hidden, short, and always the same for one target.
     fn staging_path(&self) -> PathBuf {
         let name = self.relative_path.file_name().unwrap_or_default();
         let hash = hash16("larder 1 staged", &[name.as_encoded_bytes()]);

@@ -7,7 +7,7 @@ use larder_core::value::Value;
 
 use super::*;
 
-/// A directory with a root in it, gone with the test.
+/// A temporary directory with a root in it.
 struct TestRoot {
     dir: PathBuf,
     providers: Providers,
@@ -47,7 +47,7 @@ impl TestRoot {
         self.providers.apply_target(&target, applied)
     }
 
-    /// Applies, expects that to work, and answers what runs then.
+    /// Applies a target, asserts success, and returns the applied fields.
     fn apply(&self, resource: &str, fields: &[(&str, &str)], applied: Option<&FieldValues>) -> FieldValues {
         let outcome = self.try_apply(resource, fields, applied);
         assert_eq!((&outcome.state, outcome.message.as_str()), (&ResourceState::Applied, ""));
@@ -83,7 +83,7 @@ fn applying_the_same_file_twice_does_not_rewrite_it() {
     root.apply("file/a", &fields, Some(&applied));
     let again = fs::metadata(root.path_in_root("etc/a")).unwrap();
     assert_eq!((meta.ino(), meta.mtime_nsec()), (again.ino(), again.mtime_nsec()));
-    // A mode that is not named stays as it is.
+    // Without a mode in the resource, the file keeps its mode.
     root.apply("file/a", &[("path", "etc/a"), ("content", "two\n")], Some(&applied));
     assert_eq!(fs::metadata(root.path_in_root("etc/a")).unwrap().permissions().mode() & 0o7777, 0o640);
     assert_eq!(fs::read_dir(root.path_in_root("etc")).unwrap().count(), 1, "something staged was left");
@@ -112,7 +112,7 @@ fn remove_deletes_only_files_this_host_applied() {
     assert_eq!(root.read("a"), "one");
     root.run_provider("file/a", Action::Remove, Some(&applied));
     assert!(!root.path_in_root("a").exists());
-    // Gone already is as good.
+    // Removing a missing file succeeds.
     assert_eq!(root.run_provider("file/a", Action::Remove, Some(&applied)).state, ResourceState::Applied);
 }
 
@@ -158,7 +158,7 @@ fn paths_outside_the_roots_are_blocked() {
     let outcome = root.try_apply("file/a", &[("path", "file"), ("content", "x")], None);
     assert!(outcome.message.contains("is a symbolic link"), "{}", outcome.message);
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-    // An absolute path inside a root is inside it.
+    // An absolute path inside a root is allowed.
     let inside = root.path_in_root("deep/er").display().to_string();
     root.apply("file/b", &[("path", &inside), ("content", "in")], None);
     assert_eq!(root.read("deep/er"), "in");
@@ -232,7 +232,7 @@ fn config_keys_merge_and_only_keys_larder_set_are_removed() {
     assert_eq!(root.read("ntp"), "# ours\nserver new\nfudge 1\n");
     root.run_provider("config/ntp", Action::Remove, Some(&applied));
     assert_eq!(root.read("ntp"), "# ours\nfudge 1\n");
-    // A file that Larder made goes with its last key; one that somebody else has added to stays.
+    // A file that Larder created is removed with its last key, unless another program added content.
     for (added, left) in [("", None), ("mine=1\n", Some("mine=1\n"))] {
         let applied = root.apply("config/b", &[("path", "b"), ("keys.\"a b\"", "1")], None);
         assert_eq!(root.read("b"), "a\\ b=1\n");

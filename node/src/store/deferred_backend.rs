@@ -1,17 +1,18 @@
-//! Storage that keeps back what is written to it until it is told to let go.
+//! A storage backend that keeps writes in memory until they are flushed.
 //!
-//! To open a file, redb writes to it: it cuts or grows it to the length that its header names, repairs it, and says in it
-//! that it is in use. Of a file that turns out to be damaged, nothing may be changed, whatever the header says. So the
-//! whole opening is played on top of the file, and goes into it, in the same order, once it succeeded.
+//! When redb opens a file, it writes to it: it changes the length to that in the header, repairs the file,
+//! and marks it as in use. But Larder must not change a file that turns out to be damaged. So this backend
+//! keeps all writes of the opening in memory. If redb opens the store, the backend applies them to the file
+//! in the same order.
 //!
 //! ```text
-//!   redb ---- write, set_len, sync ---> [ kept ]        while it is held
-//!     ^                                    | release
-//!     +---- read: the file, with           v
-//!           what is kept over it        the file        from then on
+//!   redb ---- write, set_len, sync ---> [ pending ops ]    until the flush
+//!     ^                                       | flush
+//!     +---- read: the file, overlaid          v
+//!           with the pending ops           the file        after the flush
 //! ```
 //!
-//! What is kept is small, for a repair happens in memory and writes headers; it has a bound all the same.
+//! The pending writes are small, because redb repairs in memory and writes headers. They have a limit anyway.
 
 use std::io;
 use std::ops::Bound;
@@ -21,7 +22,7 @@ use redb::{BackendError, StorageBackend};
 
 use crate::limits;
 
-/// Storage on which nothing is written yet. Clones are the same.
+/// The backend. Clones share one state.
 #[derive(Debug)]
 pub(super) struct DeferredBackend<B>(Arc<DeferredInner<B>>);
 
@@ -35,19 +36,19 @@ struct DeferredInner<B> {
 enum BackendState {
     Deferring(PendingOps),
     PassThrough,
-    /// What was kept could not all be written: nothing may be written after it.
+    /// A flush failed halfway. Every later write fails.
     Broken,
 }
 
-/// What was written, and is not in the file.
+/// Operations that were not yet applied to the file.
 #[derive(Debug)]
 struct PendingOps {
-    /// How long the file is.
+    /// The length of the file.
     file_len: u64,
-    /// How long it would be.
+    /// The length of the file after all pending operations.
     virtual_len: u64,
     ops: Vec<BackendOp>,
-    /// Bytes of all writes.
+    /// The number of bytes of all pending writes.
     written_bytes: usize,
 }
 
@@ -65,15 +66,15 @@ impl<B> Clone for DeferredBackend<B> {
 }
 
 impl<B: StorageBackend> DeferredBackend<B> {
-    /// Holds a storage as it is.
+    /// Wraps a storage, and defers all writes to it.
     pub(super) fn new(inner: B) -> io::Result<Self> {
         let len = inner.len()?;
         let pending = PendingOps { file_len: len, virtual_len: len, ops: Vec::new(), written_bytes: 0 };
         Ok(Self(Arc::new(DeferredInner { inner, state: RwLock::new(BackendState::Deferring(pending)) })))
     }
 
-    /// Writes what was kept back, in order; all that follows goes straight through. If a write fails, then so does
-    /// everything from then on: the file is as after a crash at that write.
+    /// Applies the pending operations in order. Later operations go to the storage directly. If an operation
+    /// fails, every later write fails too, so the file is as after a crash at that operation.
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
         let BackendState::Deferring(pending) = &mut *state else { return Ok(()) };
@@ -107,7 +108,7 @@ impl<B: StorageBackend> DeferredBackend<B> {
 }
 
 fn broken_error() -> io::Error {
-    io::Error::other("the store could not be put in order, and is not written to")
+    io::Error::other("an earlier write to the store failed, so it accepts no more writes")
 }
 
 impl PendingOps {
@@ -121,13 +122,13 @@ impl PendingOps {
             BackendOp::Sync => {}
         }
         if self.written_bytes > limits::DEFERRED_WRITE_BYTES {
-            return Err(io::Error::other("to open the store takes more memory than there may be for it"));
+            return Err(io::Error::other("the repair of the store needs more memory than the limit allows"));
         }
         self.ops.push(op);
         Ok(())
     }
 
-    /// What the file would hold, had everything been written.
+    /// Reads what the file would contain after all pending operations.
     fn read(&self, inner: &impl StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = offset + out.len() as u64;
         if end > self.virtual_len {
@@ -153,7 +154,7 @@ impl PendingOps {
     }
 }
 
-/// Copies what of `data`, which lies at `at`, falls into `out`, which lies at `offset`.
+/// Copies the part of `data`, at `data_offset` of the file, that overlaps with `out`, at `offset`.
 fn copy_overlap(out: &mut [u8], offset: u64, data_offset: u64, data: &[u8]) {
     let distance = |from: u64, to: u64| usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
     let target = out.iter_mut().skip(distance(offset, data_offset));
@@ -190,7 +191,7 @@ impl<B: StorageBackend> StorageBackend for DeferredBackend<B> {
         if self.is_released() { self.0.inner.sync_data() } else { self.defer(BackendOp::Sync) }
     }
 
-    // Locks change nothing of the file, and are the file's from the beginning.
+    // Locks do not change the file, so they are never deferred.
 
     fn close(&self) -> io::Result<()> {
         self.0.inner.close()
@@ -236,7 +237,7 @@ mod tests {
         read_bytes(storage, 0, usize::try_from(storage.len().unwrap()).unwrap())
     }
 
-    /// Whatever is done, in whatever order, reads show it at once, and the file gets it on release and not before.
+    /// In every order of operations, reads see a write at once, and the file gets it at the flush.
     #[test]
     fn deferred_writes_are_visible_to_reads_and_reach_the_file_only_on_flush() {
         type Step = fn(&dyn StorageBackend);

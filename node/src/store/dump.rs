@@ -1,9 +1,9 @@
-//! All rows of a store on their way into another one.
+//! A dump: all rows of a store as a stream of bytes, from which another store is filled.
 //!
 //! ```text
-//! stream = row* | end
-//! row    = place of the table in Table::ALL, u8 | key length u32 | value length u32 | key | value
-//! end    = 255 u8 | number of rows u64                                       (all big-endian)
+//! dump = row* | end
+//! row  = index of the table in Table::ALL, u8 | key length u32 | value length u32 | key | value
+//! end  = 255 u8 | number of rows u64                                         (all big-endian)
 //! ```
 
 use std::io::{self, Write};
@@ -14,17 +14,18 @@ use redb::ReadTransaction;
 use super::{Store, StoreError, open_table};
 use crate::limits;
 
-/// Stands where a row's table would, at the end.
+/// The byte in place of a table's index that marks the end of the dump.
 const END_MARKER: u8 = u8::MAX;
 const ROW_HEADER_BYTES: usize = 9;
 const END_BYTES: usize = 9;
 
-/// A store as it was at one moment; writing goes on beside it.
+/// The durable rows of a store at one moment. The writer continues meanwhile.
 #[derive(Debug)]
 pub struct StoreSnapshot(pub(super) ReadTransaction);
 
 impl StoreSnapshot {
-    /// Writes the stream to `out` in pieces of about [`limits::DUMP_CHUNK_BYTES`]; stops where `out` takes no more.
+    /// Passes the dump to `on_chunk` in chunks of about [`limits::DUMP_CHUNK_BYTES`]. Stops at the first
+    /// error of `on_chunk`.
     pub fn write_dump(&self, on_chunk: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         let damaged = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
         let (mut chunk, mut row_count) = (Vec::new(), 0u64);
@@ -69,7 +70,7 @@ impl RowReader for StoreSnapshot {
 }
 
 fn append_row(chunk: &mut Vec<u8>, table_index: usize, key: &[u8], value: &[u8]) -> io::Result<()> {
-    let too_long = |_| io::Error::other("a row that is longer than any");
+    let too_long = |_| io::Error::other("a row of the store is too long for a dump");
     chunk.push(u8::try_from(table_index).map_err(too_long)?);
     chunk.extend(u32::try_from(key.len()).map_err(too_long)?.to_be_bytes());
     chunk.extend(u32::try_from(value.len()).map_err(too_long)?.to_be_bytes());
@@ -78,10 +79,10 @@ fn append_row(chunk: &mut Vec<u8>, table_index: usize, key: &[u8], value: &[u8])
     Ok(())
 }
 
-/// Takes a stream in, and fills a store with it.
+/// Reads a dump and fills a store with its rows.
 pub struct DumpLoader<'a> {
     store: &'a Store,
-    /// Called with the bytes taken in so far.
+    /// Called with the number of bytes received so far.
     on_progress: &'a mut dyn FnMut(u64),
     bytes_received: u64,
     unparsed: Vec<u8>,
@@ -92,7 +93,7 @@ pub struct DumpLoader<'a> {
 }
 
 impl<'a> DumpLoader<'a> {
-    /// Begins with an empty store.
+    /// Starts to fill an empty store.
     pub fn new(store: &'a Store, on_progress: &'a mut dyn FnMut(u64)) -> Self {
         let (buffer, rows) = (Vec::new(), Vec::new());
         Self {
@@ -107,17 +108,17 @@ impl<'a> DumpLoader<'a> {
         }
     }
 
-    /// Ends it: an error unless the whole stream was there.
+    /// Commits the last rows. Returns an error unless the whole dump was received.
     pub fn finish(mut self) -> io::Result<()> {
         self.commit_rows()?;
         if self.has_ended && self.unparsed.is_empty() {
             Ok(())
         } else {
-            Err(io::Error::other("it broke off"))
+            Err(io::Error::other("the dump is incomplete"))
         }
     }
 
-    /// Takes whole rows out of the buffer.
+    /// Moves complete rows out of the buffer.
     fn parse_rows(&mut self) -> io::Result<()> {
         let mut rest = self.unparsed.as_slice();
         let (mut rows, mut end) = (Vec::new(), None);
@@ -131,16 +132,16 @@ impl<'a> DumpLoader<'a> {
             }
         }
         if self.has_ended && !(rows.is_empty() && end.is_none()) {
-            return Err(io::Error::other("it goes on after its end"));
+            return Err(io::Error::other("the dump continues after its end"));
         }
-        // A long row comes in many pieces, and is moved only once.
+        // The remainder of a long row moves only once, however many chunks it arrives in.
         let consumed = self.unparsed.len() - rest.len();
         self.unparsed.drain(..consumed);
         self.row_count += rows.len() as u64;
         self.uncommitted_rows.extend(rows);
         if let Some(count) = end {
             if count != self.row_count {
-                return Err(io::Error::other(format!("{} rows came of {count}", self.row_count)));
+                return Err(io::Error::other(format!("the dump has {} of {count} rows", self.row_count)));
             }
             self.has_ended = true;
         }
@@ -158,7 +159,7 @@ enum DumpItem {
     End(u64),
 }
 
-/// What the bytes begin with, and the rest of them; nothing if more has to come.
+/// Decodes the first item, and returns the remaining bytes too. Returns `None` if the item is incomplete.
 fn parse_item(bytes: &[u8]) -> io::Result<Option<(DumpItem, &[u8])>> {
     let Some(&table_index) = bytes.first() else { return Ok(None) };
     if table_index == END_MARKER {
@@ -167,7 +168,8 @@ fn parse_item(bytes: &[u8]) -> io::Result<Option<(DumpItem, &[u8])>> {
         return Ok(Some((DumpItem::End(count), rest)));
     }
     let table = Table::ALL.get(usize::from(table_index)).copied();
-    let table = table.ok_or_else(|| io::Error::other("a table that this version does not know"))?;
+    let table =
+        table.ok_or_else(|| io::Error::other("the dump has a table that this version does not know"))?;
     let Some((header, rest)) = bytes.split_at_checked(ROW_HEADER_BYTES) else { return Ok(None) };
     let read_length = |offset: usize| {
         let bytes = header.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok());

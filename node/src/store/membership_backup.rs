@@ -1,7 +1,8 @@
-//! The roster: what a node needs to come back as the member it was, kept beside the store.
+//! The membership backup: a second copy of the membership records, outside of the store.
 //!
-//! The store is one file, and one bad sector can cost it. Content can be fetched from members again; membership cannot
-//! be had without the records that prove it. They are few and change seldom, so they are kept twice.
+//! The store is one file, and one bad sector can destroy it. Members can send its content again, but only to
+//! a node that proves its membership with records. The records are few and change seldom, so each node keeps
+//! them twice.
 //!
 //! ```text
 //! DATA/groups.kept = version u8 | checksum [32] | body
@@ -9,11 +10,10 @@
 //! body             = [ (group [16], paused bool, [ record | signature ]) ]          in postcard
 //! ```
 //!
-//! It is replaced as a whole (written aside, synced, renamed) whenever records or groups were written to the store.
+//! The store's writer replaces the file atomically after each commit that writes records or groups.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use larder_core::id::{GroupId, hash};
@@ -22,48 +22,38 @@ use larder_core::store::salvage::KnownGroup;
 use larder_core::store::{GroupRow, RowReader, Table, decode_layout, encode_layout, key};
 
 use super::Store;
+use crate::data_dir::replace_secret_file;
 use crate::limits;
 
 const BACKUP_VERSION: u8 = 1;
 const HEADER_BYTES: usize = 33;
 
-/// The file, and what was written to it last.
+/// The file of a node's membership backup.
 #[derive(Debug)]
 pub struct MembershipBackup {
     path: PathBuf,
 }
 
 impl MembershipBackup {
-    /// The roster of that path.
+    /// Returns the membership backup in the file `path`.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// What is in it; nothing if it is not there, or not what was written.
+    /// Reads the groups in the file. Returns none if the file is missing or damaged.
     pub fn read(&self) -> Vec<KnownGroup> {
         let Ok(bytes) = read_file(&self.path) else { return Vec::new() };
         decode(&bytes).unwrap_or_default()
     }
 
-    /// Writes what the store holds, if the file says anything else.
+    /// Replaces the file if it differs from the records in the store.
     pub fn update(&self, store: &Store) -> io::Result<()> {
         let groups = read_groups(store).map_err(io::Error::other)?;
         let encoded = encode(&groups);
         if read_file(&self.path).is_ok_and(|existing| existing == encoded) {
             return Ok(());
         }
-        let staging_file = self.path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&staging_file)?;
-        // One that was left behind keeps the mode that it had.
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(&encoded)?;
-        file.sync_all()?;
-        fs::rename(&staging_file, &self.path)?;
-        match self.path.parent() {
-            Some(parent) => File::open(parent)?.sync_all(),
-            None => Ok(()),
-        }
+        replace_secret_file(&self.path, &encoded)
     }
 }
 
@@ -74,7 +64,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The groups of a store, with their records.
+/// Reads the groups in the store, with their records.
 fn read_groups(store: &Store) -> Result<Vec<KnownGroup>, super::StoreError> {
     let mut groups = Vec::new();
     for (id, row) in store.read_rows(Table::Groups, &[])? {
@@ -102,7 +92,7 @@ fn encode(groups: &[KnownGroup]) -> Vec<u8> {
     [[BACKUP_VERSION].as_slice(), &checksum(&body), &body].concat()
 }
 
-/// Reads the bytes of a roster; `None` if they are not what was written.
+/// Decodes the content of the file. Returns `None` if it is damaged.
 pub fn decode(bytes: &[u8]) -> Option<Vec<KnownGroup>> {
     let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
     let (version, stored_checksum) = header.split_first()?;
@@ -130,7 +120,7 @@ mod tests {
         vec![KnownGroup { group, paused: true, records: vec![genesis] }]
     }
 
-    /// What this version writes, later ones read: the bytes are fixed.
+    /// Later versions must read the files of this one.
     #[test]
     fn the_backup_encoding_is_stable() {
         let bytes = encode(&sample_groups());

@@ -1,4 +1,5 @@
-//! Reading a store that is being written: what a reader sees is durable, and it keeps nobody from writing.
+//! Readers of a store that the writer thread writes to. They see durable rows only, and never delay the
+//! writer.
 
 use std::sync::{Arc, Weak};
 
@@ -7,38 +8,38 @@ use redb::{Database, ReadableDatabase};
 
 use super::{ReadTable, Store, StoreError, open_table};
 
-/// A way to read a store for as long as it is open. It does not keep it open: a store that failed is closed by whoever
-/// writes to it, and from then on nothing is read here.
+/// Reads a store while it is open. A reader does not keep the store open: the daemon closes a store that
+/// failed, and readers then return nothing.
 #[derive(Clone, Debug, Default)]
 pub struct StoreReader(Weak<Database>);
 
 impl Store {
-    /// A way to read it from elsewhere.
+    /// Returns a reader that other threads can use.
     pub fn reader(&self) -> StoreReader {
         StoreReader(Arc::downgrade(&self.database))
     }
 }
 
-/// One table as it was when it was asked for.
+/// One table, as it was when the reader was created.
 #[derive(Debug)]
 pub struct TableReader(ReadTable);
 
 impl TableReader {
-    /// One value; `None` too if it cannot be read.
+    /// Returns the value of `key`; `None` if there is none, or if it cannot be read.
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        // Whoever writes finds out soon enough that the disk fails, and tells.
+        // The writer soon meets the same disk error, and reports it.
         Some(self.0.get(key).ok()??.value().to_vec())
     }
 }
 
 impl StoreReader {
-    /// One table; `None` if nothing was ever written to it, if the store is closed, or if it cannot be read.
+    /// Opens a table; `None` if the table was never written, if the store is closed, or if it cannot be read.
     pub fn open_table(&self, table: Table) -> Option<TableReader> {
         open_table(&self.0.upgrade()?.begin_read().ok()?, table).ok()?.map(TableReader)
     }
 
-    /// The rows of `table` whose key begins with `prefix`, from `from` on, in order of key, `most` at the most. `None` if
-    /// the store is closed.
+    /// Reads at most `limit` rows of `table` whose key begins with `prefix`, from the key `from` on, in order
+    /// of key. Returns `None` if the store is closed.
     pub fn read_page(
         &self,
         table: Table,
@@ -60,8 +61,8 @@ impl StoreReader {
         Ok(Some(rows))
     }
 
-    /// Calls `each` with the rows of `table` whose key begins with `prefix`, the last first, until it answers false. False
-    /// if the store is closed.
+    /// Calls `on_row` with the rows of `table` whose key begins with `prefix`, last row first, until it
+    /// returns false. Returns false if the store is closed.
     pub fn scan_backwards(
         &self,
         table: Table,
@@ -71,7 +72,7 @@ impl StoreReader {
         let Some(database) = self.0.upgrade() else { return Ok(false) };
         let read = database.begin_read()?;
         let Some(table) = open_table(&read, table)? else { return Ok(true) };
-        // Keys go on after a prefix with at most this: no table has longer ones that a prefix is asked of.
+        // In the tables that are read by prefix, at most 64 bytes follow the prefix.
         let upper_bound = [prefix, &[u8::MAX; 64]].concat();
         let mut rows = table.range::<&[u8]>(prefix..=upper_bound.as_slice())?;
         while let Some(row) = rows.next_back() {

@@ -1,15 +1,15 @@
-//! Opening a store that may be damaged. What is damaged is set aside, never changed and never believed; what proves
-//! itself goes on, and members have the rest.
+//! Opens a store that may be damaged. A damaged file is renamed and never changed. The new store gets the
+//! rows that pass verification, and members send the rest.
 //!
 //! ```text
-//! store.redb opens, every page's checksum is right ------------------------------> it is the store
-//! store.redb is damaged, empty or gone, and a Genesis record is known ------------> store.redb.damaged-N, and
-//!                                                                                   a new store of what was saved
-//! store.redb is damaged, and of no group anything is known -----------------------> an error; nothing is touched
-//! store.redb is not there, or empty, and there never was a group -----------------> a new store
+//! store.redb opens, and the checksum of every page is right --------------> it is used
+//! store.redb is damaged, empty or missing, and a Genesis record is known --> it becomes store.redb.damaged-N;
+//!                                                                              a new store gets the good rows
+//! store.redb is damaged, and no group is known ----------------------------> an error; nothing is changed
+//! store.redb is missing or empty, and no group is known -------------------> a new, empty store
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ use larder_core::store::salvage::{SALVAGED_TABLES, salvage_all};
 use larder_core::store::{MemoryStore, Row, Table};
 
 use super::{MembershipBackup, Store, StoreOpenError};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, remove_file_if_present, rename_durably};
 use crate::error::CliError;
 
-/// What was found damaged, and what became of it.
+/// The report on a damaged store and its recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// What was wrong.
+    /// The damage that was found.
     pub reason: String,
-    /// Where the damaged file is now, if there was one.
+    /// The new path of the damaged file, if there was a file.
     pub moved_to: Option<PathBuf>,
-    /// Groups that go on, each with how many changes were saved and whether anything is missing.
+    /// The recovered groups, each with the number of recovered changes and whether data may be missing.
     pub groups: Vec<(GroupId, u64, bool)>,
 }
 
-/// Opens a node's store; if it is damaged, sets it aside and begins a new one of what could be saved.
+/// Opens a node's store. If it is damaged, replaces it by a new one with the recovered rows.
 pub fn open_or_recover(
     data_dir: &DataDir,
     node_secret: &SecretKey,
@@ -42,14 +42,13 @@ pub fn open_or_recover(
     let backup = MembershipBackup::new(data_dir.membership_backup_file()).read();
     let len = fs::metadata(&path).map(|meta| meta.len()).ok();
     if !backup.is_empty() && len.unwrap_or(0) == 0 {
-        let reason = if len.is_some() { "the file is empty" } else { "the file is gone" };
+        let reason = if len.is_some() { "the file is empty" } else { "the file is missing" };
         return replace_damaged(data_dir, reason, node_secret).map(|(store, report)| (store, Some(report)));
     }
     if len.unwrap_or(0) == 0 {
-        // Made aside: a crash must not leave half a store, which would be taken for a damaged one ever after.
+        // A crash must not leave an incomplete store.redb: every later start would treat it as damaged.
         let staging_file = path.with_extension("new");
-        let created =
-            write_new_store(&staging_file, &[]).and_then(|()| rename_and_sync(&staging_file, &path));
+        let created = write_new_store(&staging_file, &[]).and_then(|()| rename_durably(&staging_file, &path));
         created.map_err(|error| StoreOpenError::Unreachable(error.to_string()).to_cli_error(&path))?;
     }
     match Store::open(&path) {
@@ -61,7 +60,7 @@ pub fn open_or_recover(
     }
 }
 
-/// Sets a damaged store aside, and begins a new one of what could be saved.
+/// Renames a damaged store, and creates a new one with the recovered rows.
 pub fn replace_damaged(
     data_dir: &DataDir,
     reason: &str,
@@ -84,29 +83,27 @@ pub fn replace_damaged(
         salvaged.iter().map(|(group, saved)| (*group, saved.saved_changes, saved.is_incomplete)).collect();
     let rows: Vec<Row> = salvaged.into_values().flat_map(|saved| saved.rows).collect();
     let cannot_create = |error: &dyn std::fmt::Display| {
-        CliError::failed(format!("a new store cannot be made in place of the damaged one: {error}"))
-            .with_hint("nothing is lost by this: free or repair the disk, and start the daemon again")
+        CliError::failed(format!("cannot replace the damaged store {} by a new one: {error}", path.display()))
+            .with_hint("no data was lost by this: free space or repair the disk, then start the daemon again")
     };
-    // The new store is whole before it takes its place, and a crash in between leaves the damaged one where it was.
+    // The new store is complete before the damaged file is renamed. A crash in between changes nothing.
     let staging_file = path.with_extension("new");
     write_new_store(&staging_file, &rows).map_err(|error| cannot_create(&error))?;
     let moved_to =
         if file_exists { Some(move_damaged(&path).map_err(|error| cannot_create(&error))?) } else { None };
-    rename_and_sync(&staging_file, &path).map_err(|error| cannot_create(&error))?;
+    rename_durably(&staging_file, &path).map_err(|error| cannot_create(&error))?;
     let store = Store::open(&path).map_err(|error| error.to_cli_error(&path))?;
     Ok((store, RecoveryReport { reason: reason.to_owned(), moved_to, groups }))
 }
 
 fn write_new_store(path: &Path, rows: &[Row]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_file_if_present(path)?;
     let store = Store::open(path).map_err(io::Error::other)?;
     store.commit(rows).map_err(io::Error::other)
 }
 
-/// Gives the damaged file the first free name; a second one to it is made before the first goes.
+/// Gives the damaged file the first free name `store.redb.damaged-N` as a second name, and returns it. The
+/// new store later takes over the first name.
 fn move_damaged(path: &Path) -> io::Result<PathBuf> {
     for nth in 1.. {
         let target = PathBuf::from(format!("{}.damaged-{nth}", path.display()));
@@ -116,25 +113,17 @@ fn move_damaged(path: &Path) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other("no name is free"))
+    Err(io::Error::other("every name for a damaged store is in use"))
 }
 
-fn rename_and_sync(staging_file: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(staging_file, path)?;
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// Reads whatever can be read of a damaged file, in a copy of it; true if nothing kept any table from being read.
-/// Nothing of it is proved by that.
+/// Reads all readable rows of a copy of a damaged file. The flag is true if every table could be read to its
+/// end. The rows are not verified.
 fn read_damaged(path: &Path) -> (MemoryStore, bool) {
     let copy = path.with_extension("salvage");
     let mut readable = MemoryStore::default();
     let is_complete = fs::copy(path, &copy).is_ok()
         && without_panic_output(|| scan_copy(&copy, &mut readable)).unwrap_or(false);
-    // The copy has no further use; a later one takes its place if it cannot be removed now.
+    // If the copy cannot be removed now, the next recovery overwrites it.
     drop(fs::remove_file(&copy));
     (readable, is_complete)
 }
@@ -143,7 +132,8 @@ fn scan_copy(copy: &Path, readable: &mut MemoryStore) -> bool {
     let Ok(store) = Store::open_unchecked(copy) else { return false };
     let mut is_complete = true;
     for table in SALVAGED_TABLES {
-        // What lies behind a page that cannot be read is reached from the other end.
+        // A scan ends at the first unreadable page. A second scan from the other end reads the rows behind
+        // it.
         for from_end in [false, true] {
             let mut rows = Vec::new();
             let mut on_row =
@@ -153,16 +143,16 @@ fn scan_copy(copy: &Path, readable: &mut MemoryStore) -> bool {
             if matches!(scan, Ok(Ok(()))) {
                 break;
             }
-            // The journal is made whole from the rest.
+            // Missing journal entries are added when the group is loaded.
             is_complete &= table == Table::Journal;
         }
     }
-    // What the library does when it lets go of a damaged file may be a panic too.
+    // redb may also panic while it closes a damaged file.
     is_complete & catch_unwind(AssertUnwindSafe(|| drop(store))).is_ok()
 }
 
-/// Runs what may panic on damaged pages; `None` if it did. Only while a daemon starts, so that nobody else's panic is
-/// kept from being told.
+/// Runs an action that may panic on damaged pages, and returns `None` if it did. Suppresses the output of all
+/// panics meanwhile, so it is only for the start of a daemon, when no other thread runs.
 fn without_panic_output<T>(action: impl FnOnce() -> T) -> Option<T> {
     let old_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

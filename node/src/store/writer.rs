@@ -1,4 +1,4 @@
-//! The writer: one thread that makes batches durable in order, as many as wait in one commit.
+//! The writer thread: makes batches durable in order, and puts all waiting batches into one commit.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -11,30 +11,30 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{MembershipBackup, Store, StoreError, StoreSnapshot};
 use crate::limits;
 
-/// Rows that belong together.
+/// Rows that become durable together.
 #[derive(Debug)]
 pub struct WriteBatch {
-    /// The machine's name for the batch; `None` of rows that nobody waits for.
+    /// The id that the node gave the batch; `None` for the daemon's own rows, which need no confirmation.
     pub id: Option<StoreBatchId>,
-    /// The rows.
+    /// The rows to write.
     pub rows: Vec<Row>,
 }
 
-/// What became of batches. Bounded by the batches themselves.
+/// The outcome of a commit. There are at most as many outcomes as batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// All up to this one are durable.
+    /// All batches up to this one are durable.
     Stored(StoreBatchId),
-    /// A commit failed. Nothing is written from now on by this writer.
+    /// A commit failed. This writer writes nothing more.
     Failed {
-        /// Why.
+        /// The error text.
         why: String,
-        /// Rows that nobody waits for and that were not written: they are to be written by the next one.
+        /// The daemon's own rows that were not written. The next writer must write them.
         unwritten_rows: Vec<Row>,
     },
 }
 
-/// The handle to the writer thread. Dropping it lets the thread finish what waits, and end.
+/// The handle of the writer thread. After it is dropped, the thread writes all queued batches and ends.
 #[derive(Debug)]
 pub struct StoreWriter {
     batches: Option<SyncSender<WriteBatch>>,
@@ -58,8 +58,9 @@ impl StoreWriter {
         Ok(Self { batches: Some(batches), store: Some(store), thread: Some(thread) })
     }
 
-    /// Hands over a batch. Where the disk is so slow that too many wait, this waits with them: nothing more is taken
-    /// from neighbours meanwhile. After a failure batches are dropped; the failure was told.
+    /// Queues a batch. Blocks while the queue is full, so that the daemon receives nothing more from
+    /// neighbours until the disk catches up. Drops the batch if the writer has failed;
+    /// [`CommitOutcome::Failed`] reported that.
     pub fn queue(&self, batch: WriteBatch) {
         let Some(batches) = &self.batches else { return };
         match batches.try_send(batch) {
@@ -70,12 +71,12 @@ impl StoreWriter {
         }
     }
 
-    /// What is durable now, to be read while writing goes on; nothing after [`StoreWriter::finish`].
+    /// Returns a snapshot of the durable rows; `None` after [`StoreWriter::close`].
     pub fn snapshot(&self) -> Option<Result<StoreSnapshot, StoreError>> {
         self.store.as_ref().map(|store| store.snapshot())
     }
 
-    /// Waits until everything that was handed over is durable or has failed.
+    /// Waits until every queued batch is durable or has failed, and closes the store.
     pub fn close(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
@@ -101,7 +102,7 @@ fn run_writer(
             batches.push(batch);
         }
         if let Err(error) = store.commit(batches.iter().flat_map(|batch| &batch.rows)) {
-            // After a failed flush nobody knows what the disk holds: say so once and write no more.
+            // After a failed flush the content of the disk is unknown, so this writer writes nothing more.
             batches.extend(batch_receiver.try_iter());
             let rows = batches.into_iter().filter(|batch| batch.id.is_none());
             let rows = rows.flat_map(|batch| batch.rows).collect();
@@ -112,8 +113,9 @@ fn run_writer(
         if batches.iter().flat_map(|batch| &batch.rows).any(is_backed_up)
             && let Err(error) = membership_backup.update(store)
         {
-            // The store has it all; what is missing is only the second copy, which the next change brings.
-            tracing::warn!(%error, "the roster could not be written");
+            // The store holds the records. Only the second copy is out of date, until the next commit of
+            // records.
+            tracing::warn!(%error, "cannot write the second copy of the membership records");
         }
         if let Some(batch_id) = batches.iter().filter_map(|batch| batch.id).max() {
             drop(outcomes.send(CommitOutcome::Stored(batch_id)));
