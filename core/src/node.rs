@@ -45,6 +45,7 @@ mod pairing;
 mod presence;
 mod protocol_error;
 mod push_limiter;
+mod record_issuer;
 mod requested_ranges;
 mod rng;
 mod session;

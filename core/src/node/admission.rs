@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::Node;
-use super::admin::build_record_note;
 use super::effect::{Effect, NodeEvent, RequestError, Response};
 use super::group_state::{GroupContext, GroupState, ReplyRoute};
 use super::input::{LinkId, RequestId};
 use super::join::collect_records;
 use super::membership_status::mark_if_due;
 use super::protocol_error::ProtocolError;
+use super::record_issuer::RecordIssuer;
 use crate::id::{GroupId, InviteId, NodeId, RecordId, SecretKey};
 use crate::limits;
 use crate::record::{Frontiers, Grant, RecordBody, Revoke, RevokeTarget, Role, SignedRecord};
@@ -89,8 +89,8 @@ impl Node {
             target: RevokeTarget::Invite(invite),
             frontiers: Frontiers::default(),
         });
-        let record_note = build_record_note(ctx.now.unix_secs, "", "");
-        let response = state.issue_record_as_admin(&mut ctx, body, &record_note).map(|_| Response::Done);
+        let response =
+            RecordIssuer::new(state, &mut ctx, "", "").issue_as_admin(body).map(|_| Response::Done);
         ctx.outbox.respond(request_id, response);
     }
 
@@ -397,8 +397,7 @@ impl GroupState {
         if !is_valid {
             return Err(JoinDenial::InvalidTerms);
         }
-        let record_note = build_record_note(ctx.now.unix_secs, "", "");
-        self.issue_record_as_admin(ctx, body, &record_note).map_err(|error| match error {
+        RecordIssuer::new(self, ctx, "", "").issue_as_admin(body).map_err(|error| match error {
             RequestError::InvalidGrantTerms => JoinDenial::InvalidTerms,
             _ => JoinDenial::IssuerNotAdmin,
         })?;
