@@ -27,6 +27,7 @@ mod admin;
 mod admission;
 mod anti_entropy;
 mod broadcast;
+mod create_group;
 mod dispatch;
 mod effect;
 mod fetch;
@@ -37,6 +38,7 @@ mod input;
 mod join;
 mod links;
 mod liveness;
+mod membership_proof;
 mod membership_status;
 mod node_info;
 mod observed_writer;
@@ -64,7 +66,7 @@ pub use input::{
     AdminOp, AdminRequest, ClockReading, Input, LinkId, LinkKind, MonoTime, Request, RequestId, StoreBatchId,
     WriteRequest,
 };
-pub use join::PendingJoin;
+pub use join::{JoinPhase, PendingJoin};
 pub use membership_status::{MembershipEnd, MembershipStatus};
 pub use node_info::{DiscoveredNode, NodeInfo, NodeState};
 pub use pairing::{IncomingPairing, OutgoingPairing};
@@ -73,14 +75,16 @@ pub use session::SyncSession;
 
 use crate::group::Group;
 use crate::id::{GroupId, NodeId, SecretKey};
-use crate::limits;
 use crate::store::{GroupRow, JoinRow, LoadError, RowReader, Table, decode_versioned};
 use crate::wire::invite_code::InviteCode;
+use admission::Admission;
 use group_state::{GroupContext, MemberLink};
 use guest_backoff::GuestBackoff;
-use guest_streams::GuestStream;
+use guest_streams::GuestStreams;
+use join::PendingJoins;
 use links::PendingPing;
 use outbox::Outbox;
+use pairing::Pairings;
 use presence::LocalInfo;
 use rng::SeededRng;
 
@@ -108,15 +112,12 @@ pub struct Node {
     now: ClockReading,
     local_info: LocalInfo,
     groups: BTreeMap<GroupId, GroupState>,
-    pending_joins: BTreeMap<GroupId, PendingJoin>,
-    /// This node asks to be let in without a code.
-    outgoing_pairing: Option<OutgoingPairing>,
+    pending_joins: PendingJoins,
+    pairings: Pairings,
     guest_backoff: GuestBackoff,
-    /// Others that ask this one.
-    incoming_pairings: BTreeMap<NodeId, IncomingPairing>,
     limit_stats: LimitStats,
     links: BTreeMap<LinkId, MemberLink>,
-    guest_streams: BTreeMap<LinkId, GuestStream>,
+    guest_streams: GuestStreams,
     discovered: BTreeMap<NodeId, DiscoveredNode>,
     /// Members that are near and yet not linked: when each is to be shown who this node is.
     proof_due: BTreeMap<NodeId, MonoTime>,
@@ -153,13 +154,12 @@ impl Node {
             now,
             local_info,
             groups: BTreeMap::new(),
-            pending_joins: BTreeMap::new(),
-            outgoing_pairing: None,
+            pending_joins: PendingJoins::default(),
+            pairings: Pairings::default(),
             guest_backoff: GuestBackoff::default(),
-            incoming_pairings: BTreeMap::new(),
             limit_stats: LimitStats::default(),
             links: BTreeMap::new(),
-            guest_streams: BTreeMap::new(),
+            guest_streams: GuestStreams::default(),
             discovered: BTreeMap::new(),
             proof_due: BTreeMap::new(),
             pending_pings: BTreeMap::new(),
@@ -180,14 +180,14 @@ impl Node {
             state.paused = row.paused;
             state.store_was_copied = config.store_was_copied;
             state.refetching = row.refetching;
-            state.load_invites(store)?;
+            state.admission = Admission::load(store, id)?;
             node.groups.insert(id, state);
             node.outbox.push(Effect::DesiredChanged { group: id });
         }
         for (_, value) in read_rows(Table::Joins)? {
             let row: JoinRow = decode_versioned(Table::Joins, &value)?;
             let code = InviteCode::from_bytes(&row.code).ok_or_else(|| damaged("a row of `joins`"))?;
-            node.start_join(None, code, row.alias, row.labels);
+            node.start_join(None, code, (row.alias, row.labels));
         }
         node.restore_invariants();
         let effects = node.outbox.take_ready();
@@ -245,32 +245,40 @@ impl Node {
         if self.outbox.is_full() {
             return self.respond_error(request_id, RequestError::TooManyPendingWrites);
         }
-        match request {
-            Request::CreateGroup { name } => self.create_group(request_id, &name),
-            Request::Write(write) => self.handle_write_request(request_id, write),
-            Request::Revert { group, back: revert, note } => {
-                self.handle_revert_request(request_id, group, &revert, note)
+        let response = match request {
+            Request::CreateGroup { name } => self.create_group(&name),
+            Request::Write(write) => {
+                self.with_group(write.group, |state, ctx| write::write_edits(state, ctx, write))
             }
-            Request::CreateInvite { group, role, max_uses: uses, expires_unix_secs: expires } => {
-                self.create_invite(request_id, group, role, uses, expires)
+            Request::Revert { group, back: request, note } => {
+                self.with_group(group, |state, ctx| write::revert(state, ctx, &request, note))
             }
-            Request::RevokeInvite { group, invite } => self.revoke_invite(request_id, group, invite),
-            Request::Join { code, alias, labels } => self.start_join(Some(request_id), code, alias, labels),
-            Request::Ping { node } => self.send_ping(request_id, node),
-            Request::SyncNow { group } => {
-                let Some((state, mut ctx)) = self.group_with_context(group) else {
-                    return self.respond_error(request_id, RequestError::UnknownGroup);
-                };
-                state.sync(&mut ctx).send_digest_to_all();
-                self.outbox.respond(request_id, Ok(Response::Done));
+            Request::CreateInvite { group, role, max_uses, expires_unix_secs } => {
+                let terms = (role, max_uses, expires_unix_secs);
+                self.with_group(group, |state, ctx| admission::create_invite(state, ctx, terms))
             }
-            Request::SetPaused { group, paused } => self.set_paused(request_id, group, paused),
-            Request::Admin(admin_request) => self.handle_admin_request(request_id, admin_request),
-            Request::StartPairing { alias, labels } => self.start_pairing(request_id, alias, labels),
-            Request::ConfirmDigits { digits } => self.confirm_digits(request_id, digits),
-            Request::StopPairing => self.stop_pairing(request_id),
-            Request::RejectJoin { node } => self.reject_join(request_id, node),
-        }
+            Request::RevokeInvite { group, invite } => {
+                self.with_group(group, |state, ctx| admission::revoke_invite(state, ctx, invite))
+            }
+            Request::SyncNow { group } => self.with_group(group, |state, ctx| {
+                state.sync(ctx).send_digest_to_all();
+                Ok(Response::Done)
+            }),
+            Request::SetPaused { group, paused } => return self.set_paused(request_id, group, paused),
+            Request::Admin(request) => self.handle_admin_request(request),
+            Request::Join { code, alias, labels } => {
+                return self.start_join(Some(request_id), code, (alias, labels));
+            }
+            Request::Ping { node } => return self.send_ping(request_id, node),
+            Request::StartPairing { alias, labels } => self.start_pairing((alias, labels)),
+            Request::ConfirmDigits { digits } => self.confirm_digits(digits),
+            Request::StopPairing => {
+                self.pairings.outgoing = None;
+                Ok(Response::Done)
+            }
+            Request::RejectJoin { node } => self.reject_join(node),
+        };
+        self.outbox.respond(request_id, response);
     }
 
     fn respond_error(&mut self, request_id: RequestId, error: RequestError) {
@@ -278,9 +286,7 @@ impl Node {
     }
 
     fn cancel_request(&mut self, request_id: RequestId) {
-        for joining in self.pending_joins.values_mut() {
-            joining.request_id = joining.request_id.filter(|waiting_id| *waiting_id != request_id);
-        }
+        self.pending_joins.cancel_request(request_id);
         self.pending_pings.retain(|_, pending| pending.request_id != request_id);
     }
 
@@ -323,6 +329,16 @@ impl Node {
         self.open_sessions();
     }
 
+    /// Runs a request in one group.
+    fn with_group<T>(
+        &mut self,
+        group: GroupId,
+        run: impl FnOnce(&mut GroupState, &mut GroupContext<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        let (state, mut ctx) = self.group_with_context(group).ok_or(RequestError::UnknownGroup)?;
+        run(state, &mut ctx)
+    }
+
     fn group_with_context(&mut self, group: GroupId) -> Option<(&mut GroupState, GroupContext<'_>)> {
         let state = self.groups.get_mut(&group)?;
         let (now, own_id) = (self.now, self.own_id);
@@ -333,6 +349,7 @@ impl Node {
                 now,
                 own_id,
                 secret: &self.secret,
+                rng: &mut self.rng,
                 outbox: &mut self.outbox,
                 links: &mut self.links,
                 limit_stats: &mut self.limit_stats,
@@ -363,11 +380,6 @@ impl Node {
     /// One of them, to ask for what is computed when asked for.
     pub fn group_mut(&mut self, id: &GroupId) -> Option<&mut GroupState> {
         self.groups.get_mut(id)
-    }
-
-    /// The joins under way.
-    pub fn pending_joins(&self) -> impl Iterator<Item = (&GroupId, &PendingJoin)> {
-        self.pending_joins.iter()
     }
 
     /// Bounds that were reached since the daemon started.

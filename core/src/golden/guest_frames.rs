@@ -34,7 +34,8 @@ pub(super) fn request() -> JoinRequest {
 
 /// All responses to a join request.
 pub(super) fn answers() -> Vec<(&'static str, JoinResponse)> {
-    let granted = |last| JoinResponse::Granted { records: vec![genesis().encode(), grant().encode()], last };
+    let granted =
+        |is_last| JoinResponse::Granted { records: vec![genesis().encode(), grant().encode()], is_last };
     let denials = [
         ("refused.unknown", JoinDenial::UnknownInvite),
         ("refused.used", JoinDenial::UsedUp),

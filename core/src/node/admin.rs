@@ -1,14 +1,17 @@
-//! Admin operations: each issues one or more records, which go to the linked members at once and to all others when they
-//! sync. An operation that fails with an error has issued nothing, unless the set of records reached its limit midway.
+//! Admin operations: each issues one or more records, which go to the linked members at once and to all
+//! others when they sync. An operation that fails with an error has issued nothing, unless the set of records
+//! reached its limit midway.
 
 use std::collections::BTreeMap;
 
 use super::Node;
+use super::admission::requests::JoinRequestHandler;
 use super::effect::{RequestError, Response};
-use super::input::{AdminOp, AdminRequest, RequestId};
+use super::group_state::{GroupContext, GroupState};
+use super::input::{AdminOp, AdminRequest};
 use super::record_issuer::{Authority, RecordIssuer};
 use crate::group::ChangeNote;
-use crate::id::{ChangeId, GrantId, GroupId, Incarnation, NodeId, SecretKey};
+use crate::id::{ChangeId, GrantId, NodeId, SecretKey};
 use crate::record::{Admit, EffectiveGrant, Forget, Frontiers, Grant, RecordBody, Role};
 use crate::shard::root::ShardName;
 
@@ -16,56 +19,52 @@ use crate::shard::root::ShardName;
 pub(super) type AliasAndLabels = (String, Vec<(String, String)>);
 
 impl Node {
-    pub(super) fn handle_admin_request(&mut self, request_id: RequestId, request: AdminRequest) {
-        let response = self.execute_admin_request(request);
-        self.outbox.respond(request_id, response);
-    }
-
-    fn execute_admin_request(&mut self, request: AdminRequest) -> Result<Response, RequestError> {
-        let AdminRequest { group, act: op, user, words: reason } = request;
-        let requested_terms = match &op {
-            AdminOp::ApproveJoin { node, digits, .. } => self.requested_terms(group, node, *digits)?,
-            _ => AliasAndLabels::default(),
+    pub(super) fn handle_admin_request(&mut self, request: AdminRequest) -> Result<Response, RequestError> {
+        let joiner = match &request.act {
+            AdminOp::ApproveJoin { node, digits, .. } => Some((*node, *digits)),
+            _ => None,
         };
-        let new_incarnation = self.rng.next_incarnation();
-        let (state, mut ctx) = self.group_with_context(group).ok_or(RequestError::UnknownGroup)?;
-        if state.refetching {
-            return Err(RequestError::Refetching);
+        let group = request.group;
+        // The terms of a pairing are not part of the group.
+        let pairing_terms = joiner.map(|(node, digits)| self.pairing_terms(&node, digits));
+        let response = self.with_group(group, |state, ctx| execute(state, ctx, request, pairing_terms))?;
+        if let Some((node, _)) = joiner {
+            let (guest_streams, mut ctx) = self.guests();
+            guest_streams.send_pairing_grant(&mut ctx, node);
         }
-        let issuer = &mut RecordIssuer::new(state, &mut ctx, &user, &reason);
-        match op {
-            AdminOp::RemoveMember { node, keep_through } => remove_member(issuer, node, keep_through)?,
-            AdminOp::ChangeRole { node, role } => change_role(issuer, node, role)?,
-            AdminOp::LeaveGroup { force } => leave_group(issuer, force)?,
-            AdminOp::RotateKey { new_key, alias, labels } => rotate_key(issuer, new_key, (alias, labels))?,
-            AdminOp::DeleteGroup { recovery_key } => delete_group(issuer, recovery_key.as_ref())?,
-            AdminOp::ForgetMember { node } => forget_member(issuer, node)?,
-            AdminOp::RecoverAdmin { recovery_key } => recover_admin(issuer, &recovery_key)?,
-            AdminOp::ReadmitChanges { changes } => readmit_changes(issuer, &changes)?,
-            AdminOp::RewriteChanges { changes, note } => {
-                return rewrite_changes(issuer, &changes, &note, new_incarnation).map(Response::Written);
-            }
-            AdminOp::ApproveJoin { node, role, .. } => {
-                approve_join(issuer, node, role, requested_terms)?;
-                self.send_grant_on_all_streams(node);
-            }
-        }
-        Ok(Response::Done)
+        Ok(response)
     }
+}
 
-    /// The alias and labels that a joiner asked for: by a code whose issuer is away, or by pairing.
-    fn requested_terms(
-        &self,
-        group: GroupId,
-        node: &NodeId,
-        digits: Option<u32>,
-    ) -> Result<AliasAndLabels, RequestError> {
-        let state = self.groups.get(&group).ok_or(RequestError::UnknownGroup)?;
-        match state.waiting_joins.get(node) {
-            Some(request) => Ok((request.terms.alias.clone(), request.terms.labels.clone())),
-            None => self.terms_of_pairing(node, digits),
+fn execute(
+    state: &mut GroupState,
+    ctx: &mut GroupContext<'_>,
+    request: AdminRequest,
+    pairing_terms: Option<Result<AliasAndLabels, RequestError>>,
+) -> Result<Response, RequestError> {
+    if state.refetching {
+        return Err(RequestError::Refetching);
+    }
+    let AdminRequest { act: op, user, words: reason, .. } = request;
+    let issuer = &mut RecordIssuer::new(state, ctx, &user, &reason);
+    match op {
+        AdminOp::RemoveMember { node, keep_through } => remove_member(issuer, node, keep_through)?,
+        AdminOp::ChangeRole { node, role } => change_role(issuer, node, role)?,
+        AdminOp::LeaveGroup { force } => leave_group(issuer, force)?,
+        AdminOp::RotateKey { new_key, alias, labels } => rotate_key(issuer, new_key, (alias, labels))?,
+        AdminOp::DeleteGroup { recovery_key } => delete_group(issuer, recovery_key.as_ref())?,
+        AdminOp::ForgetMember { node } => forget_member(issuer, node)?,
+        AdminOp::RecoverAdmin { recovery_key } => recover_admin(issuer, &recovery_key)?,
+        AdminOp::ReadmitChanges { changes } => readmit_changes(issuer, &changes)?,
+        AdminOp::RewriteChanges { changes, note } => {
+            return rewrite_changes(issuer, &changes, &note).map(Response::Written);
+        }
+        AdminOp::ApproveJoin { node, role, .. } => {
+            let pairing_terms = pairing_terms.unwrap_or(Err(RequestError::NoPairingRequest));
+            approve_join(issuer, node, role, pairing_terms)?;
         }
     }
+    Ok(Response::Done)
 }
 
 /// Ends all grants of a member.
@@ -82,13 +81,13 @@ fn remove_member(
     let authorities =
         grants.iter().map(|grant| issuer.authority_to_end(grant)).collect::<Result<Vec<_>, _>>()?;
     let group = &issuer.state.group;
-    let grant_of_change = keep_through.and_then(|change| group.grant_of_change(&change));
+    let grant_of_change = keep_through.and_then(|change| group.shard_states().grant_of_change(&change));
     if keep_through.is_some() && grants.iter().all(|grant| Some(grant.grant) != grant_of_change) {
         return Err(RequestError::ChangeByOtherNode);
     }
-    let frontiers_of = |grant: &EffectiveGrant| match keep_through {
-        Some(change) => group.frontiers_of_grant_up_to(&grant.grant, &change).unwrap_or_default(),
-        None => group.frontiers_of_grant(&grant.grant),
+    let frontiers_of = |grant: &EffectiveGrant| {
+        let shards = group.shard_states();
+        shards.frontiers_of_grant(group.records(), &grant.grant, keep_through.as_ref()).unwrap_or_default()
     };
     let frontiers: Vec<Frontiers> = grants.iter().map(frontiers_of).collect();
     for ((grant, authority), frontiers) in grants.iter().zip(authorities).zip(frontiers) {
@@ -157,8 +156,9 @@ fn leave_group(issuer: &mut RecordIssuer<'_, '_>, force: bool) -> Result<(), Req
     Ok(())
 }
 
-/// Grants this node's membership to another key, and ends its own grants. The new grant is issued under the old one, so
-/// what this node granted goes on to count, and whoever may end the old grant may end the new one.
+/// Grants this node's membership to another key, and ends its own grants. The new grant is issued under the
+/// old one, so what this node granted goes on to count, and whoever may end the old grant may end the new
+/// one.
 fn rotate_key(
     issuer: &mut RecordIssuer<'_, '_>,
     new_key: NodeId,
@@ -220,7 +220,8 @@ fn recover_admin(issuer: &mut RecordIssuer<'_, '_>, recovery_key: &SecretKey) ->
 fn readmit_changes(issuer: &mut RecordIssuer<'_, '_>, changes: &[ChangeId]) -> Result<(), RequestError> {
     let mut frontiers = Frontiers::default();
     for change in changes {
-        let unaccepted = issuer.state.group.unaccepted_sets().find_map(|(_, set)| set.get(change));
+        let unaccepted =
+            issuer.state.group.shard_states().unaccepted_sets().find_map(|(_, set)| set.get(change));
         let unaccepted = unaccepted.ok_or(RequestError::NotUnaccepted)?;
         frontiers.last_changes.push((unaccepted.chain_id, unaccepted.delta().seq, *change));
     }
@@ -231,12 +232,12 @@ fn readmit_changes(issuer: &mut RecordIssuer<'_, '_>, changes: &[ChangeId]) -> R
     issuer.issue_as_admin(RecordBody::Admit(Admit { frontiers })).map(drop)
 }
 
-/// Writes the values of unaccepted changes again, as one change of this node. `None` if the document has them all.
+/// Writes the values of unaccepted changes again, as one change of this node. `None` if the document has them
+/// all.
 fn rewrite_changes(
     issuer: &mut RecordIssuer<'_, '_>,
     changes: &[ChangeId],
     note: &ChangeNote,
-    new_incarnation: Incarnation,
 ) -> Result<Option<ChangeId>, RequestError> {
     let group = &mut issuer.state.group;
     let desired = group.desired().ok_or(RequestError::UnknownGroup)?;
@@ -249,21 +250,27 @@ fn rewrite_changes(
     }
     puts.retain(|key, value| !matches!(desired.state().get(key), [visible] if visible.value == *value));
     let note = ChangeNote { time: issuer.ctx.now.unix_secs, ..note.clone() };
-    let written = group.write(issuer.ctx.secret, ShardName::Desired, puts, &note, new_incarnation)?;
+    let incarnation = issuer.ctx.rng.next_incarnation();
+    let written = group.write(issuer.ctx.secret, ShardName::Desired, puts, &note, incarnation)?;
     let id = written.change_id;
     issuer.state.on_written(issuer.ctx, written);
     Ok(id)
 }
 
-/// Grants a joiner its role, and answers its request if it waits for the issuer of its code.
+/// Grants a joiner its role. The alias and labels are those of its join request that waits for the issuer of
+/// its code, which is answered, or else those of its pairing.
 fn approve_join(
     issuer: &mut RecordIssuer<'_, '_>,
     node: NodeId,
     role: Role,
-    (alias, labels): AliasAndLabels,
+    pairing_terms: Result<AliasAndLabels, RequestError>,
 ) -> Result<(), RequestError> {
-    let invite = issuer.state.waiting_joins.get(&node).map(|request| request.terms.invite_id);
+    let waiting_terms = issuer.state.admission.waiting_terms(&node);
+    let (alias, labels, invite) = match waiting_terms {
+        Some(terms) => (terms.alias.clone(), terms.labels.clone(), Some(terms.invite_id)),
+        None => pairing_terms.map(|(alias, labels)| (alias, labels, None))?,
+    };
     issuer.issue_as_admin(RecordBody::Grant(Grant { holder: node, role, alias, labels, invite }))?;
-    issuer.state.grant_waiting_join(issuer.ctx, &node);
+    JoinRequestHandler { state: issuer.state, ctx: issuer.ctx }.grant_waiting(&node);
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::admission::requests::JoinRequestHandler;
 use super::effect::{Effect, NodeEvent};
 use super::input::LinkId;
 use super::protocol_error::ProtocolError;
@@ -24,10 +25,7 @@ impl SyncHandler<'_, '_> {
         self.state.mark_alive(self.ctx, peer);
         self.send_digest(link);
         self.state.request_presence(self.ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);
-        let waiting_joins: Vec<_> = self.state.waiting_joins.values().cloned().collect();
-        for request in waiting_joins {
-            self.state.forward_join(self.ctx, request, limits::MAX_FORWARD_HOPS, None);
-        }
+        JoinRequestHandler { state: self.state, ctx: self.ctx }.forward_waiting();
     }
 
     /// Closes the session on a link. What was requested from its neighbour is requested from others.

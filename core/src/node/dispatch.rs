@@ -1,11 +1,12 @@
 //! Dispatch: hands each received frame to its handler.
 
 use super::Node;
+use super::admission::requests::JoinRequestHandler;
 use super::effect::{Effect, NodeEvent};
 use super::input::LinkId;
+use super::membership_proof;
 use super::protocol_error::ProtocolError;
 use crate::id::{GroupId, NodeId};
-use crate::wire::guest::GuestFrame;
 use crate::wire::member::{GroupFrame, Hello, MemberFrame};
 use crate::wire::{MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
 
@@ -19,20 +20,9 @@ impl Node {
                     Err((peer, error.into()))
                 }
             }
-        } else if let Some(peer) = self.guest_streams.get(&link).map(|stream| stream.peer) {
-            if self.outbox.has_failed() {
-                return self.close_guest_stream(link, "the store failed");
-            }
-            let outcome = match GuestFrame::decode(bytes) {
-                Ok(frame) => self.on_guest_frame(link, peer, frame),
-                Err(error) => Err(error.into()),
-            };
-            outcome.map_err(|error| {
-                self.close_guest_stream(link, &error.to_string());
-                (peer, error)
-            })
         } else {
-            Ok(())
+            let (guest_streams, mut ctx) = self.guests();
+            guest_streams.on_frame(&mut ctx, link, bytes)
         };
         if let Err((peer, error)) = outcome {
             self.outbox.push(Effect::Event(NodeEvent::ProtocolViolation { peer, error }));
@@ -118,9 +108,13 @@ impl Node {
             GroupFrame::Push(body) => state.sync(&mut ctx).on_push(link, &body)?,
             GroupFrame::Presence(body) => state.on_presence(&mut ctx, link, &body),
             GroupFrame::StopSync => state.sync(&mut ctx).close_session(link),
-            GroupFrame::ProveMembership => state.send_grant_path(&mut ctx, link),
-            GroupFrame::ForwardedJoin(body) => state.on_forwarded_join(&mut ctx, link, body)?,
-            GroupFrame::ForwardedResponse(body) => state.on_forwarded_response(&mut ctx, body),
+            GroupFrame::ProveMembership => membership_proof::answer_challenge(state, &mut ctx, link),
+            GroupFrame::ForwardedJoin(body) => {
+                JoinRequestHandler { state, ctx: &mut ctx }.on_forwarded_join(link, body)?;
+            }
+            GroupFrame::ForwardedResponse(body) => {
+                JoinRequestHandler { state, ctx: &mut ctx }.on_forwarded_response(body);
+            }
         }
         Ok(())
     }

@@ -88,101 +88,108 @@ pub enum Response {
     RoundTripMicros(u64),
 }
 
-/// Why an operator does not get it. Nothing was changed.
+/// The reason why a request failed. A failed request has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The caller's fault: no such group here.
+    /// This node has no group with that id.
     #[error("this node is not in that group")]
     UnknownGroup,
-    /// The caller's fault: a name that a group cannot have.
-    #[error("a group's name has 1 to {max} bytes and no control characters", max = crate::limits::MAX_NAME_BYTES)]
+    /// The name is not valid for a group.
+    #[error("a group name has 1 to {} bytes and no control characters", crate::limits::MAX_NAME_BYTES)]
     InvalidGroupName,
-    /// The caller's fault: an edit that cannot be made.
+    /// An edit is not possible.
     #[error(transparent)]
     InvalidEdit(#[from] EditError),
-    /// Something cannot be put back.
+    /// A revert is not possible.
     #[error(transparent)]
     Revert(#[from] RevertError),
-    /// The edit could not be written.
+    /// The change could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// Nobody's fault: somebody was faster.
-    #[error("the desired state moved on since {0}; look at it again")]
+    /// The desired state has other heads than the caller expected.
+    #[error("the desired state has changed since {0}; read it again")]
     HeadsChanged(String),
-    /// The caller's fault: not an admin.
-    #[error("only an admin of the group may do that")]
+    /// This node is not an admin.
+    #[error("only an admin of the group can do that")]
     NotAdmin,
-    /// The caller's fault: an admin is removed only by one above it, in the line of grants.
+    /// This node is an admin, but not on the grant path of the admin whose grant it is to end.
     #[error(
-        "that node is an admin whom this one may not remove: only an admin by whose grant it became one may, or the recovery key"
+        "this node cannot remove that admin: only an admin whose grants lead to its grant, \
+         or the recovery key, can do that"
     )]
     NotGrantingAdmin,
-    /// The caller's fault: only the founder may.
-    #[error("only the founder of the group may do that, or whoever has its recovery key")]
+    /// This node is not the founder, and no recovery key was given.
+    #[error("only the founder of the group, or the holder of its recovery key, can do that")]
     NotFounder,
-    /// The caller's fault: nobody would be left to let anybody in.
+    /// The group would have no admin left.
     #[error("this node is the last admin of the group")]
     LastAdmin,
-    /// The caller's fault: not a member, or not any more.
-    #[error("that node is no member of the group")]
+    /// The node is not a member.
+    #[error("that node is not a member of the group")]
     NotMember,
-    /// The caller's fault: it is one.
+    /// The node is a member, and the operation is for former members.
     #[error("that node is still a member of the group")]
     StillMember,
-    /// The caller's fault: it is this very node.
-    #[error("a node does not remove itself: it leaves")]
+    /// A node was asked to remove itself.
+    #[error("a node cannot remove itself; it can leave the group")]
     CannotRemoveSelf,
-    /// Nobody's fault: nothing to do.
+    /// The node has that role already.
     #[error("that node is {0} already")]
     RoleUnchanged(crate::record::Role),
-    /// The caller's fault: a change by somebody else.
+    /// The change up to which changes are kept is by another node.
     #[error("that change was not written by the node that is to be removed")]
     ChangeByOtherNode,
-    /// The caller's fault: the key of another group.
+    /// The recovery key is of another group.
     #[error("that is not the recovery key of this group")]
     WrongRecoveryKey,
-    /// The caller's fault: such a change is not kept aside.
-    #[error("no such change is kept aside")]
+    /// This node holds no unaccepted change with that id.
+    #[error("no such change is in quarantine")]
     NotUnaccepted,
-    /// The caller's fault: the newest of them is enough.
-    #[error("two of these changes are in one chain: name the newest that is to count")]
+    /// Two changes of one chain were named; the newer one includes the older.
+    #[error("two of these changes are in one chain; name only the newest one")]
     SameChainTwice,
-    /// The caller's fault: nobody of that name asks.
-    #[error("that machine does not ask to be let in, or its digits are not known yet")]
+    /// The node has no open pairing request here.
+    #[error("that node does not ask to join, or its digits are not known yet")]
     NoPairingRequest,
-    /// The caller's fault, or somebody is in between.
-    #[error("those are not the digits: if both screens were read right, somebody is in between")]
+    /// The digits are not those of the pairing.
+    #[error(
+        "those are not the right digits; if both screens were read correctly, \
+         an attacker is between the two nodes"
+    )]
     WrongDigits,
-    /// The caller's fault: an alias or label that no grant may hold.
+    /// The alias or the labels are not valid in a grant.
     #[error("that alias or those labels cannot be granted")]
     InvalidGrantTerms,
-    /// The caller's fault: no such invite.
-    #[error("no such invite here")]
+    /// This node has no invite with that id.
+    #[error("this node has no such invite")]
     UnknownInvite,
-    /// Nobody's fault, or the disk's: this copy of the group was damaged.
-    #[error("this node's copy of the group was damaged, and was not compared with a member's since")]
+    /// This node's copy of the group was damaged, and is not complete yet.
+    #[error(
+        "this node's copy of the group was damaged, and has not been compared with a member's copy since"
+    )]
     Refetching,
-    /// The caller's fault, or that of time: the code cannot be used.
+    /// A member denied the join.
     #[error(transparent)]
     JoinDenied(#[from] JoinDenial),
-    /// The caller's fault: already in.
-    #[error("this node is in that group already")]
+    /// This node is a member already.
+    #[error("this node is a member of that group already")]
     AlreadyMember,
-    /// The caller's fault: it asked to join once more, elsewhere, and that is answered instead.
-    #[error("another request to join this group took the place of this one")]
+    /// A newer join request for the same group has taken the place of this one.
+    #[error("another request to join this group replaced this one")]
     JoinReplaced,
-    /// The other node's: no link with it now.
-    #[error("no link with that node now")]
+    /// This node has no link with that node.
+    #[error("there is no link with that node now")]
     NotLinked,
-    /// This node's: too much at once.
-    #[error("this node has as many {0} as it may have")]
+    /// A limit of this node is reached.
+    #[error("this node has reached its limit of {0}")]
     LimitReached(&'static str),
-    /// This node's: too many writes wait for the disk.
+    /// Too many writes wait for the disk.
     #[error("too many writes wait for the disk; try again")]
     TooManyPendingWrites,
-    /// The disk's: nothing can be made durable any more.
+    /// The store failed. Until the node is opened again, it writes nothing.
     #[error(
-        "the store failed and takes no writes: {0}; free or repair the disk, and the daemon goes on by itself"
+        "the store failed and takes no writes: {0}; \
+         free or repair the disk, and the daemon will continue by itself"
     )]
     StoreFailed(String),
 }

@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use super::admission::Admission;
 use super::effect::{Effect, NodeEvent};
 use super::input::{ClockReading, LinkId, MonoTime};
 use super::liveness::LivenessTable;
 use super::outbox::Outbox;
 use super::push_limiter::PushLimiter;
 use super::requested_ranges::RequestedRanges;
+use super::rng::SeededRng;
 use super::session::SyncSession;
 use crate::group::{Group, WriteOutcome};
-use crate::id::{Digest, GroupId, InviteId, NodeId, SecretKey, ShardId};
+use crate::id::{Digest, GroupId, NodeId, SecretKey, ShardId};
 use crate::limit_stats::LimitStats;
 use crate::limits;
 use crate::resource::ResourceName;
 use crate::resource::observed::ObservedState;
-use crate::store::{
-    GroupRow, InviteRow, LAYOUT_VERSION, LoadError, Row, RowReader, Table, decode_versioned, key,
-};
-use crate::wire::guest::JoinRequest;
+use crate::store::{GroupRow, LAYOUT_VERSION, Row, Table, key};
 use crate::wire::member::GroupFrame;
 
 /// A link between members, whatever groups they share.
@@ -56,6 +55,7 @@ pub(super) struct GroupContext<'a> {
     pub(super) now: ClockReading,
     pub(super) own_id: NodeId,
     pub(super) secret: &'a SecretKey,
+    pub(super) rng: &'a mut SeededRng,
     pub(super) outbox: &'a mut Outbox,
     pub(super) links: &'a mut BTreeMap<LinkId, MemberLink>,
     pub(super) limit_stats: &'a mut LimitStats,
@@ -89,13 +89,6 @@ impl GroupContext<'_> {
     }
 }
 
-/// Where the answer to a carried request goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ReplyRoute {
-    GuestStream(LinkId),
-    MemberLink(LinkId),
-}
-
 /// What the providers found and is not written yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PendingObservations {
@@ -117,12 +110,9 @@ pub struct GroupState {
     pub(super) sessions: BTreeMap<LinkId, SyncSession>,
     pub(super) liveness: LivenessTable,
     pub(super) requested_ranges: RequestedRanges,
-    /// Invites made here.
-    pub invites: BTreeMap<InviteId, InviteRow>,
+    /// The invites made here, and the join requests that wait or are forwarded.
+    pub admission: Admission,
     pub(super) push_limiter: PushLimiter,
-    pub(super) forwarded_joins: BTreeMap<Digest, (ReplyRoute, MonoTime)>,
-    /// Requests of strangers that wait for their issuer.
-    pub(super) waiting_joins: BTreeMap<NodeId, JoinRequest>,
     pub(super) presence_sequence: u64,
     /// When the next presence is due; `None` while there is no session.
     pub(super) presence_due: Option<MonoTime>,
@@ -153,10 +143,8 @@ impl GroupState {
             sessions: BTreeMap::new(),
             liveness: LivenessTable::default(),
             requested_ranges: RequestedRanges::default(),
-            invites: BTreeMap::new(),
+            admission: Admission::default(),
             push_limiter: PushLimiter::default(),
-            forwarded_joins: BTreeMap::new(),
-            waiting_joins: BTreeMap::new(),
             presence_sequence: 0,
             presence_due: None,
             snapshot_due: Some(now.mono),
@@ -210,16 +198,6 @@ impl GroupState {
         // A document under reconstruction is written out later.
         let is_rebuilding = self.group.shard_states().is_rebuilding();
         self.snapshot_due = is_rebuilding.then(|| ctx.now.mono.plus_ms(limits::PRESENCE_INTERVAL_MS));
-    }
-
-    pub(super) fn load_invites<R: RowReader>(&mut self, store: &R) -> Result<(), LoadError> {
-        let rows = store.read_rows(Table::Invites, &key::for_group(self.id()));
-        for (row_key, value) in rows.map_err(|error| LoadError::Read(error.to_string()))? {
-            let invite = key::parse_invite(&row_key);
-            let invite = invite.ok_or_else(|| LoadError::Damaged("a row of `invites`".to_owned()))?;
-            self.invites.insert(invite, decode_versioned(Table::Invites, &value)?);
-        }
-        Ok(())
     }
 
     pub(super) fn to_row(&self) -> Row {

@@ -1,7 +1,7 @@
-//! Whom a node that asks to be let in visits, and when: at first often, since a join should take seconds, and then as
-//! rarely as members take visits of one stranger.
+//! When to open a guest stream to a node again: often at first, because a join should take seconds, and later
+//! as rarely as members accept streams of one peer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Node;
 use super::effect::Effect;
@@ -10,19 +10,19 @@ use super::pairing::OutgoingPairing;
 use crate::id::NodeId;
 use crate::limits;
 
-/// When each node was visited last, and how often so far.
+/// By peer: when a guest stream was last opened to it, and how often so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GuestBackoff(BTreeMap<NodeId, (MonoTime, u32)>);
 
 impl GuestBackoff {
-    /// When a guest stream to that node may be opened next.
+    /// When a stream to `peer` may be opened next.
     fn due_at(&self, peer: &NodeId) -> MonoTime {
         let Some((last_opened_at, attempts)) = self.0.get(peer) else { return MonoTime::default() };
         let is_fast = *attempts <= limits::FAST_GUEST_RETRIES;
         last_opened_at.plus_ms(if is_fast { limits::GUEST_RETRY_MS } else { limits::SLOW_GUEST_RETRY_MS })
     }
 
-    /// Counts an attempt if one is due. True if it is.
+    /// True if it is time to open a stream to `peer`. It then counts as opened.
     fn try_start(&mut self, peer: NodeId, now: MonoTime) -> bool {
         let is_due = self.due_at(&peer) <= now;
         if is_due {
@@ -32,57 +32,51 @@ impl GuestBackoff {
         is_due
     }
 
-    /// Begins anew: somebody asks for something else.
+    /// Starts over for all peers, because an operator asked for something new.
     pub(super) fn reset(&mut self) {
         self.0.clear();
+    }
+
+    /// Forgets peers that are no longer discovered, once there are too many.
+    fn trim(&mut self, is_discovered: impl Fn(&NodeId) -> bool) {
+        if self.0.len() > limits::MAX_DISCOVERED_NODES {
+            self.0.retain(|peer, _| is_discovered(peer));
+        }
     }
 }
 
 impl Node {
-    /// Visits every node that was seen and whose turn it is, while this node asks to be let in somewhere.
+    /// Opens a guest stream to every discovered node that is due, while this node joins or pairs.
     pub(super) fn open_due_guest_streams(&mut self) {
-        self.expire_outgoing_pairing();
-        if !self.is_seeking_admission() {
+        self.pairings.expire_outgoing(self.now.mono);
+        if !self.pending_joins.is_searching() && !self.pairings.is_searching() {
             return self.guest_backoff.reset();
         }
-        for peer in self.wanted_guest_peers() {
+        for peer in self.admission_candidates() {
             if self.guest_backoff.try_start(peer, self.now.mono) {
                 self.outbox.push(Effect::OpenGuestStream { peer });
             }
         }
-        if self.guest_backoff.0.len() > limits::MAX_DISCOVERED_NODES {
-            self.guest_backoff.0.retain(|peer, _| self.discovered.contains_key(peer));
-        }
+        self.guest_backoff.trim(|peer| self.discovered.contains_key(peer));
     }
 
-    fn is_joining(&self) -> bool {
-        self.pending_joins.values().any(|pending| !pending.is_granted)
-    }
-
-    fn is_seeking_admission(&self) -> bool {
-        let is_pairing = |pairing: &OutgoingPairing| pairing.joined_group.is_none();
-        self.is_joining() || self.outgoing_pairing.as_ref().is_some_and(is_pairing)
-    }
-
-    /// When the next guest stream of a join or pairing is due, or the pairing ends.
+    /// When the next guest stream of a join or pairing is due, or the outgoing pairing ends.
     pub(super) fn guest_retry_due(&self) -> Option<MonoTime> {
-        let expiry = self.outgoing_pairing.as_ref().map(OutgoingPairing::expires_at);
-        let wanted = if self.is_seeking_admission() { self.wanted_guest_peers() } else { Vec::new() };
-        wanted.iter().map(|peer| self.guest_backoff.due_at(peer)).chain(expiry).min()
+        let expiry = self.pairings.outgoing.as_ref().map(OutgoingPairing::expires_at);
+        let candidates = self.admission_candidates();
+        candidates.iter().map(|peer| self.guest_backoff.due_at(peer)).chain(expiry).min()
     }
 
-    /// The discovered nodes that could admit this one, without those that it has a guest stream with.
-    fn wanted_guest_peers(&self) -> Vec<NodeId> {
-        let is_joining = self.is_joining();
-        let peers_with_stream: BTreeSet<NodeId> = self
-            .guest_streams
-            .values()
-            .filter(|stream| stream.opened_here)
-            .map(|stream| stream.peer)
-            .collect();
-        // Members of one's own groups can let in by a code; to the others there is nothing to ask of them.
+    /// The discovered nodes that could admit this one, except those to which it has a guest stream open.
+    fn admission_candidates(&self) -> Vec<NodeId> {
+        let is_joining = self.pending_joins.is_searching();
+        if !is_joining && !self.pairings.is_searching() {
+            return Vec::new();
+        }
+        let busy_peers = self.guest_streams.peers_opened_to();
+        // A member of this node's groups can admit it to another group by a code, but not by pairing.
         let is_wanted = |peer: &&NodeId| is_joining || !self.announced_members.contains(*peer);
         let wanted = self.discovered.keys().filter(is_wanted);
-        wanted.filter(|peer| !peers_with_stream.contains(*peer)).copied().collect()
+        wanted.filter(|peer| !busy_peers.contains(*peer)).copied().collect()
     }
 }

@@ -1,136 +1,239 @@
-//! Guest streams: how they open, what each of their frames leads to, and how they end.
+//! Guest streams: short streams with a peer that at least one of the two nodes does not know as a member.
+//!
+//! On a stream that this node opened, it runs one exchange after the other ([`opener`]). On a stream that the
+//! peer opened, it answers the peer's exchanges ([`responder`]). Each side is an enum of phases; the table in
+//! its module lists the legal transitions. Any other frame is a [`ProtocolError`] and closes the stream,
+//! except a frame of an unknown kind, which both sides ignore.
+
+mod opener;
+mod responder;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::effect::Effect;
-use super::input::{LinkId, MonoTime};
-use super::join::JoinHandshake;
+use super::group_state::{GroupContext, GroupState, MemberLink};
+use super::input::{ClockReading, LinkId, MonoTime};
+use super::join::PendingJoins;
+use super::outbox::Outbox;
+use super::pairing::Pairings;
 use super::protocol_error::ProtocolError;
-use crate::id::{GroupId, NodeId};
+use super::rng::SeededRng;
+use crate::id::{GroupId, NodeId, SecretKey};
+use crate::limit_stats::LimitStats;
 use crate::limits;
 use crate::record::SignedRecord;
-use crate::wire::guest::GuestFrame;
+use crate::wire::EncodedRecords;
+use crate::wire::guest::{GuestFrame, split_records};
+use opener::Opener;
+use responder::Responder;
 
-/// A visit, from either side.
-#[derive(Clone, Debug)]
-pub(super) struct GuestStream {
-    pub(super) peer: NodeId,
-    /// True if this node opened it.
-    pub(super) opened_here: bool,
-    pub(super) last_activity: MonoTime,
-    /// What this node, as a joiner, has heard so far.
-    pub(super) join_handshake: Option<JoinHandshake>,
-    /// What this node, as a member, was asked for: group, the joiner's nonce and its own.
-    pub(super) probe_nonces: Option<(GroupId, [u8; 16], [u8; 16])>,
-    /// True once somebody asked on it to be let in without a code.
-    pub(super) is_pairing: bool,
-    /// True once this node told the other side everything, since that took one of the two for no member.
-    pub(super) has_sent_full_membership: bool,
-    /// A line of grants that comes in portions.
-    pub(super) partial_records: Vec<SignedRecord>,
-    /// Lines of grants that this node showed and that were not answered yet. Answers come in order: these before that
-    /// to the first probe.
-    pub(super) unanswered_grant_paths: usize,
+/// Whether a stream stays open after a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    KeepOpen,
+    /// Close the stream, for this reason.
+    Close(&'static str),
 }
 
-impl Node {
-    pub(super) fn on_guest_stream_up(&mut self, link: LinkId, peer: NodeId, opened_here: bool) {
-        if self.guest_streams.len() >= limits::MAX_GUEST_STREAMS {
-            self.limit_stats.record("visits of strangers at once", limits::MAX_GUEST_STREAMS);
-            self.outbox.push(Effect::Close { link, reason: "too many visits at once".to_owned() });
-            return;
-        }
-        if self.outbox.has_failed() {
-            self.outbox.push(Effect::Close { link, reason: "the store failed".to_owned() });
-            return;
-        }
-        let last_activity = self.now.mono;
-        self.guest_streams.insert(
-            link,
-            GuestStream {
-                peer,
-                opened_here,
-                last_activity,
-                join_handshake: None,
-                probe_nonces: None,
-                is_pairing: false,
-                has_sent_full_membership: false,
-                partial_records: Vec::new(),
-                unanswered_grant_paths: 0,
-            },
-        );
-        if !opened_here {
-            return;
-        }
-        self.send_grant_paths(link, peer);
-        let has_probed = self.send_next_probe(link, peer);
-        let has_shown_grant_path =
-            self.guest_streams.get(&link).is_some_and(|stream| stream.unanswered_grant_paths > 0);
-        if !has_probed && !has_shown_grant_path {
-            self.close_guest_stream(link, "nothing to say");
+/// This node's part in a guest stream.
+#[derive(Clone, Debug)]
+enum Side {
+    /// This node opened the stream.
+    Opener(Opener),
+    /// The peer opened the stream.
+    Responder(Responder),
+}
+
+#[derive(Clone, Debug)]
+struct GuestStream {
+    peer: NodeId,
+    last_activity: MonoTime,
+    side: Side,
+}
+
+/// The parts of the node that the guest protocols need.
+pub(super) struct GuestContext<'a> {
+    pub(super) now: ClockReading,
+    pub(super) own_id: NodeId,
+    pub(super) secret: &'a SecretKey,
+    pub(super) rng: &'a mut SeededRng,
+    pub(super) groups: &'a mut BTreeMap<GroupId, GroupState>,
+    pub(super) links: &'a mut BTreeMap<LinkId, MemberLink>,
+    pub(super) joins: &'a mut PendingJoins,
+    pub(super) pairings: &'a mut Pairings,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) limit_stats: &'a mut LimitStats,
+}
+
+impl GuestContext<'_> {
+    pub(super) fn group(&mut self, group: GroupId) -> Option<(&mut GroupState, GroupContext<'_>)> {
+        let state = self.groups.get_mut(&group)?;
+        let ctx = GroupContext {
+            group,
+            now: self.now,
+            own_id: self.own_id,
+            secret: self.secret,
+            rng: self.rng,
+            outbox: self.outbox,
+            links: self.links,
+            limit_stats: self.limit_stats,
+        };
+        Some((state, ctx))
+    }
+
+    fn send(&mut self, link: LinkId, frame: &GuestFrame) {
+        self.outbox.push(Effect::Send { link, bytes: frame.encode() });
+    }
+
+    /// Sends records in as many frames as they need. `frame` gets the records of one frame, and whether it is
+    /// the last.
+    fn send_records(
+        &mut self,
+        link: LinkId,
+        records: &[SignedRecord],
+        frame: impl Fn(EncodedRecords, bool) -> GuestFrame,
+    ) {
+        for (records, is_last) in split_records(records.iter().map(SignedRecord::encode).collect()) {
+            self.send(link, &frame(records, is_last));
         }
     }
 
-    pub(super) fn on_guest_frame(
+    fn close(&mut self, link: LinkId, reason: impl Into<String>) {
+        self.outbox.push(Effect::Close { link, reason: reason.into() });
+    }
+}
+
+/// All open guest streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GuestStreams {
+    streams: BTreeMap<LinkId, GuestStream>,
+}
+
+impl GuestStreams {
+    /// The peers to which this node opened a stream.
+    pub(super) fn peers_opened_to(&self) -> BTreeSet<NodeId> {
+        let opened_here = |stream: &&GuestStream| matches!(stream.side, Side::Opener(_));
+        self.streams.values().filter(opened_here).map(|stream| stream.peer).collect()
+    }
+
+    /// A guest stream came up.
+    pub(super) fn on_up(
         &mut self,
+        ctx: &mut GuestContext<'_>,
         link: LinkId,
         peer: NodeId,
-        frame: GuestFrame,
-    ) -> Result<(), ProtocolError> {
-        if let Some(stream) = self.guest_streams.get_mut(&link) {
-            stream.last_activity = self.now.mono;
+        opened_here: bool,
+    ) {
+        if self.streams.len() >= limits::MAX_GUEST_STREAMS {
+            ctx.limit_stats.record("guest streams at once", limits::MAX_GUEST_STREAMS);
+            return ctx.close(link, "this node has too many guest streams");
         }
-        match frame {
-            GuestFrame::MembershipProbe(membership_probe) => self.on_probe(link, peer, &membership_probe),
-            GuestFrame::ProbeResponse(response) => self.on_probe_response(link, peer, &response)?,
-            GuestFrame::JoinRequest(request) => self.on_join_request(link, peer, request)?,
-            GuestFrame::JoinResponse(response) => self.on_join_response(link, &response)?,
-            GuestFrame::GrantPath(grant_path) => self.on_grant_path(link, peer, &grant_path)?,
-            GuestFrame::MembershipEnded(ended) => self.on_membership_ended(link, &ended)?,
-            GuestFrame::PairingRequest(request) => self.on_pairing_request(link, peer, request),
-            GuestFrame::PairingNonce(nonce) => self.on_pairing_nonce(link, peer, nonce)?,
-            GuestFrame::PairingReveal(nonce) => self.on_pairing_reveal(link, peer, nonce)?,
-            GuestFrame::NotMember => {
-                if !self.on_grant_path_answered(link, "not known") && !self.send_next_probe(link, peer) {
-                    self.close_guest_stream(link, "not in the same group");
+        if ctx.outbox.has_failed() {
+            return ctx.close(link, "the store failed");
+        }
+        let side = match opened_here {
+            false => Side::Responder(Responder::new()),
+            true => {
+                let mut opener = Opener::new(ctx, &peer);
+                if let Step::Close(reason) = opener.start_next(ctx, link, peer, "nothing to ask or prove") {
+                    return ctx.close(link, reason);
                 }
+                Side::Opener(opener)
             }
-            GuestFrame::MemberRecognized(_) => drop(self.on_grant_path_answered(link, "known now")),
-            GuestFrame::Unknown(_) => {}
+        };
+        self.streams.insert(link, GuestStream { peer, last_activity: ctx.now.mono, side });
+    }
+
+    pub(super) fn on_down(&mut self, link: LinkId) {
+        self.streams.remove(&link);
+    }
+
+    /// Handles a frame on the guest stream `link`. Closes the stream if the exchange is over or the peer is
+    /// at fault.
+    pub(super) fn on_frame(
+        &mut self,
+        ctx: &mut GuestContext<'_>,
+        link: LinkId,
+        bytes: &[u8],
+    ) -> Result<(), (NodeId, ProtocolError)> {
+        let Some(mut stream) = self.streams.remove(&link) else { return Ok(()) };
+        if ctx.outbox.has_failed() {
+            ctx.close(link, "the store failed");
+            return Ok(());
+        }
+        stream.last_activity = ctx.now.mono;
+        let peer = stream.peer;
+        let step =
+            GuestFrame::decode(bytes).map_err(ProtocolError::from).and_then(|frame| match &mut stream.side {
+                Side::Opener(opener) => opener.on_frame(ctx, link, peer, frame),
+                Side::Responder(responder) => responder.on_frame(ctx, link, peer, frame),
+            });
+        match step {
+            Ok(Step::KeepOpen) => drop(self.streams.insert(link, stream)),
+            Ok(Step::Close(reason)) => ctx.close(link, reason),
+            Err(error) => {
+                ctx.close(link, error.to_string());
+                return Err((peer, error));
+            }
         }
         Ok(())
     }
 
-    /// A line that this node showed was answered, and nothing is left to say once all were, unless it came to ask for
-    /// something too. False if none was waited for.
-    pub(super) fn on_grant_path_answered(&mut self, link: LinkId, reason: &str) -> bool {
-        let Some(stream) = self.guest_streams.get_mut(&link) else { return true };
-        if stream.unanswered_grant_paths == 0 {
-            return false;
+    /// Sends the grant of `joiner` on every stream on which it asked to pair.
+    pub(super) fn send_pairing_grant(&self, ctx: &mut GuestContext<'_>, joiner: NodeId) {
+        for (link, stream) in self.streams.iter().filter(|(_, stream)| stream.peer == joiner) {
+            if let Side::Responder(responder) = &stream.side
+                && responder.is_pairing()
+            {
+                responder::send_grant(ctx, *link, &joiner);
+            }
         }
-        stream.unanswered_grant_paths -= 1;
-        if stream.unanswered_grant_paths == 0 && stream.join_handshake.is_none() {
-            self.close_guest_stream(link, reason);
-        }
-        true
     }
 
-    pub(super) fn send_guest_frame(&mut self, link: LinkId, frame: &GuestFrame) {
-        self.outbox.push(Effect::Send { link, bytes: frame.encode() });
+    /// When the first stream will have been idle for too long.
+    pub(super) fn idle_due(&self) -> Option<MonoTime> {
+        let last_activity = self.streams.values().map(|stream| stream.last_activity).min();
+        last_activity.map(|at| at.plus_ms(limits::GUEST_STREAM_IDLE_MS))
     }
 
-    pub(super) fn close_guest_stream(&mut self, link: LinkId, reason: &str) {
-        self.guest_streams.remove(&link);
-        self.outbox.push(Effect::Close { link, reason: reason.to_owned() });
+    /// Closes streams without a frame for [`limits::GUEST_STREAM_IDLE_MS`].
+    pub(super) fn close_idle(&mut self, ctx: &mut GuestContext<'_>) {
+        let now = ctx.now.mono;
+        self.streams.retain(|link, stream| {
+            let is_idle = now.ms_since(stream.last_activity) >= limits::GUEST_STREAM_IDLE_MS;
+            if is_idle {
+                ctx.close(*link, "the guest stream was idle");
+            }
+            !is_idle
+        });
     }
 
-    pub(super) fn close_idle_guest_streams(&mut self) {
-        let now = self.now.mono;
-        let idle = self
-            .guest_streams
-            .iter()
-            .filter(|(_, stream)| now.ms_since(stream.last_activity) >= limits::GUEST_STREAM_IDLE_MS);
-        for link in idle.map(|(link, _)| *link).collect::<Vec<_>>() {
-            self.close_guest_stream(link, "a visit without a word");
+    /// The number of records of an incomplete grant path on a stream that the peer opened.
+    #[cfg(test)]
+    pub(super) fn partial_record_count(&self, link: LinkId) -> usize {
+        match &self.streams[&link].side {
+            Side::Opener(_) => 0,
+            Side::Responder(responder) => responder.partial_record_count(),
         }
+    }
+}
+
+impl Node {
+    /// The guest streams, and the parts of the node that their protocols need.
+    pub(super) fn guests(&mut self) -> (&mut GuestStreams, GuestContext<'_>) {
+        let ctx = GuestContext {
+            now: self.now,
+            own_id: self.own_id,
+            secret: &self.secret,
+            rng: &mut self.rng,
+            groups: &mut self.groups,
+            links: &mut self.links,
+            joins: &mut self.pending_joins,
+            pairings: &mut self.pairings,
+            outbox: &mut self.outbox,
+            limit_stats: &mut self.limit_stats,
+        };
+        (&mut self.guest_streams, ctx)
     }
 }

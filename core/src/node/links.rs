@@ -89,12 +89,15 @@ impl Node {
                 self.send_member_frame(link, &MemberFrame::Hello(hello));
                 self.schedule_membership_proofs();
             }
-            LinkKind::Guest => self.on_guest_stream_up(link, peer, opened_here),
+            LinkKind::Guest => {
+                let (guest_streams, mut ctx) = self.guests();
+                guest_streams.on_up(&mut ctx, link, peer, opened_here);
+            }
         }
     }
 
     pub(super) fn on_link_down(&mut self, link: LinkId) {
-        self.guest_streams.remove(&link);
+        self.guest_streams.on_down(link);
         if self.links.remove(&link).is_none() {
             return;
         }

@@ -56,6 +56,17 @@ impl Outbox {
         self.push(Effect::Respond { request_id, response });
     }
 
+    /// Responds to a request if its caller still waits.
+    pub(super) fn respond_if_waiting(
+        &mut self,
+        request_id: Option<RequestId>,
+        response: Result<Response, RequestError>,
+    ) {
+        if let Some(request_id) = request_id {
+            self.respond(request_id, response);
+        }
+    }
+
     /// Lets go of what waited for batches up to `token`.
     pub(super) fn on_stored(&mut self, batch: StoreBatchId) {
         self.last_durable = self.last_durable.max(batch);

@@ -27,25 +27,19 @@ pub enum ProtocolError {
     /// The peer sent changes that can never be part of the group, for the given reason. The changes are dropped.
     #[error("sent invalid changes: {0}")]
     InvalidChanges(String),
-    /// The peer sent a join request before it probed for the group. The guest stream is closed.
-    #[error("sent a join request before a membership probe")]
-    JoinRequestBeforeProbe,
+    /// The peer sent a frame that does not belong to the exchange under way. The guest stream is closed.
+    #[error("sent a frame that is not part of the exchange")]
+    UnexpectedFrame,
     /// The peer sent a join request whose terms or signatures do not match the exchange. The request is not answered,
     /// or denied on a guest stream.
     #[error("sent a join request without valid signatures")]
     InvalidJoinRequest,
-    /// The peer sent a grant path that this node did not request. The guest stream is closed.
-    #[error("sent a membership proof without a request")]
-    UnrequestedProof,
     /// The peer sent a grant path that does not begin with the Genesis of the group. The guest stream is closed.
     #[error("sent a grant path that does not begin with the group's Genesis")]
     GrantPathWithoutGenesis,
     /// The peer sent a grant path that does not make it a member. The guest stream is closed.
     #[error("sent a grant path that does not make it a member")]
     GrantPathOfOtherNode,
-    /// The peer answered a join request that this node did not send. The guest stream is closed.
-    #[error("answered a join request that was not sent")]
-    UnrequestedJoinResponse,
     /// The peer sent a grant for a second time, or for another key. The guest stream is closed.
     #[error("sent a grant that does not make this node a member")]
     UselessGrant,

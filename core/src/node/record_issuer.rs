@@ -2,6 +2,7 @@
 
 use super::effect::RequestError;
 use super::group_state::{GroupContext, GroupState};
+use crate::codec::truncate_utf8;
 use crate::id::{GrantId, NodeId, RecordId, SecretKey};
 use crate::limits;
 use crate::record::{
@@ -38,6 +39,7 @@ impl<'r, 'c> RecordIssuer<'r, 'c> {
         user: &str,
         reason: &str,
     ) -> Self {
+        let truncate = |text: &str| truncate_utf8(text, limits::MAX_RECORD_NOTE_BYTES).to_owned();
         let time = ctx.now.unix_secs.clamp(0, limits::MAX_TIME_SECONDS);
         let note = RecordNote { time, user: truncate(user), message: truncate(reason) };
         Self { state, ctx, note }
@@ -59,8 +61,8 @@ impl<'r, 'c> RecordIssuer<'r, 'c> {
         Ok(Authority::holder(grant.ok_or(RequestError::NotAdmin)?, self.ctx.secret))
     }
 
-    /// This node's authority to end `ended`. Any admin may end a grant below admin; only an admin on the grant path of an
-    /// admin's grant may end that one.
+    /// This node's authority to end `ended`. Any admin may end a grant below admin; only an admin on the
+    /// grant path of an admin's grant may end that one.
     pub(super) fn authority_to_end(&self, ended: &EffectiveGrant) -> Result<Authority<'c>, RequestError> {
         let any_admin = self.admin_authority()?;
         if ended.role != Role::Admin {
@@ -130,10 +132,4 @@ impl<'r, 'c> RecordIssuer<'r, 'c> {
         let target = RevokeTarget::Grant(grant);
         self.issue(authority, RecordBody::Revoke(Revoke { target, frontiers })).map(drop)
     }
-}
-
-fn truncate(text: &str) -> String {
-    let limit = limits::MAX_RECORD_NOTE_BYTES.min(text.len());
-    let end = (0..=limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or_default().to_owned()
 }

@@ -88,9 +88,8 @@ impl Node {
         timers.set(Timer::LinkPing, last_sent.map(|at| at.plus_ms(limits::PRESENCE_INTERVAL_MS)));
         timers.set(Timer::GuestRetry, self.guest_retry_due());
         timers.set(Timer::MembershipProof, self.proof_due.values().min().copied());
-        let last_activity = self.guest_streams.values().map(|stream| stream.last_activity).min();
-        timers.set(Timer::GuestIdle, last_activity.map(|at| at.plus_ms(limits::GUEST_STREAM_IDLE_MS)));
-        timers.set(Timer::IncomingPairing, self.incoming_pairing_due());
+        timers.set(Timer::GuestIdle, self.guest_streams.idle_due());
+        timers.set(Timer::IncomingPairing, self.pairings.incoming.expiry_due());
         timers
     }
 
@@ -104,9 +103,7 @@ impl Node {
             session.has_unsent() && self.links.get(link).is_some_and(|link| !link.is_backpressured())
         });
         timers.set(Timer::ResumeSending(group), can_resume.then_some(self.now.mono));
-        let oldest_forward = state.forwarded_joins.values().map(|(_, forwarded_at)| *forwarded_at).min();
-        let forward_due = oldest_forward.map(|at| at.plus_ms(limits::FORWARDED_JOIN_TTL_MS));
-        timers.set(Timer::ForwardedJoin(group), forward_due);
+        timers.set(Timer::ForwardedJoin(group), state.admission.forwarded_due());
         timers.set(Timer::Snapshot(group), state.snapshot_due);
         timers.set(Timer::Presence(group), state.presence_due.filter(|_| !state.paused));
         timers
@@ -135,8 +132,11 @@ impl Node {
             Timer::LinkPing => self.ping_idle_links(),
             Timer::GuestRetry => self.open_due_guest_streams(),
             Timer::MembershipProof => self.schedule_membership_proofs(),
-            Timer::GuestIdle => self.close_idle_guest_streams(),
-            Timer::IncomingPairing => self.expire_incoming_pairings(),
+            Timer::GuestIdle => {
+                let (guest_streams, mut ctx) = self.guests();
+                guest_streams.close_idle(&mut ctx);
+            }
+            Timer::IncomingPairing => self.pairings.incoming.expire(self.now.mono),
         }
     }
 
@@ -148,7 +148,7 @@ impl Node {
             Timer::Repair(_) => state.sync(&mut ctx).retry_mismatched_sessions(),
             Timer::Away(_) => state.expire_liveness(&mut ctx),
             Timer::ResumeSending(_) => state.sync(&mut ctx).resume_sending(),
-            Timer::ForwardedJoin(_) => state.expire_forwarded_joins(&ctx),
+            Timer::ForwardedJoin(_) => state.admission.expire_forwarded(ctx.now.mono),
             Timer::Snapshot(_) => state.write_due_snapshots(&mut ctx),
             Timer::Presence(_) => state.send_presence(&mut ctx, &local_info),
             _ => {}

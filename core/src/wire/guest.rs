@@ -1,22 +1,23 @@
-//! Frames on a visit: what a stranger and a member say to each other.
+//! Frames on a guest stream.
 //!
 //! ```text
-//! 1 Probe     nonce [16] | tag [16]                    "are you in the group that I have a code for?"
-//! 2 Proof     nonce [16] | [record | signature] | last  "yes: this is my line of grants up to Genesis"
-//! 3 NotHere                                             "no", or "not for you"
-//! 4 Join      request                                   signed with the invite's key and the joiner's
-//! 5 Answer    answer
-//! 6 Line      group | [record | signature] | last       "you do not know me yet: this is my line of grants"
-//! 7 Welcome   group                                     "now I do"
-//! 8 Removed   group | [record | signature] | last       "you were a member: these say why you are none"
-//! 9 Ask       commit [16] | alias | labels              "let me in, though I have no code", see `ask`
-//! 10 Heard    chance [16]                               "I show it to my operator"
-//! 11 Reveal   chance [16]                               "now both of us know six digits"
-//! tag = BLAKE3("larder 1 probe", group | asker | asked | nonce)
+//!  1 MembershipProbe   nonce [16] | tag [16]                     asks whether the receiver is in the group
+//!  2 ProbeResponse     nonce [16] | [record | signature] | last  yes, with the sender's grant path
+//!  3 NotMember                                                   no, or no answer for this peer
+//!  4 JoinRequest       terms | signatures                        signed with the keys of invite and joiner
+//!  5 JoinResponse      granted | denied | waiting for the issuer
+//!  6 GrantPath         group | [record | signature] | last       proves that the sender is a member
+//!  7 MemberRecognized  group                                     the receiver counts as a member
+//!  8 MembershipEnded   group | [record | signature] | last       proves that the receiver is not one
+//!  9 PairingRequest    commit [16] | alias | labels              asks to join without a code
+//! 10 PairingNonce      nonce [16]                                the member's half of the digits
+//! 11 PairingReveal     nonce [16]                                the joiner's half of the digits
+//! tag = BLAKE3("larder 1 probe", group | prober | responder | nonce)
 //! ```
 //!
-//! The tag lets only those who know the group id see which group is meant; the member proves itself before the joiner
-//! says anything else.
+//! The tag shows which group is meant only to nodes that know the group's id. The member proves its
+//! membership before the joiner sends its request. The node that opened the stream sends a frame of kind 1,
+//! 4, 6 or 9 only after the answer to the one before.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,107 +26,108 @@ use super::{EncodedRecords, FrameError, decode_layout, encode_frame};
 use crate::id::{Digest, GroupId, InviteId, NodeId, SecretKey, Sig, hash16, verify};
 use crate::limits;
 
-/// One frame on a visit.
+/// One frame on a guest stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestFrame {
-    /// Are you in this group?
+    /// Asks whether the receiver is a member of a group.
     MembershipProbe(MembershipProbe),
-    /// I am.
+    /// Answers a probe: the sender is a member.
     ProbeResponse(ProbeResponse),
-    /// I am not.
+    /// Answers a probe, grant path or pairing request: the sender does not take part.
     NotMember,
-    /// Let me in.
+    /// Asks to join with an invite code.
     JoinRequest(JoinRequest),
-    /// The answer.
+    /// Answers a join request or pairing request.
     JoinResponse(JoinResponse),
-    /// I am a member you have not heard of.
+    /// Proves that the sender is a member.
     GrantPath(GrantPath),
-    /// Now I have.
+    /// Answers a grant path: the receiver counts as a member.
     MemberRecognized(GroupId),
-    /// You were a member, and are none any more.
+    /// Answers a grant path: the receiver is a former member.
     MembershipEnded(GrantPath),
-    /// Let me in without a code.
+    /// Asks to join without a code.
     PairingRequest(PairingRequest),
-    /// I show it to my operator, and this is my chance.
+    /// Answers a pairing request with the member's nonce.
     PairingNonce([u8; 16]),
-    /// And this is mine.
+    /// Reveals the joiner's nonce.
     PairingReveal([u8; 16]),
-    /// Something that a newer version says.
+    /// A frame of a kind that this version does not know.
     Unknown(u8),
 }
 
-/// Asks for a group without naming it.
+/// Asks whether the receiver is a member of a group, without naming the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipProbe {
-    /// Chance.
+    /// The joiner's nonce.
     pub nonce: [u8; 16],
-    /// Names the group to those who know it.
+    /// Identifies the group to nodes that know its id.
     pub tag: Digest,
 }
 
 impl MembershipProbe {
-    /// Asks `asked` for `group`.
+    /// A probe by `prober` that asks `responder` about `group`.
     pub fn new(group: GroupId, prober: &NodeId, responder: &NodeId, nonce: [u8; 16]) -> Self {
         Self { nonce, tag: Digest(hash16("larder 1 probe", &[&group.0, &prober.0, &responder.0, &nonce])) }
     }
 
-    /// True if it asks for `group`.
+    /// True if the probe asks about `group`.
     pub fn matches_group(&self, group: GroupId, prober: &NodeId, responder: &NodeId) -> bool {
         *self == Self::new(group, prober, responder, self.nonce)
     }
 }
 
-/// A member's line of grants.
+/// The grant path of a member that was probed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeResponse {
-    /// Chance, to be signed by the joiner.
+    /// The member's nonce, which the joiner signs.
     pub nonce: [u8; 16],
-    /// Records, each followed by its signature.
+    /// The records, each followed by its signature.
     pub records: EncodedRecords,
-    /// False if more follow.
+    /// False if more records follow in another frame.
     pub is_last: bool,
 }
 
-/// A member's line of grants, shown to a member that does not know it yet.
+/// Records that prove a membership, or its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantPath {
-    /// The group.
+    /// The group that the records belong to.
     pub group: GroupId,
-    /// Records, each followed by its signature.
+    /// The records, each followed by its signature.
     pub records: EncodedRecords,
-    /// False if more follow.
+    /// False if more records follow in another frame.
     pub is_last: bool,
 }
 
-/// What a joiner asks for.
+/// The part of a join request that is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinTerms {
-    /// The group.
+    /// The group that the records belong to.
     pub group: GroupId,
-    /// The invite.
+    /// The id of the invite.
     pub invite_id: InviteId,
-    /// Who issued it.
+    /// The fingerprint of the invite's issuer.
     pub issuer_fingerprint: [u8; 8],
-    /// Who wants in.
+    /// The node that asks to join.
     pub joiner: NodeId,
-    /// The member it speaks to.
+    /// The member on the other side of the guest stream.
     pub contacted_member: NodeId,
-    /// The joiner's chance and the carrier's, so that the request belongs to this one meeting.
+    /// The nonces of the joiner and of the member. They bind the request to one guest stream.
     pub nonces: ([u8; 16], [u8; 16]),
-    /// The alias it would like; empty for none.
+    /// The alias that the joiner asks for; empty for none.
     pub alias: String,
-    /// The labels it would like, sorted by key.
+    /// The labels that the joiner asks for, sorted by key.
     pub labels: Vec<(String, String)>,
 }
 
-/// What a joiner asks for, signed with the invite's key (it knows the secret) and its own (it asked itself).
+/// Join terms, signed with the invite's key (the joiner knows the secret) and the joiner's own (no other node
+/// may ask in its name).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// What it asks for.
+    /// The terms.
     pub terms: JoinTerms,
-    /// By the invite's key.
+    /// The signature by the invite's key.
     pub invite_signature: Sig,
-    /// By the joiner's key.
+    /// The signature by the joiner's key.
     pub joiner_signature: Sig,
 }
 
@@ -134,70 +136,70 @@ fn signed_message(terms: &JoinTerms) -> Vec<u8> {
 }
 
 impl JoinRequest {
-    /// Signs terms.
+    /// Signs `terms` with both keys.
     pub fn sign(terms: JoinTerms, invite: &SecretKey, joiner: &SecretKey) -> Self {
         let message = signed_message(&terms);
         Self { invite_signature: invite.sign(&message), joiner_signature: joiner.sign(&message), terms }
     }
 
-    /// True if both signatures are right.
+    /// True if both signatures are valid.
     pub fn has_valid_signatures(&self) -> bool {
         let message = signed_message(&self.terms);
         verify(&self.terms.invite_id.0, &message, &self.invite_signature)
             && self.terms.joiner.verify(&message, &self.joiner_signature)
     }
 
-    /// Names the request while it is carried.
+    /// Identifies the request while members forward it.
     pub fn id(&self) -> Digest {
         Digest(hash16("larder 1 join request", &[&signed_message(&self.terms)]))
     }
 }
 
-/// What becomes of a request.
+/// The answer to a join request or pairing request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinResponse {
-    /// Granted; the records are the new member's line.
+    /// The joiner is a member.
     Granted {
-        /// Records, each followed by its signature.
+        /// The records of its grant path, each followed by its signature.
         records: EncodedRecords,
-        /// False if more follow.
-        last: bool,
+        /// False if more records follow in another frame.
+        is_last: bool,
     },
-    /// Refused for good.
+    /// The request is denied for good.
     Denied(JoinDenial),
-    /// The issuer cannot be reached from here now; the request is kept.
+    /// The issuer cannot be reached now. The member keeps the request.
     WaitingForIssuer {
-        /// The issuer's id as this member shows it, if it knows it.
+        /// The short id of the issuer; empty if the member does not know it.
         issuer_name: String,
     },
 }
 
-/// Why a request is refused.
+/// The reason why a join request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum JoinDenial {
     /// The issuer does not know the invite.
-    #[error("the member that this code names does not know it")]
+    #[error("the member that issued this code does not know it any more")]
     UnknownInvite,
-    /// It was used as often as it may be.
+    /// The invite has no uses left.
     #[error("this code was used already")]
     UsedUp,
-    /// Its time is over.
+    /// The invite has expired.
     #[error("this code has expired")]
     Expired,
-    /// It was revoked.
+    /// An admin revoked the invite.
     #[error("this code was revoked")]
     Revoked,
-    /// The issuer may not admit anybody any more.
-    #[error("the member that issued this code may no longer admit anybody")]
+    /// The issuer is no longer an admin.
+    #[error("the member that issued this code is no longer an admin")]
     IssuerNotAdmin,
-    /// The request is not what the invite's holder signed.
+    /// A signature of the request is not valid.
     #[error("the request was not signed with this code")]
     InvalidSignature,
-    /// The alias or labels asked for cannot be granted.
-    #[error("the alias or labels asked for cannot be granted")]
+    /// The alias or the labels are not valid in a grant.
+    #[error("the group cannot grant that alias or those labels")]
     InvalidTerms,
-    /// An operator said no.
-    #[error("an operator of the group declined")]
+    /// An operator rejected the request.
+    #[error("an operator of the group rejected the request")]
     DeclinedByOperator,
 }
 
@@ -220,7 +222,7 @@ impl GuestFrame {
         }
     }
 
-    /// Reads a frame.
+    /// Decodes a frame. A frame that exceeds a limit is malformed.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let (&kind, body) = bytes.split_first().ok_or(FrameError::Empty)?;
         let frame = match kind {
@@ -247,8 +249,8 @@ impl GuestFrame {
             Self::GrantPath(body) | Self::MembershipEnded(body) => fits_frame(&body.records),
             Self::PairingRequest(request) => request.is_within_limits(),
             Self::JoinResponse(JoinResponse::Granted { records, .. }) => fits_frame(records),
-            Self::JoinResponse(JoinResponse::WaitingForIssuer { issuer_name: issuer }) => {
-                issuer.len() <= limits::MAX_NODE_TEXT_BYTES
+            Self::JoinResponse(JoinResponse::WaitingForIssuer { issuer_name }) => {
+                issuer_name.len() <= limits::MAX_NODE_TEXT_BYTES
             }
             Self::JoinRequest(request) => {
                 request.terms.alias.len() <= limits::MAX_NAME_BYTES
@@ -259,7 +261,7 @@ impl GuestFrame {
     }
 }
 
-/// Records in portions that each fit a frame on a visit, the last one marked.
+/// Splits encoded records into parts that each fit one guest frame; true marks the last part.
 pub fn split_records(records: Vec<Vec<u8>>) -> Vec<(EncodedRecords, bool)> {
     let mut batches: Vec<EncodedRecords> = vec![Vec::new()];
     let mut bytes = 0;

@@ -1,71 +1,71 @@
-//! Invite codes: what one person reads to another.
+//! Invite codes: the text form of an invite.
 //!
 //! ```text
 //! code    = "larder1-" and ten groups of seven base32 characters, joined by dashes: 350 bits
-//! bits    = group [16 bytes] | issuer hint [8 bytes] | secret [16 bytes] | check [30 bits]
+//! bits    = group [16 bytes] | issuer fingerprint [8 bytes] | secret [16 bytes] | check [30 bits]
 //! check   = first 30 bits of BLAKE3("larder 1 invite check", the 40 bytes before)
 //! key     = Ed25519 key with the seed BLAKE3("larder 1 invite key", group | secret)
 //! ```
 //!
-//! The secret never travels: it makes a key, and the joiner signs with it. Whoever carries the request learns nothing
-//! that would let it join.
+//! The secret is never sent. The joiner derives a key from it and signs its request with that key, so a
+//! member that forwards the request cannot join by it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::id::{GroupId, InviteId, NodeId, SecretKey, base32, hash, hash16};
 
-/// What every code begins with.
+/// The first characters of every invite code.
 pub const CODE_PREFIX: &str = "larder1";
 const CHAR_GROUPS: usize = 10;
 const CHARS_PER_GROUP: usize = 7;
 const BODY_BYTES: usize = 40;
 
-/// An invite code.
+/// A parsed invite code.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InviteCode {
-    /// The group it leads to.
+    /// The group that the code leads to.
     pub group: GroupId,
-    /// Who issued it, see [`NodeId::hint`].
+    /// The fingerprint of the issuer, see [`NodeId::fingerprint8`].
     pub issuer_fingerprint: [u8; 8],
     secret: [u8; 16],
 }
 
-/// Why a text is no invite code. The fault is the caller's.
+/// The reason why a text is not an invite code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InviteCodeError {
-    /// It looks like something else.
+    /// The text does not have the form of a code.
     #[error(
         "this is not an invite code: one looks like larder1-XXXXXXX-... with ten groups of seven characters"
     )]
     NotAnInviteCode,
-    /// One or more characters are wrong.
-    #[error("this invite code is mistyped: its check characters do not fit")]
+    /// The check characters do not match the others.
+    #[error("this invite code is mistyped: its check characters do not match")]
     ChecksumMismatch,
 }
 
 impl InviteCode {
-    /// A code of `issuer` for `group`, with 128 bits of chance.
+    /// A code of `issuer` for `group`, with 128 random bits.
     pub fn new(group: GroupId, issuer: &NodeId, secret: [u8; 16]) -> Self {
         Self { group, issuer_fingerprint: issuer.fingerprint8(), secret }
     }
 
-    /// The key that the secret makes.
+    /// The key that is derived from the secret.
     pub fn invite_key(&self) -> SecretKey {
         SecretKey::from_bytes(&hash("larder 1 invite key", &[&self.group.0, &self.secret]))
     }
 
-    /// The public half of that key, by which the issuer knows the invite.
+    /// The public half of [`Self::invite_key`]. The issuer finds the invite by it.
     pub fn invite_id(&self) -> InviteId {
         InviteId(self.invite_key().public_key())
     }
 
-    /// The code's bytes, for the row of a join under way.
+    /// Encodes the code, for the stored row of a pending join.
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.group.0.as_slice(), &self.issuer_fingerprint, &self.secret].concat()
     }
 
-    /// Reads what [`InviteCode::to_bytes`] wrote.
+    /// Decodes the bytes of [`InviteCode::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (group, rest) = bytes.split_at_checked(16)?;
         let (issuer, secret) = rest.split_at_checked(8)?;
@@ -77,7 +77,7 @@ impl InviteCode {
     }
 }
 
-/// 350 bits do not fill their last byte: the check is kept in four bytes whose last two bits are zero.
+/// The 30 check bits in four bytes, whose last two bits are zero.
 fn checksum(body: &[u8]) -> [u8; 4] {
     let hash = hash16("larder 1 invite check", &[body]);
     let mut checksum = [0; 4];
@@ -100,7 +100,7 @@ impl fmt::Display for InviteCode {
 
 impl fmt::Debug for InviteCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Code({}, ..)", self.group.short())
+        write!(f, "InviteCode({}, ..)", self.group.short())
     }
 }
 
@@ -171,6 +171,6 @@ mod tests {
 
     #[test]
     fn debug_output_of_an_invite_code_hides_the_secret() {
-        assert_eq!(format!("{:?}", example_code()), "Code(0303030, ..)");
+        assert_eq!(format!("{:?}", example_code()), "InviteCode(0303030, ..)");
     }
 }

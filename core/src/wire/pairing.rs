@@ -1,36 +1,39 @@
-//! Asking to be let in without a code: what both sides compare is six digits that nobody between them can choose.
+//! Messages of a pairing: a join without an invite code, in which the operators of both nodes compare six
+//! digits.
 //!
 //! ```text
-//! joiner                                   member
-//! |-- Ask(commit, alias, labels) ---------->|    commit = BLAKE3("larder 1 ask", joiner | joiner's chance)
-//! |<-------------------- Heard(its chance) --|    only a member that could let it in says so
-//! |-- Reveal(joiner's chance) ------------->|
-//! both show digits = BLAKE3("larder 1 digits", joiner | member | joiner's chance | member's chance) mod 1,000,000
-//! |<------------------------ Answer(Granted) --|   once its operator compared them; the joiner's operator does too
+//! joiner                                             member
+//! |-- PairingRequest(commit, alias, labels) -------->|
+//! |<----------------- PairingNonce(member's nonce) --|    only from an admin
+//! |-- PairingReveal(joiner's nonce) ---------------->|    both show the digits
+//! |<------------------------ JoinResponse(Granted) --|    once the member's operator has approved the digits
+//! commit = BLAKE3("larder 1 ask", joiner | joiner's nonce)
+//! digits = BLAKE3("larder 1 digits", joiner | member | joiner's nonce | member's nonce) mod 1,000,000
 //! ```
 //!
-//! The joiner is bound to its chance before it sees the member's, and the member to its own before it sees the joiner's:
-//! somebody in between has one try in a million to make the two screens agree (short authentication strings, as in
-//! RFC 6189 section 4.4.1.1).
+//! The joiner joins only after its own operator has confirmed the digits. The commitment fixes the joiner's
+//! nonce before the joiner sees the member's nonce, and the member sends its nonce before it sees the
+//! joiner's. So an attacker between the two has one try in a million to make both screens agree (short
+//! authentication string, as in RFC 6189 section 4.4.1.1).
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, NodeId, hash, hash16};
 use crate::limits;
 
-/// A machine asks to be let in.
+/// Asks to join without an invite code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairingRequest {
-    /// Binds the joiner to its chance.
+    /// The commitment to the joiner's nonce.
     pub commit: Digest,
-    /// The alias it would like; empty for none.
+    /// The alias that the joiner asks for; empty for none.
     pub alias: String,
-    /// The labels it would like, sorted by key.
+    /// The labels that the joiner asks for, sorted by key.
     pub labels: Vec<(String, String)>,
 }
 
 impl PairingRequest {
-    /// True if what it asks for may be asked for.
+    /// True if the alias and the labels are within the limits of a grant.
     pub fn is_within_limits(&self) -> bool {
         let is_printable = |text: &str| !text.chars().any(char::is_control);
         let is_valid_text = |text: &String| text.len() <= limits::MAX_LABEL_BYTES && is_printable(text);
@@ -45,12 +48,12 @@ impl PairingRequest {
     }
 }
 
-/// What binds `joiner` to its chance.
+/// The commitment of `joiner` to its nonce.
 pub fn commitment(joiner: &NodeId, joiner_nonce: &[u8; 16]) -> Digest {
     Digest(hash16("larder 1 ask", &[&joiner.0, joiner_nonce]))
 }
 
-/// The six digits that both sides show.
+/// The six digits that both nodes show.
 pub fn digits(joiner: &NodeId, member: &NodeId, nonces: (&[u8; 16], &[u8; 16])) -> u32 {
     let bytes = hash("larder 1 digits", &[&joiner.0, &member.0, nonces.0, nonces.1]);
     let number = bytes.iter().take(8).fold(0u64, |number, byte| (number << 8) | u64::from(*byte));

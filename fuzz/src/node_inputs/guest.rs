@@ -77,7 +77,7 @@ pub(super) fn random_join_answer(script: &mut Decisions<'_>, last: bool) -> Join
         1 => JoinResponse::WaitingForIssuer {
             issuer_name: String::from_utf8_lossy(script.bytes()).into_owned(),
         },
-        _ => JoinResponse::Granted { records: random_records(script), last },
+        _ => JoinResponse::Granted { records: random_records(script), is_last: last },
     }
 }
 

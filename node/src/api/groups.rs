@@ -57,9 +57,11 @@ fn read_groups(local_node: &Node) -> GroupList {
         })
         .collect();
     groups.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let pending_joins = local_node.pending_joins().filter(|(_, join)| !join.is_granted);
-    let joining_groups = pending_joins
-        .map(|(id, join)| JoiningGroup { id: id.to_string(), waiting_for: join.waiting_for_issuer.clone() });
+    let pending_joins = local_node.pending_joins().filter(|(_, join)| !join.is_granted());
+    let joining_groups = pending_joins.map(|(id, join)| JoiningGroup {
+        id: id.to_string(),
+        waiting_for: join.waiting_for_issuer().map(str::to_owned),
+    });
     GroupList { groups, joining: joining_groups.collect() }
 }
 

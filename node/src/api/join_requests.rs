@@ -76,17 +76,17 @@ fn pending_nodes(local_node: &Node, params: &GroupQuery) -> Result<Vec<(NodeId, 
     if params.group.is_some() || local_node.groups().count() > 0 {
         let group = name_lookup::find_group_id(local_node, params.group.as_deref())?;
         let state = local_node.group(&group).ok_or_else(|| CliError::failed("the group is gone"))?;
-        for (id, alias, labels, issuer) in state.waiting_join_terms() {
+        for (terms, issuer) in state.waiting_joins() {
             let row = PendingNode {
-                id: id.to_string(),
-                alias: alias.to_owned(),
-                labels: labels.to_vec(),
+                id: terms.joiner.to_string(),
+                alias: terms.alias.clone(),
+                labels: terms.labels.clone(),
                 since: None,
                 digits: None,
                 waiting_for: Some(issuer),
                 addrs: Vec::new(),
             };
-            pending.push((id, row));
+            pending.push((terms.joiner, row));
         }
     }
     let non_members = local_node.stranger_infos();
@@ -195,12 +195,12 @@ fn read_pairing_status(local_node: &Node) -> PairingStatus {
         digits: format!("{digits:06}"),
         denied,
     });
-    let joined = pairing.joined_group.and_then(|group| local_node.group(&group)).map(|state| JoinedGroup {
+    let joined = pairing.joined_group().and_then(|group| local_node.group(&group)).map(|state| JoinedGroup {
         id: state.group.id().to_string(),
         name: state.group.name().to_owned(),
         role: state.group.members().role_of(&own_id).map(|role| role.to_string()).unwrap_or_default(),
     });
-    with_version(pairing.joined_group.is_none(), peers.collect(), joined)
+    with_version(pairing.joined_group().is_none(), peers.collect(), joined)
 }
 
 fn with_version(is_active: bool, peers: Vec<PairingPeerEntry>, joined: Option<JoinedGroup>) -> PairingStatus {

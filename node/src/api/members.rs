@@ -93,7 +93,7 @@ pub(super) async fn list_invites(
     let query = move |local_node: &mut Node| {
         let state = name_lookup::find_group(local_node, params.group.as_deref())?;
         let mut rows: Vec<InviteEntry> =
-            state.invites.iter().map(|(id, row)| invite_entry(state, *id, row, now)).collect();
+            state.admission.invites.iter().map(|(id, row)| invite_entry(state, *id, row, now)).collect();
         rows.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(JsonResponse(InviteList { invites: rows }))
     };
@@ -183,7 +183,7 @@ fn find_invite(
     let prefix = text.to_ascii_lowercase();
     let by_code = text.parse::<InviteCode>().ok().map(|code| code.invite_id());
     let matches = |id: &InviteId| Some(*id) == by_code || id.to_string().starts_with(&prefix);
-    let invites: Vec<InviteId> = state.invites.keys().copied().filter(matches).collect();
+    let invites: Vec<InviteId> = state.admission.invites.keys().copied().filter(matches).collect();
     match invites.as_slice() {
         [one] => Ok((state.group.id(), *one)),
         [] => {
@@ -228,8 +228,8 @@ async fn pending_join_error(api: &ApiContext, group: GroupId) -> Result<CliError
     let query = move |local_node: &mut Node| {
         let join = local_node.pending_joins().find(|(id, _)| **id == group).map(|(_, join)| join);
         (
-            join.is_some_and(|join| join.is_granted),
-            join.and_then(|join| join.waiting_for_issuer.clone()),
+            join.is_some_and(|join| join.is_granted()),
+            join.and_then(|join| join.waiting_for_issuer().map(str::to_owned)),
             local_node.stranger_infos().len(),
         )
     };

@@ -313,7 +313,7 @@ fn check_limits(state: &GroupState) -> Result<(), Violation> {
         ("refused items", state.group.rejected().iter().count(), limits::MAX_REJECTED_IDS),
         // No orphan weighs less than this.
         ("waiting changes", state.group.orphan_count(), limits::MAX_ORPHAN_BYTES / 256),
-        ("invites", state.invites.len(), limits::MAX_INVITES_PER_GROUP),
+        ("invites", state.admission.invites.len(), limits::MAX_INVITES_PER_GROUP),
     ];
     match limits_in_use.iter().find(|(_, count, limit)| count > limit) {
         Some((what, count, limit)) => {

@@ -323,7 +323,7 @@ fn node_joins_without_a_code_once_both_operators_confirm_the_digits() {
     assert!(wrong.iter().any(is_wrong_digits));
     joiner.request(Request::ConfirmDigits { digits: joiner_digits });
     assert_eq!(role(&joiner, &stranger_key()), Some(Role::Node));
-    assert_eq!(joiner.node.outgoing_pairing().unwrap().joined_group, Some(fixture::group()));
+    assert_eq!(joiner.node.outgoing_pairing().unwrap().joined_group(), Some(fixture::group()));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use crate::id::ChangeId;
+use crate::limits;
 use crate::record::{Grant, Record, RecordBody, Role, Signer, create_genesis};
 use crate::resource::edit::{Edit, FieldEdit};
 use crate::resource::literal::Literal;

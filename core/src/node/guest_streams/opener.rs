@@ -1,0 +1,285 @@
+//! The exchanges on a guest stream that this node opened, one after the other: it proves its membership in
+//! every group that it shares with the peer, then asks to join by code, then to pair.
+//!
+//! | phase | frame received | next |
+//! |---|---|---|
+//! | `Ready` | (the stream is open) | the next exchange |
+//! | `Proving` | `MemberRecognized` | the next exchange |
+//! | `Proving` | `NotMember` | the next exchange |
+//! | `Proving` | `MembershipEnded`, refuted | `Proving` with all records |
+//! | `Proving` | `MembershipEnded`, else | the next exchange |
+//! | `Probing` | `NotMember` | the next exchange |
+//! | `Probing` | `ProbeResponse` | `Joining`; the next exchange if the join is over |
+//! | `Joining` | `JoinResponse` waiting for the issuer | `Joining` |
+//! | `Joining` | `JoinResponse` granted or denied | closed |
+//! | `Pairing` | `PairingNonce` | `Pairing` |
+//! | `Pairing` | `JoinResponse` | `Pairing` |
+//! | `Pairing` | `NotMember` | closed |
+//!
+//! A `MembershipEnded` is refuted once, if by the records that are here both nodes are members. A
+//! `ProbeResponse` must prove that the peer is a member.
+//!
+//! The next exchange is `Proving` for the next shared group, else `Probing` for the next group to join, else
+//! `Pairing` if an operator asked for it and the peer is not a fellow member; if there is none, the stream is
+//! closed.
+
+use std::collections::VecDeque;
+
+use super::{GuestContext, Step};
+use crate::id::{GroupId, InviteId, NodeId};
+use crate::node::input::LinkId;
+use crate::node::join;
+use crate::node::membership_proof::{
+    apply_records, build_record_set, collect_records, full_membership, grant_proof_of,
+};
+use crate::node::pairing;
+use crate::node::protocol_error::ProtocolError;
+use crate::record::{Membership, RecordSet, SignedRecord};
+use crate::wire::guest::{
+    GrantPath, GuestFrame, JoinRequest, JoinResponse, JoinTerms, MembershipProbe, ProbeResponse,
+};
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// No exchange has begun.
+    Ready,
+    /// A grant path was sent.
+    Proving {
+        group: GroupId,
+        /// True once all records of the group were sent.
+        has_sent_all: bool,
+        /// Records of an incomplete `MembershipEnded`.
+        received: Vec<SignedRecord>,
+    },
+    /// A probe with this nonce was sent.
+    Probing {
+        group: GroupId,
+        nonce: [u8; 16],
+        /// Records of an incomplete `ProbeResponse`.
+        received: Vec<SignedRecord>,
+    },
+    /// A join request was sent to a proven member.
+    Joining {
+        group: GroupId,
+        invite: InviteId,
+        /// The records by which the peer proved its membership.
+        member_records: RecordSet,
+        /// Records of an incomplete grant.
+        received: Vec<SignedRecord>,
+    },
+    /// A pairing request was sent.
+    Pairing,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Opener {
+    phase: Phase,
+    /// The shared groups in which this node has not begun to prove its membership.
+    unproved: VecDeque<GroupId>,
+    /// True if this node and the peer are members of one group.
+    is_fellow_member: bool,
+}
+
+impl Opener {
+    pub(super) fn new(ctx: &GuestContext<'_>, peer: &NodeId) -> Self {
+        let shared = ctx.groups.values().filter(|state| state.group.members().is_member(peer));
+        let shared = shared.filter(|state| state.is_member(&ctx.own_id));
+        let unproved: VecDeque<GroupId> = shared.map(|state| state.group.id()).collect();
+        Self { phase: Phase::Ready, is_fellow_member: !unproved.is_empty(), unproved }
+    }
+
+    /// Begins the next exchange. Closes the stream for `reason` if there is none.
+    pub(super) fn start_next(
+        &mut self,
+        ctx: &mut GuestContext<'_>,
+        link: LinkId,
+        peer: NodeId,
+        reason: &'static str,
+    ) -> Step {
+        while let Some(group) = self.unproved.pop_front() {
+            let proof = ctx.groups.get(&group).and_then(|state| grant_proof_of(&state.group, &ctx.own_id));
+            if let Some(proof) = proof {
+                send_grant_path(ctx, link, group, &proof);
+                self.phase = Phase::Proving { group, has_sent_all: false, received: Vec::new() };
+                return Step::KeepOpen;
+            }
+        }
+        let last_probed = match self.phase {
+            Phase::Probing { group, .. } => Some(group),
+            _ => None,
+        };
+        if let Some(group) = ctx.joins.next_to_probe(last_probed) {
+            let nonce = ctx.rng.next_nonce();
+            let probe = MembershipProbe::new(group, &ctx.own_id, &peer, nonce);
+            ctx.send(link, &GuestFrame::MembershipProbe(probe));
+            self.phase = Phase::Probing { group, nonce, received: Vec::new() };
+            return Step::KeepOpen;
+        }
+        if !self.is_fellow_member
+            && let Some(request) = pairing::request_to(ctx, peer)
+        {
+            ctx.send(link, &GuestFrame::PairingRequest(request));
+            self.phase = Phase::Pairing;
+            return Step::KeepOpen;
+        }
+        Step::Close(reason)
+    }
+
+    pub(super) fn on_frame(
+        &mut self,
+        ctx: &mut GuestContext<'_>,
+        link: LinkId,
+        peer: NodeId,
+        frame: GuestFrame,
+    ) -> Result<Step, ProtocolError> {
+        match (&self.phase, frame) {
+            (_, GuestFrame::Unknown(_)) => Ok(Step::KeepOpen),
+            (Phase::Proving { group, .. }, GuestFrame::MemberRecognized(recognized))
+                if *group == recognized =>
+            {
+                Ok(self.start_next(ctx, link, peer, "the peer recognized this node as a member"))
+            }
+            (Phase::Proving { .. } | Phase::Probing { .. }, GuestFrame::NotMember) => {
+                Ok(self.start_next(ctx, link, peer, "the peer is in none of these groups"))
+            }
+            (Phase::Pairing, GuestFrame::NotMember) => Ok(Step::Close("the peer cannot admit a node")),
+            (Phase::Proving { .. }, GuestFrame::MembershipEnded(ended)) => {
+                self.on_membership_ended(ctx, link, peer, &ended)
+            }
+            (Phase::Probing { .. }, GuestFrame::ProbeResponse(response)) => {
+                self.on_probe_response(ctx, link, peer, &response)
+            }
+            (Phase::Joining { .. }, GuestFrame::JoinResponse(response)) => {
+                self.on_join_response(ctx, response)
+            }
+            (Phase::Pairing, GuestFrame::PairingNonce(nonce)) => {
+                if let Some(own_nonce) = ctx.pairings.on_nonce(&peer, nonce)? {
+                    ctx.send(link, &GuestFrame::PairingReveal(own_nonce));
+                }
+                Ok(Step::KeepOpen)
+            }
+            (Phase::Pairing, GuestFrame::JoinResponse(response)) => {
+                ctx.pairings.on_response(&peer, &response)?;
+                pairing::join_if_confirmed(ctx);
+                Ok(Step::KeepOpen)
+            }
+            _ => Err(ProtocolError::UnexpectedFrame),
+        }
+    }
+
+    /// The peer answered a grant path: it takes one of the two nodes for a former member, and sent the
+    /// reason.
+    fn on_membership_ended(
+        &mut self,
+        ctx: &mut GuestContext<'_>,
+        link: LinkId,
+        peer: NodeId,
+        ended: &GrantPath,
+    ) -> Result<Step, ProtocolError> {
+        let Phase::Proving { group, has_sent_all, received } = &mut self.phase else {
+            return Err(ProtocolError::UnexpectedFrame);
+        };
+        if ended.group != *group {
+            return Err(ProtocolError::UnexpectedFrame);
+        }
+        collect_records(received, &ended.records)?;
+        if !ended.is_last {
+            return Ok(Step::KeepOpen);
+        }
+        let (group, records) = (*group, std::mem::take(received));
+        let applied = match ctx.group(group) {
+            Some((state, mut ctx)) => apply_records(state, &mut ctx, records),
+            None => Ok(()),
+        };
+        let all = ctx.groups.get(&group).and_then(|state| full_membership(state, &ctx.own_id, &peer));
+        let step = match all {
+            Some(all) if !*has_sent_all => {
+                *has_sent_all = true;
+                send_grant_path(ctx, link, group, &all);
+                Step::KeepOpen
+            }
+            _ => self.start_next(ctx, link, peer, "the peer takes this node for a former member"),
+        };
+        applied.map(|()| step)
+    }
+
+    /// The peer answered a probe. If it proved that it is a member, it gets the join request.
+    fn on_probe_response(
+        &mut self,
+        ctx: &mut GuestContext<'_>,
+        link: LinkId,
+        peer: NodeId,
+        response: &ProbeResponse,
+    ) -> Result<Step, ProtocolError> {
+        let Phase::Probing { group, nonce, received } = &mut self.phase else {
+            return Err(ProtocolError::UnexpectedFrame);
+        };
+        collect_records(received, &response.records)?;
+        if !response.is_last {
+            return Ok(Step::KeepOpen);
+        }
+        let (group, nonce) = (*group, *nonce);
+        let member_records = build_record_set(group, std::mem::take(received))
+            .ok_or(ProtocolError::GrantPathWithoutGenesis)?;
+        if !Membership::evaluate(&member_records).is_member(&peer) {
+            return Err(ProtocolError::GrantPathOfOtherNode);
+        }
+        let Some(join) = ctx.joins.unfinished(&group) else {
+            return Ok(self.start_next(ctx, link, peer, "this node has joined the group"));
+        };
+        let terms = JoinTerms {
+            group,
+            invite_id: join.code.invite_id(),
+            issuer_fingerprint: join.code.issuer_fingerprint,
+            joiner: ctx.own_id,
+            contacted_member: peer,
+            nonces: (nonce, response.nonce),
+            alias: join.alias.clone(),
+            labels: join.labels.clone(),
+        };
+        let invite = terms.invite_id;
+        let request = JoinRequest::sign(terms, &join.code.invite_key(), ctx.secret);
+        ctx.send(link, &GuestFrame::JoinRequest(request));
+        self.phase = Phase::Joining { group, invite, member_records, received: Vec::new() };
+        Ok(Step::KeepOpen)
+    }
+
+    fn on_join_response(
+        &mut self,
+        ctx: &mut GuestContext<'_>,
+        response: JoinResponse,
+    ) -> Result<Step, ProtocolError> {
+        let Phase::Joining { group, invite, member_records, received } = &mut self.phase else {
+            return Err(ProtocolError::UnexpectedFrame);
+        };
+        match response {
+            JoinResponse::Granted { records, is_last } => {
+                collect_records(received, &records)?;
+                if !is_last {
+                    return Ok(Step::KeepOpen);
+                }
+                for record in std::mem::take(received) {
+                    member_records.insert(record);
+                }
+                match join::enter_group(ctx, member_records.clone())? {
+                    true => Ok(Step::Close("this node has joined the group")),
+                    false => Ok(Step::Close("the member that granted the join is no longer an admin")),
+                }
+            }
+            JoinResponse::Denied(denial) => {
+                join::on_denied(ctx, *group, invite, denial);
+                Ok(Step::Close("the join was denied"))
+            }
+            JoinResponse::WaitingForIssuer { issuer_name } => {
+                ctx.joins.on_waiting_for_issuer(group, issuer_name);
+                Ok(Step::KeepOpen)
+            }
+        }
+    }
+}
+
+fn send_grant_path(ctx: &mut GuestContext<'_>, link: LinkId, group: GroupId, records: &[SignedRecord]) {
+    ctx.send_records(link, records, |records, is_last| {
+        GuestFrame::GrantPath(GrantPath { group, records, is_last })
+    });
+}
