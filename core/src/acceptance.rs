@@ -1,38 +1,42 @@
-//! Acceptance: which valid changes the document is made of, as one pure function of records and changes.
+//! Acceptance: which valid changes make up the document. A pure function of records and changes.
 //!
-//! Whether a change is *valid* (see [`crate::shard::validate`]) follows from itself and its ancestors and never changes.
-//! Whether it is *accepted* follows from the whole set of records and changes, and may change with every new one.
-//! Nothing else has a say: not the order of arrival, not a clock, not what this node once showed.
+//! Whether a change is *valid* (see [`crate::shard::validate`]) follows from the change and its ancestors, and never
+//! changes. Whether it is *accepted* follows from the whole set of records and changes, and may change with every new
+//! one. Nothing else decides: no order of arrival, no clock, nothing that this node showed before.
 //!
-//! | set      | is                                                                                              |
-//! |----------|-------------------------------------------------------------------------------------------------|
-//! | anchors  | changes that count by themselves: their grant counts and is live, or they lie at or below the frontiers of all that ended it, or of a counting Admit |
-//! | kept     | anchors and all their ancestors before forks are settled, and what a counting record's frontier names: stored, compared, passed on |
-//! | accepted | anchors that are left once forks are settled, and all their ancestors: the document              |
+//! | set        | is                                                                                          |
+//! |------------|---------------------------------------------------------------------------------------------|
+//! | anchors    | changes that count by themselves: their grant is effective and live, or they are at or below the frontiers of all revokes that ended it, or of an effective Admit |
+//! | replicated | anchors and all their ancestors before forks are decided, and changes that an effective record's frontier names: stored, compared, passed on |
+//! | accepted   | anchors that are left once forks are decided, and all their ancestors: the document          |
 //!
-//! An ancestor is kept whoever wrote it: an honest member built on it before it knew better, and its work must not be
-//! lost. What is valid and not kept is this node's *quarantine*: it has no effect, and is offered to nobody.
+//! An ancestor is replicated whoever wrote it: an honest member may have built on it before it knew of a revoke, and its
+//! work must not be lost. A valid change that is not replicated is in this node's *quarantine*: it has no effect, and is
+//! offered to no peer.
 //!
 //! ```text
 //!            valid
 //! +-------------------------------------------+
-//! |  outside (quarantine)                     |
-//! |      kept                                 |
+//! |  local only (quarantine)                  |
+//! |      replicated                           |
 //! |  +-------------------------------------+  |
-//! |  |  losing (a fork's other branches)   |  |
+//! |  |  replicated only (losing branches)  |  |
 //! |  |      accepted                       |  |
 //! |  |  +-------------------------------+  |  |
-//! |  |  |  held: ancestors, no anchors  |  |  |
+//! |  |  |  dependency only: no anchors  |  |  |
 //! |  |  |      anchors                  |  |  |
 //! |  |  +-------------------------------+  |  |
 //! |  +-------------------------------------+  |
 //! +-------------------------------------------+
 //! ```
 //!
-//! The argument for these rules, and the cases that it has to stand, are in `docs/trust.md`. A group does not call this
-//! for every change: it lets in by itself what cannot alter the rest ([`crate::group`]). The simulator calls it after
-//! every step, and both must say the same.
-#![allow(clippy::indexing_slicing, reason = "places come from the index, and every array is as long as it")]
+//! `docs/trust.md` gives the argument for these rules, with the cases that they have to cover. A group does not call
+//! [`compute_acceptance`] for every change: it accepts at once what cannot alter the rest (`fast_path` in
+//! [`crate::group`]). The simulator calls it after every step and compares.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "positions come from the index, and every array is as long as it"
+)]
 
 mod causal_index;
 mod fork_choice;
@@ -45,18 +49,18 @@ use crate::id::{ChainId, ChangeId, GrantId, NodeId};
 use crate::record::Membership;
 use causal_index::{CausalIndex, FrontierReach};
 
-/// A valid change, as far as acceptance looks at it.
+/// The facts about a valid change that acceptance depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its chain.
+    /// The change's chain.
     pub chain_id: ChainId,
-    /// Its place in it.
+    /// The change's sequence number in its chain.
     pub seq: u64,
-    /// The grant it was written under.
+    /// The grant that the change was written under.
     pub grant: GrantId,
-    /// The key of that grant.
+    /// The key of the node with that grant.
     pub author: NodeId,
-    /// What it was built on. Those that are not among the changes are the shard's root.
+    /// The dependencies. A dependency that is no candidate is the shard's root.
     pub deps: Vec<ChangeId>,
 }
 
@@ -65,71 +69,71 @@ pub struct Candidate {
 pub struct CandidateSet(BTreeMap<ChangeId, Candidate>);
 
 impl CandidateSet {
-    /// No change at all.
+    /// An empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a change that is valid.
+    /// Adds a valid change.
     pub fn insert(&mut self, id: ChangeId, candidate: Candidate) {
         self.0.insert(id, candidate);
     }
 
-    /// All of them, by id.
+    /// All candidates, by id.
     pub fn iter(&self) -> impl Iterator<Item = (&ChangeId, &Candidate)> {
         self.0.iter()
     }
 
-    /// The ids of all of them.
+    /// The ids of all candidates.
     pub fn ids(&self) -> impl Iterator<Item = ChangeId> {
         self.0.keys().copied()
     }
 }
 
-/// Two or more changes in one place of one chain, of which one branch stays.
+/// Two or more changes at one position of one chain, of which one branch won.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fork {
-    /// The chain.
+    /// The forked chain.
     pub chain_id: ChainId,
-    /// The place.
+    /// The sequence number at which the chain forked.
     pub seq: u64,
-    /// The first change of the branch that stays.
+    /// The first change of the branch that won.
     pub winner: ChangeId,
-    /// The first changes of the others, sorted.
+    /// The first changes of the branches that lost, sorted.
     pub losers: Vec<ChangeId>,
 }
 
-/// What [`accept`] says. A change that is named nowhere here is an anchor and accepted.
+/// The result of [`compute_acceptance`]. A change that is in none of the sets is an accepted anchor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acceptance {
-    /// Accepted for the sake of what was built on them, and not by themselves.
+    /// Accepted changes that do not count by themselves: accepted changes depend on them.
     pub dependency_only: BTreeSet<ChangeId>,
-    /// Kept, and not accepted: other branches of forks with what was built on them, and evidence.
+    /// Replicated changes that are not accepted: losing branches of forks with all that depends on them, and evidence.
     pub replicated_only: BTreeSet<ChangeId>,
-    /// Valid, and not kept.
+    /// Valid changes that are not replicated.
     pub local_only: BTreeSet<ChangeId>,
-    /// The forks among what is kept, in the order in which they were settled.
+    /// The forks among the replicated changes, in the order in which they were decided.
     pub forks: Vec<Fork>,
 }
 
 impl Acceptance {
-    /// True if the document holds it.
+    /// True if the change is accepted.
     pub fn is_accepted(&self, id: &ChangeId) -> bool {
         self.is_replicated(id) && !self.replicated_only.contains(id)
     }
 
-    /// True if members pass it on.
+    /// True if members pass the change on.
     pub fn is_replicated(&self, id: &ChangeId) -> bool {
         !self.local_only.contains(id)
     }
 
-    /// True if it counts by itself.
+    /// True if the change counts by itself.
     pub fn is_anchor(&self, id: &ChangeId) -> bool {
         self.is_accepted(id) && !self.dependency_only.contains(id)
     }
 }
 
-/// Says which of one shard's valid changes count, given who is a member.
+/// Decides which valid changes of one shard are accepted, given the membership.
 pub fn compute_acceptance(members: &Membership, changes: &CandidateSet) -> Acceptance {
     let index = CausalIndex::new(changes);
     let mut anchors = find_anchors(members, &index);
@@ -154,7 +158,7 @@ pub fn compute_acceptance(members: &Membership, changes: &CandidateSet) -> Accep
     }
 }
 
-/// Which changes count by themselves, forks apart.
+/// The changes that count by themselves, before forks are decided.
 fn find_anchors(members: &Membership, index: &CausalIndex<'_>) -> Vec<bool> {
     let mut reaches: BTreeMap<(ChainId, (u64, ChangeId)), FrontierReach> = BTreeMap::new();
     let mut is_below = |at: usize, chain_id: ChainId, frontier: Option<&(u64, ChangeId)>| {

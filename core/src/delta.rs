@@ -1,17 +1,17 @@
-//! A *delta*: our own bounded, canonical form of one change. What is not canonical cannot even be said.
+//! A *delta*: Larder's own bounded, canonical form of one change. A change that is not canonical has no delta.
 //!
-//! Foreign bytes never reach Automerge (half of all structurally mutated changes panic it or poison its files), and
-//! its transactions are never used: [`encoded_change::EncodedChange`] is the only way to make a change, for local
-//! writes and received ones alike.
+//! Foreign bytes never reach Automerge: half of all structurally mutated changes make it panic, or spoil its files. Its
+//! transactions are not used either. [`encoded_change::EncodedChange`] is the only way to make a change, for local writes
+//! and received changes alike.
 //!
 //! ```text
-//! delta  = version u8 | epoch [16] | grant [32] | incarnation [16] | seq varint | deps [ [32] ] | start_op varint
-//!        | time zigzag | message string | puts [ key string | value | preds [ counter varint | actor [16] ] ]
+//! delta  = version u8 | shard [16] | grant [32] | incarnation [16] | seq varint | deps [ [32] ] | start_op varint
+//!        | time zigzag | message string | puts [ key string | value | preds [ counter varint | chain [16] ] ]
 //! value  = 0 null | 1 bool u8 | 2 int zigzag | 3 float [8, little-endian] | 4 string | 5 bytes
-//!          (postcard: varints are LEB128; lists, strings and bytes carry their length before them)
+//!          (postcard: varints are LEB128; lists, strings and bytes follow their length)
 //! ```
 //!
-//! `deps`, `puts` (by key) and `preds` are sorted and without repeats.
+//! `deps`, `puts` (by key) and `preds` are sorted and have no repeats.
 
 pub mod automerge_codec;
 pub mod columnar;
@@ -23,20 +23,20 @@ use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, ShardId, Sig};
 use crate::limits;
 pub use crate::value::Value;
 
-/// Names one put: the counter of its operation and the chain that wrote it. Automerge's winner among concurrent
-/// values is the greatest of these.
+/// The id of one put: the counter of its operation and its chain. Of concurrent values, the one with the greatest
+/// `OpRef` wins, as in Automerge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OpRef {
-    /// Lamport counter.
+    /// The Lamport counter of the operation.
     pub counter: u64,
-    /// Who wrote it.
+    /// The chain that wrote the operation.
     pub chain_id: ChainId,
 }
 
 /// One key set to one value, replacing the values that the author saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
-    /// The flat key.
+    /// The key, as [`crate::resource`] composes it.
     pub key: String,
     /// The new value.
     pub value: Value,
@@ -44,26 +44,26 @@ pub struct Put {
     pub preds: Vec<OpRef>,
 }
 
-/// One change, as we say it.
+/// One change in Larder's own form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
-    /// The shard and epoch written to.
+    /// The shard that the change belongs to.
     pub shard_id: ShardId,
-    /// The grant written under.
+    /// The grant that the change is written under.
     pub grant: GrantId,
-    /// Which life of that grant.
+    /// The incarnation of the grant.
     pub incarnation: Incarnation,
-    /// Place in the chain, from 1.
+    /// The sequence number in the chain, from 1.
     pub seq: u64,
     /// All heads of the shard that the author saw, and its own previous change; sorted.
     pub deps: Vec<ChangeId>,
-    /// Counter of the first put: one more than the highest below it.
+    /// The counter of the first put: one more than the highest counter of the dependencies.
     pub start_op: u64,
-    /// Seconds since 1970 by the author's clock. Advisory: nothing is decided by it.
+    /// The time by the author's clock, in seconds since 1970. It decides nothing.
     pub time: i64,
-    /// Words and trailers.
+    /// The message, see [`crate::group::ChangeNote`].
     pub message: String,
-    /// What it sets, sorted by key.
+    /// The keys that the change sets, sorted by key.
     pub puts: Vec<Put>,
 }
 
@@ -81,7 +81,7 @@ struct DeltaLayout {
     puts: Vec<Put>,
 }
 
-/// What every layout of a delta begins with.
+/// The first fields of every layout of a delta.
 #[derive(Deserialize)]
 struct DeltaPrefix {
     _version: u8,
@@ -89,40 +89,40 @@ struct DeltaPrefix {
     grant: GrantId,
 }
 
-/// Why bytes are not a delta. The fault is always the sender's, unless it runs a newer version.
+/// Why bytes are not a delta. The sender is at fault, unless it runs a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
-    /// Longer than any delta may be.
+    /// The bytes are longer than a delta may be.
     #[error("a change of {0} bytes is longer than the limit of {limit}; split it", limit = limits::MAX_DELTA_BYTES)]
     TooLong(usize),
-    /// Not the layout, or not its only spelling.
+    /// The bytes are not a delta, or not its canonical form.
     #[error("bytes that are not a change")]
     Malformed,
-    /// More of something than a change may have.
+    /// A part of the delta exceeds this limit.
     #[error("a change beyond the limit on {0}")]
     Limit(&'static str),
-    /// Written in a later format.
+    /// A newer version wrote the delta.
     #[error("a change of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT_VERSION)]
     Newer(u8),
 }
 
 impl Delta {
-    /// The actor that this change is written under in `group`.
+    /// The chain of the change, in `group`.
     pub fn chain_id(&self, group: GroupId) -> ChainId {
         ChainId::derive(group, self.shard_id, self.grant, self.incarnation)
     }
 
-    /// The grant that a delta says it was written under, read from its first bytes: the rest may be anything.
+    /// The grant in the first bytes of a delta. The other bytes are not checked.
     pub fn peek_grant_id(bytes: &[u8]) -> Option<GrantId> {
         postcard::take_from_bytes::<DeltaPrefix>(bytes).ok().map(|(prefix, _)| prefix.grant)
     }
 
-    /// Counter of the last put; one less than `start_op` if there is none.
+    /// The counter of the last put; one less than `start_op` if there is none.
     pub fn max_op(&self) -> u64 {
         (self.start_op + self.puts.len() as u64).saturating_sub(1)
     }
 
-    /// The delta's bytes.
+    /// Encodes the delta.
     pub fn encode(&self) -> Vec<u8> {
         let layout = DeltaLayout {
             version: limits::FORMAT_VERSION,
@@ -139,7 +139,7 @@ impl Delta {
         postcard::to_allocvec(&layout).unwrap_or_default()
     }
 
-    /// Reads a delta. There is one spelling: what does not encode back to the same bytes is refused.
+    /// Decodes a delta. Bytes that do not encode back to themselves are an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, DeltaError> {
         if bytes.len() > limits::MAX_DELTA_BYTES {
             return Err(DeltaError::TooLong(bytes.len()));
@@ -169,7 +169,7 @@ impl Delta {
         Ok(delta)
     }
 
-    /// Checks everything that can be seen in the delta alone: limits, order, sound values.
+    /// Checks what the delta alone shows: limits, order, valid values.
     pub fn validate(&self) -> Result<(), DeltaError> {
         let ensure =
             |is_within: bool, limit_name| if is_within { Ok(()) } else { Err(DeltaError::Limit(limit_name)) };
@@ -182,7 +182,7 @@ impl Delta {
         for put in &self.puts {
             ensure(!put.key.is_empty() && put.key.len() <= limits::MAX_KEY_BYTES, "a key's length")?;
             ensure(put.preds.len() <= limits::MAX_PREDS_PER_PUT, "values replaced at once")?;
-            // What is replaced was written below. Counters beyond all bounds make Automerge panic when it reads them.
+            // A replaced value was written earlier. Automerge panics when it reads a counter that is out of bounds.
             ensure(
                 put.preds.iter().all(|pred| pred.counter < self.start_op),
                 "the counter of a replaced value",
@@ -203,11 +203,11 @@ fn is_sorted_unique<T: Ord>(list: &[T]) -> bool {
     list.is_sorted_by(|a, b| a < b)
 }
 
-/// A delta's bytes with its author's signature of the chain up to it: how a single new change is sent and stored.
+/// A delta with its author's signature of the chain up to it. A single new change is sent in this form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedDelta {
-    /// [`Delta::encode`].
+    /// The bytes of the delta: [`Delta::encode`].
     pub delta: Vec<u8>,
-    /// The signature of the chain at this change, see [`crate::shard::chain`].
+    /// The author's signature of the chain up to this change, see [`crate::shard::chain`].
     pub signature: Sig,
 }

@@ -1,7 +1,7 @@
-//! One shard of a group's document: its derived root, its history and its state.
+//! One shard of a group's document: its root, its accepted changes, and the state that they make.
 //!
-//! A group's document is the union of its shards: `desired`, and `observed/<grant>` for every machine. A change depends
-//! only on changes of its own shard, so shards are loaded, synced, compacted and, if broken, isolated one by one.
+//! A group's document is the union of its shards: `desired`, and `observed/<grant>` for every node. A change depends only
+//! on changes of its own shard, so shards are loaded, synced, compacted and, after a defect, isolated one by one.
 
 pub mod bucket;
 pub mod chain;
@@ -28,7 +28,7 @@ use root::ShardRoot;
 use state::{VisibleState, VisibleValue};
 use validate::{ValidatedChange, ValidationCursor};
 
-/// One shard in memory.
+/// One shard in memory: its accepted changes.
 #[derive(Clone, Debug)]
 pub struct Shard {
     root: ShardRoot,
@@ -36,14 +36,14 @@ pub struct Shard {
     state: VisibleState,
     document: Document,
     cursor: Option<ValidationCursor>,
-    /// Changes that are part of it for the sake of what was built on them, and do not count by themselves.
+    /// The accepted changes that do not count by themselves: accepted changes depend on them.
     dependency_only: BTreeSet<ChangeId>,
-    /// Missing if it was not written down with the document.
+    /// `None` if the snapshot had no index that could be read.
     resource_index: Option<ResourceIndex>,
 }
 
 impl Shard {
-    /// A shard that nobody has written to.
+    /// A shard without changes.
     pub fn new(root: ShardRoot) -> Self {
         let (graph, document) = (Graph::new(&root), Document::new(&root));
         let resource_index = Some(ResourceIndex::default());
@@ -58,28 +58,27 @@ impl Shard {
         }
     }
 
-    /// The shard's derived beginning.
+    /// The shard's root.
     pub fn root(&self) -> &ShardRoot {
         &self.root
     }
 
-    /// Its history.
+    /// The history of accepted changes.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// What it says now.
+    /// The visible value of every key.
     pub fn state(&self) -> &VisibleState {
         &self.state
     }
 
-    /// Its Automerge document, as of the last [`Shard::flush_documents`].
+    /// The Automerge document, as of the last [`Shard::flush`].
     pub fn document(&self) -> &Document {
         &self.document
     }
 
-    /// Changes that are part of it only for the sake of what was built on them: what they say is held, see
-    /// [`crate::accept`].
+    /// The accepted changes that do not count by themselves, see [`crate::acceptance`]. Providers do not apply their values.
     pub fn dependency_only(&self) -> &BTreeSet<ChangeId> {
         &self.dependency_only
     }
@@ -96,18 +95,18 @@ impl Shard {
         self.dependency_only = change_ids;
     }
 
-    /// Gives the document up after a defect.
-    pub(crate) fn isolate(&mut self, what: &str) {
-        self.document.isolate_because(&self.root, what);
+    /// Isolates the shard after a defect.
+    pub(crate) fn isolate(&mut self, description: &str) {
+        self.document.isolate_because(&self.root, description);
     }
 
-    /// The chain of `actor`, to take in signatures that were checked.
+    /// A chain, to add signatures that were verified.
     pub(crate) fn chain_mut(&mut self, chain_id: &ChainId) -> Option<&mut Chain> {
         self.graph.chain_mut(chain_id)
     }
 
-    /// The shard that [`Document::save`] wrote; `chains` says what its actors stand for. `None` if the document is not
-    /// that of this shard, or does not hold just these chains and heads.
+    /// Rebuilds a shard from a document that [`Document::save`] wrote. `chains` says which grant and incarnation each
+    /// chain belongs to. `None` if the document does not hold exactly these chains and heads.
     pub(crate) fn from_document(
         root: ShardRoot,
         document: Document,
@@ -151,7 +150,7 @@ impl Shard {
         })
     }
 
-    /// Lets a checked change in.
+    /// Adds a validated change to the shard.
     pub fn apply_change(&mut self, validated: ValidatedChange) {
         let chain_id = validated.delta().chain_id(self.root.group());
         let ops: Vec<(String, OpRef)> = (validated.delta().start_op..)
@@ -179,12 +178,12 @@ impl Shard {
         let was_rebuilding = self.document.is_rebuilding();
         self.document.push(change);
         if was_rebuilding && !self.document.is_rebuilding() {
-            // The document that the branch was read from is gone, and the new one is not flushed up to where it begins.
+            // The cursor's base is in the old document, which is gone; the new one is not flushed up to it.
             self.cursor = None;
         }
     }
 
-    /// Which changes touched what; `None` if that is not known, see [`Shard::index`].
+    /// The changes that touched each resource; `None` if unknown, see [`Shard::build_resource_index`].
     pub fn resource_index(&self) -> Option<&ResourceIndex> {
         self.resource_index.as_ref()
     }
@@ -193,8 +192,7 @@ impl Shard {
         self.resource_index = resource_index;
     }
 
-    /// Finds out which changes touched what, if that is not known: about 10 µs a change. The document is to be up to
-    /// date.
+    /// Builds the resource index if it is missing. Takes about 10 µs a change. The document must be flushed.
     pub fn build_resource_index(&mut self) {
         if self.resource_index.is_some() || self.document.fault().is_some() {
             return;
@@ -205,28 +203,28 @@ impl Shard {
         all.sort_unstable_by_key(|(index, _)| *index);
         let mut resource_index = ResourceIndex::default();
         all.iter().for_each(|(index, puts)| resource_index.record(*index, puts));
-        // What cannot be read is not known to touch nothing.
+        // A change that cannot be read may touch any resource, so then there is no index.
         self.resource_index = (all.len() == self.graph.len()).then_some(resource_index);
     }
 
-    /// Brings the Automerge document up to date. To be called before anything reads it.
+    /// Brings the Automerge document up to date. Call it before anything reads the document.
     pub fn flush(&mut self) {
         self.document.flush(&self.root);
     }
 
-    /// The change `id`, said as a delta again. `None` if the document does not hold just what has this hash.
+    /// Reads a change from the document, as a delta. `None` if the document has no change with this hash.
     pub fn read_delta(&self, id: &ChangeId) -> Option<Delta> {
         let chain = self.graph.chain_of(self.graph.get(id)?)?;
         let change = self.document.change(id).filter(|change| change_id(change) == *id)?;
         decode_change(&change, self.root.shard_id(), (chain.grant, chain.incarnation))
     }
 
-    /// All changes past a set, said as deltas, each after its dependencies.
+    /// The deltas of all changes that are not in `known`, each after its dependencies.
     pub fn deltas_after(&self, known: &VersionVector) -> Vec<(ChangeId, Delta)> {
         self.iter_deltas_after(known).collect()
     }
 
-    /// [`Shard::deltas_after`], one at a time: for who keeps only a little of each.
+    /// [`Shard::deltas_after`], one at a time, for callers that keep only a part of each.
     pub(crate) fn iter_deltas_after(&self, known: &VersionVector) -> impl Iterator<Item = (ChangeId, Delta)> {
         let changes = self.document.changes_after(&self.graph.heads_of_version(known));
         changes.into_iter().filter_map(|change| {
@@ -237,7 +235,7 @@ impl Shard {
         })
     }
 
-    /// The visible values of `key` at these heads, the winner last; a defect, if the document cannot say.
+    /// The visible values of `key` at these heads, the winner last. An error means that the document has a defect.
     pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Result<Vec<VisibleValue>, ShardFault> {
         if heads == self.graph.heads() {
             return Ok(self.state.get(key).to_vec());
@@ -245,8 +243,7 @@ impl Shard {
         self.document.visible_at(&self.root, key, heads)
     }
 
-    /// [`Shard::visible_at`] of many keys, in no special order; those that had no value are left out. It goes through the
-    /// whole history once.
+    /// [`Shard::visible_at`] for many keys, in any order, without those that had no value. Walks the whole history once.
     pub(crate) fn visible_at_bulk(
         &self,
         keys: &BTreeSet<&str>,
@@ -254,11 +251,10 @@ impl Shard {
     ) -> Result<Vec<(String, Vec<VisibleValue>)>, ShardFault> {
         self.document.visible_at_bulk(&self.root, keys, heads)
     }
+}
 
-    /// Stands for everything in the shard: equal digests, equal histories.
-    pub fn digest(&self) -> Digest {
-        let heads = self.graph.heads();
-        let parts: Vec<&[u8]> = heads.iter().map(AsRef::as_ref).collect();
-        Digest(hash16("larder 1 shard digest", &parts))
-    }
+/// The digest of a set of changes, given its sorted heads. Equal digests mean equal sets.
+pub(crate) fn digest_of_heads<'a>(heads: impl IntoIterator<Item = &'a ChangeId>) -> Digest {
+    let parts: Vec<&[u8]> = heads.into_iter().map(AsRef::as_ref).collect();
+    Digest(hash16("larder 1 shard digest", &parts))
 }

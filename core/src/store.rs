@@ -1,29 +1,30 @@
-//! What a node keeps, as rows of a few sorted tables: the port that any storage fills.
+//! What a node stores: rows in a few sorted tables. Any storage can hold them.
 //!
-//! The core never reads a disk. It emits batches of [`GraphRow`]s, each to be made durable as a whole and in order, and reads
-//! them back once, at the start, through [`RowReader`]. Integers in keys are big-endian, so that byte order is their order.
+//! The core never reads a disk. It emits batches of [`Row`]s, each to be made durable as a whole and in order, and reads
+//! rows back once, when it starts, through a [`RowReader`]. Integers in keys are big-endian, so that byte order is their
+//! order.
 //!
 //! ```text
 //! table        key                                                        value
 //! meta         name                                                       bytes
 //! groups       group [16]                                                 GroupRow
 //! records      group [16] | record [32]                                   record | signature [64]
-//! changes      group [16] | epoch [16] | actor [16] | seq u64 | id [32]   delta
-//! aside        as of changes                                              AsideRow: valid, and not part of the document
-//! marks        group [16] | epoch [16] | actor [16] | seq u64             signature [64], every 64th change
-//! covers       group [16] | epoch [16] | actor [16]                       seq u64 | Cover, of the newest change
-//! own          group [16] | epoch [16] | grant [32]                       OwnRow
-//! snapshots    group [16] | epoch [16]                                    SnapshotRow
-//! index        group [16] | epoch [16]                                    IndexRow, see `crate::shard::touched`
+//! changes      group [16] | shard [16] | chain [16] | seq u64 | id [32]   delta
+//! aside        as of changes                                              UnacceptedRow
+//! marks        group [16] | shard [16] | chain [16] | seq u64             signature [64], every 64th change
+//! covers       group [16] | shard [16] | chain [16]                       seq u64 | EndProof, of the newest change
+//! own          group [16] | shard [16] | grant [32]                       OwnTipRow
+//! snapshots    group [16] | shard [16]                                    SnapshotRow
+//! index        group [16] | shard [16]                                    ResourceIndexRow
 //! invites      group [16] | invite [32]                                   InviteRow
 //! joins        group [16]                                                 JoinRow, until the join is done
-//! journal      group [16] | number u64                                    JournalRow: what came to count here, in order
-//! applied      group [16] | <kind>/<name>                                 the fields last applied here
-//! addresses    node [32]                                                  its addresses, newest first
+//! journal      group [16] | number u64                                    JournalRow: what came to count, in order
+//! applied      group [16] | <kind>/<name>                                 the fields last applied on this host
+//! addresses    node [32]                                                  the node's addresses, newest first
 //! ```
 //!
-//! Of a forked chain one branch is in `changes`, the others are in `aside`, whose keys hold the id for that. The `groups` row is written last of what
-//! founds or joins a group, in the same batch: without it, nothing of the group exists.
+//! Of a forked chain, one branch is in `changes` and the others are in `aside`; that is why keys contain the change's id.
+//! The `groups` row is the last row of the batch that creates or joins a group: without it, the group does not exist.
 
 pub mod key;
 mod memory;
@@ -39,38 +40,39 @@ pub use crate::codec::{decode_layout, encode_layout};
 use crate::id::{ChangeId, GrantId, HistoryEntryId, Incarnation, RecordId};
 use crate::shard::chain::EndProof;
 
-/// The tables. Their names are those in the drawing.
+/// The tables of the drawing above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
-    /// Facts on the store itself.
+    /// Facts about the store itself.
     Meta,
-    /// Which groups the node is in.
+    /// The groups that this node is in.
     Groups,
-    /// Membership records.
+    /// The membership records.
     Records,
-    /// Deltas: with the records and their signatures, the truth from which all else can be rebuilt.
+    /// The accepted changes. Everything else can be rebuilt from them, the records and the signatures.
     Changes,
-    /// Changes that are valid and not part of the document, each with what proves it.
+    /// The unaccepted changes, each with its end proof. Named `aside` on disk.
     Unaccepted,
-    /// Kept signatures.
+    /// The signature of every 64th change of a chain. Named `marks` on disk.
     Checkpoints,
-    /// What proves the end of each chain.
+    /// The end proof of each chain. Named `covers` on disk.
     EndProofs,
-    /// The last (incarnation, seq) this node used: outside the document, so that a lost document cannot forge a fork.
+    /// The last change of each chain that this node wrote. It is apart from the document, so that a node that lost its
+    /// document does not fork its chain. Named `own` on disk.
     OwnTips,
-    /// Whole shards, to start from.
+    /// Whole shards, from which a start is quick.
     Snapshots,
-    /// Which changes touched what, as of a snapshot.
+    /// The changes that touched each resource, as of a snapshot.
     ResourceIndexes,
-    /// Invites made here.
+    /// The invites that this node made.
     Invites,
-    /// Joins under way.
+    /// The joins that this node has not completed.
     Joins,
-    /// In which order this node came to count what it holds.
+    /// The order in which records and changes came to count on this node.
     Journal,
-    /// What this machine runs.
+    /// The fields that were last applied on this host.
     Applied,
-    /// Where other nodes were reached.
+    /// The addresses at which peers were reached.
     Addresses,
 }
 
@@ -119,11 +121,11 @@ impl Table {
 /// One row to write, or to remove where there is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Where.
+    /// The table of the row.
     pub table: Table,
-    /// Under which key.
+    /// The key of the row.
     pub key: Vec<u8>,
-    /// What; `None` removes the row.
+    /// The value; `None` removes the row.
     pub value: Option<Vec<u8>>,
 }
 
@@ -133,26 +135,26 @@ impl Row {
         Self { table, key, value: Some(value) }
     }
 
-    /// A row that writes a value of one of the layouts below.
+    /// A row that writes a value with one of the layouts below.
     pub fn put_encoded<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Self {
         Self::put(table, key, encode_layout(value))
     }
 
-    /// A row that removes what is there.
+    /// A row that removes the value of a key.
     pub fn remove(table: Table, key: Vec<u8>) -> Self {
         Self { table, key, value: None }
     }
 }
 
-/// A row that was read back: key and value.
+/// The key and value of a row that was read.
 pub type StoredRow = (Vec<u8>, Vec<u8>);
 
-/// Reads rows back. Implemented by whatever stores them; used only while a node starts.
+/// Reads rows. Each storage implements it; the core uses it only when a node starts.
 pub trait RowReader {
-    /// Why rows cannot be read.
+    /// The error if rows cannot be read.
     type Error: std::fmt::Display;
 
-    /// Calls `each` with every row of `table` whose key begins with `prefix`, from `from` on if given, in order of key.
+    /// Calls `on_row` with every row of `table` whose key begins with `prefix`, by key; with `from`, only from that key on.
     fn scan(
         &self,
         table: Table,
@@ -161,7 +163,7 @@ pub trait RowReader {
         on_row: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), Self::Error>;
 
-    /// The rows of `table` whose key begins with `prefix`, in order of key.
+    /// The rows of `table` whose key begins with `prefix`, by key.
     fn read_rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<StoredRow>, Self::Error> {
         let mut rows = Vec::new();
         self.scan(table, prefix, None, &mut |key, value| rows.push((key.to_vec(), value.to_vec())))?;
@@ -190,7 +192,7 @@ pub enum LoadError {
     },
 }
 
-/// Reads one of the layouts below that begin with their version; says which version wrote it, if that is newer.
+/// Decodes a layout that begins with its version. If a newer version wrote the row, the error says which.
 pub fn decode_versioned<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, LoadError> {
     match bytes.first() {
         Some(&version) if version > LAYOUT_VERSION => Err(LoadError::Newer { table: table.name(), version }),
@@ -198,81 +200,80 @@ pub fn decode_versioned<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Resu
     }
 }
 
-/// The version of every layout below that this code writes, and the newest that it understands. It is the first byte of
-/// each.
+/// The version of the layouts below, in the first byte of each. This code writes it and reads no newer one.
 pub const LAYOUT_VERSION: u8 = 1;
 
 /// A group this node is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// The Genesis record's id.
+    /// The id of the group's Genesis record.
     pub genesis: RecordId,
-    /// True while an operator paused syncing.
+    /// True if an operator paused syncing.
     pub paused: bool,
-    /// True after damage, until the copy was found equal with that of a member: it may lack anything, and is shown to
-    /// nobody as what the group wants.
+    /// True after damage, until this node's copy equals that of another member. The copy may lack anything, so the node
+    /// does not reconcile its host with it.
     pub refetching: bool,
 }
 
-/// The place in a chain that this node wrote last.
+/// The last change that this node wrote in a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnTipRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// Which life of the grant.
+    /// The incarnation of the grant.
     pub incarnation: Incarnation,
-    /// The last seq used in it.
+    /// The number of the last change in the chain.
     pub seq: u64,
-    /// The last change.
+    /// The id of the last change.
     pub id: ChangeId,
 }
 
-/// A valid change that is not part of the document.
+/// An unaccepted change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnacceptedRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// What proves it, given its chain up to it.
+    /// The proof of the change's chain up to it.
     pub end_proof: EndProof,
-    /// [`crate::delta::Delta::encode`].
+    /// The bytes of the delta: [`crate::delta::Delta::encode`].
     pub delta: Vec<u8>,
 }
 
 /// The hash context of a snapshot's checksum.
 const SNAPSHOT_CONTEXT: &str = "larder 1 snapshot";
 
-/// A shard written out whole.
+/// A snapshot of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// BLAKE3 of all that follows.
+    /// The BLAKE3 checksum of the body.
     pub checksum: [u8; 32],
-    /// [`SnapshotBody`], in postcard.
+    /// The [`SnapshotBody`] in postcard.
     pub body: Vec<u8>,
 }
 
-/// What a snapshot holds.
+/// The content of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotBody {
-    /// Every chain in the document: grant, incarnation, newest seq.
+    /// The grant, incarnation and length of every chain in the document.
     pub chains: Vec<(GrantId, Incarnation, u64)>,
-    /// The document's heads, sorted.
+    /// The heads of the document, sorted.
     pub heads: Vec<ChangeId>,
-    /// Automerge's `save()` bytes.
+    /// The bytes of the Automerge document.
     pub document: Vec<u8>,
 }
 
 impl SnapshotRow {
-    /// Seals a body.
+    /// Encodes a body and adds its checksum.
     pub fn seal(body: &SnapshotBody) -> Self {
         let body = encode_layout(body);
         Self { version: LAYOUT_VERSION, checksum: checksum(SNAPSHOT_CONTEXT, &body), body }
     }
 
-    /// The body, if the checksum is right.
+    /// Decodes the body, if the checksum is right.
     pub fn open(&self) -> Option<SnapshotBody> {
         (self.version == LAYOUT_VERSION && checksum(SNAPSHOT_CONTEXT, &self.body) == self.checksum)
             .then(|| decode_layout(&self.body))
@@ -280,45 +281,45 @@ impl SnapshotRow {
     }
 }
 
-/// An invite made here. Its secret is not kept.
+/// An invite that this node made, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// The grant it was made under.
+    /// The grant of this node under which the invite was made.
     pub grant: GrantId,
-    /// The role it gives, see [`crate::build_record::Role::to_byte`].
+    /// The role that the invite gives, see [`crate::record::Role::to_byte`].
     pub role_byte: u8,
-    /// How often it may be used.
+    /// The number of nodes that may join with the invite.
     pub max_uses: u32,
-    /// When it was made, in seconds since 1970 by this node's clock.
+    /// The time when the invite was made, by this node's clock, in seconds since 1970.
     pub created_at: i64,
-    /// When it ends, likewise.
+    /// The time when the invite expires, by this node's clock, in seconds since 1970.
     pub expires_at: i64,
 }
 
-/// A join under way.
+/// A join that is not completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// The code, as bytes.
+    /// The invite code, as bytes.
     pub code: Vec<u8>,
-    /// The alias asked for.
+    /// The alias that the node requested.
     pub alias: String,
-    /// The labels asked for.
+    /// The labels that the node requested.
     pub labels: Vec<(String, String)>,
 }
 
-/// One step of what this node counts: a change or record more, or one less.
+/// One journal row: a change or record begins or ceases to count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalRow {
-    /// Layout version.
+    /// The version of the layout.
     pub version: u8,
-    /// What it is about.
+    /// The change or record.
     pub subject: HistoryEntryId,
-    /// True if it counts from here on; false if it does no longer.
+    /// True if the subject counts from here on; false if it no longer does.
     pub is_accepted: bool,
-    /// How many rows are about it up to here, this one included: 1 but where it was taken back before.
+    /// The number of rows about the subject up to this one. More than 1 only if it ceased to count before.
     pub occurrence: u32,
 }

@@ -1,28 +1,28 @@
-//! The scalars a document holds. There is nothing else in it: no list, no text, no counter.
+//! The values that a document holds: scalars only, no lists, texts or counters.
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-/// One value under one key. Equal means equal by type and by bits.
+/// The value of one key. Two values are equal if their types and bits are equal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Value {
-    /// Nothing: an unset field.
+    /// The value of a field that was unset.
     Null,
-    /// True or false.
+    /// A boolean.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A finite number that is not minus zero.
+    /// A finite number other than minus zero.
     Float(f64),
-    /// Text.
+    /// A text.
     Str(String),
     /// Bytes that are not text.
     Bytes(Vec<u8>),
 }
 
 impl Value {
-    /// True if this value may stand in a document: within the size limit, finite, not minus zero.
+    /// True if a document may hold this value: it is within the size limit, finite, and not minus zero.
     pub fn is_valid(&self) -> bool {
         match self {
             Self::Float(float) => float.is_finite() && (*float != 0.0 || float.is_sign_positive()),
@@ -45,7 +45,7 @@ impl Value {
         }
     }
 
-    /// How many bytes the value takes, roughly: for bounds on memory and frames.
+    /// Roughly the bytes that the value takes, for limits on memory and frames.
     pub fn size_estimate(&self) -> usize {
         match self {
             Self::Str(text) => text.len() + 8,
@@ -54,7 +54,7 @@ impl Value {
         }
     }
 
-    /// What a person calls the type.
+    /// The name of the type, as shown to operators.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",

@@ -1,7 +1,7 @@
-//! The changes of one shard by place, each after what it was built on: walks over them are loops over an array.
+//! The candidates of one shard in causal order, each after its dependencies, so that walks are loops over an array.
 #![allow(
     clippy::indexing_slicing,
-    reason = "places are made here, and every array is as long as the list of changes"
+    reason = "positions are made here, and every array is as long as the list of changes"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Candidate, CandidateSet};
 use crate::id::{ChainId, ChangeId};
 
-/// Valid changes in causal order. A *place* is an index into that order.
+/// The candidates in causal order. A *position* is an index into that order.
 pub(super) struct CausalIndex<'a> {
     candidates: Vec<(ChangeId, &'a Candidate)>,
     positions: BTreeMap<ChangeId, usize>,
     deps: Vec<Vec<usize>>,
-    /// The author's previous change.
+    /// The position of the author's previous change.
     previous: Vec<Option<usize>>,
 }
 
@@ -37,7 +37,7 @@ impl<'a> CausalIndex<'a> {
         Self { candidates: order, positions, deps, previous }
     }
 
-    /// All places, each after what it was built on.
+    /// All positions, in causal order.
     pub(super) fn positions(&self) -> std::ops::Range<usize> {
         0..self.candidates.len()
     }
@@ -54,7 +54,7 @@ impl<'a> CausalIndex<'a> {
         self.positions.get(id).copied()
     }
 
-    /// These and the author's changes before it, newest first.
+    /// A change and the author's changes before it, newest first.
     pub(super) fn chain_back_from(&self, at: usize) -> impl Iterator<Item = usize> {
         std::iter::successors(Some(at), |at| self.previous[*at])
     }
@@ -63,7 +63,7 @@ impl<'a> CausalIndex<'a> {
         self.previous[at]
     }
 
-    /// A set with all its ancestors.
+    /// A set and all ancestors of its changes.
     pub(super) fn with_ancestors(&self, set: &[bool]) -> Vec<bool> {
         let mut closed = set.to_vec();
         for at in self.positions().rev().filter(|at| set[*at] || !self.deps[*at].is_empty()) {
@@ -74,7 +74,7 @@ impl<'a> CausalIndex<'a> {
         closed
     }
 
-    /// A set with everything that was built on it.
+    /// A set and all changes that depend on it.
     pub(super) fn with_descendants(&self, set: &[bool]) -> Vec<bool> {
         let mut reached = set.to_vec();
         for at in self.positions() {
@@ -83,18 +83,18 @@ impl<'a> CausalIndex<'a> {
         reached
     }
 
-    /// One change and everything that was built on it.
+    /// A change and all changes that depend on it.
     pub(super) fn descendants_of(&self, at: usize) -> Vec<bool> {
         let mut only = vec![false; self.candidates.len()];
         only[at] = true;
         self.with_descendants(&only)
     }
 
-    /// True if `at` is `of` or one of its ancestors.
+    /// True if `at` is `upper` or one of its ancestors.
     pub(super) fn is_at_or_below(&self, at: usize, upper: usize) -> bool {
         let (lower_candidate, upper_candidate) = (self.candidate(at), self.candidate(upper));
         if lower_candidate.chain_id == upper_candidate.chain_id {
-            // All that a change builds on of its own chain is what came before it there.
+            // The ancestors of a change in its own chain are the changes before it there.
             return self.chain_back_from(upper).take_while(|below| *below >= at).any(|below| below == at);
         }
         let mut seen = vec![false; upper + 1];
@@ -110,7 +110,8 @@ impl<'a> CausalIndex<'a> {
         seen.get(at).copied().unwrap_or(false) || at == upper
     }
 
-    /// How far a frontier of `actor` reaches. While what it names is not here, the place has to do.
+    /// The changes at or below a frontier of a chain. While the change that it names is not here, the sequence number
+    /// decides.
     pub(super) fn frontier_reach(&self, chain_id: ChainId, frontier: &(u64, ChangeId)) -> FrontierReach {
         match self.position(&frontier.1) {
             None => FrontierReach::Seq(frontier.0),
@@ -126,7 +127,7 @@ impl<'a> CausalIndex<'a> {
         }
     }
 
-    /// The changes of every place of every chain, of those in a set.
+    /// The changes of a set, by chain and sequence number.
     pub(super) fn group_by_chain_seq(&self, set: &[bool]) -> BTreeMap<(ChainId, u64), Vec<usize>> {
         let mut out: BTreeMap<(ChainId, u64), Vec<usize>> = BTreeMap::new();
         for at in self.positions().filter(|at| set[*at]) {
@@ -137,7 +138,7 @@ impl<'a> CausalIndex<'a> {
     }
 }
 
-/// What lies at or below a frontier.
+/// The changes at or below a frontier.
 pub(super) enum FrontierReach {
     Seq(u64),
     Positions(BTreeSet<usize>),
@@ -152,7 +153,7 @@ impl FrontierReach {
     }
 }
 
-/// Every change after what it was built on, whatever their ids.
+/// The candidates, each after its dependencies.
 fn causal_order(changes: &CandidateSet) -> Vec<(ChangeId, &Candidate)> {
     let mut open_dep_counts: BTreeMap<ChangeId, usize> = BTreeMap::new();
     let mut dependents: BTreeMap<ChangeId, Vec<ChangeId>> = BTreeMap::new();

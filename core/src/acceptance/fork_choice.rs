@@ -1,17 +1,21 @@
-//! Forks: two changes in one place of one chain. A machine that was copied or set back wrote them, or malice. Both are
-//! valid, and one branch stays.
+//! Deciding forks: two changes at one position of one chain. A node that was copied or restored wrote them, or one that
+//! means harm. Both changes are valid, and one branch wins.
 //!
-//! Which one follows from what is kept and from nothing else, first to last:
+//! The replicated changes and the records alone decide which one, by the first rule that applies:
 //!
-//! 1. the branch that an effective Revoke's frontier names, else one that a counting Admit names (of several: the record
-//!    with the smallest hash);
-//! 2. the one with anchors of more distinct other keys built on it. Chains that are forked themselves do not count from
-//!    their fork on: nobody lends weight to two sides;
-//! 3. the longer one;
-//! 4. the one whose first change has the smaller hash.
+//! 1. the branch that an effective Revoke's frontier names, else one that an effective Admit names (of several records,
+//!    the one with the smallest hash);
+//! 2. the branch that more distinct other keys support by an anchor on top of it. Changes of a forked chain from its fork
+//!    on do not count, so no key supports two branches;
+//! 3. the longer branch;
+//! 4. the branch whose first change has the smaller hash.
 //!
-//! What loses stops counting, with all that was built on it; then the next fork is looked at, in order of chain and place.
-#![allow(clippy::indexing_slicing, reason = "places come from the index, and every array is as long as it")]
+//! The changes of a losing branch, and all that depend on them, stop counting. Then the next fork is decided, in the order
+//! of chain and sequence number.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "positions come from the index, and every array is as long as it"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,15 +26,15 @@ use crate::limits;
 use crate::record::Membership;
 use crate::record::membership::ChangeFrontier;
 
-/// What is left of a closed set once all but the two longest of those branches of each chain are gone on which no other
-/// key's anchor builds: whoever forks alone makes others keep no more than that.
+/// The rest of a closed set without the weak branches: of the branches of a chain that no other key supports by an anchor,
+/// only the [`limits::MAX_WEAK_BRANCHES`] longest stay. So one node cannot make others keep many branches.
 pub(super) fn drop_weak_branches(
     index: &CausalIndex<'_>,
     candidates: &[bool],
     anchors: &[bool],
 ) -> Vec<bool> {
     let mut tips: BTreeMap<ChainId, BTreeSet<usize>> = BTreeMap::new();
-    // Places come in causal order, so a previous change is met before what follows it.
+    // Positions are in causal order, so a previous change comes before the changes that follow it.
     for at in index.positions().filter(|at| candidates[*at]) {
         let tips = tips.entry(index.candidate(at).chain_id).or_default();
         index.previous(at).map(|previous| tips.remove(&previous));
@@ -57,7 +61,7 @@ pub(super) fn drop_weak_branches(
     index.positions().map(|at| candidates[at] && !dropped[at]).collect()
 }
 
-/// Settles all forks in the closure of `anchors`. Answers what is left of it; `anchors` are those that are left.
+/// Decides all forks in the closure of `anchors`. Returns the rest of the closure, and removes the anchors that lost.
 pub(super) fn choose_branches(
     members: &Membership,
     index: &CausalIndex<'_>,
@@ -86,7 +90,7 @@ pub(super) fn choose_branches(
     }
 }
 
-/// Where each chain forks first.
+/// The sequence number at which each forked chain forks first.
 fn first_fork_seqs(by_chain: &BTreeMap<(ChainId, u64), Vec<usize>>) -> BTreeMap<ChainId, u64> {
     let mut first = BTreeMap::new();
     for ((chain_id, seq), _) in by_chain.iter().filter(|(_, branches)| branches.len() > 1) {
@@ -117,7 +121,7 @@ impl BranchChoice<'_> {
         })
     }
 
-    /// The branch that a record names.
+    /// The branch that a record's frontier names.
     fn named_by_record(&self, chain_id: ChainId, branches: &[usize]) -> Option<usize> {
         let grant = branches.first().map(|at| self.index.candidate(*at).grant)?;
         let named_branch = |frontier: &ChangeFrontier| {
@@ -138,7 +142,7 @@ impl BranchChoice<'_> {
         named_by_revoke.map(|(_, at)| at).or_else(named_by_admit)
     }
 
-    /// How many distinct other keys have an anchor above.
+    /// The number of distinct other keys with an anchor on top of the branch.
     fn supporter_count(&self, branch: usize, descendants: &[bool]) -> usize {
         let author = self.index.candidate(branch).author;
         let is_supporter = |at: &usize| {
@@ -156,7 +160,7 @@ impl BranchChoice<'_> {
         keys.len()
     }
 
-    /// How far the chain goes on above.
+    /// The sequence number of the last change of the branch.
     fn branch_length(&self, chain_id: ChainId, descendants: &[bool]) -> u64 {
         let is_own_chain = |at: &usize| {
             descendants[*at] && self.candidates[*at] && self.index.candidate(*at).chain_id == chain_id

@@ -1,29 +1,29 @@
-//! Ranges of history in columns: how a reconnecting neighbour is brought up to date.
+//! Batches: ranges of history in columns. A reconnecting peer gets what it lacks in batches.
 //!
-//! A *window* is a list of changes of one shard in causal order, each after everything it depends on, together with
-//! what proves the end of every chain in it. Told change by change it would take some 200 bytes each; sorted by column,
-//! most of a history is small differences and repeats, and zstd leaves about one byte a change.
+//! A batch is a list of changes of one shard in causal order, each after its dependencies, with the proof of every chain
+//! in it. Encoded one by one, a change would take some 200 bytes. Sorted by column, most of a history is small differences
+//! and repeats, and zstd compresses it to about one byte a change.
 //!
 //! ```text
-//! window  = chains [ grant [32] | incarnation [16] | after varint | base [32] ]   each once; first seq is after + 1
-//!         | actors [ [16] ]          other chains that puts refer to
-//!         | count varint             changes
+//! batch   = segments [ grant [32] | incarnation [16] | after varint | base [32] ]  one a chain; first seq is after + 1
+//!         | chains [ [16] ]          other chains that puts refer to
+//!         | count varint             the number of changes
 //!         | ten columns, each bytes, read side by side:
-//!   place   per change: index into `chains`
-//!   deps    per change: how many dependencies beyond the predecessor; for each: 0 and a hash in `hashes`,
-//!           or n: the change n places back in this window
+//!   segment per change: index into `segments`
+//!   deps    per change: how many dependencies besides the author's previous change; for each: 0 and a hash in
+//!           `hashes`, or n: the change n positions back in this batch
 //!   hashes  [32] each
-//!   clock   per change: start_op - (max_op of the change before + 1), zigzag; time - time before, zigzag
+//!   op+time per change: start_op - (max_op of the change before + 1), zigzag; time - time before, zigzag
 //!   message per change: 0 and a text in `texts`, or n: the n-th text so far
 //!   puts    per change: how many; per put: key (as messages), how many preds
 //!   values  per put: a value, as in a delta
-//!   preds   per pred: start_op - counter, zigzag; index into `chains` followed by `actors`
+//!   preds   per pred: start_op - counter, zigzag; index into the chains of `segments` followed by `chains`
 //!   texts   strings, messages and keys mixed, in order of first use
-//!   proofs  per chain: marks [ signature [64] ] of the 64th changes in it, and the cover of its end
-//! sent    = zstd of window
+//!   proofs  per segment: the signatures [ [64] ] of the 64th changes in it, and the end proof
+//! sent    = zstd of batch
 //! ```
 //!
-//! What comes out is checked and composed change by change like any other, so a window needs no canonical form.
+//! Every decoded change is checked like any other change, so a batch needs no canonical form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,40 +36,40 @@ use crate::limits;
 use crate::shard::chain::EndProof;
 use crate::shard::root::ShardRoot;
 
-/// What proves the end of one chain in a window.
+/// The proof of one segment of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentProof {
-    /// Signatures at the 64th changes that the window holds of the chain, in order.
+    /// The signatures of the segment's 64th changes, in order.
     pub checkpoints: Vec<Sig>,
-    /// What proves the last change that the window holds of it.
+    /// The end proof of the segment's last change.
     pub end_proof: EndProof,
 }
 
-/// One chain of a window.
+/// The header of one segment of a batch: which part of which chain it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentHeader {
-    /// The grant written under.
+    /// The grant that the chain is written under.
     pub grant: GrantId,
-    /// Which life of it.
+    /// The incarnation of the grant.
     pub incarnation: Incarnation,
-    /// The seq before the first one here.
+    /// The sequence number before the segment's first change.
     pub after: u64,
-    /// The change of that seq; zero if there is none.
+    /// The id of the change with that number; zero if there is none.
     pub base_id: ChangeId,
 }
 
-/// A window that was read.
+/// A decoded batch.
 #[derive(Clone, Debug)]
 pub struct ChangeBatch {
-    /// Its chains, each with what proves it.
+    /// The segments, each with its proof.
     pub segments: Vec<(SegmentHeader, SegmentProof)>,
-    /// Its changes in causal order.
+    /// The changes of all segments, in causal order.
     pub changes: Vec<EncodedChange>,
 }
 
-/// Bytes that are not a window. The fault is the sender's.
+/// Bytes that are not a batch. The sender is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("bytes that are not a window of history")]
+#[error("bytes that are not a batch of changes")]
 pub struct BatchDecodeError;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -89,14 +89,14 @@ struct BatchColumns {
     proofs: Vec<u8>,
 }
 
-/// What a change weighs besides what it holds, in bytes.
+/// The estimated bytes of a change in a batch, without its parts.
 const CHANGE_OVERHEAD_BYTES: usize = 48;
-/// What a dependency weighs.
+/// The estimated bytes of a dependency in a batch.
 const DEP_BYTES: usize = 33;
-/// What a predecessor weighs.
+/// The estimated bytes of a predecessor in a batch.
 const PRED_BYTES: usize = 20;
 
-/// About how many bytes a change takes in a window, before compression.
+/// Roughly the bytes that a change takes in a batch, before compression.
 pub fn size_estimate(delta: &Delta) -> usize {
     let puts: usize = delta
         .puts
@@ -106,10 +106,10 @@ pub fn size_estimate(delta: &Delta) -> usize {
     CHANGE_OVERHEAD_BYTES + DEP_BYTES * delta.deps.len() + delta.message.len() + puts
 }
 
-/// A change to be written: the index of its chain, its hash and its content.
+/// A change to be encoded: the index of its segment, its id and its delta.
 pub type IndexedDelta<'a> = (usize, ChangeId, &'a Delta);
 
-/// Writes a window of these chains and changes.
+/// Encodes a batch of these segments and changes.
 pub fn encode(
     root: &ShardRoot,
     segments: &[(SegmentHeader, SegmentProof)],
@@ -123,10 +123,10 @@ pub fn encode(
     zstd::bulk::compress(&raw, ZSTD_LEVEL).unwrap_or_default()
 }
 
-/// zstd's own default: what the columns leave to gain beyond it costs more time than it saves.
+/// The zstd level of batches: zstd's default. A higher level costs more time than the smaller size saves.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Reads a window of the epoch that `root` begins.
+/// Decodes a batch of the shard that `root` begins.
 pub fn decode(root: &ShardRoot, sent: &[u8]) -> Result<ChangeBatch, BatchDecodeError> {
     let raw = zstd::bulk::decompress(sent, limits::MAX_FRAME_BYTES).map_err(|_| BatchDecodeError)?;
     let (columns, rest) = postcard::take_from_bytes::<BatchColumns>(&raw).map_err(|_| BatchDecodeError)?;
@@ -136,7 +136,7 @@ pub fn decode(root: &ShardRoot, sent: &[u8]) -> Result<ChangeBatch, BatchDecodeE
     if columns.segments.iter().any(|header| (header.after == 0) != (header.base_id == ChangeId::ZERO)) {
         return Err(BatchDecodeError);
     }
-    // What proves a chain proves all of it that is here; told as two, neither would be proved.
+    // The end proof of a segment covers all of its changes. Two segments of one chain could not both be proved.
     let segment_keys: BTreeSet<_> =
         columns.segments.iter().map(|header| (header.grant, header.incarnation)).collect();
     if segment_keys.len() != columns.segments.len() {
@@ -149,7 +149,7 @@ fn push_value<T: Serialize>(column: &mut Vec<u8>, value: &T) {
     column.extend(postcard::to_allocvec(value).unwrap_or_default());
 }
 
-/// The actors that puts refer to by number: those of the window's chains, then the others.
+/// The chains of the segments. Puts refer to them by index.
 fn chain_ids_of(root: &ShardRoot, segments: &[SegmentHeader]) -> Vec<ChainId> {
     segments
         .iter()
@@ -159,7 +159,7 @@ fn chain_ids_of(root: &ShardRoot, segments: &[SegmentHeader]) -> Vec<ChainId> {
 
 struct BatchEncoder {
     columns: BatchColumns,
-    /// Per chain: the change before the next one.
+    /// The last change so far of each segment.
     last_ids: Vec<ChangeId>,
     chain_refs: BTreeMap<ChainId, u64>,
     index_by_id: BTreeMap<ChangeId, u64>,
@@ -275,13 +275,13 @@ struct BatchDecoder<'a> {
     root: &'a ShardRoot,
     batch: &'a BatchColumns,
     chain_ids: Vec<ChainId>,
-    /// Per chain: the seq and hash of its newest change so far.
+    /// The number and id of the last change so far of each segment.
     last_seq_and_ids: Vec<(u64, ChangeId)>,
     texts: Vec<&'a str>,
     last_op_and_time: (u64, i64),
     changes: Vec<EncodedChange>,
-    /// Bytes that may still be unfolded. Texts are told once and used often: what a few bytes unfold to is counted
-    /// before it is copied.
+    /// The bytes that may still be decoded. A few bytes can refer to one text many times, so every copy is counted before
+    /// it is made.
     budget_bytes: usize,
     columns: ColumnReaders<'a>,
 }
@@ -343,7 +343,7 @@ impl<'a> BatchDecoder<'a> {
         Some(ChangeBatch { segments, changes: self.changes })
     }
 
-    /// Counts bytes about to be unfolded, as [`weight`] does.
+    /// Counts bytes that are about to be decoded, as [`size_estimate`] does. `None` if the budget is spent.
     fn spend_budget(&mut self, bytes: usize) -> Option<()> {
         self.budget_bytes = self.budget_bytes.checked_sub(bytes)?;
         Some(())
@@ -405,7 +405,7 @@ impl<'a> BatchDecoder<'a> {
         Some(Put { key, value, preds })
     }
 
-    /// A copy of a text of at most `most` bytes.
+    /// A copy of a text of at most `limit` bytes.
     fn read_text(&mut self, text_ref: u64, limit: usize) -> Option<String> {
         let text: &'a str = match text_ref.checked_sub(1) {
             Some(index) => self.texts.get(usize::try_from(index).ok()?).copied()?,
@@ -429,7 +429,7 @@ mod tests {
     use crate::id::{GroupId, RecordId};
     use crate::shard::root::ShardName;
 
-    /// One change that puts its keys as `keys` says, in a window before compression.
+    /// One change that puts its keys as `keys` says, in a batch before compression.
     fn columns_with_keys(keys: &[(u64, Option<&str>)], message: &str) -> BatchColumns {
         let header = SegmentHeader {
             grant: RecordId([1; 32]),
@@ -454,7 +454,7 @@ mod tests {
         columns
     }
 
-    /// How much of its room a reader used, and how many texts it copied into a change.
+    /// The part of its budget that a decoder used for one change.
     fn budget_spent_on(columns: &BatchColumns) -> usize {
         let root = ShardRoot::derive(GroupId([1; 16]), ShardName::Desired);
         let mut decoder = BatchDecoder::new(&root, columns);

@@ -7,14 +7,14 @@ use super::unaccepted::UnacceptedSet;
 use crate::acceptance::{Candidate, CandidateSet, Fork};
 use crate::delta::Delta;
 use crate::delta::encoded_change::EncodedChange;
-use crate::id::{ChainId, ChangeId, Digest, GroupId, NodeId, ShardId, hash16};
+use crate::id::{ChainId, ChangeId, Digest, GroupId, NodeId, ShardId};
 use crate::limits;
 use crate::record::RecordSet;
-use crate::shard::Shard;
 use crate::shard::chain::{Chain, ChainHash, first_chain_hash, next_chain_hash};
 use crate::shard::graph::Graph;
 use crate::shard::root::ShardRoot;
 use crate::shard::validate::{ChangeFault, ValidatedChange, Validation, ValidationError, check_author_rules};
+use crate::shard::{Shard, digest_of_heads};
 use crate::store::{Row, SnapshotBody, SnapshotRow, Table, key};
 
 /// One shard with everything that this node knows of it.
@@ -144,9 +144,8 @@ impl ShardState {
             }
             heads.insert(change.id());
         }
-        let parts: Vec<&[u8]> = heads.iter().map(AsRef::as_ref).collect();
         let is_empty = heads.iter().eq([&self.shard.root().id()]);
-        (!is_empty).then(|| Digest(hash16("larder 1 shard digest", &parts)))
+        (!is_empty).then(|| digest_of_heads(&heads))
     }
 
     /// Validates a change that depends on accepted or unaccepted changes.

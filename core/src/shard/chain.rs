@@ -1,17 +1,18 @@
-//! A chain: everything one actor wrote, and the signatures that prove it.
+//! A chain: all changes of one grant and one incarnation in one shard, and the signatures that prove it.
 //!
 //! The author signs a running hash of its chain, not each change by itself:
 //!
 //! ```text
-//! link 0    = BLAKE3("larder 1 chain", group | epoch | actor)
-//! link n    = BLAKE3("larder 1 chain", link n-1 | hash of change n)
-//! signature = Ed25519 over "larder 1 chain\0" | group [16] | epoch [16] | n as u64 big-endian | link n
+//! hash 0    = BLAKE3("larder 1 chain", group | shard | chain)
+//! hash n    = BLAKE3("larder 1 chain", hash n-1 | id of change n)
+//! signature = Ed25519 over "larder 1 chain\0" | group [16] | shard [16] | n as u64 big-endian | hash n
 //! ```
 //!
-//! So one signature fixes the author's whole past, and kept are only those of every 64th change and of the newest.
-//! Because a link needs the *hashes* of the changes and not their content, a prefix that ends between two kept
-//! signatures can still be proved: by the hashes of the few changes ahead and the signature beyond them, its [`EndProof`].
-//! A window of history can thus be cut anywhere, stored and passed on, and nothing unproved is ever kept.
+//! So one signature vouches for the author's whole chain up to it. A node keeps the signature of every 64th change (the
+//! checkpoints) and of the newest. A chain hash needs only the ids of the changes, not their content. So a prefix that
+//! ends between two kept signatures can be proved too: by the ids of the few changes after it and the next signature.
+//! That is its [`EndProof`]. A batch can therefore be cut anywhere, stored and passed on, and every change that a node
+//! keeps is proved.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,21 +22,21 @@ use crate::limits;
 /// The running hash of a chain.
 pub type ChainHash = [u8; 32];
 
-/// What proves the end of a chain: the hashes of the changes after it, up to one that is signed, and that signature.
+/// The proof of a chain up to some change: the ids of the changes after it, up to a signed one, and that signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndProof {
-    /// Hashes of the changes past the end; empty if the newest change is itself signed.
+    /// The ids of the changes after the proved one; empty if that change itself is signed.
     pub ids_ahead: Vec<ChangeId>,
-    /// The author's signature of the chain at the last of these.
+    /// The author's signature of the chain at the last of these changes.
     pub signature: Sig,
 }
 
-/// The link before the first change of a chain.
+/// The chain hash before the first change of a chain.
 pub fn first_chain_hash(group: GroupId, shard_id: ShardId, chain_id: ChainId) -> ChainHash {
     hash("larder 1 chain", &[&group.0, &shard_id.0, &chain_id.0])
 }
 
-/// The link after one more change.
+/// The chain hash after one more change.
 pub fn next_chain_hash(chain_hash: &ChainHash, change_id: ChangeId) -> ChainHash {
     hash("larder 1 chain", &[chain_hash, &change_id.0])
 }
@@ -44,7 +45,7 @@ fn signed_message(group: GroupId, shard_id: ShardId, seq: u64, chain_hash: &Chai
     [b"larder 1 chain\0".as_slice(), &group.0, &shard_id.0, &seq.to_be_bytes(), chain_hash].concat()
 }
 
-/// Signs a chain at its change `seq`.
+/// Signs a chain up to its change with number `seq`.
 pub fn sign_chain(
     secret: &SecretKey,
     group: GroupId,
@@ -55,7 +56,7 @@ pub fn sign_chain(
     secret.sign(&signed_message(group, shard_id, seq, chain_hash))
 }
 
-/// True if `author` signed the chain at its change `seq`.
+/// True if `author` signed the chain up to its change with number `seq`.
 pub fn verify_chain(
     author: &NodeId,
     group: GroupId,
@@ -67,7 +68,7 @@ pub fn verify_chain(
     author.verify(&signed_message(group, shard_id, seq, chain_hash), sig)
 }
 
-/// True if `cover` proves the chain whose link after `seq` changes is `link`.
+/// True if `end_proof` proves the chain whose hash after `seq` changes is `chain_hash`.
 pub fn is_chain_proved(
     author: &NodeId,
     group_and_shard: (GroupId, ShardId),
@@ -90,22 +91,22 @@ pub fn is_chain_proved(
     )
 }
 
-/// Everything known of one chain of accepted changes.
+/// One chain of accepted changes.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// Who writes it.
+    /// The chain's id, which is its Automerge actor.
     pub id: ChainId,
-    /// The grant it is written under.
+    /// The grant that the chain is written under.
     pub grant: GrantId,
-    /// Which life of that grant.
+    /// The incarnation of the grant.
     pub incarnation: Incarnation,
-    /// The author's changes in order, as indexes into the graph; the first has seq 1.
+    /// The changes in order, as indexes into the graph; the first has sequence number 1.
     pub(super) entry_indexes: Vec<u32>,
-    /// The link after the newest change.
+    /// The chain hash after the newest change.
     hash: ChainHash,
-    /// Signatures at 64, 128, ...
+    /// The signatures of every 64th change.
     checkpoints: Vec<Sig>,
-    /// What proves the newest change.
+    /// The proof of the chain up to its newest change.
     end_proof: Option<EndProof>,
 }
 
@@ -128,22 +129,23 @@ impl Chain {
         self.hash = next_chain_hash(&self.hash, change_id);
     }
 
-    /// How many changes it has; also the seq of its newest.
+    /// The number of changes, which is the sequence number of the newest.
     pub fn len(&self) -> u64 {
         self.entry_indexes.len() as u64
     }
 
-    /// True if nothing was written yet.
+    /// True if the chain has no change.
     pub fn is_empty(&self) -> bool {
         self.entry_indexes.is_empty()
     }
 
-    /// The link after the newest change.
+    /// The chain hash after the newest change.
     pub fn hash(&self) -> &ChainHash {
         &self.hash
     }
 
-    /// Takes in signatures that were checked: one at a 64th change that the chain has reached is kept as a mark.
+    /// Adds a verified signature as the next checkpoint. False if `seq` is not that of the next checkpoint, or is past the
+    /// end of the chain.
     pub fn add_checkpoint(&mut self, seq: u64, signature: Sig) -> bool {
         let next_seq = (self.checkpoints.len() as u64 + 1) * limits::CHECKPOINT_INTERVAL;
         if seq != next_seq || seq > self.len() {
@@ -153,7 +155,7 @@ impl Chain {
         true
     }
 
-    /// Takes in what proves the newest change. A signature that lands on a 64th change is a mark too.
+    /// Sets the proof of the newest change. A signature of a 64th change is a checkpoint too.
     pub fn set_end_proof(&mut self, end_proof: EndProof) {
         if end_proof.ids_ahead.is_empty() {
             self.add_checkpoint(self.len(), end_proof.signature);
@@ -161,7 +163,7 @@ impl Chain {
         self.end_proof = Some(end_proof);
     }
 
-    /// Takes over the marks of a chain that this one is the beginning of, and what proves its end.
+    /// Copies the checkpoints of a longer chain that begins with this one, and sets the end proof.
     pub(super) fn copy_proofs_from(&mut self, whole: &Self, end_proof: Option<EndProof>) {
         let checkpoint_count =
             usize::try_from(self.len() / limits::CHECKPOINT_INTERVAL).unwrap_or(usize::MAX);
@@ -169,12 +171,12 @@ impl Chain {
         self.end_proof = end_proof;
     }
 
-    /// What proves the newest change.
+    /// The proof of the newest change.
     pub fn end_proof(&self) -> Option<&EndProof> {
         self.end_proof.as_ref()
     }
 
-    /// The signature at a 64th change.
+    /// The signature of a 64th change.
     pub fn checkpoint_at(&self, seq: u64) -> Option<&Sig> {
         let index = (seq / limits::CHECKPOINT_INTERVAL).checked_sub(1)?;
         if !seq.is_multiple_of(limits::CHECKPOINT_INTERVAL) {
@@ -183,7 +185,7 @@ impl Chain {
         self.checkpoints.get(usize::try_from(index).ok()?)
     }
 
-    /// The seqs after `after` and up to `upto` that carry a mark.
+    /// The checkpoints after `after` and up to `upto`, with their sequence numbers.
     pub fn checkpoints_between(&self, after: u64, upto: u64) -> impl Iterator<Item = (u64, Sig)> {
         let from = after / limits::CHECKPOINT_INTERVAL + 1;
         (from..=upto / limits::CHECKPOINT_INTERVAL)

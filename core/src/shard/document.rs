@@ -1,8 +1,8 @@
-//! The Automerge document of one shard: accepted changes only, each made by the composer.
+//! The Automerge document of one shard. It holds accepted changes only, each built by Larder itself.
 //!
-//! Everything that calls Automerge is here, and every call that could meet a defect in it is fenced: a panic or an
-//! error isolates this shard and is reported as a bug. It never makes a change invalid, since all nodes must agree on
-//! what is valid whatever their version of Automerge.
+//! All calls to Automerge that could meet a defect of it are here, and each is fenced: a panic or an error isolates this
+//! shard and is reported as a bug. It never makes a change invalid, because all nodes must agree on what is valid,
+//! whatever their version of Automerge.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,38 +16,40 @@ use crate::delta::automerge_codec::value_from_scalar;
 use crate::id::{ChainId, ChangeId};
 use crate::limits;
 
+/// The description of a fault: Automerge panicked while an earlier state was read.
 const PAST_READ_PANIC: &str = "a panic while an earlier state was read";
+/// The description of a fault: the document holds a value that no delta can put.
 const UNKNOWN_VALUE: &str = "a value that no change can put";
 
-/// Why a shard was isolated: a defect in Automerge or in this program, never the fault of a peer.
+/// Why a shard was isolated: a defect in Automerge or in this program. No peer is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the document of shard {shard_name} is isolated after a defect: {description}; its changes are safe, please report this"
 )]
 pub struct ShardFault {
-    /// The shard's name.
+    /// The name of the isolated shard.
     pub shard_name: String,
-    /// What happened.
+    /// What went wrong, for the bug report.
     pub description: String,
 }
 
-/// One shard's Automerge document, with the accepted changes that it has not been given yet.
+/// One shard's Automerge document, with the accepted changes that are not applied to it yet.
 #[derive(Clone, Debug)]
 pub struct Document {
     automerge: Automerge,
     pending: Vec<Change>,
-    /// Bytes of values when the document was last loaded or copied: what each later splice may waste.
+    /// The bytes of values when the document was last loaded or copied. Each later splice may waste as much.
     loaded_bytes: usize,
-    /// Splices since then.
+    /// The number of splices since then.
     splice_count: usize,
     fault: Option<ShardFault>,
-    /// While it is rebuilt: the document as it was, with what was accepted since. It has more than the history has, and
-    /// answers for all that the history has.
+    /// While the document is rebuilt: the old document, with the changes accepted since. It holds all accepted changes and
+    /// some retracted ones, and answers in the meantime.
     previous: Option<Automerge>,
 }
 
 impl Document {
-    /// The document that holds just a shard's root, once it is flushed.
+    /// A document that holds only the shard's root, once it is flushed.
     pub fn new(root: &ShardRoot) -> Self {
         let pending = vec![root.change().clone()];
         Self {
@@ -60,7 +62,7 @@ impl Document {
         }
     }
 
-    /// Reads a document that [`Document::save`] wrote. `None` if the bytes are not that: rebuild it from its changes.
+    /// Loads a document that [`Document::save`] wrote. `None` if the bytes are damaged: rebuild it from its changes.
     pub fn load(bytes: &[u8], value_bytes: usize) -> Option<Self> {
         let inner = catch_unwind(AssertUnwindSafe(|| Automerge::load(bytes).ok())).ok()??;
         let pending = Vec::new();
@@ -74,40 +76,40 @@ impl Document {
         })
     }
 
-    /// The document's bytes. They differ between replicas of equal content: compare heads, never bytes.
+    /// The bytes of the document. They differ between nodes with equal content: compare heads, never bytes.
     pub fn save(&self) -> Vec<u8> {
         self.automerge.save_with_options(SaveOptions { deflate: true, retain_orphans: false })
     }
 
-    /// Takes in an accepted change; it is applied with others at the next [`Document::flush_documents`].
+    /// Adds an accepted change. It is applied at the next [`Document::flush`].
     pub fn push(&mut self, change: Change) {
         if let Some(previous) = &mut self.previous {
             let applied = catch_unwind(AssertUnwindSafe(|| previous.apply_changes([change.clone()])));
             if !matches!(applied, Ok(Ok(()))) {
-                // It takes the place of one that was taken out: only the document that comes can hold it.
+                // The change has the position of a retracted one, so only the new document can hold it.
                 self.previous = None;
             }
         }
         self.pending.push(change);
     }
 
-    /// Applies what is pending, all at once; while the document is rebuilt, a slice of it.
+    /// Applies all pending changes at once, or one slice of them while the document is rebuilt.
     pub fn flush(&mut self, root: &ShardRoot) {
         let slice = if self.previous.is_some() { limits::REBUILD_SLICE_CHANGES } else { usize::MAX };
         self.apply_pending(root, slice);
     }
 
-    /// Applies all that is pending.
+    /// Applies all pending changes, also while the document is rebuilt.
     pub(super) fn flush_all(&mut self, root: &ShardRoot) {
         self.apply_pending(root, usize::MAX);
     }
 
-    /// True while it is rebuilt.
+    /// True while the document is rebuilt.
     pub fn is_rebuilding(&self) -> bool {
         self.previous.is_some()
     }
 
-    /// Begins anew with all changes but these; the document as it was answers until it is done.
+    /// Begins to rebuild the document without these changes. The old document answers until that is done.
     pub(super) fn rebuild_without(&mut self, retracted: &BTreeSet<ChangeId>) {
         let mut all = self.changes_after(&[]);
         all.retain(|change| !retracted.contains(&ChangeId(change.hash().0)));
@@ -135,7 +137,8 @@ impl Document {
         self.isolate(shard_fault(root, description));
     }
 
-    /// Automerge 0.12 keeps the full capacity of a value slab when it splits one; a copy has none to spare.
+    /// Copies the document if it may waste much memory: Automerge 0.12 keeps the full capacity of a value slab when it
+    /// splits one, and a copy has no spare capacity.
     fn shrink(&mut self) {
         self.splice_count += 1;
         if self.splice_count.saturating_mul(self.loaded_bytes) > limits::COMPACT_AFTER_BYTES {
@@ -144,12 +147,12 @@ impl Document {
         }
     }
 
-    /// True if changes wait for [`Document::flush_documents`].
+    /// True if changes wait for [`Document::flush`].
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Why the shard is isolated, if it is.
+    /// The fault that isolated the shard, if any.
     pub fn fault(&self) -> Option<&ShardFault> {
         self.fault.as_ref()
     }
@@ -159,14 +162,14 @@ impl Document {
         self.previous.as_ref().unwrap_or(&self.automerge)
     }
 
-    /// The heads, sorted; not to be asked for while it is rebuilt.
+    /// The heads, sorted. Wrong while the document is rebuilt.
     pub fn heads(&self) -> Vec<ChangeId> {
         let mut heads: Vec<_> = self.automerge.get_heads().iter().map(|hash| ChangeId(hash.0)).collect();
         heads.sort_unstable();
         heads
     }
 
-    /// The values of `key` that are visible at `heads`, the winner last; what is wrong, if they cannot be read.
+    /// The values of `key` that are visible at `heads`, the winner last; the fault, if they cannot be read.
     pub fn visible_at(
         &self,
         root: &ShardRoot,
@@ -192,8 +195,8 @@ impl Document {
         Ok(visible)
     }
 
-    /// [`Document::visible_at`] of many keys at once: goes through all that was ever put, which takes the longer the more
-    /// that is, and hardly longer for many keys than for one. Keys that had no value are left out.
+    /// [`Document::visible_at`] for many keys at once, without those that had no value. Walks every put of the history, so
+    /// it takes hardly longer for many keys than for one.
     pub(super) fn visible_at_bulk(
         &self,
         root: &ShardRoot,
@@ -228,7 +231,7 @@ impl Document {
             .unwrap_or_else(|_| Err(shard_fault(root, PAST_READ_PANIC.to_owned())))
     }
 
-    /// Gives the document up.
+    /// Drops the document after a fault.
     pub(super) fn isolate(&mut self, fault: ShardFault) {
         self.automerge = Automerge::new();
         self.previous = None;
@@ -239,7 +242,7 @@ impl Document {
         self.isolate(shard_fault(root, description.to_owned()));
     }
 
-    /// Every key with its visible values, as Automerge has them now.
+    /// Every key with its visible values, read from Automerge.
     pub fn read_all(&self, root: &ShardRoot) -> Option<Vec<(String, Vec<VisibleValue>)>> {
         catch_unwind(AssertUnwindSafe(|| {
             let mut out = Vec::new();
@@ -259,7 +262,7 @@ impl Document {
         .flatten()
     }
 
-    /// What the document knows of its changes without their contents, each after its dependencies.
+    /// The metadata of all changes, each after its dependencies.
     pub(super) fn metadata(&self) -> Vec<ChangeMeta> {
         let read = || {
             let all = self.automerge.get_changes_meta(&[]);
@@ -268,21 +271,21 @@ impl Document {
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
     }
 
-    /// The change `id`.
+    /// The Automerge change with this id.
     pub fn change(&self, id: &ChangeId) -> Option<Change> {
         catch_unwind(AssertUnwindSafe(|| self.for_reading().get_change_by_hash(&ChangeHash(id.0))))
             .ok()
             .flatten()
     }
 
-    /// All changes that are not among `heads` and their ancestors, each after its dependencies.
+    /// All changes without `heads` and their ancestors, each after its dependencies.
     pub fn changes_after(&self, heads: &[ChangeId]) -> Vec<Change> {
         let heads: Vec<_> = heads.iter().map(|id| ChangeHash(id.0)).collect();
         catch_unwind(AssertUnwindSafe(|| self.for_reading().get_changes(&heads))).unwrap_or_default()
     }
 }
 
-/// A change without its contents.
+/// The metadata of a change in an Automerge document.
 pub(super) struct ChangeMeta {
     pub(super) id: ChangeId,
     pub(super) chain_id: ChainId,

@@ -1,7 +1,7 @@
-//! The union of a group's shards: its one document, as any Automerge tool opens it.
+//! The export of a group: the union of its shards as one document that any Automerge tool opens.
 //!
-//! Shards share no object and no actor, so their changes together are a history of their own: the same changes under the
-//! same hashes, the same values, the same conflicts.
+//! Shards share no object and no actor, so their changes together are one history: the same changes with the same
+//! hashes, the same values, the same conflicts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,29 +11,31 @@ use super::Shard;
 use super::document::{Document, ShardFault};
 use crate::id::ChangeId;
 
-/// The documents of all shards at one moment, to be united wherever there is time for it.
+/// The documents of all shards at one moment. Merging them takes time and can be done in another thread.
 #[derive(Clone, Debug)]
 pub struct ExportParts {
     documents: Vec<Document>,
     change_count: usize,
 }
 
-/// Why there is no union.
+/// Why the document cannot be exported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
-    /// A defect in Automerge or this program took a part away.
+    /// A defect isolated a shard.
     #[error(transparent)]
     ShardFault(#[from] ShardFault),
-    /// Nobody's fault: a removal is being worked in.
-    #[error("a part of the document is being made anew without what was removed")]
+    /// A shard is being rebuilt after a retraction. Try again later.
+    #[error(
+        "a part of the document is being rebuilt without the changes of a removed member; try again shortly"
+    )]
     Rebuilding,
-    /// A defect in Automerge or this program.
-    #[error("the parts of the document make no whole: {0}; please report this")]
+    /// A defect in Automerge or this program: the shards could not be merged.
+    #[error("the parts of the document could not be merged: {0}; please report this")]
     Defect(String),
 }
 
 impl ExportParts {
-    /// Takes the documents of these shards as they are, which must all be flushed.
+    /// Copies the documents of these shards, which must all be flushed.
     pub fn from_shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> Result<Self, ExportError> {
         let mut parts = Self { documents: Vec::new(), change_count: 0 };
         for shard in shards {
@@ -50,12 +52,13 @@ impl ExportParts {
         Ok(parts)
     }
 
-    /// How many changes they hold, roots not counted.
+    /// The number of changes in all documents, without the roots.
     pub fn change_count(&self) -> usize {
         self.change_count
     }
 
-    /// The bytes of the one document. It takes as long as loading all of them, and half as much again of memory.
+    /// Merges the documents and returns the bytes of the result. Takes as long as loading all of them, and half as much
+    /// memory again.
     pub fn export(self) -> Result<Vec<u8>, ExportError> {
         let mut heads: Vec<ChangeId> = self.documents.iter().flat_map(Document::heads).collect();
         heads.sort_unstable();

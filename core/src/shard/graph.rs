@@ -1,8 +1,8 @@
-//! The history of a shard as a graph: which changes there are, who wrote them, what each was built on.
+//! The accepted changes of a shard as a graph: which there are, who wrote them, and what each depends on.
 //!
-//! Everything a question about causality needs is here and small (about 100 bytes a change); contents stay in the
-//! Automerge document. An author's changes form a chain, each naming its predecessor, so a set of changes that is
-//! closed under ancestors is fully said by how far it reaches into each chain: a [`VersionVector`].
+//! The graph answers every question about causality, in about 100 bytes a change; contents stay in the Automerge
+//! document. The changes of an author form a chain, and each depends on the one before it. So a set of changes that
+//! includes all its ancestors is described by how far it reaches into each chain: a [`VersionVector`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::delta::OpRef;
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, ShardId};
 use crate::limits;
 
-/// How far a set of changes, closed under ancestors, reaches into each chain.
+/// How far a set of changes that includes its ancestors reaches into each chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionVector(BTreeMap<u32, u64>);
 
@@ -32,7 +32,7 @@ impl VersionVector {
         }
     }
 
-    /// The changes that both sets have.
+    /// The changes that are in both sets.
     pub fn intersect(&self, other: &Self) -> Self {
         Self(
             self.0
@@ -44,33 +44,33 @@ impl VersionVector {
     }
 }
 
-/// One change, as the graph knows it.
+/// One change in the graph, without its contents.
 #[derive(Clone, Debug)]
 pub struct GraphEntry {
-    /// Its hash.
+    /// The change's hash.
     pub id: ChangeId,
-    /// Place in its chain, from 1; 0 for the root.
+    /// The sequence number in the chain, from 1; 0 for the root.
     pub seq: u64,
-    /// Counter of its first operation.
+    /// The counter of the first operation.
     pub start_op: u64,
-    /// Counter of its last operation; one less than `start_op` if it has none.
+    /// The counter of the last operation; one less than `start_op` if there is none.
     pub max_op: u64,
-    /// Longest way down to the root. Sorting by it puts every change after what it depends on.
+    /// The length of the longest path to the root. Sorting by it puts every change after its dependencies.
     pub depth: u32,
-    /// The author's clock when it was written, in seconds since 1970.
+    /// The time by the author's clock, in seconds since 1970.
     pub time: i64,
     chain_index: u32,
     dep_indexes: Box<[u32]>,
 }
 
 impl GraphEntry {
-    /// What it was built on, by places in the order of arrival: 0 is the root, 1 the first of [`Graph::iter`].
+    /// The dependencies, as indexes in the order of arrival: 0 is the root, 1 the first of [`Graph::iter`].
     pub(crate) fn dep_indexes(&self) -> &[u32] {
         &self.dep_indexes
     }
 }
 
-/// What the graph keeps of a change.
+/// A change to be inserted into a graph.
 pub(super) struct NewEntry<'a> {
     pub(super) id: ChangeId,
     pub(super) author: (GrantId, Incarnation),
@@ -81,7 +81,7 @@ pub(super) struct NewEntry<'a> {
     pub(super) deps: &'a [ChangeId],
 }
 
-/// The history of one shard.
+/// The accepted changes of one shard.
 #[derive(Clone, Debug)]
 pub struct Graph {
     group: GroupId,
@@ -91,15 +91,15 @@ pub struct Graph {
     chains: Vec<Chain>,
     chain_index_by_id: BTreeMap<ChainId, u32>,
     heads: BTreeSet<ChangeId>,
-    /// Clocks of every 64th change of each chain, so that no walk is long.
+    /// The version at every [`VERSION_CACHE_INTERVAL`]th change of each chain, so that no walk is long.
     cached_versions: BTreeMap<(u32, u64), VersionVector>,
 }
 
-/// Distance between two checkpoints of a chain.
+/// The number of changes of a chain between two cached versions.
 const VERSION_CACHE_INTERVAL: u64 = 64;
 
 impl Graph {
-    /// The history that holds just a root.
+    /// The graph that holds only a root.
     pub fn new(root: &ShardRoot) -> Self {
         let entry = GraphEntry {
             id: root.id(),
@@ -123,7 +123,7 @@ impl Graph {
         }
     }
 
-    /// Adds a change. Its dependencies and its predecessor are here already: the gate saw to it.
+    /// Adds a validated change: its dependencies and its author's previous change are in the graph.
     pub(super) fn insert(&mut self, new_entry: NewEntry<'_>) {
         let NewEntry { id, author, seq, start_op, max_op, time, deps } = new_entry;
         let dep_indexes: Vec<u32> =
@@ -168,47 +168,47 @@ impl Graph {
         chain_index
     }
 
-    /// The change at a place in the order of arrival.
+    /// The change at an index in the order of arrival.
     pub(crate) fn entry_at(&self, index: u32) -> Option<&GraphEntry> {
         self.entries.get(index as usize)
     }
 
-    /// Where a change stands in the order of arrival.
+    /// The index of a change in the order of arrival.
     pub(crate) fn index_of(&self, id: &ChangeId) -> Option<u32> {
         self.index_by_id.get(id).copied()
     }
 
-    /// The change `id`.
+    /// The change with this id.
     pub fn get(&self, id: &ChangeId) -> Option<&GraphEntry> {
         self.index_by_id.get(id).and_then(|&index| self.entry_at(index))
     }
 
-    /// True if the change is here (the root is).
+    /// True if the change is in the graph. The root is.
     pub fn contains(&self, id: &ChangeId) -> bool {
         self.index_by_id.contains_key(id)
     }
 
-    /// How many changes there are, the root not counted.
+    /// The number of changes without the root.
     pub fn len(&self) -> usize {
         self.entries.len() - 1
     }
 
-    /// True if there is nothing but the root.
+    /// True if the graph holds only the root.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The changes nothing was built on yet; the root's alone if there is no other. Sorted.
+    /// The changes that no other change depends on, sorted; only the root if there is no change.
     pub fn heads(&self) -> Vec<ChangeId> {
         self.heads.iter().copied().collect()
     }
 
-    /// All changes but the root, in the order in which they came.
+    /// All changes without the root, in the order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = &GraphEntry> {
         self.entries.iter().skip(1)
     }
 
-    /// Ids that begin with these hex digits; the root is not found.
+    /// The ids that begin with these hex digits, without the root.
     pub fn ids_with_prefix(&self, prefix: &str) -> Vec<ChangeId> {
         let padded: String = prefix.chars().chain(std::iter::repeat('0')).take(64).collect();
         let Some(from) = ChangeId::parse(&padded) else { return Vec::new() };
@@ -222,7 +222,7 @@ impl Graph {
             .collect()
     }
 
-    /// What a change was built on.
+    /// The dependencies of a change.
     pub fn deps(&self, entry: &GraphEntry) -> impl Iterator<Item = &GraphEntry> {
         entry.dep_indexes.iter().filter_map(|&dep| self.entry_at(dep))
     }
@@ -232,7 +232,7 @@ impl Graph {
         self.chains.get(entry.chain_index as usize)
     }
 
-    /// The chain of `actor`.
+    /// The chain with this id.
     pub fn chain(&self, chain_id: &ChainId) -> Option<&Chain> {
         self.chain_index_by_id.get(chain_id).and_then(|&chain_index| self.chains.get(chain_index as usize))
     }
@@ -243,7 +243,7 @@ impl Graph {
             .and_then(|&chain_index| self.chains.get_mut(chain_index as usize))
     }
 
-    /// All chains, by actor.
+    /// All chains, by chain id.
     pub fn chains(&self) -> impl Iterator<Item = &Chain> {
         self.chain_index_by_id.values().filter_map(|&chain_index| self.chains.get(chain_index as usize))
     }
@@ -254,7 +254,7 @@ impl Graph {
         chain.entry_indexes.get(index).and_then(|&entry_index| self.entry_at(entry_index))
     }
 
-    /// What proves a chain up to `seq`: the next signature at or beyond it, and the hashes on the way there.
+    /// The proof of a chain up to `seq`: the next signature at or after it, and the hashes that lead to it.
     pub(crate) fn end_proof_at(&self, chain: &Chain, seq: u64) -> Option<EndProof> {
         let next_checkpoint = seq.next_multiple_of(limits::CHECKPOINT_INTERVAL);
         let ids_upto =
@@ -267,7 +267,7 @@ impl Graph {
         Some(EndProof { ids_ahead: ahead, signature: end_proof.signature })
     }
 
-    /// The change that wrote an operation.
+    /// The change that contains an operation.
     pub fn entry_of_op(&self, op: &OpRef) -> Option<&GraphEntry> {
         let chain = self.chain(&op.chain_id)?;
         let index = chain.entry_indexes.partition_point(|&entry_index| {
@@ -284,7 +284,7 @@ impl Graph {
         )
     }
 
-    /// The set of all ancestors of these changes, themselves not counted unless one is an ancestor of another.
+    /// The set of all ancestors of these changes. A change itself is in the set only if it is an ancestor of another.
     pub fn version_below<'a>(&self, changes: impl IntoIterator<Item = &'a ChangeId>) -> VersionVector {
         let entries = changes.into_iter().filter_map(|id| self.get(id));
         self.version_from_indexes(entries.flat_map(|entry| entry.dep_indexes.iter().copied()).collect())
@@ -312,7 +312,7 @@ impl Graph {
         version
     }
 
-    /// True if the set has this change. Every set has the root.
+    /// True if the set contains this change. Every set contains the root.
     pub fn version_contains(&self, version: &VersionVector, entry: &GraphEntry) -> bool {
         version.seq_of(entry.chain_index) >= entry.seq
     }
@@ -322,7 +322,7 @@ impl Graph {
         self.chain_index_by_id.get(chain_id).map_or(0, |&chain_index| version.seq_of(chain_index))
     }
 
-    /// The set that reaches just so far into these chains. It must be closed under ancestors to mean anything.
+    /// The set that reaches this far into these chains. The caller makes sure that it includes all ancestors.
     pub fn version_from_seqs(&self, seqs: impl IntoIterator<Item = (ChainId, u64)>) -> VersionVector {
         let mut version = VersionVector::default();
         for (chain_id, seq) in seqs {
@@ -335,7 +335,7 @@ impl Graph {
         version
     }
 
-    /// The changes of a set that no other of it builds on; the root if the set is empty. Sorted.
+    /// The changes of a set that no other change of the set depends on, sorted; the root if the set is empty.
     pub fn heads_of_version(&self, version: &VersionVector) -> Vec<ChangeId> {
         let tips: Vec<&GraphEntry> = version
             .0
@@ -355,7 +355,7 @@ impl Graph {
         heads
     }
 
-    /// The changes that `more` has and `less` has not, each after everything it depends on.
+    /// The changes that are in `newer` and not in `older`, each after its dependencies.
     pub fn entries_between(&self, older: &VersionVector, newer: &VersionVector) -> Vec<&GraphEntry> {
         let mut entries = Vec::new();
         for (&chain_index, &upto) in &newer.0 {
@@ -368,7 +368,7 @@ impl Graph {
         entries
     }
 
-    /// Those of some changes that are here, each before what it was built on.
+    /// Those of these changes that are in the graph, each before its dependencies.
     pub(crate) fn newest_first(&self, ids: &BTreeSet<ChangeId>) -> Vec<ChangeId> {
         let mut entries: Vec<&GraphEntry> = ids.iter().filter_map(|id| self.get(id)).collect();
         entries.sort_unstable_by_key(|entry| (std::cmp::Reverse(entry.depth), entry.id));

@@ -1,11 +1,12 @@
-//! Which changes touched a resource: a side index of a shard, so that nobody has to read contents to find them.
+//! The index of a shard by resource: which changes touched it. With it, the history of one resource can be listed without
+//! reading the contents of all changes.
 //!
-//! It says nothing that the history does not say, and is made anew where it is missing.
+//! The index follows from the history alone, and is built again where it is missing.
 //!
 //! ```text
-//! index     group [16] | epoch [16]      IndexRow { version u8, checksum [32], body }
-//! body      heads, sorted | per resource, in order of name: its key, and the ordinals of the changes, each less the last
-//! ordinal   the changes of all chains counted through, chains in order of actor, each from its first change
+//! index     group [16] | shard [16]      ResourceIndexRow { version u8, checksum [32], body }
+//! body      heads, sorted | per resource, by name: its key, and the ordinals of its changes, each less the one before
+//! ordinal   the changes of all chains numbered through: chains by chain id, each from its first change
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,19 +18,19 @@ use crate::codec::{checksum, decode_layout, encode_layout};
 use crate::delta::Put;
 use crate::id::ChangeId;
 
-/// The changes of a shard by what they touched, in the order in which they were let in.
+/// The changes of a shard by the resources that they touched, in the order of arrival.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceIndex {
     by_resource: BTreeMap<String, Vec<u32>>,
 }
 
-/// What a key belongs to: all of a resource's keys begin with its name.
+/// The resource that a key belongs to: the part before the first space.
 fn resource_of(key: &str) -> &str {
     key.split_once(' ').map_or(key, |(resource, _)| resource)
 }
 
 impl ResourceIndex {
-    /// Notes a change that was let in at this place.
+    /// Adds the change with this index in the graph.
     pub(super) fn record(&mut self, index: u32, puts: &[Put]) {
         let resources: BTreeSet<&str> = puts.iter().map(|put| resource_of(&put.key)).collect();
         for resource in resources {
@@ -40,12 +41,12 @@ impl ResourceIndex {
         }
     }
 
-    /// The places, in the graph of the shard, of the changes that touched a resource, each after what it builds on.
+    /// The graph indexes of the changes that touched a resource, each after its dependencies.
     pub(crate) fn changes_of(&self, resource: &str) -> &[u32] {
         self.by_resource.get(resource).map_or(&[], Vec::as_slice)
     }
 
-    /// The same for another graph, to which some of the changes may not belong.
+    /// The index for another graph, which lacks some of the changes.
     pub(super) fn remapped(&self, old_graph: &Graph, new_graph: &Graph) -> Self {
         let new_index = |old_index: &u32| new_graph.index_of(&old_graph.entry_at(*old_index)?.id);
         let remapped = self.by_resource.iter().map(|(resource, indexes)| {
@@ -56,7 +57,7 @@ impl ResourceIndex {
         Self { by_resource: remapped.filter(|(_, indexes)| !indexes.is_empty()).collect() }
     }
 
-    /// Writes it down.
+    /// Encodes the index as a row.
     pub(crate) fn to_row(&self, graph: &Graph) -> ResourceIndexRow {
         let firsts = first_ordinals(graph);
         let ordinal = |entry: &GraphEntry| Some(firsts.get(&graph.chain_of(entry)?.id)? + entry.seq - 1);
@@ -72,7 +73,7 @@ impl ResourceIndex {
         ResourceIndexRow { version: INDEX_LAYOUT_VERSION, checksum: checksum(INDEX_CONTEXT, &body), body }
     }
 
-    /// Reads what was written down; `None` if it is not sound, or is that of another history.
+    /// Decodes a row; `None` if it is damaged, or was written for other heads.
     pub(crate) fn from_row(row: &ResourceIndexRow, graph: &Graph) -> Option<Self> {
         let is_intact =
             row.version == INDEX_LAYOUT_VERSION && checksum(INDEX_CONTEXT, &row.body) == row.checksum;
@@ -101,7 +102,7 @@ impl ResourceIndex {
     }
 }
 
-/// How many changes stand before those of each chain.
+/// The ordinal of the first change of each chain.
 fn first_ordinals(graph: &Graph) -> BTreeMap<crate::id::ChainId, u64> {
     let mut chains: Vec<_> = graph.chains().map(|chain| (chain.id, chain.len())).collect();
     chains.sort_unstable();
@@ -119,14 +120,14 @@ const INDEX_LAYOUT_VERSION: u8 = 1;
 /// The hash context of a resource index's checksum.
 const INDEX_CONTEXT: &str = "larder 1 index";
 
-/// The index of a shard, written down.
+/// The stored index of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceIndexRow {
-    /// Layout version.
+    /// The version of the row's layout.
     pub version: u8,
-    /// BLAKE3 of all that follows.
+    /// The BLAKE3 checksum of the body.
     pub checksum: [u8; 32],
-    /// What is drawn above, in postcard.
+    /// The body as drawn above, in postcard.
     pub body: Vec<u8>,
 }
 

@@ -1,7 +1,9 @@
-//! Taking changes out of a shard again: a record said that they do not count, or a fork was settled the other way.
+//! Retracting changes: removing accepted changes from a shard, after a record ended their grant or a fork was decided
+//! against them.
 //!
-//! What goes is always the upper part of the history, so what stays can be read where it was. History and state are
-//! right at once; the Automerge document is rebuilt aside, slice by slice, and the old one answers until it is done.
+//! The retracted changes are always the upper part of the history, so the state without them can be read at the heads of
+//! what stays. Graph and visible state are right at once. The Automerge document is rebuilt slice by slice; the old one
+//! answers until that is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +13,7 @@ use super::graph::{Graph, GraphEntry, NewEntry};
 use crate::delta::Delta;
 use crate::id::{ChainId, ChangeId};
 
-/// A change that was taken out, with what proves it.
+/// A retracted change with its proof.
 #[derive(Clone, Debug)]
 pub(crate) struct RetractedChange {
     pub(crate) delta: Delta,
@@ -22,12 +24,12 @@ pub(crate) struct RetractedChange {
 }
 
 impl Shard {
-    /// Takes these changes out; nothing that stays builds on them. Answers them, each after what it builds on. A document
-    /// that cannot say them any more is isolated.
+    /// Retracts these changes; no other accepted change depends on them. Returns them, each after its dependencies. If
+    /// the document cannot be read, the shard is isolated and nothing is returned.
     pub(crate) fn retract(&mut self, retracted_ids: &BTreeSet<ChangeId>) -> Vec<RetractedChange> {
         self.document.flush_all(&self.root);
         let Some(retracted) = self.read_retracted(retracted_ids) else {
-            self.document.isolate_because(&self.root, "changes that are to be taken out cannot be read");
+            self.document.isolate_because(&self.root, "changes to be retracted cannot be read");
             return Vec::new();
         };
         let graph = self.graph_without(retracted_ids);

@@ -1,11 +1,11 @@
-//! A shard's first change: a pure function of group and shard name, derived by every node alike, never sent, signed or
-//! counted. It makes the shard's map and the buckets in it; no other object is ever made.
+//! The root of a shard: its first change. Every node derives it from the group id and the shard name. It is never sent,
+//! signed or counted. It creates the shard's map and the buckets in it; no other change creates an object.
 //!
 //! ```text
 //! op 1        ROOT[<shard name>] = map
 //! op 2 + b    op1["%02x" % b]    = map, for b in 0 .. buckets
 //! actor       first 16 bytes of BLAKE3("larder 1 root actor", group | shard name)
-//! epoch       first 16 bytes of the change's hash
+//! shard id    first 16 bytes of the change's hash
 //! ```
 
 use std::fmt;
@@ -18,17 +18,17 @@ use crate::delta::automerge_codec::{automerge_actor_id, build_root_change, chang
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, ShardId, hash16};
 use crate::limits;
 
-/// Names a shard of a group.
+/// The name of a shard of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardName {
-    /// What operators want, with node labels and aliases.
+    /// What operators want, with aliases and labels.
     Desired,
-    /// What the machine that holds this grant really has; written by it alone.
+    /// What the node with this grant reports about its host. Only that node writes it.
     Observed(GrantId),
 }
 
 impl ShardName {
-    /// How many buckets a shard of this sort has.
+    /// The number of buckets of a shard with this name.
     pub fn bucket_count(self) -> u16 {
         match self {
             Self::Desired => limits::DESIRED_BUCKETS,
@@ -46,7 +46,7 @@ impl fmt::Display for ShardName {
     }
 }
 
-/// A shard's root change and what follows from it.
+/// The root change of a shard, with the ids that follow from it.
 #[derive(Clone, Debug)]
 pub struct ShardRoot {
     group: GroupId,
@@ -58,7 +58,7 @@ pub struct ShardRoot {
 }
 
 impl ShardRoot {
-    /// The root of `shard` in `group`, in its first epoch.
+    /// Derives the root of a shard.
     pub fn derive(group: GroupId, shard_name: ShardName) -> Self {
         let name_text = shard_name.to_string();
         let chain_id = ChainId(hash16("larder 1 root actor", &[&group.0, name_text.as_bytes()]));
@@ -71,17 +71,17 @@ impl ShardRoot {
         Self { group, name: shard_name, chain_id, id, shard_id, change }
     }
 
-    /// The group it belongs to.
+    /// The group that the shard belongs to.
     pub fn group(&self) -> GroupId {
         self.group
     }
 
-    /// The shard it begins.
+    /// The shard's name.
     pub fn name(&self) -> ShardName {
         self.name
     }
 
-    /// The root's own actor, under which nothing else is written.
+    /// The root's own chain, which has no other change.
     pub fn chain_id(&self) -> ChainId {
         self.chain_id
     }
@@ -91,17 +91,17 @@ impl ShardRoot {
         self.id
     }
 
-    /// The epoch it begins.
+    /// The shard's id.
     pub fn shard_id(&self) -> ShardId {
         self.shard_id
     }
 
-    /// The change itself.
+    /// The root as an Automerge change.
     pub fn change(&self) -> &Change {
         &self.change
     }
 
-    /// Counter of the root's last operation.
+    /// The counter of the root's last operation.
     pub fn max_op(&self) -> u64 {
         1 + u64::from(self.name.bucket_count())
     }

@@ -1,17 +1,17 @@
-//! What a shard says now: every key with its visible values. Kept beside the Automerge document and always equal to
-//! what that would answer, so that no reader has to walk it.
+//! The visible values of every key of a shard. They always equal what the Automerge document would answer, and reading
+//! them does not need the document.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::delta::{OpRef, Put, Value};
 
-/// One visible value of a key. More than one means that writers did not know of each other.
+/// One visible value of a key. A key has several if their authors did not know of each other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VisibleValue {
-    /// Which put wrote it.
+    /// The put that wrote the value.
     pub op: OpRef,
-    /// The value.
+    /// The value itself.
     pub value: Value,
 }
 
@@ -20,7 +20,7 @@ pub struct VisibleValue {
 pub struct VisibleState {
     by_key: BTreeMap<String, Vec<VisibleValue>>,
     total_bytes: usize,
-    /// Puts of changes that are here only for the sake of what was built on them.
+    /// The puts of accepted changes that do not count by themselves.
     dependency_only: BTreeSet<OpRef>,
 }
 
@@ -52,22 +52,22 @@ impl VisibleState {
         self.by_key.iter().map(|(key, visible)| (key.as_str(), visible.as_slice()))
     }
 
-    /// How many keys were ever put.
+    /// The number of keys that were ever put.
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// True if nothing was ever put.
+    /// True if no key was ever put.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// True if a change wrote this that is here only for the sake of what was built on it, see [`crate::accept`].
+    /// True if a change wrote this that does not count by itself, see [`crate::acceptance`].
     pub fn is_dependency_only(&self, op: &OpRef) -> bool {
         self.dependency_only.contains(op)
     }
 
-    /// True if one of these values stands by held puts alone.
+    /// True if one of these values was written only by changes that do not count by themselves.
     pub fn has_dependency_only_value(&self, visible: &[VisibleValue]) -> bool {
         if self.dependency_only.is_empty() {
             return false;
@@ -82,12 +82,12 @@ impl VisibleState {
         self.dependency_only = ops;
     }
 
-    /// Bytes of keys and visible values.
+    /// The bytes that keys and visible values take.
     pub fn size_estimate(&self) -> usize {
         self.total_bytes
     }
 
-    /// Lets one put take effect: it replaces its predecessors.
+    /// Applies one put: it replaces its predecessors.
     pub(crate) fn apply_put(&mut self, op: OpRef, put: &Put) {
         let visible = self.by_key.entry(put.key.clone()).or_insert_with(|| {
             self.total_bytes += put.key.len();
@@ -100,7 +100,7 @@ impl VisibleState {
         self.total_bytes += visible.iter().map(|new| new.value.size_estimate()).sum::<usize>();
     }
 
-    /// Puts a key to what was read of it; one with nothing visible was never put.
+    /// Replaces the visible values of a key; a key without visible values is removed.
     pub(super) fn replace_key(&mut self, key: &str, visible: Vec<VisibleValue>) {
         if let Some(old) = self.by_key.remove(key) {
             self.total_bytes -=
@@ -111,7 +111,7 @@ impl VisibleState {
         }
     }
 
-    /// Puts a key back as it was read.
+    /// Adds a key with its visible values, as read from the document.
     pub(crate) fn restore_key(&mut self, key: String, mut visible: Vec<VisibleValue>) {
         visible.sort_by_key(|value| value.op);
         self.total_bytes +=

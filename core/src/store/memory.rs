@@ -1,16 +1,16 @@
-//! A store in memory: what the simulator and the tests keep rows in.
+//! A store in memory, for the simulator and for tests.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::{Row, RowReader, Table};
 
-/// Rows in memory.
+/// Rows in memory, by table and key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStore(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
 impl MemoryStore {
-    /// Writes a batch.
+    /// Applies a batch of rows.
     pub fn write(&mut self, rows: &[Row]) {
         for row in rows {
             let row_key = (row.table, row.key.clone());
@@ -21,12 +21,12 @@ impl MemoryStore {
         }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True if there is none.
+    /// True if there is no row.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,11 +1,10 @@
-//! What can be saved of a damaged store: every row that proves itself.
+//! Saving what proves itself from a damaged store.
 //!
-//! Records and changes are named by their hashes and signed by their authors, so a copy of them is either right or seen
-//! to be wrong. They are read again from nothing, shard by shard, and what of a shard proves itself is saved (`shard`),
-//! then what was aside of it; members have the rest. Everything else proves nothing and is left behind: snapshots are
-//! made anew, invites and joins are asked for anew, and the place in this node's own chains is forgotten on purpose. A
-//! node that may have lost its newest change must not write another one in its place; without an `own` row it begins a
-//! new chain.
+//! Records and changes are named by their hashes and signed by their authors, so a damaged one is noticed. They are read
+//! from the beginning, shard by shard: accepted changes (see `shard`), then unaccepted ones. Other members have the rest.
+//! All other rows prove nothing and are dropped: snapshots are built again, and invites and joins are made again. The
+//! tips of this node's own chains are dropped on purpose. A node that may have lost its newest change must not write
+//! another one at the same position; without an `own` row it begins a new chain.
 
 mod shard;
 
@@ -19,7 +18,7 @@ use crate::group::Group;
 use crate::id::{GroupId, RecordId, SecretKey};
 use crate::record::{RecordSet, SignedRecord};
 
-/// The tables of which rows can prove themselves, or say where others are: what is read of a damaged store.
+/// The tables that are read of a damaged store: their rows prove themselves, or say where others are.
 pub const SALVAGED_TABLES: [Table; 8] = [
     Table::Groups,
     Table::Records,
@@ -31,32 +30,33 @@ pub const SALVAGED_TABLES: [Table; 8] = [
     Table::Journal,
 ];
 
-/// What is known of a group from elsewhere than its store.
+/// What is known of a group from outside its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownGroup {
-    /// Which.
+    /// The group's id.
     pub group: GroupId,
-    /// True while an operator paused syncing.
+    /// True if an operator paused syncing.
     pub paused: bool,
-    /// Its membership records, as they were known.
+    /// The membership records that are known of the group.
     pub records: Vec<SignedRecord>,
 }
 
-/// One group, as far as it could be saved.
+/// The part of a group that could be saved.
 #[derive(Clone, Debug)]
 pub struct SalvagedGroup {
-    /// What to begin a new store with.
+    /// The rows of a new store.
     pub rows: Vec<Row>,
-    /// How many changes are among them.
+    /// The number of changes among the rows.
     pub saved_changes: u64,
-    /// Of how many shards something was there and could not be saved.
+    /// The number of shards and unaccepted changes of which something was found and could not be saved.
     pub lost_shards: usize,
-    /// True if anything is or may be missing: the group is marked as one to be refetched.
+    /// True if anything is or may be missing. The group is then fetched again from other members.
     pub is_incomplete: bool,
 }
 
-/// Saves what `found` has of every group that it or `kept` names. `whole` says that every row of `found` could be read,
-/// and `me` whose store it was. A group without a Genesis record is left out: nothing of it can be proved.
+/// Saves what a damaged store holds of every group that is named by it or by `known_groups`. `fully_readable` says that
+/// every row could be read, and `node_key` whose store it is. Groups without a Genesis record are left out: nothing of
+/// them can be proved.
 pub fn salvage_all(
     damaged: &MemoryStore,
     known_groups: &[KnownGroup],
@@ -77,7 +77,7 @@ pub fn salvage_all(
     known.into_iter().filter_map(salvage_one).collect()
 }
 
-/// The same of one group, given records of it from anywhere.
+/// [`salvage_all`] for one group, given its records.
 fn salvage_group(
     damaged: &MemoryStore,
     source: (GroupId, &[SignedRecord]),
@@ -109,8 +109,8 @@ fn salvage_group(
     Some(SalvagedGroup { rows, saved_changes, lost_shards, is_incomplete })
 }
 
-/// The journal as far as it can be read. It proves nothing, and need not: who loads the group compares it with what is
-/// there, and whoever follows it goes on where it was.
+/// The readable rows of the journal. They need no proof: loading the group compares them with its records and changes.
+/// So `watch --since` can resume from where it was.
 fn salvage_journal(damaged: &MemoryStore, group: GroupId) -> Vec<Row> {
     let Ok(rows) = damaged.read_rows(Table::Journal, &key::for_group(group));
     let is_readable =
@@ -120,7 +120,7 @@ fn salvage_journal(damaged: &MemoryStore, group: GroupId) -> Vec<Row> {
     readable.map(|(row, value)| Row::put(Table::Journal, row, value)).collect()
 }
 
-/// Adds what was aside and still proves itself, given what was saved. Answers how many changes did not.
+/// Adds the unaccepted changes that prove themselves to the saved rows. Returns how many could not be saved.
 fn salvage_unaccepted(damaged: &MemoryStore, empty: &Group, genesis: RecordId, rows: &mut Vec<Row>) -> usize {
     let id = empty.id();
     let Ok(mut remaining) = damaged.read_rows(Table::Unaccepted, &key::for_group(id));
@@ -160,7 +160,7 @@ fn rows_of(store: &MemoryStore, table: Table) -> Vec<Row> {
     rows.into_iter().map(|(row, value)| Row::put(table, row, value)).collect()
 }
 
-/// The records that `found` has of a group and that can be read.
+/// The readable records of a group.
 fn readable_records(damaged: &MemoryStore, group: GroupId) -> Vec<SignedRecord> {
     let Ok(rows) = damaged.read_rows(Table::Records, &key::for_group(group));
     rows.iter().filter_map(|(_, value)| SignedRecord::decode(value).ok()).collect()

@@ -1,9 +1,8 @@
-//! A group's stored history, gone through from the first row to the last: is every record and every change what its name
-//! says, and did its author sign it?
+//! Verifying a group's stored history: that every record and change matches its id, and that its author signed it.
 //!
-//! A start does not look at all of that. What stands in a snapshot is not composed again, and one signature proves a
-//! chain. Here every delta is, and every kept signature is checked. Only the rows are looked at that are the truth;
-//! whatever follows from them is left aside.
+//! A start does not verify all of that: it does not encode the changes of a snapshot again, and one signature proves a
+//! whole chain. Here every delta is encoded again and every kept signature is verified. Only rows from which all others
+//! follow are read.
 
 mod chain;
 #[cfg(test)]
@@ -23,32 +22,32 @@ use crate::shard::chain::{ChainHash, EndProof, first_chain_hash, is_chain_proved
 use crate::shard::root::ShardRoot;
 use chain::ChainWalk;
 
-/// What was found.
+/// The result of [`verify_group`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Changes that were looked at, of all shards.
+    /// The number of verified changes in all shards.
     pub changes: u64,
-    /// Records that were looked at.
+    /// The number of verified records.
     pub records: u64,
-    /// What is not as it was signed, at most [`limits::MAX_REPORTED_VERIFY_FAILURES`] of it.
+    /// The failures, at most [`limits::MAX_REPORTED_VERIFY_FAILURES`] of them.
     pub failures: Vec<VerifyFailure>,
-    /// How much else is not.
+    /// The number of failures beyond that limit.
     pub omitted_failures: u64,
 }
 
-/// One thing that is not as it was signed.
+/// A record or change that is not as its author signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyFailure {
-    /// The change or record, in hex.
+    /// The id of the change, record or chain, in hex.
     pub id: String,
-    /// What is wrong with it.
+    /// What is wrong with it, as shown to operators.
     pub reason: String,
 }
 
-/// The place of a chain: its shard, and who writes it.
+/// A chain with its shard.
 type ShardChain = (ShardId, ChainId);
 
-/// Goes through everything that `store` has of a group. `each` is called with how many changes were looked at so far.
+/// Verifies everything that `store` holds of a group. `on_progress` is called with the number of changes verified so far.
 pub fn verify_group<R: RowReader>(
     store: &R,
     group: GroupId,
@@ -78,7 +77,7 @@ impl VerifyReport {
     }
 }
 
-/// The records that prove themselves; `None` without a first one.
+/// The records that prove themselves; `None` without a Genesis record.
 fn read_records<R: RowReader>(
     store: &R,
     group: GroupId,
@@ -88,12 +87,12 @@ fn read_records<R: RowReader>(
     for (row, value) in store.read_rows(Table::Records, &key::for_group(group))? {
         report.records += 1;
         let Some(id) = key::parse_record(&row) else {
-            report.add_failure(&group, "a record under a name that is none");
+            report.add_failure(&group, "the key of a record is malformed");
             continue;
         };
         match SignedRecord::decode(&value) {
             Ok(record) if record.id() == id => drop(decoded.insert(id, record)),
-            Ok(_) => report.add_failure(&id, "the record has not the hash that it is kept under"),
+            Ok(_) => report.add_failure(&id, "the record does not match the hash in its key"),
             Err(error) => report.add_failure(&id, &error.to_string()),
         }
     }
@@ -108,25 +107,25 @@ fn read_records<R: RowReader>(
     for id in
         decoded.keys().filter(|id| records.get(id).is_none() && !already_reported.contains(&id.to_string()))
     {
-        report.add_failure(id, "the record follows from nothing here that may issue it");
+        report.add_failure(id, "no grant here allows its author to issue the record");
     }
     Ok(Some(records))
 }
 
-/// Everything that is carried from one row to the next.
+/// The state of one verification, carried from row to row.
 struct VerifyPass<'a> {
     group: &'a Group,
     roots: BTreeMap<ShardId, &'a ShardRoot>,
     report: VerifyReport,
     checkpoints: BTreeMap<(ShardChain, u64), Sig>,
     end_proofs: BTreeMap<ShardChain, (u64, EndProof)>,
-    /// The changes that are here, by shard: what others are built on.
+    /// The changes that were read, by shard.
     present: BTreeSet<(ShardId, ChangeId)>,
-    /// What was built on and did not come by yet, with a change that was built on it.
+    /// The dependencies that were not read yet, each with a change that depends on it.
     missing_deps: BTreeMap<(ShardId, ChangeId), ChangeId>,
-    /// Changes beside the document, in the order of their chains.
+    /// The unaccepted changes, each with its end proof.
     unaccepted: Vec<(ShardChain, EncodedChange, EndProof)>,
-    /// Where chains have got to before such a change: who stands there, and the link after.
+    /// The change before each unaccepted one in its chain, and the chain hash after it.
     branch_points: BTreeMap<(ShardChain, u64), Option<(ChangeId, ChainHash)>>,
 }
 
@@ -152,7 +151,7 @@ impl<'a> VerifyPass<'a> {
                 Some(((shard_id, chain_id, seq), checkpoint)) => {
                     self.checkpoints.insert(((shard_id, chain_id), seq), checkpoint);
                 }
-                None => self.report.add_failure(&self.group.id(), "a kept signature that is none"),
+                None => self.report.add_failure(&self.group.id(), "a stored signature cannot be read"),
             }
         }
         for (row, value) in store.read_rows(Table::EndProofs, &prefix)? {
@@ -170,7 +169,7 @@ impl<'a> VerifyPass<'a> {
         for (row, value) in store.read_rows(Table::Unaccepted, &key::for_group(self.group.id()))? {
             self.report.changes += 1;
             let Some(unaccepted) = decode_layout::<UnacceptedRow>(&value) else {
-                self.report.add_failure(&self.group.id(), "a change beside the document that cannot be read");
+                self.report.add_failure(&self.group.id(), "an unaccepted change cannot be read");
                 continue;
             };
             let Some(change_key) = key::parse_change(&row) else { continue };
@@ -245,7 +244,7 @@ impl<'a> VerifyPass<'a> {
         Some(encoded)
     }
 
-    /// Proves the changes beside the document, each by the chain that it goes on.
+    /// Verifies the end proofs of the unaccepted changes, each after the change before it in its chain.
     fn prove_unaccepted(&mut self) {
         let mut chain_hashes: BTreeMap<ChangeId, ChainHash> = BTreeMap::new();
         let mut unaccepted = std::mem::take(&mut self.unaccepted);
@@ -278,12 +277,14 @@ impl<'a> VerifyPass<'a> {
 
     fn finish(mut self) -> VerifyReport {
         for (chain, (seq, _)) in std::mem::take(&mut self.end_proofs) {
-            self.report
-                .add_failure(&chain.1, &format!("{seq} changes of a chain are signed for, and none is here"));
+            self.report.add_failure(
+                &chain.1,
+                &format!("an end proof says that a chain has {seq} changes, and none is here"),
+            );
         }
         for ((shard, dep), id) in std::mem::take(&mut self.missing_deps) {
             if !self.present.contains(&(shard, dep)) {
-                self.report.add_failure(&id, &format!("it is built on {}, which is not here", dep.short()));
+                self.report.add_failure(&id, &format!("it depends on {}, which is missing", dep.short()));
             }
         }
         self.report

@@ -1,13 +1,12 @@
-//! One shard, as far as it proves itself: of every chain as much as its author's signatures still reach.
+//! Saving one shard: of every chain as much as its author's signatures prove.
 //!
 //! ```text
-//! rows found     1   2   3   .   5   6   7        4 is gone or wrong; its id still stands in its key
+//! rows found     1   2   3   .   5   6   7        4 is missing or damaged; its id is still in its key
 //! saved          1   2   3                        signed at 7: the ids 4 to 7 lead there
 //! ```
 //!
-//! What builds on a change that is missing goes with it. A chain of this node's own needs no signature to be believed: its
-//! changes name each other by hash, and the node signs them again. So a write that was on no other disk is not lost for
-//! the signature alone.
+//! Changes that depend on a missing change are not saved. This node's own chains need no signature: their changes name
+//! each other by hash, and the node signs them again. So a write that no other node has is not lost with its signature.
 
 use std::collections::BTreeMap;
 
@@ -22,32 +21,32 @@ use crate::shard::root::ShardRoot;
 use crate::shard::validate::Validation;
 use crate::store::{MemoryStore, OwnTipRow, Row, RowReader, Table, decode_layout, decode_versioned, key};
 
-/// What was saved of a shard.
+/// The part of a shard that could be saved.
 pub(super) struct SalvagedShard {
     pub(super) rows: Vec<Row>,
     pub(super) changes: u64,
-    /// False if something was there, or was proved to have been, that is not saved.
+    /// False if a change was found, or proved to exist, that is not saved.
     pub(super) is_complete: bool,
 }
 
-/// A place in a chain.
+/// A chain and a sequence number in it.
 type ChainPosition = (ChainId, u64);
 
-/// What a damaged store has of one shard.
+/// The rows of one shard in a damaged store.
 #[derive(Default)]
 struct FoundRows {
     changes: BTreeMap<ChainPosition, EncodedChange>,
-    /// As the keys of the rows name them, whatever became of the values.
+    /// The ids in the keys of the rows, also where the value is damaged.
     ids: BTreeMap<ChainPosition, ChangeId>,
     checkpoints: BTreeMap<ChainPosition, Sig>,
     end_proofs: BTreeMap<ChainId, (u64, EndProof)>,
-    /// How far this node remembers to have written.
+    /// The length of each chain that this node remembers to have written.
     own_tips: BTreeMap<ChainId, u64>,
-    /// True if a row makes no sense.
+    /// True if a row cannot be read.
     has_bad_rows: bool,
 }
 
-/// Saves what `found` has of the shard that `root` begins. `me` is the node whose store it was.
+/// Saves what a damaged store holds of the shard that `root` begins. `node_key` is the key of the store's node.
 pub(super) fn salvage_shard(
     damaged: &MemoryStore,
     group: &Group,
@@ -69,12 +68,12 @@ pub(super) fn salvage_shard(
         if cut_chains.is_empty() {
             return found.to_salvaged(&shard, root, &proved);
         }
-        // What was cut takes with it whatever was built on it, so the shard is built anew.
+        // Changes that depend on a cut change go too, so the shard is built again.
         max_seqs.extend(cut_chains);
     }
 }
 
-/// How far a chain is proved, and by what.
+/// How much of a chain is proved, with the proofs.
 struct ProvedChain {
     chain: ChainId,
     len: u64,
@@ -135,7 +134,7 @@ impl FoundRows {
         }
     }
 
-    /// The shard that the changes make, of each chain no more than `most` says.
+    /// Builds the shard from the found changes, of each chain at most up to `max_seqs`.
     fn build_shard(&self, root: &ShardRoot, max_seqs: &BTreeMap<ChainId, u64>) -> Shard {
         let is_within_limit =
             |(chain, seq): &ChainPosition| max_seqs.get(chain).is_none_or(|max_seq| seq <= max_seq);
@@ -149,7 +148,7 @@ impl FoundRows {
         let mut shard = Shard::new(root.clone());
         loop {
             let before = remaining.len();
-            // What cannot be part of this history stays out, and so does what builds on it.
+            // Invalid changes stay out, and so do changes that depend on them.
             remaining.retain(|change| match shard.validate((*change).clone()) {
                 Validation::Valid(checked) => {
                     shard.apply_change(*checked);
@@ -179,7 +178,7 @@ impl FoundRows {
             (1..=proved_len / limits::CHECKPOINT_INTERVAL).map(|nth| nth * limits::CHECKPOINT_INTERVAL)
         };
         let end_proof = |proved_len: u64| {
-            // Never past the next kept signature: whoever cuts the chain earlier needs all the hashes up to there.
+            // The end proof never passes the next checkpoint: one for a shorter prefix needs all hashes up to there.
             let (signed_seq, signature) =
                 signed.range(proved_len..=proved_len.next_multiple_of(limits::CHECKPOINT_INTERVAL)).next()?;
             let ahead = (proved_len + 1..=*signed_seq)
@@ -202,8 +201,8 @@ impl FoundRows {
         }
     }
 
-    /// The link of the chain at every place, and the change there: those that are here, and those past them whose ids
-    /// are known.
+    /// The chain hash and change id at every sequence number: of the found changes, and of those after them whose ids are
+    /// known.
     fn chain_hashes(&self, shard: &Shard, chain: &Chain) -> BTreeMap<u64, (ChainHash, ChangeId)> {
         let (root, graph) = (shard.root(), shard.graph());
         let present =
@@ -226,7 +225,7 @@ impl FoundRows {
         chain_hashes
     }
 
-    /// The places of a chain at which its author's signature is here, and right.
+    /// The valid signatures of a chain, by sequence number.
     fn valid_signatures(
         &self,
         shard: &Shard,
@@ -286,7 +285,7 @@ impl FoundRows {
     }
 }
 
-/// A chain of this node's own, signed again as it was: the signature of the same link is the same.
+/// A chain of this node's own, signed again. The signatures of the same chain hashes are the same as before.
 fn re_sign_own_chain(
     shard: &Shard,
     chain: &Chain,

@@ -1,4 +1,4 @@
-//! One chain, walked from its first change to its newest.
+//! Verifying one chain, from its first change to its newest.
 
 use super::{ShardChain, VerifyPass};
 use crate::delta::encoded_change::EncodedChange;
@@ -6,14 +6,14 @@ use crate::id::{ChangeId, NodeId};
 use crate::limits;
 use crate::shard::chain::{ChainHash, first_chain_hash, is_chain_proved, next_chain_hash, verify_chain};
 
-/// Where the walk has got to.
+/// The state of a walk along one chain.
 pub(super) struct ChainWalk {
     pub(super) chain: ShardChain,
     author: Option<NodeId>,
     seq: u64,
     chain_hash: ChainHash,
     newest: Option<ChangeId>,
-    /// True once a signature can say nothing any more, since the chain up to there is not here.
+    /// True once a change is missing, so that later signatures cannot be verified.
     has_gap: bool,
 }
 
@@ -23,8 +23,8 @@ impl VerifyPass<'_> {
         ChainWalk { chain, author: None, seq: 0, chain_hash, newest: None, has_gap: false }
     }
 
-    /// One more change. The link follows from the name that it is kept under: so what is tampered with is named itself,
-    /// and does not spoil what stands beside it.
+    /// Verifies one more change. The chain hash is computed from the id in the row's key, so a tampered change is reported
+    /// alone, and the changes after it are still verified.
     pub(super) fn on_change(
         &mut self,
         walk: &mut ChainWalk,
@@ -68,7 +68,7 @@ impl VerifyPass<'_> {
         }
     }
 
-    /// The end of a chain, which its newest signature proves.
+    /// Verifies the end of a chain by its end proof.
     pub(super) fn end_chain(&mut self, walk: ChainWalk) {
         let end_proof = self.end_proofs.remove(&walk.chain);
         let (Some(newest), Some(author), false) = (walk.newest, walk.author, walk.has_gap) else { return };
