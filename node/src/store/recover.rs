@@ -2,11 +2,11 @@
 //! rows that pass verification, and members send the rest.
 //!
 //! ```text
-//! store.redb opens, and the checksum of every page is right --------------> it is used
-//! store.redb is damaged, empty or missing, and a Genesis record is known --> it becomes store.redb.damaged-N;
-//!                                                                              a new store gets the good rows
-//! store.redb is damaged, and no group is known ----------------------------> an error; nothing is changed
-//! store.redb is missing or empty, and no group is known -------------------> a new, empty store
+//! store.redb opens, and the checksum of every page is right -------------> it is used
+//! store.redb is damaged, empty or missing, and a Genesis record is known -> it becomes store.redb.damaged-N;
+//!                                                                             a new store gets the good rows
+//! store.redb is damaged, and no group is known ---------------------------> an error; nothing is changed
+//! store.redb is missing or empty, and no group is known ------------------> a new, empty store
 //! ```
 
 use std::fs;
