@@ -1,18 +1,20 @@
 //! Acceptance: which valid changes make up the document. A pure function of records and changes.
 //!
-//! Whether a change is *valid* (see [`crate::shard::validate`]) follows from the change and its ancestors, and never
-//! changes. Whether it is *accepted* follows from the whole set of records and changes, and may change with every new
-//! one. Nothing else decides: no order of arrival, no clock, nothing that this node showed before.
+//! Whether a change is *valid* (see [`crate::shard::validate`]) follows from the change and its ancestors,
+//! and never changes. Whether it is *accepted* follows from the whole set of records and changes, and may
+//! change with every new one. Nothing else decides: no order of arrival, no clock, nothing that this node
+//! showed before.
 //!
-//! | set        | is                                                                                          |
-//! |------------|---------------------------------------------------------------------------------------------|
-//! | anchors    | changes that count by themselves: their grant is effective and live, or they are at or below the frontiers of all revokes that ended it, or of an effective Admit |
-//! | replicated | anchors and all their ancestors before forks are decided, and changes that an effective record's frontier names: stored, compared, passed on |
-//! | accepted   | anchors that are left once forks are decided, and all their ancestors: the document          |
+//! - *Anchors* are changes that count by themselves: their grant is effective and live, or they are at or
+//!   below the frontiers of all revokes that ended it, or of an effective Admit.
+//! - *Replicated* changes are the anchors and all their ancestors before forks are decided, and the changes
+//!   that an effective record's frontier names. Members store, compare and pass on these.
+//! - *Accepted* changes are the anchors that are left once forks are decided, and all their ancestors. They
+//!   make up the document.
 //!
-//! An ancestor is replicated whoever wrote it: an honest member may have built on it before it knew of a revoke, and its
-//! work must not be lost. A valid change that is not replicated is in this node's *quarantine*: it has no effect, and is
-//! offered to no peer.
+//! An ancestor is replicated whoever wrote it: an honest member may have built on it before it knew of a
+//! revoke, and its work must not be lost. A valid change that is not replicated is in this node's
+//! *quarantine*: it has no effect, and is offered to no peer.
 //!
 //! ```text
 //!            valid
@@ -30,9 +32,9 @@
 //! +-------------------------------------------+
 //! ```
 //!
-//! `docs/trust.md` gives the argument for these rules, with the cases that they have to cover. A group does not call
-//! [`compute_acceptance`] for every change: it accepts at once what cannot alter the rest (`fast_path` in
-//! [`crate::group`]). The simulator calls it after every step and compares.
+//! `docs/trust.md` gives the argument for these rules, with the cases that they have to cover. A group does
+//! not call [`compute_acceptance`] for every change: it accepts at once what cannot alter the rest
+//! (`fast_path` in [`crate::group`]). The simulator calls it after every step and compares.
 #![allow(
     clippy::indexing_slicing,
     reason = "positions come from the index, and every array is as long as it"
@@ -108,7 +110,8 @@ pub struct Fork {
 pub struct Acceptance {
     /// Accepted changes that do not count by themselves: accepted changes depend on them.
     pub dependency_only: BTreeSet<ChangeId>,
-    /// Replicated changes that are not accepted: losing branches of forks with all that depends on them, and evidence.
+    /// Replicated changes that are not accepted: losing branches of forks with all that depends on them, and
+    /// evidence.
     pub replicated_only: BTreeSet<ChangeId>,
     /// Valid changes that are not replicated.
     pub local_only: BTreeSet<ChangeId>,

@@ -1,12 +1,14 @@
-//! A *delta*: Larder's own bounded, canonical form of one change. A change that is not canonical has no delta.
+//! A *delta*: Larder's own bounded, canonical form of one change. A change that is not canonical has no
+//! delta.
 //!
-//! Foreign bytes never reach Automerge: half of all structurally mutated changes make it panic, or spoil its files. Its
-//! transactions are not used either. [`encoded_change::EncodedChange`] is the only way to make a change, for local writes
-//! and received changes alike.
+//! Foreign bytes never reach Automerge: half of all structurally mutated changes make it panic, or spoil its
+//! files. Its transactions are not used either. [`encoded_change::EncodedChange`] is the only way to make a
+//! change, for local writes and received changes alike.
 //!
 //! ```text
-//! delta  = version u8 | shard [16] | grant [32] | incarnation [16] | seq varint | deps [ [32] ] | start_op varint
-//!        | time zigzag | message string | puts [ key string | value | preds [ counter varint | chain [16] ] ]
+//! delta  = version u8 | shard [16] | grant [32] | incarnation [16] | seq varint | deps [ [32] ]
+//!        | start_op varint | time zigzag | message string
+//!        | puts [ key string | value | preds [ counter varint | chain [16] ] ]
 //! value  = 0 null | 1 bool u8 | 2 int zigzag | 3 float [8, little-endian] | 4 string | 5 bytes
 //!          (postcard: varints are LEB128; lists, strings and bytes follow their length)
 //! ```
@@ -20,11 +22,11 @@ pub mod encoded_change;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, ShardId, Sig};
-use crate::limits;
+use crate::limits::{self, FORMAT_VERSION, MAX_DELTA_BYTES};
 pub use crate::value::Value;
 
-/// The id of one put: the counter of its operation and its chain. Of concurrent values, the one with the greatest
-/// `OpRef` wins, as in Automerge.
+/// The id of one put: the counter of its operation and its chain. Of concurrent values, the one with the
+/// greatest `OpRef` wins, as in Automerge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OpRef {
     /// The Lamport counter of the operation.
@@ -93,7 +95,7 @@ struct DeltaPrefix {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
     /// The bytes are longer than a delta may be.
-    #[error("a change of {0} bytes is longer than the limit of {limit}; split it", limit = limits::MAX_DELTA_BYTES)]
+    #[error("a change of {0} bytes is longer than the limit of {MAX_DELTA_BYTES}; split it")]
     TooLong(usize),
     /// The bytes are not a delta, or not its canonical form.
     #[error("bytes that are not a change")]
@@ -102,7 +104,7 @@ pub enum DeltaError {
     #[error("a change beyond the limit on {0}")]
     Limit(&'static str),
     /// A newer version wrote the delta.
-    #[error("a change of format {0}; this version understands up to {known}: upgrade needed", known = limits::FORMAT_VERSION)]
+    #[error("a change of format {0}; this version of larder knows up to {FORMAT_VERSION}: upgrade it")]
     Newer(u8),
 }
 
@@ -182,7 +184,8 @@ impl Delta {
         for put in &self.puts {
             ensure(!put.key.is_empty() && put.key.len() <= limits::MAX_KEY_BYTES, "a key's length")?;
             ensure(put.preds.len() <= limits::MAX_PREDS_PER_PUT, "values replaced at once")?;
-            // A replaced value was written earlier. Automerge panics when it reads a counter that is out of bounds.
+            // A replaced value was written earlier. Automerge panics when it reads a counter that is out of
+            // bounds.
             ensure(
                 put.preds.iter().all(|pred| pred.counter < self.start_op),
                 "the counter of a replaced value",

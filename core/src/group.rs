@@ -1,18 +1,19 @@
-//! One group as this node holds it: the records, the membership that they mean, and the shards of the document.
+//! One group as this node holds it: the records, the membership that they mean, and the shards of the
+//! document.
 //!
 //! A group is made of parts that own their state:
 //!
-//! | part                  | holds                                                                                   |
-//! |-----------------------|-----------------------------------------------------------------------------------------|
-//! | [`MembershipRecords`] | the records, the membership evaluated from them, and which shards can exist               |
-//! | [`ShardStates`]       | one [`ShardState`] a shard: accepted changes, unaccepted changes, forks                   |
-//! | `Orphans`             | changes that wait for a dependency                                                      |
-//! | [`RejectedCache`]     | changes and records that are invalid for ever                                           |
-//! | `Journal`             | the order in which records and changes came to count here                               |
+//! | part                  | holds                                                              |
+//! |-----------------------|--------------------------------------------------------------------|
+//! | [`MembershipRecords`] | the records, and the membership evaluated from them                |
+//! | [`ShardStates`]       | one [`ShardState`] a shard: accepted and unaccepted changes, forks |
+//! | `Orphans`             | changes that wait for a dependency                                 |
+//! | [`RejectedCache`]     | changes and records that are invalid for ever                      |
+//! | `Journal`             | the order in which records and changes came to count here          |
 //!
-//! A group knows nothing of links or time. What enters it (`ingest_*`, `write`, `apply_records`) goes through an
-//! `IngestPass`; the result is the [`Row`]s to make durable and the list of new changes and records. The node decides
-//! which peers get these.
+//! A group knows nothing of links or time. What enters it (`ingest_*`, `write`, `apply_records`) goes through
+//! an `IngestPass`; the result is the [`Row`]s to make durable and the list of new changes and records. The
+//! node decides which peers get these.
 
 mod branch_history;
 mod fast_path;
@@ -167,14 +168,14 @@ impl Group {
         self.shards.iter_mut().for_each(|state| state.shard.flush());
     }
 
-    /// Builds the resource index of each shard that has none. Call it before the history of one resource is read, after
-    /// [`Group::flush_documents`].
+    /// Builds the resource index of each shard that has none. Call it before the history of one resource is
+    /// read, after [`Group::flush_documents`].
     pub fn build_resource_indexes(&mut self) {
         self.shards.iter_mut().for_each(|state| state.shard.build_resource_index());
     }
 
-    /// The digest of everything that members pass on: records, and changes of every shard that is not in `excluded`.
-    /// Equal digests mean equal groups.
+    /// The digest of everything that members pass on: records, and changes of every shard that is not in
+    /// `excluded`. Equal digests mean equal groups.
     pub fn digest(&self, excluded: &[ShardId]) -> Digest {
         let mut parts: Vec<&[u8]> = vec![&self.id.0];
         parts.extend(self.membership.offered_ids().iter().map(AsRef::as_ref));
@@ -186,8 +187,8 @@ impl Group {
         Digest(hash16("larder 1 group digest", &parts))
     }
 
-    /// The newest accepted change of each chain of a grant, and the newest record under it: what a Revoke lets count
-    /// unless the admin chooses otherwise.
+    /// The newest accepted change of each chain of a grant, and the newest record under it: what a Revoke
+    /// lets count unless the admin chooses otherwise.
     pub fn frontiers_of_grant(&self, grant: &GrantId) -> Frontiers {
         self.shards.frontiers_of_grant(self.records(), grant, None).unwrap_or_default()
     }

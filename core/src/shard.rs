@@ -1,7 +1,8 @@
 //! One shard of a group's document: its root, its accepted changes, and the state that they make.
 //!
-//! A group's document is the union of its shards: `desired`, and `observed/<grant>` for every node. A change depends only
-//! on changes of its own shard, so shards are loaded, synced, compacted and, after a defect, isolated one by one.
+//! A group's document is the union of its shards: `desired`, and `observed/<grant>` for every node. A change
+//! depends only on changes of its own shard, so shards are loaded, synced, compacted and, after a defect,
+//! isolated one by one.
 
 pub mod bucket;
 pub mod chain;
@@ -78,7 +79,8 @@ impl Shard {
         &self.document
     }
 
-    /// The accepted changes that do not count by themselves, see [`crate::acceptance`]. Providers do not apply their values.
+    /// The accepted changes that do not count by themselves, see [`crate::acceptance`]. Providers do not
+    /// apply their values.
     pub fn dependency_only(&self) -> &BTreeSet<ChangeId> {
         &self.dependency_only
     }
@@ -105,8 +107,9 @@ impl Shard {
         self.graph.chain_mut(chain_id)
     }
 
-    /// Rebuilds a shard from a document that [`Document::save`] wrote. `chains` says which grant and incarnation each
-    /// chain belongs to. `None` if the document does not hold exactly these chains and heads.
+    /// Rebuilds a shard from a document that [`Document::save`] wrote. `chains` says which grant and
+    /// incarnation each chain belongs to. `None` if the document does not hold exactly these chains and
+    /// heads.
     pub(crate) fn from_document(
         root: ShardRoot,
         document: Document,
@@ -235,7 +238,8 @@ impl Shard {
         })
     }
 
-    /// The visible values of `key` at these heads, the winner last. An error means that the document has a defect.
+    /// The visible values of `key` at these heads, the winner last. An error means that the document has a
+    /// defect.
     pub fn visible_at(&self, key: &str, heads: &[ChangeId]) -> Result<Vec<VisibleValue>, ShardFault> {
         if heads == self.graph.heads() {
             return Ok(self.state.get(key).to_vec());
@@ -243,7 +247,8 @@ impl Shard {
         self.document.visible_at(&self.root, key, heads)
     }
 
-    /// [`Shard::visible_at`] for many keys, in any order, without those that had no value. Walks the whole history once.
+    /// [`Shard::visible_at`] for many keys, in any order, without those that had no value. Walks the whole
+    /// history once.
     pub(crate) fn visible_at_bulk(
         &self,
         keys: &BTreeSet<&str>,

@@ -1,8 +1,8 @@
 //! What a node stores: rows in a few sorted tables. Any storage can hold them.
 //!
-//! The core never reads a disk. It emits batches of [`Row`]s, each to be made durable as a whole and in order, and reads
-//! rows back once, when it starts, through a [`RowReader`]. Integers in keys are big-endian, so that byte order is their
-//! order.
+//! The core never reads a disk. It emits batches of [`Row`]s, each to be made durable as a whole and in
+//! order, and reads rows back once, when it starts, through a [`RowReader`]. Integers in keys are big-endian,
+//! so that byte order is their order.
 //!
 //! ```text
 //! table        key                                                        value
@@ -12,19 +12,20 @@
 //! changes      group [16] | shard [16] | chain [16] | seq u64 | id [32]   delta
 //! aside        as of changes                                              UnacceptedRow
 //! marks        group [16] | shard [16] | chain [16] | seq u64             signature [64], every 64th change
-//! covers       group [16] | shard [16] | chain [16]                       seq u64 | EndProof, of the newest change
+//! covers       group [16] | shard [16] | chain [16]                       seq u64 | EndProof
 //! own          group [16] | shard [16] | grant [32]                       OwnTipRow
 //! snapshots    group [16] | shard [16]                                    SnapshotRow
 //! index        group [16] | shard [16]                                    ResourceIndexRow
 //! invites      group [16] | invite [32]                                   InviteRow
 //! joins        group [16]                                                 JoinRow, until the join is done
-//! journal      group [16] | number u64                                    JournalRow: what came to count, in order
-//! applied      group [16] | <kind>/<name>                                 the fields last applied on this host
+//! journal      group [16] | number u64                                    JournalRow
+//! applied      group [16] | <kind>/<name>                                 fields last applied on this host
 //! addresses    node [32]                                                  the node's addresses, newest first
 //! ```
 //!
-//! Of a forked chain, one branch is in `changes` and the others are in `aside`; that is why keys contain the change's id.
-//! The `groups` row is the last row of the batch that creates or joins a group: without it, the group does not exist.
+//! Of a forked chain, one branch is in `changes` and the others are in `aside`; that is why keys contain the
+//! change's id. The `groups` row is the last row of the batch that creates or joins a group: without it, the
+//! group does not exist.
 
 pub mod key;
 mod memory;
@@ -57,8 +58,8 @@ pub enum Table {
     Checkpoints,
     /// The end proof of each chain. Named `covers` on disk.
     EndProofs,
-    /// The last change of each chain that this node wrote. It is apart from the document, so that a node that lost its
-    /// document does not fork its chain. Named `own` on disk.
+    /// The last change of each chain that this node wrote. It is apart from the document, so that a node that
+    /// lost its document does not fork its chain. Named `own` on disk.
     OwnTips,
     /// Whole shards, from which a start is quick.
     Snapshots,
@@ -154,7 +155,8 @@ pub trait RowReader {
     /// The error if rows cannot be read.
     type Error: std::fmt::Display;
 
-    /// Calls `on_row` with every row of `table` whose key begins with `prefix`, by key; with `from`, only from that key on.
+    /// Calls `on_row` with every row of `table` whose key begins with `prefix`, by key; with `from`, only
+    /// from that key on.
     fn scan(
         &self,
         table: Table,
@@ -182,7 +184,7 @@ pub enum LoadError {
     Damaged(String),
     /// A newer version wrote the rows. They are intact; nothing was changed.
     #[error(
-        "a newer version of larder wrote `{table}` in the store (layout {version}; this version knows {LAYOUT_VERSION})"
+        "a newer version of larder wrote `{table}` in the store (layout {version}; this one knows {LAYOUT_VERSION})"
     )]
     Newer {
         /// The name of the table.
@@ -212,8 +214,8 @@ pub struct GroupRow {
     pub genesis: RecordId,
     /// True if an operator paused syncing.
     pub paused: bool,
-    /// True after damage, until this node's copy equals that of another member. The copy may lack anything, so the node
-    /// does not reconcile its host with it.
+    /// True after damage, until this node's copy equals that of another member. The copy may lack anything,
+    /// so the node does not reconcile its host with it.
     pub refetching: bool,
 }
 

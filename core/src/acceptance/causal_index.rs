@@ -1,4 +1,5 @@
-//! The candidates of one shard in causal order, each after its dependencies, so that walks are loops over an array.
+//! The candidates of one shard in causal order, each after its dependencies, so that walks are loops over an
+//! array.
 #![allow(
     clippy::indexing_slicing,
     reason = "positions are made here, and every array is as long as the list of changes"
@@ -110,8 +111,8 @@ impl<'a> CausalIndex<'a> {
         seen.get(at).copied().unwrap_or(false) || at == upper
     }
 
-    /// The changes at or below a frontier of a chain. While the change that it names is not here, the sequence number
-    /// decides.
+    /// The changes at or below a frontier of a chain. While the change that it names is not here, the
+    /// sequence number decides.
     pub(super) fn frontier_reach(&self, chain_id: ChainId, frontier: &(u64, ChangeId)) -> FrontierReach {
         match self.position(&frontier.1) {
             None => FrontierReach::Seq(frontier.0),

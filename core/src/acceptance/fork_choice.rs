@@ -1,17 +1,17 @@
-//! Deciding forks: two changes at one position of one chain. A node that was copied or restored wrote them, or one that
-//! means harm. Both changes are valid, and one branch wins.
+//! Deciding forks: two changes at one position of one chain. A node that was copied or restored wrote them,
+//! or one that means harm. Both changes are valid, and one branch wins.
 //!
 //! The replicated changes and the records alone decide which one, by the first rule that applies:
 //!
-//! 1. the branch that an effective Revoke's frontier names, else one that an effective Admit names (of several records,
-//!    the one with the smallest hash);
-//! 2. the branch that more distinct other keys support by an anchor on top of it. Changes of a forked chain from its fork
-//!    on do not count, so no key supports two branches;
+//! 1. the branch that an effective Revoke's frontier names, else one that an effective Admit names (of
+//!    several records, the one with the smallest hash);
+//! 2. the branch that more distinct other keys support by an anchor on top of it. Changes of a forked chain
+//!    from its fork on do not count, so no key supports two branches;
 //! 3. the longer branch;
 //! 4. the branch whose first change has the smaller hash.
 //!
-//! The changes of a losing branch, and all that depend on them, stop counting. Then the next fork is decided, in the order
-//! of chain and sequence number.
+//! The changes of a losing branch, and all that depend on them, stop counting. Then the next fork is decided,
+//! in the order of chain and sequence number.
 #![allow(
     clippy::indexing_slicing,
     reason = "positions come from the index, and every array is as long as it"
@@ -26,8 +26,9 @@ use crate::limits;
 use crate::record::Membership;
 use crate::record::membership::ChangeFrontier;
 
-/// The rest of a closed set without the weak branches: of the branches of a chain that no other key supports by an anchor,
-/// only the [`limits::MAX_WEAK_BRANCHES`] longest stay. So one node cannot make others keep many branches.
+/// The rest of a closed set without the weak branches: of the branches of a chain that no other key supports
+/// by an anchor, only the [`limits::MAX_WEAK_BRANCHES`] longest stay. So one node cannot make others keep
+/// many branches.
 pub(super) fn drop_weak_branches(
     index: &CausalIndex<'_>,
     candidates: &[bool],
@@ -61,7 +62,8 @@ pub(super) fn drop_weak_branches(
     index.positions().map(|at| candidates[at] && !dropped[at]).collect()
 }
 
-/// Decides all forks in the closure of `anchors`. Returns the rest of the closure, and removes the anchors that lost.
+/// Decides all forks in the closure of `anchors`. Returns the rest of the closure, and removes the anchors
+/// that lost.
 pub(super) fn choose_branches(
     members: &Membership,
     index: &CausalIndex<'_>,

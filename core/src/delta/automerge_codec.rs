@@ -1,8 +1,9 @@
 //! The translation between deltas and Automerge changes, in both directions.
 //!
-//! Only this module knows the shape of Automerge's `ExpandedChange`. That type is public but may change with any
-//! release, so the crate pins `=0.12.0`, and the hashes of encoded changes are golden vectors. Two different deltas make
-//! two different changes: the translation is a bijection between canonical deltas and the changes that a shard can hold.
+//! Only this module knows the shape of Automerge's `ExpandedChange`. That type is public but may change with
+//! any release, so the crate pins `=0.12.0`, and the hashes of encoded changes are golden vectors. Two
+//! different deltas make two different changes: the translation is a bijection between canonical deltas and
+//! the changes that a shard can hold.
 
 use std::num::NonZeroU64;
 
@@ -12,8 +13,8 @@ use automerge::{ActorId, Change, ChangeHash, ExpandedChange, ObjType, ScalarValu
 use super::{Delta, OpRef, Put, Value};
 use crate::id::{ChainId, ChangeId, GrantId, Incarnation, ShardId};
 
-/// Builds the Automerge change that a delta stands for, without a document or a transaction. `chain_id` is the delta's
-/// chain; `bucket_of` names the operation that made the bucket of a key.
+/// Builds the Automerge change that a delta stands for, without a document or a transaction. `chain_id` is
+/// the delta's chain; `bucket_of` names the operation that made the bucket of a key.
 pub(super) fn build_change(delta: &Delta, chain_id: ChainId, bucket_of: impl Fn(&str) -> OpRef) -> Change {
     let operations = delta
         .puts
@@ -66,8 +67,8 @@ pub fn build_root_change(chain_id: ChainId, shard_name: &str, buckets: u16) -> C
     })
 }
 
-/// Decodes a change of our own document to its delta. `author` is what the change's actor stands for. `None` if
-/// [`build_change`] cannot have made the change: then the document is damaged.
+/// Decodes a change of our own document to its delta. `author` is what the change's actor stands for. `None`
+/// if [`build_change`] cannot have made the change: then the document is damaged.
 pub fn decode_change(change: &Change, shard_id: ShardId, author: (GrantId, Incarnation)) -> Option<Delta> {
     let expanded = change.decode();
     let mut puts = Vec::with_capacity(expanded.operations.len());

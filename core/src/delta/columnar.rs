@@ -1,17 +1,17 @@
 //! Batches: ranges of history in columns. A reconnecting peer gets what it lacks in batches.
 //!
-//! A batch is a list of changes of one shard in causal order, each after its dependencies, with the proof of every chain
-//! in it. Encoded one by one, a change would take some 200 bytes. Sorted by column, most of a history is small differences
-//! and repeats, and zstd compresses it to about one byte a change.
+//! A batch is a list of changes of one shard in causal order, each after its dependencies, with the proof of
+//! every chain in it. Encoded one by one, a change would take some 200 bytes. Sorted by column, most of a
+//! history is small differences and repeats, and zstd compresses it to about one byte a change.
 //!
 //! ```text
-//! batch   = segments [ grant [32] | incarnation [16] | after varint | base [32] ]  one a chain; first seq is after + 1
+//! batch   = segments [ grant [32] | incarnation [16] | after varint | base [32] ]  first seq is after + 1
 //!         | chains [ [16] ]          other chains that puts refer to
 //!         | count varint             the number of changes
 //!         | ten columns, each bytes, read side by side:
 //!   segment per change: index into `segments`
-//!   deps    per change: how many dependencies besides the author's previous change; for each: 0 and a hash in
-//!           `hashes`, or n: the change n positions back in this batch
+//!   deps    per change: how many dependencies besides the author's previous change;
+//!           for each: 0 and a hash in `hashes`, or n: the change n positions back in this batch
 //!   hashes  [32] each
 //!   op+time per change: start_op - (max_op of the change before + 1), zigzag; time - time before, zigzag
 //!   message per change: 0 and a text in `texts`, or n: the n-th text so far
@@ -136,7 +136,8 @@ pub fn decode(root: &ShardRoot, sent: &[u8]) -> Result<ChangeBatch, BatchDecodeE
     if columns.segments.iter().any(|header| (header.after == 0) != (header.base_id == ChangeId::ZERO)) {
         return Err(BatchDecodeError);
     }
-    // The end proof of a segment covers all of its changes. Two segments of one chain could not both be proved.
+    // The end proof of a segment covers all of its changes. Two segments of one chain could not both be
+    // proved.
     let segment_keys: BTreeSet<_> =
         columns.segments.iter().map(|header| (header.grant, header.incarnation)).collect();
     if segment_keys.len() != columns.segments.len() {
@@ -280,8 +281,8 @@ struct BatchDecoder<'a> {
     texts: Vec<&'a str>,
     last_op_and_time: (u64, i64),
     changes: Vec<EncodedChange>,
-    /// The bytes that may still be decoded. A few bytes can refer to one text many times, so every copy is counted before
-    /// it is made.
+    /// The bytes that may still be decoded. A few bytes can refer to one text many times, so every copy is
+    /// counted before it is made.
     budget_bytes: usize,
     columns: ColumnReaders<'a>,
 }

@@ -8,8 +8,8 @@ use crate::id::ChangeId;
 use crate::limits;
 use crate::shard::root::ShardRoot;
 
-/// A delta with its Automerge change. A value of this type proves that the delta is canonical, within all limits,
-/// and of this root's shard.
+/// A delta with its Automerge change. A value of this type proves that the delta is canonical, within all
+/// limits, and of this root's shard.
 #[derive(Clone, Debug)]
 pub struct EncodedChange {
     delta: Delta,

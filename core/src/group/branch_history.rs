@@ -1,8 +1,8 @@
 //! The history of a change that depends on unaccepted changes, as the validator reads it.
 //!
-//! Some ancestors of the change are accepted, the others are unaccepted. The values that the author saw of a key are
-//! those visible at the heads of the accepted ancestors, together with the puts of the unaccepted ancestors, without
-//! the values that these replaced.
+//! Some ancestors of the change are accepted, the others are unaccepted. The values that the author saw of a
+//! key are those visible at the heads of the accepted ancestors, together with the puts of the unaccepted
+//! ancestors, without the values that these replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +29,8 @@ pub(super) struct BranchHistory<'a> {
 }
 
 impl<'a> BranchHistory<'a> {
-    /// The history below a change with these dependencies, all of which are here. `None` if too many of its ancestors
-    /// are unaccepted: then the change has to wait. The shard is flushed.
+    /// The history below a change with these dependencies, all of which are here. `None` if too many of its
+    /// ancestors are unaccepted: then the change has to wait. The shard is flushed.
     pub(super) fn new(unaccepted: &'a UnacceptedSet, shard: &'a Shard, deps: &[ChangeId]) -> Option<Self> {
         let ancestors = ancestors_of(unaccepted, shard, deps.to_vec())?;
         Some(Self { unaccepted, shard, ancestors })

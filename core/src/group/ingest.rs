@@ -1,7 +1,8 @@
 //! Taking in changes from other nodes, one at a time; [`super::ingest_batch`] takes in many at once.
 //!
-//! A change is judged by what it is, whoever sent it: by its author's grant and role, by its author's signature of the
-//! chain up to it, and by validation. A valid change becomes accepted if it counts, else unaccepted.
+//! A change is judged by what it is, whoever sent it: by its author's grant and role, by its author's
+//! signature of the chain up to it, and by validation. A valid change becomes accepted if it counts, else
+//! unaccepted.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,8 @@ use crate::shard::root::{ShardName, ShardRoot};
 use crate::shard::validate::ValidatedChange;
 use crate::store::{Row, Table, key};
 
-/// One pass in which a group takes in changes: the parts of the group that it changes, and what it has done so far.
+/// One pass in which a group takes in changes: the parts of the group that it changes, and what it has done
+/// so far.
 pub(super) struct IngestPass<'a> {
     pub(super) id: GroupId,
     pub(super) membership: &'a mut MembershipRecords,
@@ -53,8 +55,8 @@ impl Group {
         pass.finish()
     }
 
-    /// Takes in a change with its end proof, as the store holds an unaccepted one. `None` if the proof is wrong or a
-    /// dependency is not here.
+    /// Takes in a change with its end proof, as the store holds an unaccepted one. `None` if the proof is
+    /// wrong or a dependency is not here.
     pub(crate) fn ingest_with_proof(
         &mut self,
         shard_id: ShardId,
@@ -119,8 +121,8 @@ impl<'a> IngestPass<'a> {
                 GroupValidation::Rejected(id, fault) => self.reject(id, fault.to_string()),
                 GroupValidation::Valid(valid) => {
                     let end_proof = EndProof { ids_ahead: Vec::new(), signature };
-                    // A false signature does not make the change invalid: another peer may send it with the right one.
-                    // So the change must not be remembered as rejected.
+                    // A false signature does not make the change invalid: another peer may send it with the
+                    // right one. So the change must not be remembered as rejected.
                     let Some(chain_hash) = self.proved_chain_hash(&author, &valid, &end_proof) else {
                         self.outcome.rejection = Some(format!("change {} has a false signature", id.short()));
                         continue;
@@ -155,7 +157,8 @@ impl<'a> IngestPass<'a> {
         }
     }
 
-    /// Takes in a valid change whose proof was checked: as an accepted change if it counts, else as an unaccepted one.
+    /// Takes in a valid change whose proof was checked: as an accepted change if it counts, else as an
+    /// unaccepted one.
     pub(super) fn insert_valid(
         &mut self,
         valid: ValidChange,
@@ -198,8 +201,8 @@ impl<'a> IngestPass<'a> {
         }
     }
 
-    /// The key that wrote a change, if its role may write to this shard. `None` if the change is rejected or has to
-    /// wait.
+    /// The key that wrote a change, if its role may write to this shard. `None` if the change is rejected or
+    /// has to wait.
     pub(super) fn check_author(&mut self, encoded: &EncodedChange) -> Option<NodeId> {
         let delta = encoded.delta();
         // Whether the grant is effective decides whether the change is accepted, not whether it is valid.
@@ -295,8 +298,8 @@ impl<'a> IngestPass<'a> {
         self.journal.append_records(self.membership, &mut self.outcome.rows);
     }
 
-    /// Computes acceptance for the shards that need it, and writes the end proof of each chain that has a new one:
-    /// once, however often it changed.
+    /// Computes acceptance for the shards that need it, and writes the end proof of each chain that has a new
+    /// one: once, however often it changed.
     pub(super) fn reaccept_pending(&mut self) {
         for shard_id in std::mem::take(&mut self.shards_to_reaccept) {
             self.reaccept(shard_id);

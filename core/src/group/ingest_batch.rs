@@ -59,8 +59,8 @@ impl IngestPass<'_> {
         }
     }
 
-    /// Sets in the outcome how far each chain is here, and which chains are stuck: none of their changes could be taken
-    /// in, and it is not known from where else to request them.
+    /// Sets in the outcome how far each chain is here, and which chains are stuck: none of their changes
+    /// could be taken in, and it is not known from where else to request them.
     fn report_chains(&mut self, shard_id: ShardId, segments: &Segments) {
         for (chain_id, segment) in segments {
             let is_here = segment.last_id().map(|last| self.shards.has_change(&shard_id, &last));
@@ -76,7 +76,8 @@ impl IngestPass<'_> {
         }
     }
 
-    /// Verifies every signature of a segment. A segment that follows a change that is not here cannot be verified.
+    /// Verifies every signature of a segment. A segment that follows a change that is not here cannot be
+    /// verified.
     fn verify_segment(&mut self, shard_id: ShardId, chain_id: ChainId, segment: &ChainSegment) -> bool {
         let Some((author, _)) = self.membership.records().holder_and_role(&segment.header.grant) else {
             self.outcome.has_gap = true;
@@ -100,8 +101,8 @@ impl IngestPass<'_> {
         is_proved
     }
 
-    /// Takes in a change of a batch. Without a proved segment, the change is only rejected if it depends on a rejected
-    /// one.
+    /// Takes in a change of a batch. Without a proved segment, the change is only rejected if it depends on a
+    /// rejected one.
     fn ingest_from_batch(&mut self, encoded: EncodedChange, segment: Option<&ChainSegment>) {
         let id = encoded.id();
         if self.rejected.contains(RejectedId::Change(id)) {

@@ -40,8 +40,8 @@ pub struct IngestOutcome {
     pub rejection: Option<String>,
     /// Chains of a batch of which no change could be taken in.
     pub stuck_chains: Vec<ChainId>,
-    /// Chains whose part of a batch follows a change that is not here, and that change's sequence number. The batch
-    /// holds another branch; the caller has to request an earlier part of it.
+    /// Chains whose part of a batch follows a change that is not here, and that change's sequence number. The
+    /// batch holds another branch; the caller has to request an earlier part of it.
     pub diverged_chains: Vec<(ChainId, u64)>,
     /// Chains of a batch that are here completely, and the sequence number that the batch reaches.
     pub reached_seqs: Vec<(ChainId, u64)>,

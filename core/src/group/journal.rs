@@ -1,16 +1,18 @@
-//! The journal: the order in which records and changes came to count on this node. `watch --since` resumes from it.
+//! The journal: the order in which records and changes came to count on this node. `watch --since` resumes
+//! from it.
 //!
-//! The document says which change depends on which, and that is the same on every node. It does not say when this node
-//! received a change. The journal does: it has a small row for every change that becomes accepted or is retracted, and
-//! for every record that members begin or cease to pass on. Each row is in the store batch that makes the rest durable:
+//! The document says which change depends on which, and that is the same on every node. It does not say when
+//! this node received a change. The journal does: it has a small row for every change that becomes accepted
+//! or is retracted, and for every record that members begin or cease to pass on. Each row is in the store
+//! batch that makes the rest durable:
 //!
 //! ```text
 //! 1 + Genesis    2 + grant    3 + change a    4 + change b    5 - change b    6 + change b
 //! ```
 //!
-//! Rows are only added. At any number, the changes that count by the rows up to it include all their ancestors. Nothing
-//! is decided by the journal: if rows are lost or damaged, the node adds rows that make the journal agree with its
-//! records and changes. So a store without a journal gets one when it is opened.
+//! Rows are only added. At any number, the changes that count by the rows up to it include all their
+//! ancestors. Nothing is decided by the journal: if rows are lost or damaged, the node adds rows that make
+//! the journal agree with its records and changes. So a store without a journal gets one when it is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +36,8 @@ pub(super) struct Journal {
     repeat_counts: BTreeMap<HistoryEntryId, u32>,
 }
 
-/// A hash of a set of changes. Different sets do not have the same hash by accident, not even if bits are flipped.
+/// A hash of a set of changes. Different sets do not have the same hash by accident, not even if bits are
+/// flipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ChangeSetHash {
     count: u64,
@@ -59,8 +62,8 @@ impl ChangeSetHash {
     }
 }
 
-/// The products of the quarters of an id, added. A wrong bit changes the sum by an amount that looks random, so no other
-/// wrong bit makes up for it.
+/// The products of the quarters of an id, added. A wrong bit changes the sum by an amount that looks random,
+/// so no other wrong bit makes up for it.
 fn mix_id(id: &ChangeId) -> u128 {
     let (halves, _) = id.0.as_chunks::<16>();
     let product = |half: u128| (half >> 64) * (half & u128::from(u64::MAX));

@@ -62,8 +62,8 @@ impl Group {
         Ok(group)
     }
 
-    /// The rows that make the store agree with what was loaded from it, where it lacked or contradicted what follows
-    /// from its other rows.
+    /// The rows that make the store agree with what was loaded from it, where it lacked or contradicted what
+    /// follows from its other rows.
     pub fn take_repair_rows(&mut self) -> Vec<Row> {
         std::mem::take(&mut self.repair_rows)
     }
@@ -206,7 +206,8 @@ fn replay_changes(shard: &mut Shard, mut changes: Vec<EncodedChange>) -> Result<
             match shard.validate(encoded) {
                 Validation::Valid(validated) => shard.apply_change(*validated),
                 Validation::Known(_) => {}
-                // A defect: the other changes stay in the store, and the shard takes none until it can be read.
+                // A defect: the other changes stay in the store, and the shard takes none until it can be
+                // read.
                 Validation::ShardFault(_) => return Ok(()),
                 Validation::MissingDeps { encoded, .. } => pending.push(*encoded),
                 Validation::Rejected { id, fault } => {
@@ -259,8 +260,8 @@ fn load_chain_proofs<R: RowReader>(
     Ok(())
 }
 
-/// Loads the unaccepted changes of a shard, and computes acceptance if there are any or a chain's grant has ended.
-/// Returns the rows that this changes.
+/// Loads the unaccepted changes of a shard, and computes acceptance if there are any or a chain's grant has
+/// ended. Returns the rows that this changes.
 fn load_unaccepted<R: RowReader>(
     group: &mut Group,
     store: &R,

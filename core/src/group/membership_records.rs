@@ -33,7 +33,8 @@ pub struct MembershipRecords {
     version: u64,
     /// The records that members pass on: the effective ones, and the records that explain them.
     offered: BTreeSet<RecordId>,
-    /// The roots of all shards that can exist: `desired`, and one for each grant that may write observed state.
+    /// The roots of all shards that can exist: `desired`, and one for each grant that may write observed
+    /// state.
     roots: BTreeMap<ShardId, ShardRoot>,
     shard_id_by_name: BTreeMap<ShardName, ShardId>,
 }
@@ -74,7 +75,8 @@ impl MembershipRecords {
         self.roots.insert(root.shard_id(), root);
     }
 
-    /// Computes again which records members pass on: those that explain the membership and the replicated changes.
+    /// Computes again which records members pass on: those that explain the membership and the replicated
+    /// changes.
     pub(super) fn update_offered(&mut self, shards: &ShardStates) {
         let grants = shards.grants_of_replicated_changes();
         self.offered = self.records.with_dependencies(self.membership.published().chain(grants));
@@ -183,7 +185,8 @@ impl MembershipRecords {
         outcome
     }
 
-    /// Drops the newest of the inserted records that members do not pass on, if the set holds too many such records.
+    /// Drops the newest of the inserted records that members do not pass on, if the set holds too many such
+    /// records.
     pub(super) fn evict_ineffective(&mut self, inserted: &[SignedRecord], rows: &mut Vec<Row>) -> LimitStats {
         let mut limit_hits = LimitStats::default();
         let mut ineffective_count = self.records.len() - self.offered.len();

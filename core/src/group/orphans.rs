@@ -1,5 +1,6 @@
-//! Orphans: pushed changes whose dependencies are not here yet. In a mesh, a change can arrive before the change that it
-//! depends on. The oldest orphans are dropped when there are too many; the next sync session requests them again.
+//! Orphans: pushed changes whose dependencies are not here yet. In a mesh, a change can arrive before the
+//! change that it depends on. The oldest orphans are dropped when there are too many; the next sync session
+//! requests them again.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,8 +1,8 @@
 //! Computing acceptance again for a shard, and applying the difference.
 //!
-//! Most changes take the fast path: see [`super::fast_path`]. Where it does not apply (a record ended a grant, a chain
-//! forked, a frontier names a change that arrived), [`compute_acceptance`] is called for the whole shard, and the shard
-//! is brought to what it returns.
+//! Most changes take the fast path: see [`super::fast_path`]. Where it does not apply (a record ended a
+//! grant, a chain forked, a frontier names a change that arrived), [`compute_acceptance`] is called for the
+//! whole shard, and the shard is brought to what it returns.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,9 @@ use crate::shard::validate::Validation;
 use crate::store::{LAYOUT_VERSION, Row, Table, UnacceptedRow, key};
 
 impl IngestPass<'_> {
-    /// Computes acceptance where new records may have changed it: in shards with changes of grants whose effect changed,
-    /// with chains that an Admit names, or with unaccepted changes. `before` is the membership before the records.
+    /// Computes acceptance where new records may have changed it: in shards with changes of grants whose
+    /// effect changed, with chains that an Admit names, or with unaccepted changes. `before` is the
+    /// membership before the records.
     pub(super) fn reaccept_after_records(&mut self, before: &Membership) {
         let diff = MembershipDiff::between(before, self.membership.members());
         let affected: Vec<ShardId> = self

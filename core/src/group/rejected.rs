@@ -1,4 +1,5 @@
-//! The rejected changes and records, so that the node does not request them again. The oldest are forgotten first.
+//! The rejected changes and records, so that the node does not request them again. The oldest are forgotten
+//! first.
 
 use std::collections::{BTreeSet, VecDeque};
 

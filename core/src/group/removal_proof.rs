@@ -7,8 +7,9 @@ use crate::id::{NodeId, RecordId};
 use crate::record::{RecordBody, SignedRecord};
 
 impl MembershipRecords {
-    /// The records that prove to a former member that none of its grants is effective: those that ended its grants or
-    /// the grants above them, with everything needed to evaluate these. Empty for members and for unknown nodes.
+    /// The records that prove to a former member that none of its grants is effective: those that ended its
+    /// grants or the grants above them, with everything needed to evaluate these. Empty for members and for
+    /// unknown nodes.
     pub fn removal_proof(&self, former_member: &NodeId) -> Vec<SignedRecord> {
         let records = self.records();
         let is_theirs =
@@ -18,8 +19,8 @@ impl MembershipRecords {
         self.removal_proof_for_path(former_member, &grant_path)
     }
 
-    /// [`MembershipRecords::removal_proof`] for a node that shows these records as its grant path. The admin who added
-    /// it may have been removed itself, so the node may know of neither removal.
+    /// [`MembershipRecords::removal_proof`] for a node that shows these records as its grant path. The admin
+    /// who added it may have been removed itself, so the node may know of neither removal.
     pub fn removal_proof_for_path(
         &self,
         former_member: &NodeId,
@@ -44,8 +45,9 @@ impl MembershipRecords {
         records.missing_for_peer(&with_deciding, &[])
     }
 
-    /// These records with all that decide whether and how far they count: the revokes of the grants they were issued
-    /// under, and the records that their frontiers name. A node with fewer records may evaluate them differently.
+    /// These records with all that decide whether and how far they count: the revokes of the grants they were
+    /// issued under, and the records that their frontiers name. A node with fewer records may evaluate them
+    /// differently.
     fn with_deciding_records(&self, mut record_ids: BTreeSet<RecordId>) -> BTreeSet<RecordId> {
         let mut queue: Vec<RecordId> = record_ids.iter().copied().collect();
         while let Some(id) = queue.pop() {

@@ -59,8 +59,8 @@ impl ChainSegment {
             }
         }
         let end_seq = self.end_seq();
-        // Signatures past the end prove nothing here. An end proof ends at the next checkpoint at the latest, so that the
-        // rest of it still proves the chain if only a part of the segment is taken in.
+        // Signatures past the end prove nothing here. An end proof ends at the next checkpoint at the latest,
+        // so that the rest of it still proves the chain if only a part of the segment is taken in.
         let next_checkpoint = end_seq.next_multiple_of(limits::CHECKPOINT_INTERVAL);
         let is_proved = !self.ids.is_empty()
             && checkpoints.next().is_none()

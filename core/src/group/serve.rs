@@ -48,17 +48,17 @@ pub struct ChainRange {
 pub(super) type ServeCache = BTreeMap<ChangeId, Delta>;
 
 impl Group {
-    /// The next batch of the requested ranges, in causal order, and whether more remains after it. Only replicated changes
-    /// are served. A range is skipped if this node does not have that part of the chain; of two ranges of one chain,
-    /// the first counts. `None` if nothing can be served.
+    /// The next batch of the requested ranges, in causal order, and whether more remains after it. Only
+    /// replicated changes are served. A range is skipped if this node does not have that part of the chain;
+    /// of two ranges of one chain, the first counts. `None` if nothing can be served.
     pub fn next_batch(&mut self, shard_id: &ShardId, ranges: &[ChainRange]) -> Option<(Vec<u8>, bool)> {
         self.shards.get_mut(shard_id)?.next_batch(ranges, &mut self.serve_cache)
     }
 }
 
 impl ShardState {
-    /// The position of this node in every chain: the tips of all replicated branches. A chain with more tips than one
-    /// position may hold has several positions.
+    /// The position of this node in every chain: the tips of all replicated branches. A chain with more tips
+    /// than one position may hold has several positions.
     pub(super) fn chain_positions(&self) -> Vec<Position> {
         let graph = self.shard.graph();
         let mut tips: BTreeMap<ChainId, Vec<Tip>> = BTreeMap::new();
@@ -88,8 +88,8 @@ impl ShardState {
         positions
     }
 
-    /// A first guess from where to request a tip that is not here. The guess is wrong if this node has only other
-    /// branches of the chain there.
+    /// A first guess from where to request a tip that is not here. The guess is wrong if this node has only
+    /// other branches of the chain there.
     pub(super) fn resume_point(&self, chain_id: &ChainId, tip: Tip) -> u64 {
         let unaccepted = self.unaccepted.iter().filter(|change| change.chain_id == *chain_id);
         let known_seqs = unaccepted.map(|change| change.delta().seq).chain([self.accepted_len(chain_id)]);
@@ -132,8 +132,8 @@ impl ShardState {
         Some((encoded, has_more))
     }
 
-    /// The changes of the branch that leads to the requested tip, after those that the peer has. If the tip is not here,
-    /// the accepted branch as far as it goes.
+    /// The changes of the branch that leads to the requested tip, after those that the peer has. If the tip
+    /// is not here, the accepted branch as far as it goes.
     fn changes_in_range(&self, range: &ChainRange) -> Vec<ServedChange<'_>> {
         let graph = self.shard.graph();
         let tip = self.unaccepted.get(&range.upto.id);

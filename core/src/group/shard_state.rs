@@ -1,4 +1,5 @@
-//! One shard of a group: its accepted changes, the valid changes that are not accepted, and what follows from both.
+//! One shard of a group: its accepted changes, the valid changes that are not accepted, and what follows from
+//! both.
 
 use std::collections::BTreeSet;
 

@@ -66,7 +66,8 @@ impl ShardStates {
         self.0.iter().flat_map(|(shard_id, state)| state.forks().iter().map(|fork| (*shard_id, fork)))
     }
 
-    /// True if a chain of this key forked: its node was copied or restored, or writes two branches on purpose.
+    /// True if a chain of this key forked: its node was copied or restored, or writes two branches on
+    /// purpose.
     pub fn has_forked(&self, key: &NodeId, records: &RecordSet) -> bool {
         let is_by_key =
             |state: &ShardState, fork: &Fork| state.author_of(&fork.winner, records) == Some(*key);
@@ -120,9 +121,9 @@ impl ShardStates {
         Some(graph.chain_of(graph.get(change)?)?.grant)
     }
 
-    /// The newest accepted change of each chain of a grant, and the newest record under it: what a Revoke lets count.
-    /// With `upto`, the shard that holds that change counts only so far as `upto` and its ancestors reach; `None` if no
-    /// shard holds it.
+    /// The newest accepted change of each chain of a grant, and the newest record under it: what a Revoke
+    /// lets count. With `upto`, the shard that holds that change counts only so far as `upto` and its
+    /// ancestors reach; `None` if no shard holds it.
     pub fn frontiers_of_grant(
         &self,
         records: &RecordSet,
@@ -149,7 +150,8 @@ impl ShardStates {
         }
         last_changes.sort_unstable();
         if last_changes.len() > limits::MAX_FRONTIER_CHAINS {
-            // A grant with so many incarnations is faulty in itself. The longest chains hold most of its work.
+            // A grant with so many incarnations is faulty in itself. The longest chains hold most of its
+            // work.
             last_changes.sort_by_key(|(_, seq, _)| std::cmp::Reverse(*seq));
             last_changes.truncate(limits::MAX_FRONTIER_CHAINS);
             last_changes.sort_unstable();

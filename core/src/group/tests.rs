@@ -26,7 +26,8 @@ impl Group {
     }
 }
 
-/// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+/// 2014).
 struct TestRng(u64);
 
 impl TestRng {

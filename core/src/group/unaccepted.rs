@@ -1,5 +1,5 @@
-//! Valid changes that are not accepted: the losing branches of forks with what depends on them, changes that a frontier
-//! names as evidence, and this node's quarantine.
+//! Valid changes that are not accepted: the losing branches of forks with what depends on them, changes that
+//! a frontier names as evidence, and this node's quarantine.
 //!
 //! ```text
 //!   shard (accepted)          unaccepted
@@ -125,7 +125,8 @@ impl UnacceptedSet {
         self.changes.remove(id)
     }
 
-    /// Sets which changes members pass on, after acceptance was computed. Returns those that members pass on from now on.
+    /// Sets which changes members pass on, after acceptance was computed. Returns those that members pass on
+    /// from now on.
     pub(super) fn mark_replicated(&mut self, is_replicated: impl Fn(&ChangeId) -> bool) -> Vec<ChangeId> {
         self.unevaluated_count = 0;
         let mut newly_replicated = Vec::new();
@@ -207,8 +208,8 @@ impl UnacceptedSet {
         reached
     }
 
-    /// The changes to drop so that the quarantine takes at most `limit` bytes. The newest change of the key with the most
-    /// bytes goes first, so every change that stays has its dependencies.
+    /// The changes to drop so that the quarantine takes at most `limit` bytes. The newest change of the key
+    /// with the most bytes goes first, so every change that stays has its dependencies.
     pub(super) fn changes_to_evict(&self, limit: usize) -> Vec<ChangeId> {
         let mut shares_by_author: BTreeMap<NodeId, (usize, Vec<&UnacceptedChange>)> = BTreeMap::new();
         for change in self.iter().filter(|change| !change.is_replicated) {

@@ -35,8 +35,8 @@ pub struct ChangeNote {
 }
 
 impl ChangeNote {
-    /// Encodes message, user and command as a change's message: the operator's message, an empty line, and trailers as
-    /// Git writes them. Too long a text is cut, the operator's message first.
+    /// Encodes message, user and command as a change's message: the operator's message, an empty line, and
+    /// trailers as Git writes them. Too long a text is cut, the operator's message first.
     pub fn encode(&self) -> String {
         let trailers: Vec<String> = [(USER_TRAILER, &self.user), (COMMAND_TRAILER, &self.command)]
             .into_iter()
@@ -57,7 +57,8 @@ impl ChangeNote {
         match (message_text, needs_no_separator) {
             ("", _) => trailers,
             (message_text, true) => message_text.to_owned(),
-            // A message that looks like trailers gets an empty trailer paragraph, so that it is not read as trailers.
+            // A message that looks like trailers gets an empty trailer paragraph, so that it is not read as
+            // trailers.
             (message_text, false) => format!("{message_text}{TRAILER_SEPARATOR}{trailers}"),
         }
     }
@@ -82,8 +83,8 @@ const COMMAND_TRAILER: &str = "Command: ";
 /// The separator of message and trailers: an empty line.
 const TRAILER_SEPARATOR: &str = "\n\n";
 
-/// The operator's message and the trailers of a change's message. Trailers are the last paragraph, if each of its lines
-/// is a trailer.
+/// The operator's message and the trailers of a change's message. Trailers are the last paragraph, if each of
+/// its lines is a trailer.
 fn split_trailers(encoded: &str) -> (&str, &str) {
     let is_trailer = |line: &str| line.starts_with(USER_TRAILER) || line.starts_with(COMMAND_TRAILER);
     let are_trailers = |text: &str| text.split('\n').all(is_trailer);
@@ -138,8 +139,8 @@ struct ActiveChain {
 }
 
 impl Group {
-    /// Writes `puts` to a shard. `new_incarnation` is 128 random bits. They are used if a new incarnation has to begin:
-    /// at the first change, and if this node's chain here is not as the node remembers it.
+    /// Writes `puts` to a shard. `new_incarnation` is 128 random bits. They are used if a new incarnation has
+    /// to begin: at the first change, and if this node's chain here is not as the node remembers it.
     pub fn write(
         &mut self,
         secret: &SecretKey,

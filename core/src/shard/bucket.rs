@@ -1,5 +1,5 @@
-//! The bucket in which a key is stored. Automerge walks every operation of a map that a remote change touches, so many
-//! small maps keep that cost flat: 46 µs in place of 430 µs at a history of 100,000 changes.
+//! The bucket in which a key is stored. Automerge walks every operation of a map that a remote change
+//! touches, so many small maps keep that cost flat: 46 µs, not 430 µs, at 100,000 changes.
 
 use crate::id::hash16;
 

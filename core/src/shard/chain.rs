@@ -8,11 +8,11 @@
 //! signature = Ed25519 over "larder 1 chain\0" | group [16] | shard [16] | n as u64 big-endian | hash n
 //! ```
 //!
-//! So one signature vouches for the author's whole chain up to it. A node keeps the signature of every 64th change (the
-//! checkpoints) and of the newest. A chain hash needs only the ids of the changes, not their content. So a prefix that
-//! ends between two kept signatures can be proved too: by the ids of the few changes after it and the next signature.
-//! That is its [`EndProof`]. A batch can therefore be cut anywhere, stored and passed on, and every change that a node
-//! keeps is proved.
+//! So one signature vouches for the author's whole chain up to it. A node keeps the signature of every 64th
+//! change (the checkpoints) and of the newest. A chain hash needs only the ids of the changes, not their
+//! content. So a prefix that ends between two kept signatures can be proved too: by the ids of the few
+//! changes after it and the next signature. That is its [`EndProof`]. A batch can therefore be cut anywhere,
+//! stored and passed on, and every change that a node keeps is proved.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,8 @@ use crate::limits;
 /// The running hash of a chain.
 pub type ChainHash = [u8; 32];
 
-/// The proof of a chain up to some change: the ids of the changes after it, up to a signed one, and that signature.
+/// The proof of a chain up to some change: the ids of the changes after it, up to a signed one, and that
+/// signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndProof {
     /// The ids of the changes after the proved one; empty if that change itself is signed.
@@ -144,8 +145,8 @@ impl Chain {
         &self.hash
     }
 
-    /// Adds a verified signature as the next checkpoint. False if `seq` is not that of the next checkpoint, or is past the
-    /// end of the chain.
+    /// Adds a verified signature as the next checkpoint. False if `seq` is not that of the next checkpoint,
+    /// or is past the end of the chain.
     pub fn add_checkpoint(&mut self, seq: u64, signature: Sig) -> bool {
         let next_seq = (self.checkpoints.len() as u64 + 1) * limits::CHECKPOINT_INTERVAL;
         if seq != next_seq || seq > self.len() {

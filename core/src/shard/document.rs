@@ -1,8 +1,8 @@
 //! The Automerge document of one shard. It holds accepted changes only, each built by Larder itself.
 //!
-//! All calls to Automerge that could meet a defect of it are here, and each is fenced: a panic or an error isolates this
-//! shard and is reported as a bug. It never makes a change invalid, because all nodes must agree on what is valid,
-//! whatever their version of Automerge.
+//! All calls to Automerge that could meet a defect of it are here, and each is fenced: a panic or an error
+//! isolates this shard and is reported as a bug. It never makes a change invalid, because all nodes must
+//! agree on what is valid, whatever their version of Automerge.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +24,8 @@ const UNKNOWN_VALUE: &str = "a value that no change can put";
 /// Why a shard was isolated: a defect in Automerge or in this program. No peer is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the document of shard {shard_name} is isolated after a defect: {description}; its changes are safe, please report this"
+    "the document of shard {shard_name} is isolated after a defect: {description}; its changes are safe; \
+     please report this"
 )]
 pub struct ShardFault {
     /// The name of the isolated shard.
@@ -43,8 +44,8 @@ pub struct Document {
     /// The number of splices since then.
     splice_count: usize,
     fault: Option<ShardFault>,
-    /// While the document is rebuilt: the old document, with the changes accepted since. It holds all accepted changes and
-    /// some retracted ones, and answers in the meantime.
+    /// While the document is rebuilt: the old document, with the changes accepted since. It holds all
+    /// accepted changes and some retracted ones, and answers in the meantime.
     previous: Option<Automerge>,
 }
 
@@ -62,7 +63,8 @@ impl Document {
         }
     }
 
-    /// Loads a document that [`Document::save`] wrote. `None` if the bytes are damaged: rebuild it from its changes.
+    /// Loads a document that [`Document::save`] wrote. `None` if the bytes are damaged: rebuild it from its
+    /// changes.
     pub fn load(bytes: &[u8], value_bytes: usize) -> Option<Self> {
         let inner = catch_unwind(AssertUnwindSafe(|| Automerge::load(bytes).ok())).ok()??;
         let pending = Vec::new();
@@ -137,8 +139,8 @@ impl Document {
         self.isolate(shard_fault(root, description));
     }
 
-    /// Copies the document if it may waste much memory: Automerge 0.12 keeps the full capacity of a value slab when it
-    /// splits one, and a copy has no spare capacity.
+    /// Copies the document if it may waste much memory: Automerge 0.12 keeps the full capacity of a value
+    /// slab when it splits one, and a copy has no spare capacity.
     fn shrink(&mut self) {
         self.splice_count += 1;
         if self.splice_count.saturating_mul(self.loaded_bytes) > limits::COMPACT_AFTER_BYTES {
@@ -195,8 +197,8 @@ impl Document {
         Ok(visible)
     }
 
-    /// [`Document::visible_at`] for many keys at once, without those that had no value. Walks every put of the history, so
-    /// it takes hardly longer for many keys than for one.
+    /// [`Document::visible_at`] for many keys at once, without those that had no value. Walks every put of
+    /// the history, so it takes hardly longer for many keys than for one.
     pub(super) fn visible_at_bulk(
         &self,
         root: &ShardRoot,

@@ -1,7 +1,7 @@
 //! The export of a group: the union of its shards as one document that any Automerge tool opens.
 //!
-//! Shards share no object and no actor, so their changes together are one history: the same changes with the same
-//! hashes, the same values, the same conflicts.
+//! Shards share no object and no actor, so their changes together are one history: the same changes with the
+//! same hashes, the same values, the same conflicts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -57,8 +57,8 @@ impl ExportParts {
         self.change_count
     }
 
-    /// Merges the documents and returns the bytes of the result. Takes as long as loading all of them, and half as much
-    /// memory again.
+    /// Merges the documents and returns the bytes of the result. Takes as long as loading all of them, and
+    /// half as much memory again.
     pub fn export(self) -> Result<Vec<u8>, ExportError> {
         let mut heads: Vec<ChangeId> = self.documents.iter().flat_map(Document::heads).collect();
         heads.sort_unstable();

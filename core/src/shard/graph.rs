@@ -1,8 +1,9 @@
 //! The accepted changes of a shard as a graph: which there are, who wrote them, and what each depends on.
 //!
-//! The graph answers every question about causality, in about 100 bytes a change; contents stay in the Automerge
-//! document. The changes of an author form a chain, and each depends on the one before it. So a set of changes that
-//! includes all its ancestors is described by how far it reaches into each chain: a [`VersionVector`].
+//! The graph answers every question about causality, in about 100 bytes a change; contents stay in the
+//! Automerge document. The changes of an author form a chain, and each depends on the one before it. So a set
+//! of changes that includes all its ancestors is described by how far it reaches into each chain: a
+//! [`VersionVector`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -284,7 +285,8 @@ impl Graph {
         )
     }
 
-    /// The set of all ancestors of these changes. A change itself is in the set only if it is an ancestor of another.
+    /// The set of all ancestors of these changes. A change itself is in the set only if it is an ancestor of
+    /// another.
     pub fn version_below<'a>(&self, changes: impl IntoIterator<Item = &'a ChangeId>) -> VersionVector {
         let entries = changes.into_iter().filter_map(|id| self.get(id));
         self.version_from_indexes(entries.flat_map(|entry| entry.dep_indexes.iter().copied()).collect())

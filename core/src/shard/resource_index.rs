@@ -1,11 +1,11 @@
-//! The index of a shard by resource: which changes touched it. With it, the history of one resource can be listed without
-//! reading the contents of all changes.
+//! The index of a shard by resource: which changes touched it. With it, the history of one resource can be
+//! listed without reading the contents of all changes.
 //!
 //! The index follows from the history alone, and is built again where it is missing.
 //!
 //! ```text
 //! index     group [16] | shard [16]      ResourceIndexRow { version u8, checksum [32], body }
-//! body      heads, sorted | per resource, by name: its key, and the ordinals of its changes, each less the one before
+//! body      heads, sorted | per resource, by name: its key, the ordinals of its changes as differences
 //! ordinal   the changes of all chains numbered through: chains by chain id, each from its first change
 //! ```
 

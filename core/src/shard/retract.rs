@@ -1,9 +1,9 @@
-//! Retracting changes: removing accepted changes from a shard, after a record ended their grant or a fork was decided
-//! against them.
+//! Retracting changes: removing accepted changes from a shard, after a record ended their grant or a fork was
+//! decided against them.
 //!
-//! The retracted changes are always the upper part of the history, so the state without them can be read at the heads of
-//! what stays. Graph and visible state are right at once. The Automerge document is rebuilt slice by slice; the old one
-//! answers until that is done.
+//! The retracted changes are always the upper part of the history, so the state without them can be read at
+//! the heads of what stays. Graph and visible state are right at once. The Automerge document is rebuilt
+//! slice by slice; the old one answers until that is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +24,8 @@ pub(crate) struct RetractedChange {
 }
 
 impl Shard {
-    /// Retracts these changes; no other accepted change depends on them. Returns them, each after its dependencies. If
-    /// the document cannot be read, the shard is isolated and nothing is returned.
+    /// Retracts these changes; no other accepted change depends on them. Returns them, each after its
+    /// dependencies. If the document cannot be read, the shard is isolated and nothing is returned.
     pub(crate) fn retract(&mut self, retracted_ids: &BTreeSet<ChangeId>) -> Vec<RetractedChange> {
         self.document.flush_all(&self.root);
         let Some(retracted) = self.read_retracted(retracted_ids) else {

@@ -1,5 +1,6 @@
-//! The root of a shard: its first change. Every node derives it from the group id and the shard name. It is never sent,
-//! signed or counted. It creates the shard's map and the buckets in it; no other change creates an object.
+//! The root of a shard: its first change. Every node derives it from the group id and the shard name. It is
+//! never sent, signed or counted. It creates the shard's map and the buckets in it; no other change creates
+//! an object.
 //!
 //! ```text
 //! op 1        ROOT[<shard name>] = map

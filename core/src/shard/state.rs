@@ -1,5 +1,5 @@
-//! The visible values of every key of a shard. They always equal what the Automerge document would answer, and reading
-//! them does not need the document.
+//! The visible values of every key of a shard. They always equal what the Automerge document would answer,
+//! and reading them does not need the document.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

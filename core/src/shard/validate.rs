@@ -1,15 +1,16 @@
 //! Validation: can this change be part of any history?
 //!
-//! The answer depends only on the change and its ancestors, so every node answers alike, whatever else it holds. Local
-//! changes are validated too, before they are signed. A change that passes becomes a [`ValidatedChange`]: nothing else
-//! can make one, and nothing enters a shard without one.
+//! The answer depends only on the change and its ancestors, so every node answers alike, whatever else it
+//! holds. Local changes are validated too, before they are signed. A change that passes becomes a
+//! [`ValidatedChange`]: nothing else can make one, and nothing enters a shard without one.
 //!
-//! The *author's rule*: the dependencies are all heads that the author saw, and its own previous change. Except for
-//! that one, none is an ancestor of another. The counter of the first operation follows the highest one below. Each put
-//! names exactly the values that are visible at the dependencies. The group checks signature and role before.
+//! The *author's rule*: the dependencies are all heads that the author saw, and its own previous change.
+//! Except for that one, none is an ancestor of another. The counter of the first operation follows the
+//! highest one below. Each put names exactly the values that are visible at the dependencies. The group
+//! checks signature and role before.
 //!
-//! There is one validator, [`check_author_rules`], for two kinds of [`History`]: a shard, whose changes are all
-//! accepted, and a branch of unaccepted changes on top of one.
+//! There is one validator, [`check_author_rules`], for two kinds of [`History`]: a shard, whose changes are
+//! all accepted, and a branch of unaccepted changes on top of one.
 
 use std::collections::BTreeMap;
 
@@ -133,7 +134,8 @@ pub(crate) trait History {
     /// The facts about a change of the history.
     fn entry(&self, id: &ChangeId) -> Option<HistoryEntry>;
 
-    /// True if two of the dependencies and their ancestors have one position of a chain, or one of them has `position`.
+    /// True if two of the dependencies and their ancestors have one position of a chain, or one of them has
+    /// `position`.
     fn has_both_branches(&self, deps: &[ChangeId], position: (ChainId, u64)) -> bool;
 
     /// The test whether a change is an ancestor of `upper`.
@@ -195,8 +197,8 @@ pub(crate) fn check_author_rules<H: History>(
     Ok(CheckedDeps { dep_heads, depth })
 }
 
-/// The dependencies without `previous`, the author's previous change, where that is an ancestor of another one. Any
-/// other dependency that is an ancestor of another one is a fault.
+/// The dependencies without `previous`, the author's previous change, where that is an ancestor of another
+/// one. Any other dependency that is an ancestor of another one is a fault.
 fn check_deps<H: History>(
     history: &H,
     deps: &[ChangeId],
@@ -222,8 +224,8 @@ fn check_deps<H: History>(
     Ok(if previous_is_below { others } else { deps.to_vec() })
 }
 
-/// The end of a run of changes, each built on the one before, as a reconnecting peer sends them. The cursor remembers
-/// what the run changed, so that the document is not read again for each change.
+/// The end of a run of changes, each built on the one before, as a reconnecting peer sends them. The cursor
+/// remembers what the run changed, so that the document is not read again for each change.
 #[derive(Clone, Debug)]
 pub(super) struct ValidationCursor {
     /// The heads of the run so far.
@@ -242,7 +244,8 @@ impl History for Shard {
     }
 
     fn has_both_branches(&self, deps: &[ChangeId], (chain_id, seq): (ChainId, u64)) -> bool {
-        // The shard holds one branch of each chain, so only the position of the change itself can be taken twice.
+        // The shard holds one branch of each chain, so only the position of the change itself can be taken
+        // twice.
         seq <= self.graph.chain(&chain_id).map_or(0, Chain::len)
             && self.graph.seq_in_version(&self.graph.version_of(deps), &chain_id) >= seq
     }

@@ -1,10 +1,11 @@
 //! Saving what proves itself from a damaged store.
 //!
-//! Records and changes are named by their hashes and signed by their authors, so a damaged one is noticed. They are read
-//! from the beginning, shard by shard: accepted changes (see `shard`), then unaccepted ones. Other members have the rest.
-//! All other rows prove nothing and are dropped: snapshots are built again, and invites and joins are made again. The
-//! tips of this node's own chains are dropped on purpose. A node that may have lost its newest change must not write
-//! another one at the same position; without an `own` row it begins a new chain.
+//! Records and changes are named by their hashes and signed by their authors, so a damaged one is noticed.
+//! They are read from the beginning, shard by shard: accepted changes (see `shard`), then unaccepted ones.
+//! Other members have the rest. All other rows prove nothing and are dropped: snapshots are built again, and
+//! invites and joins are made again. The tips of this node's own chains are dropped on purpose. A node that
+//! may have lost its newest change must not write another one at the same position; without an `own` row it
+//! begins a new chain.
 
 mod shard;
 
@@ -54,9 +55,9 @@ pub struct SalvagedGroup {
     pub is_incomplete: bool,
 }
 
-/// Saves what a damaged store holds of every group that is named by it or by `known_groups`. `fully_readable` says that
-/// every row could be read, and `node_key` whose store it is. Groups without a Genesis record are left out: nothing of
-/// them can be proved.
+/// Saves what a damaged store holds of every group that is named by it or by `known_groups`. `fully_readable`
+/// says that every row could be read, and `node_key` whose store it is. Groups without a Genesis record are
+/// left out: nothing of them can be proved.
 pub fn salvage_all(
     damaged: &MemoryStore,
     known_groups: &[KnownGroup],
@@ -109,8 +110,8 @@ fn salvage_group(
     Some(SalvagedGroup { rows, saved_changes, lost_shards, is_incomplete })
 }
 
-/// The readable rows of the journal. They need no proof: loading the group compares them with its records and changes.
-/// So `watch --since` can resume from where it was.
+/// The readable rows of the journal. They need no proof: loading the group compares them with its records and
+/// changes. So `watch --since` can resume from where it was.
 fn salvage_journal(damaged: &MemoryStore, group: GroupId) -> Vec<Row> {
     let Ok(rows) = damaged.read_rows(Table::Journal, &key::for_group(group));
     let is_readable =

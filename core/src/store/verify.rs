@@ -1,8 +1,9 @@
-//! Verifying a group's stored history: that every record and change matches its id, and that its author signed it.
+//! Verifying a group's stored history: that every record and change matches its id, and that its author
+//! signed it.
 //!
-//! A start does not verify all of that: it does not encode the changes of a snapshot again, and one signature proves a
-//! whole chain. Here every delta is encoded again and every kept signature is verified. Only rows from which all others
-//! follow are read.
+//! A start does not verify all of that: it does not encode the changes of a snapshot again, and one signature
+//! proves a whole chain. Here every delta is encoded again and every kept signature is verified. Only rows
+//! from which all others follow are read.
 
 mod chain;
 #[cfg(test)]
@@ -47,7 +48,8 @@ pub struct VerifyFailure {
 /// A chain with its shard.
 type ShardChain = (ShardId, ChainId);
 
-/// Verifies everything that `store` holds of a group. `on_progress` is called with the number of changes verified so far.
+/// Verifies everything that `store` holds of a group. `on_progress` is called with the number of changes
+/// verified so far.
 pub fn verify_group<R: RowReader>(
     store: &R,
     group: GroupId,
@@ -212,7 +214,8 @@ impl<'a> VerifyPass<'a> {
         Ok(())
     }
 
-    /// Decodes the change of a row if it matches the row's key, and notes its dependencies that were not read yet.
+    /// Decodes the change of a row if it matches the row's key, and notes its dependencies that were not read
+    /// yet.
     fn decode_change(&mut self, change_key: &ChangeKey, bytes: &[u8]) -> Option<EncodedChange> {
         let ChangeKey { shard_id, chain_id, seq, id, .. } = *change_key;
         let Some(root) = self.roots.get(&shard_id) else {

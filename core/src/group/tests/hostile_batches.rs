@@ -1,4 +1,5 @@
-//! Windows that no honest member sends. Whatever comes of them, the store must come up again and serve others.
+//! Windows that no honest member sends. Whatever comes of them, the store must come up again and serve
+//! others.
 
 use super::*;
 use crate::delta::Delta;

@@ -12,8 +12,8 @@ fn journal_rows(store: &MemoryStore, group: GroupId) -> Vec<JournalRow> {
     rows.iter().map(|(_, value)| decode_layout(value).unwrap()).collect()
 }
 
-/// Follows a journal from its beginning: nothing comes twice, or before what it was built on, and in the end just that
-/// counts which the group holds.
+/// Follows a journal from its beginning: nothing comes twice, or before what it was built on, and in the end
+/// just that counts which the group holds.
 pub(super) fn assert_journal_matches(store: &MemoryStore, group: &Group) {
     let mut counting_set: BTreeSet<HistoryEntryId> = BTreeSet::new();
     let mut times: BTreeMap<HistoryEntryId, u32> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Random worlds with removal, forks, clones and restored machines: copies that met to the end are equal, whatever each
-//! had heard before, and hold just what the pure function says.
+//! Random worlds with removal, forks, clones and restored machines: copies that met to the end are equal,
+//! whatever each had heard before, and hold just what the pure function says.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use crate::id::{ChainId, GrantId, RecordId};
 use crate::record::{Admit, Frontiers, Revoke, RevokeTarget};
 use crate::shard::chain::{self, EndProof, first_chain_hash, next_chain_hash};
 
-/// What a peer offers of records and changes is brought to another, until that has nothing left to learn of it.
+/// What a peer offers of records and changes is brought to another, until that has nothing left to learn of
+/// it.
 pub(super) fn bring_all(from: &mut TestPeer, to: &mut TestPeer) -> bool {
     let records =
         from.group.membership_records().missing_records(&to.group.membership_records().record_tips());
@@ -349,7 +350,8 @@ fn peers_of_random_worlds_converge_to_the_pure_acceptance() {
     assert!(forks > 10 && held > 5 && unaccepted > 30, "{forks} {held} {unaccepted}");
 }
 
-/// A branch that was signed in one piece comes with its proof, and the longer one takes the place of the other.
+/// A branch that was signed in one piece comes with its proof, and the longer one takes the place of the
+/// other.
 #[test]
 fn supported_branch_replaces_the_longer_one() {
     let mut peers = new_peers(3);
@@ -379,8 +381,8 @@ fn supported_branch_replaces_the_longer_one() {
     }
 }
 
-/// A long document is made anew in slices. What takes the place of a change that was taken out fits the new one alone, and
-/// what was built on it is judged before the new one is done.
+/// A long document is made anew in slices. What takes the place of a change that was taken out fits the new
+/// one alone, and what was built on it is judged before the new one is done.
 #[test]
 fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
     let mut all = new_peers(4);

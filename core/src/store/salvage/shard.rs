@@ -5,8 +5,9 @@
 //! saved          1   2   3                        signed at 7: the ids 4 to 7 lead there
 //! ```
 //!
-//! Changes that depend on a missing change are not saved. This node's own chains need no signature: their changes name
-//! each other by hash, and the node signs them again. So a write that no other node has is not lost with its signature.
+//! Changes that depend on a missing change are not saved. This node's own chains need no signature: their
+//! changes name each other by hash, and the node signs them again. So a write that no other node has is not
+//! lost with its signature.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,8 @@ struct FoundRows {
     has_bad_rows: bool,
 }
 
-/// Saves what a damaged store holds of the shard that `root` begins. `node_key` is the key of the store's node.
+/// Saves what a damaged store holds of the shard that `root` begins. `node_key` is the key of the store's
+/// node.
 pub(super) fn salvage_shard(
     damaged: &MemoryStore,
     group: &Group,
@@ -178,7 +180,8 @@ impl FoundRows {
             (1..=proved_len / limits::CHECKPOINT_INTERVAL).map(|nth| nth * limits::CHECKPOINT_INTERVAL)
         };
         let end_proof = |proved_len: u64| {
-            // The end proof never passes the next checkpoint: one for a shorter prefix needs all hashes up to there.
+            // The end proof never passes the next checkpoint: one for a shorter prefix needs all hashes up to
+            // there.
             let (signed_seq, signature) =
                 signed.range(proved_len..=proved_len.next_multiple_of(limits::CHECKPOINT_INTERVAL)).next()?;
             let ahead = (proved_len + 1..=*signed_seq)
@@ -201,8 +204,8 @@ impl FoundRows {
         }
     }
 
-    /// The chain hash and change id at every sequence number: of the found changes, and of those after them whose ids are
-    /// known.
+    /// The chain hash and change id at every sequence number: of the found changes, and of those after them
+    /// whose ids are known.
     fn chain_hashes(&self, shard: &Shard, chain: &Chain) -> BTreeMap<u64, (ChainHash, ChangeId)> {
         let (root, graph) = (shard.root(), shard.graph());
         let present =

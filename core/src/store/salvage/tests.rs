@@ -124,7 +124,8 @@ fn every_change_before_a_damaged_row_is_salvaged() {
     }
 }
 
-/// A lost signature in the middle: what is left ends before it, and is proved by the next one wherever it is cut.
+/// A lost signature in the middle: what is left ends before it, and is proved by the next one wherever it is
+/// cut.
 #[test]
 fn chain_ends_before_a_missing_checkpoint_signature() {
     for (nth, expected) in [(0, 0), (1, 64)] {

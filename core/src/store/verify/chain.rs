@@ -23,8 +23,8 @@ impl VerifyPass<'_> {
         ChainWalk { chain, author: None, seq: 0, chain_hash, newest: None, has_gap: false }
     }
 
-    /// Verifies one more change. The chain hash is computed from the id in the row's key, so a tampered change is reported
-    /// alone, and the changes after it are still verified.
+    /// Verifies one more change. The chain hash is computed from the id in the row's key, so a tampered
+    /// change is reported alone, and the changes after it are still verified.
     pub(super) fn on_change(
         &mut self,
         walk: &mut ChainWalk,
