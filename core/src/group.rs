@@ -19,6 +19,7 @@ mod branch_history;
 mod fast_path;
 mod ingest;
 mod ingest_batch;
+mod ingest_fault;
 mod ingest_outcome;
 mod journal;
 mod load;
@@ -39,6 +40,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+pub use ingest_fault::{IngestFault, RejectedChangeFault};
 pub use ingest_outcome::{IngestOutcome, NewChange};
 pub use membership_records::{MembershipRecords, RecordOutcome};
 pub use rejected::{RejectedCache, RejectedId, RejectedItem};

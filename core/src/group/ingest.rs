@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::Group;
 use super::fast_path;
+use super::ingest_fault::{IngestFault, RejectedChangeFault};
 use super::ingest_outcome::{IngestOutcome, NewChange};
 use super::journal::Journal;
 use super::membership_records::MembershipRecords;
@@ -50,7 +51,7 @@ impl Group {
         match pass.decode_change(shard_id, &signed_delta.delta) {
             Ok(Some(encoded)) => pass.ingest_change(encoded, signed_delta.signature),
             Ok(None) => pass.outcome.has_gap = true,
-            Err(error) => pass.outcome.rejection = Some(error.to_string()),
+            Err(error) => pass.outcome.rejection = Some(error.into()),
         }
         pass.finish()
     }
@@ -118,13 +119,13 @@ impl<'a> IngestPass<'a> {
                 GroupValidation::Deferred(encoded, missing_deps) => {
                     self.defer_change(encoded, signature, &missing_deps);
                 }
-                GroupValidation::Rejected(id, fault) => self.reject(id, fault.to_string()),
+                GroupValidation::Rejected(id, fault) => self.reject(id, fault.into()),
                 GroupValidation::Valid(valid) => {
                     let end_proof = EndProof { ids_ahead: Vec::new(), signature };
                     // A false signature does not make the change invalid: another peer may send it with the
                     // right one. So the change must not be remembered as rejected.
                     let Some(chain_hash) = self.proved_chain_hash(&author, &valid, &end_proof) else {
-                        self.outcome.rejection = Some(format!("change {} has a false signature", id.short()));
+                        self.outcome.rejection = Some(IngestFault::FalseSignature(id));
                         continue;
                     };
                     self.insert_valid(valid, author, chain_hash, end_proof);
@@ -139,7 +140,7 @@ impl<'a> IngestPass<'a> {
     fn defer_change(&mut self, encoded: Box<EncodedChange>, signature: Sig, missing_deps: &[ChangeId]) {
         let id = encoded.id();
         if missing_deps.iter().any(|dep| self.rejected.contains(RejectedId::Change(*dep))) {
-            return self.reject(id, "it builds on a rejected change".to_owned());
+            return self.reject(id, RejectedChangeFault::RejectedDep);
         }
         self.outcome.has_gap = true;
         if let Some(missing_dep) = missing_deps.first() {
@@ -222,13 +223,13 @@ impl<'a> IngestPass<'a> {
         if has_right {
             return Some(key);
         }
-        self.reject(encoded.id(), format!("its author is {role}, and that role may not write there"));
+        self.reject(encoded.id(), RejectedChangeFault::Role(role));
         None
     }
 
-    pub(super) fn reject(&mut self, id: ChangeId, reason: String) {
-        self.outcome.rejection = Some(format!("change {}: {reason}", id.short()));
-        self.rejected.record(RejectedId::Change(id), reason);
+    pub(super) fn reject(&mut self, id: ChangeId, fault: RejectedChangeFault) {
+        self.outcome.rejection = Some(IngestFault::InvalidChange { id, fault });
+        self.rejected.record(RejectedId::Change(id), fault.to_string());
     }
 
     /// The chain hash at a valid change, if `end_proof` proves that the author signed the chain up to it.

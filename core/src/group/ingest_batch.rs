@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Group;
 use super::ingest::IngestPass;
+use super::ingest_fault::RejectedChangeFault;
 use super::ingest_outcome::IngestOutcome;
 use super::orphans::Orphan;
 use super::rejected::RejectedId;
@@ -24,7 +25,7 @@ impl Group {
         let mut pass = IngestPass::new(self);
         match pass.membership.root(&shard_id).map(|root| columnar::decode(root, batch_bytes)) {
             None => pass.outcome.has_gap = true,
-            Some(Err(error)) => pass.outcome.rejection = Some(error.to_string()),
+            Some(Err(error)) => pass.outcome.rejection = Some(error.into()),
             Some(Ok(batch)) => pass.ingest_batch(shard_id, batch),
         }
         pass.finish()
@@ -110,14 +111,14 @@ impl IngestPass<'_> {
         }
         let deps = &encoded.delta().deps;
         if deps.iter().any(|dep| self.rejected.contains(RejectedId::Change(*dep))) {
-            return self.reject(id, "it builds on a rejected change".to_owned());
+            return self.reject(id, RejectedChangeFault::RejectedDep);
         }
         let Some(segment) = segment else { return };
         let Some(author) = self.check_author(&encoded) else { return };
         match self.validate(encoded) {
             GroupValidation::Known => {}
             GroupValidation::Deferred(..) | GroupValidation::Isolated => self.outcome.has_gap = true,
-            GroupValidation::Rejected(id, fault) => self.reject(id, fault.to_string()),
+            GroupValidation::Rejected(id, fault) => self.reject(id, fault.into()),
             GroupValidation::Valid(valid) => {
                 let delta = valid.delta();
                 let state = self.shards.get(&delta.shard_id);

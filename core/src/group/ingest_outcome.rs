@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::ingest_fault::IngestFault;
 use crate::id::{ChainId, ChangeId, ShardId, Sig};
 use crate::limit_stats::LimitStats;
 use crate::store::Row;
@@ -37,7 +38,7 @@ pub struct IngestOutcome {
     /// True if a change waits for others that are not here: the caller should ask the peer for its positions.
     pub has_gap: bool,
     /// Why a change was rejected; the peer that wrote or sent it is at fault.
-    pub rejection: Option<String>,
+    pub rejection: Option<IngestFault>,
     /// Chains of a batch of which no change could be taken in.
     pub stuck_chains: Vec<ChainId>,
     /// Chains whose part of a batch follows a change that is not here, and that change's sequence number. The

@@ -1,5 +1,6 @@
 //! A segment: the part of one chain in a batch, with the signatures that prove it.
 
+use super::ingest_fault::IngestFault;
 use crate::delta::columnar::{SegmentHeader, SegmentProof};
 use crate::id::{ChangeId, GroupId, NodeId, ShardId};
 use crate::limits;
@@ -37,7 +38,7 @@ impl ChainSegment {
         author: &NodeId,
         group_and_shard: (GroupId, ShardId),
         base_hash: ChainHash,
-    ) -> Result<(), String> {
+    ) -> Result<(), IngestFault> {
         let mut chain_hash = base_hash;
         let mut checkpoints = self.proof.checkpoints.iter();
         for (seq, id) in (self.header.after + 1..).zip(&self.ids) {
@@ -55,7 +56,7 @@ impl ChainSegment {
                     )
                 });
             if !is_good {
-                return Err(format!("a batch without the signature at number {seq} of a chain"));
+                return Err(IngestFault::MissingCheckpoint(seq));
             }
         }
         let end_seq = self.end_seq();
@@ -66,7 +67,7 @@ impl ChainSegment {
             && checkpoints.next().is_none()
             && end_seq + self.proof.end_proof.ids_ahead.len() as u64 <= next_checkpoint
             && chain::is_chain_proved(author, group_and_shard, end_seq, &chain_hash, &self.proof.end_proof);
-        if is_proved { Ok(()) } else { Err("a batch with a false signature".to_owned()) }
+        if is_proved { Ok(()) } else { Err(IngestFault::FalseEndProof) }
     }
 
     /// The proof of the chain up to `seq`: the next signature of the segment, and the hashes that lead to it.

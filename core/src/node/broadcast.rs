@@ -33,7 +33,7 @@ impl SyncHandler<'_, '_> {
             // What is missing may be on its way through another neighbour.
             session.on_gap(self.ctx.now.mono);
         }
-        rejection.map_or(Ok(()), |reason| Err(ProtocolError::InvalidChanges(reason)))
+        rejection.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// True if the author of a pushed change is within its push limit.

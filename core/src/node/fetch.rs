@@ -89,7 +89,7 @@ impl SyncHandler<'_, '_> {
         let rejection = outcome.rejection.clone();
         self.on_ingested(outcome, Some(link));
         self.request_missing_from_all();
-        rejection.map_or(Ok(()), |reason| Err(ProtocolError::InvalidChanges(reason)))
+        rejection.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// Requests from others what was not answered in time.

@@ -3,6 +3,7 @@
 //! On a member link, a frame that cannot be decoded closes the link; every other error drops the frame and keeps the
 //! link. On a guest stream, every error closes the stream. The operator gets [`super::NodeEvent::ProtocolViolation`].
 
+use crate::group::IngestFault;
 use crate::record::{RecordDecodeError, RecordFault};
 use crate::wire::FrameError;
 
@@ -24,9 +25,9 @@ pub enum ProtocolError {
     /// The peer sent more records than a group may have. The guest stream is closed.
     #[error("sent more records than a group may have")]
     TooManyRecords,
-    /// The peer sent changes that can never be part of the group, for the given reason. The changes are dropped.
+    /// The peer sent changes that can never be part of the group. The changes are dropped.
     #[error("sent invalid changes: {0}")]
-    InvalidChanges(String),
+    InvalidChanges(#[from] IngestFault),
     /// The peer sent a frame that does not belong to the exchange under way. The guest stream is closed.
     #[error("sent a frame that is not part of the exchange")]
     UnexpectedFrame,

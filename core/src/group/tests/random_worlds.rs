@@ -449,6 +449,6 @@ fn change_on_both_branches_of_a_fork_is_rejected() {
     let batch =
         crate::delta::columnar::encode(&root, &[(head, proof)], &[(0, encoded.id(), encoded.delta())]);
     let outcome = b.group.ingest_batch(root.shard_id(), &batch);
-    assert!(outcome.rejection.unwrap().contains("both branches"));
+    assert!(outcome.rejection.unwrap().to_string().contains("both branches"));
     assert_matches_acceptance(b, "after a refusal");
 }
