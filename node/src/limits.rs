@@ -73,8 +73,6 @@ pub const VERIFY_PROGRESS_CHANGES: u64 = 2048;
 
 /// How often `edit` tries again after other resources of the group changed.
 pub const MAX_EDIT_TRIES: usize = 16;
-/// Files that one command may open in the editor.
-pub const MAX_EDIT_FILES: usize = 100;
 
 /// How long the daemon delays the response about a pairing while nothing changes. It is short, because the
 /// command has its own timeout.

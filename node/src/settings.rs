@@ -1,5 +1,4 @@
-//! The settings file: what the flags of `up` and `daemon` say, written down. A flag goes before the file; of lists, the
-//! flag's takes the place of the file's.
+//! The settings file: the options of `up` and `daemon`. An option on the command line replaces the setting.
 //!
 //! ```toml
 //! listen = ["/ip4/0.0.0.0/tcp/7440"]
@@ -13,33 +12,33 @@
 use std::path::{Path, PathBuf};
 
 use larder_net::Multiaddr;
-use toml_edit::{Document, Item};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::data_dir::{DataDir, read_text_file};
 use crate::error::CliError;
 
-/// What the file, or the flags, say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The settings of a daemon, from a file or from the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where to listen.
+    /// Addresses to listen on.
+    #[serde(deserialize_with = "addresses")]
     pub listen: Option<Vec<Multiaddr>>,
-    /// Where other nodes are.
+    /// Addresses of other nodes.
+    #[serde(deserialize_with = "addresses")]
     pub peers: Option<Vec<Multiaddr>>,
-    /// Whether to find others by multicast.
+    /// True if the node uses multicast discovery.
     pub mdns: Option<bool>,
-    /// Where providers may write.
+    /// Directories that providers may write to.
     pub roots: Option<Vec<PathBuf>>,
-    /// Who besides the owner may use the socket.
+    /// The system group that may use the socket, besides the owner.
     pub socket_group: Option<String>,
-    /// What to log, as `tracing` filters have it.
+    /// The log level, or a `tracing` filter.
     pub log: Option<String>,
 }
 
-/// The keys of the file.
-const SETTING_KEYS: [&str; 6] = ["listen", "peers", "mdns", "roots", "socket_group", "log"];
-
 impl Settings {
-    /// Reads the named file, or the one in the data directory if there is one.
+    /// Reads the named file, or the one in the data directory if it exists.
     pub fn load(named_file: Option<&Path>, data_dir: &DataDir) -> Result<Self, CliError> {
         let path = named_file.map_or_else(|| data_dir.settings_file(), Path::to_path_buf);
         match read_text_file(&path) {
@@ -51,54 +50,20 @@ impl Settings {
         }
     }
 
-    /// Reads the text of the file `name`.
+    /// Parses the text of the file `name`.
     pub fn parse(text: &str, name: &str) -> Result<Self, CliError> {
-        let position = |offset: usize| {
+        toml_edit::de::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
             let before = text.get(..offset).unwrap_or(text);
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            format!("{name}:{line}:{column}")
-        };
-        let document = Document::parse(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            CliError::usage(format!(
-                "{}: {}",
-                position(offset),
-                error.message().lines().next().unwrap_or_default()
-            ))
-        })?;
-        let mut settings = Self::default();
-        for (key, item) in document.as_table().iter() {
-            let span = document.as_table().get_key_value(key).and_then(|(key, _)| key.span());
-            let position = position(span.or_else(|| item.span()).map_or(0, |span| span.start));
-            settings.set_key(key, item, &position)?;
-        }
-        Ok(settings)
+            let message = error.message().lines().next().unwrap_or_default();
+            let message = message.replace("unknown field", "unknown setting");
+            CliError::usage(format!("{name}:{line}:{column}: {message}"))
+        })
     }
 
-    fn set_key(&mut self, key: &str, item: &Item, position: &str) -> Result<(), CliError> {
-        let wrong_type = |expected: &str| CliError::usage(format!("{position}: `{key}` must be {expected}"));
-        match key {
-            "listen" => self.listen = Some(address_list(item, key, position)?),
-            "peers" => self.peers = Some(address_list(item, key, position)?),
-            "mdns" => self.mdns = Some(item.as_bool().ok_or_else(|| wrong_type("true or false"))?),
-            "roots" => {
-                self.roots = Some(string_list(item, key, position)?.into_iter().map(PathBuf::from).collect())
-            }
-            "socket_group" => {
-                self.socket_group =
-                    Some(string_value(item).ok_or_else(|| wrong_type("a group of this system"))?)
-            }
-            "log" => self.log = Some(string_value(item).ok_or_else(|| wrong_type("a level, as \"info\""))?),
-            _ => {
-                return Err(CliError::usage(format!("{position}: unknown setting `{key}`"))
-                    .with_hint(format!("the settings are {}", SETTING_KEYS.join(", "))));
-            }
-        }
-        Ok(())
-    }
-
-    /// These settings, and where they are silent, the others.
+    /// These settings, completed by those of `other`.
     #[must_use]
     pub fn or_defaults(self, other: Self) -> Self {
         Self {
@@ -112,26 +77,14 @@ impl Settings {
     }
 }
 
-fn string_value(item: &Item) -> Option<String> {
-    item.as_str().map(str::to_owned)
-}
-
-fn string_list(item: &Item, key: &str, position: &str) -> Result<Vec<String>, CliError> {
-    let list = item.as_array().and_then(|array| {
-        array.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-    });
-    list.ok_or_else(|| CliError::usage(format!("{position}: `{key}` must be a list of texts")))
-}
-
-fn address_list(item: &Item, key: &str, position: &str) -> Result<Vec<Multiaddr>, CliError> {
-    let parse = |text: String| {
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Multiaddr>>, D::Error> {
+    let parse = |text: &String| {
         text.parse().map_err(|_| {
-            CliError::usage(format!(
-                "{position}: `{text}` in `{key}` is not an address; one looks like /ip4/192.0.2.7/tcp/7440"
-            ))
+            D::Error::custom(format!("`{text}` is not an address; write it like /ip4/192.0.2.7/tcp/7440"))
         })
     };
-    string_list(item, key, position)?.into_iter().map(parse).collect()
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(parse).collect::<Result<_, _>>().map(Some)
 }
 
 #[cfg(test)]
@@ -144,9 +97,9 @@ mod tests {
         assert_eq!((settings.mdns, settings.roots), (Some(false), Some(vec![PathBuf::from("/etc/shop")])));
         for (text, position, word) in [
             ("\n  mdsn = true\n", "f:2:3", "unknown setting `mdsn`"),
-            ("mdns = 1\n", "f:1:1", "true or false"),
-            ("peers = ['nowhere']\n", "f:1:1", "not an address"),
-            ("listen = 5\n", "f:1:1", "list"),
+            ("mdns = 1\n", "f:1:8", "expected a boolean"),
+            ("peers = ['nowhere']\n", "f:1:", "not an address"),
+            ("listen = 5\n", "f:1:10", "expected a sequence"),
             ("log = \n", "f:1:", ""),
             ("[net]\n", "f:1:", "unknown setting `net`"),
         ] {

@@ -1,4 +1,4 @@
-//! Times and durations, as people type and read them.
+//! Times and durations as people type and read them.
 
 use std::time::Duration;
 
@@ -8,19 +8,21 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
 use crate::error::CliError;
 
-/// True if a text is meant as a point in time, and not as the id of a change or as a tag (which has no spaces).
+/// True if the text is a time, and not a change id or a tag. Tags contain no spaces.
 pub fn looks_like_time(text: &str) -> bool {
     let has_date = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['-', ':']);
     has_date || text.contains(' ') || ["now", "today", "yesterday"].contains(&text)
 }
 
-/// A point in time, in seconds since 1970: RFC 3339, local `2026-03-01` or `2026-03-01 12:30`, `2h ago`, `yesterday`.
+/// Parses a time into seconds since 1970. It takes RFC 3339, `2026-03-01` and `2026-03-01 12:30` in local
+/// time, `2h ago`, `yesterday`, `today` and `now`.
 pub fn parse_time(text: &str) -> Result<i64, CliError> {
     let text = text.trim();
     let now = Zoned::now();
     let invalid_time = || {
-        CliError::usage(format!("`{text}` is not a time"))
-            .with_hint("as 2026-03-01T12:30:00Z, 2026-03-01, \"2026-03-01 12:30\", \"2h ago\", yesterday")
+        CliError::usage(format!("`{text}` is not a time")).with_hint(
+            "write 2026-03-01T12:30:00Z, 2026-03-01, \"2026-03-01 12:30\", \"2h ago\" or yesterday",
+        )
     };
     match text {
         "now" => return Ok(now.timestamp().as_second()),
@@ -47,7 +49,7 @@ pub fn parse_time(text: &str) -> Result<i64, CliError> {
         .map_err(|_| invalid_time())
 }
 
-/// Parses a duration: `90s`, `30m`, `1h`, `7d`, `2w`, or several of them together. A bare number is in seconds.
+/// Parses a duration such as `90s`, `30m`, `1h`, `7d`, `2w` or `1h 30m`. A bare number is in seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, CliError> {
     let invalid_duration =
         || CliError::usage(format!("`{text}` is not a duration; write 90s, 30m, 1h, 7d or \"1h 30m\""));
@@ -64,15 +66,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, CliError> {
     }
 }
 
-/// A time for people: local, to the second.
+/// Formats a time in the local time zone, to the second.
 pub fn local(seconds: i64) -> String {
     match Timestamp::from_second(seconds) {
         Ok(time) => time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => "(no such time)".to_owned(),
+        Err(_) => "(invalid time)".to_owned(),
     }
 }
 
-/// How long ago that was, in one unit.
+/// Formats the time since `seconds` in one unit.
 pub fn format_ago(seconds: i64, now: i64) -> String {
     let seconds_ago = SignedDuration::from_secs(now.saturating_sub(seconds).max(0)).as_secs();
     match seconds_ago {

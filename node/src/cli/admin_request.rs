@@ -12,7 +12,7 @@ use crate::error::CliError;
 /// The roles that a node can have.
 pub(super) const ROLES: [&str; 4] = ["admin", "operator", "node", "reader"];
 
-/// Sends one act; says what it came to.
+/// Sends one admin operation, and prints `message` once it is written.
 pub(super) fn send_admin_op(
     context: &CommandContext,
     op: AdminAction,

@@ -6,12 +6,12 @@ use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_edits};
 use crate::api::writes::EditSpec;
 
-/// Flags of `alias`.
+/// Arguments of `alias`.
 #[derive(Debug, Args)]
 pub(super) struct AliasArgs {
-    /// Alias or id
+    /// Alias or id of the node
     node: String,
-    /// What to call it; empty for nothing
+    /// New alias; an empty one clears it
     name: String,
     #[command(flatten)]
     message_args: MessageArgs,

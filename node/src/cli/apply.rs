@@ -7,15 +7,15 @@ use super::manifests::{ManifestArgs, manifest_edits, read_manifests};
 use super::write_request::{MessageArgs, send_write};
 use crate::api::writes::WriteBody;
 
-/// Flags of `apply`.
+/// Arguments of `apply`.
 #[derive(Debug, Args)]
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     manifests: ManifestArgs,
-    /// Fields that are not named are unset
+    /// Remove the fields that a manifest does not name
     #[arg(long)]
     replace: bool,
-    /// Refuse if the desired state is not at these heads any more (see `plan`, `heads`)
+    /// Refuse if the heads of the desired state are not these (see `larder heads`)
     #[arg(long, value_name = "CHANGE", value_delimiter = ',')]
     base: Vec<String>,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub(super) struct ApplyArgs {
 pub(super) fn apply(context: &CommandContext, args: ApplyArgs) -> CommandResult {
     let edits = manifest_edits(read_manifests(&args.manifests)?, args.replace);
     if edits.is_empty() {
-        print_stderr("These manifests name no resource; nothing was written.");
+        print_stderr("The manifests contain no resource; nothing was written.");
     }
     let base = (!args.base.is_empty()).then_some(args.base);
     let flag = if args.replace { " --replace" } else { "" };

@@ -13,15 +13,15 @@ use crate::dto::PendingList;
 use crate::error::CliError;
 use crate::output::escape;
 
-/// Flags of `approve`.
+/// Arguments of `approve`.
 #[derive(Debug, Args)]
 pub(super) struct ApproveArgs {
-    /// Id of the machine, or the alias that it asks for
+    /// Id of the node, or the alias that it requests
     node: String,
-    /// What it may do: admin, operator, node or reader
+    /// Role of the new member
     #[arg(long, value_parser = ROLES)]
     role: String,
-    /// The six digits that its screen shows [default: asked for on a terminal]
+    /// The six digits that `larder join` shows on the new node [default: ask for them]
     #[arg(long, value_name = "N")]
     digits: Option<String>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(super) fn approve(context: &CommandContext, args: ApproveArgs) -> CommandRes
         Some(digits) => Some(digits),
         None => prompt_for_digits(context, &args.node)?,
     };
-    let message = format!("{} is let in as {}.", escape(&args.node), escape(&args.role));
+    let message = format!("{} is now a member with the role {}.", escape(&args.node), escape(&args.role));
     send_admin_op(
         context,
         AdminAction::Approve { node: args.node, role: args.role, digits },
@@ -42,7 +42,7 @@ pub(super) fn approve(context: &CommandContext, args: ApproveArgs) -> CommandRes
     )
 }
 
-/// On a terminal, what the other screen shows. A machine that came with a code is known by its id alone.
+/// Asks for the digits that the other screen shows. A node that joins with an invite code needs none.
 fn prompt_for_digits(context: &CommandContext, node: &str) -> Result<Option<String>, CliError> {
     let pending: PendingList = context.client.get("/v1/pending", &[context.group_param()])?;
     let matches_node = |id: &str, alias: &str| id.starts_with(&node.to_ascii_lowercase()) || alias == node;
@@ -52,8 +52,10 @@ fn prompt_for_digits(context: &CommandContext, node: &str) -> Result<Option<Stri
         return Ok(None);
     }
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::usage("a machine that asks without a code is let in by --digits N")
-            .with_hint("N is what `larder join` shows on its screen"));
+        return Err(CliError::usage(
+            "this node joins without an invite code: give its digits with --digits N",
+        )
+        .with_hint("`larder join` shows the digits on the new node"));
     }
-    prompt_line("Digits on the screen of the machine that asks: ").map(Some)
+    prompt_line("Digits on the screen of the new node: ").map(Some)
 }

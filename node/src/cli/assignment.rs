@@ -1,4 +1,4 @@
-//! `FIELD=VALUE` and its kin, as `set` takes them.
+//! The `FIELD=VALUE` arguments of `set`.
 
 use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
@@ -8,11 +8,12 @@ use crate::data_dir::read_bytes;
 use crate::dto::JsonValue;
 use crate::error::CliError;
 
-/// Reads one argument: `F=TEXT`, `F:=LITERAL`, `F+=TEXT`, `F-=TEXT`; a value that begins with `@` is read from a file.
+/// Parses `F=TEXT`, `F:=LITERAL`, `F+=TEXT` or `F-=TEXT`. `@FILE` as the value reads it from a file.
 pub fn parse_assignment(argument: &str) -> Result<FieldSpec, CliError> {
     let syntax_error = || {
-        CliError::usage(format!("`{}` is not a field with a value", redact_value(argument)))
-            .with_hint("as keys.url=TEXT, keys.port:=8080, keys.list+=ITEM, keys.list-=ITEM, content=@FILE")
+        CliError::usage(format!("`{}` is not a field with a value", redact_value(argument))).with_hint(
+            "write keys.url=TEXT, keys.port:=8080, keys.list+=ITEM, keys.list-=ITEM or content=@FILE",
+        )
     };
     let equals_at = find_equals(argument).ok_or_else(syntax_error)?;
     let (left, right) = argument.split_at_checked(equals_at).ok_or_else(syntax_error)?;
@@ -34,16 +35,16 @@ pub fn parse_assignment(argument: &str) -> Result<FieldSpec, CliError> {
     Ok(FieldSpec { path: field.trim().to_owned(), edit: change })
 }
 
-/// A TOML literal, or a file that holds one.
+/// Parses a TOML literal, or the literal in a file.
 fn parse_literal_or_file(text: &str) -> Result<JsonValue, CliError> {
     let text = match read_value(text)? {
         Value::Str(text) => text,
-        _ => return Err(CliError::usage("the file is not text")),
+        _ => return Err(CliError::usage("the file is not UTF-8 text")),
     };
     literal::parse(&text).map(JsonValue).map_err(|error| CliError::usage(error.to_string()))
 }
 
-/// A text, or the contents of the file that it names.
+/// The text, or the contents of the file that `@FILE` names.
 pub(super) fn read_value(text: &str) -> Result<Value, CliError> {
     let Some(path) = text.strip_prefix('@') else { return Ok(Value::from(text)) };
     let bytes = std::fs::File::open(path).and_then(read_bytes);
@@ -51,7 +52,7 @@ pub(super) fn read_value(text: &str) -> Result<Value, CliError> {
     Ok(String::from_utf8(bytes).map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Str))
 }
 
-/// Where the first `=` outside quotes is.
+/// The position of the first `=` outside quotes.
 fn find_equals(text: &str) -> Option<usize> {
     let mut open_quote = None;
     let mut is_escaped = false;
@@ -69,7 +70,7 @@ fn find_equals(text: &str) -> Option<usize> {
     None
 }
 
-/// The argument as history keeps it: the field, and not its value.
+/// The argument as the history keeps it: with its field, without its value.
 pub(super) fn redact_value(argument: &str) -> String {
     match find_equals(argument).and_then(|at| argument.get(..=at)) {
         Some(field) => format!("{field}..."),

@@ -13,10 +13,10 @@ use crate::dto::{BackupManifest as Made, NodePaths};
 use crate::error::CliError;
 use crate::output::{escape, pluralize, short_id};
 
-/// Flags of `backup`.
+/// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
-    /// A directory that is empty or not there
+    /// Target directory; it must be empty or missing
     dir: PathBuf,
 }
 
@@ -43,11 +43,11 @@ pub(super) fn backup(context: &CommandContext, args: &BackupArgs) -> CommandResu
         format_bytes(bytes)
     ));
     print_stderr(&describe_groups(&manifest));
-    print_stderr("It holds the node's key: whoever has it is this node. Never run it beside this one.");
+    print_stderr("The backup contains the node's private key. Keep it secret, and never run both copies.");
     Ok(None)
 }
 
-/// A line for each group.
+/// One line for each group of a backup.
 pub(super) fn describe_groups(manifest: &Made) -> String {
     let describe_group = |group: &crate::dto::BackupGroup| {
         format!(
@@ -58,19 +58,19 @@ pub(super) fn describe_groups(manifest: &Made) -> String {
         )
     };
     if manifest.groups.is_empty() {
-        return "  It is in no group.".to_owned();
+        return "  The node is in no group.".to_owned();
     }
     manifest.groups.iter().map(describe_group).collect::<Vec<_>>().join("\n")
 }
 
-/// A backup that broke off has no manifest: that is said, and what is there is left to be looked at.
+/// Adds a hint that the files of a failed backup can be deleted. They stay for inspection.
 fn with_unfinished_hint(args: &BackupArgs, failure: CliError) -> CliError {
     let has_files =
         failure.code != "exists" && std::fs::read_dir(&args.dir).is_ok_and(|mut dir| dir.next().is_some());
     match (has_files, &failure.hint) {
         (false, _) => failure,
         (true, hint) => {
-            let advice = format!("{} is not a whole backup: delete it", args.dir.display());
+            let advice = format!("{} is an incomplete backup: delete it", args.dir.display());
             let hint = hint.as_ref().map_or_else(|| advice.clone(), |hint| format!("{hint}; {advice}"));
             failure.with_hint(hint)
         }

@@ -1,4 +1,4 @@
-//! `blame`.
+//! `blame`: the author of each field and each line.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use crate::dto::{self, BlameField, ChangeOrigin};
 use crate::output::{Style, Styler, author_name, escape, format_value_short, short_id};
 use crate::time;
 
-/// Flags of `blame`.
+/// Arguments of `blame`.
 #[derive(Debug, Args)]
 pub(super) struct BlameArgs {
-    /// KIND/NAME
+    /// The resource, as KIND/NAME
     resource: String,
-    /// One field, or all below it
+    /// A field, or the common start of several fields
     field: Option<String>,
     #[command(flatten)]
     at_args: AtArgs,
@@ -32,9 +32,7 @@ pub(super) fn blame(context: &CommandContext, args: &BlameArgs) -> CommandResult
     args.at_args.report(context, blame.at.as_deref());
     context.print_paged(&blame, |blame| render_blame(context.styler, blame))?;
     if !context.json && blame.fields.iter().flat_map(|field| &field.lines).any(|line| line.may_be_older) {
-        print_stderr(
-            "^ marks lines that may be older than the change beside them: nobody looked further back.",
-        );
+        print_stderr("^ marks a line that may be older than its change: the search stopped there.");
     }
     Ok(None)
 }

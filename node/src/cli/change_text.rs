@@ -3,7 +3,7 @@
 use crate::dto::TouchedResource;
 use crate::output::{escape, short_id};
 
-/// What a change touches, in a few words.
+/// Summarises the fields that a change touches, at most three resources with four fields each.
 pub(super) fn summarize_touches(touches: &[TouchedResource]) -> String {
     let summarize_touch = |touch: &TouchedResource| {
         let name = match touch.resource.strip_prefix("node/") {

@@ -5,10 +5,10 @@ use clap_complete::Shell;
 
 use super::context::{CommandResult, print_stdout};
 
-/// Flags of `completions`.
+/// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 

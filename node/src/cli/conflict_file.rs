@@ -1,4 +1,4 @@
-//! A conflict as a page to be edited: what all sides want as remarks, a line that ends them, and below it the value.
+//! A conflict as a file to edit: all sides as remarks, a line that ends them, and below it the value.
 //!
 //! ```text
 //! # config/db keys.url is in conflict. ...
@@ -10,8 +10,8 @@
 //! http://lab
 //! ```
 //!
-//! Where two sides wrote texts of several lines, what is below the line is their merge, with marks as Git makes them
-//! around what both changed.
+//! If two sides wrote texts of several lines, the value is their merge. Git-style markers enclose the
+//! lines that both changed.
 
 use std::fmt::Write as _;
 
@@ -23,38 +23,38 @@ use crate::dto::{ConflictEntry, ConflictSide, JsonValue};
 use crate::output::{escape, format_value, node_ref_name, short_id};
 use crate::time;
 
-/// Ends the remarks.
+/// The line that ends the remarks.
 const REMARKS_END: &str = "# ------------------------ >8 ------------------------\n";
-/// How many characters a mark of a merge has, if the texts hold none that is as long.
+/// The length of a merge marker, unless the texts contain markers of that length.
 const MIN_MARKER_CHARS: usize = 7;
-/// What marks are made of.
+/// The characters that merge markers consist of.
 const MARKER_CHARS: [char; 4] = ['<', '|', '=', '>'];
 
-/// A conflict, laid out.
+/// The text of a conflict that the operator edits.
 #[derive(Debug)]
 pub(super) struct ConflictFile {
     remarks: String,
     value: String,
     form: ValueForm,
-    /// True if every side's text ends with its last line's end, or none says otherwise.
+    /// True if the value ends with a newline: at least one side's text does.
     ends_with_newline: bool,
 }
 
-/// What stands below the line.
+/// The form of the value below the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ValueForm {
-    /// A text as it is.
+    /// A plain text.
     Text,
     /// A value in TOML.
     Toml,
-    /// Two texts merged, without a mark.
+    /// Two texts that merge without a conflict.
     CleanMerge,
-    /// Two texts merged, with marks of this length.
+    /// Two merged texts with conflict markers of this length.
     MarkedMerge(usize),
 }
 
 impl ConflictFile {
-    /// Lays a conflict out.
+    /// Formats a conflict.
     pub(super) fn new(conflict: &ConflictEntry) -> Self {
         let sides = &conflict.values;
         let texts: Option<Vec<&str>> = sides.iter().map(side_text).collect();
@@ -78,7 +78,7 @@ impl ConflictFile {
         Self { remarks, value: format!("{text}{newline}"), form, ends_with_newline }
     }
 
-    /// All of it, as it is given to an editor.
+    /// The whole text, for an editor.
     pub(super) fn text(&self) -> String {
         format!("{}{REMARKS_END}{}", self.remarks, self.value)
     }
@@ -88,13 +88,13 @@ impl ConflictFile {
         self.form == ValueForm::Toml
     }
 
-    /// True if the value is a merge that nothing stood against: it may be meant as it is.
+    /// True if the value is a merge without conflict markers. The operator may accept it unchanged.
     pub(super) fn is_clean_merge(&self) -> bool {
         self.form == ValueForm::CleanMerge
     }
 
-    /// The value of a page that was saved, and the line that it begins at; `None` if the line that ends the remarks is
-    /// gone.
+    /// The value of a saved file and the number of its first line. `None` if the line that ends the
+    /// remarks is missing.
     pub(super) fn extract_value<'a>(&self, saved: &'a str) -> Option<(&'a str, usize)> {
         let lines: Vec<&str> = saved.split_inclusive('\n').collect();
         let remark_lines = lines.iter().position(|line| line.trim_end() == REMARKS_END.trim_end())? + 1;
@@ -104,14 +104,14 @@ impl ConflictFile {
         Some((text, remark_lines + 1))
     }
 
-    /// The line, from 0, of the first mark that is left.
+    /// The line, counted from 0, of the first remaining conflict marker.
     pub(super) fn find_marker(&self, text: &str) -> Option<usize> {
         let ValueForm::MarkedMerge(length) = self.form else { return None };
         text.lines().position(|line| MARKER_CHARS.iter().any(|marker| count_leading(line, *marker) == length))
     }
 }
 
-/// How often a line begins with `mark`.
+/// The number of `marker` characters at the start of a line.
 fn count_leading(line: &str, marker: char) -> usize {
     line.chars().take_while(|c| *c == marker).count()
 }
@@ -123,12 +123,12 @@ fn literal_text(plain: &JsonValue) -> Option<&str> {
     }
 }
 
-/// The text of a side; empty where it unset the field; `None` where it wrote something else.
+/// The text of a side. It is empty if the side removed the field, and `None` if its value is not a text.
 fn side_text(side: &ConflictSide) -> Option<&str> {
     side.value.as_ref().map_or(Some(""), literal_text)
 }
 
-/// What the sides started from, as a text; `None` if it was something else.
+/// The text before the conflict. It is empty if the field was unset, and `None` if its value was not a text.
 fn base_text(conflict: &ConflictEntry) -> Option<&str> {
     conflict.base.as_ref().map_or(Some(""), literal_text)
 }
@@ -144,13 +144,13 @@ fn format_toml(plain: &JsonValue) -> String {
     }
 }
 
-/// A side as a mark names it.
+/// The name of a side in a conflict marker.
 fn side_label(side: Option<&ConflictSide>) -> String {
     side.map(|side| format!("{} ({})", side.tag, escape(&node_ref_name(side.node.as_ref()))))
         .unwrap_or_default()
 }
 
-/// Merges what two sides made of a text.
+/// Merges two texts with a common base.
 fn merge_texts(base: &str, (a, a_label): (&str, &str), (b, b_label): (&str, &str)) -> (ValueForm, String) {
     let with_newline = |text: &str| {
         if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
@@ -172,7 +172,7 @@ fn merge_texts(base: &str, (a, a_label): (&str, &str), (b, b_label): (&str, &str
     }
 }
 
-/// A line of a merge; its marks name the sides as `conflicts` does.
+/// Replaces the labels of a conflict marker by those that `conflicts` prints.
 fn relabel_marker(line: &str, length: usize, a: &str, b: &str) -> String {
     for (marker, label) in [('<', a), ('|', "base"), ('>', b)] {
         if count_leading(line, marker) == length {
@@ -186,15 +186,18 @@ fn build_remarks(conflict: &ConflictEntry, form: ValueForm) -> String {
     let mut out = String::new();
     let (resource, field) = (escape(&conflict.resource), escape(&conflict.field));
     let explanation = match form {
-        ValueForm::Text => "Below the line is the value that wins for now.",
-        ValueForm::Toml => "Below the line is the value that wins for now, in TOML.",
-        ValueForm::CleanMerge => "Below the line both are merged; nothing in them stood against each other.",
-        ValueForm::MarkedMerge(_) => "Below the line both are merged; marks stand around what both changed.",
+        ValueForm::Text => "The text below the line is the winning value.",
+        ValueForm::Toml => "The TOML value below the line is the winning value.",
+        ValueForm::CleanMerge => "The text below the line merges both sides. They do not overlap.",
+        ValueForm::MarkedMerge(_) => {
+            "The text below the line merges both sides. Markers enclose the lines that both changed."
+        }
     };
     let _ = writeln!(out, "# {resource} {field} is in conflict. {explanation}");
     let _ = writeln!(
         out,
-        "# What you make of it and save is what everybody gets. Leave it as it is, or empty it, to settle nothing.\n#"
+        "# Edit the value and save the file to resolve the conflict on all nodes.\n\
+         # An unchanged or empty value resolves nothing.\n#"
     );
     if conflict.base.is_some() {
         let _ = writeln!(out, "# base");
@@ -212,7 +215,7 @@ fn build_remarks(conflict: &ConflictEntry, form: ValueForm) -> String {
     out
 }
 
-/// A value among the remarks.
+/// Appends a value to the remarks.
 fn push_quoted(out: &mut String, plain: Option<&JsonValue>) {
     match plain.and_then(literal_text) {
         Some(text) if !text.is_empty() => {
@@ -279,7 +282,7 @@ mod tests {
         assert_eq!(
             file.extract_value(&format!("# A\n#     {REMARKS_END}x\n")),
             None,
-            "a value that looks like the line is none"
+            "a quoted value that looks like the line does not end the remarks"
         );
         assert_eq!(file.extract_value(&format!("{REMARKS_END}# right\n")).unwrap().0, "# right");
     }

@@ -13,13 +13,13 @@ use crate::output::{
 };
 use crate::time;
 
-/// Flags of `conflicts`.
+/// Arguments of `conflicts`.
 #[derive(Debug, Args)]
 pub(super) struct ConflictsArgs {
-    /// Exit with 10 if there is any
+    /// Exit with 10 if there are conflicts
     #[arg(long)]
     exit_code: bool,
-    /// Show too what was touched on both sides of a cut and does not clash
+    /// Also list resources that two sides edited at the same time without a conflict
     #[arg(long)]
     review: bool,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) fn conflicts(context: &CommandContext, args: &ConflictsArgs) -> Comma
         match conflict_count {
             0 => print_stderr("No conflicts."),
             many => print_stderr(&format!(
-                "{}. Settle with `larder resolve RESOURCE FIELD --take TAG`, or `--value VALUE`.",
+                "{}. Resolve each with `larder resolve RESOURCE FIELD --take TAG` or `--value VALUE`.",
                 pluralize(many, "conflict")
             )),
         }
@@ -73,8 +73,12 @@ fn render_conflict(context: &CommandContext, conflict: &dto::ConflictEntry) -> S
         let _ = writeln!(out, "  {line}");
     }
     match conflict.kind.as_str() {
-        "claim" => out.push_str("  they want one path: change it, `select` or remove all but one of them\n"),
-        "review" => out.push_str("  both sides stand; the next change of it ends this\n"),
+        "claim" => out.push_str(
+            "  These resources claim the same path. Change `path` or `select`, or remove all but one.\n",
+        ),
+        "review" => {
+            out.push_str("  Both edits count. The next change of the resource removes it from this list.\n")
+        }
         _ => {}
     }
     if conflict.base.is_some() {

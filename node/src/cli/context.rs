@@ -1,4 +1,4 @@
-//! What every command needs: the paths, the client, and how to print.
+//! The paths, the client and the output of a command.
 
 use std::io::Write as _;
 
@@ -8,7 +8,11 @@ use crate::dto::{HasSchema, WithSchema};
 use crate::error::{CliError, ExitKind};
 use crate::output::Styler;
 
-/// What every command needs.
+/// The notice of a command that finds no group.
+pub(super) const NO_GROUP_HINT: &str =
+    "This node is in no group. Create one with `larder init NAME`, or join one with `larder join CODE`.";
+
+/// The paths, the client and the output options that a command uses.
 #[derive(Debug)]
 pub(super) struct CommandContext {
     pub(super) data_dir: DataDir,
@@ -20,11 +24,11 @@ pub(super) struct CommandContext {
     pub(super) build_parser: fn() -> clap::Command,
 }
 
-/// How a command that worked ends.
+/// The exit code of a command that did not fail. `None` is 0.
 pub(super) type CommandResult = Result<Option<ExitKind>, CliError>;
 
 impl CommandContext {
-    /// Prints a view that may be long: as [`CommandContext::print`] does, on a terminal through the pager.
+    /// Prints a long answer as [`CommandContext::print`] does. On a terminal it goes through the pager.
     pub(super) fn print_paged<V: HasSchema>(
         &self,
         view: &V,
@@ -33,7 +37,7 @@ impl CommandContext {
         if self.json { self.print(view, text) } else { super::pager::page_text(&text(view)) }
     }
 
-    /// Prints a view: as JSON if that was asked for, else as `text` has it.
+    /// Prints an answer: as JSON with `--json`, and as `text` formats it otherwise.
     pub(super) fn print<V: HasSchema>(
         &self,
         view: &V,
@@ -46,13 +50,13 @@ impl CommandContext {
         print_stdout(&text(view))
     }
 
-    /// The group, as a query parameter.
+    /// The group as a query parameter.
     pub(super) fn group_param(&self) -> (&'static str, Option<&str>) {
         ("group", self.group.as_deref())
     }
 }
 
-/// Writes to standard output. A reader that has gone is no failure.
+/// Writes to standard output. A closed pipe is not an error.
 pub(super) fn print_stdout(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -63,14 +67,14 @@ pub(super) fn print_stdout(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Talks to the operator, on standard error.
+/// Writes a line to standard error.
 pub(super) fn print_stderr(text: &str) {
     let mut err = std::io::stderr().lock();
-    // There is nobody else to tell.
+    // If standard error is closed, there is no other place for the text.
     drop(writeln!(err, "{text}"));
 }
 
-/// Nothing to print but a text.
+/// Prints a text as it is, and ends the command.
 pub(super) fn print_raw(text: &str) -> CommandResult {
     print_stdout(text).map(|()| None)
 }

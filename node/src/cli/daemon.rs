@@ -13,25 +13,25 @@ use crate::error::CliError;
 use crate::output::Styler;
 use crate::settings::Settings;
 
-/// Flags of a running daemon.
+/// Arguments of `daemon`, which `up` also takes.
 #[derive(Debug, Args)]
 pub(super) struct DaemonArgs {
-    /// Where to listen (repeatable) [default: all interfaces, port 7440 or else a free one]
+    /// Address to listen on (repeatable) [default: all interfaces, port 7440 or a free port]
     #[arg(long, value_name = "MULTIADDR")]
     listen: Vec<Multiaddr>,
-    /// Where another node is (repeatable), as /ip4/192.0.2.7/tcp/7440
+    /// Address of another node, such as /ip4/192.0.2.7/tcp/7440 (repeatable)
     #[arg(long, value_name = "MULTIADDR")]
     peer: Vec<Multiaddr>,
-    /// Neither look for others by multicast nor be found so
+    /// Disable multicast discovery (mDNS and beacon)
     #[arg(long)]
     no_mdns: bool,
-    /// Where providers may write (repeatable) [default: files/ in the data directory]
+    /// Directory that providers may write to (repeatable) [default: files/ in the data directory]
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
     /// Settings file [default: larder.toml in the data directory]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Join by this code at the first start, or by the one in a file
+    /// Invite code, or file with one, to join a group at the first start
     #[arg(long, value_name = "CODE|@FILE")]
     join: Option<String>,
 }
@@ -80,9 +80,10 @@ pub(super) fn run_daemon(
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+        .map_err(|error| CliError::failed(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
-        let signal_error = |error: std::io::Error| CliError::failed(format!("cannot hear signals: {error}"));
+        let signal_error =
+            |error: std::io::Error| CliError::failed(format!("cannot install a signal handler: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
         let mut daemon = Daemon::start(options).await?;
@@ -98,19 +99,19 @@ pub(super) fn run_daemon(
         daemon.stop().await;
         match has_failed {
             true => Err(CliError::failed(
-                "a part of the daemon ended by itself; its log says why. Please report this",
+                "a task of the daemon ended unexpectedly; see its log, and please report this",
             )),
             false => Ok(None),
         }
     })
 }
 
-/// The log goes to standard error: `LARDER_LOG` first, then the settings, then `info`.
+/// Logs to standard error. The level comes from `LARDER_LOG`, or else from the settings, or else is `info`.
 fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
     use tracing_subscriber::EnvFilter;
     let level = std::env::var("LARDER_LOG").ok();
     let level = level.as_deref().or(configured_level).unwrap_or("info");
-    // What libraries say at `info` is of no use to an operator.
+    // Libraries log details at `info` that operators cannot use.
     let directives = if level.contains('=') {
         level.to_owned()
     } else {
@@ -118,12 +119,12 @@ fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
     };
     let filter = EnvFilter::try_new(&directives).map_err(|error| {
         CliError::usage(format!("`{level}` is not a log level: {error}"))
-            .with_hint("as error, warn, info, debug or trace")
+            .with_hint("use error, warn, info, debug or trace")
     })?;
     let colors = Styler::for_stderr().is_colored;
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
-    // A second daemon in one process keeps the first one's log.
+    // A second daemon in the same process keeps the subscriber of the first one.
     drop(subscriber.try_init());
     Ok(())
 }

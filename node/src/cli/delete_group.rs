@@ -11,12 +11,12 @@ use crate::api::admin::{AdminAction, AdminBody};
 use crate::dto::WriteResult;
 use crate::error::CliError;
 
-/// Flags of `delete-group`.
+/// Arguments of `delete-group`.
 #[derive(Debug, Args)]
 pub(super) struct DeleteGroupArgs {
-    /// The group's name, to be sure
+    /// Name of the group, as a confirmation
     name: String,
-    /// The recovery key, where this node is not the founder
+    /// File with the recovery key; needed unless this node created the group
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
@@ -25,10 +25,10 @@ pub(super) struct DeleteGroupArgs {
 
 pub(super) fn delete_group(context: &CommandContext, args: DeleteGroupArgs) -> CommandResult {
     if context.group.as_ref().is_some_and(|group| *group != args.name) {
-        return Err(CliError::usage("--group names another group than the one that is to be deleted"));
+        return Err(CliError::usage("--group and NAME are different groups"));
     }
     let key = args.key.as_deref().map(read_recovery_key).transpose()?;
-    let message = "The group is dissolved. Nodes that cannot be reached now hear of it as soon as they are.";
+    let message = "The group is deleted. Nodes that are away learn this when they reconnect.";
     let request = AdminBody {
         group: Some(args.name),
         action: AdminAction::DeleteGroup { key },

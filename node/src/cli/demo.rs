@@ -1,7 +1,8 @@
-//! `demo`: the whole story with three real daemons on this machine, in a temporary directory.
+//! `demo`: three real daemons on this host show a merge and a conflict.
 //!
-//! Everything that is shown is the output of the real commands; nothing outside the directory is touched, and nothing is
-//! left of it. The daemons listen on loopback only and know each other by `--peer`, so the LAN hears nothing.
+//! The output is that of the real commands. All files are in one temporary directory, which the demo
+//! removes. The daemons listen on loopback only and know each other by `--peer`, so they send nothing
+//! to the LAN.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::limits;
 use crate::output::{Style, Styler};
 
 pub(super) fn demo(context: &CommandContext) -> CommandResult {
-    // The daemons share the terminal's process group: Ctrl-C ends them, this waits for that and cleans up.
+    // Ctrl-C reaches the daemons too, as they are in the same process group. The demo then cleans up.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,18 +44,18 @@ pub(super) fn demo(context: &CommandContext) -> CommandResult {
 fn finish_story(outcome: Result<Result<(), CliError>, tokio::task::JoinError>) -> CommandResult {
     match outcome {
         Ok(outcome) => outcome.map(|()| None),
-        Err(error) => Err(CliError::failed(format!("the demo broke off: {error}"))),
+        Err(error) => Err(CliError::failed(format!("the demo stopped: {error}"))),
     }
 }
 
-/// One machine of the story.
+/// A node of the demo.
 struct DemoHost {
     name: &'static str,
     data: PathBuf,
     daemon: Child,
 }
 
-/// Three machines in one directory.
+/// The nodes of the demo and their common directory.
 struct DemoCluster {
     dir: PathBuf,
     binary: PathBuf,
@@ -66,7 +67,7 @@ struct DemoCluster {
 impl Drop for DemoCluster {
     fn drop(&mut self) {
         for host in &mut self.hosts {
-            // One that has ended already is what is wanted.
+            // The daemon may have ended already.
             drop(host.daemon.kill());
             drop(host.daemon.wait());
         }
@@ -87,7 +88,7 @@ impl DemoCluster {
         Ok(Self { dir, binary, styler, hosts: Vec::new(), is_interrupted: std::sync::Arc::default() })
     }
 
-    /// Starts one machine's daemon, and answers once it can be asked.
+    /// Starts the daemon of a node, and waits until it answers.
     fn start_host(&mut self, name: &'static str, peer: Option<&str>) -> Result<(), CliError> {
         let start_error = |error: std::io::Error| CliError::failed(format!("cannot start a daemon: {error}"));
         let data = self.dir.join(name);
@@ -102,7 +103,7 @@ impl DemoCluster {
         let daemon =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().map_err(start_error)?;
         self.hosts.push(DemoHost { name, data, daemon });
-        self.wait_until("a daemon that answers", |cluster| Ok(!cluster.listen_address(name)?.is_empty()))
+        self.wait_until("the daemon", |cluster| Ok(!cluster.listen_address(name)?.is_empty()))
     }
 
     fn find_host(&self, name: &str) -> Result<&DemoHost, CliError> {
@@ -112,7 +113,7 @@ impl DemoCluster {
             .ok_or_else(|| CliError::failed("no such host in the demo"))
     }
 
-    /// Runs a command on a machine, and answers what it printed.
+    /// Runs a command on a node, and returns its output.
     fn run_captured(&self, name: &str, args: &[&str]) -> Result<String, CliError> {
         let mut command = self.build_command(name, args)?;
         let output = command.output().map_err(|error| CliError::failed(error.to_string()))?;
@@ -122,7 +123,7 @@ impl DemoCluster {
         Err(CliError::failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
-    /// Runs a command on a machine for all to see.
+    /// Prints a command, and runs it on a node with its output on the terminal.
     fn run_visibly(&self, name: &str, args: &[&str]) -> Result<(), CliError> {
         let words: Vec<String> = args
             .iter()
@@ -149,14 +150,14 @@ impl DemoCluster {
         Ok(command)
     }
 
-    /// The nodes that a machine sees; none while it cannot be asked.
+    /// The nodes that a node lists. Empty while its daemon does not answer.
     fn list_nodes(&self, name: &str) -> Result<Vec<crate::dto::NodeEntry>, CliError> {
         let Ok(text) = self.run_captured(name, &["nodes", "--json"]) else { return Ok(Vec::new()) };
         let nodes = serde_json::from_str::<crate::dto::NodeList>(&text);
         nodes.map(|nodes| nodes.nodes).map_err(|error| CliError::failed(error.to_string()))
     }
 
-    /// Where a machine listens; empty while it does not.
+    /// The address that a node listens on. Empty while its daemon does not answer.
     fn listen_address(&self, name: &str) -> Result<String, CliError> {
         let own_row = self.list_nodes(name)?.into_iter().find(|node| node.is_self);
         Ok(own_row.and_then(|node| node.addrs.into_iter().next()).unwrap_or_default())
@@ -170,7 +171,7 @@ impl DemoCluster {
         Ok(self.find_host(name)?.data.join("files/shop.properties"))
     }
 
-    /// Waits for something to come true.
+    /// Waits until `is_done` returns true.
     fn wait_until(
         &self,
         awaited: &str,
@@ -182,7 +183,7 @@ impl DemoCluster {
                 return Err(CliError::failed("interrupted"));
             }
             if started_at.elapsed() > limits::DEMO_STEP_TIMEOUT {
-                return Err(CliError::failed(format!("waited in vain for {awaited}")));
+                return Err(CliError::failed(format!("timed out while waiting for {awaited}")));
             }
             std::thread::sleep(limits::DEMO_POLL_INTERVAL);
         }
@@ -205,7 +206,7 @@ impl DemoCluster {
     }
 }
 
-/// The operator's own settings have no say in the demo.
+/// Removes the operator's own settings from the environment.
 fn clear_larder_env(command: &mut Command) {
     for name in ["LARDER_DATA", "LARDER_SOCKET", "LARDER_GROUP"] {
         command.env_remove(name);
@@ -219,7 +220,7 @@ fn run_story(cluster: &mut DemoCluster) -> Result<(), CliError> {
 }
 
 fn form_group(cluster: &mut DemoCluster) -> Result<(), CliError> {
-    cluster.print_title("Three machines form a group. Nobody is its manager.")?;
+    cluster.print_title("Three nodes form a group. There is no manager.")?;
     cluster.start_host("shop", None)?;
     let peer = cluster.listen_address("shop")?;
     cluster.start_host("ship", Some(&peer))?;
@@ -240,7 +241,7 @@ fn form_group(cluster: &mut DemoCluster) -> Result<(), CliError> {
     })?;
     cluster.run_visibly("shop", &["nodes"])?;
 
-    cluster.print_title("A configuration is put under Larder's care: it appears on all three.")?;
+    cluster.print_title("Larder manages a configuration file. It appears on all three nodes.")?;
     let set_args = [
         "set",
         "config/shop",
@@ -260,7 +261,7 @@ fn form_group(cluster: &mut DemoCluster) -> Result<(), CliError> {
 }
 
 fn edit_both_sides_of_a_cut(cluster: &mut DemoCluster) -> Result<(), CliError> {
-    cluster.print_title("The lab is cut off. Both sides go on working.")?;
+    cluster.print_title("The lab is disconnected. Both sides continue to work.")?;
     cluster.run_visibly("lab", &["sync", "pause"])?;
     cluster.run_visibly(
         "shop",
@@ -270,14 +271,14 @@ fn edit_both_sides_of_a_cut(cluster: &mut DemoCluster) -> Result<(), CliError> {
         "lab",
         &["set", "config/shop", "keys.url=http://lab", "keys.color=red", "-m", "lab server"],
     )?;
-    cluster.wait_until("the cut side's file", |cluster| {
+    cluster.wait_until("the file on the disconnected node", |cluster| {
         Ok(cluster.read_config_file("lab")?.contains("color=red"))
     })
 }
 
 fn heal_and_resolve(cluster: &mut DemoCluster) -> Result<(), CliError> {
     cluster.print_title(
-        "The lab comes back. What does not clash is merged; what does is kept, both sides of it.",
+        "The lab reconnects. Different keys are merged. Two values for one key are kept as a conflict.",
     )?;
     cluster.run_visibly("lab", &["sync", "resume"])?;
     cluster.wait_until("equal digests", |cluster| {
@@ -288,12 +289,12 @@ fn heal_and_resolve(cluster: &mut DemoCluster) -> Result<(), CliError> {
     show_config_file(cluster, "ship")?;
     cluster.run_visibly("ship", &["conflicts"])?;
 
-    cluster.print_title("Somebody settles it, anywhere.")?;
+    cluster.print_title("Any node can resolve the conflict.")?;
     cluster.run_visibly(
         "ship",
         &["resolve", "config/shop", "keys.url", "--value", "http://both", "-m", "talked it over"],
     )?;
-    cluster.wait_until("the settled value", |cluster| {
+    cluster.wait_until("the resolved value", |cluster| {
         Ok(["shop", "ship", "lab"]
             .iter()
             .map(|host| cluster.read_config_file(host))
@@ -303,11 +304,11 @@ fn heal_and_resolve(cluster: &mut DemoCluster) -> Result<(), CliError> {
             && cluster.has_equal_digests()?)
     })?;
     cluster.run_visibly("lab", &["log", "--graph"])?;
-    cluster.wait_until("everybody's report", |cluster| {
+    cluster.wait_until("the status of all nodes", |cluster| {
         Ok(cluster.run_captured("lab", &["status", "--exit-code"]).is_ok())
     })?;
     cluster.run_visibly("lab", &["status"])?;
-    print_stderr("That was all. The daemons are stopped and their files are gone.");
+    print_stderr("The demo is complete. Its daemons are stopped and its files are removed.");
     Ok(())
 }
 

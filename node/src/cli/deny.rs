@@ -6,10 +6,10 @@ use super::context::{CommandContext, CommandResult};
 use crate::api::join_requests::DenyBody as DenyOf;
 use crate::dto::Acknowledged;
 
-/// Flags of `deny`.
+/// Arguments of `deny`.
 #[derive(Debug, Args)]
 pub(super) struct DenyArgs {
-    /// Id of the machine, or the alias that it asks for
+    /// Id of the node, or the alias that it requests
     node: String,
 }
 

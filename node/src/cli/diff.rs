@@ -11,16 +11,16 @@ use crate::dto;
 use crate::error::CliError;
 use crate::time;
 
-/// Flags of `diff`.
+/// Arguments of `diff`.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
-    /// A..B of changes or times [default: everything until now], and KIND/NAME
+    /// Range A..B of changes, times or tags [default: the whole history], and a resource KIND/NAME
     #[arg(num_args = 0..=2, value_name = "A..B|RESOURCE")]
     operands: Vec<String>,
-    /// From this time until now
+    /// Compare this time with now
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// What each node runs against what is wanted [KIND/NAME]
+    /// Compare what each node has applied with what it should have
     #[arg(long, conflicts_with_all = ["since", "at"])]
     nodes: bool,
     #[command(flatten)]
@@ -32,18 +32,16 @@ pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
         return match args.operands.as_slice() {
             [] => nodes::diff_nodes(context, None),
             [resource] if !resource.contains("..") => nodes::diff_nodes(context, Some(resource)),
-            _ => {
-                Err(CliError::usage("`diff --nodes` knows only the present; it takes one resource KIND/NAME"))
-            }
+            _ => Err(CliError::usage("`diff --nodes` takes at most one resource KIND/NAME, and no range")),
         };
     }
     if args.at_args.point().is_some() && args.operands.iter().any(|operand| operand.contains("..")) {
-        return Err(CliError::usage("`diff A..B` says already which two points; leave out --at"));
+        return Err(CliError::usage("`diff A..B` already names two points; omit --at"));
     }
     let range = args.operands.iter().find(|operand| operand.contains(".."));
     let resource = args.operands.iter().find(|operand| !operand.contains(".."));
     if args.operands.len() == 2 && (range.is_none() || resource.is_none()) {
-        return Err(CliError::usage("`diff` takes one range A..B and one resource KIND/NAME"));
+        return Err(CliError::usage("`diff` takes at most one range A..B and one resource KIND/NAME"));
     }
     if range.is_some() && args.since.is_some() {
         return Err(CliError::usage("`diff` takes a range A..B or --since, not both"));
@@ -55,7 +53,7 @@ pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
         .clone()
         .map_or_else(|| Ok(non_empty(from)), |since| time::parse_time(&since).map(|_| Some(since)))?;
     let to = non_empty(to).or_else(|| args.at_args.point().map(str::to_owned));
-    // A bare `1h ago` and the like must be told from a change: times are passed on as they were typed.
+    // The daemon distinguishes times such as `1h ago` from change ids, so they are sent as typed.
     let query = [
         context.group_param(),
         ("from", from.as_deref()),

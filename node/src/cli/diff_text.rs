@@ -9,7 +9,7 @@ use crate::dto::{FieldDiff, JsonValue};
 use crate::output::unified_diff::{is_multiline, render_unified_diff};
 use crate::output::{Style, Styler, escape, format_value_short, short_id};
 
-/// Old and new values, by resource. `changes`: with the change that wrote each.
+/// Formats old and new values by resource. `shows_changes` adds the change that wrote each value.
 pub(super) fn render_edits(styler: Styler, edits: &[FieldDiff], shows_changes: bool) -> String {
     let mut out = String::new();
     let mut last_resource = "";
@@ -32,13 +32,13 @@ pub(super) fn render_edits(styler: Styler, edits: &[FieldDiff], shows_changes: b
     out
 }
 
-/// Both sides, if they are texts of which one has several lines.
+/// Both values, if they are texts and one has several lines.
 fn multiline_texts(edit: &FieldDiff) -> Option<(&str, &str)> {
     let (old, new) = (text_or_empty(edit.old.as_ref())?, text_or_empty(edit.new.as_ref())?);
     (is_multiline(old) || is_multiline(new)).then_some((old, new))
 }
 
-/// The text of a value, an empty one if it is unset; `None` of what is no text.
+/// The text of a value. It is empty if the value is unset, and `None` if the value is not a text.
 fn text_or_empty(value: Option<&JsonValue>) -> Option<&str> {
     match value.map(|plain| &plain.0) {
         None => Some(""),
@@ -76,6 +76,6 @@ fn render_value_edit(out: &mut String, styler: Styler, edit: &FieldDiff, change_
         let _ = writeln!(out, "{line}{change_suffix}");
     }
     if edit.old.is_none() && edit.new.is_none() {
-        let _ = writeln!(out, "  ~ {field} settled as (unset){change_suffix}");
+        let _ = writeln!(out, "  ~ {field} resolved as (unset){change_suffix}");
     }
 }

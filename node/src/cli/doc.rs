@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{CommandContext, CommandResult};
 
-/// Flags of `doc`.
+/// Arguments of `doc`.
 #[derive(Debug, Args)]
 pub(super) struct DocArgs {
     #[command(subcommand)]
@@ -18,13 +18,13 @@ pub(super) struct DocArgs {
 
 #[derive(Debug, Subcommand)]
 enum DocSubcommand {
-    /// Write the whole document, with its history, as one Automerge file
+    /// Export the document with its history to an Automerge file
     Export(export::DocExportArgs),
-    /// Show what the values of an Automerge file would change
+    /// Show what the values of an Automerge file would change, and write nothing
     Plan(plan::DocPlanArgs),
-    /// Say which node each actor of the document is
+    /// List the node behind each actor of the document
     Authors,
-    /// What `import` runs apart from itself
+    /// Parse a file in the child process of `doc plan`
     #[command(hide = true)]
     Keys,
 }

@@ -5,7 +5,7 @@ use crate::dto::DoctorReport;
 use crate::error::ExitKind;
 use crate::output::{Style, Table, plain_cell, styled_cell};
 
-/// Exits with 1 if anything is bad.
+/// Prints the checks. The exit code is 1 if one of them failed.
 pub(super) fn doctor(context: &CommandContext) -> CommandResult {
     let report: DoctorReport = context.client.get("/v1/doctor", &[])?;
     context.print(&report, |report| render_doctor(context, report))?;

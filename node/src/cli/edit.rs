@@ -1,4 +1,4 @@
-//! `edit`: a resource in the operator's editor; what differs afterwards is one change.
+//! `edit`: a resource in the operator's editor. The saved differences are one change.
 
 use std::path::Path;
 
@@ -14,41 +14,41 @@ use crate::dto::{EditBuffer, JsonValue, WriteResult};
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 
-/// Flags of `edit`.
+/// Arguments of `edit`.
 #[derive(Debug, Args)]
 pub(super) struct EditArgs {
-    /// KIND/NAME; one that is not there is made
+    /// The resource, as KIND/NAME; a new one is created
     resource: String,
-    /// Take fields that this version does not know
+    /// Accept fields that this version does not know
     #[arg(long)]
     allow_unknown: bool,
     #[command(flatten)]
     message_args: MessageArgs,
 }
 
-/// What stands above the manifest of a resource that is there,
+/// The comment above the manifest of an existing resource.
 const EXISTING_HEADER: &str = "\
-# Saving writes what you changed, as one change; a field that you take out is unset.
-# Leave it as it is to write nothing.
+# Save the file to write your edits as one change. A field that you delete is removed.
+# An unchanged file writes nothing.
 
 ";
-/// and above a template.
+/// The comment above the template of a new resource.
 const TEMPLATE_HEADER: &str = "\
-# This is not there yet. Take the # off the fields that it is to have; saving makes it, as one change.
-# Leave it as it is to write nothing.
+# This resource is new. Uncomment the fields that it should have, then save the file to create it.
+# An unchanged file writes nothing.
 
 ";
 
 pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
     let original: EditBuffer = fetch_editable(context, &args.resource)?;
     let old_entries = manifest::parse(&original.manifest, true)
-        .map_err(|error| CliError::failed(format!("the daemon's manifest cannot be read: {error}")))?;
-    // What a newer node wrote is there already, and may stay.
+        .map_err(|error| CliError::failed(format!("the daemon sent an invalid manifest: {error}")))?;
+    // Fields that a newer node wrote may stay.
     let allows_unknown = args.allow_unknown || manifest::parse(&original.manifest, false).is_err();
     let resource: ResourceName = original
         .resource
         .parse()
-        .map_err(|error| CliError::failed(format!("the daemon's answer: {error}")))?;
+        .map_err(|error| CliError::failed(format!("the daemon sent an invalid resource name: {error}")))?;
     let text =
         format!("{}{}", if original.exists { EXISTING_HEADER } else { TEMPLATE_HEADER }, original.manifest);
     let edit_file = EditFile::new(&original.resource, ".toml", text.clone())?;
@@ -56,7 +56,7 @@ pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
     let old_fields = old_entries.into_iter().next().map(|entry| entry.fields).unwrap_or_default();
     let outcome = edit_file.edit_until_accepted(|saved| {
         if saved == text {
-            return Ok(EditOutcome::NotWritten("Nothing was changed, and nothing was written.".to_owned()));
+            return Ok(EditOutcome::NotWritten("Nothing was changed; nothing was written.".to_owned()));
         }
         let new_fields = parse_edited_fields(saved, &resource, allows_unknown, &path)?;
         if new_fields.is_empty() {
@@ -79,13 +79,13 @@ pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
     }
 }
 
-/// What came of it.
+/// The outcome of an edit.
 enum EditOutcome {
     Written(WriteResult),
     NotWritten(String),
 }
 
-/// Ends with an answer that says that nothing was written.
+/// Reports that nothing was written.
 pub(super) fn print_not_written(context: &CommandContext, reason: &str) -> CommandResult {
     if !context.json {
         print_stderr(reason);
@@ -98,7 +98,7 @@ fn fetch_editable(context: &CommandContext, resource: &str) -> Result<EditBuffer
     context.client.get("/v1/edit", &[context.group_param(), ("resource", Some(resource))])
 }
 
-/// The fields that the edited manifest gives the resource.
+/// The fields of the resource in the edited manifest.
 fn parse_edited_fields(
     text: &str,
     resource: &ResourceName,
@@ -113,14 +113,14 @@ fn parse_edited_fields(
         entries.into_iter().partition(|entry| entry.resource == *resource);
     match other_entries.first() {
         Some(other) => Err(manifest_error(format!(
-            "{shown_path}: {} is another resource than {resource}",
+            "{shown_path}: this file is about {resource}, not {}",
             other.resource
         ))),
         None => Ok(own_entries.into_iter().next().map(|entry| entry.fields).unwrap_or_default()),
     }
 }
 
-/// What has to be done to the fields as they were.
+/// The edits that turn the old fields into the new ones.
 fn diff_fields(old_fields: &[(FieldPath, Literal)], new_fields: Vec<(FieldPath, Literal)>) -> Vec<FieldSpec> {
     let removed = old_fields.iter().filter(|(path, _)| !new_fields.iter().any(|(kept, _)| kept == path));
     let mut fields: Vec<FieldSpec> = removed
@@ -134,8 +134,8 @@ fn diff_fields(old_fields: &[(FieldPath, Literal)], new_fields: Vec<(FieldPath, 
     fields
 }
 
-/// Writes the difference, if the resource is as it was read. That the group wrote to another one meanwhile is no
-/// reason to refuse: then it is tried at the new heads.
+/// Writes the edits unless the resource has changed since it was read. If only other resources have
+/// changed, it tries again at the new heads.
 fn write_edit(
     context: &CommandContext,
     args: &EditArgs,
@@ -163,10 +163,7 @@ fn write_edit(
             "base-moved",
             format!("{} was changed by others while you edited it; nothing was written", original.resource),
         )
-        .with_hint(format!(
-            "see `larder show {0}`, then edit it again, or apply your file",
-            original.resource
-        ))
+        .with_hint(format!("see `larder show {0}`, then edit it again or apply your file", original.resource))
     };
     for _ in 0..limits::MAX_EDIT_TRIES {
         match context.client.post("/v1/write", &write) {

@@ -1,9 +1,7 @@
-//! A text in the operator's own editor. What somebody typed is thrown away by nobody else: where it could not be
-//! written, its file stays, and is named.
+//! Text in the operator's editor. If an edit cannot be written, its file stays and the error names it.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,9 +9,8 @@ use super::context::print_stderr;
 use super::prompt::{confirm, is_interactive};
 use crate::data_dir::read_text_file;
 use crate::error::{CliError, ExitKind};
-use crate::limits;
 
-/// A file to be edited, for its owner alone. Dropping it leaves it where it is.
+/// A file that the operator edits. Only its owner can read it. It stays when this value is dropped.
 pub(super) struct EditFile {
     path: PathBuf,
     original_text: String,
@@ -21,34 +18,26 @@ pub(super) struct EditFile {
 }
 
 impl EditFile {
-    /// Lays `text` out in a new file whose name says what it is about.
+    /// Writes `text` to a new file. `subject` becomes a part of its name.
     pub(super) fn new(subject: &str, extension: &str, text: String) -> Result<Self, CliError> {
-        let write_error = |path: &Path, error: io::Error| {
-            CliError::failed(format!("cannot write {}: {error}", path.display()))
-                .with_hint("TMPDIR names another directory for such files")
-        };
-        let file_subject: String = subject
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
-            .collect();
+        let is_safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let file_subject: String = subject.chars().map(|c| if is_safe(c) { c } else { '-' }).collect();
         let editor = find_editor()?;
-        let dir = std::env::temp_dir();
-        for nth in 0..limits::MAX_EDIT_FILES {
-            let path = dir.join(format!("larder-{file_subject}-{}-{nth}{extension}", std::process::id()));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(mut file) => {
-                    file.write_all(text.as_bytes()).map_err(|error| write_error(&path, error))?;
-                    return Ok(Self { path, original_text: text, editor });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(write_error(&path, error)),
-            }
-        }
-        Err(CliError::failed(format!("no name is free for a file to edit in {}", dir.display())))
+        let create_file = || {
+            let prefix = format!("larder-{file_subject}-");
+            let mut file = tempfile::Builder::new().prefix(&prefix).suffix(extension).tempfile()?;
+            file.write_all(text.as_bytes())?;
+            Ok(file.keep()?.1)
+        };
+        let path = create_file().map_err(|error: io::Error| {
+            CliError::failed(format!("cannot write a file to edit: {error}"))
+                .with_hint("use another directory with TMPDIR")
+        })?;
+        Ok(Self { path, original_text: text, editor })
     }
 
-    /// Lets the operator edit it until `take` takes what was saved. Of a mistake it is said where it is, and it can be
-    /// mended where there is somebody to ask; whatever else fails is the end. The file is removed if `take` took it.
+    /// Runs the editor until `accept` takes the saved text, then deletes the file. After a usage error the
+    /// operator may edit the file again. Any other error ends the command and keeps the file.
     pub(super) fn edit_until_accepted<T>(
         self,
         mut accept: impl FnMut(&str) -> Result<T, CliError>,
@@ -70,14 +59,14 @@ impl EditFile {
         }
     }
 
-    /// Runs the editor, and answers what was saved.
+    /// Runs the editor, and returns the saved text.
     fn run_editor(&self) -> Result<String, CliError> {
         let editor = &self.editor;
         let mut command = Command::new("sh");
-        // As everywhere, the variable may hold arguments.
+        // The variable may contain arguments.
         command.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(&self.path);
         if !io::stdout().is_terminal() {
-            // Standard output is for the answer.
+            // Standard output is reserved for the answer of the command.
             command.stdout(Stdio::from(io::stderr()));
         }
         let run_result = command.status();
@@ -86,8 +75,8 @@ impl EditFile {
         })?;
         if !status.success() {
             let message = format!("the editor `{editor}` ended with {status}; nothing was written");
-            let failure = CliError::failed(message).with_hint("VISUAL or EDITOR names another editor");
-            // One that could not even be started left nothing worth keeping.
+            let failure = CliError::failed(message).with_hint("choose another editor with VISUAL or EDITOR");
+            // An editor that did not start has changed nothing.
             let is_untouched = self.read_saved().is_ok_and(|text| text == self.original_text);
             return Err(if is_untouched {
                 self.delete_for(failure)
@@ -103,13 +92,13 @@ impl EditFile {
             .map_err(|error| CliError::usage(format!("cannot read {}: {error}", self.path.display())))
     }
 
-    /// The file.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     fn delete(&self) {
-        // One that cannot be removed is in nobody's way.
+        // A file that cannot be removed does no harm.
         drop(fs::remove_file(&self.path));
     }
 
@@ -118,7 +107,7 @@ impl EditFile {
         failure
     }
 
-    /// Says in a failure where the edited text is.
+    /// Adds the path of the edited file to the hint of an error.
     fn with_kept_file_hint(&self, failure: CliError) -> CliError {
         let note = format!("what you edited is in {}", self.path.display());
         let hint = failure.hint.as_ref().map_or_else(|| note.clone(), |hint| format!("{hint}; {note}"));
@@ -131,8 +120,8 @@ fn find_editor() -> Result<String, CliError> {
     match candidates.into_iter().find(|editor| !editor.trim().is_empty()) {
         Some(editor) => Ok(editor),
         None if is_interactive() => Ok("vi".to_owned()),
-        None => Err(CliError::usage("there is no terminal to edit on").with_hint(
-            "name an editor that needs none in EDITOR; or use `larder set`, or `larder apply FILE`",
+        None => Err(CliError::usage("there is no terminal for an editor").with_hint(
+            "set EDITOR to an editor that needs none, or use `larder set` or `larder apply FILE`",
         )),
     }
 }

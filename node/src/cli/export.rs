@@ -7,10 +7,10 @@ use super::history_point::AtArgs;
 use crate::dto::ExportedManifest as Manifest;
 use crate::output::escape;
 
-/// Flags of `export`.
+/// Arguments of `export`.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// KIND or KIND/NAME [default: all]
+    /// KIND or KIND/NAME [default: all resources]
     resource: Option<String>,
     #[command(flatten)]
     at_args: AtArgs,
@@ -24,7 +24,7 @@ pub(super) fn export(context: &CommandContext, args: &ExportArgs) -> CommandResu
     if !context.json {
         for field in &export.conflicted {
             print_stderr(&format!(
-                "warning: `{}` is in conflict; the value that wins was written",
+                "warning: `{}` is in conflict; the manifest has the winning value",
                 escape(field)
             ));
         }

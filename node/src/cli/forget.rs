@@ -8,16 +8,16 @@ use super::write_request::MessageArgs;
 use crate::api::admin::AdminAction;
 use crate::output::escape;
 
-/// Flags of `forget`.
+/// Arguments of `forget`.
 #[derive(Debug, Args)]
 pub(super) struct ForgetArgs {
-    /// Alias or id of a node that left or was removed
+    /// Alias or id of the former member
     node: String,
     #[command(flatten)]
     message_args: MessageArgs,
 }
 
 pub(super) fn forget(context: &CommandContext, args: ForgetArgs) -> CommandResult {
-    let message = format!("{} is forgotten, with what it reported.", escape(&args.node));
+    let message = format!("Deleted the status reports of {}.", escape(&args.node));
     send_admin_op(context, AdminAction::Forget { node: args.node }, args.message_args, &message)
 }

@@ -11,12 +11,12 @@ use super::history_point::AtArgs;
 use crate::dto::{JsonValue, ResourceValues};
 use crate::output::{Style, escape, format_value, format_value_short};
 
-/// Flags of `get`.
+/// Arguments of `get`.
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
-    /// KIND/NAME
+    /// The resource, as KIND/NAME
     resource: String,
-    /// One field, or all below it
+    /// A field, or the common start of several fields
     field: Option<String>,
     #[command(flatten)]
     at_args: AtArgs,
@@ -31,14 +31,14 @@ pub(super) fn get(context: &CommandContext, args: &GetArgs) -> CommandResult {
     ];
     let resource: ResourceValues = context.client.get("/v1/get", &query)?;
     args.at_args.report(context, resource.at.as_deref());
-    // One field that is one value is printed as it is, for scripts.
+    // Scripts get the bare value of a single field.
     if let (false, Some(_), 1, Some((path, single))) =
         (context.json, &args.field, resource.fields.len(), resource.fields.iter().next())
         && args.field.as_ref().is_some_and(|field| field == path || !path.starts_with(&format!("{field}.")))
     {
         if resource.conflicted.contains(path) {
             print_stderr(&format!(
-                "warning: `{path}` is in conflict; this is the value that wins (see `larder conflicts`)"
+                "warning: `{path}` is in conflict; this is the winning value (see `larder conflicts`)"
             ));
         }
         return print_raw_value(single);
@@ -51,7 +51,7 @@ fn print_raw_value(value: &JsonValue) -> CommandResult {
     match &value.0 {
         Literal::Scalar(Value::Str(text)) => {
             let newline = if text.ends_with('\n') { "" } else { "\n" };
-            // On a terminal nothing may steer it; into a file or pipe the value goes as it is.
+            // A value must not control the terminal. Files and pipes get it as it is.
             if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
                 return print_raw(&text.lines().map(|line| escape(line) + "\n").collect::<String>());
             }

@@ -1,6 +1,6 @@
 //! `groups`: the groups of this node.
 
-use super::context::{CommandContext, CommandResult, print_stderr};
+use super::context::{CommandContext, CommandResult, NO_GROUP_HINT, print_stderr};
 use crate::dto::GroupList;
 use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 
@@ -8,9 +8,7 @@ pub(super) fn groups(context: &CommandContext) -> CommandResult {
     let groups: GroupList = context.client.get("/v1/groups", &[])?;
     context.print(&groups, |groups| render_groups(context, groups))?;
     if !context.json && groups.groups.is_empty() && groups.joining.is_empty() {
-        print_stderr(
-            "This node is in no group. Found one with `larder init NAME`, or join one with `larder join CODE`.",
-        );
+        print_stderr(NO_GROUP_HINT);
     }
     Ok(None)
 }
@@ -37,7 +35,7 @@ fn render_groups(context: &CommandContext, groups: &GroupList) -> String {
     for joining in &groups.joining {
         let state = match &joining.waiting_for {
             Some(issuer) => format!("joining: waiting for {issuer}"),
-            None => "joining: looking for a member".to_owned(),
+            None => "joining: searching for a member".to_owned(),
         };
         let id = styled_cell(short_id(&joining.id), Style::Id);
         table.push_row(vec![

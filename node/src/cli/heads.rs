@@ -9,7 +9,7 @@ use super::history_point::AtArgs;
 use crate::dto::GroupHeads;
 use crate::output::{escape, node_name};
 
-/// Flags of `heads`.
+/// Arguments of `heads`.
 #[derive(Debug, Args)]
 pub(super) struct HeadsArgs {
     #[command(flatten)]

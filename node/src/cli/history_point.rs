@@ -6,7 +6,7 @@ use super::context::{CommandContext, print_stderr};
 use crate::output::{escape, short_id};
 use crate::time;
 
-/// Flags of every command that reads the document.
+/// Arguments of every command that reads the document.
 #[derive(Debug, Args)]
 pub(super) struct AtArgs {
     /// Read the document as it was at a time, change or tag

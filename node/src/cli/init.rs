@@ -7,10 +7,10 @@ use crate::api::groups::CreateGroupBody;
 use crate::dto::CreatedGroup;
 use crate::output::escape;
 
-/// Flags of `init`.
+/// Arguments of `init`.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// What to call the group
+    /// Name of the group
     name: String,
 }
 
@@ -19,7 +19,7 @@ pub(super) fn init(context: &CommandContext, args: InitArgs) -> CommandResult {
     context.print(&created, |created| format!("{}\n", created.id))?;
     if !context.json {
         print_stderr(&format!(
-            "Group `{}` is founded. Its recovery key is in {}: move it off this machine.",
+            "Created group `{}`. Its recovery key is in {}. Move it to another host.",
             escape(&created.name),
             escape(&created.recovery_key)
         ));

@@ -10,30 +10,30 @@ use crate::dto::{Acknowledged, CreatedInvite, InviteList};
 use crate::output::{Style, Table, plain_cell, pluralize, short_id, styled_cell};
 use crate::time;
 
-/// Flags of `invite`.
+/// Arguments of `invite`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct InviteArgs {
     #[command(subcommand)]
     command: Option<InviteSubcommand>,
-    /// What the invited may do: admin, operator, node or reader
+    /// Role of the new members
     #[arg(long, default_value = "operator", value_parser = super::admin_request::ROLES)]
     role: String,
-    /// For how many nodes
+    /// Number of nodes that can join with the code
     #[arg(long, default_value_t = 1, value_name = "N")]
     uses: u32,
-    /// For how long, as 30m, 1h, 7d
+    /// Time until the code expires, such as 30m, 1h or 7d
     #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = time::parse_duration)]
     expires: Duration,
 }
 
 #[derive(Debug, Subcommand)]
 enum InviteSubcommand {
-    /// List the invites made on this node
+    /// List the invites that this node made
     List,
-    /// End an invite
+    /// Revoke an invite
     Revoke {
-        /// Its id, or the code itself
+        /// Id or code of the invite
         invite: String,
     },
 }
@@ -64,7 +64,7 @@ fn create_invite(context: &CommandContext, args: InviteArgs) -> CommandResult {
     context.print(&invited, |invited| format!("{}\n", invited.code))?;
     if !context.json {
         print_stderr(&format!(
-            "Good for {} as {} until {}. On the other machine: larder join CODE",
+            "Valid for {} with the role {} until {}. Run `larder join CODE` on the new node.",
             pluralize(invited.uses as usize, "node"),
             invited.role,
             time::local(invited.expires.0)

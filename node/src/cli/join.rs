@@ -17,23 +17,24 @@ use crate::limits;
 use crate::output::escape;
 use crate::time;
 
-/// Flags of `join`.
+/// Arguments of `join`.
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
-    /// The code, as `larder invite` printed it; without one, every admin on the network is asked
+    /// Invite code from `larder invite`; without one, the admins on the LAN get a request
     #[arg(num_args = 0.., value_name = "CODE")]
     code: Vec<String>,
-    /// Without a code: the six digits that the screen shows where this node is let in
+    /// Without a code: the six digits that the admin's screen shows
     #[arg(long, value_name = "N")]
     digits: Option<String>,
-    /// What this node is to be called
+    /// Alias of this node
     #[arg(long, value_name = "NAME")]
     alias: Option<String>,
-    /// A label of this node (repeatable)
+    /// Label of this node (repeatable)
     #[arg(long, value_name = "K=V")]
     label: Vec<String>,
-    /// How long to wait, in seconds; the daemon keeps trying after that
-    #[arg(long, value_name = "DURATION", default_value = limits::JOIN_TIMEOUT, value_parser = time::parse_duration)]
+    /// Time to wait; the daemon keeps trying afterwards
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    #[arg(default_value = limits::JOIN_TIMEOUT)]
     timeout: Duration,
 }
 
@@ -46,12 +47,12 @@ pub(super) fn join(context: &CommandContext, args: JoinArgs) -> CommandResult {
             PairingOptions { request, digits: args.digits, timeout: args.timeout },
         );
     }
-    // A code that was read aloud may have been typed with spaces.
+    // A code that was dictated may contain spaces.
     let typed_code = args.code.join("-");
     let code: InviteCode =
         typed_code.parse().map_err(|error: larder_core::wire::invite_code::InviteCodeError| {
             CliError::new(ExitKind::Usage, "mistyped", error.to_string())
-                .with_hint("compare it with the one that was given to you")
+                .with_hint("compare it with the code that you were given")
         })?;
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let request = members::JoinBody { code: code.to_string(), alias: args.alias, labels, timeout_ms };
@@ -62,7 +63,11 @@ pub(super) fn join(context: &CommandContext, args: JoinArgs) -> CommandResult {
     )?;
     context.print(&joined, |joined| format!("{}\n", joined.id))?;
     if !context.json {
-        print_stderr(&format!("This node is in group `{}` as {}.", escape(&joined.name), joined.role));
+        print_stderr(&format!(
+            "This node is now in group `{}` with the role {}.",
+            escape(&joined.name),
+            joined.role
+        ));
     }
     Ok(None)
 }

@@ -7,10 +7,10 @@ use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
 use crate::api::admin::AdminAction;
 
-/// Flags of `leave`.
+/// Arguments of `leave`.
 #[derive(Debug, Args)]
 pub(super) struct LeaveArgs {
-    /// Though no other admin is left
+    /// Leave even if this is the last admin
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -18,6 +18,7 @@ pub(super) struct LeaveArgs {
 }
 
 pub(super) fn leave(context: &CommandContext, args: LeaveArgs) -> CommandResult {
-    let message = "This node left. What it applied stays as it is, and the group's data stays readable here.";
+    let message =
+        "This node has left the group. Applied files stay, and the group's data stays readable here.";
     send_admin_op(context, AdminAction::Leave { force: args.force }, args.message_args, message)
 }

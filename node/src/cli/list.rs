@@ -7,10 +7,10 @@ use super::history_point::AtArgs;
 use crate::dto;
 use crate::output::{Style, Table, plain_cell, styled_cell};
 
-/// Flags of `list`.
+/// Arguments of `list`.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Only this kind
+    /// List only this kind
     kind: Option<String>,
     #[command(flatten)]
     at_args: AtArgs,
@@ -39,7 +39,7 @@ pub(super) fn list(context: &CommandContext, args: &ListArgs) -> CommandResult {
     })?;
     if !context.json && list.resources.is_empty() {
         print_stderr(
-            "No resources. Make one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.",
+            "No resources. Create one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.",
         );
     }
     Ok(None)

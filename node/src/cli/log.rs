@@ -17,40 +17,41 @@ use crate::output::history_graph::{GraphCharset, GraphEntry, draw_graph};
 use crate::output::{Style, Styler, author_name, escape, short_id};
 use crate::time;
 
-/// Flags of `log`.
+/// Arguments of `log`.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// Only changes of this resource: KIND/NAME
+    /// List only changes of this resource, as KIND/NAME
     resource: Option<String>,
-    /// Draw how changes were built on each other
+    /// Draw the graph of changes
     #[arg(long)]
     graph: bool,
-    /// Draw the graph in ASCII, even if the terminal shows Unicode
+    /// Draw the graph in ASCII
     #[arg(long, requires = "graph")]
     ascii: bool,
-    /// With old and new values
+    /// Show old and new values
     #[arg(short, long)]
     patch: bool,
-    /// Only changes written by this node
+    /// List only changes of this node
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
-    /// Only changes of this user
+    /// List only changes of this user
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Not older than this
+    /// List only changes since this time
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Not newer than this
+    /// List only changes until this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// At most so many; 0 for all
+    /// Number of changes to list; 0 lists all
     #[arg(short = 'n', value_name = "N", default_value_t = limits::DEFAULT_LOG_ENTRIES)]
     number: usize,
-    /// With what nodes observed, and membership
+    /// Also list observed state and membership
     #[arg(long)]
     all: bool,
-    /// Check all that is stored, of every shard, against its hashes and signatures; exits with 1 if anything fails
-    #[arg(long, conflicts_with_all = ["resource", "graph", "patch", "node", "user", "since", "until", "number", "all", "at"])]
+    /// Check the hashes and signatures of all stored changes; exit with 1 if one is wrong
+    #[arg(long, conflicts_with_all = ["resource", "graph", "patch", "node", "user", "since", "until"])]
+    #[arg(conflicts_with_all = ["number", "all", "at"])]
     verify: bool,
     #[command(flatten)]
     at_args: AtArgs,
@@ -60,7 +61,7 @@ pub(super) fn log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     if args.verify {
         return verify::verify(context);
     }
-    // What is listed and not drawn or searched for needs nothing of what comes later, and is printed as it comes.
+    // A plain list needs no later page, so each page is printed as it arrives.
     let is_streamable = !args.graph && !args.all && args.user.is_none() && !context.json;
     if args.number == 0 && is_streamable {
         return print_whole_log(context, args);
@@ -75,7 +76,7 @@ pub(super) fn log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     })?;
     if !context.json && log.more {
         print_stderr(&format!(
-            "There are older changes: see `-n 0` for all, or `-n {}`.",
+            "There are older changes. List more with `-n {}`, or all with `-n 0`.",
             args.number.saturating_mul(4)
         ));
     }
@@ -109,7 +110,7 @@ fn fetch_log(
     context.client.get("/v1/log", &query)
 }
 
-/// The whole log of what the first answer was about, whatever is written meanwhile.
+/// Prints all pages as of the heads of the first one, so that new changes do not shift the pages.
 fn print_whole_log(context: &CommandContext, args: &LogArgs) -> CommandResult {
     let mut page_size = limits::LOG_PAGE_ENTRIES;
     let first = fetch_log(context, args, args.at_args.point(), 0, Some(page_size))?;
@@ -151,12 +152,12 @@ pub(super) fn render_graph(styler: Styler, charset: GraphCharset, log: &dto::Cha
     draw_graph(entries.collect(), charset)
 }
 
-/// One entry as lines: what, who, when; then why; then values, if there are any.
+/// The lines of an entry: its summary, its message, and its values.
 fn entry_lines(styler: Styler, row: &ChangeEntry) -> Vec<String> {
     let author = author_name(&row.user, row.node.as_ref());
     let time = time::local(row.time.0);
     let source = if row.source == "desired" { String::new() } else { format!(" [{}]", row.source) };
-    let unverified_mark = if row.verified { "" } else { "  (not verified!)" };
+    let unverified_mark = if row.verified { "" } else { "  (NOT verified)" };
     let clock_mark = if row.clock.is_some() { " (clock?)" } else { "" };
     let mut lines = vec![format!(
         "{}  {}{}  {author}{}  {}{}",
@@ -175,7 +176,7 @@ fn entry_lines(styler: Styler, row: &ChangeEntry) -> Vec<String> {
 fn summarize_entry(row: &ChangeEntry) -> String {
     if row.touches.is_empty() {
         let merges = row.source == "desired" && row.deps.len() > 1;
-        return if merges { "(merges)".to_owned() } else { String::new() };
+        return if merges { "(merge)".to_owned() } else { String::new() };
     }
     summarize_touches(&row.touches)
 }

@@ -7,14 +7,14 @@ use clap::Args;
 use super::context::{CommandResult, print_stderr};
 use crate::error::CliError;
 
-/// Flags of `man`.
+/// Arguments of `man`.
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Where to; made if it is not there
+    /// Output directory (created if missing)
     dir: PathBuf,
 }
 
-/// Writes one page a command, as `larder-invite-list.1`.
+/// Writes one page for each command, for example `larder-invite-list.1`.
 pub(super) fn man(args: &ManArgs, command: clap::Command) -> CommandResult {
     let dir = args.dir.display();
     let write_error =
@@ -22,7 +22,7 @@ pub(super) fn man(args: &ManArgs, command: clap::Command) -> CommandResult {
     std::fs::create_dir_all(&args.dir).map_err(write_error)?;
     clap_mangen::generate_to(command, &args.dir).map_err(write_error)?;
     print_stderr(&format!(
-        "The manual pages are in {dir}: see `man {dir}/larder.1`, or put them into a `man1` directory."
+        "Wrote manual pages to {dir}. Read one with `man {dir}/larder.1`, or copy them to a `man1` folder."
     ));
     Ok(None)
 }

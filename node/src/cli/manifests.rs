@@ -11,18 +11,18 @@ use crate::data_dir::{read_text, read_text_file};
 use crate::dto::JsonValue;
 use crate::error::{CliError, ExitKind};
 
-/// Flags of `validate`.
+/// Arguments of `validate`.
 #[derive(Debug, Args)]
 pub(super) struct ManifestArgs {
-    /// Manifests; `-` is standard input
+    /// Manifest files; `-` reads standard input
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<String>,
-    /// Take kinds and fields that this version does not know
+    /// Accept kinds and fields that this version does not know
     #[arg(long)]
     pub(super) allow_unknown: bool,
 }
 
-/// Reads manifests, all of them or none.
+/// Reads all manifests. An error in one of them fails all.
 pub(super) fn read_manifests(args: &ManifestArgs) -> Result<Vec<ManifestEntry>, CliError> {
     let mut entries: Vec<ManifestEntry> = Vec::new();
     for file in &args.files {
@@ -39,7 +39,7 @@ pub(super) fn read_manifests(args: &ManifestArgs) -> Result<Vec<ManifestEntry>, 
                 return Err(CliError::new(
                     ExitKind::Usage,
                     "manifest",
-                    format!("{file_label}: {} stands in more than one of these files", entry.resource),
+                    format!("{file_label}: {} is in more than one of these files", entry.resource),
                 ));
             }
             entries.push(entry);

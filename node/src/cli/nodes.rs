@@ -8,10 +8,10 @@ use crate::dto;
 use crate::output::{Style, Table, escape, plain_cell, short_id, styled_cell};
 use crate::time;
 
-/// Flags of `nodes`.
+/// Arguments of `nodes`.
 #[derive(Debug, Args)]
 pub(super) struct NodesArgs {
-    /// With everything that is known of them
+    /// Show full ids, all addresses and host names
     #[arg(long)]
     wide: bool,
 }
@@ -48,7 +48,8 @@ fn render_nodes(context: &CommandContext, nodes: &dto::NodeList, is_wide: bool) 
             "removed" | "left" => Style::Dim,
             _ => Style::Dim,
         };
-        let alias = node.alias.clone().unwrap_or_default() + if node.alias_twice { " (twice!)" } else { "" };
+        let alias =
+            node.alias.clone().unwrap_or_default() + if node.alias_twice { " (duplicate)" } else { "" };
         let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let last_heard =
             node.heard.filter(|_| !node.is_self).map(|last_heard| time::format_ago(last_heard.0, now));

@@ -1,4 +1,4 @@
-//! Long answers on a terminal go through a pager.
+//! Shows long answers in a pager, on a terminal.
 
 use std::env::{self, VarError};
 use std::io::{IsTerminal as _, Write as _, stdout};
@@ -9,17 +9,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::context::print_stdout;
 use crate::error::CliError;
 
-/// What pages where nothing else is named: it ends by itself where all fits on the screen, keeps colours, and leaves what
-/// was read where it stands.
+/// The pager if no variable names one. It exits if the text fits on the screen, keeps colours, and
+/// leaves the text on the screen.
 const DEFAULT_PAGER: &str = "less -FRX";
 
-/// Prints a text: through the pager if this is a terminal, and as it is otherwise or if there is no pager.
+/// Shows a text in the pager. Without a terminal or a pager it prints the text.
 pub(super) fn page_text(text: &str) -> Result<(), CliError> {
     let mut remaining = Some(text.to_owned()).filter(|text| !text.is_empty());
     page_chunks(&mut || Ok(remaining.take()))
 }
 
-/// The same of a text that comes bit by bit. A reader that leaves ends it.
+/// Does the same for a text that arrives in chunks. It stops when the reader quits the pager.
 pub(super) fn page_chunks(
     next_chunk: &mut dyn FnMut() -> Result<Option<String>, CliError>,
 ) -> Result<(), CliError> {
@@ -37,7 +37,8 @@ pub(super) fn page_chunks(
     ignore_interrupts();
     let feed_result = child.stdin.take().map_or(Ok(()), |stdin| feed_pager(stdin, first_chunk, next_chunk));
     let wait_result = child.wait().map(drop);
-    feed_result.and(wait_result.map_err(|error| CliError::failed(format!("the pager was lost: {error}"))))
+    feed_result
+        .and(wait_result.map_err(|error| CliError::failed(format!("cannot wait for the pager: {error}"))))
 }
 
 fn feed_pager(
@@ -47,7 +48,7 @@ fn feed_pager(
 ) -> Result<(), CliError> {
     let mut pending = Some(first_chunk);
     while let Some(chunk) = pending {
-        // A pager that was left before the end takes no more.
+        // The reader has quit the pager.
         if stdin.write_all(chunk.as_bytes()).is_err() {
             return Ok(());
         }
@@ -56,8 +57,7 @@ fn feed_pager(
     Ok(())
 }
 
-/// Ctrl-C is for the pager to hear, which goes on until the reader leaves it. To have listened to a signal once is to
-/// live through it from then on.
+/// Leaves Ctrl-C to the pager. A tokio signal handler, once installed, keeps SIGINT from ending this process.
 fn ignore_interrupts() {
     if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
         let _guard = runtime.enter();
@@ -65,7 +65,8 @@ fn ignore_interrupts() {
     }
 }
 
-/// The program with its arguments; `None` if nothing is to page. The first variable that is set decides.
+/// The pager and its arguments. The first variable that is set decides. An empty one or `cat` turns
+/// paging off.
 fn pager_command(
     larder_pager: Result<String, VarError>,
     pager: Result<String, VarError>,
@@ -80,7 +81,7 @@ fn spawn_pager(pager_words: Vec<String>) -> Option<Child> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped());
     if env::var_os("LESS").is_none() {
-        // `PAGER=less` alone would show colours as what they are made of.
+        // Without `-R`, `less` shows colours as escape sequences.
         command.env("LESS", "FRX");
     }
     command.spawn().ok()

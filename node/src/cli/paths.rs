@@ -5,7 +5,7 @@ use crate::api::groups::node_paths;
 use crate::dto::NodePaths;
 use crate::error::ExitKind;
 
-/// Prints what is known with and without a daemon; says by its exit code which it was.
+/// Prints the paths. The exit code is 3 if no daemon answers.
 pub(super) fn paths(context: &CommandContext) -> CommandResult {
     let response = context.client.get::<NodePaths>("/v1/paths", &[]);
     let paths = response.unwrap_or_else(|_| node_paths(&context.data_dir, false));

@@ -10,9 +10,10 @@ pub(super) fn pending(context: &CommandContext) -> CommandResult {
     context.print(&pending, |pending| render_pending(context, pending))?;
     if !context.json {
         match pending.pending.is_empty() {
-            true => print_stderr("No machine asks to be let in."),
+            true => print_stderr("There are no pending join requests."),
             false => print_stderr(
-                "Compare the digits with those on its screen, then: larder approve ID --role ROLE. Or: larder deny ID",
+                "Compare the digits with those on the new node. \
+                 Then run `larder approve ID --role ROLE` or `larder deny ID`.",
             ),
         }
     }
@@ -27,8 +28,8 @@ fn render_pending(context: &CommandContext, pending: &PendingList) -> String {
     for row in &pending.pending {
         let labels: Vec<String> = row.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let state = match &row.waiting_for {
-            Some(issuer) => format!("came with a code of {issuer}, who is away"),
-            None => "asks without a code".to_owned(),
+            Some(issuer) => format!("has an invite code of {issuer}, which is away"),
+            None => "has no invite code".to_owned(),
         };
         table.push_row(vec![
             styled_cell(short_id(&row.id), Style::Id),

@@ -8,12 +8,12 @@ use crate::dto;
 use crate::error::CliError;
 use crate::output::node_name;
 
-/// Flags of `ping`.
+/// Arguments of `ping`.
 #[derive(Debug, Args)]
 pub(super) struct PingArgs {
-    /// Alias or id
+    /// Alias or id of the node
     node: String,
-    /// How often
+    /// Number of measurements
     #[arg(short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 }

@@ -9,15 +9,15 @@ use crate::api::writes::WriteBody;
 use crate::dto;
 use crate::error::ExitKind;
 
-/// Flags of `plan`.
+/// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     manifests: ManifestArgs,
-    /// Fields that are not named are unset
+    /// Remove the fields that a manifest does not name
     #[arg(long)]
     replace: bool,
-    /// Exit with 10 if anything would change
+    /// Exit with 10 if `apply` would change something
     #[arg(long)]
     exit_code: bool,
 }

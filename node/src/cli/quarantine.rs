@@ -1,4 +1,4 @@
-//! `quarantine`: what is valid, and yet not part of the document.
+//! `quarantine`: valid changes that do not count, because the membership of their author ended.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::output::{
 };
 use crate::time;
 
-/// Flags of `quarantine`.
+/// Arguments of `quarantine`.
 #[derive(Debug, Args)]
 pub(super) struct QuarantineArgs {
     #[command(subcommand)]
@@ -24,28 +24,28 @@ pub(super) struct QuarantineArgs {
 
 #[derive(Debug, Subcommand)]
 enum QuarantineSubcommand {
-    /// List what is kept aside, and why
+    /// List the changes that do not count, with the reason
     List {
-        /// With what nodes reported of themselves
+        /// Also list observed state
         #[arg(long)]
         all: bool,
     },
-    /// Show one change that is kept aside
+    /// Show one of these changes
     Show {
-        /// Its id
+        /// Id of the change
         change: String,
     },
-    /// Bring changes in, with all that they build on (admins)
+    /// Accept changes with everything that they build on (role admin)
     Readmit {
-        /// Their ids, the newest of each author
+        /// Ids of the newest changes, one for each author
         #[arg(required = true, value_name = "CHANGE")]
         changes: Vec<String>,
         #[command(flatten)]
         message_args: MessageArgs,
     },
-    /// Write what changes say once more, as a change of this node (operators)
+    /// Write the values of these changes again, as a change of this node (role operator)
     Rewrite {
-        /// Their ids, in this order
+        /// Ids of the changes, in the order to write them
         #[arg(required = true, value_name = "CHANGE")]
         changes: Vec<String>,
         #[command(flatten)]
@@ -61,7 +61,7 @@ pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> Comm
             context,
             AdminAction::Readmit { changes },
             why,
-            "They count again, with all that they build on.",
+            "The changes count again, with everything that they build on.",
         ),
         QuarantineSubcommand::Rewrite { changes, message_args: why } => {
             let command = format!("quarantine rewrite {}", changes.join(" "));
@@ -73,7 +73,7 @@ pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> Comm
                 None => String::new(),
             })?;
             if !context.json && written.change.is_none() {
-                print_stderr("Nothing differs: the document says so already.");
+                print_stderr("Nothing differs; nothing was written.");
             }
             Ok(None)
         }
@@ -87,9 +87,10 @@ fn list_changes(context: &CommandContext, includes_observed: bool) -> CommandRes
     context.print(&quarantine, |quarantine| render_quarantine(context, quarantine))?;
     if !context.json {
         match quarantine.changes.len() {
-            0 => print_stderr("Nothing is kept aside."),
+            0 => print_stderr("No changes are quarantined."),
             many => print_stderr(&format!(
-                "{} without effect. Look with `larder quarantine show CHANGE`; bring in with `readmit`, or write again with `rewrite`.",
+                "{} quarantined. See `larder quarantine show CHANGE`. Accept it with `readmit`, or write it \
+                 again with `rewrite`.",
                 pluralize(many, "change")
             )),
         }
@@ -129,7 +130,7 @@ fn show_change(context: &CommandContext, text: &str) -> CommandResult {
             context.print(&only, |_| render_change(context, change))?;
             Ok(None)
         }
-        [] => Err(CliError::not_found(format!("no change `{text}` is kept aside"))
+        [] => Err(CliError::not_found(format!("there is no quarantined change `{text}`"))
             .with_hint("see `larder quarantine list`")),
         candidates => {
             let ids: Vec<String> = candidates.iter().map(|change| change.id.clone()).collect();
@@ -151,7 +152,7 @@ fn render_change(context: &CommandContext, change: &QuarantinedChange) -> String
     push_line("shard", &change.shard);
     push_line("state", &change.state);
     push_line("why", &change.reason);
-    push_line("vouch", &change.readmit_hint);
+    push_line("readmit", &change.readmit_hint);
     if !change.message.is_empty() {
         let _ = writeln!(out, "\n    {}", escape(&change.message));
     }

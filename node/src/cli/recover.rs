@@ -9,10 +9,10 @@ use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
 use crate::api::admin::AdminAction;
 
-/// Flags of `recover`.
+/// Arguments of `recover`.
 #[derive(Debug, Args)]
 pub(super) struct RecoverArgs {
-    /// The recovery key, as `init` wrote it
+    /// File with the recovery key, which `init` wrote
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     #[command(flatten)]
@@ -21,5 +21,5 @@ pub(super) struct RecoverArgs {
 
 pub(super) fn recover(context: &CommandContext, args: RecoverArgs) -> CommandResult {
     let key = read_recovery_key(&args.key)?;
-    send_admin_op(context, AdminAction::Recover { key }, args.message_args, "This node is admin now.")
+    send_admin_op(context, AdminAction::Recover { key }, args.message_args, "This node is now an admin.")
 }

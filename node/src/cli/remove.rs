@@ -8,12 +8,12 @@ use super::write_request::MessageArgs;
 use crate::api::admin::AdminAction;
 use crate::output::escape;
 
-/// Flags of `remove`.
+/// Arguments of `remove`.
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// Alias or id
+    /// Alias or id of the node
     node: String,
-    /// The last of its changes that is to count [default: all that this node has]
+    /// Last change of the node that still counts [default: all changes that are here]
     #[arg(long, value_name = "CHANGE")]
     keep_through: Option<String>,
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub(super) struct RemoveArgs {
 
 pub(super) fn remove(context: &CommandContext, args: RemoveArgs) -> CommandResult {
     let message = format!(
-        "{} is no member any more. Nodes that cannot be reached now hear of it as soon as they are.",
+        "{} is no longer a member. Nodes that are away learn this when they reconnect.",
         escape(&args.node)
     );
     send_admin_op(

@@ -8,10 +8,10 @@ use crate::api::replace;
 use crate::dto;
 use crate::output::{Style, escape, short_id};
 
-/// Flags of `replace`.
+/// Arguments of `replace`.
 #[derive(Debug, Args)]
 pub(super) struct ReplaceArgs {
-    /// Alias or id of the node whose place this one takes
+    /// Alias or id of the node to replace
     old: String,
     #[command(flatten)]
     message_args: MessageArgs,
@@ -35,27 +35,24 @@ pub(super) fn replace(context: &CommandContext, args: ReplaceArgs) -> CommandRes
 fn print_replaced(replaced: &dto::ReplaceResult) {
     let old = short_id(&replaced.old);
     match &replaced.change {
-        Some(_) => print_stderr(&format!("This node stands in the place of {old} now.")),
-        None => {
-            print_stderr(&format!("This node stands in the place of {old} already; nothing was written."))
-        }
+        Some(_) => print_stderr(&format!("This node has replaced {old}.")),
+        None => print_stderr(&format!("This node has already replaced {old}; nothing was written.")),
     }
     if let Some(alias) = &replaced.alias {
         print_stderr(&format!("  alias: {}", escape(alias)));
     }
     let labels = replaced.labels.iter().map(|(key, value)| escape(&format!("{key}={value}")));
     let resources = replaced.resources.iter().map(|resource| escape(resource));
-    for (title, items) in [
-        ("labels", labels.collect::<Vec<_>>()),
-        ("named it by its id, and now this node", resources.collect()),
-    ] {
+    for (title, items) in
+        [("labels", labels.collect::<Vec<_>>()), ("values moved to this node", resources.collect())]
+    {
         if !items.is_empty() {
             print_stderr(&format!("  {title}: {}", items.join(" ")));
         }
     }
     if replaced.is_member {
         print_stderr(&format!(
-            "{old} is a member still: `larder remove {old}` ends that, on a node that is admin."
+            "{old} is still a member. To end that, run `larder remove {old}` on an admin node."
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! `resolve`: by one of the sides, by another value, or in the operator's editor.
+//! `resolve`: by a side, by another value, or in the operator's editor.
 
 use std::path::Path;
 
@@ -17,20 +17,20 @@ use crate::api::writes::{EditSpec, WriteBody};
 use crate::dto::{self, ConflictEntry, JsonValue, WriteResult};
 use crate::error::{CliError, ExitKind};
 
-/// Flags of `resolve`.
+/// Arguments of `resolve`.
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
-    /// KIND/NAME
+    /// The resource, as KIND/NAME
     resource: String,
     /// The field in conflict
     field: String,
-    /// The side whose value it gets, as `conflicts` names it [default, on a terminal: an editor shows all sides]
+    /// Take the value with this tag (see `larder conflicts`) [default: edit all sides]
     #[arg(long, value_name = "TAG", conflicts_with = "value")]
     take: Option<String>,
-    /// Another value; @FILE is read from that file
+    /// Set this value; @FILE reads it from a file
     #[arg(long, value_name = "VALUE")]
     value: Option<String>,
-    /// Refuse if the conflict is not this one any more
+    /// Refuse if the conflict no longer has this id
     #[arg(long, value_name = "CONFLICT")]
     id: Option<String>,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(super) fn resolve(context: &CommandContext, args: ResolveArgs) -> CommandRes
     send_edits(context, vec![edit], args.message_args, command)
 }
 
-/// What was made of the conflict.
+/// The outcome of an edited conflict.
 enum ResolveOutcome {
     Written(WriteResult),
     NotWritten(String),
@@ -64,8 +64,8 @@ enum ResolveOutcome {
 
 fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResult {
     if !is_interactive() {
-        return Err(CliError::usage("how to settle it is not said, and there is no terminal to ask on")
-            .with_hint("give --take TAG or --value VALUE; `larder conflicts` shows the sides"));
+        return Err(CliError::usage("there is no terminal for an editor")
+            .with_hint("use --take TAG or --value VALUE; `larder conflicts` shows the values"));
     }
     let conflict = find_conflict(context, &args)?;
     let name = format!("{} {}", conflict.resource, conflict.field);
@@ -77,15 +77,15 @@ fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResu
     let outcome = edit_file.edit_until_accepted(|saved| {
         let is_unchanged = saved == text;
         if is_unchanged
-            && !(conflict_file.is_clean_merge() && confirm("Take the merged text as it is?", false))
+            && !(conflict_file.is_clean_merge() && confirm("Use the merged text as it is?", false))
         {
-            let hint = format!("`larder resolve {name} --take TAG` takes a side as it is.");
+            let hint = format!("`larder resolve {name} --take TAG` takes one side.");
             return Ok(ResolveOutcome::NotWritten(format!(
-                "Nothing was changed, and nothing was settled. {hint}"
+                "Nothing was changed; nothing was resolved. {hint}"
             )));
         }
         match parse_saved(&conflict_file, saved, &path)? {
-            None => Ok(ResolveOutcome::NotWritten("The value is empty; nothing was settled.".to_owned())),
+            None => Ok(ResolveOutcome::NotWritten("The value is empty; nothing was resolved.".to_owned())),
             Some(value) => write_resolution(context, &args, &conflict, value).map(ResolveOutcome::Written),
         }
     })?;
@@ -95,7 +95,7 @@ fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResu
     }
 }
 
-/// The conflict that is meant.
+/// The conflict that the arguments name.
 fn find_conflict(context: &CommandContext, args: &ResolveArgs) -> Result<ConflictEntry, CliError> {
     let found: dto::ConflictList = context.client.get("/v1/conflicts", &[context.group_param()])?;
     let field = args.field.parse::<FieldPath>().map(|path| path.to_string());
@@ -112,14 +112,14 @@ fn find_conflict(context: &CommandContext, args: &ResolveArgs) -> Result<Conflic
         Some(id) if !conflict.id.starts_with(&id.to_ascii_lowercase()) => Err(CliError::new(
             ExitKind::Refused,
             "conflict-moved",
-            format!("the conflict in `{field}` of {} is not {id} any more", args.resource),
+            format!("the conflict in `{field}` of {} no longer has the id {id}", args.resource),
         )
         .with_hint("see `larder conflicts`")),
         _ => Ok(conflict),
     }
 }
 
-/// The value that was saved; nothing, where that is empty.
+/// The saved value. `None` if it is empty.
 fn parse_saved(
     conflict_file: &conflict_file::ConflictFile,
     saved: &str,
@@ -129,10 +129,10 @@ fn parse_saved(
         CliError::new(ExitKind::Usage, "value", format!("{}:{line}:1: {message}", path.display()))
     };
     let (text, first_line) = conflict_file.extract_value(saved).ok_or_else(|| {
-        value_error(1, "the line with >8 is gone: without it nobody can tell the remarks from the value")
+        value_error(1, "the line with >8 is missing, which separates the remarks from the value")
     })?;
     if let Some(marker_line) = conflict_file.find_marker(text) {
-        return Err(value_error(first_line + marker_line, "a mark of the merge is left here"));
+        return Err(value_error(first_line + marker_line, "a conflict marker is left here"));
     }
     if text.trim().is_empty() {
         return Ok(None);
@@ -144,7 +144,7 @@ fn parse_saved(
     Ok(Some(JsonValue(Literal::Scalar(Value::from(text)))))
 }
 
-/// Settles exactly the conflict that was shown.
+/// Resolves the conflict that was shown, and no other.
 fn write_resolution(
     context: &CommandContext,
     args: &ResolveArgs,

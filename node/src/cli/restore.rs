@@ -6,12 +6,12 @@ use super::context::{CommandContext, CommandResult};
 use super::revert::{RevertCommonArgs, send_revert};
 use crate::api::revert::RevertTarget;
 
-/// Flags of `restore`.
+/// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// KIND or KIND/NAME [default: everything]
+    /// KIND or KIND/NAME [default: all resources]
     path: Option<String>,
-    /// The point to restore
+    /// Point of the history to restore
     #[arg(long, value_name = "TIME|CHANGE|TAG")]
     at: String,
     #[command(flatten)]
@@ -23,6 +23,6 @@ pub(super) fn restore(context: &CommandContext, args: RestoreArgs) -> CommandRes
         context,
         RevertTarget::Restore { at: args.at, path: args.path },
         args.common,
-        "Restored as at",
+        "Restored the state at",
     )
 }

@@ -12,12 +12,12 @@ use crate::dto::RestoreResult;
 use crate::output::short_id;
 use crate::time;
 
-/// Flags of `restore-backup`.
+/// Arguments of `restore-backup`.
 #[derive(Debug, Args)]
 pub(super) struct RestoreBackupArgs {
-    /// What `backup` wrote
+    /// Directory that `larder backup` wrote
     dir: PathBuf,
-    /// Move what is in the data directory aside, if there is anything
+    /// Move existing files of the data directory to a new directory first
     #[arg(long)]
     force: bool,
 }
@@ -38,17 +38,19 @@ pub(super) fn restore_backup(context: &CommandContext, args: &RestoreBackupArgs)
     }
     let manifest = &restored.backup;
     print_stderr(&format!(
-        "Node {} is in {} as it was on {}.",
+        "Restored node {} into {}, as of {}.",
         short_id(&manifest.node),
         restored.data,
         time::local(manifest.time.0)
     ));
     print_stderr(&describe_groups(manifest));
     if let Some(moved_to) = &restored.moved_to {
-        print_stderr(&format!("What was there is in {moved_to}; delete it when you no longer want it."));
+        print_stderr(&format!(
+            "The previous files are in {moved_to}. Delete them when you no longer need them."
+        ));
     }
     print_stderr(
-        "Start the daemon: it fetches what it lacks, and writes under new chains. No other copy of it may run.",
+        "Start the daemon. It fetches the changes that it lacks. Never run another copy of this node.",
     );
     Ok(None)
 }

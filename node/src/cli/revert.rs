@@ -9,20 +9,20 @@ use crate::api::revert::{RevertBody, RevertTarget};
 use crate::dto;
 use crate::output::{Style, pluralize, short_id};
 
-/// Flags of `revert`.
+/// Arguments of `revert`.
 #[derive(Debug, Args)]
 pub(super) struct RevertArgs {
-    /// The changes, by any node
+    /// Ids of the changes
     #[arg(required = true, value_name = "CHANGE")]
     changes: Vec<String>,
     #[command(flatten)]
     common: RevertCommonArgs,
 }
 
-/// Flags of every command that puts something back.
+/// Arguments of `undo`, `revert` and `restore`.
 #[derive(Debug, Args)]
 pub(super) struct RevertCommonArgs {
-    /// Only show what would differ
+    /// Show what would change, and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
@@ -57,13 +57,13 @@ pub(super) fn send_revert(
     }
     match &reverted.change {
         Some(change) => print_stderr(&format!(
-            "{past_verb} {source_ids}: {} put back. `larder show {}` tells, `larder revert {}` takes that back.",
+            "{past_verb} {source_ids}: {} changed. See `larder show {}`; undo it with `larder revert {}`.",
             pluralize(reverted.edits.len(), "field"),
             short_id(change),
             short_id(change)
         )),
-        None if reverted.edits.is_empty() => print_stderr("All is so already; nothing was written."),
-        None => print_stderr(&format!("This would be put back of {source_ids}; nothing was written.")),
+        None if reverted.edits.is_empty() => print_stderr("Nothing differs; nothing was written."),
+        None => print_stderr(&format!("These fields would change, from {source_ids}; nothing was written.")),
     }
     Ok(None)
 }

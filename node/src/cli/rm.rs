@@ -6,10 +6,10 @@ use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_edits};
 use crate::api::writes::EditSpec;
 
-/// Flags of `rm`.
+/// Arguments of `rm`.
 #[derive(Debug, Args)]
 pub(super) struct RmArgs {
-    /// KIND/NAME
+    /// The resources, as KIND/NAME
     #[arg(required = true, value_name = "RESOURCE")]
     resources: Vec<String>,
     #[command(flatten)]

@@ -8,12 +8,12 @@ use super::write_request::MessageArgs;
 use crate::api::admin::AdminAction;
 use crate::output::escape;
 
-/// Flags of `role`.
+/// Arguments of `role`.
 #[derive(Debug, Args)]
 pub(super) struct RoleArgs {
-    /// Alias or id
+    /// Alias or id of the node
     node: String,
-    /// admin, operator, node or reader
+    /// The new role
     #[arg(value_parser = ROLES)]
     role: String,
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub(super) struct RoleArgs {
 }
 
 pub(super) fn role(context: &CommandContext, args: RoleArgs) -> CommandResult {
-    let message = format!("{} is {} now.", escape(&args.node), escape(&args.role));
+    let message = format!("{} now has the role {}.", escape(&args.node), escape(&args.role));
     send_admin_op(
         context,
         AdminAction::Role { node: args.node, role: args.role },

@@ -9,7 +9,7 @@ use crate::daemon;
 use crate::error::CliError;
 use crate::output::{escape, short_id};
 
-/// Flags of `rotate`.
+/// Arguments of `rotate`.
 #[derive(Debug, Args)]
 pub(super) struct RotateArgs {
     #[command(flatten)]
@@ -18,7 +18,7 @@ pub(super) struct RotateArgs {
 
 pub(super) fn rotate(context: &CommandContext, args: RotateArgs) -> CommandResult {
     if context.group.is_some() {
-        return Err(CliError::usage("a node has one key in all its groups: --group has no meaning here"));
+        return Err(CliError::usage("a node has one key for all its groups: omit --group"));
     }
     let rotated = daemon::rotate_key(
         &context.data_dir,
@@ -28,16 +28,20 @@ pub(super) fn rotate(context: &CommandContext, args: RotateArgs) -> CommandResul
     if context.json {
         return context.print(&rotated, |_| String::new()).map(|()| None);
     }
-    print_stderr(&format!("This node is {} now; it was {}.", short_id(&rotated.new), short_id(&rotated.old)));
+    print_stderr(&format!(
+        "This node has the new id {}; it was {}.",
+        short_id(&rotated.new),
+        short_id(&rotated.old)
+    ));
     for group in &rotated.groups {
         print_stderr(&format!(
-            "  group {}: the new key is admin, and the old one no member any more",
+            "  group {}: the new key is an admin, and the old key is no longer a member",
             escape(group)
         ));
     }
     print_stderr(
-        "Start the daemon: members take the new key as soon as they meet it. Codes that this node gave out are void, \
-         and backups of it hold the old key: make new ones.",
+        "Start the daemon. Other members accept the new key when they connect. Invite codes of this node are \
+         no longer valid. Its backups contain the old key: make a new backup.",
     );
     Ok(None)
 }

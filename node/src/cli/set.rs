@@ -8,21 +8,21 @@ use super::write_request::{MessageArgs, send_write, set_edit};
 use crate::api::writes::{FieldEditSpec, FieldSpec, WriteBody};
 use crate::dto::JsonValue;
 
-/// Flags of `set`.
+/// Arguments of `set`.
 #[derive(Debug, Args)]
 pub(super) struct SetArgs {
-    /// KIND/NAME
+    /// The resource, as KIND/NAME
     resource: String,
-    /// F=TEXT, F:=LITERAL, F+=ITEM, F-=ITEM; a value @FILE is read from that file
+    /// F=TEXT, F:=TOML, F+=ITEM or F-=ITEM; @FILE as the value reads it from a file
     #[arg(required_unless_present = "select", value_name = "FIELD=VALUE")]
     fields: Vec<String>,
-    /// The nodes it is meant for, as role=plc
+    /// Nodes that the resource applies to, such as role=plc
     #[arg(long, value_name = "EXPR")]
     select: Option<String>,
-    /// For this node only
+    /// Set the value for this node only
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
-    /// Take kinds and fields that this version does not know
+    /// Accept kinds and fields that this version does not know
     #[arg(long)]
     allow_unknown: bool,
     #[command(flatten)]

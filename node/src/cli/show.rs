@@ -11,17 +11,18 @@ use crate::dto::{self, ChangeEntry};
 use crate::output::{Style, Styler, escape, node_ref_name, short_id};
 use crate::time;
 
-/// Flags of `show`.
+/// Arguments of `show`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// A change, or KIND/NAME for the newest change of that
-    what: String,
+    /// A change, or KIND/NAME for the newest change of a resource
+    #[arg(value_name = "CHANGE|RESOURCE")]
+    target: String,
     #[command(flatten)]
     at_args: AtArgs,
 }
 
 pub(super) fn show(context: &CommandContext, args: &ShowArgs) -> CommandResult {
-    let query = [context.group_param(), args.at_args.query_param(), ("what", Some(args.what.as_str()))];
+    let query = [context.group_param(), args.at_args.query_param(), ("what", Some(args.target.as_str()))];
     let shown: dto::ChangeDetail = context.client.get("/v1/show", &query)?;
     args.at_args.report(context, shown.at.as_deref());
     context.print_paged(&shown, |shown| render_change(context.styler, &shown.change))?;
@@ -46,13 +47,13 @@ pub(super) fn render_change(styler: Styler, row: &ChangeEntry) -> String {
     );
     push_fact("user", escape(&row.user));
     let clock_remark = match row.clock.as_deref() {
-        Some("behind") => "  (clock? it is earlier than what this was built on)",
-        Some("ahead") => "  (clock? it is still to come)",
+        Some("behind") => "  (clock? earlier than the changes it builds on)",
+        Some("ahead") => "  (clock? in the future)",
         _ => "",
     };
     push_fact("time", time::local(row.time.0) + &styler.paint(Style::Warning, clock_remark));
     push_fact("command", escape(&row.command));
-    push_fact("built on", row.deps.iter().map(|dep| short_id(dep)).collect::<Vec<_>>().join(" "));
+    push_fact("builds on", row.deps.iter().map(|dep| short_id(dep)).collect::<Vec<_>>().join(" "));
     push_fact("signature", if row.verified { "verified".to_owned() } else { "NOT verified".to_owned() });
     if !row.message.is_empty() {
         out.push('\n');

@@ -1,4 +1,4 @@
-//! `status`: resources against nodes.
+//! `status`: the state of each resource on each node.
 
 use std::fmt::Write as _;
 
@@ -9,12 +9,12 @@ use crate::dto;
 use crate::error::ExitKind;
 use crate::output::{Style, Table, TableCell, escape, node_name, plain_cell, short_id, styled_cell};
 
-/// Flags of `status`.
+/// Arguments of `status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Only this resource: KIND/NAME
+    /// Show only this resource, as KIND/NAME
     resource: Option<String>,
-    /// Exit with 10 unless everything is applied and nothing is in conflict
+    /// Exit with 10 unless every resource is applied and none is in conflict
     #[arg(long)]
     exit_code: bool,
 }
@@ -25,7 +25,7 @@ pub(super) fn status(context: &CommandContext, args: &StatusArgs) -> CommandResu
     context.print(&status, |status| render_status(context, status))?;
     if !context.json && status.resources.is_empty() {
         print_stderr(
-            "No resources. Make one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.",
+            "No resources. Create one with `larder set KIND/NAME FIELD=VALUE` or `larder apply FILE`.",
         );
     }
     if !context.json {

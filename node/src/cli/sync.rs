@@ -9,7 +9,7 @@ use crate::dto;
 use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 use crate::time;
 
-/// Flags of `sync`.
+/// Arguments of `sync`.
 #[derive(Debug, Args)]
 pub(super) struct SyncArgs {
     #[command(subcommand)]
@@ -18,13 +18,13 @@ pub(super) struct SyncArgs {
 
 #[derive(Debug, Subcommand)]
 enum SyncSubcommand {
-    /// Show what each other member still lacks
+    /// Show what each other member lacks
     Status,
-    /// Compare with all neighbours now
+    /// Compare with all linked members now
     Now,
-    /// Stop syncing this group; nothing is lost
+    /// Stop synchronising this group; no change is lost
     Pause,
-    /// Go on syncing it
+    /// Continue synchronising this group
     Resume,
 }
 
@@ -43,9 +43,9 @@ pub(super) fn sync(context: &CommandContext, args: &SyncArgs) -> CommandResult {
     context.print(&sync, |sync| render_sync(context, sync))?;
     if !context.json {
         if sync.paused {
-            print_stderr("Syncing is paused here; `larder sync resume` goes on.");
+            print_stderr("Synchronisation is paused on this node. Continue with `larder sync resume`.");
         } else if sync.peers.is_empty() {
-            print_stderr("There is no other member yet.");
+            print_stderr("There is no other member.");
         }
     }
     Ok(None)

@@ -9,18 +9,18 @@ use crate::dto::TagList;
 use crate::output::{Style, Table, escape, node_ref_name, plain_cell, short_id, styled_cell};
 use crate::time;
 
-/// Flags of `tag`.
+/// Arguments of `tag`.
 #[derive(Debug, Args)]
 pub(super) struct TagArgs {
-    /// The name [default: list all tags]
+    /// Name of the tag [default: list all tags]
     name: Option<String>,
-    /// A change, time or tag [default: the present]
+    /// Change, time or tag to name [default: now]
     #[arg(requires = "name")]
     change: Option<String>,
-    /// Take the tag away
+    /// Delete the tag
     #[arg(short, long, requires = "name", conflicts_with = "change")]
     delete: bool,
-    /// Move a tag that is there
+    /// Move an existing tag
     #[arg(short, long, requires = "name")]
     force: bool,
     #[command(flatten)]
@@ -43,7 +43,8 @@ fn list_tags(context: &CommandContext) -> CommandResult {
     context.print(&tags, |tags| render_tags(context, tags))?;
     if !context.json && tags.tags.is_empty() {
         print_stderr(
-            "No tags. Name the present with `larder tag NAME`, or a change with `larder tag NAME CHANGE`.",
+            "No tags. Name the current state with `larder tag NAME`, or a change with \
+             `larder tag NAME CHANGE`.",
         );
     }
     Ok(None)

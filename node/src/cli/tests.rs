@@ -1,4 +1,4 @@
-//! How answers about the past look: changes here are changes for people, and are looked at.
+//! Snapshots of formatted answers about the history. Look at a changed snapshot before you accept it.
 
 use larder_core::resource::literal::Literal;
 use larder_core::value::Value;
@@ -12,11 +12,11 @@ use crate::output::Styler;
 use crate::output::history_graph::GraphCharset;
 use crate::time;
 
-/// The first of the times; the others are seconds later.
+/// The first time. The others are some seconds later.
 const NOON: i64 = 1_800_000_000;
 const PLAIN: Styler = Styler::PLAIN;
 
-/// The texts that stand in `snapshots`, whatever the time zone.
+/// Compares a text with its snapshot, independent of the time zone.
 macro_rules! looks {
     ($name:expr, $text:expr) => {{
         let mut text = $text;
@@ -87,7 +87,7 @@ fn touch_row(resource: &str, fields: &[&str], op: &str) -> TouchedResource {
     TouchedResource { resource: resource.to_owned(), fields, op: op.to_owned() }
 }
 
-/// Two sides part and meet; somebody's clock is wrong, and one signature.
+/// A history that diverges and merges, with two wrong clocks and one invalid signature.
 fn sample_log() -> ChangeLog {
     let joined = ChangeEntry { touches: Vec::new(), ..log_row("f6", 50, &["e5", "d4"]) };
     let removed = ChangeEntry {
@@ -137,7 +137,7 @@ fn log_and_show_match_their_snapshots() {
 #[test]
 fn diff_matches_its_snapshots() {
     looks!("diff", diff_text::render_edits(PLAIN, &sample_edits(), true));
-    // The terminal's own signs stay readable in the file.
+    // The snapshot file shows escape characters as ^.
     let coloured =
         diff_text::render_edits(Styler { is_colored: true }, &sample_edits(), true).replace('\u{1b}', "^");
     looks!("diff_colours", coloured);

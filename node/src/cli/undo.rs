@@ -6,7 +6,7 @@ use super::context::{CommandContext, CommandResult};
 use super::revert::{RevertCommonArgs, send_revert};
 use crate::api::revert::RevertTarget;
 
-/// Flags of `undo`.
+/// Arguments of `undo`.
 #[derive(Debug, Args)]
 pub(super) struct UndoArgs {
     #[command(flatten)]

@@ -6,15 +6,15 @@ use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_write, set_edit};
 use crate::api::writes::{FieldEditSpec, FieldSpec, WriteBody};
 
-/// Flags of `unset`.
+/// Arguments of `unset`.
 #[derive(Debug, Args)]
 pub(super) struct UnsetArgs {
-    /// KIND/NAME
+    /// The resource, as KIND/NAME
     resource: String,
-    /// The fields
+    /// Fields to remove
     #[arg(required = true, value_name = "FIELD")]
     fields: Vec<String>,
-    /// For this node only
+    /// Remove the value for this node only
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(super) fn unset(context: &CommandContext, args: UnsetArgs) -> CommandResult 
     let command = format!("unset {} {}", args.resource, args.fields.join(" "));
     let fields = args.fields.iter().map(unset_field).collect();
     let edits = vec![set_edit(args.resource, fields, args.node, true)];
-    // A field that a newer version wrote may be unset by this one.
+    // This version may remove a field that a newer version wrote.
     send_write(
         context,
         WriteBody {

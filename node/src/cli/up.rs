@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::{CommandContext, CommandResult, print_stderr, print_stdout};
+use super::context::{CommandContext, CommandResult, NO_GROUP_HINT, print_stderr, print_stdout};
 use super::daemon::{DaemonArgs, run_daemon};
 use crate::api::members::{InviteBody, create_invite};
 use crate::daemon::Daemon;
@@ -10,10 +10,10 @@ use crate::error::CliError;
 use crate::limits;
 use crate::output::Style;
 
-/// Flags of `up`.
+/// Arguments of `up`.
 #[derive(Debug, Args)]
 pub(super) struct UpArgs {
-    /// The group to found if this node does not know it
+    /// Group to create if this node does not know it
     #[arg(value_name = "GROUP")]
     group_name: Option<String>,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub(super) fn up(context: &CommandContext, args: UpArgs) -> CommandResult {
     run_daemon(options, async |daemon| print_welcome(context, daemon, args.group_name).await)
 }
 
-/// What `up` prints.
+/// Prints the node id, the group, and for a new group a line with which other nodes join it.
 async fn print_welcome(
     context: &CommandContext,
     daemon: &Daemon,
@@ -42,9 +42,7 @@ async fn print_welcome(
             print_stdout(&format!("group  {}\n", crate::output::escape(group)))?;
         }
         if group_names.is_empty() {
-            print_stderr(
-                "This node is in no group yet. Found one with `larder init NAME`, or join one with `larder join CODE`.",
-            );
+            print_stderr(NO_GROUP_HINT);
         }
         return Ok(());
     };
@@ -65,8 +63,8 @@ async fn print_welcome(
         group_id.short()
     ))?;
     print_stderr(&format!(
-        "\nThe recovery key of this group is in {}: move it off this machine.\n\
-         On each other machine run `larder up` and paste this line ({} uses, 1 hour):\n",
+        "\nThe recovery key of this group is in {}. Move it to another host.\n\
+         On each other host run `larder up`, then run this line ({} uses, 1 hour):\n",
         recovery_key_path.display(),
         limits::UP_INVITE_USES
     ));

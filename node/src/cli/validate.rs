@@ -7,7 +7,7 @@ use super::manifests::{ManifestArgs, read_manifests};
 use crate::dto;
 use crate::output::pluralize;
 
-/// Flags of `validate`.
+/// Arguments of `validate`.
 #[derive(Debug, Args)]
 pub(super) struct ValidateArgs {
     #[command(flatten)]
@@ -19,6 +19,6 @@ pub(super) fn validate(context: &CommandContext, args: &ValidateArgs) -> Command
     if context.json {
         return context.print(&dto::Acknowledged {}, |_| String::new()).map(|()| None);
     }
-    print_stderr(&format!("{}, no mistakes.", pluralize(entries.len(), "resource")));
+    print_stderr(&format!("{}, no errors.", pluralize(entries.len(), "resource")));
     Ok(None)
 }

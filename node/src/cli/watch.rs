@@ -1,4 +1,4 @@
-//! `watch`.
+//! `watch`: events as they happen. It continues after the daemon restarts.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -14,33 +14,34 @@ use crate::limits;
 use crate::output::{Style, escape, node_name, node_ref_name, pluralize, short_id};
 use crate::time;
 
-/// Flags of `watch`.
+/// Arguments of `watch`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every event has an id; `--since ID` goes on right after it, with no gap and no repeat. A daemon \
-    that goes away is waited for, and watching goes on where it was."
+    after_help = "Every event has an id. `--since ID` continues right after that event, without a gap or a \
+    repetition. If the daemon restarts, `watch` reconnects and continues."
 )]
 pub(super) struct WatchArgs {
-    /// Only what touches this: KIND or KIND/NAME
+    /// Print only events of this KIND or KIND/NAME
     path: Option<String>,
-    /// Go on after the event, change or record with this id [default: from now on]
+    /// Start after the event, change or record with this id [default: now]
     #[arg(long, value_name = "ID")]
     since: Option<String>,
-    /// End after so many events
+    /// Exit after N events
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// How long to wait for a daemon that went away, before this ends with exit code 3
-    #[arg(long, value_name = "DURATION", default_value = limits::WATCH_RECONNECT_TIMEOUT, value_parser = time::parse_duration)]
+    /// Time to wait for a stopped daemon before exiting with 3
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    #[arg(default_value = limits::WATCH_RECONNECT_TIMEOUT)]
     timeout: Duration,
 }
 
-/// What was seen so far.
+/// The state of the stream, kept over reconnections.
 struct WatchClient {
     last_id: Option<String>,
     remaining: Option<u64>,
-    /// True once the stream has begun.
+    /// True once the first event has arrived.
     has_started: bool,
-    /// True while the daemon is gone.
+    /// True while the daemon does not answer.
     is_disconnected: bool,
 }
 
@@ -72,7 +73,7 @@ pub(super) fn watch(context: &CommandContext, args: &WatchArgs) -> CommandResult
         }
         if !std::mem::replace(&mut client.is_disconnected, true) && !context.json {
             print_stderr(&format!(
-                "The daemon went away; waiting for it {} s at the most.",
+                "The daemon stopped. Waiting up to {} s for it to restart.",
                 timeout.as_secs()
             ));
         }
@@ -83,17 +84,17 @@ pub(super) fn watch(context: &CommandContext, args: &WatchArgs) -> CommandResult
 
 fn daemon_gone_error(client: &WatchClient, timeout: Duration) -> CliError {
     let since = client.last_id.as_deref().unwrap_or_default();
-    let text = format!("the daemon went away and did not come back within {} s", timeout.as_secs());
+    let text = format!("the daemon stopped and did not restart within {} s", timeout.as_secs());
     CliError::new(ExitKind::Unreachable, "gone", text)
-        .with_hint(format!("once it runs again, nothing is missed with `larder watch --since {since}`"))
+        .with_hint(format!("when it runs again, continue with `larder watch --since {since}`"))
 }
 
 impl WatchClient {
-    /// Takes in a line; false once it is enough.
+    /// Prints an event. Returns false when the command is to end.
     fn on_line(&mut self, context: &CommandContext, line: &[u8]) -> Result<bool, CliError> {
         let event: WatchEvent = serde_json::from_slice(line).map_err(|error| {
-            CliError::failed(format!("an event cannot be read: {error}"))
-                .with_hint("is the daemon of another version? Restart it after an upgrade")
+            CliError::failed(format!("the daemon sent an invalid event: {error}"))
+                .with_hint("restart the daemon after an upgrade, so that both have the same version")
         })?;
         let is_event = event.kind != "stream";
         let has_reader = match context.json {
@@ -116,16 +117,18 @@ impl WatchClient {
     fn print_start(&self, context: &CommandContext, event: &WatchEvent) {
         let (group, since) = (escape(&event.text), context.styler.paint(Style::Id, &short_id(&event.id)));
         match (self.is_disconnected, &self.last_id) {
-            (true, _) => print_stderr("The daemon is back; going on where this was."),
-            (false, Some(_)) => print_stderr(&format!("Watching {group}, from after {since} on.")),
+            (true, _) => print_stderr("The daemon runs again. Continuing without a gap."),
+            (false, Some(_)) => print_stderr(&format!("Watching {group} after {since}.")),
             (false, None) => {
-                print_stderr(&format!("Watching {group} from now on; `--since {since}` begins here again."));
+                print_stderr(&format!(
+                    "Watching {group} from now on. Start here again with `--since {since}`."
+                ));
             }
         }
     }
 }
 
-/// Writes to standard output; false if nobody reads it any more.
+/// Writes to standard output. Returns false if the reader has closed it.
 fn write_stdout(text: &[u8]) -> Result<bool, CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
@@ -135,7 +138,7 @@ fn write_stdout(text: &[u8]) -> Result<bool, CliError> {
     }
 }
 
-/// One line: when, what sort, which change, who, what.
+/// One line: time, kind, change, and a description.
 fn render_event(context: &CommandContext, event: &WatchEvent) -> String {
     let styler = context.styler;
     let time = event.time.map_or_else(|| " ".repeat(19), |time| time::local(time.0));
@@ -169,9 +172,9 @@ fn describe_event(event: &WatchEvent) -> String {
         ("change", "accepted") => {
             let message = event.text.lines().next().map(escape).filter(|line| !line.is_empty());
             let message = message.map(|line| format!("  \"{line}\"")).unwrap_or_default();
-            format!("{}  {}{message}", event_author(event), touched_or("(nothing by itself)"))
+            format!("{}  {}{message}", event_author(event), touched_or("(no field)"))
         }
-        ("change", _) => format!("{}  {}  counts no longer", node(), touched_or("a change")),
+        ("change", _) => format!("{}  {}  no longer counts", node(), touched_or("a change")),
         ("member", _) => format!("{}  {}", event_author(event), escape(&event.text)),
         ("apply" | "hold" | "drift", op) => {
             format!("{}  {resource} {}{}", node(), escape(op), with_reason(&event.text))
@@ -186,12 +189,12 @@ fn describe_event(event: &WatchEvent) -> String {
         }
         ("net", op) => format!("{} {}", node(), escape(op)),
         ("sync", "in-sync") => format!("in sync with {}", node()),
-        ("sync", _) => "this copy is whole again".to_owned(),
+        ("sync", _) => "this copy is complete again".to_owned(),
         ("stream", _) => {
             let lost_count = event.lost.unwrap_or_default();
             format!(
-                "{} lost, this terminal was too slow for them; no change is missing",
-                pluralize(usize::try_from(lost_count).unwrap_or(usize::MAX), "passing event")
+                "{} lost because the output was too slow; no change is missing",
+                pluralize(usize::try_from(lost_count).unwrap_or(usize::MAX), "transient event")
             )
         }
         (_, op) => format!("{} {resource}{}", escape(op), with_reason(&event.text)),
@@ -239,7 +242,7 @@ mod tests {
         assert_eq!(describe_event(&held), format!("{ship}  config/a held: in conflict\\n: keys.x"));
         assert_eq!(describe_event(&event("net", "away")), format!("{ship} away"));
         let lost = WatchEvent { lost: Some(2), ..event("stream", "lost") };
-        assert!(describe_event(&lost).starts_with("2 passing events lost"));
+        assert!(describe_event(&lost).starts_with("2 transient events lost"));
         for (kind, op) in [("new\n", "kind"), ("change", "retracted"), ("conflict", "x\n"), ("apply", "x\n")]
         {
             assert!(!describe_event(&event(kind, op)).contains('\n'), "{kind}");

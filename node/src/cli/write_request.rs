@@ -7,7 +7,7 @@ use crate::api::writes::{EditSpec, FieldSpec, WriteBody};
 use crate::dto::WriteResult;
 use crate::output::{Style, short_id};
 
-/// Flags of every writing command.
+/// Arguments of every writing command.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct MessageArgs {
     /// Reason for the change, kept in the history
@@ -26,7 +26,7 @@ impl MessageArgs {
     }
 }
 
-/// Sends one change, and prints what came of it.
+/// Sends one change, and prints its id.
 pub(super) fn send_edits(
     context: &CommandContext,
     edits: Vec<EditSpec>,
@@ -44,7 +44,7 @@ pub(super) fn send_write(context: &CommandContext, mut write: WriteBody) -> Comm
     print_written(context, &written)
 }
 
-/// Prints what came of a write.
+/// Prints the id of a written change.
 pub(super) fn print_written(context: &CommandContext, written: &WriteResult) -> CommandResult {
     let styler = context.styler;
     context.print(written, |written| match &written.change {

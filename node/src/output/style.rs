@@ -43,7 +43,8 @@ impl Style {
     }
 }
 
-/// Sets when this process colours its output. `auto` means on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+/// Sets when this process colours its output. `auto` means on a terminal, unless `NO_COLOR` is set or
+/// `TERM` is `dumb`.
 pub fn set_color(color: clap::ColorChoice) {
     match color {
         clap::ColorChoice::Auto => ColorChoice::Auto,

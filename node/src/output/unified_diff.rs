@@ -1,4 +1,4 @@
-//! Two versions of a text as unified hunks, as `diff -u` prints them; on a terminal the words that differ stand out.
+//! Two versions of a text as unified hunks, like `diff -u`. On a terminal, changed words stand out.
 
 use std::fmt::Write as _;
 
@@ -9,19 +9,19 @@ use super::escape::escape_line;
 use super::style::{Style, Styler};
 use crate::limits;
 
-/// Lines that stay the same, shown before and after those that do not.
+/// The number of unchanged lines around each hunk.
 const CONTEXT_LINES: usize = 3;
 
-/// True of a text that reads better line by line.
+/// True if the text has more than one line.
 pub fn is_multiline(text: &str) -> bool {
     text.lines().nth(1).is_some()
 }
 
-/// The lines of all hunks, escaped; none if the texts are the same.
+/// The escaped lines of all hunks. Empty if the texts are equal.
 pub fn render_unified_diff(styler: Styler, old: &str, new: &str) -> Vec<String> {
-    // What takes too long to compare is shown as replaced.
+    // After the timeout the rest is shown as replaced.
     let diff = TextDiff::configure().timeout(limits::TEXT_DIFF_TIMEOUT).diff_lines(old, new);
-    // Many a value has no end of line at its end; that is worth a word only where it changed.
+    // Many values lack a final newline. It is mentioned only if that changed.
     let ends_differ = old.ends_with('\n') != new.ends_with('\n') && !old.is_empty() && !new.is_empty();
     let mut out = Vec::new();
     for group in diff.grouped_ops(CONTEXT_LINES) {
@@ -59,7 +59,7 @@ fn push_highlighted_lines(
 ) {
     for change in diff.iter_inline_changes(op) {
         let (sign, style, word_style) = line_style(change.tag());
-        // A line that is new as a whole has no words that stand out.
+        // A line that is new as a whole has no changed words.
         let is_whole_line =
             change.iter_strings_lossy().all(|(differs, part)| differs || part.trim().is_empty());
         let word_style = if is_whole_line { style } else { word_style };
@@ -73,7 +73,7 @@ fn push_highlighted_lines(
     }
 }
 
-/// The sign of a line, how it looks, and how the words in it look that differ.
+/// The sign of a line, its style, and the style of changed words in it.
 fn line_style(tag: ChangeTag) -> (&'static str, Style, Style) {
     match tag {
         ChangeTag::Equal => (" ", Style::Plain, Style::Plain),
@@ -82,7 +82,7 @@ fn line_style(tag: ChangeTag) -> (&'static str, Style, Style) {
     }
 }
 
-/// A line without what ends it.
+/// The line without its newline.
 fn strip_newline(text: &str) -> &str {
     text.strip_suffix('\n').unwrap_or(text)
 }

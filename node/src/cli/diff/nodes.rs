@@ -12,7 +12,7 @@ pub(super) fn diff_nodes(context: &CommandContext, resource: Option<&str>) -> Co
     let diff: NodeDiffReport = context.client.get("/v1/diff/nodes", &query)?;
     context.print_paged(&diff, |diff| render_node_diff(context.styler, diff))?;
     if !context.json && diff.resources.is_empty() {
-        print_stderr("Every node runs what is wanted.");
+        print_stderr("Every node has applied its desired state.");
     }
     Ok(None)
 }
@@ -36,7 +36,7 @@ pub(in crate::cli) fn render_node_diff(styler: Styler, diff: &NodeDiffReport) ->
                 node_name(&drift.id, drift.alias.as_deref())
             );
             let _ = writeln!(out, "  {}", describe_drift(styler, row.newest_change.as_deref(), drift));
-            // The resource stands above already.
+            // The first line repeats the resource.
             for line in render_edits(styler, &drift.edits, true).lines().skip(1) {
                 let _ = writeln!(out, "{line}");
             }
@@ -49,13 +49,13 @@ fn describe_drift(styler: Styler, wanted: Option<&str>, drift: &NodeDrift) -> St
     let paint_id = |id: &str| styler.paint(Style::Id, &short_id(id));
     let wanted = wanted.map_or_else(|| "(nothing)".to_owned(), paint_id);
     match &drift.applied {
-        None => format!("never applied it; wanted {wanted}"),
-        Some(applied) if drift.exact => format!("runs {}, wanted {wanted}", paint_id(applied)),
+        None => format!("never applied; desired {wanted}"),
+        Some(applied) if drift.exact => format!("applied {}, desired {wanted}", paint_id(applied)),
         Some(applied) if drift.edits.is_empty() => {
-            format!("runs {}, which is not here; wanted {wanted}", paint_id(applied))
+            format!("applied {}, which this node does not have; desired {wanted}", paint_id(applied))
         }
         Some(applied) => {
-            format!("runs {} and more that it saw beside it, wanted {wanted}", paint_id(applied))
+            format!("applied {} and concurrent changes, desired {wanted}", paint_id(applied))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `doc authors`.
+//! `doc authors`: the node behind each actor of the document.
 
 use crate::cli::context::{CommandContext, CommandResult, print_stdout};
 use crate::dto::DocAuthorList;
@@ -15,10 +15,8 @@ pub(super) fn list_authors(context: &CommandContext) -> CommandResult {
 fn render_authors(context: &CommandContext, authors: &DocAuthorList) -> String {
     let mut table = Table::new(&["ACTOR", "NODE", "CHANGES", "SHARD"]);
     for author in &authors.authors {
-        let node = author
-            .node
-            .as_ref()
-            .map_or_else(|| "(the beginning)".to_owned(), |node| node_ref_name(Some(node)));
+        let node =
+            author.node.as_ref().map_or_else(|| "(shard root)".to_owned(), |node| node_ref_name(Some(node)));
         table.push_row(vec![
             styled_cell(&author.actor, Style::Id),
             plain_cell(node),

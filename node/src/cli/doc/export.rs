@@ -1,4 +1,4 @@
-//! `doc export`.
+//! `doc export`: the document as an Automerge file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -13,9 +13,9 @@ use crate::error::{CliError, ExitKind};
 
 #[derive(Debug, Args)]
 pub(super) struct DocExportArgs {
-    /// Where to; `-` is standard output
+    /// Output file; `-` writes to standard output
     file: String,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 }
@@ -26,12 +26,11 @@ pub(super) fn export(context: &CommandContext, args: &DocExportArgs) -> CommandR
 
 fn export_to_stdout(context: &CommandContext) -> CommandResult {
     if io::stdout().is_terminal() {
-        return Err(
-            CliError::usage("a document is no text for a terminal").with_hint("name a file, or pipe it on")
-        );
+        return Err(CliError::usage("the document is binary and cannot be shown on a terminal")
+            .with_hint("name a file, or use a pipe"));
     }
     if context.json {
-        return Err(CliError::usage("the document takes standard output; leave out --json"));
+        return Err(CliError::usage("the document goes to standard output; omit --json"));
     }
     let mut out = io::stdout().lock();
     context.client.download("/v1/doc", &[context.group_param()], &mut out)?;
@@ -41,8 +40,8 @@ fn export_to_stdout(context: &CommandContext) -> CommandResult {
 fn export_to_file(context: &CommandContext, args: &DocExportArgs) -> CommandResult {
     let path = Path::new(&args.file);
     let already_exists = || {
-        CliError::new(ExitKind::Refused, "exists", format!("{} is there already", path.display()))
-            .with_hint("--force replaces it; or name another file")
+        CliError::new(ExitKind::Refused, "exists", format!("{} already exists", path.display()))
+            .with_hint("replace it with --force, or name another file")
     };
     if !args.force && path.symlink_metadata().is_ok() {
         return Err(already_exists());
@@ -57,20 +56,20 @@ fn export_to_file(context: &CommandContext, args: &DocExportArgs) -> CommandResu
             Err(error) => Err(CliError::failed(format!("cannot write {}: {error}", path.display()))),
         }
     });
-    // After a rename it is not there, which is as well.
+    // After a rename the staging file no longer exists.
     drop(fs::remove_file(&staging_path));
     let export = DocExport { file: args.file.clone(), bytes: written? };
     if context.json {
         return context.print(&export, |_| String::new()).map(|()| None);
     }
     print_stderr(&format!(
-        "Wrote {} ({} bytes). It holds every value and every change: keep it as you keep those.",
+        "Wrote {} ({} bytes). It contains every value and change of the group: keep it as safe as those.",
         args.file, export.bytes
     ));
     Ok(None)
 }
 
-/// A name beside the file, under which it is written until it is whole.
+/// The name in the same directory under which the file is written until it is complete.
 fn staging_path_for(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.new", std::process::id()))

@@ -1,16 +1,16 @@
-//! Reading an Automerge document that anybody may have made.
+//! Reads an Automerge document from an untrusted source.
 //!
-//! A few crafted bytes can make Automerge panic, or ask for more memory than there is. So no daemon ever reads such a
-//! file, nor does the command that was given it: that command starts itself once more as a child (`larder doc keys`)
-//! with a limit on its memory and time. The child takes the document in, and prints plain keys and values. Whatever
-//! happens to it, its parent goes on and says so.
+//! A few crafted bytes can make Automerge panic or allocate without limit. Therefore neither the daemon
+//! nor the command itself parses the file. The command starts a child process (`larder doc keys`) with
+//! limits on memory and time. The child parses the document and prints keys and values. If the child
+//! fails, the command reports it.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 
-use automerge::{Automerge, ObjType, ROOT, ReadDoc, Value as Found};
+use automerge::{Automerge, ObjType, ROOT, ReadDoc, Value as AutomergeValue};
 use larder_core::delta::automerge_codec::value_from_scalar;
 use larder_core::resource::ResourceName;
 use larder_core::resource::literal::Literal;
@@ -21,7 +21,7 @@ use crate::dto::{DocKeys, JsonValue};
 use crate::error::CliError;
 use crate::limits;
 
-/// Lets a child read the file; `-` is standard input.
+/// Parses the file in a child process. `-` is standard input.
 pub(super) fn read_in_child(file: &str) -> Result<DocKeys, CliError> {
     let (file, path) = if file == "-" { ("standard input", None) } else { (file, Some(file)) };
     let read_error = |error: io::Error| CliError::usage(format!("cannot read {file}: {error}"));
@@ -42,70 +42,71 @@ pub(super) fn read_in_child(file: &str) -> Result<DocKeys, CliError> {
     let limit = limits::MAX_DOC_PLAN_BYTES as u64;
     let read_result = child_stdout.map(|out| out.take(limit + 1).read_to_end(&mut output)).transpose();
     if output.len() as u64 > limit {
-        // It would wait for somebody to read on.
+        // The child blocks while its output is not read.
         drop(child.kill());
     }
     let finished = child.wait_with_output().map_err(read_error)?;
     read_result.map_err(read_error)?;
     if output.len() as u64 > limit {
-        return Err(CliError::usage(format!("{file} wants more than {limit} bytes of values")));
+        return Err(CliError::usage(format!("{file} contains more than {limit} bytes of values")));
     }
     if finished.status.success() {
-        return serde_json::from_slice(&output)
-            .map_err(|error| CliError::failed(format!("the reader's answer: {error}")));
+        return serde_json::from_slice(&output).map_err(|error| {
+            CliError::failed(format!("the child process printed an invalid answer: {error}"))
+        });
     }
-    // The child says what is wrong, unless it came to an end that it did not foresee.
+    // The child reports its error as JSON, unless a limit or a crash ended it.
     let error_line = finished.stderr.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(b"{"));
     let child_error = error_line.and_then(|line| serde_json::from_slice::<CliError>(line).ok());
     Err(child_error.map_or_else(
         || {
             CliError::usage(format!(
-                "{file} cannot be read: reading it takes too much, or breaks off ({})",
+                "{file} cannot be parsed: the parser failed or exceeded its limits ({})",
                 finished.status
             ))
-            .with_hint("it is damaged, or was made to do harm; nothing else was touched")
+            .with_hint("the file is damaged or hostile; nothing was changed")
         },
         |child_error| CliError { text: format!("{file}: {}", child_error.text), ..child_error },
     ))
 }
 
-/// What the child does: reads the document on its standard input, under limits.
+/// Runs in the child: parses the document on standard input with limits on memory and time.
 pub(super) fn read_stdin_limited() -> Result<DocKeys, CliError> {
     let set_limit = |resource, amount| {
         let amount = Some(amount);
         setrlimit(resource, Rlimit { current: amount, maximum: amount })
-            .map_err(|error| CliError::failed(format!("cannot limit what reading takes: {error}")))
+            .map_err(|error| CliError::failed(format!("cannot set a resource limit: {error}")))
     };
     set_limit(Resource::As, limits::DOC_READER_MEMORY_BYTES)?;
     set_limit(Resource::Cpu, limits::DOC_READER_CPU_SECONDS)?;
     let mut bytes = Vec::new();
     let read_result = io::stdin().lock().take(limits::MAX_DOC_BYTES + 1).read_to_end(&mut bytes);
-    read_result.map_err(|error| CliError::usage(format!("it cannot be read: {error}")))?;
+    read_result.map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
     if bytes.len() as u64 > limits::MAX_DOC_BYTES {
-        return Err(CliError::usage(format!("it is longer than {} bytes", limits::MAX_DOC_BYTES)));
+        return Err(CliError::usage(format!("the document is longer than {} bytes", limits::MAX_DOC_BYTES)));
     }
     std::panic::set_hook(Box::new(|_| {}));
     let parse_result = catch_unwind(AssertUnwindSafe(|| parse_document(&bytes)));
-    parse_result.unwrap_or_else(|_| Err(invalid_document("Automerge gave up on it")))
+    parse_result.unwrap_or_else(|_| Err(invalid_document("Automerge panicked")))
 }
 
 fn invalid_document(reason: &str) -> CliError {
-    CliError::usage(format!("it is no whole Automerge document ({reason})"))
+    CliError::usage(format!("this is not a complete Automerge document ({reason})"))
 }
 
 fn parse_document(bytes: &[u8]) -> Result<DocKeys, CliError> {
     let document = Automerge::load(bytes).map_err(|error| invalid_document(&error.to_string()))?;
     let load_error = |error: automerge::AutomergeError| invalid_document(&error.to_string());
     let desired = match document.get(ROOT, "desired").map_err(load_error)? {
-        Some((Found::Object(ObjType::Map), id)) => id,
+        Some((AutomergeValue::Object(ObjType::Map), id)) => id,
         _ => {
-            return Err(CliError::usage("it holds no desired state: there is no map `desired` at its root")
+            return Err(CliError::usage("it has no desired state: its root has no map `desired`")
                 .with_hint("`larder doc export` writes one"));
         }
     };
     let mut doc_keys = DocKeys::default();
     for bucket in document.keys(&desired) {
-        let Some((Found::Object(ObjType::Map), bucket)) =
+        let Some((AutomergeValue::Object(ObjType::Map), bucket)) =
             document.get(&desired, bucket.as_str()).map_err(load_error)?
         else {
             doc_keys.skipped_keys += 1;
@@ -121,11 +122,11 @@ fn parse_document(bytes: &[u8]) -> Result<DocKeys, CliError> {
     Ok(doc_keys)
 }
 
-/// Takes in what a field can be called and hold.
-fn collect_key(doc_keys: &mut DocKeys, key: String, value: &Found<'_>) {
+/// Collects a key if it names a field and its value is one that a field can have.
+fn collect_key(doc_keys: &mut DocKeys, key: String, value: &AutomergeValue<'_>) {
     let value = match value {
-        Found::Scalar(scalar) => value_from_scalar(scalar).filter(Value::is_valid),
-        Found::Object(_) => None,
+        AutomergeValue::Scalar(scalar) => value_from_scalar(scalar).filter(Value::is_valid),
+        AutomergeValue::Object(_) => None,
     };
     let is_key = key.len() <= larder_core::limits::MAX_KEY_BYTES && ResourceName::split_key(&key).is_some();
     match value {

@@ -1,4 +1,4 @@
-//! `doc plan`.
+//! `doc plan`: what the values of an Automerge file would change.
 
 use clap::Args;
 
@@ -11,9 +11,9 @@ use crate::output::pluralize;
 
 #[derive(Debug, Args)]
 pub(super) struct DocPlanArgs {
-    /// The file; `-` is standard input
+    /// Automerge file; `-` reads standard input
     file: String,
-    /// Exit with 10 if anything would change
+    /// Exit with 10 if a value would change
     #[arg(long)]
     exit_code: bool,
 }
@@ -26,7 +26,7 @@ pub(super) fn plan(context: &CommandContext, args: &DocPlanArgs) -> CommandResul
     if !context.json {
         if foreign_keys.skipped_keys > 0 {
             print_stderr(&format!(
-                "{} left out, for no field is called so or can hold that.",
+                "{} left out: not a field, or not a value that a field can have.",
                 pluralize(foreign_keys.skipped_keys, "key")
             ));
         }

@@ -10,14 +10,14 @@ use crate::dto::{Acknowledged, PairingStatus};
 use crate::error::{CliError, ExitKind};
 use crate::output::{escape, short_id};
 
-/// What `join` without a code was asked for.
+/// The arguments of `join` without an invite code.
 pub(super) struct PairingOptions {
     pub(super) request: PairingBody,
     pub(super) digits: Option<String>,
     pub(super) timeout: Duration,
 }
 
-/// Asks every node on the network to be let in.
+/// Sends a join request to every node on the LAN, and waits until an admin accepts it.
 pub(super) fn join_by_pairing(context: &CommandContext, options: PairingOptions) -> CommandResult {
     let started_at = Instant::now();
     let _: Acknowledged = context.client.post("/v1/ask", &options.request)?;
@@ -28,7 +28,7 @@ pub(super) fn join_by_pairing(context: &CommandContext, options: PairingOptions)
             context.print(&joined, |joined| format!("{}\n", joined.id))?;
             if !context.json {
                 print_stderr(&format!(
-                    "This node is in group `{}` as {}.",
+                    "This node is now in group `{}` with the role {}.",
                     escape(&joined.name),
                     joined.role
                 ));
@@ -56,9 +56,9 @@ pub(super) fn join_by_pairing(context: &CommandContext, options: PairingOptions)
 
 fn print_pairing_peer(peer: &crate::dto::PairingPeerEntry) {
     let text = match peer.denied {
-        true => format!("{} said no.", short_id(&peer.id)),
+        true => format!("{} rejected the request.", short_id(&peer.id)),
         false => format!(
-            "{} heard this node. Digits: {}   There: larder pending, larder approve",
+            "{} has the request. Digits: {}   Run `larder approve` there.",
             short_id(&peer.id),
             peer.digits
         ),
@@ -66,8 +66,8 @@ fn print_pairing_peer(peer: &crate::dto::PairingPeerEntry) {
     print_stderr(&text);
 }
 
-/// The digits of the other screen, once a member has heard: given with the command, or asked for on a terminal. What this
-/// screen shows is never offered as the answer.
+/// The digits of the other screen, from `--digits` or from a prompt. The operator must type them, so
+/// that both screens are really compared.
 fn confirmed_digits(
     given: Option<&str>,
     undecided: &[&crate::dto::PairingPeerEntry],
@@ -82,24 +82,27 @@ fn confirmed_digits(
     if !std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    prompt_line("Digits on the screen where this node is let in: ").map(Some)
+    prompt_line("Digits on the admin's screen: ").map(Some)
 }
 
-/// Why nobody let it in within its time.
+/// The error after the timeout.
 fn pairing_timeout(pairing: &PairingStatus, given: Option<&str>, is_confirmed: bool) -> CliError {
-    let hint = "this node goes on asking for ten minutes; see `larder pending` on a member that is an admin";
+    let hint = "the daemon repeats the request for ten minutes; run `larder pending` on an admin node";
     if pairing.peers.is_empty() {
-        return CliError::new(ExitKind::Partial, "waiting", "no admin was heard on this network")
+        return CliError::new(ExitKind::Partial, "waiting", "no admin on this LAN has answered")
             .with_hint(hint);
     }
     if pairing.peers.iter().all(|peer| peer.denied) {
-        return CliError::new(ExitKind::Refused, "denied", "whoever heard this node said no");
+        return CliError::new(ExitKind::Refused, "denied", "every admin that answered rejected the request");
     }
     match (given, is_confirmed) {
         (Some(_), false) => {
-            CliError::new(ExitKind::Refused, "digits", "no member shows the digits that were given")
-                .with_hint("compare both screens again: if both were read right, somebody is in between")
+            CliError::new(ExitKind::Refused, "digits", "the digits do not match those of any admin")
+                .with_hint(
+                    "compare both screens again; if they differ, someone may be intercepting the connection",
+                )
         }
-        _ => CliError::new(ExitKind::Partial, "waiting", "nobody let it in yet").with_hint(hint),
+        _ => CliError::new(ExitKind::Partial, "waiting", "no admin has accepted the request yet")
+            .with_hint(hint),
     }
 }

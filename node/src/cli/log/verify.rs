@@ -1,4 +1,4 @@
-//! `log --verify`.
+//! `log --verify`: checks stored changes and records.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use crate::dto::{HasSchema, TaskProgress, VerifyReport};
 use crate::error::{CliError, ExitKind};
 use crate::output::{Style, Styler, escape, pluralize};
 
-/// What a line of the answer is.
+/// The first field of every line of the answer.
 #[derive(Deserialize)]
 struct SchemaHeader {
     schema: String,
 }
 
-/// Has all that is stored looked at; exits with 1 if anything is not as it was signed.
+/// Lets the daemon check its store. The exit code is 1 if a signature or hash is wrong.
 pub(super) fn verify(context: &CommandContext) -> CommandResult {
     let mut progress_line = ProgressLine::new(context);
     let mut report: Option<VerifyReport> = None;
@@ -36,13 +36,13 @@ pub(super) fn verify(context: &CommandContext) -> CommandResult {
     let follow_result = context.client.follow_lines("/v1/verify", &[context.group_param()], &mut on_line);
     progress_line.clear();
     follow_result?;
-    let report = report.ok_or_else(|| CliError::failed("the daemon went away before it was done"))?;
+    let report = report.ok_or_else(|| CliError::failed("the daemon ended before the check was complete"))?;
     context.print(&report, |report| render_verify(context.styler, report))?;
     let is_intact = report.failed.is_empty();
     if !is_intact && !context.json {
         print_stderr(
-            "This store is damaged, or somebody wrote into it. Other members have what their authors signed: see \
-             \"When the store is damaged\" in the operations manual.",
+            "The store is damaged or was tampered with. Other members have intact copies. \
+             See \"When the store is damaged\" in the operations manual.",
         );
     }
     Ok((!is_intact).then_some(ExitKind::Failed))
@@ -50,7 +50,7 @@ pub(super) fn verify(context: &CommandContext) -> CommandResult {
 
 fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(line)
-        .map_err(|error| CliError::failed(format!("the daemon's answer cannot be read: {error}")))
+        .map_err(|error| CliError::failed(format!("the daemon sent an invalid answer: {error}")))
 }
 
 fn render_verify(styler: Styler, report: &VerifyReport) -> String {
@@ -70,7 +70,7 @@ fn render_verify(styler: Styler, report: &VerifyReport) -> String {
     );
     let failed = report.more.saturating_add(report.failed.len() as u64);
     let _ = match failed {
-        0 => writeln!(out, "{totals}: {}", styler.paint(Style::Good, "every one as its author signed it")),
+        0 => writeln!(out, "{totals}: {}", styler.paint(Style::Good, "all signatures are valid")),
         failed => {
             let failed = styler.paint(Style::Bad, &count_of(failed, "failure"));
             writeln!(out, "{totals}: {failed}")
@@ -88,7 +88,7 @@ mod tests {
     fn failures_are_listed_before_the_totals() {
         let styler = Styler::PLAIN;
         let mut report = VerifyReport { changes: 1, records: 2, ..VerifyReport::default() };
-        let good = "1 change and 2 membership records: every one as its author signed it\n";
+        let good = "1 change and 2 membership records: all signatures are valid\n";
         assert_eq!(render_verify(styler, &report), good);
         report.failed.push(VerifyFailure { id: "ab".into(), reason: "bad\u{7}".into() });
         report.more = 3;

@@ -178,7 +178,7 @@ fn conflicts_are_resolved_in_an_editor() {
     let seen = node.data_dir.with_extension("seen");
     let copy_editor = write_script(node, "look", &format!("cp \"$1\" {}\n", seen.display()));
     let ran = run_on_terminal(&with_editor(node, &copy_editor), &["resolve", "config/a", "keys.x"], "");
-    assert!(ran.exit_code == 0 && ran.stdout.contains("nothing was settled"), "{}", ran.stdout);
+    assert!(ran.exit_code == 0 && ran.stdout.contains("nothing was resolved"), "{}", ran.stdout);
     let shown = std::fs::read_to_string(&seen).unwrap();
     for words in ["# base\n#     base\n", "#     left\n", "#     right\n", "n0, ", "n1, ", "  (wins)  ", ">8"]
     {
@@ -193,7 +193,7 @@ fn conflicts_are_resolved_in_an_editor() {
         &["resolve", "config/a", "keys.text"],
         "n\n",
     );
-    assert!(ran.exit_code == 2 && ran.stdout.contains("a mark of the merge is left here"), "{}", ran.stdout);
+    assert!(ran.exit_code == 2 && ran.stdout.contains("a conflict marker is left here"), "{}", ran.stdout);
     let [kept] = edit_files(node).try_into().unwrap();
     let merged = std::fs::read_to_string(&kept).unwrap();
     assert!(merged.contains("\n||||||| base\nthree\n=======\n"), "{merged}");

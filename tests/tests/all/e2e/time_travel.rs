@@ -68,7 +68,7 @@ fn verify_names_a_tampered_change() {
     assert!(found["changes"].as_u64().unwrap() >= 4, "what was observed is looked at too: {found}");
     assert_eq!(found["failed"].as_array().unwrap().len(), 0);
     let ran = node.run_larder(&["log", "--verify"]);
-    assert!(ran.stdout.ends_with("every one as its author signed it\n") && ran.stderr.is_empty(), "{ran:?}");
+    assert!(ran.stdout.ends_with("all signatures are valid\n") && ran.stderr.is_empty(), "{ran:?}");
     node.stop();
     let store = Store::open(&node.data_dir.join("store.redb")).unwrap();
     tamper_with_change(&store, &second);
@@ -137,7 +137,7 @@ fn changes_written_by_a_wrong_clock_are_marked() {
         node.run_ok(&["log"]).lines().filter(|line| line.contains(" (clock?) ")).map(str::to_owned).collect();
     assert_eq!(marked.len(), 2, "{marked:?}");
     assert!(marked[0].starts_with(&behind[..7]) && marked[1].starts_with(&ahead[..7]), "{marked:?}");
-    assert!(node.run_ok(&["show", &behind]).contains("(clock? it is earlier than what this was built on)"));
+    assert!(node.run_ok(&["show", &behind]).contains("(clock? earlier than the changes it builds on)"));
     node.stop();
     drop(std::fs::remove_dir_all(dir));
 }
@@ -151,7 +151,7 @@ fn node_diff_compares_applied_with_desired_state() {
     wait_until_converged(&nodes);
     let nothing = nodes[0].run_larder(&["diff", "--nodes"]);
     assert_eq!((nothing.stdout.as_str(), nothing.exit_code), ("", 0));
-    assert!(nothing.stderr.contains("Every node runs what is wanted."), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("Every node has applied its desired state."), "{}", nothing.stderr);
     nodes[1].stop();
     let second = run_write(&nodes[0], &["set", "file/motd", "content=one\nTWO\n", "mode=0644"]);
     wait_until(WAIT_LIMIT, "n0 applied it", || {
@@ -174,7 +174,7 @@ fn node_diff_compares_applied_with_desired_state() {
     assert_eq!(fields, ["content", "mode"], "{diff}");
     let text = nodes[0].run_ok(&["diff", "--nodes"]);
     assert!(text.starts_with("file/motd on n1  pending"), "{text}");
-    assert!(text.contains(&format!("runs {}, wanted {}", &first[..7], &second[..7])), "{text}");
+    assert!(text.contains(&format!("applied {}, desired {}", &first[..7], &second[..7])), "{text}");
     assert!(text.contains("\n    -two\n    +TWO\n"), "{text}");
     // What could not be applied anywhere was applied by nobody.
     nodes[0].run_ok(&["set", "file/shadow", "path=/etc/shadow", "content=x"]);
