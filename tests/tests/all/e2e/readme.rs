@@ -1,4 +1,4 @@
-//! The three machines of the README, word for word as a first-time reader types them.
+//! The README's chapter "Three hosts", command by command.
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,7 @@ tests! {
 
 const README: &str = include_str!("../../../../README.md");
 
-/// What is typed on which machine, in order. Where the README lets the reader choose, one choice was made.
+/// The typed lines in order, each with the hosts that it is typed on.
 const TYPED_LINES: &[(&str, &[usize])] = &[
     ("larder up shop", &[0]),
     ("larder up", &[1, 2]),
@@ -24,11 +24,11 @@ const TYPED_LINES: &[(&str, &[usize])] = &[
     ),
     ("larder status", &[1]),
     (
-        "larder set config/ntp keys.server=ntp2.example.net -m \"ntp1 is retired\"       # on a connected machine",
+        "larder set config/ntp keys.server=ntp2.example.net -m \"ntp1 is retired\"       # on a connected host",
         &[0],
     ),
     (
-        "larder set config/ntp keys.server=ntp3.example.net keys.minpoll=4             # on the one that is cut off",
+        "larder set config/ntp keys.server=ntp3.example.net keys.minpoll=4             # on the disconnected host",
         &[2],
     ),
     ("larder conflicts", &[1]),
@@ -117,7 +117,7 @@ impl<'a> ReaderAtHost<'a> {
 
 fn the_readme_walkthrough_works_as_printed() {
     let lines: Vec<&str> = TYPED_LINES.iter().map(|(line, _)| *line).collect();
-    assert_eq!(command_lines_of("\n## Three machines\n"), lines, "the README and what is tried here are one");
+    assert_eq!(command_lines_of("\n## Three hosts\n"), lines, "the README and what is tried here are one");
     let lab = Lab::require(3);
     let mut readers: Vec<ReaderAtHost<'_>> = (0..3).map(|index| ReaderAtHost::new(&lab, index)).collect();
     let mut invitation = String::new();
