@@ -137,7 +137,7 @@ fn change_after_a_revocation_is_local_only_until_a_live_member_builds_on_it() {
     group.add_change(3, chain_of_grant(b, 0), b, 3, &[2]);
     group.revoke(FOUNDER, a, b, &[(chain_of_grant(b, 0), 1, 1)]);
     assert_eq!(change_numbers(&group.compute_acceptance().local_only), [2, 3]);
-    // One that had not heard of it built on 2.
+    // A member that did not know of it built on 2.
     group.add_change(4, chain_of_grant(c, 0), c, 1, &[2]);
     let acceptance = group.compute_acceptance();
     assert_eq!(change_numbers(&acceptance.dependency_only), [2]);

@@ -68,7 +68,7 @@ pub fn build_root_change(chain_id: ChainId, shard_name: &str, buckets: u16) -> C
 }
 
 /// Decodes a change of our own document to its delta. `author` is what the change's actor stands for. `None`
-/// if [`build_change`] cannot have made the change: then the document is damaged.
+/// if `build_change` cannot have made the change: then the document is damaged.
 pub fn decode_change(change: &Change, shard_id: ShardId, author: (GrantId, Incarnation)) -> Option<Delta> {
     let expanded = change.decode();
     let mut puts = Vec::with_capacity(expanded.operations.len());

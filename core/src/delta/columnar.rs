@@ -471,7 +471,7 @@ mod tests {
         keys[0] = (0, Some(long.as_str()));
         assert!(
             budget_spent_on(&columns_with_keys(&keys, "")) <= CHANGE_OVERHEAD_BYTES + DEP_BYTES,
-            "the first is refused"
+            "the first is rejected"
         );
         assert!(budget_spent_on(&columns_with_keys(&[], &long)) <= CHANGE_OVERHEAD_BYTES + DEP_BYTES);
     }

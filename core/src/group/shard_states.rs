@@ -159,7 +159,7 @@ impl ShardStates {
         Some(Frontiers { last_record: records.newest_in_chain((*grant, Signer::Holder)), last_changes })
     }
 
-    /// [`ShardState::chain_positions`] of one shard; empty if nothing of the shard is here.
+    /// The position of this node in every chain of one shard: the tips of all replicated branches.
     pub fn chain_positions(&self, shard_id: &ShardId) -> Vec<Position> {
         self.get(shard_id).map(ShardState::chain_positions).unwrap_or_default()
     }
@@ -169,7 +169,7 @@ impl ShardStates {
         self.get(shard_id).map_or(0, |state| state.accepted_len(chain_id))
     }
 
-    /// [`ShardState::resume_point`] in one shard.
+    /// A first guess from where to request a tip that is not here.
     pub fn resume_point(&self, shard_id: &ShardId, chain_id: &ChainId, tip: Tip) -> u64 {
         match self.get(shard_id) {
             Some(state) => state.resume_point(chain_id, tip),
@@ -177,7 +177,7 @@ impl ShardStates {
         }
     }
 
-    /// [`ShardState::previous_in_chain`] in one shard.
+    /// The author's change before this one; `None` for the first of a chain, and if it is not here.
     pub fn previous_in_chain(&self, shard_id: &ShardId, id: &ChangeId) -> Option<ChangeId> {
         self.get(shard_id)?.previous_in_chain(id)
     }

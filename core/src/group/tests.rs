@@ -1,4 +1,4 @@
-//! Random histories of a few writers, merged by windows and pushes, against what must hold of every group.
+//! Random histories of a few writers, exchanged by batches and pushes, checked against invariants of a group.
 
 mod edit_conflicts;
 mod edit_transactions;
@@ -69,7 +69,7 @@ impl TestPeer {
         let genesis = self.group.records().genesis();
         self.store.write(&self.group.initial_rows());
         let mut loaded = Group::load(&self.store, self.group.id(), genesis).unwrap();
-        assert_eq!(loaded.take_repair_rows(), [], "the rows say all that follows from them");
+        assert_eq!(loaded.take_repair_rows(), [], "the rows need no repair");
         assert_eq!(loaded.digest(&[]), self.group.digest(&[]));
         journal::assert_journal_matches(&self.store, &loaded);
         self.group = loaded;
@@ -129,7 +129,7 @@ fn shard_ids(group: &Group) -> Vec<ShardId> {
     group.shards().map(|shard| shard.root().shard_id()).collect()
 }
 
-/// Brings `to` up to what `from` has, window by window.
+/// Sends everything that `to` lacks from `from`, batch by batch.
 fn pull_all(from: &mut TestPeer, to: &mut TestPeer) {
     for shard_id in shard_ids(&from.group) {
         for _ in 0..1000 {
@@ -147,12 +147,12 @@ fn pull_all(from: &mut TestPeer, to: &mut TestPeer) {
             let Some((batch, _)) = from.group.next_batch(&shard_id, &ranges) else { break };
             let outcome = to.group.ingest_batch(shard_id, &batch);
             let outcome = to.apply_outcome(outcome);
-            assert!(!outcome.new_changes.is_empty() && !outcome.has_gap, "each window brings something");
+            assert!(!outcome.new_changes.is_empty() && !outcome.has_gap, "each batch contains new changes");
         }
     }
 }
 
-/// A second machine with the same key and the same store.
+/// A second node with the same key and the same store.
 fn copy_peer(peer: &TestPeer) -> TestPeer {
     let (secret, group, store) = (peer.secret.clone(), peer.group.clone(), peer.store.clone());
     TestPeer { secret, group, store, incarnation_count: peer.incarnation_count }
@@ -298,7 +298,7 @@ fn pushed_change_is_accepted_once_and_waits_for_missing_deps() {
     assert_eq!(outcome.new_changes.len(), 2);
     assert_eq!(c.group.orphan_count(), 0);
     assert_eq!(c.group.digest(&[]), b.group.digest(&[]));
-    // A false signature is refused, and is not held against the change.
+    // A false signature is rejected; the change itself is not.
     let third = b.write(ShardName::Desired, put_of(3), 0).unwrap();
     b.group.flush_documents();
     let (_, third) = signed_change(b, third);
@@ -481,7 +481,7 @@ fn false_signature_in_a_batch_rejects_only_its_own_chain() {
     let outcome = b.group.ingest_batch(shard_id, &corrupted);
     assert_eq!(outcome.new_changes.iter().map(|new| new.id).collect::<Vec<_>>(), [valid_id]);
     assert!(outcome.rejection.is_some() && outcome.stuck_chains.len() == 1);
-    assert_eq!(b.group.rejected().iter().count(), 0, "somebody else may bring it with the right one");
+    assert_eq!(b.group.rejected().iter().count(), 0, "another peer may send it with the right one");
     b.store.write(&outcome.rows);
     pull_all(a, b);
     assert_eq!(b.group.digest(&[]), c.group.digest(&[]));

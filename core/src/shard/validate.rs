@@ -9,7 +9,7 @@
 //! highest one below. Each put names exactly the values that are visible at the dependencies. The group
 //! checks signature and role before.
 //!
-//! There is one validator, [`check_author_rules`], for two kinds of [`History`]: a shard, whose changes are
+//! There is one validator, `check_author_rules`, for two kinds of `History`: a shard, whose changes are
 //! all accepted, and a branch of unaccepted changes on top of one.
 
 use std::collections::BTreeMap;
@@ -358,7 +358,7 @@ mod tests {
         let Validation::Valid(validated) = shard.validate(first_change(&root, 1)) else { panic!() };
         shard.apply_change(*validated);
         shard.flush();
-        // What the document of another group says of this one's buckets is an error in Automerge.
+        // Automerge returns an error when a document of another group is asked for this group's buckets.
         shard.document = Document::new(&ShardRoot::derive(GroupId([2; 16]), ShardName::Desired));
         for n in [2, 3] {
             let validation = shard.validate(first_change(&root, n));

@@ -259,7 +259,8 @@ impl<'a> VerifyPass<'a> {
                 Some(first_chain_hash(self.group.id(), chain.0, chain.1))
             } else {
                 let branch_hash = delta.deps.iter().find_map(|dep| chain_hashes.get(dep).copied());
-                let main_hash = base.filter(|(base, _)| delta.deps.contains(base)).map(|(_, link)| link);
+                let main_hash =
+                    base.filter(|(base, _)| delta.deps.contains(base)).map(|(_, chain_hash)| chain_hash);
                 main_hash.or(branch_hash)
             };
             let Some(previous_hash) = previous_hash else {
@@ -282,7 +283,7 @@ impl<'a> VerifyPass<'a> {
         for (chain, (seq, _)) in std::mem::take(&mut self.end_proofs) {
             self.report.add_failure(
                 &chain.1,
-                &format!("an end proof says that a chain has {seq} changes, and none is here"),
+                &format!("a chain has {seq} changes by its end proof, and none is here"),
             );
         }
         for ((shard, dep), id) in std::mem::take(&mut self.missing_deps) {

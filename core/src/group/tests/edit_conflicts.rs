@@ -1,4 +1,4 @@
-//! Edits that meet conflicts, and what a machine makes of conflicts, over histories that really parted.
+//! Edits of conflicting fields, and the plans of nodes under conflicts, over histories that really diverged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,10 +175,10 @@ fn path_claimed_by_two_resources_is_held_until_one_moves() {
     };
     let both = vec!["config/db".to_owned(), "file/motd".to_owned()];
     assert_eq!(observed(peer), (1, Some(2), both));
-    // An edit of the contested field is no write over a conflict: it is how the claim is settled.
+    // An edit of the path in conflict is allowed: it resolves the claim.
     write_edit(peer, &set_fields("file/motd", &[("path", "etc/motd")]));
     assert_eq!(observed(peer), (0, None, vec![]));
-    // For other machines than those of the other, the same path is free; and what is removed claims nothing.
+    // On nodes that the other resource does not select, the path is free; a removed resource claims no path.
     write_edit(peer, &set_fields("file/motd", &[("path", "etc/db"), ("select", "role=none")]));
     assert_eq!(observed(peer), (0, None, vec![]));
     write_edit(peer, &set_fields("file/motd", &[("select", "*")]));
@@ -203,7 +203,7 @@ fn concurrent_edits_without_conflict_are_listed_until_the_next_write() {
     sides.iter_mut().for_each(|sides| sides.sort());
     assert_eq!(sides, vec![vec!["keys.b".to_owned(), "keys.c".to_owned()]]);
     write_edit(&mut peer, &set_field("keys.a", assign(4)));
-    assert_eq!(concurrent_sides(&peer), Vec::<Vec<String>>::new(), "whoever wrote that saw both");
+    assert_eq!(concurrent_sides(&peer), Vec::<Vec<String>>::new(), "its author saw both");
     let peer = diverged_peer(
         &[set_field("keys.a", assign(1))],
         &set_field("keys.a", assign(2)),

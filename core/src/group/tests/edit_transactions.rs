@@ -82,7 +82,7 @@ fn edit_of_a_parent_or_of_the_whole_resource_respects_conflicts() {
 #[test]
 fn removing_a_list_item_removes_whichever_equal_item_is_left() {
     let (mut a, mut b) = diverging_pair(&[("keys.l", assign_list(&["x", "x"]))]);
-    // One side takes the upper twin by writing the list anew, the other the lower one.
+    // One side removes the first of two equal items by writing the list again, the other side the second.
     let lower = a
         .group
         .desired()

@@ -9,7 +9,7 @@ use crate::id::{ChainId, Sig};
 use crate::limits;
 use crate::shard::chain::{self, ChainHash, EndProof, first_chain_hash, next_chain_hash};
 
-/// A chain as its author can say it, whether it is valid or not.
+/// A chain as its author can forge it, valid or not.
 struct ForgedChain {
     secret: SecretKey,
     header: SegmentHeader,
@@ -98,7 +98,7 @@ fn desired_root(peer: &TestPeer) -> ShardRoot {
     peer.group.desired().unwrap().root().clone()
 }
 
-/// Takes a window in, whatever it is; then everything must be as sound as before.
+/// Ingests a batch of any content, and checks that the group is intact afterwards.
 fn assert_batch_reaches(peers: &mut [TestPeer], batch: &[u8], reach: u64) {
     let (first, rest) = peers.split_first_mut().unwrap();
     let root = desired_root(first);
@@ -160,7 +160,7 @@ fn chain_with_an_invalid_change_is_accepted_up_to_the_last_checkpoint() {
     assert_batch_reaches(&mut peers, &batch, 64);
 }
 
-/// One chain told as two, so that the signature is over something else than what is let in.
+/// One chain in two segments, so that the signature does not cover the changes that are taken in.
 #[test]
 fn batch_that_names_a_chain_twice_is_rejected() {
     let mut peers = new_peers(3);
@@ -198,10 +198,10 @@ fn absurd_ranges_are_served_without_a_panic() {
     let (whole, more) = peers[0].group.next_batch(&shard_id, &[range_from(0)]).unwrap();
     assert!(!more);
     let many = vec![range_from(0); limits::MAX_REQUESTED_CHAINS];
-    assert_eq!(peers[0].group.next_batch(&shard_id, &many), Some((whole, false)), "a chain is told once");
+    assert_eq!(peers[0].group.next_batch(&shard_id, &many), Some((whole, false)), "a chain is sent once");
 }
 
-/// A change of one field on nothing but the beginning, as whoever holds `grant` would make it.
+/// A change of one field on top of the root, as the holder of `grant` would write it.
 fn first_delta(root: &ShardRoot, grant: GrantId) -> Delta {
     let put = crate::delta::Put { key: "config/db keys.k".to_owned(), value: Value::Int(1), preds: vec![] };
     Delta {
@@ -242,7 +242,7 @@ fn change_signed_for_one_group_or_shard_is_rejected_in_others() {
         let delta = sign_delta(root, first_delta(root, grant), &founder).delta;
         SignedDelta { delta, signature: signed_change.signature }
     };
-    // As it is, and said anew so that all but the signature is right there.
+    // Unaltered, and encoded for the other shard so that only the signature is wrong.
     for change in [&signed_change, &resigned(&other_root, grant)] {
         let outcome = other.ingest_push(other_root.shard_id(), change);
         assert!(outcome.rejection.is_some() && outcome.new_changes.is_empty(), "{outcome:?}");
@@ -253,7 +253,7 @@ fn change_signed_for_one_group_or_shard_is_rejected_in_others() {
     }
     let fault = other.apply_records(here.group.records().iter().cloned()).fault;
     assert_eq!(fault, Some(crate::record::RecordFault::Foreign));
-    // Signed for where it is said, all of it is taken.
+    // Signed for that shard, all of it is accepted.
     assert_eq!(here.group.ingest_push(desired_root(here).shard_id(), &signed_change).new_changes.len(), 1);
     let right = sign_delta(&observed, first_delta(&observed, genesis), &founder);
     assert_eq!(here.group.ingest_push(observed.shard_id(), &right).new_changes.len(), 1);

@@ -1,4 +1,4 @@
-//! The journal says what counts, in an order in which everything comes after what it was built on.
+//! The journal lists what counts, each change after its dependencies.
 
 use super::*;
 use crate::id::HistoryEntryId;
@@ -23,7 +23,7 @@ pub(super) fn assert_journal_matches(store: &MemoryStore, group: &Group) {
         } else {
             counting_set.remove(&row.subject)
         };
-        assert!(has_changed, "{row:?} says nothing new");
+        assert!(has_changed, "{row:?} changes nothing");
         let count = times.entry(row.subject).or_default();
         *count += 1;
         assert_eq!(row.occurrence, *count, "{row:?}");
@@ -89,7 +89,7 @@ fn journal_lists_changes_in_acceptance_order() {
     peer.reload();
     let id = peer.write(ShardName::Desired, single_str_put("config/a keys.x", "new"), 99).unwrap();
     let after = journal_rows(&peer.store, peer.group.id());
-    assert_eq!(after[..62], before[..], "what was told stays as it was");
+    assert_eq!(after[..62], before[..], "earlier rows stay as they were");
     let shard_id = peer.group.desired().unwrap().root().shard_id();
     assert_eq!(
         after[62..],
@@ -117,7 +117,7 @@ fn store_without_a_journal_gets_one_on_load() {
     assert_eq!(load_group(&store, &peer).take_repair_rows(), [], "once is enough");
 }
 
-/// Rows are lost, changed, or say what is not there; what is right stays, and the rest is said anew after it.
+/// Rows are lost, damaged, or name changes that are not here. Right rows stay, and new rows correct the rest.
 #[test]
 fn damaged_journal_is_repaired_on_load() {
     let peer = peer_with_history();

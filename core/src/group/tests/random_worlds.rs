@@ -1,5 +1,5 @@
-//! Random worlds with removal, forks, clones and restored machines: copies that met to the end are equal,
-//! whatever each had heard before, and hold just what the pure function says.
+//! Random worlds with removals, forks, copied and restored nodes: nodes that synced completely are equal,
+//! whatever each knew before, and hold exactly what `compute_acceptance` returns.
 
 use std::collections::BTreeSet;
 
@@ -200,7 +200,7 @@ impl RandomWorld {
         }
     }
 
-    /// Writes twice at one place.
+    /// Writes two changes at one position.
     fn fork_chain(&mut self, peer_index: usize) {
         let mut copied = copy_peer(&self.peers[peer_index]);
         self.write_random(peer_index);
@@ -213,7 +213,7 @@ impl RandomWorld {
         sync_both_ways(&mut self.peers[peer_index], &mut copied);
     }
 
-    /// Keeps a copy of a machine, or puts it back.
+    /// Keeps a copy of a node, or restores it.
     fn back_up_or_restore(&mut self, peer_index: usize) {
         match self.backups[peer_index].take() {
             Some(backup) => self.peers[peer_index] = backup,
@@ -350,8 +350,8 @@ fn peers_of_random_worlds_converge_to_the_pure_acceptance() {
     assert!(forks > 10 && held > 5 && unaccepted > 30, "{forks} {held} {unaccepted}");
 }
 
-/// A branch that was signed in one piece comes with its proof, and the longer one takes the place of the
-/// other.
+/// A branch signed only at its end arrives with its proof, and the branch with support replaces the longer
+/// one.
 #[test]
 fn supported_branch_replaces_the_longer_one() {
     let mut peers = new_peers(3);
@@ -381,8 +381,8 @@ fn supported_branch_replaces_the_longer_one() {
     }
 }
 
-/// A long document is made anew in slices. What takes the place of a change that was taken out fits the new
-/// one alone, and what was built on it is judged before the new one is done.
+/// A long document is rebuilt in slices. A change with the position of a retracted one fits only the new
+/// document, and changes that depend on it are validated before that document is done.
 #[test]
 fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
     let mut all = new_peers(4);

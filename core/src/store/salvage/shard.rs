@@ -125,13 +125,13 @@ impl FoundRows {
         };
         let (position, id) = ((change_key.chain_id, change_key.seq), change_key.id);
         self.ids.insert(position, id);
-        let composed = Delta::decode(value).and_then(|delta| EncodedChange::new(root, delta)).ok();
-        let matches_key = |composed: &EncodedChange| {
-            let delta = composed.delta();
-            composed.id() == id && (delta.chain_id(root.group()), delta.seq) == position
+        let encoded = Delta::decode(value).and_then(|delta| EncodedChange::new(root, delta)).ok();
+        let matches_key = |encoded: &EncodedChange| {
+            let delta = encoded.delta();
+            encoded.id() == id && (delta.chain_id(root.group()), delta.seq) == position
         };
-        match composed.filter(matches_key) {
-            Some(composed) => drop(self.changes.insert(position, composed)),
+        match encoded.filter(matches_key) {
+            Some(encoded) => drop(self.changes.insert(position, encoded)),
             None => self.has_bad_rows = true,
         }
     }
@@ -143,7 +143,7 @@ impl FoundRows {
         let mut remaining: Vec<&EncodedChange> = self
             .changes
             .iter()
-            .filter(|(place, _)| is_within_limit(place))
+            .filter(|(position, _)| is_within_limit(position))
             .map(|(_, change)| change)
             .collect();
         remaining.sort_by_key(|change| (change.delta().start_op, change.delta().max_op()));
@@ -167,15 +167,15 @@ impl FoundRows {
 
     fn prove_chain(&self, shard: &Shard, chain: &Chain, group: &Group, node_key: &SecretKey) -> ProvedChain {
         let author = group.records().holder_and_role(&chain.grant).map(|(key, _)| key);
-        let (actor, len) = (chain.id, chain.len());
+        let (chain_id, len) = (chain.id, chain.len());
         let unproved =
-            ProvedChain { chain: actor, len, proved_len: 0, checkpoints: Vec::new(), end_proof: None };
+            ProvedChain { chain: chain_id, len, proved_len: 0, checkpoints: Vec::new(), end_proof: None };
         let Some(author) = author else { return unproved };
         let chain_hashes = self.chain_hashes(shard, chain);
         if author == node_key.node_id() {
             return re_sign_own_chain(shard, chain, &chain_hashes, node_key);
         }
-        let signed = self.valid_signatures(shard, actor, &author, &chain_hashes);
+        let signed = self.valid_signatures(shard, chain_id, &author, &chain_hashes);
         let checkpoint_seqs = |proved_len: u64| {
             (1..=proved_len / limits::CHECKPOINT_INTERVAL).map(|nth| nth * limits::CHECKPOINT_INTERVAL)
         };
@@ -198,7 +198,13 @@ impl FoundRows {
             Some(proved_len) => {
                 let checkpoints =
                     checkpoint_seqs(proved_len).filter_map(|seq| signed.get(&seq).copied()).collect();
-                ProvedChain { chain: actor, len, proved_len, checkpoints, end_proof: end_proof(proved_len) }
+                ProvedChain {
+                    chain: chain_id,
+                    len,
+                    proved_len,
+                    checkpoints,
+                    end_proof: end_proof(proved_len),
+                }
             }
             None => unproved,
         }
@@ -243,7 +249,7 @@ impl FoundRows {
             .map(|((_, seq), checkpoint)| (*seq, *checkpoint));
         let end_proof = self.end_proofs.get(&chain);
         let end_proof =
-            end_proof.map(|(seq, cover)| (seq.saturating_add(cover.ids_ahead.len() as u64), cover.signature));
+            end_proof.map(|(seq, proof)| (seq.saturating_add(proof.ids_ahead.len() as u64), proof.signature));
         let is_valid = |(seq, signature): &(u64, Sig)| {
             chain_hashes.get(seq).is_some_and(|(chain_hash, _)| {
                 chain::verify_chain(author, root.group(), root.shard_id(), *seq, chain_hash, signature)
@@ -273,10 +279,11 @@ impl FoundRows {
             }
         }
         let saved_len =
-            |actor: &ChainId| proved.iter().find(|chain| chain.chain == *actor).map_or(0, |c| c.proved_len);
-        let end_proofs_reached = self.end_proofs.iter().all(|(actor, (seq, _))| *seq <= saved_len(actor));
-        let found_changes_reached = self.ids.keys().all(|(actor, seq)| *seq <= saved_len(actor));
-        let own_tips_reached = self.own_tips.iter().all(|(actor, seq)| *seq <= saved_len(actor));
+            |id: &ChainId| proved.iter().find(|chain| chain.chain == *id).map_or(0, |chain| chain.proved_len);
+        let end_proofs_reached =
+            self.end_proofs.iter().all(|(chain_id, (seq, _))| *seq <= saved_len(chain_id));
+        let found_changes_reached = self.ids.keys().all(|(chain_id, seq)| *seq <= saved_len(chain_id));
+        let own_tips_reached = self.own_tips.iter().all(|(chain_id, seq)| *seq <= saved_len(chain_id));
         SalvagedShard {
             rows,
             changes: shard.graph().len() as u64,

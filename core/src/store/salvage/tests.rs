@@ -80,7 +80,7 @@ fn intact_store_is_salvaged_completely() {
     assert_eq!(load_salvaged(&salvaged).digest(&[]), load_group(&store).digest(&[]));
 }
 
-/// A flipped bit in any row is seen, or has no say.
+/// A flipped bit in any row is noticed, or has no effect.
 #[test]
 fn rows_with_a_flipped_bit_are_never_accepted() {
     let store = store_with_changes(70, true);
@@ -153,7 +153,7 @@ fn own_changes_are_salvaged_without_their_signatures() {
     assert_eq!(count_changes_proved_to_a_new_node(&mut load_salvaged(&salvaged)), 140);
 }
 
-/// The place in one's own chain says how much there was, where nothing else does.
+/// The `own` row alone shows how many changes the chain had.
 #[test]
 fn missing_tip_of_the_own_chain_is_reported_as_incomplete() {
     let mut damaged = store_with_changes(70, false);

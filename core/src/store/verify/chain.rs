@@ -30,7 +30,7 @@ impl VerifyPass<'_> {
         walk: &mut ChainWalk,
         seq: u64,
         id: ChangeId,
-        composed: Option<EncodedChange>,
+        encoded: Option<EncodedChange>,
     ) {
         if seq != walk.seq + 1 && !walk.has_gap {
             self.report.add_failure(
@@ -45,7 +45,7 @@ impl VerifyPass<'_> {
         if let Some(base) = self.branch_points.get_mut(&(walk.chain, seq)) {
             *base = Some((id, walk.chain_hash));
         }
-        let grant = composed.map(|composed| composed.delta().grant);
+        let grant = encoded.map(|encoded| encoded.delta().grant);
         if let (None, Some(grant)) = (walk.author, grant) {
             walk.author = self.group.records().holder_and_role(&grant).map(|(key, _)| key);
             if walk.author.is_none() {
