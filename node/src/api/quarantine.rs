@@ -49,7 +49,11 @@ fn quarantined_change(
     });
     QuarantinedChange {
         id: change.id().to_string(),
-        shard: state.shard_name(shard_id).map(|shard| shard.to_string()).unwrap_or_default(),
+        shard: state
+            .group
+            .shard_by_id(shard_id)
+            .map(|shard| shard.root().name().to_string())
+            .unwrap_or_default(),
         node: name_lookup::node_ref(state, &change.author),
         user: note.user,
         time: JsonTime(note.time),
