@@ -218,7 +218,7 @@ impl Node {
                 self.outbox.push(Effect::OpenGuestStream { peer });
             }
             Input::GuestStreamFailed { .. } => {}
-            Input::LimitHit { of: limit_name, most: limit, hits } => {
+            Input::LimitHit { limit_name, limit, hits } => {
                 self.limit_stats.record_many(limit_name, limit, hits)
             }
             Input::Stored { token: batch } => self.outbox.on_stored(batch),

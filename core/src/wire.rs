@@ -1,14 +1,14 @@
-//! What nodes say to each other.
+//! The wire protocol between nodes.
 //!
-//! Two neighbours that count each other as members share one *link*; a stranger can open a *visit*, which is small and
-//! answers only who one is and whether one may join. Each carries frames, told apart by their first byte:
+//! Two members share one *link*. A node that is not known as a member can open a *guest stream*, which is short and
+//! serves only to join or to prove a membership. Both carry frames, distinguished by their first byte:
 //!
 //! ```text
 //! frame  = kind u8 | postcard of that kind's layout        (the transport puts a u32 length before it)
 //! ```
 //!
-//! A kind that this version does not know is passed over, so that newer nodes can say more; a frame of a known kind that
-//! does not parse ends the link. Layouts of version 1 are frozen, and golden vectors pin them.
+//! A frame of an unknown kind is ignored, so that newer versions can add kinds. A frame of a known kind that cannot be
+//! decoded closes the link. Layouts of version 1 are frozen; golden vectors pin them.
 
 pub mod guest;
 pub mod invite_code;
@@ -18,30 +18,30 @@ pub mod presence;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The version of this protocol that this code speaks, and the oldest that it still understands.
+/// The newest protocol version that this code speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
-/// The oldest version that it still understands.
+/// The oldest protocol version that this code still speaks.
 pub const MIN_PROTOCOL_VERSION: u16 = 1;
 
-/// Bytes that are no frame of a known kind. The fault is the sender's.
+/// Why bytes cannot be decoded as a frame. The sender is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// No kind.
+    /// The frame has no kind.
     #[error("an empty frame")]
     Empty,
-    /// A kind that this version knows, but not its layout.
-    #[error("a frame of kind {0} that is not laid out as such")]
+    /// The frame is of a known kind and does not have its layout.
+    #[error("a malformed frame of kind {0}")]
     Malformed(u8),
 }
 
-/// Joins kind and layout to a frame.
+/// Encodes a frame.
 fn encode_frame<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend(postcard::to_allocvec(body).unwrap_or_default());
     bytes
 }
 
-/// Reads the layout of a frame, all of it.
+/// Decodes the body of a frame, which must end with the layout.
 fn decode_layout<T: DeserializeOwned>(kind: u8, bytes: &[u8]) -> Result<T, FrameError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -49,5 +49,5 @@ fn decode_layout<T: DeserializeOwned>(kind: u8, bytes: &[u8]) -> Result<T, Frame
     }
 }
 
-/// A list of byte strings, as postcard writes it; `Vec<Vec<u8>>` spelled out for layouts.
+/// Encoded records, each followed by its signature.
 pub type EncodedRecords = Vec<Vec<u8>>;

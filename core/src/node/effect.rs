@@ -1,4 +1,4 @@
-//! What a node does: every effect of the machine.
+//! The effects of a node, and what its requests are answered with.
 
 use std::collections::BTreeSet;
 
@@ -12,79 +12,79 @@ use crate::store::Row;
 use crate::wire::guest::JoinDenial;
 use crate::wire::invite_code::InviteCode;
 
-/// Something to be done. Effects of one call are to be done in order.
+/// An action that the caller of the node must carry out. The effects of one call are carried out in order.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Make these rows durable, all or none, after those of all earlier tokens; then say [`super::Input::Stored`].
+    /// Store rows, all or none, after those of all earlier batches; then confirm with [`super::Input::Stored`].
     Store {
-        /// Names the batch.
+        /// The id of the batch.
         batch: StoreBatchId,
         /// The rows.
         rows: Vec<Row>,
     },
     /// Send a frame.
     Send {
-        /// On which stream.
+        /// The id of the link or guest stream.
         link: LinkId,
-        /// Its bytes.
+        /// The encoded frame.
         bytes: Vec<u8>,
     },
-    /// End a stream.
+    /// Close a link or guest stream.
     Close {
-        /// Which.
+        /// The id of the stream.
         link: LinkId,
-        /// Why, for the log.
+        /// The reason, for the log.
         reason: String,
     },
-    /// Open a visit to a node.
+    /// Open a guest stream to a node.
     OpenGuestStream {
-        /// Which.
+        /// The node id of the peer.
         peer: NodeId,
     },
-    /// These, and no others, are members of groups of this node: whom to keep links with and whom to admit.
+    /// Keep links with these nodes and no others: the members of this node's groups.
     SetMembers(BTreeSet<NodeId>),
-    /// A member can be reached there.
+    /// Use the addresses of a member to dial it.
     LearnAddresses {
-        /// Who.
+        /// The node id of the member.
         peer: NodeId,
-        /// Where, as multiaddresses.
+        /// The multiaddresses of the member.
         addresses: Vec<String>,
     },
-    /// Answer somebody.
+    /// Respond to a request.
     Respond {
-        /// Who asked.
+        /// The id of the request.
         request_id: RequestId,
-        /// The answer.
+        /// The response, or why there is none.
         response: Result<Response, RequestError>,
     },
-    /// The desired state of a group, or who is selected by it, may have changed. It is durable.
+    /// Reconcile: the desired state of a group, or what it selects, may have changed. It is durable.
     DesiredChanged {
-        /// Which group.
+        /// The group.
         group: GroupId,
     },
-    /// Something that an operator may want to know.
+    /// Report an event to the operator.
     Event(NodeEvent),
 }
 
-/// What an operator gets.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub enum Response {
-    /// A group was founded. The recovery key is shown once and kept nowhere by the machine.
+    /// The group was created. The node does not keep the recovery key.
     GroupCreated {
-        /// Which.
+        /// The id of the group.
         group: GroupId,
         /// The private recovery key.
         recovery_key: SecretKey,
     },
     /// The write is durable here; `None` if nothing differed.
     Written(Option<ChangeId>),
-    /// An invite.
+    /// The code of the new invite.
     InviteCreated(InviteCode),
-    /// Done.
+    /// The request was carried out.
     Done,
-    /// The node is in the group and has everything that the member it joined by had.
+    /// This node is a member of the group and in sync with the member that it joined through.
     Joined(GroupId),
-    /// A neighbour answered after so many microseconds.
+    /// The round-trip time to a neighbour, in microseconds.
     RoundTripMicros(u64),
 }
 
@@ -194,14 +194,14 @@ pub enum RequestError {
     StoreFailed(String),
 }
 
-/// Something that an operator may want to know. Holds ids and names, never values.
+/// An event that an operator may want to know. It holds ids and names, never values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
-    /// A neighbour speaks no version that this node does.
+    /// A neighbour and this node have no protocol version in common.
     IncompatibleVersion {
-        /// Who.
+        /// The node id of the peer.
         peer: NodeId,
-        /// Its software.
+        /// The software that the peer runs.
         software: String,
     },
     /// A peer violated the protocol.
@@ -211,60 +211,60 @@ pub enum NodeEvent {
         /// What the peer did.
         error: ProtocolError,
     },
-    /// A member can be heard again, or cannot be any more.
+    /// A member became reachable, or is away.
     ReachabilityChanged {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// Who.
+        /// The node id of the peer.
         peer: NodeId,
-        /// True if it can be heard.
+        /// True if the member is reachable.
         is_reachable: bool,
     },
-    /// Everything that a neighbour has of a group is here.
+    /// A neighbour was found to be in sync for the first time on its link.
     InSync {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// With whom.
+        /// The node id of the neighbour.
         peer: NodeId,
     },
-    /// A node was let in.
+    /// This node admitted another node.
     MemberAdmitted {
-        /// To which group.
+        /// The group.
         group: GroupId,
-        /// Who.
+        /// The node id of the peer.
         peer: NodeId,
     },
-    /// This node is in a group now.
+    /// This node became a member of a group.
     GroupEntered {
-        /// Which.
+        /// The group.
         group: GroupId,
     },
-    /// This node's past in a group is not what it remembers: it writes under a new incarnation from now on.
+    /// This node's state was copied or restored, so it writes under a new incarnation from now on.
     IncarnationRenewed {
-        /// In which group.
+        /// The group.
         group: GroupId,
     },
-    /// Changes came that were written with this node's key, but not by it as far as it remembers: a copy of its data
-    /// directory runs, or ran, elsewhere, or this one was restored from a backup.
+    /// A peer sent changes that this node's key wrote and this node does not have: a copy of its data directory runs
+    /// or ran elsewhere, or this one was restored from a backup.
     DuplicateKey {
-        /// In which group.
+        /// The group.
         group: GroupId,
     },
-    /// What was damaged in a group's copy is as that of a member again.
+    /// This node's damaged copy of a group is equal to a member's copy again.
     GroupRepaired {
-        /// Which.
+        /// The group.
         group: GroupId,
     },
-    /// A defect isolated a shard.
+    /// A defect isolated a shard: it is neither read nor written.
     ShardIsolated {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// What happened.
+        /// The defect.
         reason: String,
     },
     /// The store failed.
     StoreFailed {
-        /// Why.
+        /// The error of the store.
         reason: String,
     },
 }

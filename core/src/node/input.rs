@@ -1,4 +1,4 @@
-//! What happens to a node: every input of the machine.
+//! The inputs of a node.
 
 use std::fmt;
 
@@ -11,208 +11,208 @@ use crate::resource::edit::Edit;
 use crate::resource::observed::ObservedState;
 use crate::wire::invite_code::InviteCode;
 
-/// A point on a clock that only goes forward, in microseconds from some start. Told to the machine, never read by it.
+/// A point on a monotonic clock, in microseconds from some start. The caller of the node reads the clock, never the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MonoTime(pub u64);
 
 impl MonoTime {
-    /// The moment so many milliseconds later.
+    /// The point so many milliseconds later.
     pub fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms.saturating_mul(1000)))
     }
 
-    /// How many milliseconds passed since `earlier`.
+    /// The milliseconds that passed since `earlier`.
     pub fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000
     }
 }
 
-/// What time it is.
+/// A reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockReading {
-    /// For everything that waits.
+    /// The monotonic time, which all timers use.
     pub mono: MonoTime,
-    /// Seconds since 1970 by the machine's clock, which may be wrong: written into changes, and compared with the end
-    /// of an invite. Nothing else is decided by it.
+    /// The host's wall clock in seconds since 1970, which may be wrong. The node writes it into changes and compares it with
+    /// the expiry of an invite; nothing else depends on it.
     pub unix_secs: i64,
 }
 
-/// Names a link or visit. Given by the network, never used twice.
+/// The id of a link or guest stream. The network assigns it and never uses it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// Names somebody who waits for an answer. Given by whoever asks, never used twice.
+/// The id of a request. The caller assigns it and never uses it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Names a batch of rows on its way to the disk. They are stored in order of token.
+/// The id of a batch of rows. Batches are stored in the order of their ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreBatchId(pub u64);
 
-/// Whether a stream is one between members or one with a stranger.
+/// The kind of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
-    /// Both sides count each other as members of some group.
+    /// A link: both sides know each other as members of some group.
     Member,
-    /// A visit: at least one side does not.
+    /// A guest stream: at least one side does not know the other as a member.
     Guest,
 }
 
-/// Something that happened.
+/// An event that the node is to handle.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Time passed; see [`super::Node::next_wake_at`].
+    /// A timer is due; see [`super::Node::next_wake_at`].
     Tick,
-    /// Another node was heard of on the LAN, or answered at a known address.
+    /// Another node announced itself on the LAN, or answered at a known address.
     NodeDiscovered {
-        /// Who.
+        /// The peer's node id.
         peer: NodeId,
-        /// Where, as multiaddresses.
+        /// The multiaddresses at which the node listens.
         addresses: Vec<String>,
     },
-    /// A stream stands.
+    /// A link or guest stream is open.
     LinkUp {
-        /// Its name from now on.
+        /// The id of the stream.
         link: LinkId,
-        /// Who is at the other end: its key was proved by the transport.
+        /// The peer's node id; the transport proved its key.
         peer: NodeId,
-        /// What sort of stream.
+        /// The kind of the stream.
         kind: LinkKind,
         /// True if this node opened it.
         opened_here: bool,
     },
-    /// A stream ended.
+    /// A link or guest stream has ended.
     LinkDown {
-        /// Which.
+        /// The id of the stream.
         link: LinkId,
     },
-    /// A frame came.
+    /// A frame arrived.
     FrameReceived {
-        /// On which stream.
+        /// The id of the stream.
         link: LinkId,
-        /// Its bytes.
+        /// The encoded frame.
         bytes: Vec<u8>,
     },
-    /// So many bytes of frames left for the wire.
+    /// Bytes of frames were handed to the socket.
     BytesSent {
-        /// On which stream.
+        /// The id of the stream.
         link: LinkId,
-        /// How many.
+        /// The number of bytes.
         bytes: usize,
     },
-    /// A peer that counts as member here would not open a link: it does not know this node yet.
+    /// A member refused a link, since it does not know this node as a member.
     LinkRefused {
-        /// Who.
+        /// The peer's node id.
         peer: NodeId,
     },
-    /// A visit that was asked for did not come about.
+    /// A requested guest stream could not be opened.
     GuestStreamFailed {
-        /// To whom.
+        /// The node id of the peer.
         peer: NodeId,
     },
-    /// The network has bounds of its own, and one of them was reached.
+    /// A limit of the network was hit.
     LimitHit {
-        /// Of what there were too many, in the plural.
-        of: &'static str,
-        /// How many there may be.
-        most: usize,
-        /// How often one more was wanted since this was told last.
+        /// What the limit bounds, in the plural.
+        limit_name: &'static str,
+        /// The limit.
+        limit: usize,
+        /// How often the limit was hit since the last such input.
         hits: u64,
     },
     /// All batches up to this one are durable.
     Stored {
-        /// The newest of them.
+        /// The newest durable batch.
         token: StoreBatchId,
     },
-    /// A batch could not be made durable; none after it will be.
+    /// A batch could not be stored. No later batch will be.
     StoreFailed {
-        /// Why.
+        /// The error of the store.
         why: String,
     },
-    /// Where this node can be reached, as multiaddresses.
+    /// The multiaddresses at which this node listens.
     OwnAddresses(Vec<String>),
-    /// What the providers found.
+    /// The providers observed resources.
     Observations {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// What stands how; resources not named did not change.
+        /// The observed resources; those not named did not change.
         reports: Vec<(ResourceName, ObservedState)>,
     },
-    /// Somebody asks for something.
+    /// An operator sends a request.
     Request {
-        /// Who waits for the answer.
+        /// The id under which the caller waits for the response.
         caller: RequestId,
-        /// What for.
+        /// The request.
         request: Request,
     },
-    /// A caller waits no longer.
+    /// A caller no longer waits for the response.
     RequestCancelled {
-        /// Who.
+        /// The id of the request.
         caller: RequestId,
     },
 }
 
-/// Something that an operator asks for.
+/// A request of an operator.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Found a group.
+    /// Create a group.
     CreateGroup {
-        /// What to call it.
+        /// The name of the new group.
         name: String,
     },
     /// Write to a group's desired state.
     Write(WriteRequest),
-    /// Put something back in a group's desired state, by a new change.
+    /// Take back changes of a group's desired state by a new change.
     Revert {
-        /// In which group.
+        /// The group.
         group: GroupId,
-        /// What.
+        /// What to take back.
         back: RevertRequest,
-        /// Who, why and how.
+        /// The user, message and command to be recorded.
         note: ChangeNote,
     },
     /// Make an invite.
     CreateInvite {
-        /// To which group.
+        /// The group.
         group: GroupId,
-        /// With which role.
+        /// The role that the invite grants.
         role: Role,
-        /// For how many.
+        /// How many nodes may use the invite.
         max_uses: u32,
-        /// Until when, in seconds since 1970.
+        /// When the invite expires, in seconds since 1970.
         expires_unix_secs: i64,
     },
-    /// End an invite.
+    /// Revoke an invite.
     RevokeInvite {
-        /// Of which group.
+        /// The group.
         group: GroupId,
-        /// Which.
+        /// The id of the invite.
         invite: InviteId,
     },
-    /// Join a group.
+    /// Join a group with an invite code.
     Join {
-        /// By this code.
+        /// The invite code.
         code: InviteCode,
-        /// With this alias; empty for none.
+        /// The alias that this node asks for; empty for none.
         alias: String,
-        /// With these labels.
+        /// The labels that this node asks for.
         labels: Vec<(String, String)>,
     },
-    /// Measure the way to a neighbour.
+    /// Measure the round-trip time to a neighbour.
     Ping {
-        /// Which.
+        /// The node id.
         node: NodeId,
     },
-    /// Compare with all neighbours now.
+    /// Compare digests with all neighbours now.
     SyncNow {
-        /// Of which group.
+        /// The group.
         group: GroupId,
     },
     /// Govern a group.
     Admin(AdminRequest),
     /// Ask to be let in without a code, for a while.
     StartPairing {
-        /// With this alias; empty for none.
+        /// The alias that this node asks for; empty for none.
         alias: String,
         /// With these labels, sorted by key.
         labels: Vec<(String, String)>,
@@ -226,7 +226,7 @@ pub enum Request {
     StopPairing,
     /// Let a machine that asks not in.
     RejectJoin {
-        /// Which.
+        /// The node id.
         node: NodeId,
     },
     /// Stop or go on syncing a group.
@@ -238,113 +238,113 @@ pub enum Request {
     },
 }
 
-/// Something that changes who is in a group, or what of theirs counts.
+/// A request to change who is a member of a group, or which changes count.
 #[derive(Clone)]
 pub struct AdminRequest {
-    /// Which group.
+    /// The group.
     pub group: GroupId,
-    /// What to do.
+    /// The operation.
     pub act: AdminOp,
-    /// The operator's local user.
+    /// The local user name of the operator.
     pub user: String,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub words: String,
 }
 
 impl fmt::Debug for AdminRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A recovery key has no business in a log.
-        write!(f, "Govern({})", self.group.short())
+        // A recovery key must not reach a log.
+        write!(f, "AdminRequest({})", self.group.short())
     }
 }
 
-/// What to do.
+/// An operation of an admin.
 #[derive(Clone)]
 pub enum AdminOp {
-    /// End all grants of a member.
+    /// Revoke all grants of a member.
     RemoveMember {
-        /// Which.
+        /// The node id.
         node: NodeId,
-        /// Let its changes count up to this one; else all that are here.
+        /// The last change of the member that still counts; `None` for all that are here.
         keep_through: Option<ChangeId>,
     },
     /// Give a member another role.
     ChangeRole {
-        /// Which.
+        /// The node id.
         node: NodeId,
-        /// The role.
+        /// The new role.
         role: Role,
     },
-    /// End this node's own grants.
+    /// Revoke this node's own grants.
     LeaveGroup {
-        /// Though no other admin is left.
+        /// True to leave although no other admin is left.
         force: bool,
     },
-    /// Hand this node's membership over to another key of the same machine, and end its own. Only an admin can.
+    /// Grant this node's role to a new key of the same host, and revoke its own grants. Only an admin can.
     RotateKey {
-        /// The other key.
+        /// The node id of the new key.
         new_key: NodeId,
-        /// What it is called, as this node is.
+        /// The alias of this node, for the new grant.
         alias: String,
-        /// Its labels, as this node's.
+        /// The labels of this node, for the new grant.
         labels: Vec<(String, String)>,
     },
-    /// End the group for everybody.
+    /// Dissolve the group for all members.
     DeleteGroup {
-        /// The recovery key, if this node is not the founder.
+        /// The recovery key; needed if this node is not the founder.
         recovery_key: Option<SecretKey>,
     },
-    /// Drop what a former member observed.
+    /// Drop the observed state of a former member.
     ForgetMember {
-        /// Which.
+        /// The node id.
         node: NodeId,
     },
-    /// Make this node an admin by the recovery key.
+    /// Make this node an admin with the recovery key.
     RecoverAdmin {
-        /// The key.
+        /// The recovery key.
         recovery_key: SecretKey,
     },
-    /// Bring changes in that are kept aside, with what they build on.
+    /// Accept unaccepted changes, with those that they build on.
     ReadmitChanges {
-        /// Which, one of each chain.
+        /// The newest change of each chain that is to count.
         changes: Vec<ChangeId>,
     },
-    /// Write what changes say that are kept aside once more, in their order, as one change of this node.
+    /// Write the values of unaccepted changes again, as one change of this node.
     RewriteChanges {
-        /// Which.
+        /// The changes, in the order in which their values apply.
         changes: Vec<ChangeId>,
-        /// Who, why and how.
+        /// The user, message and command to be recorded.
         note: ChangeNote,
     },
-    /// Let a machine in that asks.
+    /// Admit a node that asks to join.
     ApproveJoin {
-        /// Which.
+        /// The node id.
         node: NodeId,
-        /// With which role.
+        /// The role that the invite grants.
         role: Role,
-        /// What its screen shows, if it asks without a code.
+        /// The digits on the screen of the node, if it pairs without a code.
         digits: Option<u32>,
     },
 }
 
-/// What to write to a group's desired state.
+/// A write to a group's desired state.
 #[derive(Clone)]
 pub struct WriteRequest {
-    /// Which group.
+    /// The group.
     pub group: GroupId,
-    /// What to do, all or nothing.
+    /// The edits, of which all apply or none.
     pub edits: Vec<Edit>,
-    /// Refuse if the heads are not these any more.
+    /// The heads that the caller saw; if they changed, the write fails.
     pub expected_heads: Option<Vec<ChangeId>>,
-    /// Who, why and how.
+    /// The user, message and command to be recorded.
     pub note: ChangeNote,
-    /// Take kinds and fields that this version does not know.
+    /// True to accept kinds and fields that this version does not know.
     pub allow_unknown: bool,
 }
 
 impl fmt::Debug for WriteRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values have no business in a log.
+        // Values must not reach a log.
         write!(f, "WriteRequest({}, {} edits)", self.group.short(), self.edits.len())
     }
 }

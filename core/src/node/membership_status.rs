@@ -1,4 +1,4 @@
-//! How this node stands in its groups: a member, one that left, one that was removed; and what follows for its links.
+//! Whether this node is a member of its groups, has left or was removed, and what follows for its links.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,23 +12,23 @@ use crate::limits;
 use crate::record::{Membership, RecordBody, RecordNote, RecordSet, Signer};
 use crate::wire::member::{GroupFrame, RecordBatch};
 
-/// How a key stands in a group.
+/// The membership status of a key in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MembershipStatus {
-    /// It holds a live grant.
+    /// The key holds an effective grant.
     Member,
-    /// It ended its own grants.
+    /// The key revoked its own grants.
     Left,
-    /// Others ended its grants.
+    /// Other members revoked the grants of the key.
     Removed,
-    /// The group was dissolved.
+    /// The group is dissolved.
     Dissolved,
-    /// It never held a grant that counts.
+    /// The key never held an effective grant.
     Stranger,
 }
 
 impl MembershipStatus {
-    /// The word for it.
+    /// The name of the status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Member => "member",
@@ -39,7 +39,7 @@ impl MembershipStatus {
         }
     }
 
-    /// How `key` stands.
+    /// Evaluates the status of `key`.
     pub fn for_key(members: &Membership, key: &NodeId) -> Self {
         if members.dissolved_by().is_some() {
             return Self::Dissolved;
@@ -56,17 +56,17 @@ impl MembershipStatus {
     }
 }
 
-/// Who ended somebody's membership, when and why: as the record says, which is advisory.
+/// Who ended a membership, when and why. Time and reason are the signer's claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipEnd {
-    /// Whose key signed; `None` if it was the recovery key.
+    /// The member that signed the record; `None` if the recovery key did.
     pub signer: Option<NodeId>,
-    /// When, by whom and why.
+    /// The note of the record: time, user and reason.
     pub note: RecordNote,
 }
 
 impl MembershipEnd {
-    /// Of a former member, or of everybody in a group that was dissolved.
+    /// Finds the end of the membership of `key`: its newest revocation, or the dissolution of the group.
     pub fn for_key(group: &Group, key: &NodeId) -> Option<Self> {
         let members = group.members();
         let revocations = members.ended_grants_of(key).flat_map(|grant| members.revocations(&grant.grant));
@@ -94,13 +94,13 @@ impl GroupState {
         self.group.members().is_member(me)
     }
 
-    /// True if this node keeps links with the members. One that left does so until somebody has heard.
+    /// True if this node keeps links with the members. After it left, it does so until one member has the record.
     pub(super) fn needs_links(&self, me: &NodeId) -> bool {
         let has_left = || MembershipStatus::for_key(self.group.members(), me) == MembershipStatus::Left;
         self.is_member(me) || (!self.leave_confirmed && has_left())
     }
 
-    /// Ends sessions with those that are members no more; all of them, if this node is none.
+    /// Closes sessions with former members; all sessions, if this node is no member.
     pub(super) fn close_nonmember_sessions(&mut self, ctx: &mut GroupContext<'_>) {
         let self_is_member = self.is_member(&ctx.own_id);
         let members = self.group.members();
@@ -114,14 +114,15 @@ impl GroupState {
             ctx.send(link, &GroupFrame::StopSync);
             self.sync(ctx).close_session(link);
         }
-        // What was said of who is a member may be otherwise now, and is to be said once more.
+        // The membership changed, so proofs are requested and sent again.
         self.proof_requested.clear();
         self.proof_sent.clear();
         let remaining: BTreeSet<NodeId> = self.group.members().nodes().collect();
         self.liveness.retain(&remaining);
     }
 
-    /// Somebody who is no member speaks as if it were one: it is told why it is not, or asked to prove that it is.
+    /// Answers a frame of a peer that is not known as a member: sends the records that ended its membership, and asks
+    /// for a membership proof.
     pub(super) fn challenge_nonmember(&mut self, ctx: &mut GroupContext<'_>, link: LinkId, peer: NodeId) {
         if !mark_if_due(&mut self.proof_requested, link, ctx.now.mono) {
             return;
@@ -130,13 +131,12 @@ impl GroupState {
         if !evidence.is_empty() {
             self.sync(ctx).send_records(link, &evidence);
         }
-        // It may have been let in again, and by whom is not known here.
+        // The peer may have been admitted again by a grant that is not here.
         ctx.send(link, &GroupFrame::ProveMembership);
     }
 
-    /// This node left, and a member has not heard: it is shown the record.
+    /// Sends the record by which this node left, once for each link.
     pub(super) fn send_leave_records(&mut self, ctx: &mut GroupContext<'_>, link: LinkId) {
-        // It is no question: whoever heard it once has heard it.
         if self.proof_requested.insert(link, ctx.now.mono).is_none() {
             let records = self.group.membership_records().removal_proof(&ctx.own_id);
             let records = records.iter().map(crate::record::SignedRecord::encode).collect();
@@ -144,7 +144,7 @@ impl GroupState {
         }
     }
 
-    /// A frame for a group in which this node is no member: only records count, for they may say otherwise.
+    /// Handles a frame of a group in which this node is no member. Only records matter, since they may make it one.
     pub(super) fn on_frame_as_nonmember(
         &mut self,
         ctx: &mut GroupContext<'_>,
@@ -157,7 +157,7 @@ impl GroupState {
             GroupFrame::RecordBatch(bundle) | GroupFrame::GrantPath(bundle) => {
                 self.sync(ctx).on_records(link, bundle)?
             }
-            // It was shown the record, and ends the session: it has heard.
+            // The neighbour has the record: it closes the session in response.
             GroupFrame::StopSync if self.proof_requested.contains_key(&link) => self.leave_confirmed = true,
             _ if has_left && self.group.members().is_member(&peer) => self.send_leave_records(ctx, link),
             _ => {}
@@ -166,8 +166,8 @@ impl GroupState {
     }
 }
 
-/// True if something was not said on a link lately, and is to be said now. Who counts may become otherwise for the one
-/// side and not for the other, so once is not enough; and to say it again and again would be a flood.
+/// True if a proof is due on a link. Once is not enough, since the membership may change on one side only; without a
+/// pause the links would be flooded.
 pub(super) fn mark_if_due(last_sent: &mut BTreeMap<LinkId, MonoTime>, link: LinkId, now: MonoTime) -> bool {
     let is_due = last_sent
         .get(&link)
@@ -179,7 +179,7 @@ pub(super) fn mark_if_due(last_sent: &mut BTreeMap<LinkId, MonoTime>, link: Link
 }
 
 impl Node {
-    /// A member would not open a link: where this node left, that one has heard.
+    /// A member refused a link. In a group that this node left, that member has the record.
     pub(super) fn on_link_refused(&mut self, peer: NodeId) {
         let own_id = self.own_id;
         for state in self.groups.values_mut() {

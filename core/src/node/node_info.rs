@@ -1,4 +1,4 @@
-//! Who is there: members of a group, and strangers on the LAN.
+//! What is known of nodes: the members of a group, and nodes discovered on the LAN.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,36 +11,36 @@ use crate::resource::observed::{ObservedState, ResourceState};
 use crate::resource::view::NodeLabels;
 use crate::value::Value;
 
-/// A node that was heard of on the LAN.
+/// A node that was discovered on the LAN.
 #[derive(Clone, Debug)]
 pub struct DiscoveredNode {
-    /// Where it listens.
+    /// The multiaddresses at which the node listens.
     pub addresses: Vec<String>,
-    /// When it was heard of last.
+    /// When the node was last seen.
     pub last_seen_at: MonoTime,
-    /// The same, in seconds since 1970.
+    /// When the node was last seen, in seconds since 1970.
     pub last_seen_unix_secs: i64,
 }
 
-/// How a node stands.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeState {
-    /// This node, or a member that can be heard.
+    /// This node, or a member that is reachable.
     Up,
-    /// A member that cannot.
+    /// A member that is not reachable.
     Away,
-    /// It was a member, and left.
+    /// A former member that left.
     Left,
-    /// It was a member, and was removed.
+    /// A former member that was removed.
     Removed,
-    /// Not a member: it asks to be let in.
+    /// A node that asks to join.
     Pending,
-    /// Not a member: seen on the LAN.
+    /// A node on the LAN that is not a member.
     Seen,
 }
 
 impl NodeState {
-    /// The word for it.
+    /// The name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -53,43 +53,43 @@ impl NodeState {
     }
 }
 
-/// One node, as `nodes` shows it.
+/// What the `nodes` command shows of one node.
 #[derive(Clone, Debug)]
 pub struct NodeInfo {
-    /// Who.
+    /// The node id.
     pub id: NodeId,
-    /// What it is called.
+    /// The alias.
     pub alias: Option<String>,
-    /// True if another member is called the same.
+    /// True if another member has the same alias.
     pub is_alias_ambiguous: bool,
-    /// True of this node itself.
+    /// True for this node itself.
     pub is_self: bool,
-    /// Its role; `None` of a stranger.
+    /// The role; `None` for a node that is not a member.
     pub role: Option<Role>,
-    /// How it stands.
+    /// The state of the node.
     pub state: NodeState,
-    /// When it was heard last, in seconds since 1970; `None` if not since this daemon started.
+    /// When the node was last heard, in seconds since 1970; `None` if not since this daemon started.
     pub last_heard: Option<i64>,
-    /// Where it listens.
+    /// The multiaddresses at which the node listens.
     pub addresses: Vec<String>,
-    /// Its labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// Its software.
+    /// The software that the node runs.
     pub software: String,
-    /// Its host name.
+    /// The name of the node's host.
     pub host: String,
-    /// How many changes it lacks, as far as is known.
+    /// How many changes the node lacks, as far as is known.
     pub missing_changes: Option<u64>,
-    /// How many resources failed there.
+    /// How many resources failed on the node.
     pub failed_resources: u64,
-    /// True if its history forked: its data directory was copied, or set back.
+    /// True if the node's history forked: its data directory was copied or restored.
     pub is_forked: bool,
-    /// Who ended its membership, when and why.
+    /// Who ended the membership of the node, when and why.
     pub membership_end: Option<MembershipEnd>,
 }
 
 impl Node {
-    /// The members of a group, this node first, then by alias and id; after them those that were members and are not
+    /// The members of a group, this node first, then by alias and id; after them the former members that are not
     /// forgotten.
     pub fn member_infos(&self, state: &GroupState) -> Vec<NodeInfo> {
         let members = state.group.members();
@@ -173,7 +173,7 @@ impl Node {
         }
     }
 
-    /// Nodes on the LAN that are members of no group of this node.
+    /// The discovered nodes that are members of no group of this node.
     pub fn stranger_infos(&self) -> Vec<NodeInfo> {
         let pairing_peers: BTreeSet<NodeId> = self.incoming_pairings().map(|(joiner, _, _)| joiner).collect();
         let strangers = self.discovered.iter().filter(|(peer, _)| !self.announced_members.contains(*peer));
@@ -198,7 +198,7 @@ impl Node {
             .collect()
     }
 
-    /// This node, where it is in no group.
+    /// This node, for use outside a group.
     pub fn own_info(&self) -> NodeInfo {
         NodeInfo {
             id: self.own_id,

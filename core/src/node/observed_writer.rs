@@ -1,4 +1,4 @@
-//! What this machine really has, written to its observed shard: on transitions only, gathered, and never in a flurry.
+//! Writes the observed state of this node's host to its observed shard: only transitions, debounced into few changes.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl Node {
             let observations = std::mem::take(&mut state.observations.unwritten);
             let puts = changed_observations(state.group.observed_shard_of(&ctx.own_id), observations);
             let note = ChangeNote { time: ctx.now.unix_secs, ..ChangeNote::default() };
-            // The shard's own name does not matter: a node observes under its oldest grant that may.
+            // The grant in the name is a placeholder: the group picks this node's oldest grant that may observe.
             match state.group.write(
                 ctx.secret,
                 ShardName::Observed(crate::id::RecordId::ZERO),
@@ -58,7 +58,7 @@ impl Node {
                 new_incarnation,
             ) {
                 Ok(written) => state.on_written(&mut ctx, written),
-                // A reader observes nothing.
+                // A reader writes no observed state.
                 Err(crate::group::WriteError::Role(_) | crate::group::WriteError::NotMember) => {}
                 Err(error) => ctx
                     .outbox
@@ -68,7 +68,7 @@ impl Node {
     }
 }
 
-/// What differs from what was written before, the time apart.
+/// The observations that differ from those written before, apart from their time.
 fn changed_observations(
     shard: Option<&crate::shard::Shard>,
     observations: BTreeMap<ResourceName, ObservedState>,

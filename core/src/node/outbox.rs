@@ -1,8 +1,7 @@
-//! What waits for the disk. Nothing that follows from a change leaves this node, wakes a provider or answers a caller
-//! before the change is durable: every effect waits for all batches that were issued before it.
+//! The outbox: effects that wait until the rows written before them are durable.
 //!
-//! Once a batch failed, what is in memory is more than what is durable, and nobody can tell which part. So nothing that
-//! comes of it leaves any more: only callers are answered, and links are kept alive.
+//! No effect of a change leaves this node before the change is durable: every effect waits for all batches that were
+//! issued before it. After a store failure, memory holds more than the disk, so only responses and events leave.
 
 use std::collections::VecDeque;
 
@@ -21,7 +20,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Issues a batch. What is pushed from now on waits for it.
+    /// Issues a batch. All effects that are pushed from now on wait for it.
     pub(super) fn store_batch(&mut self, rows: Vec<Row>) {
         if rows.is_empty() || self.failure.is_some() {
             return;
@@ -30,8 +29,8 @@ impl Outbox {
         self.ready.push(Effect::Store { batch: self.last_issued, rows });
     }
 
-    /// Adds an effect after everything issued so far. Once storage failed, callers are answered and operators told,
-    /// and nothing else is done: whatever follows might follow from what is not durable.
+    /// Adds an effect that waits for all batches issued so far. After a store failure only responses and events are
+    /// added, since other effects may depend on what is not durable.
     pub(super) fn push(&mut self, effect: Effect) {
         match (&self.failure, effect) {
             (Some(_), effect) if !matches!(effect, Effect::Respond { .. } | Effect::Event(_)) => {}
@@ -46,12 +45,12 @@ impl Outbox {
         }
     }
 
-    /// Adds notices.
+    /// Adds events.
     pub(super) fn push_events(&mut self, events: Vec<NodeEvent>) {
         events.into_iter().for_each(|event| self.push(Effect::Event(event)));
     }
 
-    /// Answers a caller.
+    /// Responds to a request.
     pub(super) fn respond(&mut self, request_id: RequestId, response: Result<Response, RequestError>) {
         self.push(Effect::Respond { request_id, response });
     }
@@ -67,7 +66,7 @@ impl Outbox {
         }
     }
 
-    /// Lets go of what waited for batches up to `token`.
+    /// Releases the effects that waited for batches up to this one.
     pub(super) fn on_stored(&mut self, batch: StoreBatchId) {
         self.last_durable = self.last_durable.max(batch);
         while self.waiting.front().is_some_and(|(waiting_for, _)| *waiting_for <= self.last_durable) {
@@ -75,7 +74,7 @@ impl Outbox {
         }
     }
 
-    /// Storage failed for good: callers hear of it, and nothing else that waited ever happens.
+    /// Fails the waiting requests and drops all other waiting effects.
     pub(super) fn on_store_failed(&mut self, reason: &str) {
         self.failure = Some(reason.to_owned());
         for (_, effect) in std::mem::take(&mut self.waiting) {
@@ -87,17 +86,17 @@ impl Outbox {
         self.last_durable = self.last_issued;
     }
 
-    /// True once storage failed: nothing may be written, and nothing new told.
+    /// True after a store failure: nothing may be written or sent.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
 
-    /// Why storage failed, if it did.
+    /// The error of the store, if it failed.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// True if so much waits for the disk that new writes must be refused.
+    /// True if so many effects wait for the disk that new writes must be refused.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= limits::MAX_OUTBOX_ENTRIES
     }
@@ -107,13 +106,13 @@ impl Outbox {
         self.failure.is_none() && self.last_durable >= self.last_issued
     }
 
-    /// What is to be done now.
+    /// Removes and returns the effects that wait for nothing.
     pub(super) fn take_ready(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.ready)
     }
 }
 
-/// True if the answer says that something was made durable. What is done after a failure was reading.
+/// True if the response means that a write is durable.
 fn reports_durable_write(response: &Response) -> bool {
     !matches!(response, Response::RoundTripMicros(_) | Response::Done)
 }

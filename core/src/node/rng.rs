@@ -1,7 +1,8 @@
-//! Chance that can be repeated: everything random that a node draws follows from one seed, which is an input.
+//! Repeatable random numbers: all that a node draws follows from one seed, which is an input.
 
 use crate::id::{Incarnation, hash};
 
+/// A deterministic random bit generator.
 #[derive(Clone)]
 pub(super) struct SeededRng {
     seed: [u8; 32],
@@ -13,13 +14,13 @@ impl SeededRng {
         Self { seed, draw_count: 0 }
     }
 
-    /// 256 bits that nobody can guess who does not know the seed.
+    /// 256 bits that cannot be guessed without the seed.
     pub(super) fn next_secret(&mut self) -> [u8; 32] {
         self.draw_count += 1;
         hash("larder 1 chance", &[&self.seed, &self.draw_count.to_be_bytes()])
     }
 
-    /// 128 such bits.
+    /// 128 bits that cannot be guessed without the seed.
     pub(super) fn next_nonce(&mut self) -> [u8; 16] {
         let mut nonce = [0; 16];
         for (target, byte) in nonce.iter_mut().zip(self.next_secret()) {
@@ -32,7 +33,6 @@ impl SeededRng {
         Incarnation(self.next_nonce())
     }
 
-    /// A number.
     pub(super) fn next_u64(&mut self) -> u64 {
         self.next_nonce().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
@@ -40,6 +40,6 @@ impl SeededRng {
 
 impl std::fmt::Debug for SeededRng {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Chance({} drawn)", self.draw_count)
+        write!(f, "SeededRng({} drawn)", self.draw_count)
     }
 }

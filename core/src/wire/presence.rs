@@ -1,4 +1,5 @@
-//! Presence: a member says that it lives. Signed by it, passed on by others, kept by nobody: a heartbeat is no history.
+//! Presence: the message by which a member says that it is alive. The member signs it, others forward it, and no node
+//! stores it.
 //!
 //! ```text
 //! presence = group [16] | node [32] | boot u64 | count u64 | software string | host string | addresses [string]
@@ -6,36 +7,36 @@
 //! signed   = Ed25519 over "larder 1 presence\0" | presence
 //! ```
 //!
-//! `boot` is drawn anew when a daemon starts and `count` rises with each message, so that what comes late over a long way
-//! is told from what is new.
+//! `boot` is drawn at random when a daemon starts and `count` rises with each message, so that a delayed message is
+//! recognised as old.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, GroupId, NodeId, SecretKey, Sig};
 use crate::limits;
 
-/// What a member says of itself.
+/// What a member announces of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// In which group.
+    /// The group.
     pub group: GroupId,
-    /// Who speaks.
+    /// The node id of the member.
     pub node: NodeId,
-    /// Which start of its daemon this is.
+    /// The id of this run of its daemon.
     pub boot_id: u64,
-    /// Rises with each message of one boot.
+    /// The number of this message; it rises with each message of one boot.
     pub sequence: u64,
-    /// Its software.
+    /// The software that the member runs.
     pub software: String,
-    /// Its host name, which is only a label.
+    /// The name of the member's host, for display.
     pub host: String,
-    /// Where it can be reached, as multiaddresses.
+    /// The multiaddresses at which the member listens.
     pub addresses: Vec<String>,
-    /// Whom it has links with in this group, see [`NodeId::hint`]; sorted.
+    /// The fingerprints of the neighbours in this group, see [`NodeId::fingerprint8`]; sorted.
     pub linked_peers: Vec<[u8; 8]>,
-    /// All it has of the group.
+    /// The digest of all that the member holds of the group.
     pub digest: Digest,
-    /// How many changes that is.
+    /// How many changes the member holds.
     pub change_count: u64,
 }
 
@@ -44,14 +45,14 @@ fn signed_message(presence: &[u8]) -> Vec<u8> {
 }
 
 impl Presence {
-    /// The presence's bytes and its author's signature of them.
+    /// Encodes and signs the presence.
     pub fn sign(&self, secret: &SecretKey) -> (Vec<u8>, Sig) {
         let bytes = postcard::to_allocvec(self).unwrap_or_default();
         let signature = secret.sign(&signed_message(&bytes));
         (bytes, signature)
     }
 
-    /// Reads a presence. Whether the node that it names said so is another question: see [`Presence::is_signed`].
+    /// Decodes a presence. It is not authentic before [`Presence::is_signed_by_node`] is true.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (presence, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
         let is_valid = rest.is_empty()
@@ -64,7 +65,7 @@ impl Presence {
         is_valid.then_some(presence)
     }
 
-    /// True if the node that this names signed `bytes`, of which it was read.
+    /// True if the named node signed `bytes`, the encoded form of this presence.
     pub fn is_signed_by_node(&self, bytes: &[u8], signature: &Sig) -> bool {
         self.node.verify(&signed_message(bytes), signature)
     }

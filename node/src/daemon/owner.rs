@@ -1,4 +1,4 @@
-//! The one task that owns the machine: everything that happens becomes an input, every effect is carried out in order.
+//! The owner task: it alone calls `Node::handle`, turns every event into an input, and carries out the effects in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::error::CliError;
 use crate::limits;
 use crate::store::{CommitOutcome, StoreSnapshot, StoreWriter, WriteBatch};
 
-/// Everything around the machine.
+/// The node with all that carries out its effects.
 pub(super) struct Owner {
     pub(super) node: Node,
     pub(super) net: NetHandle,
@@ -31,31 +31,31 @@ pub(super) struct Owner {
     pub(super) commands: mpsc::Receiver<OwnerCommand>,
     pub(super) dirty_groups: Arc<DirtyGroups>,
     pub(super) event_bus: EventBus,
-    /// The port to ask for at the next start, told by whoever made the driver if it is to be kept up.
+    /// True until the listen port is saved for the next start.
     pub(super) save_port: bool,
     pub(super) addresses_by_node: BTreeMap<NodeId, Vec<String>>,
     pub(super) response_senders: BTreeMap<RequestId, oneshot::Sender<Result<Response, RequestError>>>,
     pub(super) clock: ProcessClock,
-    /// Where this node listens.
+    /// The multiaddresses at which this node listens.
     pub(super) listen_addresses: Vec<String>,
-    /// The links that stand.
+    /// The open links and guest streams.
     pub(super) links: BTreeSet<LinkId>,
-    /// How to open the store again.
+    /// The arguments to open the store again.
     pub(super) open_args: OpenArgs,
-    /// Set while the store does not work.
+    /// Set while the store is out of order.
     pub(super) outage: Option<StoreOutage>,
 }
 
-/// A store that failed.
+/// The state of a store that failed, until it works again.
 pub(super) struct StoreOutage {
-    /// When it is tried next, and how long to wait after that.
+    /// When the store is opened next.
     retry_at: tokio::time::Instant,
     retry_delay: Duration,
-    /// The daemon's own rows that are still to be written: the newest of each place, as many as there are places.
+    /// The daemon's own rows that are still to be written: the newest of each key.
     unwritten_rows: BTreeMap<(Table, Vec<u8>), Row>,
 }
 
-/// The process's clock: monotonic time from its start, and the machine's wall clock.
+/// The clock of the process: monotonic time from its start, and the host's wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProcessClock(Instant);
 
@@ -89,7 +89,7 @@ pub(crate) fn wall_clock_seconds() -> i64 {
 }
 
 impl Owner {
-    /// Runs until told to stop; then says goodbye, and waits until everything is on the disk.
+    /// Runs until `stop` is set. Then it closes the links and waits until all rows are durable.
     pub(super) async fn run(mut self, initial_effects: Vec<Effect>, mut stop: watch::Receiver<bool>) {
         self.apply_effects(initial_effects);
         loop {
@@ -98,7 +98,7 @@ impl Owner {
                 biased;
                 () = stop_requested(&mut stop) => break,
                 () = sleep_until(self.outage.as_ref().map(|outage| outage.retry_at)) => self.try_reopen_store(),
-                // After a failure the writer is gone, and the daemon goes on without: it says so to whoever writes.
+                // After a failure the writer task is gone. The daemon continues and refuses writes.
                 Some(outcome) = self.commit_outcomes.recv() => self.on_commit_outcome(outcome),
                 () = sleep_until(next_wake) => self.handle_input(Input::Tick),
                 command = self.commands.recv() => match command {
@@ -130,8 +130,12 @@ impl Owner {
 
     /// Passes the network's limit hits to the node, so that a query sees them.
     fn collect_limit_hits(&mut self) {
-        for larder_net::LimitHit { subject: of, limit: most, hit_count: hits } in self.net.take_limit_hits() {
-            self.handle_input(Input::LimitHit { of, most, hits });
+        for hit in self.net.take_limit_hits() {
+            self.handle_input(Input::LimitHit {
+                limit_name: hit.subject,
+                limit: hit.limit,
+                hits: hit.hit_count,
+            });
         }
     }
 
@@ -154,8 +158,8 @@ impl Owner {
         }
     }
 
-    /// Tries whether the store works again. If so, the node is opened anew from what is durable: what was in memory
-    /// beyond that was told to nobody.
+    /// Tries to open the store. If it works, the node is opened again from what is durable; what was in memory beyond
+    /// that has left the node nowhere.
     fn try_reopen_store(&mut self) {
         let Some(mut outage) = self.outage.take() else { return };
         match tokio::task::block_in_place(|| self.reopen_from_disk(&outage.unwritten_rows)) {
@@ -170,7 +174,7 @@ impl Owner {
     }
 
     fn reopen_from_disk(&mut self, unwritten_rows: &BTreeMap<(Table, Vec<u8>), Row>) -> Result<(), CliError> {
-        // The thread lets go of the file as it ends.
+        // The writer thread releases the file as it ends.
         self.writer.close();
         let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, store, .. } =
             self.open_args.open()?;
@@ -178,11 +182,11 @@ impl Owner {
         let reader = store.reader();
         (self.writer, self.commit_outcomes) = start_writer(store, &self.open_args.data_dir, &rows)?;
         self.node = node;
-        // Whoever still waits asked a machine that is gone.
+        // The node that had these requests is gone.
         for (_, sender) in std::mem::take(&mut self.response_senders) {
             drop(sender.send(Err(RequestError::TooManyPendingWrites)));
         }
-        // Neighbours believe to know what this node has: sessions begin anew.
+        // Neighbours rely on what this node had before, so all sessions begin again.
         for link in std::mem::take(&mut self.links) {
             self.net.close_link(larder_net::LinkId(link.0));
         }
@@ -192,7 +196,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Writes rows of the daemon's own, or keeps them until the store works again.
+    /// Writes the daemon's own rows, or keeps them until the store works again.
     fn write_own_rows(&mut self, rows: Vec<Row>) {
         match &mut self.outage {
             Some(outage) => {
@@ -221,7 +225,7 @@ impl Owner {
                 self.handle_input(Input::Observations { group, reports })
             }
             OwnerCommand::StoreRows(rows) => self.write_own_rows(rows),
-            // Whoever asked may have gone.
+            // The receiver may be gone.
             OwnerCommand::Snapshot(response_sender) => drop(response_sender.send(self.snapshot())),
         }
     }
@@ -279,7 +283,7 @@ impl Owner {
         }
     }
 
-    /// Tells whoever watches a group that the link with a member of it stands or ended.
+    /// Publishes to the watchers of a group that the link with a member opened or closed.
     fn publish_link_event(&self, kind: LinkKind, peer: NodeId, transient_kind: TransientKind) {
         if kind != LinkKind::Member || !self.event_bus.is_watched() {
             return;
@@ -289,7 +293,7 @@ impl Owner {
         }
     }
 
-    /// Keeps where a node was reached, for the next start.
+    /// Saves the address at which a node was reached, for the next start.
     fn remember_address(&mut self, peer: NodeId, address: String) {
         let addresses = self.addresses_by_node.entry(peer).or_default();
         if addresses.first() == Some(&address) {
@@ -301,7 +305,7 @@ impl Owner {
         let row = Row::put_encoded(Table::Addresses, key::addresses(peer), addresses);
         let mut rows = vec![row];
         if self.addresses_by_node.len() > limits::MAX_REMEMBERED_NODES {
-            // Members are few; what is forgotten first is a stranger, or anybody.
+            // A node that is not a member is forgotten first.
             let non_member = self.addresses_by_node.keys().find(|node| !self.node.is_member(node)).copied();
             if let Some(evicted) = non_member.or_else(|| self.addresses_by_node.keys().next().copied()) {
                 self.addresses_by_node.remove(&evicted);
@@ -331,14 +335,14 @@ impl Owner {
                 Effect::Store { batch: token, rows } => {
                     self.writer.queue(WriteBatch { id: Some(token), rows })
                 }
-                // A link that is gone has told so, or is about to.
+                // If the link is gone, its `LinkDown` was received or follows.
                 Effect::Send { link, bytes } => drop(self.net.send_frame(larder_net::LinkId(link.0), bytes)),
                 Effect::Close { link, reason: why } => {
                     tracing::debug!(link = link.0, why = why.escape_default().to_string(), "closing a link");
                     self.net.close_link(larder_net::LinkId(link.0));
                 }
                 Effect::OpenGuestStream { peer } => {
-                    // Too many visits wait already: the machine asks again.
+                    // If too many guest streams wait already, the node tries again later.
                     let _ = self.net.open_guest_stream(peer);
                 }
                 Effect::SetMembers(members) => self.net.set_members(members),

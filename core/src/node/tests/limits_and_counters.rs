@@ -92,7 +92,7 @@ fn waiting_changes_and_records_are_limited_and_dropped_ones_are_counted() {
         );
     }
     assert_eq!(hit_count(&host, "membership records that wait for others"), 7);
-    host.handle_and_store(Input::LimitHit { of: "connections", most: 9, hits: 3 });
-    host.handle_and_store(Input::LimitHit { of: "connections", most: 9, hits: 2 });
+    host.handle_and_store(Input::LimitHit { limit_name: "connections", limit: 9, hits: 3 });
+    host.handle_and_store(Input::LimitHit { limit_name: "connections", limit: 9, hits: 2 });
     assert_eq!(hit_count(&host, "connections"), 5, "the network has bounds of its own");
 }
