@@ -70,7 +70,7 @@ fn chain_hashes_and_signatures_match_the_pinned_bytes() {
     for (name, seq, upto) in [("own", 1, 1), ("ahead", 62, 64)] {
         let signature = chain::sign_chain(&founder(), group, shard, upto, &chain_hashes[upto as usize]);
         let end_proof = EndProof { ids_ahead: (seq + 1..=upto).map(id).collect(), signature };
-        let bytes = golden.check(&format!("cover.{name}"), postcard::to_allocvec(&end_proof).unwrap());
+        let bytes = golden.check(&format!("end-proof.{name}"), postcard::to_allocvec(&end_proof).unwrap());
         let pinned: EndProof = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(pinned, end_proof);
         assert!(chain::is_chain_proved(&author, (group, shard), seq, &chain_hashes[seq as usize], &pinned));

@@ -203,7 +203,7 @@ pub(crate) fn history() -> FixtureHistory {
     history.write("merge", &first, None, ChangeSpec { time: 1 << 53, message: "settled", puts });
     let concurrent_id = vec![history.change("concurrent").composed.id()];
     let puts: &[(&str, Value)] = &[("config/db ensure", text("absent")), (url, Value::Null)];
-    history.write("aside", &second, Some(concurrent_id), ChangeSpec { time: 5, message: "", puts });
+    history.write("branch", &second, Some(concurrent_id), ChangeSpec { time: 5, message: "", puts });
     history.write("empty", &second, None, ChangeSpec { time: 6, message: "merge", puts: &[] });
     history
 }

@@ -80,11 +80,11 @@ fn sync_frames() -> Vec<(&'static str, GroupFrame)> {
             }),
         ),
         (
-            "window",
+            "batch",
             GroupFrame::RangeResponse(RangeResponse { shard_id, has_more: true, columns: vec![1, 2, 3] }),
         ),
         (
-            "window.empty",
+            "batch.empty",
             GroupFrame::RangeResponse(RangeResponse { shard_id, has_more: false, columns: vec![] }),
         ),
     ]
@@ -119,7 +119,7 @@ fn frames_match_the_pinned_bytes() {
     let mut kinds = Vec::new();
     let group_frames = sync_frames().into_iter().chain(event_frames());
     let group_frames = group_frames.map(|(name, frame)| {
-        let prefix = if matches!(frame, GroupFrame::ForwardedResponse(_)) { "carried." } else { "" };
+        let prefix = if matches!(frame, GroupFrame::ForwardedResponse(_)) { "forwarded." } else { "" };
         (format!("{prefix}{name}"), frame.in_group(group()))
     });
     let link_frames = link_frames().into_iter().map(|(name, frame)| (name.to_owned(), frame));

@@ -61,12 +61,12 @@ fn guest_frames_match_the_pinned_bytes() {
         "guest_frames",
         "Frames on a guest stream, the only stream that a peer who is no member may open.",
     );
-    let (asker, asked): (NodeId, NodeId) = (joiner().node_id(), operator().node_id());
-    let probe = MembershipProbe::new(group(), &asker, &asked, [22; 16]);
+    let (joiner_id, member_id): (NodeId, NodeId) = (joiner().node_id(), operator().node_id());
+    let probe = MembershipProbe::new(group(), &joiner_id, &member_id, [22; 16]);
     let records = vec![genesis().encode(), grant().encode()];
     let removed = GrantPath { group: group(), records: records.clone(), is_last: true };
     let ask = PairingRequest {
-        commit: pairing::commitment(&asker, &[24; 16]),
+        commit: pairing::commitment(&joiner_id, &[24; 16]),
         alias: "till-3".into(),
         labels: vec![("role".into(), "till".into())],
     };
@@ -86,7 +86,7 @@ fn guest_frames_match_the_pinned_bytes() {
         ("welcome", GuestFrame::MemberRecognized(group())),
         ("removed", GuestFrame::MembershipEnded(removed)),
         ("ask", GuestFrame::PairingRequest(ask)),
-        ("heard", GuestFrame::PairingNonce([25; 16])),
+        ("pairing-nonce", GuestFrame::PairingNonce([25; 16])),
         ("reveal", GuestFrame::PairingReveal([24; 16])),
         ("newer", GuestFrame::Unknown(200)),
     ];
@@ -101,7 +101,9 @@ fn guest_frames_match_the_pinned_bytes() {
         let read = GuestFrame::decode(&bytes);
         assert_eq!(read, Ok(frame), "{name}");
         match read {
-            Ok(GuestFrame::MembershipProbe(probe)) => assert!(probe.matches_group(group(), &asker, &asked)),
+            Ok(GuestFrame::MembershipProbe(probe)) => {
+                assert!(probe.matches_group(group(), &joiner_id, &member_id))
+            }
             Ok(GuestFrame::JoinRequest(request)) => assert!(request.has_valid_signatures()),
             _ => {}
         }
@@ -111,7 +113,7 @@ fn guest_frames_match_the_pinned_bytes() {
     kinds.dedup();
     assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 200], "every kind is pinned");
     golden.check("join.request-id", request().id());
-    let digits = pairing::digits(&asker, &asked, (&[24; 16], &[25; 16]));
+    let digits = pairing::digits(&joiner_id, &member_id, (&[24; 16], &[25; 16]));
     golden.check_text("ask.digits", &format!("{digits:06}"));
     golden.finish();
 }

@@ -34,8 +34,8 @@ fn ids_match_the_pinned_values() {
     let shown = golden.check_text("group.shown", &group().to_string());
     assert_eq!(GroupId::parse(&shown), Some(group()));
     golden.check("grant.id", grant().id());
-    golden.check("epoch.desired", fixture::desired_root().shard_id());
-    golden.check("epoch.observed", fixture::observed_root().shard_id());
+    golden.check("shard-id.desired", fixture::desired_root().shard_id());
+    golden.check("shard-id.observed", fixture::observed_root().shard_id());
     for (name, writer) in [("first", fixture::first_writer()), ("second", fixture::second_writer())] {
         let chain =
             ChainId::derive(group(), fixture::desired_root().shard_id(), writer.grant, writer.incarnation);
@@ -71,7 +71,7 @@ fn check_root(golden: &mut GoldenFile, name: &str, root: &ShardRoot) {
     golden.check_text(&format!("{name}.shard"), &root.name().to_string());
     golden.check(&format!("{name}.actor"), root.chain_id());
     golden.check(&format!("{name}.hash"), root.id());
-    golden.check(&format!("{name}.epoch"), root.shard_id());
+    golden.check(&format!("{name}.shard-id"), root.shard_id());
     let bytes = root.change().raw_bytes().len() as u32;
     golden.check(&format!("{name}.bytes"), bytes.to_be_bytes());
     golden.check(&format!("{name}.max-op"), root.max_op().to_be_bytes());
@@ -85,13 +85,13 @@ fn digests_match_the_pinned_values() {
     golden.check("group.records-only", empty.digest(&[]));
     let history = fixture::history();
     golden.check("shard.empty", digest_of_heads(&Shard::new(fixture::desired_root()).graph().heads()));
-    golden.check("shard.story", digest_of_heads(&history.shard.graph().heads()));
+    golden.check("shard.history", digest_of_heads(&history.shard.graph().heads()));
     let mut group = empty;
     for written in &history.changes {
         let outcome = group.ingest_push(history.shard.root().shard_id(), &written.signed);
         assert_eq!((outcome.new_changes.len(), outcome.rejection), (1, None), "{}", written.name);
     }
-    golden.check("group.story", group.digest(&[]));
+    golden.check("group.history", group.digest(&[]));
     golden.check("group.without-desired", group.digest(&[history.shard.root().shard_id()]));
     let name = ResourceName::new("config", "db").unwrap();
     let view = ResourceView::read(history.shard.state(), &name).unwrap();

@@ -118,15 +118,15 @@ fn check_observed(golden: &mut GoldenFile, name: &str, observed: &ObservedState)
 fn change_messages_match_the_pinned_text() {
     let mut golden =
         GoldenFile::open("messages", "Messages of changes: the operator's message, then trailers.");
-    let note = |words: &str, user: &str, command: &str| ChangeNote {
-        message: words.into(),
+    let note = |message: &str, user: &str, command: &str| ChangeNote {
+        message: message.into(),
         user: user.into(),
         command: command.into(),
         time: 7,
     };
     for (name, note) in [
         ("empty", note("", "", "")),
-        ("words", note("new till\nin Köln", "", "")),
+        ("message", note("new till\nin Köln", "", "")),
         ("trailers", note("", "root", "larder set config/db keys.url=…")),
         ("all", note("why", "root", "larder apply shop.toml")),
     ] {

@@ -332,8 +332,8 @@ fn heads_among<'a>(graph: &Graph, all: &[&'a GraphEntry]) -> Vec<&'a GraphEntry>
 }
 
 fn is_same_chain(graph: &Graph, one: &GraphEntry, other: &GraphEntry) -> bool {
-    let actor = |entry| graph.chain_of(entry).map(|chain| chain.id);
-    actor(one) == actor(other)
+    let chain_id = |entry| graph.chain_of(entry).map(|chain| chain.id);
+    chain_id(one) == chain_id(other)
 }
 
 /// Sets the parents of all entries: the nearest shown ancestors, past the filtered entries.

@@ -437,5 +437,5 @@ fn record_frontier(signed: &SignedRecord) -> Option<(u64, RecordId)> {
 }
 
 fn change_frontier(frontiers: &Frontiers) -> ChangeFrontier {
-    frontiers.last_changes.iter().map(|(actor, seq, change)| (*actor, (*seq, *change))).collect()
+    frontiers.last_changes.iter().map(|(chain_id, seq, change)| (*chain_id, (*seq, *change))).collect()
 }

@@ -395,7 +395,7 @@ mod tests {
         let first = grant();
         let (left, right) = (forget_record(2, first.id(), "left"), forget_record(2, first.id(), "right"));
         let (longer, longest) =
-            (forget_record(3, left.id(), "l"), forget_record(4, right.id(), "never placed"));
+            (forget_record(3, left.id(), "l"), forget_record(4, right.id(), "never inserted"));
         let full_set = record_set(&[&first, &left, &right, &longer]);
         assert_eq!(full_set.len(), 5);
         let missing_for = |peer_records: &[&SignedRecord]| {

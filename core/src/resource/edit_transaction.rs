@@ -62,11 +62,11 @@ pub fn plan_edits(
 /// The state after `puts`. It is a preview and never stored.
 pub fn preview_state(state: &VisibleState, puts: &BTreeMap<String, Value>) -> VisibleState {
     let mut after = state.clone();
-    let nobody = ChainId([0xff; 16]);
+    let preview_chain = ChainId([0xff; 16]);
     for (counter, (key, value)) in (limits::MAX_OP_COUNTER..).zip(puts) {
         let preds = state.get(key).iter().map(|visible| visible.op).collect();
         let put = Put { key: key.clone(), value: value.clone(), preds };
-        after.apply_put(OpRef { counter, chain_id: nobody }, &put);
+        after.apply_put(OpRef { counter, chain_id: preview_chain }, &put);
     }
     after
 }
@@ -357,7 +357,7 @@ impl EditTransaction<'_> {
         if resource.is_managed() { Ok(()) } else { Err(EditError::ReservedResource(resource.clone())) }
     }
 
-    /// Refuses to write over an unsettled conflict: whoever writes should know what both sides wanted.
+    /// Rejects an edit of a field in conflict, because its author may not have seen all sides.
     fn check_not_conflicted(
         &self,
         resource: &ResourceName,

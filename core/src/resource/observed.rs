@@ -101,15 +101,15 @@ impl ObservedState {
 
     /// Decodes a state, or returns `None` if this version cannot read the value.
     pub fn decode(value: &Value) -> Option<Self> {
-        let mut words = value.as_str()?.splitn(6, ' ');
+        let mut parts = value.as_str()?.splitn(6, ' ');
         let empty_if_dash = |word: &str| if word == "-" { String::new() } else { word.to_owned() };
         Some(Self {
-            state: ResourceState::parse(words.next()?),
-            change: empty_if_dash(words.next()?),
-            revision: empty_if_dash(words.next()?),
-            since: words.next()?.parse().ok()?,
-            code: words.next()?.parse().ok()?,
-            message: words.next().unwrap_or_default().to_owned(),
+            state: ResourceState::parse(parts.next()?),
+            change: empty_if_dash(parts.next()?),
+            revision: empty_if_dash(parts.next()?),
+            since: parts.next()?.parse().ok()?,
+            code: parts.next()?.parse().ok()?,
+            message: parts.next().unwrap_or_default().to_owned(),
         })
     }
 }

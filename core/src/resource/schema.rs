@@ -192,7 +192,9 @@ pub fn check_value(
         }
         (FieldType::Content, Literal::Scalar(Value::Bytes(_))) => Ok(()),
         (FieldType::Mode, Literal::Scalar(Value::Str(text))) if is_octal_mode(text) => Ok(()),
-        (FieldType::Choice(words), Literal::Scalar(Value::Str(text))) if words.contains(&text.as_str()) => {
+        (FieldType::Choice(choices), Literal::Scalar(Value::Str(text)))
+            if choices.contains(&text.as_str()) =>
+        {
             Ok(())
         }
         (FieldType::Selector, Literal::Scalar(Value::Str(text))) => match text.parse::<Selector>() {
@@ -202,7 +204,7 @@ pub fn check_value(
         (FieldType::Text | FieldType::Selector, _) => Err(wrong_type("text".to_owned())),
         (FieldType::Content, _) => Err(wrong_type("text or bytes".to_owned())),
         (FieldType::Mode, _) => Err(wrong_type("three or four octal digits as text, as \"0644\"".to_owned())),
-        (FieldType::Choice(words), _) => Err(wrong_type(format!("one of {}", words.join(", ")))),
+        (FieldType::Choice(choices), _) => Err(wrong_type(format!("one of {}", choices.join(", ")))),
     }
 }
 

@@ -89,7 +89,7 @@ fn resource_index_matches_a_full_scan_and_survives_a_store_round_trip() {
             }
             for (resource, ids) in expected {
                 let positions = index.changes_of(&resource).iter();
-                let found = positions.map(|place| shard.graph().entry_at(*place).unwrap().id);
+                let found = positions.map(|position| shard.graph().entry_at(*position).unwrap().id);
                 assert_eq!(found.collect::<BTreeSet<_>>(), ids, "seed {seed}");
             }
             // A row that one node wrote is read by another, to which the changes came in another order.
@@ -233,7 +233,7 @@ fn parents_lead_past_filtered_entries_to_the_nearest_shown() {
     ids.push(("joined", a.set(&["keys.n=3"], 106)));
     pull(a, b);
     ids.push(("head", b.set(&["keys.n=4"], 107)));
-    ids.push(("aside", a.set(&["path=\"x\""], 108)));
+    ids.push(("side", a.set(&["path=\"x\""], 108)));
     pull(b, a);
     let names: BTreeMap<String, &str> = ids.iter().map(|(name, id)| (id.to_string(), *name)).collect();
     let parents = |query: &LogQuery| -> Vec<String> {
@@ -244,7 +244,7 @@ fn parents_lead_past_filtered_entries_to_the_nearest_shown() {
         a.log(query).iter().map(line).collect()
     };
     let whole = [
-        "aside: joined",
+        "side: joined",
         "head: joined",
         "joined: left again, right",
         "left again: left",
@@ -256,9 +256,9 @@ fn parents_lead_past_filtered_entries_to_the_nearest_shown() {
     ];
     assert_eq!(parents(&LogQuery::default()), whole);
     let of_a =
-        ["aside: joined", "joined: left again", "left again: left", "left: ping", "ping: base", "base:"];
+        ["side: joined", "joined: left again", "left again: left", "left: ping", "ping: base", "base:"];
     assert_eq!(parents(&LogQuery { user: Some(a.user.to_owned()), ..LogQuery::default() }), of_a);
-    let newest = ["aside: joined", "head: joined", "joined:"];
+    let newest = ["side: joined", "head: joined", "joined:"];
     assert_eq!(parents(&LogQuery { limit: Some(3), ..LogQuery::default() }), newest);
 }
 
@@ -326,9 +326,9 @@ fn only_changes_with_a_valid_signature_are_verified() {
     let mine = a.set(&["keys.a=1"], 0);
     let theirs = b.set(&["keys.b=1"], 0);
     pull(b, a);
-    let epoch = a.shard().root().shard_id();
+    let shard_id = a.shard().root().shard_id();
     let is_verified = |group: &Group, id| {
-        let entry = find_entry(group, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap();
+        let entry = find_entry(group, &HistoryEntryId::Change { shard_id, id }).unwrap();
         let listed = log(group, &LogQuery::default(), &no_stored_rows)
             .into_iter()
             .find(|listed| listed.id == entry.id)
@@ -343,16 +343,16 @@ fn only_changes_with_a_valid_signature_are_verified() {
     let note = ChangeNote { user: "ann".into(), time: 7, ..ChangeNote::default() };
     let outcome = unread.write(&a.secret, ShardName::Desired, puts, &note, Incarnation([3; 16])).unwrap();
     let id = outcome.change_id.unwrap();
-    let before = find_entry(&unread, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap();
+    let before = find_entry(&unread, &HistoryEntryId::Change { shard_id, id }).unwrap();
     assert_eq!((before.verified, before.note), (false, ChangeNote { time: 7, ..ChangeNote::default() }));
     unread.flush_documents();
-    assert_eq!(find_entry(&unread, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap().note, note);
+    assert_eq!(find_entry(&unread, &HistoryEntryId::Change { shard_id, id }).unwrap().note, note);
     assert!(is_verified(&unread, id));
     // The newest signature of the chain is not its author's.
     let mut forged = a.group.clone();
-    let shard = forged.shard_by_id(&epoch).unwrap();
+    let shard = forged.shard_by_id(&shard_id).unwrap();
     let chain_id = shard.graph().chain_of(shard.graph().get(&theirs).unwrap()).unwrap().id;
     let end_proof = EndProof { ids_ahead: vec![], signature: Sig([7; 64]) };
-    forged.replace_end_proof(&epoch, &chain_id, end_proof);
+    forged.replace_end_proof(&shard_id, &chain_id, end_proof);
     assert!(is_verified(&forged, mine) && !is_verified(&forged, theirs));
 }

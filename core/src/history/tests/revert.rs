@@ -16,9 +16,9 @@ fn revert_request<'a>(changes: impl IntoIterator<Item = &'a ChangeId>) -> Revert
 fn all_puts(peer: &HistoryTestPeer) -> Puts {
     let mut puts = Puts::new();
     for (id, delta) in peer.shard().deltas_after(&crate::shard::graph::VersionVector::default()) {
-        let actor = delta.chain_id(peer.group.id());
+        let chain_id = delta.chain_id(peer.group.id());
         for (counter, put) in (delta.start_op..).zip(delta.puts) {
-            let put_made = (OpRef { counter, chain_id: actor }, id, put.preds, put.value);
+            let put_made = (OpRef { counter, chain_id }, id, put.preds, put.value);
             puts.entry(put.key).or_default().push(put_made);
         }
     }

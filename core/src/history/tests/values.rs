@@ -19,9 +19,9 @@ fn past_state_equals_a_replay_of_its_changes() {
             let mut replayed = VisibleState::default();
             for (id, delta) in shard.deltas_after(&crate::shard::graph::VersionVector::default()) {
                 if shard.graph().version_contains(&clock, shard.graph().get(&id).unwrap()) {
-                    let actor = delta.chain_id(peers[0].group.id());
+                    let chain_id = delta.chain_id(peers[0].group.id());
                     for (counter, put) in (delta.start_op..).zip(&delta.puts) {
-                        replayed.apply_put(crate::delta::OpRef { counter, chain_id: actor }, put);
+                        replayed.apply_put(crate::delta::OpRef { counter, chain_id }, put);
                     }
                 }
             }
@@ -60,60 +60,62 @@ fn describe_field_changes(entry: &LogEntry) -> Vec<String> {
     entry.field_changes.iter().map(touch).collect()
 }
 
+/// Writes to one resource, with the diff and the touched fields of each.
+const STEPS: [(&[&str], &[&str], &[&str]); 7] = [
+    (
+        &["keys.url=\"x\"", "keys.tags=[\"a\",\"b\"]", "keys.n=1"],
+        &[
+            "set config/db keys.n: (unset) -> 1",
+            "set config/db keys.tags: (unset) -> [\"a\", \"b\"]",
+            "set config/db keys.url: (unset) -> \"x\"",
+        ],
+        &["set config/db keys.n,keys.tags,keys.url"],
+    ),
+    (
+        &["keys.url=\"y\"", "keys.n-"],
+        &["unset config/db keys.n: 1 -> (unset)", "set config/db keys.url: \"x\" -> \"y\""],
+        &["set config/db keys.url", "unset config/db keys.n"],
+    ),
+    (
+        &["keys.tags+=\"c\""],
+        &["set config/db keys.tags: [\"a\", \"b\"] -> [\"a\", \"b\", \"c\"]"],
+        &["set config/db keys.tags"],
+    ),
+    (
+        &["keys.tags-=\"a\""],
+        &["set config/db keys.tags: [\"a\", \"b\", \"c\"] -> [\"b\", \"c\"]"],
+        &["set config/db keys.tags"],
+    ),
+    (
+        &["keys.tags-"],
+        &["unset config/db keys.tags: [\"b\", \"c\"] -> (unset)"],
+        &["unset config/db keys.tags"],
+    ),
+    (&["keys.url=[1]"], &["set config/db keys.url: \"y\" -> [1]"], &["set config/db keys.url"]),
+    (&["keys.url=2"], &["set config/db keys.url: [1] -> 2"], &["set config/db keys.url"]),
+];
+
 #[test]
 fn change_diff_has_old_and_new_values() {
     let mut peers = peers(1);
     let peer = &mut peers[0];
-    let epoch = peer.shard().root().shard_id();
-    let steps: [(&[&str], &[&str], &[&str]); 7] = [
-        (
-            &["keys.url=\"x\"", "keys.tags=[\"a\",\"b\"]", "keys.n=1"],
-            &[
-                "set config/db keys.n: (unset) -> 1",
-                "set config/db keys.tags: (unset) -> [\"a\", \"b\"]",
-                "set config/db keys.url: (unset) -> \"x\"",
-            ],
-            &["set config/db keys.n,keys.tags,keys.url"],
-        ),
-        (
-            &["keys.url=\"y\"", "keys.n-"],
-            &["unset config/db keys.n: 1 -> (unset)", "set config/db keys.url: \"x\" -> \"y\""],
-            &["set config/db keys.url", "unset config/db keys.n"],
-        ),
-        (
-            &["keys.tags+=\"c\""],
-            &["set config/db keys.tags: [\"a\", \"b\"] -> [\"a\", \"b\", \"c\"]"],
-            &["set config/db keys.tags"],
-        ),
-        (
-            &["keys.tags-=\"a\""],
-            &["set config/db keys.tags: [\"a\", \"b\", \"c\"] -> [\"b\", \"c\"]"],
-            &["set config/db keys.tags"],
-        ),
-        (
-            &["keys.tags-"],
-            &["unset config/db keys.tags: [\"b\", \"c\"] -> (unset)"],
-            &["unset config/db keys.tags"],
-        ),
-        (&["keys.url=[1]"], &["set config/db keys.url: \"y\" -> [1]"], &["set config/db keys.url"]),
-        (&["keys.url=2"], &["set config/db keys.url: [1] -> 2"], &["set config/db keys.url"]),
-    ];
+    let shard_id = peer.shard().root().shard_id();
     let mut ids = vec![peer.shard().root().id()];
-    for (fields, shown, touches) in steps {
+    for (fields, shown, touches) in STEPS {
         let id = peer.set(fields, 0);
         ids.push(id);
-        let edits = diff_of_change(&peer.group, &epoch, &id);
+        let edits = diff_of_change(&peer.group, &shard_id, &id);
         assert_eq!(describe_diffs(&edits), shown);
         assert!(edits.iter().all(|edit| edit.change == Some(id)));
         assert_eq!(
             describe_field_changes(
-                &find_entry(&peer.group, &HistoryEntryId::Change { shard_id: epoch, id }).unwrap()
+                &find_entry(&peer.group, &HistoryEntryId::Change { shard_id, id }).unwrap()
             ),
             touches
         );
     }
     // An old change shows its own effect, and a diff shows what differs between two points.
-    assert_eq!(describe_diffs(&diff_of_change(&peer.group, &epoch, &ids[2])), steps[1].1);
+    assert_eq!(describe_diffs(&diff_of_change(&peer.group, &shard_id, &ids[2])), STEPS[1].1);
     let edits = diff(peer.shard(), &[ids[1]], &[ids[4]], None);
     assert_eq!(
         describe_diffs(&edits),
@@ -132,7 +134,7 @@ fn change_diff_has_old_and_new_values() {
     );
     assert_eq!(diff(peer.shard(), &[ids[1]], &[ids[4]], Some(&resource_name("config/d"))), []);
     assert_eq!(diff(peer.shard(), &peer.heads(), &peer.heads(), None), []);
-    assert_eq!(diff_of_change(&peer.group, &epoch, &ids[0]), []);
+    assert_eq!(diff_of_change(&peer.group, &shard_id, &ids[0]), []);
 }
 
 #[test]
