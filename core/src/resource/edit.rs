@@ -109,8 +109,8 @@ pub enum EditError {
     InvalidLabelText(String),
     /// The name cannot be the name of a tag.
     #[error(
-        "`{0}` is not a valid tag: use letters, digits and . _ @ + -, begin with a letter, digit or _, and use \
-         nothing that looks like a change id or a time"
+        "`{0}` is not a valid tag: use letters, digits and . _ @ + -, begin with a letter, digit or _, and \
+         use nothing that looks like a change id or a time"
     )]
     InvalidTag(String),
     /// The request edits too many fields.

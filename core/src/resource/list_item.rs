@@ -1,7 +1,7 @@
 //! List items, each under its own key, so that concurrent appends merge.
 //!
 //! ```text
-//! key    <field>#<hex of 16 bytes of BLAKE3("larder 1 list item", literal | 0 | k)>, k = equal items before it
+//! key    <field>#<hex of 16 bytes of BLAKE3("larder 1 list item", literal | 0 | k)>, after k equal items
 //! value  "<rank> <literal>", or null after the item is removed
 //! ```
 //!

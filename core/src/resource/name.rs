@@ -29,8 +29,8 @@ pub enum ResourceNameError {
     MissingSlash(String),
     /// The kind has an invalid character or is too long.
     #[error(
-        "`{0}` is not a kind: use small letters, digits and dashes, begin with a letter, at most {KIND_BYTES} \
-         bytes"
+        "`{0}` is not a kind: use small letters, digits and dashes, begin with a letter, at most \
+         {KIND_BYTES} bytes"
     )]
     InvalidKind(String),
     /// The name has an invalid character or is too long.
