@@ -40,6 +40,7 @@ mod links;
 mod liveness;
 mod membership_proof;
 mod membership_status;
+mod node_context;
 mod node_info;
 mod observed_writer;
 mod outbox;
@@ -187,7 +188,7 @@ impl Node {
         for (_, value) in read_rows(Table::Joins)? {
             let row: JoinRow = decode_versioned(Table::Joins, &value)?;
             let code = InviteCode::from_bytes(&row.code).ok_or_else(|| damaged("a row of `joins`"))?;
-            node.start_join(None, code, (row.alias, row.labels));
+            join::start(&mut node.context(), None, code, (row.alias, row.labels));
         }
         node.restore_invariants();
         let effects = node.outbox.take_ready();
@@ -246,7 +247,7 @@ impl Node {
             return self.respond_error(request_id, RequestError::TooManyPendingWrites);
         }
         let response = match request {
-            Request::CreateGroup { name } => self.create_group(&name),
+            Request::CreateGroup { name } => create_group::create_group(&mut self.context(), &name),
             Request::Write(write) => {
                 self.with_group(write.group, |state, ctx| write::write_edits(state, ctx, write))
             }
@@ -267,16 +268,21 @@ impl Node {
             Request::SetPaused { group, paused } => return self.set_paused(request_id, group, paused),
             Request::Admin(request) => self.handle_admin_request(request),
             Request::Join { code, alias, labels } => {
-                return self.start_join(Some(request_id), code, (alias, labels));
+                join::start(&mut self.context(), Some(request_id), code, (alias, labels));
+                return self.open_due_guest_streams();
             }
             Request::Ping { node } => return self.send_ping(request_id, node),
-            Request::StartPairing { alias, labels } => self.start_pairing((alias, labels)),
-            Request::ConfirmDigits { digits } => self.confirm_digits(digits),
+            Request::StartPairing { alias, labels } => {
+                pairing::start(&mut self.context(), (alias, labels));
+                self.open_due_guest_streams();
+                Ok(Response::Done)
+            }
+            Request::ConfirmDigits { digits } => pairing::confirm(&mut self.context(), digits),
             Request::StopPairing => {
                 self.pairings.outgoing = None;
                 Ok(Response::Done)
             }
-            Request::RejectJoin { node } => self.reject_join(node),
+            Request::RejectJoin { node } => pairing::reject(&mut self.context(), &node),
         };
         self.outbox.respond(request_id, response);
     }
@@ -305,7 +311,7 @@ impl Node {
             self.announced_versions = versions().collect();
             self.announce_members();
         }
-        self.finish_joins();
+        join::finish_synced(&mut self.context());
     }
 
     /// Who is a member of some group may have changed: tells whom to keep links with, and syncs every group over the
@@ -385,6 +391,16 @@ impl Node {
     /// Bounds that were reached since the daemon started.
     pub fn limit_stats(&self) -> &LimitStats {
         &self.limit_stats
+    }
+
+    /// The joins that are not complete.
+    pub fn pending_joins(&self) -> impl Iterator<Item = (&GroupId, &PendingJoin)> {
+        self.pending_joins.iter()
+    }
+
+    /// The pairing that this node asked for.
+    pub fn outgoing_pairing(&self) -> Option<&OutgoingPairing> {
+        self.pairings.outgoing.as_ref()
     }
 
     /// True if everything that is in memory is durable.

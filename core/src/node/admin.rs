@@ -29,7 +29,7 @@ impl Node {
         let pairing_terms = joiner.map(|(node, digits)| self.pairing_terms(&node, digits));
         let response = self.with_group(group, |state, ctx| execute(state, ctx, request, pairing_terms))?;
         if let Some((node, _)) = joiner {
-            let (guest_streams, mut ctx) = self.guests();
+            let (guest_streams, mut ctx) = self.split();
             guest_streams.send_pairing_grant(&mut ctx, node);
         }
         Ok(response)

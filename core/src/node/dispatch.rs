@@ -21,7 +21,7 @@ impl Node {
                 }
             }
         } else {
-            let (guest_streams, mut ctx) = self.guests();
+            let (guest_streams, mut ctx) = self.split();
             guest_streams.on_frame(&mut ctx, link, bytes)
         };
         if let Err((peer, error)) = outcome {

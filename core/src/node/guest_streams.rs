@@ -10,21 +10,12 @@ mod responder;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Node;
-use super::effect::Effect;
-use super::group_state::{GroupContext, GroupState, MemberLink};
-use super::input::{ClockReading, LinkId, MonoTime};
-use super::join::PendingJoins;
-use super::outbox::Outbox;
-use super::pairing::Pairings;
+use super::input::{LinkId, MonoTime};
+use super::node_context::NodeContext;
 use super::protocol_error::ProtocolError;
-use super::rng::SeededRng;
-use crate::id::{GroupId, NodeId, SecretKey};
-use crate::limit_stats::LimitStats;
+use crate::id::NodeId;
 use crate::limits;
-use crate::record::SignedRecord;
-use crate::wire::EncodedRecords;
-use crate::wire::guest::{GuestFrame, split_records};
+use crate::wire::guest::GuestFrame;
 use opener::Opener;
 use responder::Responder;
 
@@ -52,58 +43,6 @@ struct GuestStream {
     side: Side,
 }
 
-/// The parts of the node that the guest protocols need.
-pub(super) struct GuestContext<'a> {
-    pub(super) now: ClockReading,
-    pub(super) own_id: NodeId,
-    pub(super) secret: &'a SecretKey,
-    pub(super) rng: &'a mut SeededRng,
-    pub(super) groups: &'a mut BTreeMap<GroupId, GroupState>,
-    pub(super) links: &'a mut BTreeMap<LinkId, MemberLink>,
-    pub(super) joins: &'a mut PendingJoins,
-    pub(super) pairings: &'a mut Pairings,
-    pub(super) outbox: &'a mut Outbox,
-    pub(super) limit_stats: &'a mut LimitStats,
-}
-
-impl GuestContext<'_> {
-    pub(super) fn group(&mut self, group: GroupId) -> Option<(&mut GroupState, GroupContext<'_>)> {
-        let state = self.groups.get_mut(&group)?;
-        let ctx = GroupContext {
-            group,
-            now: self.now,
-            own_id: self.own_id,
-            secret: self.secret,
-            rng: self.rng,
-            outbox: self.outbox,
-            links: self.links,
-            limit_stats: self.limit_stats,
-        };
-        Some((state, ctx))
-    }
-
-    fn send(&mut self, link: LinkId, frame: &GuestFrame) {
-        self.outbox.push(Effect::Send { link, bytes: frame.encode() });
-    }
-
-    /// Sends records in as many frames as they need. `frame` gets the records of one frame, and whether it is
-    /// the last.
-    fn send_records(
-        &mut self,
-        link: LinkId,
-        records: &[SignedRecord],
-        frame: impl Fn(EncodedRecords, bool) -> GuestFrame,
-    ) {
-        for (records, is_last) in split_records(records.iter().map(SignedRecord::encode).collect()) {
-            self.send(link, &frame(records, is_last));
-        }
-    }
-
-    fn close(&mut self, link: LinkId, reason: impl Into<String>) {
-        self.outbox.push(Effect::Close { link, reason: reason.into() });
-    }
-}
-
 /// All open guest streams.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GuestStreams {
@@ -118,13 +57,7 @@ impl GuestStreams {
     }
 
     /// A guest stream came up.
-    pub(super) fn on_up(
-        &mut self,
-        ctx: &mut GuestContext<'_>,
-        link: LinkId,
-        peer: NodeId,
-        opened_here: bool,
-    ) {
+    pub(super) fn on_up(&mut self, ctx: &mut NodeContext<'_>, link: LinkId, peer: NodeId, opened_here: bool) {
         if self.streams.len() >= limits::MAX_GUEST_STREAMS {
             ctx.limit_stats.record("guest streams at once", limits::MAX_GUEST_STREAMS);
             return ctx.close(link, "this node has too many guest streams");
@@ -153,7 +86,7 @@ impl GuestStreams {
     /// at fault.
     pub(super) fn on_frame(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         bytes: &[u8],
     ) -> Result<(), (NodeId, ProtocolError)> {
@@ -181,7 +114,7 @@ impl GuestStreams {
     }
 
     /// Sends the grant of `joiner` on every stream on which it asked to pair.
-    pub(super) fn send_pairing_grant(&self, ctx: &mut GuestContext<'_>, joiner: NodeId) {
+    pub(super) fn send_pairing_grant(&self, ctx: &mut NodeContext<'_>, joiner: NodeId) {
         for (link, stream) in self.streams.iter().filter(|(_, stream)| stream.peer == joiner) {
             if let Side::Responder(responder) = &stream.side
                 && responder.is_pairing()
@@ -198,7 +131,7 @@ impl GuestStreams {
     }
 
     /// Closes streams without a frame for [`limits::GUEST_STREAM_IDLE_MS`].
-    pub(super) fn close_idle(&mut self, ctx: &mut GuestContext<'_>) {
+    pub(super) fn close_idle(&mut self, ctx: &mut NodeContext<'_>) {
         let now = ctx.now.mono;
         self.streams.retain(|link, stream| {
             let is_idle = now.ms_since(stream.last_activity) >= limits::GUEST_STREAM_IDLE_MS;
@@ -216,24 +149,5 @@ impl GuestStreams {
             Side::Opener(_) => 0,
             Side::Responder(responder) => responder.partial_record_count(),
         }
-    }
-}
-
-impl Node {
-    /// The guest streams, and the parts of the node that their protocols need.
-    pub(super) fn guests(&mut self) -> (&mut GuestStreams, GuestContext<'_>) {
-        let ctx = GuestContext {
-            now: self.now,
-            own_id: self.own_id,
-            secret: &self.secret,
-            rng: &mut self.rng,
-            groups: &mut self.groups,
-            links: &mut self.links,
-            joins: &mut self.pending_joins,
-            pairings: &mut self.pairings,
-            outbox: &mut self.outbox,
-            limit_stats: &mut self.limit_stats,
-        };
-        (&mut self.guest_streams, ctx)
     }
 }

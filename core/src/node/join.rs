@@ -12,12 +12,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Node;
 use super::admin::AliasAndLabels;
 use super::effect::{Effect, NodeEvent, RequestError, Response};
 use super::group_state::GroupState;
-use super::guest_streams::GuestContext;
 use super::input::RequestId;
+use super::node_context::NodeContext;
 use super::protocol_error::ProtocolError;
 use crate::group::Group;
 use crate::id::{GroupId, InviteId};
@@ -125,7 +124,7 @@ impl PendingJoins {
 }
 
 /// A member denied the join of `group` by `invite`.
-pub(super) fn on_denied(ctx: &mut GuestContext<'_>, group: GroupId, invite: &InviteId, denial: JoinDenial) {
+pub(super) fn on_denied(ctx: &mut NodeContext<'_>, group: GroupId, invite: &InviteId, denial: JoinDenial) {
     let Some(join) = ctx.joins.remove_denied(&group, invite) else { return };
     ctx.outbox.store_batch(vec![Row::remove(Table::Joins, key::for_group(group))]);
     ctx.outbox.respond_if_waiting(join.request_id, Err(RequestError::JoinDenied(denial)));
@@ -133,7 +132,7 @@ pub(super) fn on_denied(ctx: &mut GuestContext<'_>, group: GroupId, invite: &Inv
 
 /// Enters a group with the records of a grant to this node. False if the grant does not count, as this node
 /// knows and the member that issued it does not.
-pub(super) fn enter_group(ctx: &mut GuestContext<'_>, records: RecordSet) -> Result<bool, ProtocolError> {
+pub(super) fn enter_group(ctx: &mut NodeContext<'_>, records: RecordSet) -> Result<bool, ProtocolError> {
     let group = records.group();
     let remove_join = Row::remove(Table::Joins, key::for_group(group));
     if let Some((state, mut ctx)) = ctx.group(group) {
@@ -162,59 +161,51 @@ pub(super) fn enter_group(ctx: &mut GuestContext<'_>, records: RecordSet) -> Res
     Ok(true)
 }
 
-impl Node {
-    /// The joins that are not complete.
-    pub fn pending_joins(&self) -> impl Iterator<Item = (&GroupId, &PendingJoin)> {
-        self.pending_joins.iter()
+/// Starts to join a group, or goes on after a restart: then `request_id` is `None`.
+pub(super) fn start(
+    ctx: &mut NodeContext<'_>,
+    request_id: Option<RequestId>,
+    code: InviteCode,
+    (alias, labels): AliasAndLabels,
+) {
+    if let Err(error) = check_start(ctx, &code.group) {
+        return ctx.outbox.respond_if_waiting(request_id, Err(error));
     }
+    let row = JoinRow {
+        version: LAYOUT_VERSION,
+        code: code.to_bytes(),
+        alias: alias.clone(),
+        labels: labels.clone(),
+    };
+    let group = code.group;
+    ctx.outbox.store_batch(vec![Row::put_encoded(Table::Joins, key::for_group(group), &row)]);
+    let join = PendingJoin { code, alias, labels, request_id, phase: JoinPhase::Searching };
+    let replaced = ctx.joins.0.insert(group, join);
+    let replaced_id = replaced.and_then(|replaced| replaced.request_id);
+    ctx.outbox.respond_if_waiting(replaced_id, Err(RequestError::JoinReplaced));
+    ctx.backoff.reset();
+}
 
-    /// Starts to join a group, or goes on after a restart: then `request_id` is `None`.
-    pub(super) fn start_join(
-        &mut self,
-        request_id: Option<RequestId>,
-        code: InviteCode,
-        (alias, labels): AliasAndLabels,
-    ) {
-        if let Err(error) = self.check_join(&code) {
-            return self.outbox.respond_if_waiting(request_id, Err(error));
-        }
-        let row = JoinRow {
-            version: LAYOUT_VERSION,
-            code: code.to_bytes(),
-            alias: alias.clone(),
-            labels: labels.clone(),
-        };
-        let group = code.group;
-        self.outbox.store_batch(vec![Row::put_encoded(Table::Joins, key::for_group(group), &row)]);
-        let join = PendingJoin { code, alias, labels, request_id, phase: JoinPhase::Searching };
-        let replaced = self.pending_joins.0.insert(group, join);
-        let replaced_id = replaced.and_then(|replaced| replaced.request_id);
-        self.outbox.respond_if_waiting(replaced_id, Err(RequestError::JoinReplaced));
-        self.guest_backoff.reset();
-        self.open_due_guest_streams();
+fn check_start(ctx: &NodeContext<'_>, group: &GroupId) -> Result<(), RequestError> {
+    let joins = &ctx.joins.0;
+    if ctx.groups.get(group).is_some_and(|state| state.is_member(&ctx.own_id)) {
+        return Err(RequestError::AlreadyMember);
     }
-
-    fn check_join(&self, code: &InviteCode) -> Result<(), RequestError> {
-        let joins = &self.pending_joins.0;
-        if self.groups.get(&code.group).is_some_and(|state| state.is_member(&self.own_id)) {
-            return Err(RequestError::AlreadyMember);
-        }
-        if self.groups.len() + joins.len() >= limits::MAX_GROUPS && !joins.contains_key(&code.group) {
-            return Err(RequestError::LimitReached("groups"));
-        }
-        Ok(())
+    if ctx.groups.len() + joins.len() >= limits::MAX_GROUPS && !joins.contains_key(group) {
+        return Err(RequestError::LimitReached("groups"));
     }
+    Ok(())
+}
 
-    /// Ends the joins whose group is in sync with a member.
-    pub(super) fn finish_joins(&mut self) {
-        let is_complete = |group: &GroupId, join: &PendingJoin| {
-            let state = self.groups.get(group).filter(|_| join.is_granted());
-            state.is_some_and(|state| state.sessions.values().any(|session| session.has_synced()))
-        };
-        let complete = self.pending_joins.iter().filter(|(group, join)| is_complete(group, join));
-        for group in complete.map(|(group, _)| *group).collect::<Vec<_>>() {
-            let request_id = self.pending_joins.0.remove(&group).and_then(|join| join.request_id);
-            self.outbox.respond_if_waiting(request_id, Ok(Response::Joined(group)));
-        }
+/// Ends the joins whose group is in sync with a member.
+pub(super) fn finish_synced(ctx: &mut NodeContext<'_>) {
+    let is_complete = |group: &GroupId, join: &PendingJoin| {
+        let state = ctx.groups.get(group).filter(|_| join.is_granted());
+        state.is_some_and(|state| state.sessions.values().any(|session| session.has_synced()))
+    };
+    let complete = ctx.joins.iter().filter(|(group, join)| is_complete(group, join));
+    for group in complete.map(|(group, _)| *group).collect::<Vec<_>>() {
+        let request_id = ctx.joins.0.remove(&group).and_then(|join| join.request_id);
+        ctx.outbox.respond_if_waiting(request_id, Ok(Response::Joined(group)));
     }
 }

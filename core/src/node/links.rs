@@ -90,7 +90,7 @@ impl Node {
                 self.schedule_membership_proofs();
             }
             LinkKind::Guest => {
-                let (guest_streams, mut ctx) = self.guests();
+                let (guest_streams, mut ctx) = self.split();
                 guest_streams.on_up(&mut ctx, link, peer, opened_here);
             }
         }

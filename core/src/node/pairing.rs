@@ -12,10 +12,10 @@ use super::Node;
 use super::admin::AliasAndLabels;
 use super::admission::requests::JoinRequestHandler;
 use super::effect::{RequestError, Response};
-use super::guest_streams::GuestContext;
 use super::input::MonoTime;
 use super::join;
 use super::membership_proof::build_record_set;
+use super::node_context::NodeContext;
 use super::protocol_error::ProtocolError;
 use crate::id::NodeId;
 use crate::record::{Membership, SignedRecord};
@@ -64,13 +64,13 @@ impl Pairings {
 }
 
 /// The pairing request to send to `peer`, if this node asks to pair.
-pub(super) fn request_to(ctx: &mut GuestContext<'_>, peer: NodeId) -> Option<PairingRequest> {
+pub(super) fn request_to(ctx: &mut NodeContext<'_>, peer: NodeId) -> Option<PairingRequest> {
     let nonce = ctx.rng.next_nonce();
     Some(ctx.pairings.searching()?.request_to(&ctx.own_id, peer, nonce))
 }
 
 /// Enters the group of the member whose digits the operator confirmed, once its grant is here.
-pub(super) fn join_if_confirmed(ctx: &mut GuestContext<'_>) {
+pub(super) fn join_if_confirmed(ctx: &mut NodeContext<'_>) {
     let Some((member, records)) = ctx.pairings.searching().and_then(OutgoingPairing::take_confirmed_grant)
     else {
         return;
@@ -85,35 +85,39 @@ pub(super) fn join_if_confirmed(ctx: &mut GuestContext<'_>) {
     }
 }
 
+/// Starts to ask every discovered node to pair.
+pub(super) fn start(ctx: &mut NodeContext<'_>, terms: AliasAndLabels) {
+    let earlier = ctx.pairings.outgoing.take();
+    ctx.pairings.outgoing = Some(OutgoingPairing::start(terms, ctx.now.mono, earlier));
+    ctx.backoff.reset();
+}
+
+/// The operator has seen these digits on the screen of a member.
+pub(super) fn confirm(ctx: &mut NodeContext<'_>, digits: u32) -> Result<Response, RequestError> {
+    let outgoing = ctx.pairings.outgoing.as_mut();
+    if !outgoing.is_some_and(|outgoing| outgoing.confirm(&ctx.own_id, digits)) {
+        return Err(RequestError::WrongDigits);
+    }
+    join_if_confirmed(ctx);
+    Ok(Response::Done)
+}
+
+/// Rejects a joiner: its pairing, and its join requests that wait for their issuer.
+pub(super) fn reject(ctx: &mut NodeContext<'_>, joiner: &NodeId) -> Result<Response, RequestError> {
+    let mut was_rejected = ctx.pairings.incoming.reject(joiner);
+    for group in ctx.groups.keys().copied().collect::<Vec<_>>() {
+        let Some((state, mut ctx)) = ctx.group(group) else { continue };
+        let denied = vec![JoinResponse::Denied(JoinDenial::DeclinedByOperator)];
+        was_rejected |= JoinRequestHandler { state, ctx: &mut ctx }.answer_waiting(joiner, denied);
+    }
+    if was_rejected { Ok(Response::Done) } else { Err(RequestError::NoPairingRequest) }
+}
+
 impl Node {
     /// The nodes that ask to pair, with the digits that their operators see, once these are known.
     pub fn incoming_pairings(&self) -> impl Iterator<Item = (NodeId, &IncomingPairing, Option<u32>)> {
         let undecided = self.pairings.incoming.undecided(self.own_id);
         undecided.filter(|(joiner, ..)| !self.announced_members.contains(joiner))
-    }
-
-    /// The pairing that this node asked for.
-    pub fn outgoing_pairing(&self) -> Option<&OutgoingPairing> {
-        self.pairings.outgoing.as_ref()
-    }
-
-    pub(super) fn start_pairing(&mut self, terms: AliasAndLabels) -> Result<Response, RequestError> {
-        let earlier = self.pairings.outgoing.take();
-        self.pairings.outgoing = Some(OutgoingPairing::start(terms, self.now.mono, earlier));
-        self.guest_backoff.reset();
-        self.open_due_guest_streams();
-        Ok(Response::Done)
-    }
-
-    /// The operator has seen these digits on the screen of a member.
-    pub(super) fn confirm_digits(&mut self, digits: u32) -> Result<Response, RequestError> {
-        let own_id = self.own_id;
-        let outgoing = self.pairings.outgoing.as_mut();
-        if !outgoing.is_some_and(|outgoing| outgoing.confirm(&own_id, digits)) {
-            return Err(RequestError::WrongDigits);
-        }
-        join_if_confirmed(&mut self.guests().1);
-        Ok(Response::Done)
     }
 
     /// The alias and labels that a joiner asked for, if these are the digits of its pairing.
@@ -130,17 +134,5 @@ impl Node {
             return Err(RequestError::WrongDigits);
         }
         Ok((incoming.alias.clone(), incoming.labels.clone()))
-    }
-
-    /// Rejects a joiner: its pairing, and its join requests that wait for their issuer.
-    pub(super) fn reject_join(&mut self, joiner: NodeId) -> Result<Response, RequestError> {
-        let mut was_rejected = self.pairings.incoming.reject(&joiner);
-        let (_, mut guest_ctx) = self.guests();
-        for group in guest_ctx.groups.keys().copied().collect::<Vec<_>>() {
-            let Some((state, mut ctx)) = guest_ctx.group(group) else { continue };
-            let denied = vec![JoinResponse::Denied(JoinDenial::DeclinedByOperator)];
-            was_rejected |= JoinRequestHandler { state, ctx: &mut ctx }.answer_waiting(&joiner, denied);
-        }
-        if was_rejected { Ok(Response::Done) } else { Err(RequestError::NoPairingRequest) }
     }
 }

@@ -133,7 +133,7 @@ impl Node {
             Timer::GuestRetry => self.open_due_guest_streams(),
             Timer::MembershipProof => self.schedule_membership_proofs(),
             Timer::GuestIdle => {
-                let (guest_streams, mut ctx) = self.guests();
+                let (guest_streams, mut ctx) = self.split();
                 guest_streams.close_idle(&mut ctx);
             }
             Timer::IncomingPairing => self.pairings.incoming.expire(self.now.mono),

@@ -25,13 +25,14 @@
 
 use std::collections::VecDeque;
 
-use super::{GuestContext, Step};
+use super::Step;
 use crate::id::{GroupId, InviteId, NodeId};
 use crate::node::input::LinkId;
 use crate::node::join;
 use crate::node::membership_proof::{
     apply_records, build_record_set, collect_records, full_membership, grant_proof_of,
 };
+use crate::node::node_context::NodeContext;
 use crate::node::pairing;
 use crate::node::protocol_error::ProtocolError;
 use crate::record::{Membership, RecordSet, SignedRecord};
@@ -81,7 +82,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    pub(super) fn new(ctx: &GuestContext<'_>, peer: &NodeId) -> Self {
+    pub(super) fn new(ctx: &NodeContext<'_>, peer: &NodeId) -> Self {
         let shared = ctx.groups.values().filter(|state| state.group.members().is_member(peer));
         let shared = shared.filter(|state| state.is_member(&ctx.own_id));
         let unproved: VecDeque<GroupId> = shared.map(|state| state.group.id()).collect();
@@ -91,7 +92,7 @@ impl Opener {
     /// Begins the next exchange. Closes the stream for `reason` if there is none.
     pub(super) fn start_next(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         reason: &'static str,
@@ -127,7 +128,7 @@ impl Opener {
 
     pub(super) fn on_frame(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         frame: GuestFrame,
@@ -171,7 +172,7 @@ impl Opener {
     /// reason.
     fn on_membership_ended(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         ended: &GrantPath,
@@ -206,7 +207,7 @@ impl Opener {
     /// The peer answered a probe. If it proved that it is a member, it gets the join request.
     fn on_probe_response(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         response: &ProbeResponse,
@@ -246,7 +247,7 @@ impl Opener {
 
     fn on_join_response(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         response: JoinResponse,
     ) -> Result<Step, ProtocolError> {
         let Phase::Joining { group, invite, member_records, received } = &mut self.phase else {
@@ -278,7 +279,7 @@ impl Opener {
     }
 }
 
-fn send_grant_path(ctx: &mut GuestContext<'_>, link: LinkId, group: GroupId, records: &[SignedRecord]) {
+fn send_grant_path(ctx: &mut NodeContext<'_>, link: LinkId, group: GroupId, records: &[SignedRecord]) {
     ctx.send_records(link, records, |records, is_last| {
         GuestFrame::GrantPath(GrantPath { group, records, is_last })
     });

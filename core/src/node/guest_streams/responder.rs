@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{GuestContext, Step};
+use super::Step;
 use crate::id::{GroupId, NodeId};
 use crate::limits;
 use crate::node::admission::ReplyRoute;
@@ -22,6 +22,7 @@ use crate::node::input::LinkId;
 use crate::node::membership_proof::{
     PathVerdict, apply_records, collect_records, grant_proof_of, judge_grant_path,
 };
+use crate::node::node_context::NodeContext;
 use crate::node::protocol_error::ProtocolError;
 use crate::record::{Role, SignedRecord};
 use crate::wire::guest::{
@@ -69,7 +70,7 @@ impl Responder {
 
     pub(super) fn on_frame(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         frame: GuestFrame,
@@ -94,7 +95,7 @@ impl Responder {
 
     fn on_grant_path(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         path: &GrantPath,
@@ -129,7 +130,7 @@ impl Responder {
         applied
     }
 
-    fn on_probe(&mut self, ctx: &mut GuestContext<'_>, link: LinkId, peer: NodeId, probe: &MembershipProbe) {
+    fn on_probe(&mut self, ctx: &mut NodeContext<'_>, link: LinkId, peer: NodeId, probe: &MembershipProbe) {
         let nonce = ctx.rng.next_nonce();
         let own_id = ctx.own_id;
         let probed = ctx.groups.values().find(|state| probe.matches_group(state.group.id(), &peer, &own_id));
@@ -143,7 +144,7 @@ impl Responder {
 
     fn on_pairing_request(
         &mut self,
-        ctx: &mut GuestContext<'_>,
+        ctx: &mut NodeContext<'_>,
         link: LinkId,
         peer: NodeId,
         request: PairingRequest,
@@ -167,7 +168,7 @@ impl Responder {
 }
 
 /// True if this node is an admin of a group.
-fn can_admit(ctx: &GuestContext<'_>) -> bool {
+fn can_admit(ctx: &NodeContext<'_>) -> bool {
     let is_admin = |role: Role| role == Role::Admin;
     let is_admin_of =
         |group: &crate::group::Group| group.members().oldest_grant_allowing(&ctx.own_id, is_admin).is_some();
@@ -176,7 +177,7 @@ fn can_admit(ctx: &GuestContext<'_>) -> bool {
 
 /// A join request counts only on the stream whose nonces and nodes it names.
 fn on_join_request(
-    ctx: &mut GuestContext<'_>,
+    ctx: &mut NodeContext<'_>,
     link: LinkId,
     peer: NodeId,
     (group, nonces): (GroupId, ([u8; 16], [u8; 16])),
@@ -199,7 +200,7 @@ fn on_join_request(
 }
 
 /// Sends `joiner` its grant, if an admin has approved it.
-pub(super) fn send_grant(ctx: &mut GuestContext<'_>, link: LinkId, joiner: &NodeId) {
+pub(super) fn send_grant(ctx: &mut NodeContext<'_>, link: LinkId, joiner: &NodeId) {
     let responses = ctx.groups.values().find_map(|state| grant_responses(&state.group, joiner));
     for response in responses.unwrap_or_default() {
         ctx.send(link, &GuestFrame::JoinResponse(response));

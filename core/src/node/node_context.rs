@@ -1,0 +1,98 @@
+//! What a node lends to the handlers of one input.
+
+use std::collections::BTreeMap;
+
+use super::Node;
+use super::effect::Effect;
+use super::group_state::{GroupContext, GroupState, MemberLink};
+use super::guest_backoff::GuestBackoff;
+use super::guest_streams::GuestStreams;
+use super::input::{ClockReading, LinkId};
+use super::join::PendingJoins;
+use super::outbox::Outbox;
+use super::pairing::Pairings;
+use super::rng::SeededRng;
+use crate::id::{GroupId, NodeId, SecretKey};
+use crate::limit_stats::LimitStats;
+use crate::record::SignedRecord;
+use crate::wire::EncodedRecords;
+use crate::wire::guest::{GuestFrame, split_records};
+
+/// The parts of a node that joins, pairings and guest streams need, lent for one input.
+pub(super) struct NodeContext<'a> {
+    pub(super) now: ClockReading,
+    pub(super) own_id: NodeId,
+    pub(super) secret: &'a SecretKey,
+    pub(super) rng: &'a mut SeededRng,
+    pub(super) groups: &'a mut BTreeMap<GroupId, GroupState>,
+    pub(super) links: &'a mut BTreeMap<LinkId, MemberLink>,
+    pub(super) joins: &'a mut PendingJoins,
+    pub(super) pairings: &'a mut Pairings,
+    pub(super) backoff: &'a mut GuestBackoff,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) limit_stats: &'a mut LimitStats,
+}
+
+impl NodeContext<'_> {
+    pub(super) fn group(&mut self, group: GroupId) -> Option<(&mut GroupState, GroupContext<'_>)> {
+        let state = self.groups.get_mut(&group)?;
+        let ctx = GroupContext {
+            group,
+            now: self.now,
+            own_id: self.own_id,
+            secret: self.secret,
+            rng: self.rng,
+            outbox: self.outbox,
+            links: self.links,
+            limit_stats: self.limit_stats,
+        };
+        Some((state, ctx))
+    }
+
+    /// Sends a frame on a guest stream.
+    pub(super) fn send(&mut self, link: LinkId, frame: &GuestFrame) {
+        self.outbox.push(Effect::Send { link, bytes: frame.encode() });
+    }
+
+    /// Sends records in as many frames as they need. `frame` gets the records of one frame, and whether it is
+    /// the last.
+    pub(super) fn send_records(
+        &mut self,
+        link: LinkId,
+        records: &[SignedRecord],
+        frame: impl Fn(EncodedRecords, bool) -> GuestFrame,
+    ) {
+        for (records, is_last) in split_records(records.iter().map(SignedRecord::encode).collect()) {
+            self.send(link, &frame(records, is_last));
+        }
+    }
+
+    pub(super) fn close(&mut self, link: LinkId, reason: impl Into<String>) {
+        self.outbox.push(Effect::Close { link, reason: reason.into() });
+    }
+}
+
+impl Node {
+    /// The guest streams, and the rest of the node that their handlers need.
+    pub(super) fn split(&mut self) -> (&mut GuestStreams, NodeContext<'_>) {
+        let ctx = NodeContext {
+            now: self.now,
+            own_id: self.own_id,
+            secret: &self.secret,
+            rng: &mut self.rng,
+            groups: &mut self.groups,
+            links: &mut self.links,
+            joins: &mut self.pending_joins,
+            pairings: &mut self.pairings,
+            backoff: &mut self.guest_backoff,
+            outbox: &mut self.outbox,
+            limit_stats: &mut self.limit_stats,
+        };
+        (&mut self.guest_streams, ctx)
+    }
+
+    /// The rest of the node, without its guest streams.
+    pub(super) fn context(&mut self) -> NodeContext<'_> {
+        self.split().1
+    }
+}
