@@ -11,7 +11,7 @@
 //!          time zigzag | user string | message string | tag varint | body bytes
 //! signed = record bytes | signature [64] over "larder 1 record\0" | record
 //! id     = BLAKE3("larder 1 record id", record)
-//! group  = first 16 bytes of BLAKE3("larder 1 group", Genesis record); zero in a Genesis, as are grant and prev
+//! group  = first 16 bytes of BLAKE3("larder 1 group", Genesis record); zero in a Genesis, as grant and prev
 //! ```
 //!
 //! The id does not cover the signature. A key can sign the same bytes in several valid ways, and those

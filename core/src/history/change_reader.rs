@@ -23,10 +23,10 @@ pub fn no_stored_rows(_: &[u8]) -> Option<Vec<u8>> {
 
 /// The number of changes that can be read from the document in bulk in the time in which one change in the
 /// middle of a long history is read singly.
-const SINGLE_READ_COST: usize = 64;
+const BULK_READS_PER_SINGLE_READ: usize = 64;
 /// The number of changes that can be read from the document in bulk in the time in which one stored row is
 /// read.
-const STORED_READ_COST: usize = 4;
+const BULK_READS_PER_STORED_READ: usize = 4;
 
 /// The contents of a change without its values.
 #[derive(Clone, Debug)]
@@ -57,14 +57,14 @@ pub(super) fn read_contents(
     let unread_len = graph.len().saturating_sub(usize::try_from(base_len).unwrap_or(usize::MAX));
     let contents = |id: ChangeId, delta: &Delta| (id, ChangeContents::from_delta(shard, &id, delta));
     let mut contents_by_id = BTreeMap::new();
-    if wanted.len().saturating_mul(STORED_READ_COST) < unread_len {
+    if wanted.len().saturating_mul(BULK_READS_PER_STORED_READ) < unread_len {
         let read_single =
             |entry: &&GraphEntry| Some(contents(entry.id, &read_stored_delta(shard, entry, change_rows)?));
         contents_by_id.extend(wanted.iter().filter_map(read_single));
     }
     let remaining: BTreeSet<ChangeId> =
         wanted.iter().map(|entry| entry.id).filter(|id| !contents_by_id.contains_key(id)).collect();
-    if remaining.len().saturating_mul(SINGLE_READ_COST) < unread_len {
+    if remaining.len().saturating_mul(BULK_READS_PER_SINGLE_READ) < unread_len {
         contents_by_id.extend(remaining.iter().filter_map(|id| Some(contents(*id, &shard.read_delta(id)?))));
     } else {
         let bulk = shard.iter_deltas_after(base).filter(|(id, _)| remaining.contains(id));

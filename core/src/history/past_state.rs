@@ -50,7 +50,7 @@ pub fn state_at_with_prefix(shard: &Shard, heads: &[ChangeId], prefix: &str) -> 
 
 /// The number of changes that a bulk read visits in the time in which the past values of one key are read
 /// singly.
-const BULK_READ_RATIO: usize = 128;
+const BULK_VISITS_PER_KEY_READ: usize = 128;
 
 /// Keys with their present visible values.
 pub(super) type VisibleKeys<'a> = Vec<(&'a str, &'a [VisibleValue])>;
@@ -99,7 +99,8 @@ impl<'a> PastState<'a> {
             }
         }
         // A faulty document may lack values. They are left out here; `doctor` reports the fault.
-        let past_values = if changed.len().saturating_mul(BULK_READ_RATIO) < self.shard.graph().len() {
+        let past_values = if changed.len().saturating_mul(BULK_VISITS_PER_KEY_READ) < self.shard.graph().len()
+        {
             let read = |key: &&str| Some(((*key).to_owned(), self.shard.visible_at(key, &self.heads).ok()?));
             changed.iter().filter_map(read).collect()
         } else {

@@ -62,7 +62,7 @@ pub(super) struct LogOrder<'a> {
 
 /// The ratio of a history's length to the number of wanted changes below which ordering the whole history is
 /// cheaper than finding the dependencies among the wanted changes.
-const PARTIAL_ORDER_RATIO: usize = 8;
+const MIN_HISTORY_PER_WANTED_CHANGE: usize = 8;
 /// The length of a history up to which the ratio does not matter.
 const SMALL_HISTORY_CHANGES: usize = 1024;
 
@@ -100,7 +100,7 @@ impl<'a> LogOrder<'a> {
             .map(|(_, shard)| (shard, None));
         for (shard, heads) in group.desired().into_iter().map(|shard| (shard, heads)).chain(observed) {
             let positions = shard.resource_index()?.changes_of(&resource.to_string());
-            if positions.len().saturating_mul(PARTIAL_ORDER_RATIO)
+            if positions.len().saturating_mul(MIN_HISTORY_PER_WANTED_CHANGE)
                 > shard.graph().len().max(SMALL_HISTORY_CHANGES)
             {
                 return None;
