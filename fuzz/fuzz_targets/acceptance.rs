@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::trust::fuzz_acceptance`].
+//! See [`larder_fuzz::membership::fuzz_acceptance`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::membership::fuzz_acceptance(data));

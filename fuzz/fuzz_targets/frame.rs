@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::codecs::frame`].
+//! See [`larder_fuzz::codecs::fuzz_frame`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::codecs::fuzz_frame(data));

@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::records::records`].
+//! See [`larder_fuzz::records::fuzz_records`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::records::fuzz_records(data));

@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::fuzz_store_file::fuzz_store_file`].
+//! See [`larder_fuzz::store_file::fuzz_store_file`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::store_file::fuzz_store_file(data));

@@ -1,9 +1,10 @@
-//! Decoders of foreign bytes. What they take is written back as it was, and what it is made into does no harm.
+//! Decoders of foreign bytes. What they take is written back as it was, and what it is made into does no
+//! harm.
 
 use larder_core::delta::Delta;
 use larder_core::delta::automerge_codec;
-use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::columnar::{self, IndexedDelta};
+use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::id::{GroupId, NodeId};
 use larder_core::record::SignedRecord;
 use larder_core::shard::Shard;
@@ -82,12 +83,12 @@ pub(crate) fn check_record_is_canonical(bytes: &[u8]) {
 
 /// A delta, or the columns of a window before zstd, or a window as it is sent.
 pub fn fuzz_delta(data: &[u8]) {
-    let mut script = Decisions::new(data);
-    match script.next_byte_or_zero() % 4 {
-        0 => check_batch_round_trips(&zstd::bulk::compress(script.remaining(), 1).unwrap_or_default()),
-        1 => check_batch_round_trips(script.remaining()),
+    let mut decisions = Decisions::new(data);
+    match decisions.next_byte_or_zero() % 4 {
+        0 => check_batch_round_trips(&zstd::bulk::compress(decisions.remaining(), 1).unwrap_or_default()),
+        1 => check_batch_round_trips(decisions.remaining()),
         _ => {
-            let bytes = script.remaining();
+            let bytes = decisions.remaining();
             check_delta_is_canonical(bytes);
             if let Ok(delta) = Delta::decode(bytes) {
                 check_delta_composes(delta);
@@ -102,7 +103,8 @@ fn check_delta_is_canonical(bytes: &[u8]) {
     }
 }
 
-/// Whatever can be said as a delta can be composed, said again, and examined by a shard; what passes is applied.
+/// Whatever can be said as a delta can be composed, said again, and examined by a shard; what passes is
+/// applied.
 fn check_delta_composes(delta: Delta) {
     let delta = Delta { shard_id: FIXTURE.root.shard_id(), ..delta };
     let Ok(composed) = EncodedChange::new(&FIXTURE.root, delta.clone()) else { return };
@@ -181,23 +183,23 @@ pub fn fuzz_invite_code(data: &[u8]) {
         check_code_round_trips(&code);
         assert_eq!(normalized_code(text), normalized_code(&code.to_string()), "one code, one spelling");
     }
-    let mut script = Decisions::new(data);
+    let mut decisions = Decisions::new(data);
     let mut bytes = [0; 40];
-    bytes.iter_mut().for_each(|byte| *byte = script.next_byte_or_zero());
+    bytes.iter_mut().for_each(|byte| *byte = decisions.next_byte_or_zero());
     let Some(code) = InviteCode::from_bytes(&bytes) else { panic!("40 bytes are a code") };
     assert_eq!(code.to_bytes(), bytes);
     check_code_round_trips(&code);
     let mut typed: Vec<char> = code.to_string().chars().collect();
-    for _ in 0..=script.next_byte_or_zero() % 3 {
-        let at = script.index(typed.len());
-        typed[at] = char::from(script.next_byte_or_zero());
+    for _ in 0..=decisions.next_byte_or_zero() % 3 {
+        let at = decisions.index(typed.len());
+        typed[at] = char::from(decisions.next_byte_or_zero());
     }
     let typed: String = typed.into_iter().collect();
     if let Ok(read) = typed.parse::<InviteCode>() {
         assert_eq!(normalized_code(&typed), normalized_code(&read.to_string()));
     }
     assert_eq!(
-        InviteCode::new(GroupId(script.repeated_byte()), &NodeId([1; 32]), [2; 16]).to_bytes().len(),
+        InviteCode::new(GroupId(decisions.repeated_byte()), &NodeId([1; 32]), [2; 16]).to_bytes().len(),
         40
     );
 }

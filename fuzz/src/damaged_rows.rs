@@ -1,15 +1,15 @@
 //! What a store may hold after damage: rows gone, changed, doubled, in each other's place.
 //!
-//! What must hold: a node comes up from them or says that they are damaged; of what is damaged only what proves itself is
-//! saved, nothing is invented, and from what was saved it comes up.
+//! What must hold: a node comes up from them or says that they are damaged; of what is damaged only what
+//! proves itself is saved, nothing is invented, and from what was saved it comes up.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use larder_core::store::LoadError;
 use larder_core::id::{ChangeId, RecordId};
 use larder_core::node::{ClockReading, MonoTime, Node, NodeConfig};
 use larder_core::record::SignedRecord;
+use larder_core::store::LoadError;
 use larder_core::store::salvage::{KnownGroup, salvage_all};
 use larder_core::store::{MemoryStore, Row, RowReader, Table};
 
@@ -18,12 +18,12 @@ use crate::fixture::{self, FIXTURE, secret_key};
 
 /// Plays the damage that these bytes are.
 pub fn fuzz_rows(data: &[u8]) {
-    let mut script = Decisions::new(data);
+    let mut decisions = Decisions::new(data);
     let mut store = FIXTURE.store.clone();
-    let backup = if script.next_bool() { membership_backup() } else { Vec::new() };
-    let reads_all_rows = script.next_bool();
-    while let Some(step) = script.next_byte() {
-        damage_row(&mut store, step, &mut script);
+    let backup = if decisions.next_bool() { membership_backup() } else { Vec::new() };
+    let reads_all_rows = decisions.next_bool();
+    while let Some(step) = decisions.next_byte() {
+        damage_row(&mut store, step, &mut decisions);
     }
     match open_node(&store) {
         Ok(node) => assert_nothing_invented(&node),
@@ -37,33 +37,34 @@ pub fn fuzz_rows(data: &[u8]) {
     assert_nothing_invented(&open_node(&salvaged).expect("what was saved is sound"));
 }
 
-fn damage_row(store: &mut MemoryStore, step: u8, script: &mut Decisions<'_>) {
-    let table = *script.choose(&Table::ALL);
+fn damage_row(store: &mut MemoryStore, step: u8, decisions: &mut Decisions<'_>) {
+    let table = *decisions.choose(&Table::ALL);
     let Ok(existing) = store.read_rows(table, &[]);
     let Some((key, mut value)) =
-        existing.get(usize::from(script.next_byte_or_zero()) % existing.len().max(1)).cloned()
+        existing.get(usize::from(decisions.next_byte_or_zero()) % existing.len().max(1)).cloned()
     else {
         return;
     };
     let row = match step % 6 {
         0 => Row::remove(table, key),
         1 => {
-            let at = usize::from(script.next_byte_or_zero()) % value.len().max(1);
+            let at = usize::from(decisions.next_byte_or_zero()) % value.len().max(1);
             value.truncate(at);
             Row::put(table, key, value)
         }
         2 => {
-            let (other, _) = script.choose(&existing).clone();
+            let (other, _) = decisions.choose(&existing).clone();
             Row::put(table, other, value)
         }
-        3 => Row::put(table, script.bytes().to_vec(), value),
-        4 => Row::put(table, key, script.bytes().to_vec()),
+        3 => Row::put(table, decisions.bytes().to_vec(), value),
+        4 => Row::put(table, key, decisions.bytes().to_vec()),
         _ => {
-            let at =
-                usize::from(u16::from_be_bytes([script.next_byte_or_zero(), script.next_byte_or_zero()]))
-                    % value.len().max(1);
+            let at = usize::from(u16::from_be_bytes([
+                decisions.next_byte_or_zero(),
+                decisions.next_byte_or_zero(),
+            ])) % value.len().max(1);
             if let Some(byte) = value.get_mut(at) {
-                *byte ^= script.next_byte_or_zero();
+                *byte ^= decisions.next_byte_or_zero();
             }
             Row::put(table, key, value)
         }

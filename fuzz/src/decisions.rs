@@ -1,10 +1,15 @@
-//! Bytes as decisions, read from the front: what is cut off decides nothing, and a byte changed changes one decision.
+//! The input of a fuzz target as a series of decisions, on top of [`arbitrary`].
+//!
+//! Decisions are read from the front, one byte for most of them, so that a changed byte changes one decision.
+//! Past the end every number is 0.
 
-/// What is left of the bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Decisions<'a>(&'a [u8]);
+use arbitrary::Unstructured;
 
-/// Numbers at which something may happen.
+/// The decisions that are left.
+#[derive(Debug)]
+pub struct Decisions<'a>(Unstructured<'a>);
+
+/// Numbers at the edges of what formats and limits allow.
 const EDGE_NUMBERS: [u64; 24] = [
     0,
     1,
@@ -33,39 +38,37 @@ const EDGE_NUMBERS: [u64; 24] = [
 ];
 
 impl<'a> Decisions<'a> {
-    /// The script that these bytes are.
+    /// The decisions that `bytes` encode.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self(Unstructured::new(bytes))
     }
 
     /// The next byte; `None` at the end.
     pub fn next_byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
+        (!self.0.is_empty()).then(|| self.next_byte_or_zero())
     }
 
     /// The next byte; 0 past the end.
     pub fn next_byte_or_zero(&mut self) -> u8 {
-        self.next_byte().unwrap_or(0)
+        self.0.arbitrary().unwrap_or_default()
     }
 
     /// An index below `len`, which is not 0.
     pub fn index(&mut self, len: usize) -> usize {
-        usize::from(self.next_byte_or_zero()) % len
+        self.0.choose_index(len).unwrap_or_default()
     }
 
-    /// One of these.
+    /// One of `options`.
     pub fn choose<'b, T>(&mut self, options: &'b [T]) -> &'b T {
         &options[self.index(options.len())]
     }
 
-    /// True every second time.
+    /// True in half of all cases.
     pub fn next_bool(&mut self) -> bool {
-        self.next_byte_or_zero() & 1 == 1
+        self.0.arbitrary().unwrap_or_default()
     }
 
-    /// True once in so many times; never past the end.
+    /// True in one of `times` cases; false past the end, so that a run comes to its end.
     pub fn one_in(&mut self, times: u8) -> bool {
         self.next_byte().is_some_and(|byte| byte % times == times - 1)
     }
@@ -75,24 +78,22 @@ impl<'a> Decisions<'a> {
         match self.next_byte_or_zero() {
             small @ 0..=127 => u64::from(small),
             edge @ 128..=250 => EDGE_NUMBERS[usize::from(edge - 128) % EDGE_NUMBERS.len()],
-            _ => u64::from_be_bytes(std::array::from_fn(|_| self.next_byte_or_zero())),
+            _ => self.0.arbitrary().unwrap_or_default(),
         }
     }
 
     /// Up to 255 bytes.
     pub fn bytes(&mut self) -> &'a [u8] {
         let len = usize::from(self.next_byte_or_zero()).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(len);
-        self.0 = rest;
-        bytes
+        self.0.bytes(len).unwrap_or_default()
     }
 
-    /// All that is left.
+    /// All bytes that are left.
     pub fn remaining(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
+        self.0.bytes(self.0.len()).unwrap_or_default()
     }
 
-    /// 16 bytes that hold a number.
+    /// 16 bytes that are all the same.
     pub fn repeated_byte(&mut self) -> [u8; 16] {
         [self.next_byte_or_zero(); 16]
     }

@@ -1,5 +1,5 @@
-//! A group of five with a history: who is in it, what its founder has stored, and what an operator knows that the
-//! founder does not.
+//! A group of five with a history: who is in it, what its founder has stored, and what an operator knows that
+//! the founder does not.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -169,10 +169,11 @@ fn write_observed(group: &mut Group) -> Vec<Row> {
 
 /// What `from` has of the desired state and `to` has not, as wants.
 pub fn missing_ranges(from: &Group, to: &Group) -> Vec<ChainRange> {
-    let epoch = *DESIRED_SHARD_ID;
-    let positions = from.shard_states().chain_positions(&epoch);
+    let shard_id = *DESIRED_SHARD_ID;
+    let positions = from.shard_states().chain_positions(&shard_id);
     let missing = positions.iter().filter_map(|position| {
-        let (after, upto) = (to.shard_states().accepted_len(&epoch, &position.chain_id), *position.tips.first()?);
+        let (after, upto) =
+            (to.shard_states().accepted_len(&shard_id, &position.chain_id), *position.tips.first()?);
         (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
     });
     missing.collect()

@@ -1,5 +1,5 @@
-//! Joining with somebody in between, who drops, doubles, changes and makes up frames: nobody is let in whom no admin let
-//! in, and no two screens agree whose machines did not meet.
+//! Joining with somebody in between, who drops, doubles, changes and makes up frames: nobody is let in whom
+//! no admin let in, and no two screens agree whose machines did not meet.
 
 use std::sync::LazyLock;
 
@@ -72,9 +72,9 @@ impl JoinSide {
 
 /// A joiner with or without a code, a member, and what the bytes make of the way between.
 pub fn fuzz_join_handshake(data: &[u8]) {
-    let mut script = Decisions::new(data);
+    let mut decisions = Decisions::new(data);
     let (mut member, mut joiner) = (MEMBER.clone(), JOINER.clone());
-    let joins_by_code = script.next_bool();
+    let joins_by_code = decisions.next_bool();
     let request = match joins_by_code {
         true => Request::Join { code: fixture::FIXTURE.code.clone(), alias: "till".into(), labels: vec![] },
         false => Request::StartPairing { alias: "till".into(), labels: vec![] },
@@ -98,12 +98,12 @@ pub fn fuzz_join_handshake(data: &[u8]) {
             break;
         }
         let (to_member, mut bytes) = frames.remove(0);
-        disturbed |= disturb_frame(&mut script, &mut bytes, &mut frames, to_member);
+        disturbed |= disturb_frame(&mut decisions, &mut bytes, &mut frames, to_member);
         let side = if to_member { &mut member } else { &mut joiner };
         let answers = side.handle_input(Input::FrameReceived { link, bytes });
         frames.extend(answers.into_iter().map(|bytes| (!to_member, bytes)));
-        if !joins_by_code && !approved && script.next_bool() {
-            approved = compare_digits(&mut script, &mut member, &mut joiner, disturbed, &mut frames);
+        if !joins_by_code && !approved && decisions.next_bool() {
+            approved = compare_digits(&mut decisions, &mut member, &mut joiner, disturbed, &mut frames);
         }
     }
     let joiner_is_member = joiner.node.group(&fixture::group()).is_some();
@@ -115,21 +115,21 @@ pub fn fuzz_join_handshake(data: &[u8]) {
 
 /// What somebody in between does to a frame. True if it did anything.
 fn disturb_frame(
-    script: &mut Decisions<'_>,
+    decisions: &mut Decisions<'_>,
     bytes: &mut Vec<u8>,
     frames: &mut Vec<(bool, Vec<u8>)>,
     to_member: bool,
 ) -> bool {
-    match script.next_byte_or_zero() % 8 {
+    match decisions.next_byte_or_zero() % 8 {
         0 => {
-            let at = script.index(bytes.len().max(1));
-            let mask = script.next_byte_or_zero().max(1);
+            let at = decisions.index(bytes.len().max(1));
+            let mask = decisions.next_byte_or_zero().max(1);
             bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= mask);
         }
-        1 => *bytes = script.bytes().to_vec(),
+        1 => *bytes = decisions.bytes().to_vec(),
         2 => frames.push((to_member, bytes.clone())),
-        3 => frames.insert(0, (to_member, GuestFrame::PairingNonce(script.repeated_byte()).encode())),
-        4 => frames.insert(0, (to_member, GuestFrame::PairingReveal(script.repeated_byte()).encode())),
+        3 => frames.insert(0, (to_member, GuestFrame::PairingNonce(decisions.repeated_byte()).encode())),
+        4 => frames.insert(0, (to_member, GuestFrame::PairingReveal(decisions.repeated_byte()).encode())),
         _ => return false,
     }
     true
@@ -137,7 +137,7 @@ fn disturb_frame(
 
 /// Operators look at both screens, and go on if these agree.
 fn compare_digits(
-    script: &mut Decisions<'_>,
+    decisions: &mut Decisions<'_>,
     member: &mut JoinSide,
     joiner: &mut JoinSide,
     disturbed: bool,
@@ -158,7 +158,7 @@ fn compare_digits(
         assert!(disturbed || joiner_digits.is_none(), "nobody was in between, and the screens differ");
         return false;
     }
-    let role = *script.choose(&[Role::Node, Role::Operator, Role::Admin]);
+    let role = *decisions.choose(&[Role::Node, Role::Operator, Role::Admin]);
     let act = AdminOp::ApproveJoin { node: joiner_id, role, digits: Some(member_digits) };
     let admin_request =
         AdminRequest { group: fixture::group(), act, user: String::new(), words: String::new() };

@@ -1,18 +1,19 @@
-//! What Larder's fuzz targets try, as functions of bytes. A target under `fuzz_targets` is one line that calls one.
+//! Larder's fuzz targets as functions of bytes. Each file below `fuzz_targets` is one line that calls one of
+//! them.
 //!
-//! | room            | holds                                                                                    |
-//! |-----------------|------------------------------------------------------------------------------------------|
-//! | [`codecs`]      | frames, deltas, windows, codes: what is read is written back as it was                   |
-//! | [`texts`]       | manifests, settings, arguments                                                           |
-//! | [`records`]     | signed records in any order: one set, one fold                                           |
-//! | [`trust`]       | who counts, and what of theirs: as the oracle says                                       |
-//! | [`handshake`]   | joining, with somebody in between                                                        |
-//! | [`rows`]        | rows of a damaged store: what proves itself is saved, and nothing is invented            |
-//! | [`fuzz_store_file`]  | the store's file, with bytes changed                                                     |
-//! | [`fuzz_node_inputs`] | a whole node that is told anything: it stays sound, and answers a write afterwards       |
-//! | [`fuzz_sim`]   | a world of nodes that is played as the bytes say                                         |
-//! | [`script`]      | bytes as decisions                                                                       |
-//! | [`scene`]       | a group of five with a history, known to all of these                                    |
+//! | module             | holds                                                                             |
+//! |--------------------|-----------------------------------------------------------------------------------|
+//! | [`codecs`]         | frames, deltas, batches, invite codes: what is decoded encodes to the same bytes  |
+//! | [`text_parsers`]   | manifests, settings, arguments                                                    |
+//! | [`records`]        | signed records in any order, which must evaluate to one membership                |
+//! | [`membership`]     | membership and acceptance, compared with the oracle                               |
+//! | [`join_handshake`] | a join with a peer in between that alters frames                                  |
+//! | [`damaged_rows`]   | rows of a damaged store, of which nothing may be invented                         |
+//! | [`store_file`]     | the store's file with changed bytes                                               |
+//! | [`node_inputs`]    | one node that gets any inputs, stays sound, and answers a write afterwards        |
+//! | [`sim`]            | a world of the simulator, drawn from the bytes                                    |
+//! | [`decisions`]      | bytes as decisions                                                                |
+//! | [`fixture`]        | a group of five members with a history, which the targets share                   |
 
 pub mod codecs;
 pub mod damaged_rows;
@@ -22,6 +23,25 @@ pub mod join_handshake;
 pub mod membership;
 pub mod node_inputs;
 pub mod records;
-pub mod sim_bytes;
+pub mod sim;
 pub mod store_file;
 pub mod text_parsers;
+
+/// All targets by the name of their file below `fuzz_targets`.
+pub const TARGETS: [(&str, fn(&[u8])); 15] = [
+    ("acceptance", membership::fuzz_acceptance),
+    ("args", text_parsers::fuzz_args),
+    ("damaged_rows", damaged_rows::fuzz_rows),
+    ("delta", codecs::fuzz_delta),
+    ("frame", codecs::fuzz_frame),
+    ("invite_code", codecs::fuzz_invite_code),
+    ("join_handshake", join_handshake::fuzz_join_handshake),
+    ("manifest", text_parsers::fuzz_manifest),
+    ("membership", membership::fuzz_membership),
+    ("node_inputs", node_inputs::fuzz_node_inputs),
+    ("record", records::fuzz_records),
+    ("settings", text_parsers::fuzz_settings),
+    ("signed_record", membership::fuzz_signed_record),
+    ("sim", sim::fuzz_sim),
+    ("store_file", store_file::fuzz_store_file),
+];

@@ -13,7 +13,8 @@ use larder_tests::sim::acceptance_oracle;
 use crate::decisions::Decisions;
 use crate::fixture::{self, secret_key};
 
-/// Bytes that may be a signed record: what is read is written back as it was, and a set takes it or says why not.
+/// Bytes that may be a signed record: what is read is written back as it was, and a set takes it or says why
+/// not.
 pub fn fuzz_signed_record(data: &[u8]) {
     let Ok(signed) = SignedRecord::decode(data) else { return };
     assert_eq!(signed.encode(), data);
@@ -34,28 +35,28 @@ pub fn fuzz_signed_record(data: &[u8]) {
     );
 }
 
-/// A script by which holders of grants issue records, in good faith or not.
+/// A decisions by which holders of grants issue records, in good faith or not.
 pub fn fuzz_membership(data: &[u8]) {
-    let mut script = Decisions::new(data);
+    let mut decisions = Decisions::new(data);
     let mut world = MembershipWorld::new();
     while world.records.len() < 24
-        && let Some(step) = script.next_byte()
+        && let Some(step) = decisions.next_byte()
     {
-        world.issue_record(step, &mut script);
+        world.issue_record(step, &mut decisions);
     }
     world.assert_oracle_agrees();
 }
 
 /// The same, with changes written under the grants.
 pub fn fuzz_acceptance(data: &[u8]) {
-    let mut script = Decisions::new(data);
+    let mut decisions = Decisions::new(data);
     let mut world = MembershipWorld::new();
     while world.records.len() + world.changes.len() < 40
-        && let Some(step) = script.next_byte()
+        && let Some(step) = decisions.next_byte()
     {
         match step % 3 {
-            0 => world.issue_record(step / 3, &mut script),
-            _ => world.write_change(&mut script),
+            0 => world.issue_record(step / 3, &mut decisions),
+            _ => world.write_change(&mut decisions),
         }
     }
     world.assert_oracle_agrees();
@@ -81,17 +82,17 @@ impl MembershipWorld {
         Self { records: vec![genesis], record_set: placed, grants, changes, ancestors: below, write_count: 0 }
     }
 
-    fn issue_record(&mut self, step: u8, script: &mut Decisions<'_>) {
-        let (grant, number, role) = *script.choose(&self.grants);
-        let recovery = script.one_in(8);
+    fn issue_record(&mut self, step: u8, decisions: &mut Decisions<'_>) {
+        let (grant, number, role) = *decisions.choose(&self.grants);
+        let recovery = decisions.one_in(8);
         let (issuing_grant, signer, signing_key) = match recovery {
             true => (self.records[0].id(), Signer::Recovery, fixture::RECOVERY),
             false => (grant, Signer::Holder, number),
         };
-        let grantee = 10 + script.next_byte_or_zero() % 6;
+        let grantee = 10 + decisions.next_byte_or_zero() % 6;
         let (body, granted) = match step % 6 {
             0 | 1 => {
-                let role = *script.choose(&[Role::Admin, Role::Admin, Role::Operator, Role::Node]);
+                let role = *decisions.choose(&[Role::Admin, Role::Admin, Role::Operator, Role::Node]);
                 let alias = String::new();
                 (
                     RecordBody::Grant(Grant {
@@ -104,14 +105,14 @@ impl MembershipWorld {
                     Some(role),
                 )
             }
-            2 => (RecordBody::Admit(Admit { frontiers: self.random_frontiers(script) }), None),
+            2 => (RecordBody::Admit(Admit { frontiers: self.random_frontiers(decisions) }), None),
             _ => {
                 let revoked =
-                    if role == Role::Admin || recovery { script.choose(&self.grants).0 } else { grant };
+                    if role == Role::Admin || recovery { decisions.choose(&self.grants).0 } else { grant };
                 (
                     RecordBody::Revoke(Revoke {
                         target: RevokeTarget::Grant(revoked),
-                        frontiers: self.random_frontiers(script),
+                        frontiers: self.random_frontiers(decisions),
                     }),
                     None,
                 )
@@ -127,7 +128,7 @@ impl MembershipWorld {
             .map(|signed| (signed.record().seq, signed.id()))
             .collect();
         // After the newest; or after any, which forks the chain.
-        let after = if script.one_in(5) { script.index(chain.len() + 1) } else { chain.len() };
+        let after = if decisions.one_in(5) { decisions.index(chain.len() + 1) } else { chain.len() };
         let (seq, prev) =
             after.checked_sub(1).map_or((1, RecordId::ZERO), |index| (chain[index].0 + 1, chain[index].1));
         let record =
@@ -141,24 +142,24 @@ impl MembershipWorld {
         }
     }
 
-    fn random_frontiers(&self, script: &mut Decisions<'_>) -> Frontiers {
-        let record = match script.next_byte_or_zero() % 3 {
+    fn random_frontiers(&self, decisions: &mut Decisions<'_>) -> Frontiers {
+        let record = match decisions.next_byte_or_zero() % 3 {
             0 => None,
-            1 => Some((script.number() % 8, RecordId([script.next_byte_or_zero(); 32]))),
+            1 => Some((decisions.number() % 8, RecordId([decisions.next_byte_or_zero(); 32]))),
             _ => {
-                let signed = script.choose(&self.records);
+                let signed = decisions.choose(&self.records);
                 Some((signed.record().seq, signed.id()))
             }
         };
         let mut changes: BTreeMap<ChainId, (u64, ChangeId)> = BTreeMap::new();
         let all: Vec<(ChangeId, &Candidate)> = self.changes.iter().map(|(id, valid)| (*id, valid)).collect();
-        for _ in 0..script.next_byte_or_zero() % 4 {
+        for _ in 0..decisions.next_byte_or_zero() % 4 {
             if all.is_empty() {
                 break;
             }
-            let (id, valid) = *script.choose(&all);
-            let frontier = if script.one_in(4) {
-                (valid.seq + 1, ChangeId([script.next_byte_or_zero(); 32]))
+            let (id, valid) = *decisions.choose(&all);
+            let frontier = if decisions.one_in(4) {
+                (valid.seq + 1, ChangeId([decisions.next_byte_or_zero(); 32]))
             } else {
                 (valid.seq, id)
             };
@@ -168,24 +169,24 @@ impl MembershipWorld {
         Frontiers { last_record: record, last_changes: changes }
     }
 
-    /// A change on top of some others, as the gate would take it: it follows its own predecessor, and no two of its
-    /// ancestors stand in one place.
-    fn write_change(&mut self, script: &mut Decisions<'_>) {
-        let (grant, number, _) = *script.choose(&self.grants);
-        let incarnation_byte = [script.next_byte_or_zero() % 2];
+    /// A change on top of some others, as the gate would take it: it follows its own predecessor, and no two
+    /// of its ancestors stand in one place.
+    fn write_change(&mut self, decisions: &mut Decisions<'_>) {
+        let (grant, number, _) = *decisions.choose(&self.grants);
+        let incarnation_byte = [decisions.next_byte_or_zero() % 2];
         let actor = ChainId(larder_core::id::hash16("larder fuzz actor", &[&grant.0, &incarnation_byte]));
         let mine: Vec<ChangeId> =
             self.changes.iter().filter(|(_, valid)| valid.chain_id == actor).map(|(id, _)| *id).collect();
         // The longest branch is gone on with, mostly; any other place is a fork.
         let newest = mine.iter().max_by_key(|id| (self.changes[*id].seq, **id)).copied();
         let previous =
-            if script.one_in(4) && !mine.is_empty() { Some(*script.choose(&mine)) } else { newest };
-        let previous = if script.one_in(12) { None } else { previous };
+            if decisions.one_in(4) && !mine.is_empty() { Some(*decisions.choose(&mine)) } else { newest };
+        let previous = if decisions.one_in(12) { None } else { previous };
         let mut deps: BTreeSet<ChangeId> = previous.into_iter().collect();
         let all: Vec<ChangeId> = self.changes.keys().copied().collect();
-        for _ in 0..script.next_byte_or_zero() % 3 {
+        for _ in 0..decisions.next_byte_or_zero() % 3 {
             if !all.is_empty() {
-                deps.insert(*script.choose(&all));
+                deps.insert(*decisions.choose(&all));
             }
         }
         let below: BTreeSet<ChangeId> =

@@ -1,8 +1,9 @@
-//! A whole node that is told anything: frames of members and strangers, valid, forged and mutated; requests; time; a disk
-//! that is slow, fails, or forgets what was not confirmed.
+//! A whole node that is told anything: frames of members and strangers, valid, forged and mutated; requests;
+//! time; a disk that is slow, fails, or forgets what was not confirmed.
 //!
-//! What must hold: no panic; effects stay in proportion to inputs; every request is answered once; the node comes up again
-//! from whatever became durable; and in the end it answers a write, keeps it, and comes up equal.
+//! What must hold: no panic; effects stay in proportion to inputs; every request is answered once; the node
+//! comes up again from whatever became durable; and in the end it answers a write, keeps it, and comes up
+//! equal.
 
 mod adversary;
 mod callers;
@@ -31,7 +32,7 @@ use node_harness::NodeHarness;
 /// Steps of one run.
 const MAX_STEPS: usize = 64;
 
-/// Plays the script that these bytes are.
+/// Plays the decisions that these bytes are.
 pub fn fuzz_node_inputs(data: &[u8]) {
     let mut run = InputRun {
         harness: NodeHarness::open(),
@@ -280,18 +281,19 @@ impl InputRun<'_> {
 }
 
 /// Bytes with a few of them changed, cut or doubled, once in a while.
-fn maybe_mutate(mut bytes: Vec<u8>, script: &mut Decisions<'_>) -> Vec<u8> {
-    if !script.one_in(4) || bytes.is_empty() {
+fn maybe_mutate(mut bytes: Vec<u8>, decisions: &mut Decisions<'_>) -> Vec<u8> {
+    if !decisions.one_in(4) || bytes.is_empty() {
         return bytes;
     }
-    for _ in 0..=script.next_byte_or_zero() % 4 {
-        let at = usize::from(u16::from_be_bytes([script.next_byte_or_zero(), script.next_byte_or_zero()]))
-            % bytes.len();
-        match script.next_byte_or_zero() % 4 {
+    for _ in 0..=decisions.next_byte_or_zero() % 4 {
+        let at =
+            usize::from(u16::from_be_bytes([decisions.next_byte_or_zero(), decisions.next_byte_or_zero()]))
+                % bytes.len();
+        match decisions.next_byte_or_zero() % 4 {
             0 => bytes.truncate(at.max(1)),
             1 => bytes.extend_from_within(at..),
             2 => bytes[at] = 0xff,
-            _ => bytes[at] ^= 1 << (script.next_byte_or_zero() % 8),
+            _ => bytes[at] ^= 1 << (decisions.next_byte_or_zero() % 8),
         }
     }
     bytes

@@ -12,16 +12,16 @@ use crate::codecs::check_record_is_canonical;
 use crate::decisions::Decisions;
 use crate::fixture::{self, secret_key};
 
-/// Bytes that may be a record; or a script by which members and others issue records, good and bad.
+/// Bytes that may be a record; or a decisions by which members and others issue records, good and bad.
 pub fn fuzz_records(data: &[u8]) {
     check_record_is_canonical(data);
-    let mut script = Decisions::new(data);
+    let mut decisions = Decisions::new(data);
     let mut issuer = RecordIssuer::new();
-    while let Some(step) = script.next_byte() {
+    while let Some(step) = decisions.next_byte() {
         if issuer.issued.len() >= MAX_RECORDS {
             break;
         }
-        issuer.issue_record(step, &mut script);
+        issuer.issue_record(step, &mut decisions);
     }
     let (genesis, made) = (fixture::genesis(), issuer.issued);
     made.iter().for_each(|record| check_record_is_canonical(&record.encode()));
@@ -99,16 +99,16 @@ impl RecordIssuer {
         Self { issued: Vec::new(), grants: vec![founder] }
     }
 
-    fn issue_record(&mut self, step: u8, script: &mut Decisions<'_>) {
-        let (grant, holder) = script.choose(&self.grants).clone();
+    fn issue_record(&mut self, step: u8, decisions: &mut Decisions<'_>) {
+        let (grant, holder) = decisions.choose(&self.grants).clone();
         let recovery = step & 0x10 != 0;
         let signer = if recovery { Signer::Recovery } else { Signer::Holder };
         let by = if recovery { secret_key(fixture::RECOVERY) } else { holder };
-        let (body, to) = self.random_body(step, script);
-        let (seq, prev) = self.seq_and_prev(grant, signer, script);
-        let group = if script.one_in(32) { larder_core::id::GroupId::ZERO } else { fixture::group() };
+        let (body, to) = self.random_body(step, decisions);
+        let (seq, prev) = self.seq_and_prev(grant, signer, decisions);
+        let group = if decisions.one_in(32) { larder_core::id::GroupId::ZERO } else { fixture::group() };
         let record = Record { group, grant, signer, seq, prev, body, note: None };
-        let by = if script.one_in(16) { secret_key(script.next_byte_or_zero()) } else { by };
+        let by = if decisions.one_in(16) { secret_key(decisions.next_byte_or_zero()) } else { by };
         let signed = record.sign(&by);
         if let Some(to) = to {
             self.grants.push((signed.id(), to));
@@ -117,76 +117,79 @@ impl RecordIssuer {
     }
 
     /// After the newest record of the chain; sometimes beside or past it.
-    fn seq_and_prev(&self, grant: GrantId, signer: Signer, script: &mut Decisions<'_>) -> (u64, RecordId) {
+    fn seq_and_prev(&self, grant: GrantId, signer: Signer, decisions: &mut Decisions<'_>) -> (u64, RecordId) {
         let is_in_chain = |made: &&SignedRecord| {
             let record = made.record();
             (record.grant, record.signer) == (grant, signer)
         };
         let chain: Vec<_> = self.issued.iter().filter(is_in_chain).collect();
-        let after = if script.one_in(6) { script.index(chain.len() + 1) } else { chain.len() };
+        let after = if decisions.one_in(6) { decisions.index(chain.len() + 1) } else { chain.len() };
         let position = match after.checked_sub(1).map(|last| chain[last]) {
             Some(last) => (last.record().seq.saturating_add(1), last.id()),
             None => (1, RecordId::ZERO),
         };
-        if script.one_in(16) { (script.number(), position.1) } else { position }
+        if decisions.one_in(16) { (decisions.number(), position.1) } else { position }
     }
 
-    fn random_body(&self, step: u8, script: &mut Decisions<'_>) -> (RecordBody, Option<SecretKey>) {
+    fn random_body(&self, step: u8, decisions: &mut Decisions<'_>) -> (RecordBody, Option<SecretKey>) {
         let body = match step & 0x0f {
             0..=6 => {
-                let to = script.next_byte_or_zero() % 16;
+                let to = decisions.next_byte_or_zero() % 16;
                 let roles =
                     [Role::Admin, Role::Admin, Role::Operator, Role::Node, Role::Reader, Role::Other(9)];
                 let grant = Grant {
                     holder: secret_key(to).node_id(),
-                    role: *script.choose(&roles),
-                    alias: String::from_utf8_lossy(script.bytes()).into_owned(),
-                    labels: random_labels(script),
-                    invite: script.next_bool().then(|| InviteId([script.next_byte_or_zero(); 32])),
+                    role: *decisions.choose(&roles),
+                    alias: String::from_utf8_lossy(decisions.bytes()).into_owned(),
+                    labels: random_labels(decisions),
+                    invite: decisions.next_bool().then(|| InviteId([decisions.next_byte_or_zero(); 32])),
                 };
                 return (RecordBody::Grant(grant), Some(secret_key(to)));
             }
             7 | 8 => {
-                let what = RevokeTarget::Grant(script.choose(&self.grants).0);
-                RecordBody::Revoke(Revoke { target: what, frontiers: random_frontiers(script) })
+                let what = RevokeTarget::Grant(decisions.choose(&self.grants).0);
+                RecordBody::Revoke(Revoke { target: what, frontiers: random_frontiers(decisions) })
             }
             9 => {
-                let what = RevokeTarget::Invite(InviteId([script.next_byte_or_zero(); 32]));
+                let what = RevokeTarget::Invite(InviteId([decisions.next_byte_or_zero(); 32]));
                 RecordBody::Revoke(Revoke { target: what, frontiers: Frontiers::default() })
             }
-            10 => RecordBody::Admit(Admit { frontiers: random_frontiers(script) }),
-            11 => RecordBody::Forget(Forget { shard: String::from_utf8_lossy(script.bytes()).into_owned() }),
+            10 => RecordBody::Admit(Admit { frontiers: random_frontiers(decisions) }),
+            11 => {
+                RecordBody::Forget(Forget { shard: String::from_utf8_lossy(decisions.bytes()).into_owned() })
+            }
             12 => {
-                let key = secret_key(script.next_byte_or_zero()).node_id();
+                let key = secret_key(decisions.next_byte_or_zero()).node_id();
                 let (name, nonce) =
-                    (String::from_utf8_lossy(script.bytes()).into_owned(), script.repeated_byte());
+                    (String::from_utf8_lossy(decisions.bytes()).into_owned(), decisions.repeated_byte());
                 RecordBody::Genesis(Genesis { founder: key, name, nonce, recovery_key: key })
             }
             _ => RecordBody::Unknown {
-                tag: 8 + u16::from(script.next_byte_or_zero()),
-                bytes: script.bytes().to_vec(),
+                tag: 8 + u16::from(decisions.next_byte_or_zero()),
+                bytes: decisions.bytes().to_vec(),
             },
         };
         (body, None)
     }
 }
 
-fn random_labels(script: &mut Decisions<'_>) -> Vec<(String, String)> {
-    let text = |script: &mut Decisions<'_>| String::from_utf8_lossy(script.bytes()).into_owned();
-    (0..script.next_byte_or_zero() % 3).map(|_| (text(script), text(script))).collect()
+fn random_labels(decisions: &mut Decisions<'_>) -> Vec<(String, String)> {
+    let text = |decisions: &mut Decisions<'_>| String::from_utf8_lossy(decisions.bytes()).into_owned();
+    (0..decisions.next_byte_or_zero() % 3).map(|_| (text(decisions), text(decisions))).collect()
 }
 
-fn random_frontiers(script: &mut Decisions<'_>) -> Frontiers {
-    let record = script.next_bool().then(|| (script.number(), RecordId([script.next_byte_or_zero(); 32])));
-    let change = |script: &mut Decisions<'_>| {
+fn random_frontiers(decisions: &mut Decisions<'_>) -> Frontiers {
+    let record =
+        decisions.next_bool().then(|| (decisions.number(), RecordId([decisions.next_byte_or_zero(); 32])));
+    let change = |decisions: &mut Decisions<'_>| {
         (
-            larder_core::id::ChainId(script.repeated_byte()),
-            script.number(),
-            ChangeId([script.next_byte_or_zero(); 32]),
+            larder_core::id::ChainId(decisions.repeated_byte()),
+            decisions.number(),
+            ChangeId([decisions.next_byte_or_zero(); 32]),
         )
     };
     Frontiers {
         last_record: record,
-        last_changes: (0..script.next_byte_or_zero() % 3).map(|_| change(script)).collect(),
+        last_changes: (0..decisions.next_byte_or_zero() % 3).map(|_| change(decisions)).collect(),
     }
 }

@@ -1,4 +1,5 @@
-//! The store's file and the roster beside it, with bytes changed or cut off: damage is seen, or makes no difference.
+//! The store's file and the roster beside it, with bytes changed or cut off: damage is seen, or makes no
+//! difference.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -23,21 +24,23 @@ pub fn fuzz_store_file(data: &[u8]) {
 }
 
 fn check_store_file(data: &[u8]) {
-    let mut script = Decisions::new(data);
-    if script.one_in(8) {
-        let _ = membership_backup::decode(script.remaining());
+    let mut decisions = Decisions::new(data);
+    if decisions.one_in(8) {
+        let _ = membership_backup::decode(decisions.remaining());
         return;
     }
     let mut bytes = STORE_FILE.clone();
-    while let Some(kind) = script.next_byte() {
-        // Most of the file is room that holds nothing: what is hit is hit in the used part, more often than not.
+    while let Some(kind) = decisions.next_byte() {
+        // Most of the file is room that holds nothing: what is hit is hit in the used part, more often than
+        // not.
         let span = if kind & 1 == 0 { USED_FILE_BYTES.min(bytes.len()) } else { bytes.len() };
-        let at = usize::try_from(script.number() | u64::from(script.next_byte_or_zero()) << 12).unwrap_or(0)
+        let at = usize::try_from(decisions.number() | u64::from(decisions.next_byte_or_zero()) << 12)
+            .unwrap_or(0)
             % span.max(1);
         match kind >> 4 {
             0 => bytes.truncate(at),
             1 => bytes[at..].iter_mut().take(512).for_each(|byte| *byte = 0),
-            _ if !bytes.is_empty() => bytes[at] ^= script.next_byte_or_zero(),
+            _ if !bytes.is_empty() => bytes[at] ^= decisions.next_byte_or_zero(),
             _ => {}
         }
     }

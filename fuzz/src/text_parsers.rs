@@ -1,4 +1,5 @@
-//! Texts that people write: manifests, settings, arguments. What is read is written so that it is read as the same.
+//! Texts that people write: manifests, settings, arguments. What is read is written so that it is read as the
+//! same.
 
 use larder::cli::{Cli, assignment};
 use larder::settings::Settings;

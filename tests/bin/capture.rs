@@ -1,4 +1,5 @@
-//! Writes everything that crosses this host's interfaces to a file, until it is ended: the bare bytes of every packet.
+//! Writes everything that crosses this host's interfaces to a file, until it is ended: the bare bytes of
+//! every packet.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};

@@ -1,6 +1,6 @@
-//! The simulator's command: long runs, replays, shrinking.
+//! The simulator's command: long runs, replays, shrinking, canaries.
 
-#![allow(clippy::panic, clippy::expect_used, reason = "this is a test: a panic is how it says no")]
+#![allow(clippy::panic, clippy::expect_used, reason = "this is a test: a panic is how it fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use larder_tests::sim::canary::{CANARIES, create_workspace};
+use larder_tests::sim::canary::{CANARIES, Canary, create_workspace};
 use larder_tests::sim::{
     Coverage, FIRST_SMALL_SEED, Plan, RunFailure, SITUATIONS, generate_plan, run_plan, run_plan_logged,
     shrink_plan,
@@ -25,36 +25,17 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Play many seeds; say what failed, how fast it went and which rare situations were reached.
-    Run {
-        /// The first seed.
-        #[arg(long, default_value_t = 0)]
-        first: u64,
-        /// Small and short worlds in which members change, are copied, and lie.
-        #[arg(long)]
-        small: bool,
-        /// How many.
-        #[arg(long, default_value_t = 1000)]
-        seeds: u64,
-        /// How many at the same time.
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
-        /// Fail if a rare situation was not reached.
-        #[arg(long)]
-        marks: bool,
-        /// Stop at the first that fails.
-        #[arg(long)]
-        stop: bool,
-    },
-    /// Play one plan again, by seed or from a file, and tell its last events, or all.
+    /// Play many seeds; print failures, speed, and the rare situations that were reached.
+    Run(RunOptions),
+    /// Play one plan again and print its last events.
     Replay {
         /// A seed, or a file that holds a plan.
         plan: String,
-        /// Tell everything.
+        /// Print all events.
         #[arg(long)]
-        loud: bool,
+        print_events: bool,
     },
-    /// Cut a plan that fails down to the least that still does, and write it to a file.
+    /// Cut a failing plan down to the smallest one that still fails, and write it to a file.
     Shrink {
         /// A seed, or a file that holds a plan.
         plan: String,
@@ -62,27 +43,13 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Print the hash over everything that happens in one run.
+    /// Print the hash over all events of one run.
     Trace {
         /// The seed.
         seed: u64,
     },
     /// Plant defects in copies of the product, one at a time, and play until each is caught.
-    Canaries {
-        /// Only those whose name contains this.
-        #[arg(default_value = "")]
-        only: String,
-        /// The first seed.
-        #[arg(long, default_value_t = 0)]
-        first: u64,
-        /// Seeds that a defect may survive, and five times as many of small worlds; one that must hold is played with a
-        /// fifth of them.
-        #[arg(long, default_value_t = 1000)]
-        seeds: u64,
-        /// How many at the same time.
-        #[arg(long, default_value_t = 2)]
-        jobs: usize,
-    },
+    Canaries(CanaryOptions),
     /// Print a plan as JSON.
     Plan {
         /// The seed.
@@ -90,14 +57,52 @@ enum Command {
     },
 }
 
+#[derive(clap::Args)]
+struct RunOptions {
+    /// Play from this seed on.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Play small and short worlds in which members change, are copied, and forge history.
+    #[arg(long)]
+    small: bool,
+    /// Play this number of seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// Play this number of worlds at the same time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Fail if a rare situation was not reached.
+    #[arg(long)]
+    require_coverage: bool,
+    /// Stop at the first failure.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+#[derive(clap::Args)]
+struct CanaryOptions {
+    /// Plant only the canaries whose name contains this text.
+    filter: Option<String>,
+    /// Play from this seed on.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Play this number of seeds, and five times as many of small worlds, until a defect counts as missed. A
+    /// canary that must hold is played with a fifth of them.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// Play this number of worlds at the same time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Compile all canaries, but play only this number of the defects; `--first` selects them.
+    #[arg(long)]
+    rotate: Option<usize>,
+}
+
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Run { first, small, seeds, jobs, marks, stop } => {
-            let first = if small { first + FIRST_SMALL_SEED } else { first };
-            options(&RunOptions { first, seeds, jobs, marks, stop })
-        }
-        Command::Canaries { only, first, seeds, jobs } => run_canaries(&only, first, seeds, jobs),
-        Command::Replay { plan, loud } => replay_plan(&read_plan(&plan), loud),
+        Command::Run(options) => run_seeds(&options),
+        Command::Canaries(options) => run_canaries(&options),
+        Command::Replay { plan, print_events } => replay_plan(&read_plan(&plan), print_events),
         Command::Shrink { plan, out } => shrink_and_save(&read_plan(&plan), out),
         Command::Trace { seed } => match run_plan(&generate_plan(seed)) {
             Ok(outcome) => {
@@ -140,9 +145,9 @@ fn print_failure(name: &str, failure: &RunFailure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn replay_plan(plan: &Plan, loud: bool) -> ExitCode {
+fn replay_plan(plan: &Plan, print_events: bool) -> ExitCode {
     let started = Instant::now();
-    match run_plan_logged(plan, loud) {
+    match run_plan_logged(plan, print_events) {
         Ok(outcome) => {
             println!(
                 "holds: {} events in {:.2?}, trace {}",
@@ -160,7 +165,7 @@ fn replay_plan(plan: &Plan, loud: bool) -> ExitCode {
 }
 
 fn shrink_and_save(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
-    // Plans that panic are tried again and again; what this program itself has to say is heard again afterwards.
+    // Plans that panic are tried many times: their messages are dropped.
     std::panic::set_hook(Box::new(|_| {}));
     let shrunk = shrink_plan(plan);
     drop(std::panic::take_hook());
@@ -186,24 +191,17 @@ fn shrink_and_save(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
 
 #[derive(Default)]
 struct RunTotals {
-    marks: Coverage,
+    coverage: Coverage,
     events: u64,
     acknowledged: usize,
     slowest_heal_us: u64,
     failed: Vec<(u64, String)>,
 }
 
-struct RunOptions {
-    first: u64,
-    seeds: u64,
-    jobs: usize,
-    marks: bool,
-    stop: bool,
-}
-
-fn options(run: &RunOptions) -> ExitCode {
+fn run_seeds(run: &RunOptions) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
-    let next = AtomicU64::new(run.first);
+    let first = if run.small { run.first + FIRST_SMALL_SEED } else { run.first };
+    let next = AtomicU64::new(first);
     let total = Mutex::new(RunTotals::default());
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -211,10 +209,10 @@ fn options(run: &RunOptions) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= run.first + run.seeds {
+                    if seed >= first + run.seeds {
                         return;
                     }
-                    if !run_seed(seed, &total) && run.stop {
+                    if !run_seed(seed, &total) && run.fail_fast {
                         next.store(u64::MAX / 2, Ordering::Relaxed);
                     }
                 }
@@ -225,60 +223,96 @@ fn options(run: &RunOptions) -> ExitCode {
     print_report(&total, run, started.elapsed().as_secs_f64())
 }
 
-/// So many small worlds are played in the time of a large one.
+/// The number of small worlds that take as long as a large one.
 const SMALL_WORLDS_PER_LARGE: u64 = 5;
 
-/// Plants every canary in a copy of the product, and plays until it is caught.
-fn run_canaries(only: &str, first: u64, seeds: u64, jobs: usize) -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
-    let (copy, built) = (root.join("target/canaries/src"), root.join("target/canaries/build"));
-    let mut survived = Vec::new();
-    for canary in CANARIES.iter().filter(|canary| canary.name.contains(only)) {
-        let started = Instant::now();
-        let planted = create_workspace(root, &copy).and_then(|()| canary.apply(&copy));
+/// The folders in which canaries are planted and built.
+struct CanaryWorkspace {
+    root: &'static Path,
+    copy: PathBuf,
+    built: PathBuf,
+}
+
+impl CanaryWorkspace {
+    fn new() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
+        Self { root, copy: root.join("target/canaries/src"), built: root.join("target/canaries/build") }
+    }
+
+    /// Plants a canary in a fresh copy of the product, and runs `cargo build` or `cargo check` there.
+    fn plant(&self, canary: &Canary, cargo_command: &str) {
+        let planted = create_workspace(self.root, &self.copy).and_then(|()| canary.apply(&self.copy));
         planted.unwrap_or_else(|error| panic!("{}: {error}", canary.name));
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Process::new(cargo);
-        build.args(["build", "--quiet", "--offline", "--bin", "larder-sim"]).current_dir(&copy);
-        // Altered code may well warn.
-        build.env("CARGO_TARGET_DIR", &built).env("RUSTFLAGS", "--cap-lints warn -A warnings");
-        assert!(build.status().is_ok_and(|status| status.success()), "{} does not build", canary.name);
-        let seeds = if canary.must_hold { seeds.div_ceil(5) } else { seeds };
+        let mut cargo = Process::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args([cargo_command, "--quiet", "--offline", "--bin", "larder-sim"]).current_dir(&self.copy);
+        // A planted defect may well cause warnings.
+        cargo.env("CARGO_TARGET_DIR", &self.built).env("RUSTFLAGS", "--cap-lints warn -A warnings");
+        assert!(cargo.status().is_ok_and(|status| status.success()), "{} does not compile", canary.name);
+    }
+
+    /// Plays worlds of the planted product; returns the first failure.
+    fn first_failure(&self, canary: &Canary, options: &CanaryOptions) -> Option<String> {
+        let seeds = if canary.must_hold { options.seeds.div_ceil(5) } else { options.seeds };
         // Small worlds first: there are many of them in a minute, and most defects show in a few.
-        let caught = [true, false].into_iter().find_map(|small| {
+        [true, false].into_iter().find_map(|small| {
             let seeds = if small { seeds.saturating_mul(SMALL_WORLDS_PER_LARGE) } else { seeds };
-            let mut command = Process::new(built.join("debug/larder-sim"));
-            command.args(["run", "--stop", "--first", &first.to_string()]);
-            command.args(["--seeds", &seeds.to_string(), "--jobs", &jobs.to_string()]);
+            let mut command = Process::new(self.built.join("debug/larder-sim"));
+            command.args(["run", "--fail-fast", "--first", &options.first.to_string()]);
+            command.args(["--seeds", &seeds.to_string(), "--jobs", &options.jobs.to_string()]);
             command.args(small.then_some("--small"));
             let output = command.output().unwrap_or_else(|error| panic!("{}: {error}", canary.name));
             let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
             (!output.status.success()).then(|| stdout.lines().next().unwrap_or("-").to_owned())
-        });
-        let good = caught.is_none() == canary.must_hold;
-        let caught = caught.unwrap_or_else(|| "-".to_owned());
-        let verdict = match (good, canary.must_hold) {
-            (true, true) => "holds",
-            (true, false) => "caught",
-            (false, true) => "FAILS",
-            (false, false) => "SURVIVED",
-        };
-        println!("{verdict:<8} {:<16} {:>4.0?} {}", canary.name, started.elapsed(), canary.description);
-        println!("         by {}", caught.chars().take(140).collect::<String>());
-        if !good {
-            survived.push(canary.name);
-        }
+        })
     }
-    if survived.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Plays one seed; false if something did not hold.
+/// True for a canary that is to be played: one that must hold, or a defect whose turn it is.
+fn is_played(canary: &Canary, options: &CanaryOptions) -> bool {
+    let Some(rotate) = options.rotate else { return true };
+    let defects: Vec<&str> =
+        CANARIES.iter().filter(|canary| !canary.must_hold).map(|canary| canary.name).collect();
+    let start = usize::try_from(options.first % defects.len() as u64).unwrap_or(0);
+    let mut turn = defects.iter().cycle().skip(start).take(rotate);
+    canary.must_hold || turn.any(|name| *name == canary.name)
+}
+
+/// Plants every canary in a copy of the product, and plays until it is caught.
+fn run_canaries(options: &CanaryOptions) -> ExitCode {
+    let workspace = CanaryWorkspace::new();
+    let filter = options.filter.as_deref().unwrap_or_default();
+    let mut wrong = Vec::new();
+    for canary in CANARIES.iter().filter(|canary| canary.name.contains(filter)) {
+        let started = Instant::now();
+        if !is_played(canary, options) {
+            workspace.plant(canary, "check");
+            println!("compiles {:<16} {:>4.0?} {}", canary.name, started.elapsed(), canary.description);
+            continue;
+        }
+        workspace.plant(canary, "build");
+        let failure = workspace.first_failure(canary, options);
+        let verdict = match (&failure, canary.must_hold) {
+            (None, true) => "holds",
+            (Some(_), false) => "caught",
+            (Some(_), true) => "FAILS",
+            (None, false) => "SURVIVED",
+        };
+        println!("{verdict:<8} {:<16} {:>4.0?} {}", canary.name, started.elapsed(), canary.description);
+        println!("         by {}", failure.as_deref().unwrap_or("-").chars().take(140).collect::<String>());
+        if failure.is_none() != canary.must_hold {
+            wrong.push(canary.name);
+        }
+    }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays one seed; returns false if an invariant was violated.
 fn run_seed(seed: u64, total: &Mutex<RunTotals>) -> bool {
     let result = std::panic::catch_unwind(|| run_plan(&generate_plan(seed)));
     let mut total = total.lock().expect("no job panics");
     match result {
         Ok(Ok(outcome)) => {
-            total.marks.merge(&outcome.marks);
+            total.coverage.merge(&outcome.coverage);
             total.events += outcome.events;
             total.acknowledged += outcome.acknowledged;
             total.slowest_heal_us = total.slowest_heal_us.max(outcome.healed_after_us);
@@ -297,7 +331,7 @@ fn run_seed(seed: u64, total: &Mutex<RunTotals>) -> bool {
 }
 
 fn print_report(total: &RunTotals, run: &RunOptions, seconds: f64) -> ExitCode {
-    let RunOptions { seeds, jobs, marks: need_marks, .. } = *run;
+    let RunOptions { seeds, jobs, require_coverage, .. } = *run;
     println!(
         "{seeds} seeds, {} events, {} writes acknowledged, {seconds:.1} s: {:.0} events a second and job; slowest heal {:.1} s",
         total.events,
@@ -306,9 +340,9 @@ fn print_report(total: &RunTotals, run: &RunOptions, seconds: f64) -> ExitCode {
         total.slowest_heal_us as f64 / 1e6,
     );
     for (name, what) in SITUATIONS {
-        println!("{:>10}  {name:<20} {what}", total.marks.count(name));
+        println!("{:>10}  {name:<20} {what}", total.coverage.count(name));
     }
-    let missing = total.marks.unreached();
+    let missing = total.coverage.unreached();
     if !missing.is_empty() {
         println!("not reached: {}", missing.join(", "));
     }
@@ -320,7 +354,7 @@ fn print_report(total: &RunTotals, run: &RunOptions, seconds: f64) -> ExitCode {
             );
             ExitCode::FAILURE
         }
-        None if need_marks && !missing.is_empty() => ExitCode::FAILURE,
+        None if require_coverage && !missing.is_empty() => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
     }
 }

@@ -1,5 +1,5 @@
-//! A peer that keeps to the bytes of the protocol and to none of its rules: first as a stranger, then as a member. What
-//! it tries is what `docs/threats.md` lists.
+//! A peer that keeps to the bytes of the protocol and to none of its rules: first as a stranger, then as a
+//! member. What it tries is what `docs/threats.md` lists.
 
 mod attacks;
 mod sockets;
@@ -58,8 +58,8 @@ impl Adversary {
         let node_config = NodeConfig {
             secret: secret.clone(),
             rng_seed: [seed; 32],
-            software: "villain".to_owned(),
-            host_name: "villain".to_owned(),
+            software: "adversary".to_owned(),
+            host_name: "adversary".to_owned(),
             store_was_copied: false,
         };
         let (node, effects) = Node::open(node_config, now(Instant::now()), &store).expect("an empty store");
@@ -86,7 +86,7 @@ impl Adversary {
         self.node.groups().next()
     }
 
-    /// Its group, the epoch of the desired state, and its own grant: as they are, or as they last were.
+    /// Its group, the id of its desired shard, and its own grant: as they are, or as they last were.
     pub(crate) fn membership(&mut self) -> Option<(Group, ShardId, GrantId)> {
         let current = self.group_state().and_then(|state| {
             let grant = state.group.members().live_grants_of(&self.secret.node_id()).next()?.grant;
@@ -122,7 +122,7 @@ impl Adversary {
 
     /// Joins by a code; true once it is in the group and linked.
     pub async fn join(&mut self, code: InviteCode, timeout: Duration) -> bool {
-        self.request(Request::Join { code, alias: "villain".to_owned(), labels: Vec::new() });
+        self.request(Request::Join { code, alias: "adversary".to_owned(), labels: Vec::new() });
         let end = Instant::now() + timeout;
         while Instant::now() < end {
             self.run_for(Duration::from_millis(50)).await;

@@ -1,7 +1,8 @@
-//! A disk in memory for one file: it forgets what was not synced, tears what was being written, runs full, fails, rots.
+//! A disk in memory for one file: it forgets what was not synced, tears what was being written, runs full,
+//! fails, rots.
 //!
-//! It is what a store stands on ([`StorageBackend`]) wherever a test decides when the power goes. All that it does
-//! follows from what it is told and from the seeds it is given.
+//! It is what a store stands on ([`StorageBackend`]) wherever a test decides when the power goes. All that it
+//! does follows from what it is told and from the seeds it is given.
 //!
 //! ```text
 //!             write, set_len                    sync_data
@@ -147,8 +148,8 @@ impl FaultyDisk {
         state.crash_at = Some(state.operations);
     }
 
-    /// That operation fails. What it would have changed is not changed; if it is a sync, then everything that waited
-    /// for it may never reach the disk, although reads go on to show it.
+    /// That operation fails. What it would have changed is not changed; if it is a sync, then everything that
+    /// waited for it may never reach the disk, although reads go on to show it.
     pub fn fail_at(&self, operation: u64, fault: DiskFault, duration: FaultDuration) {
         self.lock().fault = Some((operation, fault, duration));
     }
@@ -158,7 +159,8 @@ impl FaultyDisk {
         self.lock().fault = None;
     }
 
-    /// The disk as it is found after the power went now. This one stays as it is, so that others can be made of it.
+    /// The disk as it is found after the power went now. This one stays as it is, so that others can be made
+    /// of it.
     pub fn after_crash(&self, outcome: CrashOutcome, seed: u64) -> Self {
         let state = self.lock();
         Self::from_blocks(state.contents_after_crash(outcome, &mut TestRng::from_seed(seed)))
@@ -246,7 +248,8 @@ impl DiskState {
     fn sync(&mut self) -> io::Result<()> {
         if let Err((error, _)) = self.begin_operation() {
             if self.crash_at.is_none_or(|at| at > self.operations) {
-                // The system told once, and takes the pages for written from now on: nothing brings them back.
+                // The system told once, and takes the pages for written from now on: nothing brings them
+                // back.
                 self.pending.clear();
             }
             return Err(error);

@@ -1,5 +1,5 @@
-//! Wall clocks of processes, set wrong and stepped while they run, by libfaketime. Time that only goes forward stays
-//! what it is.
+//! Wall clocks of processes, set wrong and stepped while they run, by libfaketime. Time that only goes
+//! forward stays what it is.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,8 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// A clock that is right, kept in a file in `dir`. Where libfaketime is not installed, the test ends as not run.
+    /// A clock that is right, kept in a file in `dir`. Where libfaketime is not installed, the test ends as
+    /// not run.
     pub fn require(dir: &Path, name: &str) -> Self {
         let library = require(find_libfaketime());
         let clock = Self { file: dir.join(format!("{name}.clock")), library };

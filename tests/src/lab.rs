@@ -1,9 +1,9 @@
 //! A little LAN out of network namespaces, to try partitions and healing on real sockets.
 //!
-//! Each host is a namespace with an `eth0` (10.77.x.y/16, no default route) on a bridge that lives in a namespace of
-//! its own, so nothing is ever added to the machine's own network. A namespace lives as long as its holder, a `cat`
-//! whose standard input we hold: whatever happens to the test, the lab ends with it. Needs `ip` (iproute2), `unshare`
-//! and `nsenter` (util-linux), and root or unprivileged user namespaces.
+//! Each host is a namespace with an `eth0` (10.77.x.y/16, no default route) on a bridge that lives in a
+//! namespace of its own, so nothing is ever added to the machine's own network. A namespace lives as long as
+//! its holder, a `cat` whose standard input we hold: whatever happens to the test, the lab ends with it.
+//! Needs `ip` (iproute2), `unshare` and `nsenter` (util-linux), and root or unprivileged user namespaces.
 
 mod namespace;
 mod process;
@@ -53,7 +53,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A LAN of `count` hosts (at most 250), without IPv6. Waits while other labs of this process use the machine.
+    /// A LAN of `count` hosts (at most 250), without IPv6. Waits while other labs of this process use the
+    /// machine.
     pub fn new(count: usize) -> Result<Self, MissingRequirement> {
         Self::build(count, false)
     }
@@ -124,8 +125,8 @@ impl Lab {
         self.host(index).addr
     }
 
-    /// Cuts the LAN into these sets; a host in none is alone. Packets between sets vanish: no reset, no carrier lost.
-    /// Returns when it has happened, within a few milliseconds for all.
+    /// Cuts the LAN into these sets; a host in none is alone. Packets between sets vanish: no reset, no
+    /// carrier lost. Returns when it has happened, within a few milliseconds for all.
     pub fn partition(&self, sets: &[&[usize]]) {
         let mut batch = String::new();
         let bridges = self.bridge_count.fetch_max(sets.len(), Ordering::Relaxed);
@@ -160,9 +161,10 @@ impl Lab {
         self.host_ip(index, &format!("address flush dev eth0\naddress add {cidr} dev eth0\n"));
     }
 
-    /// Keeps multicast from and to host `index`, until [`Lab::heal_and_converge`] or [`Lab::partition`]. It is put behind a second
-    /// bridge, whose link to the first floods no multicast either way: that needs neither nft nor tc, and the host
-    /// itself notices nothing. (Dropping a route would not do: a socket bound to an interface sends without one.)
+    /// Keeps multicast from and to host `index`, until [`Lab::heal_and_converge`] or [`Lab::partition`]. It
+    /// is put behind a second bridge, whose link to the first floods no multicast either way: that needs
+    /// neither nft nor tc, and the host itself notices nothing. (Dropping a route would not do: a socket
+    /// bound to an interface sends without one.)
     pub fn block_multicast(&self, index: usize) {
         let mut batch = bridge_commands(&format!("m{index}"));
         let _ = writeln!(batch, "link add u{index} type veth peer name d{index}");
@@ -238,8 +240,8 @@ fn bridge_commands(name: &str) -> String {
     format!("link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set {name} up\n")
 }
 
-/// The neighbour table is one for all namespaces: a full mesh of thirty overflows its default of 1024, which shows
-/// as lost dials. Only real root may change it; elsewhere large labs may be slow.
+/// The neighbour table is one for all namespaces: a full mesh of thirty overflows its default of 1024, which
+/// shows as lost dials. Only real root may change it; elsewhere large labs may be slow.
 fn raise_neighbour_limits(count: usize) {
     if count <= 20 {
         return;

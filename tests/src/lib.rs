@@ -10,8 +10,8 @@
 //! | [`poll`]  | looking until something is so                                                 |
 //! | [`probe`] | a process that is nothing but a node's network, told by lines, heard by lines |
 //!
-//! A test that needs hosts asks for a [`lab::Lab`]. Where the system allows none, it says so loudly and passes:
-//! everything else still runs.
+//! A test that needs hosts asks for a [`lab::Lab`]. Where the system allows none, it says so loudly and
+//! passes: everything else still runs.
 
 #![allow(
     clippy::panic,

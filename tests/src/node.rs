@@ -16,12 +16,10 @@ pub const WAIT_LIMIT: Duration = Duration::from_secs(30);
 pub struct CommandOutput {
     /// Its exit code; -1 if a signal ended it.
     pub exit_code: i32,
-    /// What it printed,
+    /// The standard output.
     pub stdout: String,
-    /// and said.
+    /// The standard error.
     pub stderr: String,
-    /// How long it took.
-    pub elapsed: Duration,
 }
 
 /// One machine: a host of the lab with a data directory, and a daemon while it runs.
@@ -105,13 +103,11 @@ impl<'a> TestNode<'a> {
         self.daemon.as_mut().expect("a daemon to kill").kill();
     }
 
-    /// Ends it with SIGTERM; answers how long that took.
-    pub fn stop(&mut self) -> Duration {
-        let begun = Instant::now();
+    /// Ends the daemon with SIGTERM, within [`WAIT_LIMIT`].
+    pub fn stop(&mut self) {
         let status = self.daemon.as_mut().expect("a daemon to stop").stop(WAIT_LIMIT);
         let status = status.unwrap_or_else(|| panic!("{} does not stop", self.name));
         assert!(status.success(), "{} ended with {status}: {}", self.name, self.read_log());
-        begun.elapsed()
     }
 
     /// Runs `larder` with these arguments.
@@ -125,7 +121,6 @@ impl<'a> TestNode<'a> {
         let mut command = self.command(&self.binary);
         command.args(args).current_dir(&self.log_dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let begun = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         if let Some(mut stdin) = child.stdin.take() {
             // A command that reads nothing closes its end.
@@ -134,12 +129,7 @@ impl<'a> TestNode<'a> {
         let output = child.wait_with_output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        CommandOutput {
-            exit_code: output.status.code().unwrap_or(-1),
-            stdout: out,
-            stderr: err,
-            elapsed: begun.elapsed(),
-        }
+        CommandOutput { exit_code: output.status.code().unwrap_or(-1), stdout: out, stderr: err }
     }
 
     /// Runs it, and expects it to work; answers what it printed.

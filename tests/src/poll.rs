@@ -1,8 +1,10 @@
-//! Looking again and again for what nobody announces: a file, a process that ends, what another process shows.
+//! Looking again and again for what nobody announces: a file, a process that ends, what another process
+//! shows.
 
 use std::time::{Duration, Instant};
 
-/// Looks until `condition` gives something, with a pause between two looks; `None` if it has not within `deadline`.
+/// Looks until `condition` gives something, with a pause between two looks; `None` if it has not within
+/// `deadline`.
 pub fn poll<T>(
     deadline: Duration,
     interval: Duration,

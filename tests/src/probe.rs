@@ -106,8 +106,8 @@ impl Probe {
         self.events().len()
     }
 
-    /// The member links that are up, by the peer's seed. Panics if the rules of events are broken: one link a peer,
-    /// down before up.
+    /// The member links that are up, by the peer's seed. Panics if the rules of events are broken: one link a
+    /// peer, down before up.
     pub fn member_links(&mut self) -> BTreeMap<u64, MemberLink> {
         let seed = self.seed;
         let mut links: BTreeMap<u64, MemberLink> = BTreeMap::new();
@@ -129,7 +129,8 @@ impl Probe {
         links
     }
 
-    /// Connections by the peer's seed, as the probe counts them now. (Peers without a known seed are left out.)
+    /// Connections by the peer's seed, as the probe counts them now. (Peers without a known seed are left
+    /// out.)
     pub fn connections(&mut self) -> BTreeMap<String, u64> {
         let mark = self.event_count();
         self.process.write_line("count");

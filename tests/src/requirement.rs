@@ -16,8 +16,8 @@ pub struct MissingRequirement {
 
 /// Returns what a test needs, or ends the test as not run.
 ///
-/// The end is an unwinding with a [`MissingRequirement`] as its payload, which runs no panic hook. The test harness
-/// reports such a test as ignored, with the reason.
+/// The end is an unwinding with a [`MissingRequirement`] as its payload, which runs no panic hook. The test
+/// harness reports such a test as ignored, with the reason.
 pub fn require<T>(found: Result<T, MissingRequirement>) -> T {
     found.unwrap_or_else(|missing| resume_unwind(Box::new(missing)))
 }

@@ -1,8 +1,9 @@
-//! A world of nodes in one thread, with a clock of its own: the same plan makes the same history, to the last byte.
+//! A world of nodes in one thread, with a clock of its own: the same plan makes the same history, to the last
+//! byte.
 //!
-//! The world drives nothing but `larder-core` and the store's port: machines, and the rows they store. Everything between
-//! them (wires, disks, clocks) is played, and misbehaves by plan and by lot. `docs/testing.md` says what is played, what
-//! must hold, and what is not checked.
+//! The world drives nothing but `larder-core` and the store's port: machines, and the rows they store.
+//! Everything between them (wires, disks, clocks) is played, and misbehaves by plan and by lot.
+//! `docs/testing.md` says what is played, what must hold, and what is not checked.
 //!
 //! | room      | holds                                                                    |
 //! |-----------|--------------------------------------------------------------------------|

@@ -1,7 +1,7 @@
 //! What members say who are up to no good: they have keys and grants, and sign whatever they like.
 
-use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::columnar::{self, SegmentHeader, SegmentProof};
+use larder_core::delta::encoded_change::EncodedChange;
 use larder_core::delta::{Delta, OpRef, Put, SignedDelta};
 use larder_core::group::{ChainRange, Group, Position, Tip};
 use larder_core::id::{ChainId, ChangeId, Digest, RecordId, ShardId, Sig};
@@ -45,115 +45,120 @@ impl AdversaryMember {
         self.group.as_ref().unwrap_or(&FIXTURE.operator_copy)
     }
 
-    pub(super) fn random_frame(&mut self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> MemberFrame {
-        let epoch = random_shard_id(script);
-        let frame = match script.next_byte_or_zero() % 32 {
+    pub(super) fn random_frame(
+        &mut self,
+        decisions: &mut Decisions<'_>,
+        host: &mut NodeHarness,
+    ) -> MemberFrame {
+        let shard_id = random_shard_id(decisions);
+        let frame = match decisions.next_byte_or_zero() % 32 {
             0 | 1 => GroupFrame::GroupDigest(GroupDigest {
-                digest: self.random_digest(script, host),
-                omitted_shards: random_shard_ids(script),
+                digest: self.random_digest(decisions, host),
+                omitted_shards: random_shard_ids(decisions),
             }),
-            2 | 3 => GroupFrame::GroupSummary(self.random_summary(script)),
+            2 | 3 => GroupFrame::GroupSummary(self.random_summary(decisions)),
             4..=6 => {
-                let records = self.random_records(script);
-                GroupFrame::RecordBatch(RecordBatch { records, is_last: script.next_bool() })
+                let records = self.random_records(decisions);
+                GroupFrame::RecordBatch(RecordBatch { records, is_last: decisions.next_bool() })
             }
             7..=9 => {
                 let chains =
-                    (0..script.next_byte_or_zero() % 5).map(|_| self.random_position(script)).collect();
-                GroupFrame::ShardPositions(ShardPositions { shard_id: epoch, chains })
+                    (0..decisions.next_byte_or_zero() % 5).map(|_| self.random_position(decisions)).collect();
+                GroupFrame::ShardPositions(ShardPositions { shard_id, chains })
             }
             10..=12 => {
-                let wants = (0..script.next_byte_or_zero() % 5).map(|_| self.random_want(script)).collect();
-                GroupFrame::RangeRequest(RangeRequest { shard_id: epoch, ranges: wants })
+                let wants =
+                    (0..decisions.next_byte_or_zero() % 5).map(|_| self.random_want(decisions)).collect();
+                GroupFrame::RangeRequest(RangeRequest { shard_id, ranges: wants })
             }
             13..=15 => {
                 let columns = self.honest_batch(host);
                 GroupFrame::RangeResponse(RangeResponse {
                     shard_id: FIXTURE.root.shard_id(),
-                    has_more: script.next_bool(),
+                    has_more: decisions.next_bool(),
                     columns,
                 })
             }
             16..=20 => {
-                let columns = self.forge_batch(script);
+                let columns = self.forge_batch(decisions);
                 GroupFrame::RangeResponse(RangeResponse {
                     shard_id: FIXTURE.root.shard_id(),
-                    has_more: script.next_bool(),
+                    has_more: decisions.next_bool(),
                     columns,
                 })
             }
-            21 | 22 => GroupFrame::Push(self.random_push(script)),
+            21 | 22 => GroupFrame::Push(self.random_push(decisions)),
             23 | 24 => {
-                let changes = self.forge_segment(script).2.iter().map(ForgedChange::signed).collect();
+                let changes = self.forge_segment(decisions).2.iter().map(ForgedChange::signed).collect();
                 GroupFrame::Push(PushedChanges { shard_id: FIXTURE.root.shard_id(), changes })
             }
-            25 | 26 => GroupFrame::Presence(self.random_presence(script, host)),
-            27 if script.next_bool() => GroupFrame::StopSync,
+            25 | 26 => GroupFrame::Presence(self.random_presence(decisions, host)),
+            27 if decisions.next_bool() => GroupFrame::StopSync,
             27 => GroupFrame::ProveMembership,
             28 => GroupFrame::GrantPath(RecordBatch {
-                records: self.random_records(script),
-                is_last: script.next_bool(),
+                records: self.random_records(decisions),
+                is_last: decisions.next_bool(),
             }),
             29 => {
-                let person = *script.choose(&OTHER_CALLERS);
-                let request = guest::random_join_request(script, &[5; 16], person);
-                GroupFrame::ForwardedJoin(ForwardedJoin { hops: script.next_byte_or_zero(), request })
+                let person = *decisions.choose(&OTHER_CALLERS);
+                let request = guest::random_join_request(decisions, &[5; 16], person);
+                GroupFrame::ForwardedJoin(ForwardedJoin { hops: decisions.next_byte_or_zero(), request })
             }
             30 => {
-                let person = *script.choose(&OTHER_CALLERS);
-                let request = guest::random_join_request(script, &[5; 16], person).id();
-                let last = script.next_bool();
+                let person = *decisions.choose(&OTHER_CALLERS);
+                let request = guest::random_join_request(decisions, &[5; 16], person).id();
+                let last = decisions.next_bool();
                 GroupFrame::ForwardedResponse(ForwardedResponse {
                     join_id: request,
-                    response: guest::random_join_answer(script, last),
+                    response: guest::random_join_answer(decisions, last),
                 })
             }
             _ => {
-                return match script.next_byte_or_zero() % 3 {
-                    0 => MemberFrame::Ping(script.number()),
-                    1 => MemberFrame::Pong(script.number()),
-                    _ => MemberFrame::Unknown(17 + script.next_byte_or_zero() % 200),
+                return match decisions.next_byte_or_zero() % 3 {
+                    0 => MemberFrame::Ping(decisions.number()),
+                    1 => MemberFrame::Pong(decisions.number()),
+                    _ => MemberFrame::Unknown(17 + decisions.next_byte_or_zero() % 200),
                 };
             }
         };
         frame.in_group(fixture::group())
     }
 
-    fn random_digest(&self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> Digest {
-        match script.next_byte_or_zero() % 3 {
+    fn random_digest(&self, decisions: &mut Decisions<'_>, host: &mut NodeHarness) -> Digest {
+        match decisions.next_byte_or_zero() % 3 {
             0 => host.digest(),
             1 => self.group().digest(&[]),
-            _ => Digest(script.repeated_byte()),
+            _ => Digest(decisions.repeated_byte()),
         }
     }
 
-    fn random_summary(&self, script: &mut Decisions<'_>) -> GroupSummary {
+    fn random_summary(&self, decisions: &mut Decisions<'_>) -> GroupSummary {
         let tips = self.group().membership_records().record_tips();
-        let tips = if script.next_bool() { GroupSummary::to_wire_tips(&tips) } else { vec![] };
-        let shards = random_shard_ids(script)
+        let tips = if decisions.next_bool() { GroupSummary::to_wire_tips(&tips) } else { vec![] };
+        let shards = random_shard_ids(decisions)
             .into_iter()
-            .map(|epoch| (epoch, Digest(script.repeated_byte())))
+            .map(|shard_id| (shard_id, Digest(decisions.repeated_byte())))
             .collect();
         GroupSummary { record_tips: tips, shard_digests: shards }
     }
 
     /// What is known already, or more by the second admin, or anything.
-    fn random_records(&mut self, script: &mut Decisions<'_>) -> Vec<Vec<u8>> {
-        match script.next_byte_or_zero() % 4 {
+    fn random_records(&mut self, decisions: &mut Decisions<'_>) -> Vec<Vec<u8>> {
+        match decisions.next_byte_or_zero() % 4 {
             0 => self.group().records().iter().map(SignedRecord::encode).collect(),
-            1 => vec![script.bytes().to_vec()],
+            1 => vec![decisions.bytes().to_vec()],
             _ => {
                 let (seq, prev) =
                     self.issued.last().map_or((1, RecordId::ZERO), |last| (last.record().seq + 1, last.id()));
-                let body = match script.next_byte_or_zero() % 4 {
-                    0 => RecordBody::Unknown { tag: 99, bytes: script.bytes().to_vec() },
+                let body = match decisions.next_byte_or_zero() % 4 {
+                    0 => RecordBody::Unknown { tag: 99, bytes: decisions.bytes().to_vec() },
                     1 => {
-                        let what = RevokeTarget::Grant(*script.choose(&FIXTURE.grants));
+                        let what = RevokeTarget::Grant(*decisions.choose(&FIXTURE.grants));
                         RecordBody::Revoke(Revoke { target: what, frontiers: Frontiers::default() })
                     }
                     _ => {
                         let roles = [Role::Admin, Role::Operator, Role::Node, Role::Reader, Role::Other(7)];
-                        fixture::grant_to(*script.choose(&OTHER_CALLERS), *script.choose(&roles))
+                        fixture::grant_to(*decisions.choose(&OTHER_CALLERS), *decisions.choose(&roles))
                     }
                 };
                 let admin = FIXTURE.grants[1];
@@ -163,28 +168,28 @@ impl AdversaryMember {
                     body,
                 ));
                 // Sometimes only the newest, which has to wait for those before it.
-                let skip = if script.one_in(3) { self.issued.len() - 1 } else { 0 };
+                let skip = if decisions.one_in(3) { self.issued.len() - 1 } else { 0 };
                 self.issued.iter().skip(skip).map(SignedRecord::encode).collect()
             }
         }
     }
 
-    fn random_chain_id(&self, script: &mut Decisions<'_>) -> ChainId {
+    fn random_chain_id(&self, decisions: &mut Decisions<'_>) -> ChainId {
         let desired = self.group().desired().expect("it stands in any case");
         let chains: Vec<ChainId> = desired.graph().chains().map(|chain| chain.id).collect();
-        if script.one_in(4) { ChainId(script.repeated_byte()) } else { *script.choose(&chains) }
+        if decisions.one_in(4) { ChainId(decisions.repeated_byte()) } else { *decisions.choose(&chains) }
     }
 
-    fn random_position(&self, script: &mut Decisions<'_>) -> Position {
-        let tips = (0..=script.next_byte_or_zero() % 2).map(|_| random_tip(script)).collect();
-        Position { chain_id: self.random_chain_id(script), tips }
+    fn random_position(&self, decisions: &mut Decisions<'_>) -> Position {
+        let tips = (0..=decisions.next_byte_or_zero() % 2).map(|_| random_tip(decisions)).collect();
+        Position { chain_id: self.random_chain_id(decisions), tips }
     }
 
-    fn random_want(&self, script: &mut Decisions<'_>) -> ChainRange {
+    fn random_want(&self, decisions: &mut Decisions<'_>) -> ChainRange {
         ChainRange {
-            chain_id: self.random_chain_id(script),
-            after: script.number(),
-            upto: random_tip(script),
+            chain_id: self.random_chain_id(decisions),
+            after: decisions.number(),
+            upto: random_tip(decisions),
         }
     }
 
@@ -197,8 +202,8 @@ impl AdversaryMember {
     }
 
     /// A new change, or some that are not new.
-    fn random_push(&mut self, script: &mut Decisions<'_>) -> PushedChanges {
-        if script.next_bool() {
+    fn random_push(&mut self, decisions: &mut Decisions<'_>) -> PushedChanges {
+        if decisions.next_bool() {
             self.write_count += 1;
             let n = self.write_count;
             let group = self.group.get_or_insert_with(|| FIXTURE.operator_copy.clone());
@@ -206,13 +211,13 @@ impl AdversaryMember {
             group.flush_documents();
         }
         let (_, _, mut all) = self.operator_segment(0, usize::MAX, &mut Decisions::new(&[]));
-        let newest = all.split_off(all.len().saturating_sub(1 + script.index(4)));
+        let newest = all.split_off(all.len().saturating_sub(1 + decisions.index(4)));
         let changes = newest.iter().map(ForgedChange::signed).collect();
         PushedChanges { shard_id: FIXTURE.root.shard_id(), changes }
     }
 
-    fn random_presence(&self, script: &mut Decisions<'_>, host: &mut NodeHarness) -> SignedPresence {
-        let signer = secret_key(*script.choose(&[
+    fn random_presence(&self, decisions: &mut Decisions<'_>, host: &mut NodeHarness) -> SignedPresence {
+        let signer = secret_key(*decisions.choose(&[
             fixture::OPERATOR,
             fixture::ADMIN,
             fixture::NODE,
@@ -221,34 +226,35 @@ impl AdversaryMember {
         ]));
         let mut links: Vec<[u8; 8]> = OTHER_CALLERS
             .iter()
-            .filter(|_| script.next_bool())
+            .filter(|_| decisions.next_bool())
             .map(|person| secret_key(*person).node_id().fingerprint8())
             .collect();
         links.sort_unstable();
         let presence = Presence {
             group: fixture::group(),
             node: signer.node_id(),
-            boot_id: script.number(),
-            sequence: script.number(),
+            boot_id: decisions.number(),
+            sequence: decisions.number(),
             software: "fuzz".to_owned(),
-            host: String::from_utf8_lossy(script.bytes()).into_owned(),
+            host: String::from_utf8_lossy(decisions.bytes()).into_owned(),
             addresses: vec!["/ip4/192.0.2.1/tcp/1".to_owned()],
             linked_peers: links,
-            digest: self.random_digest(script, host),
-            change_count: script.number(),
+            digest: self.random_digest(decisions, host),
+            change_count: decisions.number(),
         };
         let (presence, signature) = presence.sign(&signer);
         SignedPresence { presence_bytes: presence, signature }
     }
 
-    /// A part of the operator's chain with changes altered or added, signed by the operator as if nothing were wrong.
+    /// A part of the operator's chain with changes altered or added, signed by the operator as if nothing
+    /// were wrong.
     fn forge_segment(
         &mut self,
-        script: &mut Decisions<'_>,
+        decisions: &mut Decisions<'_>,
     ) -> (SegmentHeader, Vec<ChangeId>, Vec<ForgedChange>) {
-        let from = usize::try_from(script.number()).unwrap_or(usize::MAX);
-        let count = usize::from(script.next_byte_or_zero() % 80);
-        self.operator_segment(from, count, script)
+        let from = usize::try_from(decisions.number()).unwrap_or(usize::MAX);
+        let count = usize::from(decisions.next_byte_or_zero() % 80);
+        self.operator_segment(from, count, decisions)
     }
 
     /// The operator's changes past `from`, and what is before them.
@@ -256,7 +262,7 @@ impl AdversaryMember {
         &self,
         from: usize,
         count: usize,
-        script: &mut Decisions<'_>,
+        decisions: &mut Decisions<'_>,
     ) -> (SegmentHeader, Vec<ChangeId>, Vec<ForgedChange>) {
         let shard = self.group().desired().expect("it stands in any case");
         let (graph, root) = (shard.graph(), shard.root());
@@ -295,7 +301,7 @@ impl AdversaryMember {
                 }
                 None => break,
             };
-            let delta = if script.one_in(8) { alter_delta(delta, script) } else { delta };
+            let delta = if decisions.one_in(8) { alter_delta(delta, decisions) } else { delta };
             let Ok(composed) = EncodedChange::new(root, delta) else { break };
             link = next_chain_hash(&link, composed.id());
             out.push(ForgedChange { encoded: composed, chain_hash: link });
@@ -304,29 +310,29 @@ impl AdversaryMember {
     }
 
     /// Such a part as a window, with proofs that are right or not.
-    fn forge_batch(&mut self, script: &mut Decisions<'_>) -> Vec<u8> {
-        let (head, before, changes) = self.forge_segment(script);
+    fn forge_batch(&mut self, decisions: &mut Decisions<'_>) -> Vec<u8> {
+        let (head, before, changes) = self.forge_segment(decisions);
         let end = head.after + changes.len() as u64;
         let mut checkpoint_signatures: Vec<Sig> = (head.after + 1..)
             .zip(&changes)
             .filter(|(seq, _)| seq.is_multiple_of(limits::CHECKPOINT_INTERVAL))
             .map(|(_, change)| change.signature())
             .collect();
-        if script.one_in(4) {
-            checkpoint_signatures.push(Sig([script.next_byte_or_zero(); 64]));
+        if decisions.one_in(4) {
+            checkpoint_signatures.push(Sig([decisions.next_byte_or_zero(); 64]));
         }
-        if script.one_in(8) {
+        if decisions.one_in(8) {
             checkpoint_signatures.pop();
         }
-        let ahead_count = usize::from(script.next_byte_or_zero() % 70);
-        let ahead: Vec<ChangeId> = if script.one_in(2) {
+        let ahead_count = usize::from(decisions.next_byte_or_zero() % 70);
+        let ahead: Vec<ChangeId> = if decisions.one_in(2) {
             (0..ahead_count).map(|n| ChangeId([n as u8; 32])).collect()
         } else {
             vec![]
         };
         let link = chain_hash(&before, &changes, &ahead);
         let signature = chain::sign_chain(
-            &secret_key(if script.one_in(8) { fixture::ADMIN } else { fixture::OPERATOR }),
+            &secret_key(if decisions.one_in(8) { fixture::ADMIN } else { fixture::OPERATOR }),
             fixture::group(),
             FIXTURE.root.shard_id(),
             end + ahead.len() as u64,
@@ -337,8 +343,8 @@ impl AdversaryMember {
             end_proof: EndProof { ids_ahead: ahead, signature },
         };
         let mut chains = vec![(head.clone(), proof.clone())];
-        if script.one_in(8) {
-            chains.push((SegmentHeader { after: script.number(), ..head }, proof));
+        if decisions.one_in(8) {
+            chains.push((SegmentHeader { after: decisions.number(), ..head }, proof));
         }
         let chain_index = |_| 0;
         let indexed: Vec<_> = changes
@@ -398,19 +404,19 @@ fn extra_change(root: &ShardRoot, head: &SegmentHeader, seq: u64, last: ChangeId
 }
 
 /// Something in it is not what the writer's rule gives.
-fn alter_delta(mut delta: Delta, script: &mut Decisions<'_>) -> Delta {
-    match script.next_byte_or_zero() % 8 {
-        0 => delta.start_op = script.number(),
-        1 => delta.time = script.number().cast_signed(),
-        2 => delta.message = String::from_utf8_lossy(script.bytes()).into_owned(),
-        3 => delta.deps.push(ChangeId([script.next_byte_or_zero(); 32])),
+fn alter_delta(mut delta: Delta, decisions: &mut Decisions<'_>) -> Delta {
+    match decisions.next_byte_or_zero() % 8 {
+        0 => delta.start_op = decisions.number(),
+        1 => delta.time = decisions.number().cast_signed(),
+        2 => delta.message = String::from_utf8_lossy(decisions.bytes()).into_owned(),
+        3 => delta.deps.push(ChangeId([decisions.next_byte_or_zero(); 32])),
         4 => delta.deps.push(FIXTURE.root.id()),
         5 => delta.puts.iter_mut().for_each(|put| put.preds.clear()),
         6 => {
-            let pred = OpRef { counter: script.number(), chain_id: ChainId(script.repeated_byte()) };
+            let pred = OpRef { counter: decisions.number(), chain_id: ChainId(decisions.repeated_byte()) };
             delta.puts.iter_mut().for_each(|put| put.preds.push(pred));
         }
-        _ => delta.puts.iter_mut().for_each(|put| put.value = Value::Bytes(script.bytes().to_vec())),
+        _ => delta.puts.iter_mut().for_each(|put| put.value = Value::Bytes(decisions.bytes().to_vec())),
     }
     delta.deps.sort_unstable();
     delta.deps.dedup();
@@ -420,20 +426,20 @@ fn alter_delta(mut delta: Delta, script: &mut Decisions<'_>) -> Delta {
     delta
 }
 
-fn random_tip(script: &mut Decisions<'_>) -> Tip {
-    Tip { seq: script.number(), id: ChangeId([script.next_byte_or_zero(); 32]) }
+fn random_tip(decisions: &mut Decisions<'_>) -> Tip {
+    Tip { seq: decisions.number(), id: ChangeId([decisions.next_byte_or_zero(); 32]) }
 }
 
-fn random_shard_id(script: &mut Decisions<'_>) -> ShardId {
+fn random_shard_id(decisions: &mut Decisions<'_>) -> ShardId {
     let observed = |grant| ShardRoot::derive(fixture::group(), ShardName::Observed(grant)).shard_id();
-    match script.next_byte_or_zero() % 16 {
+    match decisions.next_byte_or_zero() % 16 {
         13 => observed(fixture::genesis().id()),
         14 => observed(FIXTURE.grants[2]),
-        15 => ShardId(script.repeated_byte()),
+        15 => ShardId(decisions.repeated_byte()),
         _ => FIXTURE.root.shard_id(),
     }
 }
 
-fn random_shard_ids(script: &mut Decisions<'_>) -> Vec<ShardId> {
-    (0..script.next_byte_or_zero() % 3).map(|_| random_shard_id(script)).collect()
+fn random_shard_ids(decisions: &mut Decisions<'_>) -> Vec<ShardId> {
+    (0..decisions.next_byte_or_zero() % 3).map(|_| random_shard_id(decisions)).collect()
 }

@@ -14,41 +14,50 @@ use crate::fixture::{self, FIXTURE, secret_key};
 /// The nonce that every visitor probes with.
 const NONCE: [u8; 16] = [3; 16];
 
-pub(super) fn random_guest_frame(script: &mut Decisions<'_>, host: &NodeHarness, link: LinkId) -> GuestFrame {
+pub(super) fn random_guest_frame(
+    decisions: &mut Decisions<'_>,
+    host: &NodeHarness,
+    link: LinkId,
+) -> GuestFrame {
     let harness_link = host.link(link);
     let (me, founder) = (secret_key(harness_link.key_number), secret_key(fixture::FOUNDER).node_id());
-    let group = if script.one_in(4) { FIXTURE.foreign_group.0.id() } else { fixture::group() };
-    let last = !script.one_in(4);
-    match script.next_byte_or_zero() % 16 {
+    let group = if decisions.one_in(4) { FIXTURE.foreign_group.0.id() } else { fixture::group() };
+    let last = !decisions.one_in(4);
+    match decisions.next_byte_or_zero() % 16 {
         0..=2 => GuestFrame::MembershipProbe(MembershipProbe::new(group, &me.node_id(), &founder, NONCE)),
         3 => {
-            let tag = Digest(script.repeated_byte());
-            GuestFrame::MembershipProbe(MembershipProbe { nonce: script.repeated_byte(), tag })
+            let tag = Digest(decisions.repeated_byte());
+            GuestFrame::MembershipProbe(MembershipProbe { nonce: decisions.repeated_byte(), tag })
         }
         4..=6 => GuestFrame::ProbeResponse(ProbeResponse {
-            nonce: script.repeated_byte(),
-            records: random_records(script),
+            nonce: decisions.repeated_byte(),
+            records: random_records(decisions),
             is_last: last,
         }),
         7..=9 => GuestFrame::JoinRequest(random_join_request(
-            script,
+            decisions,
             &harness_link.proof_nonce,
             harness_link.key_number,
         )),
-        10..=12 => GuestFrame::JoinResponse(random_join_answer(script, last)),
-        13 => GuestFrame::GrantPath(GrantPath { group, records: random_records(script), is_last: last }),
-        14 if script.next_bool() => GuestFrame::NotMember,
+        10..=12 => GuestFrame::JoinResponse(random_join_answer(decisions, last)),
+        13 => GuestFrame::GrantPath(GrantPath { group, records: random_records(decisions), is_last: last }),
+        14 if decisions.next_bool() => GuestFrame::NotMember,
         14 => GuestFrame::MemberRecognized(group),
-        _ => GuestFrame::Unknown(8 + script.next_byte_or_zero() % 200),
+        _ => GuestFrame::Unknown(8 + decisions.next_byte_or_zero() % 200),
     }
 }
 
 /// A request to join by the founder's invite.
-pub(super) fn random_join_request(script: &mut Decisions<'_>, proof: &[u8; 16], person: u8) -> JoinRequest {
+pub(super) fn random_join_request(
+    decisions: &mut Decisions<'_>,
+    proof: &[u8; 16],
+    person: u8,
+) -> JoinRequest {
     let mut labels = vec![("role".to_owned(), "till".to_owned())];
-    labels.truncate(usize::from(script.next_byte_or_zero() % 2));
-    let issuer =
-        secret_key(if script.one_in(3) { fixture::ADMIN } else { fixture::FOUNDER }).node_id().fingerprint8();
+    labels.truncate(usize::from(decisions.next_byte_or_zero() % 2));
+    let issuer = secret_key(if decisions.one_in(3) { fixture::ADMIN } else { fixture::FOUNDER })
+        .node_id()
+        .fingerprint8();
     let terms = JoinTerms {
         group: fixture::group(),
         invite_id: FIXTURE.code.invite_id(),
@@ -56,14 +65,14 @@ pub(super) fn random_join_request(script: &mut Decisions<'_>, proof: &[u8; 16], 
         joiner: secret_key(person).node_id(),
         contacted_member: secret_key(fixture::FOUNDER).node_id(),
         nonces: (NONCE, *proof),
-        alias: String::from_utf8_lossy(script.bytes()).into_owned(),
+        alias: String::from_utf8_lossy(decisions.bytes()).into_owned(),
         labels,
     };
-    let key = if script.one_in(8) { secret_key(9) } else { FIXTURE.code.invite_key() };
+    let key = if decisions.one_in(8) { secret_key(9) } else { FIXTURE.code.invite_key() };
     JoinRequest::sign(terms, &key, &secret_key(person))
 }
 
-pub(super) fn random_join_answer(script: &mut Decisions<'_>, last: bool) -> JoinResponse {
+pub(super) fn random_join_answer(decisions: &mut Decisions<'_>, last: bool) -> JoinResponse {
     let denials = [
         JoinDenial::UnknownInvite,
         JoinDenial::UsedUp,
@@ -72,19 +81,20 @@ pub(super) fn random_join_answer(script: &mut Decisions<'_>, last: bool) -> Join
         JoinDenial::IssuerNotAdmin,
         JoinDenial::InvalidTerms,
     ];
-    match script.next_byte_or_zero() % 4 {
-        0 => JoinResponse::Denied(*script.choose(&denials)),
+    match decisions.next_byte_or_zero() % 4 {
+        0 => JoinResponse::Denied(*decisions.choose(&denials)),
         1 => JoinResponse::WaitingForIssuer {
-            issuer_name: String::from_utf8_lossy(script.bytes()).into_owned(),
+            issuer_name: String::from_utf8_lossy(decisions.bytes()).into_owned(),
         },
-        _ => JoinResponse::Granted { records: random_records(script), is_last: last },
+        _ => JoinResponse::Granted { records: random_records(decisions), is_last: last },
     }
 }
 
-/// Records of the group that the founder is not in, with a grant for it or without; or of its own; or anything.
-fn random_records(script: &mut Decisions<'_>) -> Vec<Vec<u8>> {
+/// Records of the group that the founder is not in, with a grant for it or without; or of its own; or
+/// anything.
+fn random_records(decisions: &mut Decisions<'_>) -> Vec<Vec<u8>> {
     let elsewhere = FIXTURE.foreign_group.0.records();
-    match script.next_byte_or_zero() % 8 {
+    match decisions.next_byte_or_zero() % 8 {
         0..=2 => elsewhere.iter().map(SignedRecord::encode).collect(),
         3 | 4 => {
             let grant = larder_core::record::Record {
@@ -101,6 +111,6 @@ fn random_records(script: &mut Decisions<'_>) -> Vec<Vec<u8>> {
             elsewhere.iter().map(SignedRecord::encode).chain([grant.encode()]).collect()
         }
         5 | 6 => FIXTURE.operator_copy.records().iter().map(SignedRecord::encode).collect(),
-        _ => vec![script.bytes().to_vec()],
+        _ => vec![decisions.bytes().to_vec()],
     }
 }

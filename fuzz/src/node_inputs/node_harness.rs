@@ -77,7 +77,8 @@ impl NodeHarness {
                 Input::Observations { .. } | Input::Request { .. } => 1024,
                 _ => 0,
             };
-            // One input makes a handful of effects a link, and some for what it lists; a whole window is 1 MiB.
+            // One input makes a handful of effects a link, and some for what it lists; a whole window is 1
+            // MiB.
             let links = self.links.len() + 1;
             self.allowed_output.0 += 32 + 16 * links + input_bytes / 8;
             self.allowed_output.1 += links * (limits::MAX_FRAME_BYTES + 2 * input_bytes);

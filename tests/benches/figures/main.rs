@@ -1,4 +1,5 @@
-//! Larder's first figures, each as a ratio to something measured in the same run, since machines differ and are noisy.
+//! Larder's first figures, each as a ratio to something measured in the same run, since machines differ and
+//! are noisy.
 //!
 //! | room        | compares                                                                                       |
 //! |-------------|------------------------------------------------------------------------------------------------|
@@ -8,8 +9,8 @@
 //! | [`asked`]   | questions to a long history, with the time in which they are to be answered                      |
 //! | [`pair`]    | two nodes with nothing between them but a count of the bytes                                   |
 //!
-//! `cargo bench -p larder-tests` runs all; a name behind `--` runs what contains it. No limit is set here: what the
-//! figures were is in `docs/benchmarks.md`.
+//! `cargo bench -p larder-tests` runs all; a name behind `--` runs what contains it. No limit is set here:
+//! what the figures were is in `docs/benchmarks.md`.
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a bench says no by a panic")]
 

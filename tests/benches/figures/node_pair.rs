@@ -1,5 +1,5 @@
-//! Two nodes in one process: stores in memory, a wire that takes no time and counts, and a clock that jumps to the next
-//! alarm. What remains is what the nodes themselves do.
+//! Two nodes in one process: stores in memory, a wire that takes no time and counts, and a clock that jumps
+//! to the next alarm. What remains is what the nodes themselves do.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -38,7 +38,8 @@ fn put_of_change(n: u64) -> (String, Value) {
     (format!("config/r{resource} keys.k{}", n / 7 % FIELDS_PER_RESOURCE), Value::Int(n.cast_signed()))
 }
 
-/// A group in which a thousand resources were written to, one of them ten times as often as the others, in a store.
+/// A group in which a thousand resources were written to, one of them ten times as often as the others, in a
+/// store.
 fn build_group(changes: u64, store: &Store) -> Group {
     let secret = SecretKey::from_bytes(&[1; 32]);
     let genesis = create_genesis(&secret, "bench", [1; 16], SecretKey::from_bytes(&[9; 32]).node_id());

@@ -37,8 +37,8 @@ fn write(group: &mut Group, store: &mut MemoryStore, author: u8, n: u64) {
     store.write(&written.ingest.rows);
 }
 
-/// A group of two in which one wrote all the time and the other a thousand changes at the end, on which nobody built;
-/// and the record that ends its grant with nothing kept.
+/// A group of two in which one wrote all the time and the other a thousand changes at the end, on which
+/// nobody built; and the record that ends its grant with nothing kept.
 fn build_group_and_revocation() -> (Group, MemoryStore, SignedRecord) {
     let genesis = create_genesis(&secret(1), "bench", [1; 16], secret(9).node_id());
     let body = RecordBody::Grant(Grant {

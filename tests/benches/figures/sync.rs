@@ -1,5 +1,6 @@
-//! Two copies of one history meet. What Larder's nodes do is measured in one process without disk and wire, checks and
-//! signatures included; Automerge's sync protocol syncs the same two documents, and checks nothing.
+//! Two copies of one history meet. What Larder's nodes do is measured in one process without disk and wire,
+//! checks and signatures included; Automerge's sync protocol syncs the same two documents, and checks
+//! nothing.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! From a write's request at one host to its effect on another, against what no way of doing it can leave out: one
-//! durable write, one round trip, one signature made and one checked.
+//! From a write's request at one host to its effect on another, against what no way of doing it can leave
+//! out: one durable write, one round trip, one signature made and one checked.
 
 use std::fs::File;
 use std::hint::black_box;

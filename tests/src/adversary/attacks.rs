@@ -1,4 +1,4 @@
-//! What a villain tries. Each attack is a function that says its frames to all neighbours.
+//! The attacks of the adversary. Each is a function that sends its frames to all neighbours.
 
 use std::collections::BTreeMap;
 
@@ -81,14 +81,14 @@ impl Adversary {
         (0..len).map(|_| u8::try_from(self.rng.below(256)).unwrap_or(0)).collect()
     }
 
-    fn make_delta(&mut self, grant: GrantId, epoch: ShardId, start_op: u64) -> Option<Delta> {
+    fn make_delta(&mut self, grant: GrantId, shard_id: ShardId, start_op: u64) -> Option<Delta> {
         let (group, ..) = self.membership()?;
         let deps = group.desired()?.graph().heads();
         let value = Value::Int(i64::try_from(self.rng.below(1 << 40)).ok()?);
         Some(Delta {
-            shard_id: epoch,
+            shard_id,
             grant,
-            incarnation: Incarnation(hash16("villain", &[&self.rng.next_u64().to_be_bytes()])),
+            incarnation: Incarnation(hash16("adversary", &[&self.rng.next_u64().to_be_bytes()])),
             seq: 1,
             deps,
             start_op,
@@ -98,9 +98,9 @@ impl Adversary {
         })
     }
 
-    fn push_delta(&mut self, group: GroupId, epoch: ShardId, delta: &Delta, signature: Sig) {
+    fn push_delta(&mut self, group: GroupId, shard_id: ShardId, delta: &Delta, signature: Sig) {
         let changes = vec![SignedDelta { delta: delta.encode(), signature }];
-        self.send_frame(group, &GroupFrame::Push(PushedChanges { shard_id: epoch, changes }));
+        self.send_frame(group, &GroupFrame::Push(PushedChanges { shard_id, changes }));
     }
 }
 
@@ -138,7 +138,7 @@ fn send_unknown_grant_paths(adversary: &mut Adversary) {
 fn repeat_pairing_requests(adversary: &mut Adversary) {
     adversary.visit_all_known();
     for _ in 0..10 {
-        let commit = Digest(hash16("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
+        let commit = Digest(hash16("adversary", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
         adversary.send_guest_frame(&GuestFrame::PairingRequest(PairingRequest {
             commit,
             alias: "printer".to_owned(),
@@ -156,19 +156,19 @@ fn send_random_frames(adversary: &mut Adversary) {
 }
 
 fn push_false_signatures(adversary: &mut Adversary) {
-    let Some((group, epoch, grant)) = adversary.membership() else { return };
+    let Some((group, shard_id, grant)) = adversary.membership() else { return };
     for _ in 0..50 {
-        let Some(delta) = adversary.make_delta(grant, epoch, 1_000) else { return };
-        adversary.push_delta(group.id(), epoch, &delta, Sig([7; 64]));
+        let Some(delta) = adversary.make_delta(grant, shard_id, 1_000) else { return };
+        adversary.push_delta(group.id(), shard_id, &delta, Sig([7; 64]));
     }
 }
 
 fn push_as_another_author(adversary: &mut Adversary) {
-    let Some((group, epoch, _)) = adversary.membership() else { return };
+    let Some((group, shard_id, _)) = adversary.membership() else { return };
     let founder = group.records().genesis();
-    if let Some(delta) = adversary.make_delta(founder, epoch, 1_000) {
+    if let Some(delta) = adversary.make_delta(founder, shard_id, 1_000) {
         let signature = adversary.secret.sign(&delta.encode());
-        adversary.push_delta(group.id(), epoch, &delta, signature);
+        adversary.push_delta(group.id(), shard_id, &delta, signature);
     }
 }
 
@@ -182,40 +182,39 @@ fn push_into_another_shard(adversary: &mut Adversary) {
 }
 
 fn push_extreme_counters(adversary: &mut Adversary) {
-    let Some((group, epoch, grant)) = adversary.membership() else { return };
+    let Some((group, shard_id, grant)) = adversary.membership() else { return };
     for start_op in [u64::MAX, u64::MAX - 1, 1 << 62, u64::from(u32::MAX)] {
-        let Some(mut delta) = adversary.make_delta(grant, epoch, start_op) else { return };
+        let Some(mut delta) = adversary.make_delta(grant, shard_id, start_op) else { return };
         let chain_id = ChainId([3; 16]);
         delta.puts.iter_mut().for_each(|put| put.preds = vec![OpRef { counter: u64::MAX, chain_id }]);
-        adversary.push_delta(group.id(), epoch, &delta, Sig([1; 64]));
+        adversary.push_delta(group.id(), shard_id, &delta, Sig([1; 64]));
     }
 }
 
 fn replay_into_another_group(adversary: &mut Adversary) {
-    let Some((_, epoch, grant)) = adversary.membership() else { return };
-    if let Some(delta) = adversary.make_delta(grant, epoch, 1_000) {
+    let Some((_, shard_id, grant)) = adversary.membership() else { return };
+    if let Some(delta) = adversary.make_delta(grant, shard_id, 1_000) {
         adversary.push_delta(GroupId([5; 16]), ShardId::ZERO, &delta, Sig([1; 64]));
     }
 }
 
 fn send_impossible_positions(adversary: &mut Adversary) {
-    let Some((group, epoch, _)) = adversary.membership() else { return };
+    let Some((group, shard_id, _)) = adversary.membership() else { return };
     for round in 0..5u64 {
         let chain = |n: u64| {
-            let actor = ChainId(hash16("villain", &[&round.to_be_bytes(), &n.to_be_bytes()]));
-            let tips = vec![Tip { seq: u64::MAX, id: ChangeId(hash("villain", &[&n.to_be_bytes()])) }];
+            let actor = ChainId(hash16("adversary", &[&round.to_be_bytes(), &n.to_be_bytes()]));
+            let tips = vec![Tip { seq: u64::MAX, id: ChangeId(hash("adversary", &[&n.to_be_bytes()])) }];
             Position { chain_id: actor, tips }
         };
         let chains = (0..5_000).map(chain).collect();
-        adversary
-            .send_frame(group.id(), &GroupFrame::ShardPositions(ShardPositions { shard_id: epoch, chains }));
+        adversary.send_frame(group.id(), &GroupFrame::ShardPositions(ShardPositions { shard_id, chains }));
     }
 }
 
 fn send_changing_digests(adversary: &mut Adversary) {
     let Some((group, ..)) = adversary.membership() else { return };
     for _ in 0..100 {
-        let digest = Digest(hash16("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
+        let digest = Digest(hash16("adversary", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
         adversary.send_frame(
             group.id(),
             &GroupFrame::GroupDigest(GroupDigest { digest, omitted_shards: Vec::new() }),
@@ -224,7 +223,7 @@ fn send_changing_digests(adversary: &mut Adversary) {
 }
 
 fn request_all_history(adversary: &mut Adversary) {
-    let Some((group, epoch, _)) = adversary.membership() else { return };
+    let Some((group, shard_id, _)) = adversary.membership() else { return };
     let Some(desired) = group.desired() else { return };
     let chains = desired.graph().chains();
     let want = |chain: &larder_core::shard::chain::Chain| {
@@ -235,13 +234,13 @@ fn request_all_history(adversary: &mut Adversary) {
     for _ in 0..200 {
         adversary.send_frame(
             group.id(),
-            &GroupFrame::RangeRequest(RangeRequest { shard_id: epoch, ranges: wants.clone() }),
+            &GroupFrame::RangeRequest(RangeRequest { shard_id, ranges: wants.clone() }),
         );
     }
 }
 
 fn send_unrequested_batches(adversary: &mut Adversary) {
-    let Some((group, epoch, _)) = adversary.membership() else { return };
+    let Some((group, shard_id, _)) = adversary.membership() else { return };
     // Four bytes a mebibyte: zstd's own frame of one repeated byte, as a window.
     let bomb: Vec<u8> = [0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0xff, 0xff, 0xff, 0x7f]
         .into_iter()
@@ -250,7 +249,7 @@ fn send_unrequested_batches(adversary: &mut Adversary) {
     for columns in [bomb, adversary.random_bytes(50_000)] {
         adversary.send_frame(
             group.id(),
-            &GroupFrame::RangeResponse(RangeResponse { shard_id: epoch, has_more: true, columns }),
+            &GroupFrame::RangeResponse(RangeResponse { shard_id, has_more: true, columns }),
         );
     }
 }
@@ -264,8 +263,8 @@ fn send_presence_of_others(adversary: &mut Adversary) {
             node,
             boot_id: u64::MAX,
             sequence: u64::MAX,
-            software: "villain".to_owned(),
-            host: "\u{1b}[31mvillain\u{7}".to_owned(),
+            software: "adversary".to_owned(),
+            host: "\u{1b}[31madversary\u{7}".to_owned(),
             addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned(); 4],
             linked_peers: Vec::new(),
             digest: Digest::ZERO,
@@ -349,8 +348,8 @@ fn forward_false_joins(adversary: &mut Adversary) {
         return;
     };
     for n in 0..300u64 {
-        let code = InviteCode::new(group.id(), &founder, hash16("villain", &[&n.to_be_bytes()]));
-        let joiner = SecretKey::from_bytes(&hash("villain", &[&n.to_be_bytes()]));
+        let code = InviteCode::new(group.id(), &founder, hash16("adversary", &[&n.to_be_bytes()]));
+        let joiner = SecretKey::from_bytes(&hash("adversary", &[&n.to_be_bytes()]));
         let terms = JoinTerms {
             group: group.id(),
             invite_id: code.invite_id(),
@@ -373,7 +372,7 @@ fn push_fork(adversary: &mut Adversary) {
     for n in 0..2i64 {
         let mut copy = group.clone();
         let puts = BTreeMap::from([("config/fork keys.v".to_owned(), Value::Int(n))]);
-        let fresh = Incarnation(hash16("villain life", &[&incarnation_seed.to_be_bytes()]));
+        let fresh = Incarnation(hash16("adversary chain", &[&incarnation_seed.to_be_bytes()]));
         let Ok(written) =
             copy.write(&adversary.secret, ShardName::Desired, puts, &ChangeNote::default(), fresh)
         else {
@@ -423,7 +422,7 @@ fn send_records_with_missing_parents(adversary: &mut Adversary) {
     for _ in 0..20 {
         let mut records = Vec::new();
         for _ in 0..200 {
-            let unknown_grant = RecordId(hash("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
+            let unknown_grant = RecordId(hash("adversary", &[&adversary.rng.below(1 << 40).to_be_bytes()]));
             records.push(sign_record(
                 adversary,
                 &group,
@@ -437,12 +436,12 @@ fn send_records_with_missing_parents(adversary: &mut Adversary) {
 }
 
 fn push_changes_with_missing_deps(adversary: &mut Adversary) {
-    let Some((group, epoch, grant)) = adversary.membership() else { return };
+    let Some((group, shard_id, grant)) = adversary.membership() else { return };
     for _ in 0..200 {
-        let Some(mut delta) = adversary.make_delta(grant, epoch, 1_000) else { return };
-        delta.deps = vec![ChangeId(hash("villain", &[&adversary.rng.below(1 << 40).to_be_bytes()]))];
+        let Some(mut delta) = adversary.make_delta(grant, shard_id, 1_000) else { return };
+        delta.deps = vec![ChangeId(hash("adversary", &[&adversary.rng.below(1 << 40).to_be_bytes()]))];
         delta.puts.iter_mut().for_each(|put| put.value = Value::from("x".repeat(10_000).as_str()));
-        adversary.push_delta(group.id(), epoch, &delta, Sig([1; 64]));
+        adversary.push_delta(group.id(), shard_id, &delta, Sig([1; 64]));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a villain does below the protocol: connections, and packets that anybody can send.
+//! Attacks below the protocol: connections, and packets that any host can send.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};

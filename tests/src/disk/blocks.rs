@@ -59,7 +59,8 @@ impl CowBlocks {
     }
 }
 
-/// Calls `each` with every block that the bytes at `offset` touch, where in it they begin, and which of them they are.
+/// Calls `each` with every block that the bytes at `offset` touch, where in it they begin, and which of them
+/// they are.
 fn for_each_block(offset: u64, len: usize, mut visit: impl FnMut(u64, usize, std::ops::Range<usize>)) {
     let mut done = 0;
     while done < len {

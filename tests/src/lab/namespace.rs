@@ -99,7 +99,8 @@ impl Namespace {
         self.holder.id()
     }
 
-    /// A command that enters the namespace; the program is to follow. It runs in our own child: `nsenter` becomes it.
+    /// A command that enters the namespace; the program is to follow. It runs in our own child: `nsenter`
+    /// becomes it.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.pid().to_string(), "--net"]);

@@ -11,8 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::POLL_INTERVAL;
 use crate::poll::poll;
 
-/// Its output goes to a log file, its input comes from the test. Killed when dropped: by its own handle, and before
-/// it is reaped, so that no other process can be meant.
+/// Its output goes to a log file, its input comes from the test. Killed when dropped: by its own handle, and
+/// before it is reaped, so that no other process can be meant.
 pub struct Process {
     child: Child,
     log_path: PathBuf,

@@ -2,8 +2,8 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Hosts at once in this process: two cores carry that many with times that still mean something. A larger lab runs
-/// alone.
+/// Hosts at once in this process: two cores carry that many with times that still mean something. A larger
+/// lab runs alone.
 const MAX_HOSTS: usize = 12;
 
 /// A small lab counts as this many.

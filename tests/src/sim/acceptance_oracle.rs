@@ -1,5 +1,5 @@
-//! Membership and acceptance once more, written apart from the product and as plainly as can be: sets, and walks that
-//! start over each time. `docs/trust.md` says the same in words.
+//! Membership and acceptance once more, written apart from the product and as plainly as can be: sets, and
+//! walks that start over each time. `docs/trust.md` says the same in words.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "an oracle: whatever is wrong ends the run")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,8 @@ impl<'a> ReferenceMembership<'a> {
         above
     }
 
-    /// True if `record` is `named` or comes before it in its chain; while `named` is unknown, the place decides.
+    /// True if `record` is `named` or comes before it in its chain; while `named` is unknown, the place
+    /// decides.
     fn is_at_or_before(&self, record: RecordId, frontier: Option<(u64, RecordId)>) -> bool {
         let Some((seq, mut at)) = frontier else { return false };
         if !self.records.contains_key(&at) {

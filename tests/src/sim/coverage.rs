@@ -1,4 +1,5 @@
-//! Marks: rare situations that a long run must have reached. A run that never gets there proves nothing of them.
+//! Marks: rare situations that a long run must have reached. A run that never gets there proves nothing of
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +82,7 @@ pub const SITUATIONS: &[(&str, &str)] = &[
 impl Coverage {
     /// Notes that a situation was reached.
     pub(super) fn record(&mut self, name: &'static str) {
-        debug_assert!(SITUATIONS.iter().any(|(known, _)| *known == name), "{name} is no mark");
+        debug_assert!(SITUATIONS.iter().any(|(known, _)| *known == name), "{name} is no situation");
         *self.0.entry(name).or_default() += 1;
     }
 

@@ -1,4 +1,5 @@
-//! A disk: rows that are durable, and batches on their way there. A batch is atomic; a crash keeps some of the oldest.
+//! A disk: rows that are durable, and batches on their way there. A batch is atomic; a crash keeps some of
+//! the oldest.
 
 use std::collections::VecDeque;
 
@@ -37,8 +38,8 @@ impl SimDisk {
         self.pending.len()
     }
 
-    /// The power goes, or the disk fails: of the batches under way, the oldest `kept` are durable, though nobody was
-    /// told. Answers how many were lost.
+    /// The power goes, or the disk fails: of the batches under way, the oldest `kept` are durable, though
+    /// nobody was told. Answers how many were lost.
     pub(super) fn crash(&mut self, kept_batches: usize) -> usize {
         self.sync(kept_batches);
         let lost = self.pending.len();

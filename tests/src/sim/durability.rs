@@ -6,8 +6,8 @@ use larder_core::id::{ChangeId, GroupId};
 use super::invariants::{GroupSnapshot, Invariant, Violation, largest_member_set};
 use super::world::World;
 
-/// Every acknowledged change is in the history. Where members may be removed and chains fork, it may be aside, for a
-/// reason; and what its author alone has is there.
+/// Every acknowledged change is in the history. Where members may be removed and chains fork, it may be
+/// aside, for a reason; and what its author alone has is there.
 pub(super) fn check_nothing_lost(
     world: &World,
     group: GroupId,
@@ -38,17 +38,17 @@ pub(super) fn check_nothing_lost(
     Err((Invariant::Durable, format!("acknowledged changes are lost: {}", lost.join(", "))))
 }
 
-/// True if a change is where it may be: of a member whose grant is live, aside with all members since a chain forked;
-/// of others, with anybody who has it, be it their author alone.
+/// True if a change is where it may be: of a member whose grant is live, aside with all members since a chain
+/// forked; of others, with anybody who has it, be it their author alone.
 fn is_legitimately_elsewhere(world: &World, group: GroupId, change: &ChangeId, author: usize) -> bool {
     let has_change = |group: &Group| {
         let desired = group.desired()?;
-        let epoch = desired.root().shard_id();
-        let unaccepted = group.unaccepted_in(&epoch).and_then(|set| set.get(change));
+        let shard_id = desired.root().shard_id();
+        let unaccepted = group.unaccepted_in(&shard_id).and_then(|set| set.get(change));
         let live = unaccepted.is_some_and(|entry| group.members().is_live(&entry.delta().grant));
         let forked = unaccepted.is_some_and(|entry| {
             matches!(
-                group.unaccepted_reason(&epoch, entry),
+                group.unaccepted_reason(&shard_id, entry),
                 UnacceptedReason::LostFork(_)
                     | UnacceptedReason::BuiltOnUnaccepted(_)
                     | UnacceptedReason::TooManyBranches
@@ -63,9 +63,10 @@ fn is_legitimately_elsewhere(world: &World, group: GroupId, change: &ChangeId, a
     if by_members.iter().any(|group| has_change(group) == Some(true)) {
         return true;
     }
-    // Whoever lost a grant may have written under it what no member ever heard of; and where the author's own disk was
-    // lost, or that of a member to whom it was told by one that left since, those that still have it may be members no
-    // more. Nor does an author tell those of whom it alone knows that they are members no more.
+    // Whoever lost a grant may have written under it what no member ever heard of; and where the author's own
+    // disk was lost, or that of a member to whom it was told by one that left since, those that still have it
+    // may be members no more. Nor does an author tell those of whom it alone knows that they are members no
+    // more.
     let key = world.nodes[author].secret.node_id();
     let lost_disk = |node: &usize| world.nodes[*node].was_damaged || world.nodes[*node].was_copied;
     let has_ended_grant = |group: &Group| {
@@ -92,17 +93,17 @@ fn describe_locations(world: &World, group: GroupId, change: &ChangeId) -> Strin
     for node in 0..world.nodes.len() {
         let Some(group_copy) = group_copy_of(world, node, group) else { continue };
         let Some(desired) = group_copy.desired() else { continue };
-        let epoch = desired.root().shard_id();
+        let shard_id = desired.root().shard_id();
         let key = world.nodes[node].secret.node_id();
         let membership_status =
             larder_core::node::MembershipStatus::for_key(group_copy.members(), &key).as_str();
-        let unaccepted = group_copy.unaccepted_in(&epoch).and_then(|set| set.get(change));
+        let unaccepted = group_copy.unaccepted_in(&shard_id).and_then(|set| set.get(change));
         let location = match (desired.graph().contains(change), unaccepted) {
             (true, _) => "shown".to_owned(),
             (_, Some(entry)) => format!(
                 "aside, kept {}, {:?}",
                 entry.is_replicated,
-                group_copy.unaccepted_reason(&epoch, entry)
+                group_copy.unaccepted_reason(&shard_id, entry)
             ),
             _ => "nowhere".to_owned(),
         };

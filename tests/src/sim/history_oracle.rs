@@ -1,5 +1,5 @@
-//! A naive reader of a shard's history: slow, short, and written apart from the product. It knows what a put replaces,
-//! who knew of whom, and the words of the rule for conflicts; nothing of views, clocks or graphs.
+//! A naive reader of a shard's history: slow, short, and written apart from the product. It knows what a put
+//! replaces, who knew of whom, and the words of the rule for conflicts; nothing of views, clocks or graphs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,10 +75,10 @@ impl History {
         self.live_puts.iter().map(|(key, puts)| (key.clone(), ops(puts))).collect()
     }
 
-    /// The conflicts: a field whose visible values differ (an unset one is a value too), a list with an item that one
-    /// side keeps and another takes out, a list against a single value; a value for which only removed members stand; and a
-    /// resource that is removed and at the same
-    /// time edited by somebody who did not know of it.
+    /// The conflicts: a field whose visible values differ (an unset one is a value too), a list with an item
+    /// that one side keeps and another takes out, a list against a single value; a value for which only
+    /// removed members stand; and a resource that is removed and at the same time edited by somebody who did
+    /// not know of it.
     pub(super) fn conflicts(&self) -> BTreeSet<ConflictKey> {
         let mut out = BTreeSet::new();
         for (resource, fields) in self.fields() {
@@ -99,7 +99,8 @@ impl History {
         out
     }
 
-    /// Resources with their fields, and the keys that make up each: itself, and `<field>#<mark>` of every list item.
+    /// Resources with their fields, and the keys that make up each: itself, and `<field>#<mark>` of every
+    /// list item.
     fn fields(&self) -> BTreeMap<String, BTreeMap<&str, Vec<&String>>> {
         let mut out: BTreeMap<String, BTreeMap<&str, Vec<&String>>> = BTreeMap::new();
         for key in self.live_puts.keys() {

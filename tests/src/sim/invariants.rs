@@ -103,8 +103,10 @@ pub(super) fn snapshot(world: &mut World, node: usize, group: GroupId) -> Option
     let desired = state.group.desired()?;
     let mut values = BTreeMap::new();
     for shard in state.group.shards() {
-        let epoch = shard.root().shard_id();
-        values.extend(shard.state().iter().map(|(key, visible)| ((epoch, key.to_owned()), visible.to_vec())));
+        let shard_id = shard.root().shard_id();
+        values.extend(
+            shard.state().iter().map(|(key, visible)| ((shard_id, key.to_owned()), visible.to_vec())),
+        );
     }
     Some(GroupSnapshot {
         digest,
@@ -115,15 +117,15 @@ pub(super) fn snapshot(world: &mut World, node: usize, group: GroupId) -> Option
     })
 }
 
-/// The nodes that are members of a group, as they know it themselves. Of several worlds of members that know nothing of
-/// each other, the largest.
+/// The nodes that are members of a group, as they know it themselves. Of several worlds of members that know
+/// nothing of each other, the largest.
 pub(super) fn largest_member_set(world: &World, group: GroupId) -> Vec<usize> {
     let worlds = acquainted_member_sets(world, group);
     worlds.into_iter().max_by_key(|nodes| (nodes.len(), std::cmp::Reverse(nodes.clone()))).unwrap_or_default()
 }
 
-/// Members, by who knows whom as one. A machine that is set back to before it let anybody in knows nobody, and if it had
-/// left meanwhile nobody knows it: nothing tells the two sides of each other.
+/// Members, by who knows whom as one. A machine that is set back to before it let anybody in knows nobody,
+/// and if it had left meanwhile nobody knows it: nothing tells the two sides of each other.
 fn acquainted_member_sets(world: &World, group: GroupId) -> Vec<Vec<usize>> {
     let live_state = |node: usize| {
         let core_node = world.nodes[node]
@@ -155,7 +157,8 @@ fn considers_itself_member(core_node: &Node, group: &GroupId) -> bool {
     core_node.group(group).is_some_and(|state| state.group.members().is_member(&core_node.own_id()))
 }
 
-/// True if all members show one digest, and nobody is still on the way in (unless whoever could let it in may be gone).
+/// True if all members show one digest, and nobody is still on the way in (unless whoever could let it in may
+/// be gone).
 pub(super) fn is_converged(world: &mut World, group: GroupId) -> bool {
     let churns = world.changes_membership;
     for node in &world.nodes {
@@ -251,11 +254,13 @@ pub(super) struct CheckedState {
     durable: bool,
 }
 
-/// Up to so many changes acceptance is judged after every step; above, each time that a sixteenth more is there.
+/// Up to so many changes acceptance is judged after every step; above, each time that a sixteenth more is
+/// there.
 const ALWAYS_CHECK_CHANGES: u64 = 200;
 
-/// Judges what a node accepted change by change against the pure function, if enough is new since `before`: of what it
-/// has in memory, and, with nothing on its way to the disk, of the records and deltas that it stored.
+/// Judges what a node accepted change by change against the pure function, if enough is new since `before`:
+/// of what it has in memory, and, with nothing on its way to the disk, of the records and deltas that it
+/// stored.
 pub(super) fn check_if_changed(
     node: &SimNode,
     before: CheckedState,
@@ -356,8 +361,9 @@ fn check_stored_acceptance(
     stored: &BTreeMap<ShardId, CandidateSet>,
 ) -> Result<(), String> {
     let mut accepted = 0;
-    for (epoch, changes) in stored {
-        let shard = state.group.shard_by_id(epoch).ok_or("a stored change of a shard that is not there")?;
+    for (shard_id, changes) in stored {
+        let shard =
+            state.group.shard_by_id(shard_id).ok_or("a stored change of a shard that is not there")?;
         let rule = compute_acceptance(members, changes);
         let rule: BTreeSet<ChangeId> = changes.ids().filter(|id| rule.is_accepted(id)).collect();
         accepted += rule.len();
@@ -371,14 +377,15 @@ fn check_stored_acceptance(
     Ok(())
 }
 
-/// Operators and admins write what is wanted; every machine writes its own shard of what it has, and nobody else does.
+/// Operators and admins write what is wanted; every machine writes its own shard of what it has, and nobody
+/// else does.
 fn check_authority(
     state: &GroupState,
     records: &RecordSet,
     stored: &BTreeMap<ShardId, CandidateSet>,
 ) -> Result<(), String> {
-    for (epoch, changes) in stored {
-        let Some(name) = state.group.shard_by_id(epoch).map(|shard| shard.root().name()) else { continue };
+    for (shard_id, changes) in stored {
+        let Some(name) = state.group.shard_by_id(shard_id).map(|shard| shard.root().name()) else { continue };
         let may_write = |grant: &GrantId| {
             let role = records.role_of(grant);
             match name {

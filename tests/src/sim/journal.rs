@@ -8,8 +8,8 @@ use larder_core::record::SignedRecord;
 use larder_core::shard::Shard;
 use larder_core::store::{JournalRow, MemoryStore, RowReader, Table, decode_layout, key};
 
-/// Reads a journal from its beginning: no row says what is known, nothing comes before what it was built on, and in the
-/// end just that counts which the group holds. Of one that was `damaged` only the end is asked.
+/// Reads a journal from its beginning: no row says what is known, nothing comes before what it was built on,
+/// and in the end just that counts which the group holds. Of one that was `damaged` only the end is asked.
 pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) -> Result<(), String> {
     let rows =
         disk.read_rows(Table::Journal, &key::for_group(group.id())).map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! Who is in a group changes, machines are copied and set back, and some lie: what becomes of members that are not what
-//! they were.
+//! Who is in a group changes, machines are copied and set back, and some lie: what becomes of members that
+//! are not what they were.
 
 use std::collections::BTreeMap;
 
@@ -72,9 +72,9 @@ impl Runner<'_> {
     /// One of the changes of the desired state that a node keeps aside.
     fn pick_unaccepted_change(&self, node: usize, group: usize, pick: u64) -> Option<ChangeId> {
         let group_data = &self.group_state(node, group)?.group;
-        let epoch = group_data.desired()?.root().shard_id();
+        let shard_id = group_data.desired()?.root().shard_id();
         let all: Vec<ChangeId> = group_data
-            .unaccepted_in(&epoch)
+            .unaccepted_in(&shard_id)
             .into_iter()
             .flat_map(UnacceptedSet::iter)
             .map(|change| change.id())
@@ -82,14 +82,14 @@ impl Runner<'_> {
         all.get(usize::try_from(pick % all.len().max(1) as u64).unwrap_or(0)).copied()
     }
 
-    /// The keys of an honest node, used for what no honest node does. What it says goes to its neighbours; its own
-    /// machine knows of nothing.
+    /// The keys of an honest node, used for what no honest node does. What it says goes to its neighbours;
+    /// its own machine knows of nothing.
     fn forge(&mut self, node: usize, group_index: usize, pick: u64) {
         let group = self.group(group_index);
         let Some(group_copy) = self.group_state(node, group_index).map(|state| state.group.clone()) else {
             return;
         };
-        self.world.marks.record("lied");
+        self.world.coverage.record("lied");
         self.world.nodes[node].has_forged = true;
         match pick % 4 {
             0 => self.push_fork(node, group, group_copy, pick),
@@ -117,7 +117,7 @@ impl Runner<'_> {
             return;
         };
         let Some(target) = last_author(&group_copy).filter(|target| *target != grant) else { return };
-        self.world.marks.record("lied");
+        self.world.coverage.record("lied");
         self.world.nodes[node].has_forged = true;
         let (mut seq, mut prev) =
             group_copy.records().newest_in_chain((grant, Signer::Holder)).unwrap_or((0, RecordId::ZERO));
@@ -165,7 +165,8 @@ impl Runner<'_> {
         let secret = &self.world.nodes[node].secret.clone();
         let mut grants = group.members().grants().filter(|grant| grant.holder == secret.node_id());
         let grant = grants.find(|grant| grant.role == Role::Admin)?.grant;
-        // Ended ones too: a second Revoke lets less count than the first, whose frontier is evidence from then on.
+        // Ended ones too: a second Revoke lets less count than the first, whose frontier is evidence from
+        // then on.
         let is_grant = |signed: &&SignedRecord| {
             matches!(signed.record().body, RecordBody::Grant(_) | RecordBody::Genesis(_))
         };
@@ -217,8 +218,8 @@ fn last_author(group: &Group) -> Option<GrantId> {
     Some(graph.chain_of(graph.get(&head)?)?.grant)
 }
 
-/// Frontiers one change earlier than what is known: of two Revokes the lower counts, and what the higher one named is kept
-/// as evidence alone.
+/// Frontiers one change earlier than what is known: of two Revokes the lower counts, and what the higher one
+/// named is kept as evidence alone.
 fn frontiers_one_change_earlier(group: &Group, frontiers: Frontiers) -> Frontiers {
     let one_earlier = |(actor, seq, _): (ChainId, u64, ChangeId)| {
         let graph = group.desired()?.graph();

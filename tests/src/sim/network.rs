@@ -1,5 +1,5 @@
-//! Who can reach whom, and the streams between them. Streams are like TCP: in order and whole, or broken; a plan may
-//! have them break that promise.
+//! Who can reach whom, and the streams between them. Streams are like TCP: in order and whole, or broken; a
+//! plan may have them break that promise.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -44,7 +44,7 @@ impl Runner<'_> {
             }
             PlannedOp::Join { group, part } => {
                 if self.join_group(node, *group, *part).is_some() {
-                    self.world.marks.record("late-join");
+                    self.world.coverage.record("late-join");
                 }
             }
             _ if act.changes_membership() => self.apply_membership_fault(node, act),
@@ -74,7 +74,7 @@ impl Runner<'_> {
 
     fn apply_cut(&mut self, cut: &NetworkCut) {
         let nodes = self.plan.nodes;
-        self.world.marks.record(match cut {
+        self.world.coverage.record(match cut {
             NetworkCut::Sides { one_way: true, .. } => "cut-one-way",
             NetworkCut::Sides { .. } => "cut-sides",
             NetworkCut::Alone { .. } => "cut-alone",
@@ -125,7 +125,7 @@ impl Runner<'_> {
                 .any(|view| view.name == resource_name(resource) && view.is_removed())
         });
         if removed {
-            self.world.marks.record("recreated");
+            self.world.coverage.record("recreated");
         }
     }
 
@@ -153,7 +153,7 @@ impl Runner<'_> {
 
     /// A kind that nobody knows, and a field that nobody knows of a kind that all do.
     fn set_unknown_schema(&mut self, node: usize, group: usize, value: &str) {
-        self.world.marks.record("later-kind");
+        self.world.coverage.record("later-kind");
         let assign = || FieldEdit::Assign(Literal::Scalar(Value::from(value)));
         let widget: ResourceName = "widget/w".parse().expect("a good name");
         let edits =
@@ -183,7 +183,7 @@ impl Runner<'_> {
         let index_of = |len: usize, pick: u64| usize::try_from(pick % len.max(1) as u64).unwrap_or(0);
         let Some(conflict) = open_conflicts.get(index_of(open_conflicts.len(), pick)) else { return };
         if self.resolved_on.insert(conflict.id, node).is_some_and(|before| before != node) {
-            self.world.marks.record("settled-twice");
+            self.world.coverage.record("settled-twice");
         }
         let side = &conflict.sides[index_of(conflict.sides.len(), pick / 16)];
         let edit = Edit::Resolve {

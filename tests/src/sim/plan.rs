@@ -1,7 +1,8 @@
 //! The plan of a run: everything that is decided before it begins, as plain data.
 //!
-//! A seed draws a plan (see [`super::draw`]), and the plan plays the same everywhere. A plan that failed is written down
-//! as JSON, cut down, and played on every change for ever: it does not depend on how plans are drawn later on.
+//! A seed draws a plan (see [`super::draw`]), and the plan plays the same everywhere. A plan that failed is
+//! written down as JSON, cut down, and played on every change for ever: it does not depend on how plans are
+//! drawn later on.
 
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +88,8 @@ pub struct Faults {
     pub replays: u64,
     /// How far clocks run off, in millionths.
     pub drift: u64,
-    /// Nodes that speak a later version: one greater in every hello, with frames of kinds that nobody knows yet.
+    /// Nodes that speak a later version: one greater in every hello, with frames of kinds that nobody knows
+    /// yet.
     pub later: Vec<usize>,
 }
 
@@ -97,8 +99,8 @@ impl Faults {
         Self { resets: 0, clogs: 0, duplicates: 0, reorders: 0, replays: 0, ..self.clone() }
     }
 
-    /// True if streams break the promise that frames come whole, once and in order. Noise keeps it on a real wire; a
-    /// node must stay sound all the same, though it may blame its neighbour.
+    /// True if streams break the promise that frames come whole, once and in order. Noise keeps it on a real
+    /// wire; a node must stay sound all the same, though it may blame its neighbour.
     pub fn breaks_stream_order(&self) -> bool {
         self.duplicates + self.reorders + self.replays > 0
     }
@@ -115,8 +117,8 @@ pub struct Step {
     pub op: PlannedOp,
 }
 
-/// What can happen. Values are different in every act of a plan, so that each can be found again, but for one item that
-/// is added to lists and taken out of them again and again.
+/// What can happen. Values are different in every act of a plan, so that each can be found again, but for one
+/// item that is added to lists and taken out of them again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannedOp {
@@ -302,7 +304,8 @@ pub enum PlannedOp {
         /// For how long it is down, in microseconds.
         pause: u64,
     },
-    /// The node dies, and a copy of its directory goes on in its place; the next time, the first one does again.
+    /// The node dies, and a copy of its directory goes on in its place; the next time, the first one does
+    /// again.
     Swap {
         /// For how long it is down, in microseconds.
         pause: u64,
@@ -314,8 +317,8 @@ pub enum PlannedOp {
         /// What, and to whom.
         pick: u64,
     },
-    /// An admin's keys end the grant of whoever wrote last, twice: as far as is known, and as if the last change had not
-    /// been. So that one counts no more, and is named by a record that does.
+    /// An admin's keys end the grant of whoever wrote last, twice: as far as is known, and as if the last
+    /// change had not been. So that one counts no more, and is named by a record that does.
     RevokeTwice {
         /// In which group.
         group: usize,

@@ -129,8 +129,8 @@ pub fn generate_plan(seed: u64) -> Plan {
     if seed >= FIRST_SMALL_SEED { generate_small_plan(seed, rng) } else { generate_plan_with(seed, rng) }
 }
 
-/// From this seed on, worlds are small and short: two to four nodes whose membership changes, copies, lies. A hundred
-/// thousand of them take minutes.
+/// From this seed on, worlds are small and short: two to four nodes whose membership changes, copies, lies. A
+/// hundred thousand of them take minutes.
 pub const FIRST_SMALL_SEED: u64 = 1 << 40;
 
 fn generate_small_plan(seed: u64, rng: &mut TestRng) -> Plan {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use larder_core::id::hash16;
 
-/// A stream of random numbers by SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-/// 2014). Bytes from a fuzzer may come first.
+/// A stream of random numbers by SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", 2014). Bytes from a fuzzer may come first.
 #[derive(Clone, Debug)]
 pub struct TestRng {
     state: u64,
@@ -19,16 +19,16 @@ impl TestRng {
         Self { state: seed, bytes: VecDeque::new() }
     }
 
-    /// The stream of a seed that is named `label`. Streams of other names are independent of it, so that a change in the
-    /// use of one does not shift the others.
+    /// The stream of a seed that is named `label`. Streams of other names are independent of it, so that a
+    /// change in the use of one does not shift the others.
     pub fn new(seed: u64, label: &str) -> Self {
         // Saved seeds depend on this text.
         let hash = hash16("larder sim dice", &[&seed.to_be_bytes(), label.as_bytes()]);
         Self::from_seed(hash.iter().take(8).fold(0, |state, byte| (state << 8) | u64::from(*byte)))
     }
 
-    /// A stream of decisions by `bytes`, and random ones after these. Each decision takes as few bytes as it needs, so
-    /// that a changed byte changes one decision.
+    /// A stream of decisions by `bytes`, and random ones after these. Each decision takes as few bytes as it
+    /// needs, so that a changed byte changes one decision.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self { bytes: bytes.iter().copied().collect(), ..Self::new(0, "bytes") }
     }

@@ -1,7 +1,8 @@
 //! One run from plan to verdict.
 //!
-//! Phases: gather (groups are founded and joined) → trouble (the steps of the plan, under its faults) → heal (a connected
-//! core, within a bound all must be equal) → quiet (nothing but signs of life) → cold restart (equal from disks alone).
+//! Phases: gather (groups are founded and joined) → trouble (the steps of the plan, under its faults) → heal
+//! (a connected core, within a bound all must be equal) → quiet (nothing but signs of life) → cold restart
+//! (equal from disks alone).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +34,7 @@ pub struct RunOutcome {
     /// Virtual microseconds from the heal to equality.
     pub healed_after_us: u64,
     /// Rare situations that were reached.
-    pub marks: Coverage,
+    pub coverage: Coverage,
     /// Hash over what every group shows in the end, without ids and times.
     pub values: [u8; 16],
 }
@@ -210,7 +211,7 @@ impl Runner<'_> {
         if let Some(since) = self.cut_since.take()
             && self.world.now - since > 3600 * SECOND_US
         {
-            self.world.marks.record("cut-long");
+            self.world.coverage.record("cut-long");
         }
     }
 
@@ -242,7 +243,7 @@ impl Runner<'_> {
                 reached.insert("backlog");
             }
         }
-        reached.into_iter().for_each(|name| self.world.marks.record(name));
+        reached.into_iter().for_each(|name| self.world.coverage.record(name));
     }
 
     /// Faults end, and what is up is connected: all with all, or in a line. All must become equal.
@@ -279,7 +280,7 @@ impl Runner<'_> {
             }
         }
         if line {
-            self.world.marks.record("line-healed");
+            self.world.coverage.record("line-healed");
         }
         Ok(self.world.now - from)
     }
@@ -296,7 +297,7 @@ impl Runner<'_> {
                 if self.world.nodes.iter().any(counts)
                     && self.join_group(node, group_index, PlanRole::Reader).is_some()
                 {
-                    self.world.marks.record("joined-again");
+                    self.world.coverage.record("joined-again");
                 }
             }
         }
@@ -319,7 +320,8 @@ impl Runner<'_> {
         self.cut_since = None;
     }
 
-    /// What was still to be written is; then nothing is said but that one lives, and all is as the history gives.
+    /// What was still to be written is; then nothing is said but that one lives, and all is as the history
+    /// gives.
     fn check_quiet(&mut self) -> Result<(), Violation> {
         // Who was removed may hear of it, or be told that it was not, with the next visit to prove itself.
         let longer = if self.world.changes_membership { 45 * SECOND_US } else { 0 };
@@ -426,7 +428,7 @@ impl Runner<'_> {
             acknowledged: world.acknowledged_writes.len(),
             conflicts: left,
             healed_after_us: healed,
-            marks: world.marks.clone(),
+            coverage: world.coverage.clone(),
             values: larder_core::id::hash16("larder sim values", &[values.join("\n").as_bytes()]),
         }
     }
@@ -442,9 +444,9 @@ impl Runner<'_> {
                 // Of several resources, and none that is asked for here.
                 ConflictKind::Claim => continue,
             };
-            self.world.marks.record(name);
+            self.world.coverage.record(name);
             if conflict.sides.len() > 2 {
-                self.world.marks.record("conflict-three");
+                self.world.coverage.record("conflict-three");
             }
         }
     }

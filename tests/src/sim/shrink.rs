@@ -1,5 +1,6 @@
-//! Shrinking: a plan that fails, cut down to the least that still breaks the same invariant (Zeller and Hildebrandt,
-//! "Simplifying and isolating failure-inducing input", 2002, on steps; one by one on everything else).
+//! Shrinking: a plan that fails, cut down to the least that still breaks the same invariant (Zeller and
+//! Hildebrandt, "Simplifying and isolating failure-inducing input", 2002, on steps; one by one on everything
+//! else).
 
 use super::invariants::Invariant;
 use super::plan::{Faults, Plan};

@@ -9,8 +9,8 @@ use larder_core::id::{ChangeId, GroupId, RecordId, ShardId, hash16};
 use larder_core::record::{Membership, RecordSet, SignedRecord};
 use larder_core::store::{MemoryStore, RowReader, Table, UnacceptedRow, decode_layout, key};
 
-/// What was read of rows before: to check the signatures of a whole set of records again at every step, and to read
-/// every change, would take most of a run.
+/// What was read of rows before: to check the signatures of a whole set of records again at every step, and
+/// to read every change, would take most of a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoredStateReader {
     /// Who is a member, by the hash of all stored records.
@@ -52,8 +52,8 @@ impl StoredStateReader {
             for (row, value) in rows {
                 let id = row.len().checked_sub(32).and_then(|at| ChangeId::from_slice(&row[at..]));
                 let id = id.ok_or("a row of a change without an id")?;
-                let (epoch, valid) = self.decode_change(table, value, records)?;
-                stored.entry(epoch).or_default().insert(id, valid);
+                let (shard_id, valid) = self.decode_change(table, value, records)?;
+                stored.entry(shard_id).or_default().insert(id, valid);
             }
         }
         Ok(stored)

@@ -110,7 +110,7 @@ pub(super) struct World {
     /// What happened.
     pub(super) trace: EventTrace,
     /// Rare situations that were reached.
-    pub(super) marks: Coverage,
+    pub(super) coverage: Coverage,
     /// How many events were handled.
     pub(super) events: u64,
     /// Frames that carried more than a sign of life, and batches, since the world is to be quiet.
@@ -148,7 +148,7 @@ impl World {
             stored_state: StoredStateReader::default(),
             violations: Vec::new(),
             trace,
-            marks: Coverage::default(),
+            coverage: Coverage::default(),
             events: 0,
             traffic: 0,
         };
@@ -227,7 +227,7 @@ impl World {
             if let Some((left, pause)) = self.nodes[node].dies_after {
                 if left == 0 {
                     if nth > 0 && nth < last {
-                        self.marks.record("crash-midway");
+                        self.coverage.record("crash-midway");
                     }
                     return self.crash_node(node, pause, 0);
                 }
@@ -301,8 +301,8 @@ impl World {
         true
     }
 
-    /// Runs until `until`, or until the condition holds, or something does not that must; true if the condition does.
-    /// It is looked at now and then, since it may be dear.
+    /// Runs until `until`, or until the condition holds, or something does not that must; true if the
+    /// condition does. It is looked at now and then, since it may be dear.
     pub(super) fn run_until(&mut self, until: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         const EVERY: u64 = 16;
         let mut handled = 0;

@@ -1,7 +1,8 @@
-//! Who is in, and what of theirs counts: small worlds tried whole, in every order, against an oracle of its own.
+//! Who is in, and what of theirs counts: small worlds tried whole, in every order, against an oracle of its
+//! own.
 //!
-//! What is tried by default takes seconds. `LARDER_SCOPE=whole` tries everything that a comment below calls whole; in the
-//! release profile that takes minutes.
+//! What is tried by default takes seconds. `LARDER_SCOPE=whole` tries everything that a comment below calls
+//! whole; in the release profile that takes minutes.
 
 mod histories;
 mod records;

@@ -5,7 +5,8 @@
 //! tests/golden/<version>/expected.json        what that node showed when it was stopped
 //! ```
 //!
-//! `LARDER_BLESS=1 cargo test -p larder-tests golden` makes those of this version; those of released ones stay as they are.
+//! `LARDER_BLESS=1 cargo test -p larder-tests golden` makes those of this version; those of released ones
+//! stay as they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
-//! The test harness of this binary. It works like libtest, with one difference: a test that needs something that this
-//! host lacks is reported as ignored, with the reason, and the run ends with the number of such tests.
+//! The test harness of this binary. It works like libtest, with one difference: a test that needs something
+//! that this host lacks is reported as ignored, with the reason, and the run ends with the number of such
+//! tests.
 //!
-//! A test is a function without arguments. Each module lists its tests in [`tests!`], and `main` lists the modules.
-//! The compiler reports a test function or a module that is missing there as dead code.
+//! A test is a function without arguments. Each module lists its tests in [`tests!`], and `main` lists the
+//! modules. The compiler reports a test function or a module that is missing there as dead code.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -107,7 +108,8 @@ fn trial(test: Test, args: &Arguments) -> Trial {
     let module = test.module.split_once("::").map_or("", |(_, module)| module);
     let name = format!("{module}::{}", test.name);
     let runs_ignored = args.ignored || args.include_ignored;
-    // `libtest_mimic` prints no reason for a test that is flagged, so the flag is set only where it selects tests.
+    // `libtest_mimic` prints no reason for a test that is flagged, so the flag is set only where it selects
+    // tests.
     let is_flagged = test.ignored.is_some() && (args.ignored || args.list);
     let reason = test.ignored.filter(|_| !runs_ignored);
     let run = {

@@ -1,4 +1,5 @@
-//! A crash between any two steps of making a store, or of setting a damaged one aside: the next start goes on.
+//! A crash between any two steps of making a store, or of setting a damaged one aside: the next start goes
+//! on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,8 +109,8 @@ fn replacing_a_damaged_store_survives_a_crash_at_any_step() {
     assert_eq!(loss.unwrap().groups.len(), 1);
     let made = fs::read(dir.file("store.redb")).unwrap();
     assert_eq!(files_with_content(&dir.0, &bytes), [dir.file("store.redb.damaged-1")]);
-    // What is left on the disk after each step: the copy that is read, the new store half and whole, the second name of
-    // the damaged one. After the last step, the rename, there is nothing left to do.
+    // What is left on the disk after each step: the copy that is read, the new store half and whole, the
+    // second name of the damaged one. After the last step, the rename, there is nothing left to do.
     type Left<'a> = (&'a str, &'a dyn Fn(&TempDataDir));
     let steps: [Left<'_>; 5] = [
         ("copied", &|dir| fs::write(dir.file("store.salvage"), &bytes[..4096]).unwrap()),

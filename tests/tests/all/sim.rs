@@ -38,7 +38,8 @@ fn describe_failure(name: &str, plan: &Plan) -> Option<String> {
     Some(format!("{id}: {name}, step {}: {what}\n  {plan}\n  again: {again}\n    {last}", failure.steps))
 }
 
-/// What a canary alters has to be there: one that cannot be planted proves nothing, and is found out an hour into a run.
+/// What a canary alters has to be there: one that cannot be planted proves nothing, and is found out an hour
+/// into a run.
 fn every_canary_can_be_planted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above this crate");
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canaries");
@@ -104,7 +105,8 @@ fn wrong_clocks_change_no_final_value() {
     for seed in 2000..2006 {
         let mut plan = generate_plan(seed);
         plan.faults.drift = 0;
-        // Sides of a conflict are in order of ids, and a change's id covers its time: which one is taken would differ.
+        // Sides of a conflict are in order of ids, and a change's id covers its time: which one is taken
+        // would differ.
         plan.steps.retain(|step| !matches!(step.op, PlannedOp::Clock { .. } | PlannedOp::Resolve { .. }));
         let straight = run_plan(&plan).unwrap();
         // A step of the clock takes no time, and so moves nothing else.

@@ -1,6 +1,7 @@
 //! The store on a disk that breaks: crashes at every operation, faults, damage.
 //!
-//! `LARDER_STORE_ALL=1` tries every way in which a crash may leave the disk at every operation, not one of them in turn.
+//! `LARDER_STORE_ALL=1` tries every way in which a crash may leave the disk at every operation, not one of
+//! them in turn.
 
 use std::collections::BTreeMap;
 
@@ -187,8 +188,8 @@ fn disk_after_close(commits: &[Vec<Row>]) -> FaultyDisk {
     disk
 }
 
-/// Whatever is wrong in the file: it is said, or it makes no difference. Nothing damaged is believed, and a file that is
-/// not believed is left as it is, so that whoever looks at it later sees what was found.
+/// Whatever is wrong in the file: it is said, or it makes no difference. Nothing damaged is believed, and a
+/// file that is not believed is left as it is, so that whoever looks at it later sees what was found.
 fn damage_is_detected_and_a_damaged_file_is_never_written_to() {
     let commits = commits();
     let models = expected_stores(&commits);

@@ -68,7 +68,8 @@ fn assert_none(wrong: &[String], what: &str) {
     assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
 }
 
-/// The violations that a check still allows in a crate, as (check, crate, number). The numbers only ever fall.
+/// The violations that a check still allows in a crate, as (check, crate, number). The numbers only ever
+/// fall.
 const ALLOWED_UNTIL_FIXED: &[(&str, &str, usize)] = &[
     ("methods", "core", 5),
     ("methods", "net", 1),
@@ -89,7 +90,8 @@ const ALLOWED_UNTIL_FIXED: &[(&str, &str, usize)] = &[
     ("words", "tests", 4),
 ];
 
-/// Fails if `check` found more in a crate than is allowed until it is fixed. `found` is keyed by the crate's name.
+/// Fails if `check` found more in a crate than is allowed until it is fixed. `found` is keyed by the crate's
+/// name.
 fn assert_within_allowance(check: &str, found: &BTreeMap<&str, Vec<String>>, advice: &str) {
     let mut wrong = Vec::new();
     for (crate_name, violations) in found {

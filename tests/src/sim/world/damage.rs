@@ -1,7 +1,9 @@
-//! Damage: a store in which rows are gone or wrong, and the node that comes back from what of it proves itself.
+//! Damage: a store in which rows are gone or wrong, and the node that comes back from what of it proves
+//! itself.
 //!
-//! What the daemon does about a damaged file is played here with the same code that it uses, on rows in place of pages:
-//! the damaged store is set aside, what can be saved begins a new one, and the roster says which groups there were.
+//! What the daemon does about a damaged file is played here with the same code that it uses, on rows in place
+//! of pages: the damaged store is set aside, what can be saved begins a new one, and the roster says which
+//! groups there were.
 
 use std::collections::BTreeSet;
 
@@ -28,10 +30,10 @@ impl World {
         let saved = salvage_all(&found, &backup, hits == DamageExtent::OneTable, &secret);
         self.trace.record_event(self.now, &format!("damage {node}, {hits:?}"));
         if saved.values().any(|group| group.saved_changes > 0 && group.is_incomplete) {
-            self.marks.record("damage-saved");
+            self.coverage.record("damage-saved");
         }
         if saved.values().any(|group| group.saved_changes == 0) {
-            self.marks.record("damage-whole");
+            self.coverage.record("damage-whole");
         }
         let mut rows = MemoryStore::default();
         saved.into_values().for_each(|group| rows.write(&group.rows));
@@ -40,15 +42,15 @@ impl World {
         self.forget_lost_writes(node, "damage-alone");
     }
 
-    /// What was on no other disk is lost, whoever had acknowledged it; and the node itself need not remember any more
-    /// what it acknowledged before.
+    /// What was on no other disk is lost, whoever had acknowledged it; and the node itself need not remember
+    /// any more what it acknowledged before.
     pub(super) fn forget_lost_writes(&mut self, node: usize, mark: &'static str) {
         let on_disk: BTreeSet<ChangeId> =
             self.nodes.iter().flat_map(|sim_node| stored_change_ids(&sim_node.disk.rows)).collect();
         let before = self.acknowledged_writes.len();
         self.acknowledged_writes.retain(|change, _| on_disk.contains(change));
         if self.acknowledged_writes.len() < before {
-            self.marks.record(mark);
+            self.coverage.record(mark);
         }
         for write in self.acknowledged_writes.values_mut().filter(|by| by.node == node) {
             write.is_forgotten = true;

@@ -1,4 +1,5 @@
-//! Copies: machines that are set back to an earlier state of their disk, and directories of which two run in turn.
+//! Copies: machines that are set back to an earlier state of their disk, and directories of which two run in
+//! turn.
 
 use larder_core::node::LinkKind;
 use larder_core::wire::member::MemberFrame;
@@ -6,13 +7,13 @@ use larder_core::wire::member::MemberFrame;
 use super::World;
 
 impl World {
-    /// The first time, keeps a copy of a node's disk. The next time, the node dies and starts from that copy; where its
-    /// daemon does not notice, as one in a virtual machine, it goes on as if nothing had been.
+    /// The first time, keeps a copy of a node's disk. The next time, the node dies and starts from that copy;
+    /// where its daemon does not notice, as one in a virtual machine, it goes on as if nothing had been.
     pub(in super::super) fn roll_back_disk(&mut self, node: usize, noticed: bool, pause: u64) {
         match self.nodes[node].disk_copy.take() {
             None => self.nodes[node].disk_copy = Some(self.nodes[node].disk.rows.clone()),
             Some(rows) => {
-                self.marks.record(if noticed { "restored" } else { "set-back" });
+                self.coverage.record(if noticed { "restored" } else { "set-back" });
                 self.restart_from_rows(node, rows, noticed, pause);
             }
         }
@@ -22,7 +23,7 @@ impl World {
     pub(in super::super) fn swap_disk_copy(&mut self, node: usize, pause: u64) {
         let mine = self.nodes[node].disk.rows.clone();
         let other = self.nodes[node].other_disk.replace(mine.clone());
-        self.marks.record("swapped");
+        self.coverage.record("swapped");
         self.restart_from_rows(node, other.unwrap_or(mine), true, pause);
     }
 

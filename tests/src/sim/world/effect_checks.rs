@@ -43,7 +43,7 @@ impl World {
             NodeEvent::ShardIsolated { reason: what, .. } => {
                 self.record_violation(Invariant::Sound, format!("node {node} isolated a shard: {what}"));
             }
-            NodeEvent::GroupRepaired { .. } => self.marks.record("refetched"),
+            NodeEvent::GroupRepaired { .. } => self.coverage.record("refetched"),
             NodeEvent::DuplicateKey { .. } if self.nodes[node].was_damaged => {}
             NodeEvent::DuplicateKey { .. } | NodeEvent::IncarnationRenewed { .. }
                 if self.nodes[node].was_copied || self.nodes[node].has_forged => {}
@@ -60,8 +60,8 @@ impl World {
     fn check_rows(&mut self, node: usize, rows: &[Row]) {
         for row in rows {
             match row.table {
-                Table::Snapshots => self.marks.record("snapshot"),
-                Table::Checkpoints => self.marks.record("mark"),
+                Table::Snapshots => self.coverage.record("snapshot"),
+                Table::Checkpoints => self.coverage.record("mark"),
                 Table::Changes => self.record_merged_heads(row.value.as_deref().unwrap_or_default()),
                 _ => {}
             }
@@ -84,7 +84,7 @@ impl World {
 
     fn record_merged_heads(&mut self, bytes: &[u8]) {
         if Delta::decode(bytes).is_ok_and(|delta| delta.deps.len() > 2) {
-            self.marks.record("merged-heads");
+            self.coverage.record("merged-heads");
         }
     }
 
@@ -97,7 +97,7 @@ impl World {
         let kind = self.network.streams.get(&link).map(|stream| stream.kind);
         if kind != Some(LinkKind::Member) {
             if matches!(GuestFrame::decode(bytes), Ok(GuestFrame::MembershipEnded(_))) {
-                self.marks.record("told-removed");
+                self.coverage.record("told-removed");
             }
             // A code whose issuer is gone is tried for ever.
             self.traffic += u64::from(!self.changes_membership);
@@ -120,15 +120,15 @@ impl World {
         self.check_frame_to_non_member(node, to, group, &frame);
         match &frame {
             GroupFrame::Presence(_) => return,
-            GroupFrame::RecordBatch(_) => self.marks.record("records"),
-            GroupFrame::GrantPath(_) => self.marks.record("line-shown"),
+            GroupFrame::RecordBatch(_) => self.coverage.record("records"),
+            GroupFrame::GrantPath(_) => self.coverage.record("line-shown"),
             GroupFrame::ForwardedJoin(_) | GroupFrame::ForwardedResponse(_) if self.changes_membership => {
-                return self.marks.record("carried");
+                return self.coverage.record("carried");
             }
-            GroupFrame::ForwardedJoin(_) => self.marks.record("carried"),
+            GroupFrame::ForwardedJoin(_) => self.coverage.record("carried"),
             GroupFrame::RangeResponse(batch) => {
                 if batch.has_more {
-                    self.marks.record("window-more");
+                    self.coverage.record("window-more");
                 }
                 self.check_batch(node, group, batch);
             }
@@ -138,7 +138,8 @@ impl World {
         self.traffic += 1;
     }
 
-    /// Who is known to be no member gets nothing but records. What was on its way when that became known may still come.
+    /// Who is known to be no member gets nothing but records. What was on its way when that became known may
+    /// still come.
     fn check_frame_to_non_member(&mut self, node: usize, to: usize, group: GroupId, frame: &GroupFrame) {
         let serves = !matches!(
             frame,
@@ -180,16 +181,16 @@ impl World {
                 .group
                 .shard_states()
                 .unaccepted_sets()
-                .flat_map(|(epoch, set)| set.iter().map(move |one| (epoch, one)));
+                .flat_map(|(shard_id, set)| set.iter().map(move |one| (shard_id, one)));
             let mut kept = all.filter(|(_, one)| {
                 one.is_replicated && state.group.members().frontier_changes().contains(&one.id())
             });
-            kept.any(|(epoch, one)| {
-                matches!(state.group.unaccepted_reason(epoch, one), UnacceptedReason::GrantEnded(_))
+            kept.any(|(shard_id, one)| {
+                matches!(state.group.unaccepted_reason(shard_id, one), UnacceptedReason::GrantEnded(_))
             })
         };
         if core_node.groups().any(is_evidence) {
-            self.marks.record("evidence");
+            self.coverage.record("evidence");
         }
         self.quarantined_since
             .retain(|(quarantining_node, id), _| *quarantining_node != node || ids.contains(id));
@@ -257,12 +258,12 @@ impl World {
         answer: &Result<Response, RequestError>,
     ) {
         match answer {
-            Err(RequestError::Refetching) => self.marks.record("declined-refetching"),
-            Err(RequestError::StoreFailed(_)) => self.marks.record("declined-storage"),
+            Err(RequestError::Refetching) => self.coverage.record("declined-refetching"),
+            Err(RequestError::StoreFailed(_)) => self.coverage.record("declined-storage"),
             Err(RequestError::InvalidEdit(EditError::Conflicted(..))) => {
-                self.marks.record("declined-conflict")
+                self.coverage.record("declined-conflict")
             }
-            Err(RequestError::Write(WriteError::Role(_))) => self.marks.record("reader"),
+            Err(RequestError::Write(WriteError::Role(_))) => self.coverage.record("reader"),
             Err(RequestError::Write(
                 error @ (WriteError::Invalid(_) | WriteError::MissingDeps | WriteError::ShardFault(_)),
             )) => {

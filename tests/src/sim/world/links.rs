@@ -48,7 +48,7 @@ impl World {
         let delay = self.frame_delay(from, to);
         let broken = self.network_rng.per_mille(self.faults.resets) || !self.network.can_reach(from, to);
         let stuck = if self.network_rng.per_mille(self.faults.clogs) {
-            self.marks.record("stream-stuck");
+            self.coverage.record("stream-stuck");
             self.network_rng.below(MAX_STALL_US)
         } else {
             0
@@ -62,7 +62,7 @@ impl World {
         );
         if broken {
             // What is lost on a stream breaks it for both, sooner or later, and nothing after it arrives.
-            self.marks.record(if bytes.first() == Some(&7) { "window-broke" } else { "stream-broke" });
+            self.coverage.record(if bytes.first() == Some(&7) { "window-broke" } else { "stream-broke" });
             self.break_stream_later(link, [from, to]);
             return stop_receiving(&mut self.network, link, 1 - side);
         }
@@ -85,7 +85,7 @@ impl World {
         }
         let span = self.faults.delay.max(1000) * 4;
         if self.network_rng.per_mille(self.faults.duplicates) {
-            self.marks.record("duplicated");
+            self.coverage.record("duplicated");
             let later = self.network_rng.below(span);
             self.schedule_event(
                 arrival + later - self.now,
@@ -94,7 +94,7 @@ impl World {
         }
         if self.network_rng.per_mille(self.faults.reorders) {
             // Whatever is sent next on this stream may overtake this frame.
-            self.marks.record("reordered");
+            self.coverage.record("reordered");
             if let Some((side, _)) = self.network.end_of(link, from)
                 && let Some(stream) = self.network.streams.get_mut(&link)
             {
@@ -104,13 +104,14 @@ impl World {
         let pick = self.network_rng.index(1 << 16);
         let old = self.network.exchange_old_frame(from, to, bytes, pick);
         if let Some(old) = old.filter(|_| self.network_rng.per_mille(self.faults.replays)) {
-            self.marks.record("replayed");
+            self.coverage.record("replayed");
             let later = self.network_rng.below(span);
             self.schedule_event(arrival + later - self.now, WorldEvent::Frame { link, node: to, bytes: old });
         }
     }
 
-    /// The words of a node that speaks a later version: one greater, and sometimes of things that nobody knows yet.
+    /// The words of a node that speaks a later version: one greater, and sometimes of things that nobody
+    /// knows yet.
     fn rewrite_for_later_version(
         &mut self,
         from: usize,
@@ -124,7 +125,7 @@ impl World {
         }
         match MemberFrame::decode(&bytes) {
             Ok(MemberFrame::Hello(Hello { newest_version: version, min_version: least, .. })) => {
-                self.marks.record("later-hello");
+                self.coverage.record("later-hello");
                 MemberFrame::Hello(Hello {
                     newest_version: version + 1,
                     min_version: least,
@@ -134,7 +135,7 @@ impl World {
             }
             _ if self.network_rng.per_mille(30) => {
                 // After the hello, and before what it stands before.
-                self.marks.record("later-frame");
+                self.coverage.record("later-frame");
                 let arrival = self.network.end_of(link, from).and_then(|(side, _)| {
                     let stream = self.network.streams.get_mut(&link)?;
                     let arrival = stream.last_arrival[side].max(self.now) + 1;
@@ -184,8 +185,8 @@ impl World {
         }
     }
 
-    /// What the network crate does all the time: nodes hear of each other, and members that can reach each other and
-    /// have no link get one.
+    /// What the network crate does all the time: nodes hear of each other, and members that can reach each
+    /// other and have no link get one.
     pub(super) fn link_members(&mut self) {
         self.schedule_event(LINK_INTERVAL_US, WorldEvent::Meet);
         for a in 0..self.nodes.len() {
@@ -222,7 +223,7 @@ impl World {
         let shared =
             self.invited_nodes.values().filter(|nodes| nodes.contains(&a) && nodes.contains(&b)).count();
         if shared > 1 {
-            self.marks.record("two-groups");
+            self.coverage.record("two-groups");
         }
         let link = self.network.open_stream(a, b, LinkKind::Member);
         self.deliver_input(a, Input::LinkUp { link, peer: id_b, kind: LinkKind::Member, opened_here: true });

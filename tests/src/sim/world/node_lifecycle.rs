@@ -23,7 +23,7 @@ impl World {
         sim_node.started_at = self.now;
         let now = sim_node.clocks_at(self.now);
         if now.unix_secs < sim_node.latest_wall {
-            self.marks.record("clock-back-restart");
+            self.coverage.record("clock-back-restart");
         }
         let (core_node, effects) = match Node::open(config, now, &sim_node.disk.rows) {
             Ok(opened) => opened,
@@ -62,12 +62,12 @@ impl World {
         }
     }
 
-    /// Kills a node. Of the batches under way, as many of the oldest as `kept` (of as many as there are, and one) says
-    /// had reached the disk. It starts again after `pause`.
+    /// Kills a node. Of the batches under way, as many of the oldest as `kept` (of as many as there are, and
+    /// one) says had reached the disk. It starts again after `pause`.
     pub(in super::super) fn crash_node(&mut self, node: usize, pause: u64, kept: u64) {
         let Some(core_node) = self.nodes[node].core_node.take() else { return };
         if core_node.pending_joins().next().is_some() {
-            self.marks.record("crash-joining");
+            self.coverage.record("crash-joining");
         }
         let sim_node = &mut self.nodes[node];
         sim_node.dies_after = None;
@@ -78,10 +78,10 @@ impl World {
         sim_node.linked_members.clear();
         sim_node.boot_count += 1;
         if lost > 0 {
-            self.marks.record("crash-lost");
+            self.coverage.record("crash-lost");
         }
         if kept > 0 {
-            self.marks.record("crash-kept");
+            self.coverage.record("crash-kept");
         }
         self.pending_writes.retain(|_, write| write.node != node);
         self.trace.record_event(self.now, &format!("crash {node}, {kept} batches kept, {lost} lost"));
@@ -119,7 +119,7 @@ impl World {
         if pause <= CUT_NOTICE_US.1 {
             return;
         }
-        self.marks.record("frozen");
+        self.coverage.record("frozen");
         for (link, other) in self.network.streams_of(node) {
             for end in [node, other] {
                 let delay = self.network_rng.between(CUT_NOTICE_US.0, CUT_NOTICE_US.1);
@@ -154,7 +154,7 @@ impl World {
             && pending > 0
             && until > self.now
         {
-            self.marks.record(if why.starts_with("no space") { "disk-full" } else { "disk-broken" });
+            self.coverage.record(if why.starts_with("no space") { "disk-full" } else { "disk-broken" });
             let kept = self.storage_rng.index(pending + 1);
             self.nodes[node].disk.crash(kept);
             self.schedule_event(until.saturating_sub(self.now).max(1), WorldEvent::Reopen { node, boot });

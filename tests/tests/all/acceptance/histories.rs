@@ -1,5 +1,5 @@
-//! Small histories with removals, a new key, forks and arrivals that come late, in every order in which they can arrive:
-//! one document, and the one that the oracle computes.
+//! Small histories with removals, a new key, forks and arrivals that come late, in every order in which they
+//! can arrive: one document, and the one that the oracle computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,8 +35,8 @@ fn deliver(group: &mut Group, arrival: &Arrival) {
         Arrival::Record(record) => {
             group.apply_records([record.clone()]);
         }
-        Arrival::Change(epoch, delta) => {
-            let taken = group.ingest_push(*epoch, delta);
+        Arrival::Change(shard_id, delta) => {
+            let taken = group.ingest_push(*shard_id, delta);
             assert_eq!(taken.rejection, None);
         }
     }
@@ -301,8 +301,8 @@ fn assert_oracle_agrees(world: &SmallWorld, group: &Group, shown: &CopySnapshot)
     }
 }
 
-/// Whole: 250 histories of up to seven arrivals, each in all 5040 orders, a millisecond each. By default some of
-/// five and six.
+/// Whole: 250 histories of up to seven arrivals, each in all 5040 orders, a millisecond each. By default some
+/// of five and six.
 fn every_arrival_order_yields_the_same_document() {
     let (rounds, most) = if is_exhaustive() { (250, 7) } else { (60, 5) };
     let (mut tries, mut unaccepted, mut held, mut forks) = (0, 0, 0, 0);
@@ -340,7 +340,8 @@ fn worked_examples_of_the_trust_document_hold() {
     (0..2).for_each(|_| world.arrivals.iter().for_each(|arrival| deliver(&mut group, arrival)));
     assert_eq!(group.desired().unwrap().dependency_only().len(), 1, "what another built upon is held");
 
-    // A forker lets others build on one branch and shows the other later; the end of its grant names the other.
+    // A forker lets others build on one branch and shows the other later; the end of its grant names the
+    // other.
     let mut world = SmallWorld::new(2);
     let before = world.authors[2].0.clone();
     world.write(2);
@@ -354,7 +355,8 @@ fn worked_examples_of_the_trust_document_hold() {
     world.revoke_with_known_frontiers(0, 2);
     try_all_orders(&world);
 
-    // An admin changes its key; what it says under the old one later does not count, and what it says under the new does.
+    // An admin changes its key; what it says under the old one later does not count, and what it says under
+    // the new does.
     let mut world = SmallWorld::new(3);
     world.write(1);
     let late = world.authors[1].0.clone();

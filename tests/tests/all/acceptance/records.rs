@@ -19,7 +19,8 @@ tests! {
     random_record_sets_evaluate_identically_in_any_order,
 }
 
-/// Who can say something: the founder and those it lets in, in the order in which they are; the last is the recovery key.
+/// Who can say something: the founder and those it lets in, in the order in which they are; the last is the
+/// recovery key.
 static KEYS: LazyLock<Vec<(SecretKey, NodeId)>> = LazyLock::new(|| {
     let key = |n| SecretKey::from_bytes(&[n; 32]);
     (0..10).map(|n| (key(n), key(n).node_id())).collect()
@@ -73,9 +74,9 @@ impl OrderedRecords {
         self.0.iter().filter(is_in_chain).map(|signed| (signed.record().seq, signed.id())).collect()
     }
 
-    /// Everything that somebody could say next: grants to the next key, and Revokes of every grant with the frontier
-    /// nowhere, at any record under it, or at one that nobody has. It may be said anywhere in its author's chain: where
-    /// something was said before, that is a fork.
+    /// Everything that somebody could say next: grants to the next key, and Revokes of every grant with the
+    /// frontier nowhere, at any record under it, or at one that nobody has. It may be said anywhere in its
+    /// author's chain: where something was said before, that is a fork.
     fn possible_next_records(&self) -> Vec<SignedRecord> {
         let mut out = Vec::new();
         let next = KEYS[self.grants().len()].1;
@@ -139,8 +140,8 @@ impl OrderedRecords {
         records
     }
 
-    /// The same in whatever order, and however often they are told again. An order is a way through the states in which
-    /// some have come; ways that meet in the very same state are gone on from there once.
+    /// The same in whatever order, and however often they are told again. An order is a way through the
+    /// states in which some have come; ways that meet in the very same state are gone on from there once.
     fn placed_in_all_orders(&self) -> RecordSet {
         let rest = &self.0[1..];
         let mut reached: Vec<Vec<RecordSet>> = vec![Vec::new(); 1 << rest.len()];
@@ -207,8 +208,8 @@ struct RecordSetSearch {
 }
 
 impl RecordSetSearch {
-    /// Checking the signatures of a set of six in all its 120 orders takes five milliseconds: of the millions in which
-    /// somebody says two things in one place, one of fifty has to do.
+    /// Checking the signatures of a set of six in all its 120 orders takes five milliseconds: of the millions
+    /// in which somebody says two things in one place, one of fifty has to do.
     fn is_for_all_orders(set: &OrderedRecords) -> bool {
         set.0.len() < 6 || set.forks() == 0 || set.id()[0] < 5
     }

@@ -1,4 +1,5 @@
-//! `edit` and `resolve` in an editor. The editors are small scripts; terminals are made by `script` of util-linux.
+//! `edit` and `resolve` in an editor. The editors are small scripts; terminals are made by `script` of
+//! util-linux.
 
 use std::path::{Path, PathBuf};
 
@@ -48,12 +49,7 @@ fn run_on_terminal(node: &TestNode<'_>, args: &[&str], keys: &str) -> CommandOut
     let output = child.wait_with_output().unwrap();
     drop(stdin);
     let out = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
-    CommandOutput {
-        exit_code: output.status.code().unwrap_or(-1),
-        stdout: out,
-        stderr: String::new(),
-        elapsed: WAIT_LIMIT,
-    }
+    CommandOutput { exit_code: output.status.code().unwrap_or(-1), stdout: out, stderr: String::new() }
 }
 
 fn write_script(node: &TestNode<'_>, name: &str, text: &str) -> String {

@@ -16,8 +16,8 @@ fn node_id_of(node: &TestNode<'_>) -> NodeId {
     larder::identity::parse_key(&text).unwrap().node_id()
 }
 
-/// A node that was taken in while another was away meets that one alone. The one that was away has the lower key: it
-/// would have to dial, and does not know whom.
+/// A node that was taken in while another was away meets that one alone. The one that was away has the lower
+/// key: it would have to dial, and does not know whom.
 fn a_new_member_proves_itself_to_a_member_that_was_away() {
     let lab = Lab::require(3);
     let mut nodes = start_daemons(&lab, LARDER);

@@ -53,8 +53,8 @@ fn copy_dir(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// T8: a removed node that is connected hears of it at once; nobody takes anything from it or gives it anything; its own
-/// commands say who removed it, and what it had stays readable.
+/// T8: a removed node that is connected hears of it at once; nobody takes anything from it or gives it
+/// anything; its own commands say who removed it, and what it had stays readable.
 fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -102,7 +102,8 @@ fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
     assert_eq!(field_value(&nodes[2], "keys.url"), "four");
 }
 
-/// A removed member kept writing during a cut, and its changes had spread to one side, where others built on them.
+/// A removed member kept writing during a cut, and its changes had spread to one side, where others built on
+/// them.
 fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     let lab = Lab::require(4);
     let nodes = start_cluster(&lab, LARDER);
@@ -217,7 +218,8 @@ fn a_restored_directory_catches_up_and_nothing_old_comes_back() {
     drop(std::fs::remove_dir_all(backup));
 }
 
-/// A machine that is set back where nothing tells (a virtual machine's snapshot): the same file, older contents.
+/// A machine that is set back where nothing tells (a virtual machine's snapshot): the same file, older
+/// contents.
 fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -289,7 +291,8 @@ fn two_admins_can_remove_each_others_appointees_concurrently() {
     }
 }
 
-/// An invite for one machine, used by two at once on two sides of a cut: only its issuer counts, and it counts right.
+/// An invite for one machine, used by two at once on two sides of a cut: only its issuer counts, and it
+/// counts right.
 fn a_single_use_code_admits_only_one_node() {
     let lab = Lab::require(4);
     let nodes = start_daemons(&lab, LARDER);
@@ -371,8 +374,8 @@ fn the_recovery_key_regains_a_group_without_admins() {
     drop(std::fs::remove_file(kept));
 }
 
-/// T6, and joining without a code: a stranger sees no more than that somebody is there; once it asks it is pending, and
-/// six digits on both screens let it in.
+/// T6, and joining without a code: a stranger sees no more than that somebody is there; once it asks it is
+/// pending, and six digits on both screens let it in.
 fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     let lab = Lab::require(3);
     let nodes = start_daemons(&lab, LARDER);
@@ -409,7 +412,8 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     wait_until_converged(&nodes);
 }
 
-/// A member that was granted on one side of a cut meets members of the other side first, and a reader writes nothing.
+/// A member that was granted on one side of a cut meets members of the other side first, and a reader writes
+/// nothing.
 fn roles_are_enforced_whoever_relays_changes() {
     let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);

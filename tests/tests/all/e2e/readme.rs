@@ -64,7 +64,8 @@ impl<'a> ReaderAtHost<'a> {
         Self { host: lab.host(index), home, daemon: None }
     }
 
-    /// A shell on the machine. Root's daemon keeps its things below `/var/lib`, of which every machine has its own.
+    /// A shell on the machine. Root's daemon keeps its things below `/var/lib`, of which every machine has
+    /// its own.
     fn shell(&self, line: &str) -> Command {
         let mut command = self.host.command("unshare");
         let path = format!("{}:{}", self.home.join("bin").display(), std::env::var("PATH").unwrap());
@@ -177,7 +178,8 @@ fn all_have(readers: &[ReaderAtHost<'_>], text: &str) -> bool {
     readers.iter().all(|person| person.read_config_file().contains(text))
 }
 
-/// Each side applies what it was told; when they meet, what does not clash merges, and what does stays as it runs.
+/// Each side applies what it was told; when they meet, what does not clash merges, and what does stays as it
+/// runs.
 fn assert_partition_merges(readers: &[ReaderAtHost<'_>]) {
     let has_text = |at: usize, text: &str| readers[at].read_config_file().contains(text);
     wait_until(WAIT_LIMIT, "each side to apply what it was told", || {

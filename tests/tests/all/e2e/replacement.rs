@@ -10,8 +10,8 @@ tests! {
     a_replacement_node_takes_over_alias_labels_and_targets,
 }
 
-/// The new machine is called and labelled like the lost one and runs what was meant for it alone; the lost one, should it
-/// come back, is called nothing and runs that no more.
+/// The new machine is called and labelled like the lost one and runs what was meant for it alone; the lost
+/// one, should it come back, is called nothing and runs that no more.
 fn a_replacement_node_takes_over_alias_labels_and_targets() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);

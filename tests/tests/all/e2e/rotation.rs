@@ -28,8 +28,8 @@ fn copy_dir(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// Runs the node from a copy that has the old key: the node learns that it left, and no member accepts its writes.
-/// Returns where the current data directory was moved to.
+/// Runs the node from a copy that has the old key: the node learns that it left, and no member accepts its
+/// writes. Returns where the current data directory was moved to.
 fn assert_copy_with_old_key_is_excluded(lab: &Lab, nodes: &mut [TestNode<'_>], copy: &Path) -> PathBuf {
     nodes[0].stop();
     let after = lab.log_dir().join("after");
@@ -44,7 +44,8 @@ fn assert_copy_with_old_key_is_excluded(lab: &Lab, nodes: &mut [TestNode<'_>], c
     after
 }
 
-/// The node stands where it stood, under another id, and goes on; whoever still has the old key writes to nobody.
+/// The node stands where it stood, under another id, and goes on; whoever still has the old key writes to
+/// nobody.
 fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);

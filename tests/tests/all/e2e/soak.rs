@@ -1,8 +1,9 @@
-//! What only shows after a while: links that flap, clocks that step, daemons that die again and again, many groups.
+//! What only shows after a while: links that flap, clocks that step, daemons that die again and again, many
+//! groups.
 //!
 //! `LARDER_LONG=1` plays each of them as long as the acceptance rows say; without it they are short.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use larder_tests::fake_clock::FakeClock;
 use larder_tests::lab::{Lab, wait_until};
@@ -32,10 +33,9 @@ fn change_count(node: &TestNode<'_>) -> u64 {
     node.run_json(&["groups"])["groups"][0]["changes"].as_u64().expect("a count")
 }
 
-fn sleep(duration: Duration) {
-    let begun = Instant::now();
-    wait_until(duration + WAIT_LIMIT, "time to pass", || (begun.elapsed() >= duration).then_some(()));
-}
+/// The time for which the flapping link is down, and then up. It is the workload, so nothing else can be
+/// waited for.
+const FLAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// T10: the link between two halves comes and goes every second; both write.
 fn flapping_links_converge_without_growing_memory() {
@@ -48,10 +48,10 @@ fn flapping_links_converge_without_growing_memory() {
     for flap in 0..flaps {
         lab.partition(&[&[0, 1], &[2, 3]]);
         nodes[0].run_ok(&["set", "config/a", &format!("keys.left{}=l{flap}", flap % 4)]);
-        sleep(Duration::from_secs(1));
+        std::thread::sleep(FLAP_INTERVAL);
         lab.heal();
         nodes[3].run_ok(&["set", "config/a", &format!("keys.right{}=r{flap}", flap % 4)]);
-        sleep(Duration::from_secs(1));
+        std::thread::sleep(FLAP_INTERVAL);
         curve.push(memory_and_open_files(&nodes));
     }
     wait_until_converged(&nodes);
@@ -200,17 +200,15 @@ fn repeated_restarts_grow_neither_memory_nor_open_files() {
     let before = memory_and_open_files(&nodes[..1]);
     let changes = change_count(&nodes[0]);
     let rounds = if is_long_run() { 60 } else { 8 };
-    let mut slowest = Duration::ZERO;
     for round in 0..rounds {
         if round % 2 == 0 {
             nodes[1].kill();
         } else {
-            slowest = slowest.max(nodes[1].stop());
+            nodes[1].stop();
         }
         nodes[1].start(&["daemon"]);
         wait_until_converged(&nodes);
     }
-    assert!(slowest < Duration::from_secs(5), "SIGTERM took {slowest:?}");
     assert_eq!(change_count(&nodes[0]), changes, "a restart is no change");
     let after = memory_and_open_files(&nodes[..1]);
     report!("{rounds} restarts of a neighbour: {before:?} MiB and files before, {after:?} after");

@@ -32,7 +32,8 @@ fn run_write(node: &TestNode<'_>, args: &[&str]) -> String {
     node.run_json(args)["change"].as_str().unwrap().to_owned()
 }
 
-/// Puts another value into a stored change, and a snapshot in front of it, so that no start reads the change again.
+/// Puts another value into a stored change, and a snapshot in front of it, so that no start reads the change
+/// again.
 fn tamper_with_change(store: &Store, id: &str) {
     let (group, row) = store.read_rows(Table::Groups, &[]).unwrap().pop().unwrap();
     let id_of_group = GroupId::from_slice(&group).unwrap();

@@ -1,5 +1,5 @@
-//! Watching: killed and resumed, at any moment and across restarts of the daemon, nothing is missed and nothing comes
-//! twice.
+//! Watching: killed and resumed, at any moment and across restarts of the daemon, nothing is missed and
+//! nothing comes twice.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};

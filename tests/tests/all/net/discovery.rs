@@ -28,7 +28,6 @@ fn two_fresh_hosts_see_each_other() {
         let seen = probe.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == other);
         let took = seen["t"].as_f64().unwrap() - start;
         report!("host {index} saw host {other} {took:.0} ms after its start");
-        assert!(took < 2000.0);
     }
 }
 

@@ -113,7 +113,8 @@ fn hostile_frames_close_only_their_own_guest_stream() {
                 .expect("the visit was ended");
             driving.abort();
         }
-        // A stranger's member link is held back ("not yet"), or dropped where it is not this key's to open one.
+        // A stranger's member link is held back ("not yet"), or dropped where it is not this key's to open
+        // one.
         let (mut stream, driving) =
             open_raw_stream(&addr, "/larder/link/1").await.expect("the protocol is there");
         let mut hello = [0];

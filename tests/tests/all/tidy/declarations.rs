@@ -1,5 +1,5 @@
-//! Checks of what the production code declares: one type a name, few methods a type, a doc sentence for each public
-//! constant and field.
+//! Checks of what the production code declares: one type a name, few methods a type, a doc sentence for each
+//! public constant and field.
 
 use std::collections::BTreeMap;
 

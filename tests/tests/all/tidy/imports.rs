@@ -1,7 +1,8 @@
 //! Refuses circles of imports between the modules of a crate. A module is a file.
 //!
-//! A module depends on another if it names something of it. What a parent re-exports counts as its child's. A child may
-//! use its ancestors freely: that is no dependency here, since parent and child are one unit for a reader.
+//! A module depends on another if it names something of it. What a parent re-exports counts as its child's. A
+//! child may use its ancestors freely: that is no dependency here, since parent and child are one unit for a
+//! reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! The production code of a crate, parsed: the module tree from `lib.rs` on, without what is compiled for tests only.
+//! The production code of a crate, parsed: the module tree from `lib.rs` on, without what is compiled for
+//! tests only.
 
 use std::path::{Path, PathBuf};
 

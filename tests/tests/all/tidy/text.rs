@@ -86,7 +86,8 @@ fn every_ignored_test_gives_a_reason() {
     assert_none(&wrong, "an ignored test gives the reason and the command that runs it");
 }
 
-/// This binary has a harness of its own: the compiler drops a function with libtest's attribute without a word.
+/// This binary has a harness of its own: the compiler drops a function with libtest's attribute without a
+/// word.
 fn no_test_of_this_binary_is_left_to_libtest() {
     let attribute = concat!("#[te", "st]");
     let own = rust_sources().into_iter().filter(|(path, _)| path.starts_with("tests/tests/"));

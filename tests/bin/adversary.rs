@@ -1,5 +1,5 @@
-//! A hostile peer, as a process: tries everything that a stranger can, joins by a code, and tries everything that a
-//! member can, again and again. Prints one JSON line for each attack.
+//! A hostile peer, as a process: tries everything that a stranger can, joins by a code, and tries everything
+//! that a member can, again and again. Prints one JSON line for each attack.
 
 #![allow(clippy::expect_used, reason = "a tool of tests: what is wrong ends it")]
 

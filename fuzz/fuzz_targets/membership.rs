@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::trust::fuzz_membership`].
+//! See [`larder_fuzz::membership::fuzz_membership`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::membership::fuzz_membership(data));

@@ -1,4 +1,4 @@
-//! See [`larder_fuzz::rows::rows`].
+//! See [`larder_fuzz::damaged_rows::fuzz_rows`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_fuzz::damaged_rows::fuzz_rows(data));

@@ -1,0 +1,86 @@
+//! Runs every fuzz target on its seeds and on random inputs, without libFuzzer: it needs neither a C++ compiler nor
+//! instrumentation. A panic ends the run; the target and the input were printed before.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Parser;
+use larder_fuzz::TARGETS;
+use larder_tests::rng::TestRng;
+
+/// The random inputs of each target, beside its seeds.
+const RANDOM_INPUTS: u64 = 100;
+const MAX_RANDOM_BYTES: u64 = 400;
+
+/// Runs every fuzz target on its seeds and on random inputs.
+#[derive(Parser)]
+struct Args {
+    /// Run only the targets whose name contains this text.
+    filter: Option<String>,
+    /// Draw the random inputs from this seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+fn main() {
+    let args = Args::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(
+        target_files(root),
+        TARGETS.map(|(name, _)| name.to_owned()).into(),
+        "fuzz_targets and TARGETS"
+    );
+    let filter = args.filter.unwrap_or_default();
+    for (name, run) in TARGETS.iter().filter(|(name, _)| name.contains(&filter)) {
+        let mut inputs = read_seeds(&root.join("seeds").join(format!("{name}.hex")));
+        let seeds = inputs.len();
+        let mut rng = TestRng::new(args.seed, name);
+        inputs.extend((0..RANDOM_INPUTS).map(|_| {
+            let len = rng.index(usize::try_from(MAX_RANDOM_BYTES).unwrap_or(0));
+            rng.bytes(len)
+        }));
+        let start = Instant::now();
+        for input in &inputs {
+            let guard = PrintOnPanic { name, input };
+            run(input);
+            drop(guard);
+        }
+        println!(
+            "{name:<15} {seeds:>5} seeds, {RANDOM_INPUTS} random inputs, {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+}
+
+/// Prints the input of a target that panics.
+struct PrintOnPanic<'a> {
+    name: &'a str,
+    input: &'a [u8],
+}
+
+impl Drop for PrintOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let hex: String = self.input.iter().map(|byte| format!("{byte:02x}")).collect();
+            println!("{} fails on {hex}", self.name);
+        }
+    }
+}
+
+fn target_files(root: &Path) -> BTreeSet<String> {
+    let files = std::fs::read_dir(root.join("fuzz_targets")).expect("the targets are files");
+    let paths = files.map(|entry| entry.expect("a readable entry").path());
+    paths.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+/// Reads the inputs in a file of seeds, one in hex a line; none if there is no such file.
+fn read_seeds(path: &PathBuf) -> Vec<Vec<u8>> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(decode_hex).collect()
+}
+
+fn decode_hex(line: &str) -> Vec<u8> {
+    let digits: Vec<u8> = line.chars().filter_map(|c| c.to_digit(16)?.try_into().ok()).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
