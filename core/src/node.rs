@@ -9,19 +9,19 @@
 //! }
 //! ```
 //!
-//! The contract:
+//! The contract with the caller:
 //!
-//! * `now.mono` never goes back; `now.wall` may do what it likes.
-//! * Effects are carried out in order. `StoreRows` batches become durable in order of token, each all or none, and each is
-//!   confirmed by `Stored` (one confirmation may stand for many) or refuted, with all after it, by `StoreFailed`. From
-//!   then on the machine declines every request, takes no other input and sends nothing: it is to be opened anew.
-//! * `LinkUp` comes before any frame of a link, `LinkDown` after the last. At most one member link per peer is up at any
-//!   time. Frames on one link arrive whole and in order, or the link goes down.
-//! * Every `Request` is answered once, unless its caller hangs up before.
+//! * `now.mono` never goes back; `now.unix_secs` may change in any way.
+//! * The caller carries out effects in order. Batches of `Store` become durable in the order of their ids,
+//!   each all or none. `Stored` confirms a batch and all before it; `StoreFailed` fails a batch and all after
+//!   it. After that the node refuses every request, ignores other inputs and sends nothing, until it is
+//!   opened again.
+//! * `LinkUp` comes before any frame of a link, `LinkDown` after the last. There is at most one member link
+//!   for each peer. Frames on one link arrive whole and in order, or the link goes down.
+//! * The node responds to every `Request` once, unless it is cancelled before.
 //!
-//! Nothing that follows from a change leaves the node before the change is durable: effects wait in an outbox for all
-//! batches issued before them. Once a batch failed, nothing is written, taken in or told any more, until the node is
-//! opened again.
+//! No consequence of a change leaves the node before the change is durable: effects wait in an outbox for all
+//! batches issued before them.
 
 mod admin;
 mod admission;
@@ -33,6 +33,7 @@ mod effect;
 mod fetch;
 mod group_state;
 mod guest_backoff;
+mod guest_opener;
 mod guest_streams;
 mod input;
 mod join;
@@ -76,11 +77,13 @@ pub use session::SyncSession;
 
 use crate::group::Group;
 use crate::id::{GroupId, NodeId, SecretKey};
+use crate::limits;
 use crate::store::{GroupRow, JoinRow, LoadError, RowReader, Table, decode_versioned};
 use crate::wire::invite_code::InviteCode;
 use admission::Admission;
 use group_state::{GroupContext, MemberLink};
 use guest_backoff::GuestBackoff;
+use guest_opener::GuestOpener;
 use guest_streams::GuestStreams;
 use join::PendingJoins;
 use links::PendingPing;
@@ -89,22 +92,22 @@ use pairing::Pairings;
 use presence::LocalInfo;
 use rng::SeededRng;
 
-/// What a node is, apart from what it has stored.
+/// The configuration of a node, apart from its stored rows.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Its key.
+    /// The key of the node.
     pub secret: SecretKey,
-    /// 256 bits of chance, fresh at every start: all that the machine draws follows from it.
+    /// 256 random bits, new at every start. All random numbers of the node follow from them.
     pub rng_seed: [u8; 32],
-    /// Its software and version, for people.
+    /// The name and version of the software, for display.
     pub software: String,
-    /// Its host name, which is only a label.
+    /// The name of the host, for display.
     pub host_name: String,
-    /// True if the store may be a copy or an old one: every chain is then left, and a new incarnation begun.
+    /// True if the store may be a copy or a backup. The node then begins new chains under a new incarnation.
     pub store_was_copied: bool,
 }
 
-/// A whole node.
+/// A node: its groups, links and requests.
 #[derive(Clone, Debug)]
 pub struct Node {
     own_id: NodeId,
@@ -120,18 +123,18 @@ pub struct Node {
     links: BTreeMap<LinkId, MemberLink>,
     guest_streams: GuestStreams,
     discovered: BTreeMap<NodeId, DiscoveredNode>,
-    /// Members that are near and yet not linked: when each is to be shown who this node is.
+    /// When each nearby member without a link is sent a membership proof.
     proof_due: BTreeMap<NodeId, MonoTime>,
     pending_pings: BTreeMap<u64, PendingPing>,
-    /// The members that were told last.
+    /// The members that the last `SetMembers` named.
     announced_members: BTreeSet<NodeId>,
-    /// What that followed from: which reading of each group's records, and whether it was told that this node left.
+    /// What `announced_members` follows from: the version of each group's membership, and `leave_confirmed`.
     announced_versions: BTreeMap<GroupId, (u64, bool)>,
     outbox: Outbox,
 }
 
 impl Node {
-    /// The node that these rows describe. Answers it with the first effects to carry out.
+    /// Opens the node that the stored rows describe. Returns it with the first effects.
     pub fn open<R: RowReader>(
         config: NodeConfig,
         now: ClockReading,
@@ -195,27 +198,29 @@ impl Node {
         Ok((node, effects))
     }
 
-    /// Takes in what happened; answers what is to be done.
+    /// Handles an input. Returns the effects to carry out.
     pub fn handle(&mut self, now: ClockReading, input: Input) -> Vec<Effect> {
         self.now = ClockReading { mono: self.now.mono.max(now.mono), unix_secs: now.unix_secs };
         if self.outbox.failure().is_some() {
-            // Neither taken in nor given away: what is here and not on the disk must not be built upon.
+            // Memory holds what the disk does not, so no input may build on it.
             if let Input::Request { caller: request_id, request } = input {
                 self.handle_request(request_id, request);
             }
             return self.outbox.take_ready();
         }
         match input {
-            Input::Tick => self.on_tick(),
-            Input::NodeDiscovered { peer, addresses } => self.on_node_discovered(peer, addresses),
-            Input::LinkUp { link, peer, kind, opened_here: opened } => {
-                self.on_link_up(link, peer, kind, opened)
+            Input::Tick => timers::run_due(self),
+            Input::NodeDiscovered { peer, addresses } => {
+                GuestOpener { node: self }.on_node_discovered(peer, addresses)
             }
-            Input::LinkDown { link } => self.on_link_down(link),
-            Input::FrameReceived { link, bytes } => self.on_frame(link, &bytes),
-            Input::BytesSent { link, bytes } => self.on_bytes_sent(link, bytes),
+            Input::LinkUp { link, peer, kind, opened_here } => {
+                self.link_handler().on_link_up(link, peer, kind, opened_here)
+            }
+            Input::LinkDown { link } => self.link_handler().on_link_down(link),
+            Input::FrameReceived { link, bytes } => self.link_handler().on_frame(link, &bytes),
+            Input::BytesSent { link, bytes } => self.link_handler().on_bytes_sent(link, bytes),
             Input::LinkRefused { peer } => {
-                self.on_link_refused(peer);
+                self.groups.values_mut().for_each(|state| state.on_link_refused(&self.own_id, &peer));
                 self.outbox.push(Effect::OpenGuestStream { peer });
             }
             Input::GuestStreamFailed { .. } => {}
@@ -227,12 +232,22 @@ impl Node {
                 self.outbox.on_store_failed(&reason);
                 self.outbox.push(Effect::Event(NodeEvent::StoreFailed { reason }));
             }
-            Input::OwnAddresses(addresses) => self.on_own_addresses(addresses),
-            Input::Observations { group, reports: observations } => {
-                self.queue_observations(group, observations)
+            Input::OwnAddresses(addresses) => {
+                self.local_info.addresses = addresses;
+                for state in self.groups.values_mut() {
+                    state.request_presence(self.now.mono, limits::PRESENCE_DEBOUNCE_MS);
+                }
+            }
+            Input::Observations { group, reports } => {
+                if let Some(state) = self.groups.get_mut(&group) {
+                    state.observations.queue(reports, self.now.mono);
+                }
             }
             Input::Request { caller: request_id, request } => self.handle_request(request_id, request),
-            Input::RequestCancelled { caller: request_id } => self.cancel_request(request_id),
+            Input::RequestCancelled { caller: request_id } => {
+                self.pending_joins.cancel_request(request_id);
+                self.pending_pings.retain(|_, pending| pending.request_id != request_id);
+            }
         }
         self.restore_invariants();
         self.outbox.take_ready()
@@ -241,10 +256,10 @@ impl Node {
     fn handle_request(&mut self, request_id: RequestId, request: Request) {
         if let Some(reason) = self.outbox.failure() {
             let reason = reason.to_owned();
-            return self.respond_error(request_id, RequestError::StoreFailed(reason));
+            return self.outbox.respond(request_id, Err(RequestError::StoreFailed(reason)));
         }
         if self.outbox.is_full() {
-            return self.respond_error(request_id, RequestError::TooManyPendingWrites);
+            return self.outbox.respond(request_id, Err(RequestError::TooManyPendingWrites));
         }
         let response = match request {
             Request::CreateGroup { name } => create_group::create_group(&mut self.context(), &name),
@@ -265,16 +280,18 @@ impl Node {
                 state.sync(ctx).send_digest_to_all();
                 Ok(Response::Done)
             }),
-            Request::SetPaused { group, paused } => return self.set_paused(request_id, group, paused),
+            Request::SetPaused { group, paused } => {
+                return self.link_handler().set_paused(request_id, group, paused);
+            }
             Request::Admin(request) => self.handle_admin_request(request),
             Request::Join { code, alias, labels } => {
                 join::start(&mut self.context(), Some(request_id), code, (alias, labels));
-                return self.open_due_guest_streams();
+                return GuestOpener { node: self }.open_due_guest_streams();
             }
-            Request::Ping { node } => return self.send_ping(request_id, node),
+            Request::Ping { node } => return self.link_handler().send_ping(request_id, node),
             Request::StartPairing { alias, labels } => {
                 pairing::start(&mut self.context(), (alias, labels));
-                self.open_due_guest_streams();
+                GuestOpener { node: self }.open_due_guest_streams();
                 Ok(Response::Done)
             }
             Request::ConfirmDigits { digits } => pairing::confirm(&mut self.context(), digits),
@@ -287,16 +304,7 @@ impl Node {
         self.outbox.respond(request_id, response);
     }
 
-    fn respond_error(&mut self, request_id: RequestId, error: RequestError) {
-        self.outbox.respond(request_id, Err(error));
-    }
-
-    fn cancel_request(&mut self, request_id: RequestId) {
-        self.pending_joins.cancel_request(request_id);
-        self.pending_pings.retain(|_, pending| pending.request_id != request_id);
-    }
-
-    /// What has to be true after every input.
+    /// Restores what must hold after every input.
     fn restore_invariants(&mut self) {
         for state in self.groups.values_mut() {
             state.group.flush_documents();
@@ -309,30 +317,9 @@ impl Node {
         };
         if !versions().eq(self.announced_versions.iter().map(|(id, version)| (*id, *version))) {
             self.announced_versions = versions().collect();
-            self.announce_members();
+            self.link_handler().announce_members();
         }
         join::finish_synced(&mut self.context());
-    }
-
-    /// Who is a member of some group may have changed: tells whom to keep links with, and syncs every group over the
-    /// links that stand already.
-    fn announce_members(&mut self) {
-        for group in self.groups.keys().copied().collect::<Vec<_>>() {
-            if let Some((state, mut ctx)) = self.group_with_context(group) {
-                state.close_nonmember_sessions(&mut ctx);
-            }
-        }
-        let linked_groups = self.groups.values().filter(|state| state.needs_links(&self.own_id));
-        let members: BTreeSet<NodeId> = linked_groups
-            .flat_map(|state| state.group.members().nodes())
-            .filter(|key| *key != self.own_id)
-            .collect();
-        if members != self.announced_members {
-            self.announced_members = members.clone();
-            self.outbox.push(Effect::SetMembers(members));
-            self.schedule_membership_proofs();
-        }
-        self.open_sessions();
     }
 
     /// Runs a request in one group.
@@ -363,32 +350,32 @@ impl Node {
         ))
     }
 
-    /// Who this node is.
+    /// This node's id.
     pub fn own_id(&self) -> NodeId {
         self.own_id
     }
 
-    /// True if that node is a member of any group of this one.
+    /// True if `node` is a member of a group of this node.
     pub fn is_member(&self, node: &NodeId) -> bool {
         self.announced_members.contains(node)
     }
 
-    /// The groups this node is in, by id.
+    /// The groups of this node, by id.
     pub fn groups(&self) -> impl Iterator<Item = &GroupState> {
         self.groups.values()
     }
 
-    /// One of them.
+    /// The group with that id.
     pub fn group(&self, id: &GroupId) -> Option<&GroupState> {
         self.groups.get(id)
     }
 
-    /// One of them, to ask for what is computed when asked for.
+    /// The group with that id, for queries that fill caches.
     pub fn group_mut(&mut self, id: &GroupId) -> Option<&mut GroupState> {
         self.groups.get_mut(id)
     }
 
-    /// Bounds that were reached since the daemon started.
+    /// The limits that were hit since the node was opened.
     pub fn limit_stats(&self) -> &LimitStats {
         &self.limit_stats
     }
@@ -403,12 +390,12 @@ impl Node {
         self.pairings.outgoing.as_ref()
     }
 
-    /// True if everything that is in memory is durable.
+    /// True if all of memory is durable.
     pub fn is_durable(&self) -> bool {
         self.outbox.is_durable()
     }
 
-    /// Why nothing can be stored any more, if that is so.
+    /// The error of the store, if it failed.
     pub fn store_failure(&self) -> Option<&str> {
         self.outbox.failure()
     }

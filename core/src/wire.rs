@@ -1,14 +1,15 @@
 //! The wire protocol between nodes.
 //!
-//! Two members share one *link*. A node that is not known as a member can open a *guest stream*, which is short and
-//! serves only to join or to prove a membership. Both carry frames, distinguished by their first byte:
+//! Two members share one *link*. A node that is not known as a member can open a *guest stream*, which is
+//! short and serves only to join or to prove a membership. Both carry frames, distinguished by their first
+//! byte:
 //!
 //! ```text
 //! frame  = kind u8 | postcard of that kind's layout        (the transport puts a u32 length before it)
 //! ```
 //!
-//! A frame of an unknown kind is ignored, so that newer versions can add kinds. A frame of a known kind that cannot be
-//! decoded closes the link. Layouts of version 1 are frozen; golden vectors pin them.
+//! A frame of an unknown kind is ignored, so that newer versions can add kinds. A frame of a known kind that
+//! cannot be decoded closes the link. Layouts of version 1 are frozen; golden vectors pin them.
 
 pub mod guest;
 pub mod invite_code;

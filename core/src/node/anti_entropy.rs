@@ -1,5 +1,5 @@
-//! Anti-entropy: neighbours compare digests, exchange summaries, and send each other the records and positions that
-//! differ.
+//! Anti-entropy: neighbours compare digests, exchange summaries, and send each other the records and
+//! positions that differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -176,7 +176,8 @@ impl SyncHandler<'_, '_> {
         self.send_differences(link);
     }
 
-    /// Sends a neighbour what it lacks until the link is backpressured. The rest follows once the link has room.
+    /// Sends a neighbour what it lacks until the link is backpressured. The rest follows once the link has
+    /// room.
     pub(super) fn send_differences(&mut self, link: LinkId) {
         while !self.ctx.is_backpressured(link) {
             let Some(session) = self.state.sessions.get_mut(&link) else { return };

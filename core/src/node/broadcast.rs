@@ -1,8 +1,8 @@
 //! Broadcast: new changes are pushed at once to the neighbours that lack them, to each at most once.
 //!
-//! If a change came from a neighbour that claims a link with another neighbour, the push to that one is left to it, so
-//! that in a full mesh each change reaches each node once. If a push is missed, the digests differ and a round of
-//! anti-entropy repairs it.
+//! If a change came from a neighbour that claims a link with another neighbour, the push to that one is left
+//! to it, so that in a full mesh each change reaches each node once. If a push is missed, the digests differ
+//! and a round of anti-entropy repairs it.
 
 use std::collections::BTreeMap;
 

@@ -1,31 +1,31 @@
 //! Dispatch: hands each received frame to its handler.
 
-use super::Node;
 use super::admission::requests::JoinRequestHandler;
 use super::effect::{Effect, NodeEvent};
 use super::input::LinkId;
+use super::links::LinkHandler;
 use super::membership_proof;
 use super::protocol_error::ProtocolError;
 use crate::id::{GroupId, NodeId};
 use crate::wire::member::{GroupFrame, Hello, MemberFrame};
 use crate::wire::{MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
 
-impl Node {
+impl LinkHandler<'_> {
     pub(super) fn on_frame(&mut self, link: LinkId, bytes: &[u8]) {
-        let outcome = if let Some(peer) = self.links.get(&link).map(|link| link.peer) {
+        let outcome = if let Some(peer) = self.node.links.get(&link).map(|link| link.peer) {
             match MemberFrame::decode(bytes) {
                 Ok(frame) => self.on_member_frame(link, peer, frame).map_err(|error| (peer, error)),
                 Err(error) => {
-                    self.outbox.push(Effect::Close { link, reason: error.to_string() });
+                    self.node.outbox.push(Effect::Close { link, reason: error.to_string() });
                     Err((peer, error.into()))
                 }
             }
         } else {
-            let (guest_streams, mut ctx) = self.split();
+            let (guest_streams, mut ctx) = self.node.split();
             guest_streams.on_frame(&mut ctx, link, bytes)
         };
         if let Err((peer, error)) = outcome {
-            self.outbox.push(Effect::Event(NodeEvent::ProtocolViolation { peer, error }));
+            self.node.outbox.push(Effect::Event(NodeEvent::ProtocolViolation { peer, error }));
         }
     }
 
@@ -35,7 +35,7 @@ impl Node {
         peer: NodeId,
         frame: MemberFrame,
     ) -> Result<(), ProtocolError> {
-        let has_greeted = self.links.get(&link).is_some_and(|link| link.has_greeted);
+        let has_greeted = self.node.links.get(&link).is_some_and(|link| link.has_greeted);
         match frame {
             MemberFrame::Group(..) | MemberFrame::Unknown(_) if !has_greeted => {
                 return Err(ProtocolError::FrameBeforeHello);
@@ -52,12 +52,11 @@ impl Node {
     fn on_hello(&mut self, link: LinkId, peer: NodeId, hello: &Hello) {
         if hello.newest_version < MIN_PROTOCOL_VERSION || hello.min_version > PROTOCOL_VERSION {
             let software = hello.software.clone();
-            self.outbox.push(Effect::Event(NodeEvent::IncompatibleVersion { peer, software }));
-            self.outbox
-                .push(Effect::Close { link, reason: "no version of the protocol in common".to_owned() });
+            self.node.outbox.push(Effect::Event(NodeEvent::IncompatibleVersion { peer, software }));
+            self.node.outbox.push(Effect::Close { link, reason: "no protocol version in common".to_owned() });
             return;
         }
-        if let Some(link) = self.links.get_mut(&link) {
+        if let Some(link) = self.node.links.get_mut(&link) {
             link.has_greeted = true;
         }
         self.open_sessions();
@@ -71,8 +70,8 @@ impl Node {
         group: GroupId,
         frame: GroupFrame,
     ) -> Result<(), ProtocolError> {
-        let Some((state, mut ctx)) = self.group_with_context(group) else { return Ok(()) };
-        // What cannot be stored is not taken in, and what may not be stored is not given out.
+        let Some((state, mut ctx)) = self.node.group_with_context(group) else { return Ok(()) };
+        // After a store failure nothing can be stored, and what is in memory may not be durable.
         if state.paused
             || (ctx.outbox.has_failed() && !matches!(frame, GroupFrame::Presence(_) | GroupFrame::StopSync))
         {

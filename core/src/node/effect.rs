@@ -15,7 +15,8 @@ use crate::wire::invite_code::InviteCode;
 /// An action that the caller of the node must carry out. The effects of one call are carried out in order.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Store rows, all or none, after those of all earlier batches; then confirm with [`super::Input::Stored`].
+    /// Store rows, all or none, after those of all earlier batches; then confirm with
+    /// [`super::Input::Stored`].
     Store {
         /// The id of the batch.
         batch: StoreBatchId,
@@ -244,8 +245,8 @@ pub enum NodeEvent {
         /// The group.
         group: GroupId,
     },
-    /// A peer sent changes that this node's key wrote and this node does not have: a copy of its data directory runs
-    /// or ran elsewhere, or this one was restored from a backup.
+    /// A peer sent changes that this node's key wrote and this node does not have: a copy of its data
+    /// directory runs or ran elsewhere, or this one was restored from a backup.
     DuplicateKey {
         /// The group.
         group: GroupId,

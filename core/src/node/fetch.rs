@@ -13,8 +13,8 @@ use crate::limits;
 use crate::wire::member::{GroupFrame, RangeRequest, RangeResponse};
 
 impl SyncHandler<'_, '_> {
-    /// Requests what a neighbour has and this node lacks, one shard at a time. If nothing is left to request, the round
-    /// ends with a digest.
+    /// Requests what a neighbour has and this node lacks, one shard at a time. If nothing is left to request,
+    /// the round ends with a digest.
     pub(super) fn request_missing(&mut self, link: LinkId) {
         let Some(session) = self.state.sessions.get(&link) else { return };
         if self.state.requested_ranges.has_link(link) {
@@ -70,13 +70,14 @@ impl SyncHandler<'_, '_> {
         link: LinkId,
         response: &RangeResponse,
     ) -> Result<(), ProtocolError> {
-        // Decoding a batch costs work and memory, so one without a request is dropped. It is no violation: it may answer
-        // an earlier session on the same link.
+        // Decoding a batch costs work and memory, so one without a request is dropped. It is no violation: it
+        // may answer an earlier session on the same link.
         let session = self.state.sessions.get_mut(&link);
         if !session.is_some_and(|session| session.on_range_response(&response.shard_id)) {
             return Ok(());
         }
-        // Empty if the response is late and the chains were requested elsewhere since; the batch is still good.
+        // Empty if the response is late and the chains were requested elsewhere since; the batch is still
+        // good.
         let answered_chains = self.state.requested_ranges.take_answered(&response.shard_id, link);
         let outcome = if response.columns.is_empty() {
             IngestOutcome::default()
@@ -107,8 +108,8 @@ impl SyncHandler<'_, '_> {
     }
 }
 
-/// Updates what is known of the neighbour's chains by the batch that it sent. A chain of which nothing came is forgotten,
-/// since requesting it again would never end.
+/// Updates what is known of the neighbour's chains by the batch that it sent. A chain of which nothing came
+/// is forgotten, since requesting it again would never end.
 fn update_view(
     session: &mut SyncSession,
     shard_id: ShardId,

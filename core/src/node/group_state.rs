@@ -1,4 +1,4 @@
-//! One group with everything this node does about it: sessions with neighbours, who was heard, invites, what waits.
+//! One group on this node: its data, sessions, presence, admission and pending observations.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use super::admission::Admission;
 use super::effect::{Effect, NodeEvent};
 use super::input::{ClockReading, LinkId, MonoTime};
 use super::liveness::LivenessTable;
+use super::observed_writer::PendingObservations;
 use super::outbox::Outbox;
 use super::push_limiter::PushLimiter;
 use super::requested_ranges::RequestedRanges;
@@ -15,20 +16,18 @@ use crate::group::{Group, WriteOutcome};
 use crate::id::{Digest, GroupId, NodeId, SecretKey, ShardId};
 use crate::limit_stats::LimitStats;
 use crate::limits;
-use crate::resource::ResourceName;
-use crate::resource::observed::ObservedState;
 use crate::store::{GroupRow, LAYOUT_VERSION, Row, Table, key};
 use crate::wire::member::GroupFrame;
 
-/// A link between members, whatever groups they share.
+/// A link with a member, for all groups that both share.
 #[derive(Clone, Debug)]
 pub(super) struct MemberLink {
     pub(super) peer: NodeId,
-    /// True once the other side said hello in a version that both speak.
+    /// True once the peer sent a Hello with a common protocol version.
     pub(super) has_greeted: bool,
-    /// Bytes handed to the link and not yet gone.
+    /// Bytes handed to the link that have not reached the socket.
     pub(super) pending_bytes: usize,
-    /// When a frame was sent last.
+    /// When the last frame was sent.
     pub(super) last_sent_at: MonoTime,
 }
 
@@ -49,7 +48,7 @@ impl MemberLink {
     }
 }
 
-/// What the parts of a membership need from the machine around it.
+/// What the node lends a group for one input.
 pub(super) struct GroupContext<'a> {
     pub(super) group: GroupId,
     pub(super) now: ClockReading,
@@ -62,7 +61,7 @@ pub(super) struct GroupContext<'a> {
 }
 
 impl GroupContext<'_> {
-    /// Sends a frame of a group. Once storage failed, only presence is still told.
+    /// Sends a frame of the group. After a store failure only presence is sent.
     pub(super) fn send(&mut self, link: LinkId, frame: &GroupFrame) {
         if self.outbox.has_failed() && !matches!(frame, GroupFrame::Presence(_)) {
             return;
@@ -78,35 +77,27 @@ impl GroupContext<'_> {
         self.outbox.push(Effect::Event(event));
     }
 
-    /// True if so much is on its way to a link that what can wait should.
+    /// True if so many bytes wait for a link that what can be sent later has to wait.
     pub(super) fn is_backpressured(&self, link: LinkId) -> bool {
         self.free_bytes(link).is_none()
     }
 
-    /// How many bytes more may be on their way to a link before it is choked; `None` if it is.
+    /// How many bytes fit before the link is backpressured; `None` if it is.
     pub(super) fn free_bytes(&self, link: LinkId) -> Option<usize> {
         self.links.get(&link).and_then(|link| limits::MAX_LINK_PENDING_BYTES.checked_sub(link.pending_bytes))
     }
 }
 
-/// What the providers found and is not written yet.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PendingObservations {
-    pub(super) unwritten: BTreeMap<ResourceName, ObservedState>,
-    pub(super) write_due: Option<MonoTime>,
-    pub(super) last_write: Option<MonoTime>,
-}
-
-/// One group, as the machine keeps it.
+/// One group on this node: the data and its sync.
 #[derive(Clone, Debug)]
 pub struct GroupState {
-    /// Its records and document.
+    /// The records and shards of the group.
     pub group: Group,
-    /// True while an operator paused syncing.
+    /// True while an operator has paused the sync.
     pub paused: bool,
-    /// True after damage, until this copy was found equal with that of a member: it may lack anything.
+    /// True after damage, until this copy is in sync with a member's. It may lack any change until then.
     pub refetching: bool,
-    /// Neighbours with whom it is synced.
+    /// The sync sessions with neighbours.
     pub(super) sessions: BTreeMap<LinkId, SyncSession>,
     pub(super) liveness: LivenessTable,
     pub(super) requested_ranges: RequestedRanges,
@@ -119,17 +110,18 @@ pub struct GroupState {
     /// When shards that have grown enough are written out; `None` if nothing changed since.
     pub(super) snapshot_due: Option<MonoTime>,
     pub(super) observations: PendingObservations,
-    /// Links whose peer was asked who it is, and when last.
+    /// When a membership proof was last requested on each link.
     pub(super) proof_requested: BTreeMap<LinkId, MonoTime>,
-    /// Links on whose other side this node was asked who it is, and when it said so last.
+    /// When a membership proof was last sent on each link.
     pub(super) proof_sent: BTreeMap<LinkId, MonoTime>,
-    /// True once changes came that this node's key wrote and this node does not remember, see [`super::Notice::DuplicateKey`].
+    /// True once a peer sent changes of this node's key that it does not have, see
+    /// [`super::NodeEvent::DuplicateKey`].
     pub has_duplicate_key: bool,
-    /// True if the store was a copy, or moved or restored, when this node started: it left its chains then.
+    /// True if the store was copied, moved or restored before this start. The node began new chains then.
     pub store_was_copied: bool,
-    /// True once a member has heard that this node left.
+    /// True once a member has the record that this node left.
     pub(super) leave_confirmed: bool,
-    /// Shards that were isolated when last looked.
+    /// The shards that `report_newly_isolated` saw last.
     isolated_shards: Vec<ShardId>,
     cached_digest: Option<Digest>,
 }
@@ -163,13 +155,13 @@ impl GroupState {
         self.group.id()
     }
 
-    /// The digest of everything here, kept until something changes.
+    /// The digest of all that is here, cached until the group changes.
     pub fn digest(&mut self) -> Digest {
         let group = &self.group;
         *self.cached_digest.get_or_insert_with(|| group.digest(&group.shard_states().faulty_shards()))
     }
 
-    /// Looks for shards that a defect has isolated since the last time: digests leave them out.
+    /// Reports shards that a defect has isolated since the last call. Digests leave them out.
     pub(super) fn report_newly_isolated(&mut self) -> Vec<NodeEvent> {
         let group = self.id();
         let isolated_now = self.group.shard_states().faulty_shards();
@@ -210,7 +202,7 @@ impl GroupState {
         Row::put_encoded(Table::Groups, key::for_group(self.id()), &row)
     }
 
-    /// Makes an own change durable and tells it.
+    /// Stores and broadcasts a change of this node.
     pub(super) fn on_written(&mut self, ctx: &mut GroupContext<'_>, written: WriteOutcome) {
         self.on_group_changed(ctx.now.mono);
         ctx.outbox.store_batch(written.ingest.rows);
@@ -222,7 +214,7 @@ impl GroupState {
         self.sessions.keys().copied().collect()
     }
 
-    /// The neighbours with whom this group is synced.
+    /// The neighbours of this group with their sessions.
     pub fn neighbour_sessions(&self) -> impl Iterator<Item = (NodeId, &SyncSession)> {
         self.sessions.values().map(|session| (session.peer, session))
     }

@@ -11,7 +11,8 @@ use crate::resource::edit::Edit;
 use crate::resource::observed::ObservedState;
 use crate::wire::invite_code::InviteCode;
 
-/// A point on a monotonic clock, in microseconds from some start. The caller of the node reads the clock, never the node.
+/// A point on a monotonic clock, in microseconds from some start. The caller of the node reads the clock,
+/// never the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MonoTime(pub u64);
 
@@ -32,8 +33,8 @@ impl MonoTime {
 pub struct ClockReading {
     /// The monotonic time, which all timers use.
     pub mono: MonoTime,
-    /// The host's wall clock in seconds since 1970, which may be wrong. The node writes it into changes and compares it with
-    /// the expiry of an invite; nothing else depends on it.
+    /// The host's wall clock in seconds since 1970, which may be wrong. The node writes it into changes and
+    /// compares it with the expiry of an invite; nothing else depends on it.
     pub unix_secs: i64,
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Node;
 use super::group_state::{GroupContext, GroupState};
 use super::input::{LinkId, MonoTime};
 use super::protocol_error::ProtocolError;
@@ -94,10 +93,19 @@ impl GroupState {
         self.group.members().is_member(me)
     }
 
-    /// True if this node keeps links with the members. After it left, it does so until one member has the record.
+    /// True if this node keeps links with the members. After it left, it does so until one member has the
+    /// record.
     pub(super) fn needs_links(&self, me: &NodeId) -> bool {
         let has_left = || MembershipStatus::for_key(self.group.members(), me) == MembershipStatus::Left;
         self.is_member(me) || (!self.leave_confirmed && has_left())
+    }
+
+    /// A member refused a link. If this node left the group, that member has the record.
+    pub(super) fn on_link_refused(&mut self, me: &NodeId, peer: &NodeId) {
+        let members = self.group.members();
+        if members.is_member(peer) && MembershipStatus::for_key(members, me) == MembershipStatus::Left {
+            self.leave_confirmed = true;
+        }
     }
 
     /// Closes sessions with former members; all sessions, if this node is no member.
@@ -121,8 +129,8 @@ impl GroupState {
         self.liveness.retain(&remaining);
     }
 
-    /// Answers a frame of a peer that is not known as a member: sends the records that ended its membership, and asks
-    /// for a membership proof.
+    /// Answers a frame of a peer that is not known as a member: sends the records that ended its membership,
+    /// and asks for a membership proof.
     pub(super) fn challenge_nonmember(&mut self, ctx: &mut GroupContext<'_>, link: LinkId, peer: NodeId) {
         if !mark_if_due(&mut self.proof_requested, link, ctx.now.mono) {
             return;
@@ -144,7 +152,8 @@ impl GroupState {
         }
     }
 
-    /// Handles a frame of a group in which this node is no member. Only records matter, since they may make it one.
+    /// Handles a frame of a group in which this node is no member. Only records matter, since they may make
+    /// it one.
     pub(super) fn on_frame_as_nonmember(
         &mut self,
         ctx: &mut GroupContext<'_>,
@@ -166,8 +175,8 @@ impl GroupState {
     }
 }
 
-/// True if a proof is due on a link. Once is not enough, since the membership may change on one side only; without a
-/// pause the links would be flooded.
+/// True if a proof is due on a link. Once is not enough, since the membership may change on one side only;
+/// without a pause the links would be flooded.
 pub(super) fn mark_if_due(last_sent: &mut BTreeMap<LinkId, MonoTime>, link: LinkId, now: MonoTime) -> bool {
     let is_due = last_sent
         .get(&link)
@@ -176,19 +185,4 @@ pub(super) fn mark_if_due(last_sent: &mut BTreeMap<LinkId, MonoTime>, link: Link
         last_sent.insert(link, now);
     }
     is_due
-}
-
-impl Node {
-    /// A member refused a link. In a group that this node left, that member has the record.
-    pub(super) fn on_link_refused(&mut self, peer: NodeId) {
-        let own_id = self.own_id;
-        for state in self.groups.values_mut() {
-            let members = state.group.members();
-            if members.is_member(&peer)
-                && MembershipStatus::for_key(members, &own_id) == MembershipStatus::Left
-            {
-                state.leave_confirmed = true;
-            }
-        }
-    }
 }

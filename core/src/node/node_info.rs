@@ -89,8 +89,8 @@ pub struct NodeInfo {
 }
 
 impl Node {
-    /// The members of a group, this node first, then by alias and id; after them the former members that are not
-    /// forgotten.
+    /// The members of a group, this node first, then by alias and id; after them the former members that are
+    /// not forgotten.
     pub fn member_infos(&self, state: &GroupState) -> Vec<NodeInfo> {
         let members = state.group.members();
         let is_remembered = |key: &NodeId| {
@@ -99,7 +99,7 @@ impl Node {
         };
         let former = members.former_members().into_iter().filter(is_remembered);
         let mut infos: Vec<NodeInfo> =
-            members.nodes().chain(former).map(|key| self.member_info(state, key)).collect();
+            members.nodes().chain(former).map(|key| member_info(self, state, key)).collect();
         let mut alias_counts: BTreeMap<String, usize> = BTreeMap::new();
         for alias in
             infos.iter().filter(|info| info.membership_end.is_none()).filter_map(|view| view.alias.clone())
@@ -114,63 +114,6 @@ impl Node {
             (!info.is_self, info.membership_end.is_some(), info.alias.is_none(), info.alias.clone(), info.id)
         });
         infos
-    }
-
-    fn member_info(&self, state: &GroupState, id: NodeId) -> NodeInfo {
-        let is_self = id == self.own_id;
-        let labels = state
-            .group
-            .desired()
-            .map(|desired| NodeLabels::read(desired.state(), state.group.members(), &id));
-        let labels = labels.unwrap_or_default();
-        let liveness = state.liveness.get(&id);
-        let presence = liveness.and_then(|known| known.presence.as_ref());
-        let session = state.sessions.values().find(|session| session.peer == id);
-        let (members, status) =
-            (state.group.members(), MembershipStatus::for_key(state.group.members(), &id));
-        let is_up = is_self || session.is_some() || liveness.is_some_and(|known| known.is_up);
-        let local_info = &self.local_info;
-        let presence_text = |text: fn(&crate::wire::presence::Presence) -> &String, own: &String| {
-            if is_self { own.clone() } else { presence.map(text).cloned().unwrap_or_default() }
-        };
-        NodeInfo {
-            id,
-            alias: labels.alias,
-            is_alias_ambiguous: false,
-            is_self,
-            role: members.role_of(&id),
-            state: match (status, is_up) {
-                (MembershipStatus::Left, _) => NodeState::Left,
-                (MembershipStatus::Removed | MembershipStatus::Dissolved, _) => NodeState::Removed,
-                (_, true) => NodeState::Up,
-                (_, false) => NodeState::Away,
-            },
-            last_heard: if is_self {
-                Some(self.now.unix_secs)
-            } else {
-                liveness.map(|known| known.last_alive_unix_secs)
-            },
-            addresses: if is_self {
-                local_info.addresses.clone()
-            } else {
-                presence.map(|presence| presence.addresses.clone()).unwrap_or_default()
-            },
-            labels: labels.labels,
-            software: presence_text(|presence| &presence.software, &local_info.software),
-            host: presence_text(|presence| &presence.host, &local_info.host_name),
-            missing_changes: match (is_self, session) {
-                (true, _) => Some(0),
-                (_, Some(session)) => Some(session.count_missing_there(&state.group)),
-                _ => presence.map(|presence| {
-                    state.group.shard_states().change_count().saturating_sub(presence.change_count)
-                }),
-            },
-            failed_resources: count_failed_resources(state, &id),
-            is_forked: state.group.shard_states().has_forked(&id, state.group.records()),
-            membership_end: (status != MembershipStatus::Member)
-                .then(|| MembershipEnd::for_key(&state.group, &id))
-                .flatten(),
-        }
     }
 
     /// The discovered nodes that are members of no group of this node.
@@ -217,6 +160,60 @@ impl Node {
             is_forked: false,
             membership_end: None,
         }
+    }
+}
+
+fn member_info(node: &Node, state: &GroupState, id: NodeId) -> NodeInfo {
+    let is_self = id == node.own_id;
+    let labels =
+        state.group.desired().map(|desired| NodeLabels::read(desired.state(), state.group.members(), &id));
+    let labels = labels.unwrap_or_default();
+    let liveness = state.liveness.get(&id);
+    let presence = liveness.and_then(|known| known.presence.as_ref());
+    let session = state.sessions.values().find(|session| session.peer == id);
+    let (members, status) = (state.group.members(), MembershipStatus::for_key(state.group.members(), &id));
+    let is_up = is_self || session.is_some() || liveness.is_some_and(|known| known.is_up);
+    let local_info = &node.local_info;
+    let presence_text = |text: fn(&crate::wire::presence::Presence) -> &String, own: &String| {
+        if is_self { own.clone() } else { presence.map(text).cloned().unwrap_or_default() }
+    };
+    NodeInfo {
+        id,
+        alias: labels.alias,
+        is_alias_ambiguous: false,
+        is_self,
+        role: members.role_of(&id),
+        state: match (status, is_up) {
+            (MembershipStatus::Left, _) => NodeState::Left,
+            (MembershipStatus::Removed | MembershipStatus::Dissolved, _) => NodeState::Removed,
+            (_, true) => NodeState::Up,
+            (_, false) => NodeState::Away,
+        },
+        last_heard: if is_self {
+            Some(node.now.unix_secs)
+        } else {
+            liveness.map(|known| known.last_alive_unix_secs)
+        },
+        addresses: if is_self {
+            local_info.addresses.clone()
+        } else {
+            presence.map(|presence| presence.addresses.clone()).unwrap_or_default()
+        },
+        labels: labels.labels,
+        software: presence_text(|presence| &presence.software, &local_info.software),
+        host: presence_text(|presence| &presence.host, &local_info.host_name),
+        missing_changes: match (is_self, session) {
+            (true, _) => Some(0),
+            (_, Some(session)) => Some(session.count_missing_there(&state.group)),
+            _ => presence.map(|presence| {
+                state.group.shard_states().change_count().saturating_sub(presence.change_count)
+            }),
+        },
+        failed_resources: count_failed_resources(state, &id),
+        is_forked: state.group.shard_states().has_forked(&id, state.group.records()),
+        membership_end: (status != MembershipStatus::Member)
+            .then(|| MembershipEnd::for_key(&state.group, &id))
+            .flatten(),
     }
 }
 

@@ -1,69 +1,55 @@
-//! Writes the observed state of this node's host to its observed shard: only transitions, debounced into few changes.
+//! Writes the observed state of this node's host to its observed shard: only transitions, debounced into few
+//! changes.
 
 use std::collections::BTreeMap;
 
-use super::Node;
-use super::effect::{Effect, NodeEvent};
-use crate::group::ChangeNote;
-use crate::id::GroupId;
+use super::effect::NodeEvent;
+use super::group_state::{GroupContext, GroupState};
+use super::input::MonoTime;
+use crate::group::{ChangeNote, WriteError};
+use crate::id::RecordId;
 use crate::limits;
 use crate::resource::ResourceName;
 use crate::resource::observed::ObservedState;
 use crate::shard::root::ShardName;
 use crate::value::Value;
 
-impl Node {
-    pub(super) fn queue_observations(
-        &mut self,
-        group: GroupId,
-        observations: Vec<(ResourceName, ObservedState)>,
-    ) {
-        if self.outbox.has_failed() {
-            return;
-        }
-        let now = self.now.mono;
-        let Some(state) = self.groups.get_mut(&group) else { return };
-        state.observations.unwritten.extend(observations);
-        if state.observations.unwritten.is_empty() {
-            return;
-        }
-        let earliest =
-            state.observations.last_write.map_or(now, |at| at.plus_ms(limits::OBSERVED_MIN_INTERVAL_MS));
-        let due = now.plus_ms(limits::OBSERVED_DEBOUNCE_MS).max(earliest);
-        state.observations.write_due.get_or_insert(due);
-    }
+/// The observations that are not written yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PendingObservations {
+    unwritten: BTreeMap<ResourceName, ObservedState>,
+    /// When they are written.
+    pub(super) write_due: Option<MonoTime>,
+    last_write: Option<MonoTime>,
+}
 
-    pub(super) fn write_due_observations(&mut self) {
-        if self.outbox.has_failed() {
+impl PendingObservations {
+    pub(super) fn queue(&mut self, observations: Vec<(ResourceName, ObservedState)>, now: MonoTime) {
+        self.unwritten.extend(observations);
+        if self.unwritten.is_empty() {
             return;
         }
-        let now = self.now.mono;
-        for group in self.groups.keys().copied().collect::<Vec<_>>() {
-            let new_incarnation = self.rng.next_incarnation();
-            let Some((state, mut ctx)) = self.group_with_context(group) else { continue };
-            if state.refetching || state.observations.write_due.is_none_or(|due| due > now) {
-                continue;
-            }
-            state.observations.write_due = None;
-            state.observations.last_write = Some(now);
-            let observations = std::mem::take(&mut state.observations.unwritten);
-            let puts = changed_observations(state.group.observed_shard_of(&ctx.own_id), observations);
-            let note = ChangeNote { time: ctx.now.unix_secs, ..ChangeNote::default() };
-            // The grant in the name is a placeholder: the group picks this node's oldest grant that may observe.
-            match state.group.write(
-                ctx.secret,
-                ShardName::Observed(crate::id::RecordId::ZERO),
-                puts,
-                &note,
-                new_incarnation,
-            ) {
-                Ok(written) => state.on_written(&mut ctx, written),
-                // A reader writes no observed state.
-                Err(crate::group::WriteError::Role(_) | crate::group::WriteError::NotMember) => {}
-                Err(error) => ctx
-                    .outbox
-                    .push(Effect::Event(NodeEvent::ShardIsolated { group, reason: error.to_string() })),
-            }
+        let earliest = self.last_write.map_or(now, |at| at.plus_ms(limits::OBSERVED_MIN_INTERVAL_MS));
+        self.write_due.get_or_insert(now.plus_ms(limits::OBSERVED_DEBOUNCE_MS).max(earliest));
+    }
+}
+
+/// Writes the pending observations of a group as one change.
+pub(super) fn write_observations(state: &mut GroupState, ctx: &mut GroupContext<'_>) {
+    let pending = &mut state.observations;
+    pending.write_due = None;
+    pending.last_write = Some(ctx.now.mono);
+    let observations = std::mem::take(&mut pending.unwritten);
+    let puts = changed_observations(state.group.observed_shard_of(&ctx.own_id), observations);
+    let note = ChangeNote { time: ctx.now.unix_secs, ..ChangeNote::default() };
+    // The grant in the name is a placeholder: the group picks this node's oldest grant that may observe.
+    let shard = ShardName::Observed(RecordId::ZERO);
+    match state.group.write(ctx.secret, shard, puts, &note, ctx.rng.next_incarnation()) {
+        Ok(written) => state.on_written(ctx, written),
+        // A reader writes no observed state.
+        Err(WriteError::Role(_) | WriteError::NotMember) => {}
+        Err(error) => {
+            ctx.emit_event(NodeEvent::ShardIsolated { group: ctx.group, reason: error.to_string() });
         }
     }
 }

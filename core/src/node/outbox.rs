@@ -1,7 +1,8 @@
 //! The outbox: effects that wait until the rows written before them are durable.
 //!
-//! No effect of a change leaves this node before the change is durable: every effect waits for all batches that were
-//! issued before it. After a store failure, memory holds more than the disk, so only responses and events leave.
+//! No effect of a change leaves this node before the change is durable: every effect waits for all batches
+//! that were issued before it. After a store failure, memory holds more than the disk, so only responses and
+//! events leave.
 
 use std::collections::VecDeque;
 
@@ -29,8 +30,8 @@ impl Outbox {
         self.ready.push(Effect::Store { batch: self.last_issued, rows });
     }
 
-    /// Adds an effect that waits for all batches issued so far. After a store failure only responses and events are
-    /// added, since other effects may depend on what is not durable.
+    /// Adds an effect that waits for all batches issued so far. After a store failure only responses and
+    /// events are added, since other effects may depend on what is not durable.
     pub(super) fn push(&mut self, effect: Effect) {
         match (&self.failure, effect) {
             (Some(_), effect) if !matches!(effect, Effect::Respond { .. } | Effect::Event(_)) => {}

@@ -86,7 +86,8 @@ impl GroupState {
         let sender = self.sessions.get(&link).map(|session| session.peer);
         let is_of_member =
             presence.group == self.group.id() && node != ctx.own_id && self.group.members().is_member(&node);
-        // The transport proved the key of the sender; the presence of another node is proved by its signature.
+        // The transport proved the key of the sender; the presence of another node is proved by its
+        // signature.
         let is_proved = |presence: &Presence| {
             sender == Some(node) || presence.is_signed_by_node(&signed.presence_bytes, &signed.signature)
         };

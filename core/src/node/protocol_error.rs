@@ -1,7 +1,8 @@
 //! What a peer did against the protocol.
 //!
-//! On a member link, a frame that cannot be decoded closes the link; every other error drops the frame and keeps the
-//! link. On a guest stream, every error closes the stream. The operator gets [`super::NodeEvent::ProtocolViolation`].
+//! On a member link, a frame that cannot be decoded closes the link; every other error drops the frame and
+//! keeps the link. On a guest stream, every error closes the stream. The operator gets
+//! [`super::NodeEvent::ProtocolViolation`].
 
 use crate::group::IngestFault;
 use crate::record::{RecordDecodeError, RecordFault};
@@ -31,11 +32,12 @@ pub enum ProtocolError {
     /// The peer sent a frame that does not belong to the exchange under way. The guest stream is closed.
     #[error("sent a frame that is not part of the exchange")]
     UnexpectedFrame,
-    /// The peer sent a join request whose terms or signatures do not match the exchange. The request is not answered,
-    /// or denied on a guest stream.
+    /// The peer sent a join request whose terms or signatures do not match the exchange. The request is not
+    /// answered, or denied on a guest stream.
     #[error("sent a join request without valid signatures")]
     InvalidJoinRequest,
-    /// The peer sent a grant path that does not begin with the Genesis of the group. The guest stream is closed.
+    /// The peer sent a grant path that does not begin with the Genesis of the group. The guest stream is
+    /// closed.
     #[error("sent a grant path that does not begin with the group's Genesis")]
     GrantPathWithoutGenesis,
     /// The peer sent a grant path that does not make it a member. The guest stream is closed.

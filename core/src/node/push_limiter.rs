@@ -1,4 +1,5 @@
-//! Limits how many changes of one author are accepted as pushes. What exceeds the limit is fetched in batches instead.
+//! Limits how many changes of one author are accepted as pushes. What exceeds the limit is fetched in batches
+//! instead.
 
 use std::collections::BTreeMap;
 

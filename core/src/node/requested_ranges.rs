@@ -1,5 +1,5 @@
-//! The ranges of chains that are requested and not answered yet. Each chain is requested from one neighbour at a time,
-//! however many have it.
+//! The ranges of chains that are requested and not answered yet. Each chain is requested from one neighbour
+//! at a time, however many have it.
 
 use std::collections::BTreeMap;
 

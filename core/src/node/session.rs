@@ -1,18 +1,18 @@
 //! A sync session: how this node and one neighbour bring one group to the same state, and keep it there.
 //!
 //! ```text
-//! A                                                    B
-//! |-- GroupDigest ------------------------------------>|   both at once; equal digests: in sync
-//! |<------------------------------------ GroupDigest --|
-//! |-- GroupSummary ----------------------------------->|   each answers a digest that differs
-//! |<----------------------------------- GroupSummary --|
-//! |-- RecordBatch, ShardPositions -------------------->|   records that the other lacks; tips of differing shards
-//! |<-------------------- RecordBatch, ShardPositions --|
-//! |-- RangeRequest ----------------------------------->|   each requests what it lacks, from one neighbour at a time
-//! |<---------------------------------- RangeResponse --|
-//! |-- GroupDigest ------------------------------------>|   nothing is missing: compare again
-//! |<------------------------------------ GroupDigest --|
-//! |-- Push ... --------------------------------------->|   from then on: new changes as they come
+//! A                                          B
+//! |-- GroupDigest ------------------------->|   both at once; equal digests: in sync
+//! |<------------------------- GroupDigest --|
+//! |-- GroupSummary ------------------------>|   each answers a digest that differs
+//! |<------------------------ GroupSummary --|
+//! |-- RecordBatch, ShardPositions --------->|   records that the other lacks; tips of shards
+//! |<--------- RecordBatch, ShardPositions --|   that differ
+//! |-- RangeRequest ------------------------>|   each requests what it lacks
+//! |<----------------------- RangeResponse --|
+//! |-- GroupDigest ------------------------->|   nothing is missing: compare again
+//! |<------------------------- GroupDigest --|
+//! |-- Push ... ---------------------------->|   from then on: new changes as they come
 //! ```
 //!
 //! [`phase`] holds the phases, [`peer_view`] what is known of the neighbour's chains.
@@ -67,7 +67,8 @@ pub struct SyncSession {
     pub(super) has_unsent_changes: bool,
     /// What the neighbour lacks and was not sent yet: it is sent as the link takes it.
     pub(super) unsent_differences: VecDeque<UnsentDifference>,
-    /// Shards of which a range was requested and has not come. Unlike a requested range, an entry does not expire.
+    /// Shards of which a range was requested and has not come. Unlike a requested range, an entry does not
+    /// expire.
     awaited_responses: BTreeSet<ShardId>,
 }
 
@@ -173,8 +174,8 @@ impl SyncSession {
         self.has_unsent_changes || !self.unsent_differences.is_empty()
     }
 
-    /// When the digests are compared again, unless they are found equal before. Between neighbours that were in sync a
-    /// difference is most likely a change on its way; else something was missed.
+    /// When the digests are compared again, unless they are found equal before. Between neighbours that were
+    /// in sync a difference is most likely a change on its way; else something was missed.
     pub(super) fn repair_due_at(&self) -> Option<MonoTime> {
         let delay = if self.is_in_sync() { limits::REPAIR_DELAY_MS } else { limits::BROADCAST_DEBOUNCE_MS };
         self.mismatch_since.map(|since| since.plus_ms(delay))

@@ -2,8 +2,8 @@
 
 use super::group_state::{GroupContext, GroupState};
 
-/// Syncs one group with the node's neighbours. The methods stand in `anti_entropy` (comparing digests), `fetch`
-/// (requesting ranges) and `broadcast` (sending new changes).
+/// Syncs one group with the node's neighbours. The methods stand in `anti_entropy` (comparing digests),
+/// `fetch` (requesting ranges) and `broadcast` (sending new changes).
 pub(super) struct SyncHandler<'s, 'c> {
     pub(super) state: &'s mut GroupState,
     pub(super) ctx: &'s mut GroupContext<'c>,

@@ -1,20 +1,20 @@
 //! Frames between members.
 //!
 //! ```text
-//!  1 Hello              newest u16 | min u16 | software string        the first frame on a link, both ways
-//!  2 GroupDigest        group | digest | omitted [shard]              one hash over all that the sender holds
-//!  3 GroupSummary       group | record tips | [(shard, digest)]       the answer to a digest that differs
-//!  4 RecordBatch        group | [record | signature] | last bool      records that the receiver lacks
-//!  5 ShardPositions     group | shard | [chain, [seq, id]]            the sender's tips in a shard that differs
-//!  6 RangeRequest       group | shard | [chain, after, (seq, id)]     the ranges that the sender lacks
-//!  7 RangeResponse      group | shard | more bool | columns           changes of those ranges; `more`: request again
-//!  8 Push               group | shard | [delta, signature]            new changes
-//!  9 Presence           group | presence bytes | signature            a member is alive; forwarded
-//! 10 StopSync           group                                         the sender ends the sync session
-//! 11 ProveMembership    group                                         the sender does not know the receiver as a member
-//! 12 GrantPath          group | [record | signature] | last bool      the proof that the sender is a member
-//! 13 ForwardedJoin      group | hops u8 | join request                a join request on its way to the issuer
-//! 14 ForwardedResponse  group | request id | response                 the issuer's response on its way back
+//!  1 Hello              newest u16 | min u16 | software string      the first frame on a link, both ways
+//!  2 GroupDigest        group | digest | omitted [shard]            one hash over all that is held
+//!  3 GroupSummary       group | record tips | [(shard, digest)]     the answer to a digest that differs
+//!  4 RecordBatch        group | [record | signature] | last bool    records that the receiver lacks
+//!  5 ShardPositions     group | shard | [chain, [seq, id]]          the sender's tips in a shard
+//!  6 RangeRequest       group | shard | [chain, after, (seq, id)]   the ranges that the sender lacks
+//!  7 RangeResponse      group | shard | more bool | columns         changes of those ranges
+//!  8 Push               group | shard | [delta, signature]          new changes
+//!  9 Presence           group | presence bytes | signature          a member is alive
+//! 10 StopSync           group                                       the sender ends the session
+//! 11 ProveMembership    group                                       the receiver is not known as a member
+//! 12 GrantPath          group | [record | signature] | last bool    the proof that the sender is a member
+//! 13 ForwardedJoin      group | hops u8 | join request              a join request, to its issuer
+//! 14 ForwardedResponse  group | request id | response               the issuer's response, back
 //! 15 Ping               nonce u64
 //! 16 Pong               nonce u64
 //! ```

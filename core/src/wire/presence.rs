@@ -1,14 +1,14 @@
-//! Presence: the message by which a member says that it is alive. The member signs it, others forward it, and no node
-//! stores it.
+//! Presence: the message by which a member says that it is alive. The member signs it, others forward it, and
+//! no node stores it.
 //!
 //! ```text
-//! presence = group [16] | node [32] | boot u64 | count u64 | software string | host string | addresses [string]
-//!          | links [ [8] ] | digest [16] | changes u64
+//! presence = group [16] | node [32] | boot u64 | count u64 | software string | host string
+//!          | addresses [string] | links [ [8] ] | digest [16] | changes u64
 //! signed   = Ed25519 over "larder 1 presence\0" | presence
 //! ```
 //!
-//! `boot` is drawn at random when a daemon starts and `count` rises with each message, so that a delayed message is
-//! recognised as old.
+//! `boot` is drawn at random when a daemon starts and `count` rises with each message, so that a delayed
+//! message is recognised as old.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! The owner task: it alone calls `Node::handle`, turns every event into an input, and carries out the effects in order.
+//! The owner task: it alone calls `Node::handle`, turns every event into an input, and carries out the
+//! effects in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,11 +94,12 @@ impl Owner {
     pub(super) async fn run(mut self, initial_effects: Vec<Effect>, mut stop: watch::Receiver<bool>) {
         self.apply_effects(initial_effects);
         loop {
+            let retry_at = self.outage.as_ref().map(|outage| outage.retry_at);
             let next_wake = self.node.next_wake_at().map(|at| self.clock.to_instant(at));
             tokio::select! {
                 biased;
                 () = stop_requested(&mut stop) => break,
-                () = sleep_until(self.outage.as_ref().map(|outage| outage.retry_at)) => self.try_reopen_store(),
+                () = sleep_until(retry_at) => self.try_reopen_store(),
                 // After a failure the writer task is gone. The daemon continues and refuses writes.
                 Some(outcome) = self.commit_outcomes.recv() => self.on_commit_outcome(outcome),
                 () = sleep_until(next_wake) => self.handle_input(Input::Tick),
@@ -158,8 +160,8 @@ impl Owner {
         }
     }
 
-    /// Tries to open the store. If it works, the node is opened again from what is durable; what was in memory beyond
-    /// that has left the node nowhere.
+    /// Tries to open the store. If it works, the node is opened again from what is durable; what was in
+    /// memory beyond that has left the node nowhere.
     fn try_reopen_store(&mut self) {
         let Some(mut outage) = self.outage.take() else { return };
         match tokio::task::block_in_place(|| self.reopen_from_disk(&outage.unwritten_rows)) {

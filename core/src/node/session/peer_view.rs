@@ -6,7 +6,8 @@ use crate::group::{Group, Position, RejectedId, Tip};
 use crate::id::{ChainId, ChangeId, ShardId};
 use crate::limits;
 
-/// What is known of a neighbour's chains in one group. If it is wrong, the digests differ and a new round corrects it.
+/// What is known of a neighbour's chains in one group. If it is wrong, the digests differ and a new round
+/// corrects it.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct PeerView {
     /// The tips of every chain that the neighbour is known to have, one for each branch.
@@ -25,7 +26,8 @@ impl PeerView {
         self.resume_points.clear();
     }
 
-    /// Takes over the tips that the neighbour sent of a shard. They replace what was known of each named chain.
+    /// Takes over the tips that the neighbour sent of a shard. They replace what was known of each named
+    /// chain.
     pub(in super::super) fn set_positions(&mut self, shard_id: ShardId, positions: &[Position]) {
         for position in positions {
             if let Some(tips) = self.tips.get_mut(&(shard_id, position.chain_id)) {
@@ -44,7 +46,8 @@ impl PeerView {
         }
     }
 
-    /// Records that the neighbour has this change and all before it; `previous` is the one directly before it.
+    /// Records that the neighbour has this change and all before it; `previous` is the one directly before
+    /// it.
     pub(in super::super) fn advance_tip(
         &mut self,
         shard_id: ShardId,
@@ -85,9 +88,9 @@ impl PeerView {
         self.resume_points.insert((shard_id, chain_id), (after.saturating_sub(step), step));
     }
 
-    /// Raises the resume point of a chain to `upto`, where all that the neighbour sent is here. That matters while the
-    /// start of a branch is searched for, or if nothing sent was new: a batch may end before the branch begins. True if
-    /// more of the chain is to be requested.
+    /// Raises the resume point of a chain to `upto`, where all that the neighbour sent is here. That matters
+    /// while the start of a branch is searched for, or if nothing sent was new: a batch may end before the
+    /// branch begins. True if more of the chain is to be requested.
     pub(in super::super) fn advance_search(
         &mut self,
         shard_id: ShardId,
