@@ -51,7 +51,7 @@ fn create_key(data_dir: &DataDir) -> Result<SecretKey, CliError> {
         .with_hint("restore the key from a backup, or start again with an empty data directory"));
     }
     let secret = SecretKey::from_bytes(&random_seed()?);
-    create_secret_file(&path, &format_key(&secret))
+    create_secret_file(&path, format_key(&secret))
         .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
     Ok(secret)
 }

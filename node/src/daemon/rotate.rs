@@ -55,7 +55,7 @@ pub fn rotate_key(data_dir: &DataDir, user: &str, message: &str) -> Result<Rotat
             .with_hint("nothing was changed; the data directory must be writable, and have room")
     };
     let next_key_file = data_dir.next_key_file();
-    create_secret_file(&next_key_file, &identity::format_key(&next_secret))
+    create_secret_file(&next_key_file, identity::format_key(&next_secret))
         .map_err(|error| cannot_write(&next_key_file.display().to_string(), &error))?;
     store.commit(&runner.rows).map_err(|error| cannot_write("the store", &error))?;
     // From here on it is done, and only has to be ended.
