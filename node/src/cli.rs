@@ -117,7 +117,7 @@ fn build_context(global: GlobalArgs) -> CommandContext {
         group: global.group,
         json: global.json,
         styler: if global.json { Styler::PLAIN } else { Styler::for_stdout() },
-        build_parser: help::command,
+        build_parser: <Cli as clap::CommandFactory>::command,
     }
 }
 

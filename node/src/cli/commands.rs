@@ -31,18 +31,35 @@ pub(super) enum CliCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum StartCommand {
     /// Run the daemon in the foreground and create GROUP if it is new
+    ///
+    /// The first start creates the identity of this node. For a new GROUP, `up` creates the group and prints
+    /// a command with which other nodes join it.
     Up(up::UpArgs),
     /// Run the daemon as a service
+    ///
+    /// `daemon` is like `up`, but it never creates a group.
     Daemon(daemon::DaemonArgs),
     /// Show a merge and a conflict with three temporary nodes
+    ///
+    /// The demo starts three daemons in a temporary directory, disconnects one, edits on both sides and
+    /// reconnects it. It removes all its files at the end.
     Demo,
     /// Create a group
+    ///
+    /// This node becomes the first admin. The recovery key goes to a file in the data directory: move that
+    /// file to another host.
     Init(init::InitArgs),
     /// List the groups of this node
     Groups,
     /// Create, list and revoke invite codes
+    ///
+    /// Without a subcommand, `invite` creates an invite and prints its code.
     Invite(invite::InviteArgs),
     /// Join a group, with an invite code or by comparing digits
+    ///
+    /// With an invite code, this node joins the group of the code. Without one, it sends a join request to
+    /// the admins on the LAN. This node and the admin's node then show six digits. Compare them before you accept
+    /// the request with `larder approve`.
     Join(join::JoinArgs),
 }
 
@@ -60,26 +77,41 @@ pub(super) enum MemberCommand {
     /// List pending join requests
     Pending,
     /// Accept a pending join request
+    ///
+    /// Compare the six digits on both screens first.
     Approve(approve::ApproveArgs),
     /// Reject a pending join request
     Deny(deny::DenyArgs),
     /// Change the role of a node
     Role(role::RoleArgs),
     /// Take over the alias, labels and values of another node
+    ///
+    /// Run `replace` on a new node after the old one is lost. It moves the alias, the labels and the per-node
+    /// values of the old node to this node, in one change.
     Replace(replace::ReplaceArgs),
     /// End the membership of a node
+    ///
+    /// Changes of the node that are here still count, up to --keep-through. Changes that arrive later are
+    /// quarantined.
     Remove(remove::RemoveArgs),
     /// Delete the status reports of a former member
     Forget(forget::ForgetArgs),
     /// List and readmit changes that do not count
+    ///
+    /// A change is quarantined if it is valid, but the membership of its author had ended, or if it is on a
+    /// fork of its author's history.
     Quarantine(quarantine::QuarantineArgs),
     /// Leave the group
     Leave(leave::LeaveArgs),
     /// Delete the group for all members
     DeleteGroup(delete_group::DeleteGroupArgs),
     /// Make this node an admin with the recovery key
+    ///
+    /// Use the recovery key when the group has no admin left.
     Recover(recover::RecoverArgs),
     /// Give this node a new key while its daemon is stopped
+    ///
+    /// The old key is no longer a member afterwards. This node must be an admin in all its groups.
     Rotate(rotate::RotateArgs),
 }
 
@@ -93,6 +125,8 @@ pub(super) enum ResourceCommand {
     /// Print the fields of a resource
     Get(get::GetArgs),
     /// Set fields of a resource, and create it if it is new
+    ///
+    /// One command makes one change. A field is a dotted path such as keys.url.
     Set(set::SetArgs),
     /// Remove fields from a resource
     Unset(unset::UnsetArgs),
@@ -105,12 +139,22 @@ pub(super) enum ResourceCommand {
     /// Show what `apply` would change
     Plan(plan::PlanArgs),
     /// Write manifest files to the group
+    ///
+    /// A manifest sets the fields that it names. Other fields and other resources stay as they are. All files
+    /// together are one change.
     Apply(apply::ApplyArgs),
     /// Print resources as a manifest
     Export(export::ExportArgs),
     /// List unresolved conflicts
+    ///
+    /// A conflict exists if two nodes set one field to different values, and neither knew of the other's
+    /// change. Each node keeps its applied value until `larder resolve` resolves the conflict.
     Conflicts(conflicts::ConflictsArgs),
     /// Resolve a conflict
+    ///
+    /// A conflict keeps all its values until an operator resolves it. Choose one of them with --take, or set
+    /// another value with --value. Without these options, an editor shows all values. It merges texts of
+    /// several lines. The resolution is a new change, and it applies to all nodes.
     Resolve(resolve::ResolveArgs),
 }
 
@@ -126,14 +170,23 @@ pub(super) enum HistoryCommand {
     /// Show who wrote each field and each line
     Blame(blame::BlameArgs),
     /// Take back the newest change of this node
+    ///
+    /// `undo` makes a new change; the history keeps both. It refuses if a later change overwrote a field.
     Undo(undo::UndoArgs),
     /// Take back changes of any node
+    ///
+    /// `revert` makes a new change; the history keeps all. It refuses if a later change overwrote a field.
     Revert(revert::RevertArgs),
     /// Restore resources to an earlier point of the history
+    ///
+    /// `restore` makes a new change that takes back everything since that point.
     Restore(restore::RestoreArgs),
     /// Name a point of the history, or list the names
     Tag(tag::TagArgs),
     /// Print events as they happen
+    ///
+    /// Every event has an id. `--since ID` continues right after that event, without a gap or a repetition.
+    /// If the daemon restarts, `watch` reconnects and continues.
     Watch(watch::WatchArgs),
 }
 
@@ -143,6 +196,8 @@ pub(super) enum SyncCommand {
     /// Show, trigger, pause or resume synchronisation
     Sync(sync::SyncArgs),
     /// Print the group digest and the current heads
+    ///
+    /// Two nodes with the same digest have the same data of the group.
     Heads(heads::HeadsArgs),
     /// Export the document to an Automerge file, or compare one
     Doc(doc::DocArgs),
@@ -156,6 +211,8 @@ pub(super) enum OperationsCommand {
     /// Print the paths of this node's files
     Paths,
     /// Back up this node while its daemon runs
+    ///
+    /// The backup contains the private key of the node. Keep it secret.
     Backup(backup::BackupArgs),
     /// Restore a backup while the daemon is stopped
     RestoreBackup(restore_backup::RestoreBackupArgs),

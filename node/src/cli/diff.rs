@@ -13,6 +13,10 @@ use crate::time;
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  larder diff --since \"1h ago\"
+  larder diff before-friday..now config/ntp")]
 pub(super) struct DiffArgs {
     /// Range A..B of changes, times or tags [default: the whole history], and a resource KIND/NAME
     #[arg(num_args = 0..=2, value_name = "A..B|RESOURCE")]

@@ -6,9 +6,9 @@ use clap::Args;
 use larder_core::resource::manifest::{self, ManifestEntry};
 use larder_core::resource::{FieldPath, ResourceName, literal::Literal};
 
-use super::context::{CommandContext, CommandResult, print_stderr};
+use super::context::{CommandContext, CommandResult};
 use super::editor::EditFile;
-use super::write_request::{MessageArgs, print_written};
+use super::write_request::{EditorOutcome, MessageArgs, print_edited};
 use crate::api::writes::{EditSpec, FieldEditSpec, FieldSpec, WriteBody};
 use crate::dto::{EditBuffer, JsonValue, WriteResult};
 use crate::error::{CliError, ExitKind};
@@ -56,42 +56,24 @@ pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
     let old_fields = old_entries.into_iter().next().map(|entry| entry.fields).unwrap_or_default();
     let outcome = edit_file.edit_until_accepted(|saved| {
         if saved == text {
-            return Ok(EditOutcome::NotWritten("Nothing was changed; nothing was written.".to_owned()));
+            return Ok(EditorOutcome::NotWritten("Nothing was changed; nothing was written.".to_owned()));
         }
         let new_fields = parse_edited_fields(saved, &resource, allows_unknown, &path)?;
         if new_fields.is_empty() {
             let remove_advice =
                 if original.exists { format!(" `larder rm {resource}` removes it.") } else { String::new() };
-            return Ok(EditOutcome::NotWritten(format!(
+            return Ok(EditorOutcome::NotWritten(format!(
                 "No field is left; nothing was written.{remove_advice}"
             )));
         }
         match diff_fields(&old_fields, new_fields) {
             fields if fields.is_empty() => {
-                Ok(EditOutcome::NotWritten("Nothing differs; nothing was written.".to_owned()))
+                Ok(EditorOutcome::NotWritten("Nothing differs; nothing was written.".to_owned()))
             }
-            fields => write_edit(context, &args, &original, fields).map(EditOutcome::Written),
+            fields => write_edit(context, &args, &original, fields).map(EditorOutcome::Written),
         }
     })?;
-    match outcome {
-        EditOutcome::Written(written) => print_written(context, &written),
-        EditOutcome::NotWritten(reason) => print_not_written(context, &reason),
-    }
-}
-
-/// The outcome of an edit.
-enum EditOutcome {
-    Written(WriteResult),
-    NotWritten(String),
-}
-
-/// Reports that nothing was written.
-pub(super) fn print_not_written(context: &CommandContext, reason: &str) -> CommandResult {
-    if !context.json {
-        print_stderr(reason);
-        return Ok(None);
-    }
-    print_written(context, &WriteResult { change: None })
+    print_edited(context, outcome)
 }
 
 fn fetch_editable(context: &CommandContext, resource: &str) -> Result<EditBuffer, CliError> {

@@ -9,8 +9,8 @@ use super::commands::headings;
 
 /// The command line with its help pages.
 pub(super) fn command() -> Command {
-    let commands = Cli::command().mut_subcommands(with_command_template);
-    commands.help_template(first_page())
+    let command = Cli::command().mut_args(|arg| arg.hide(true)).mut_subcommands(with_page);
+    command.help_template(first_page())
 }
 
 fn first_page() -> String {
@@ -24,21 +24,18 @@ fn first_page() -> String {
     }
     let global = GlobalArgs::augment_args(Command::new("larder").disable_help_flag(true));
     let global = global.mut_args(|arg| arg.help_heading(None)).help_template("{options}").render_help();
-    let _ = write!(page, "\n{GLOBAL_OPTIONS}:\n{global}\n{{after-help}}");
+    let _ = write!(page, "\n{GLOBAL_OPTIONS}:\n{}{{after-help}}", global.to_string().trim_end());
     page
 }
 
-/// `{options}` leaves out options below a heading, which are the global ones.
-fn with_command_template(command: Command) -> Command {
-    let mut page = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
-    if command.has_subcommands() {
-        page.push_str("\nCommands:\n{subcommands}\n");
-    }
-    if command.get_positionals().next().is_some() {
-        page.push_str("\nArguments:\n{positionals}\n");
-    }
-    page.push_str("\nOptions:\n{options}\n\nSee `larder help` for global options.{after-help}");
-    command.mut_subcommands(with_command_template).help_template(page)
+/// The page of a command has one layout: `-h` prints the same as `--help`.
+fn with_page(command: Command) -> Command {
+    let description = command.get_long_about().or(command.get_about()).cloned().unwrap_or_default();
+    let command = command.mut_subcommands(with_page).disable_help_subcommand(true);
+    command.about(description).long_about(None).help_template(
+        "{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}\n\n\
+         See `larder help` for global options.{after-help}",
+    )
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ use crate::time;
 
 /// Arguments of `log`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  larder log config/ntp -p
+  larder log --since \"2h ago\" --graph")]
 pub(super) struct LogArgs {
     /// List only changes of this resource, as KIND/NAME
     resource: Option<String>,

@@ -8,10 +8,9 @@ use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
 
 use super::context::{CommandContext, CommandResult};
-use super::edit::print_not_written;
 use super::editor::EditFile;
 use super::prompt::{confirm, is_interactive};
-use super::write_request::{MessageArgs, print_written, send_edits};
+use super::write_request::{EditorOutcome, MessageArgs, print_edited, send_edits};
 use super::{assignment, conflict_file};
 use crate::api::writes::{EditSpec, WriteBody};
 use crate::dto::{self, ConflictEntry, JsonValue, WriteResult};
@@ -19,6 +18,11 @@ use crate::error::{CliError, ExitKind};
 
 /// Arguments of `resolve`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  larder resolve config/ntp keys.server --take A
+  larder resolve config/ntp keys.server --value ntp4.example.net
+  larder resolve file/motd content --value @motd.txt")]
 pub(super) struct ResolveArgs {
     /// The resource, as KIND/NAME
     resource: String,
@@ -56,12 +60,6 @@ pub(super) fn resolve(context: &CommandContext, args: ResolveArgs) -> CommandRes
     send_edits(context, vec![edit], args.message_args, command)
 }
 
-/// The outcome of an edited conflict.
-enum ResolveOutcome {
-    Written(WriteResult),
-    NotWritten(String),
-}
-
 fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResult {
     if !is_interactive() {
         return Err(CliError::usage("there is no terminal for an editor")
@@ -80,19 +78,16 @@ fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResu
             && !(conflict_file.is_clean_merge() && confirm("Use the merged text as it is?", false))
         {
             let hint = format!("`larder resolve {name} --take TAG` takes one side.");
-            return Ok(ResolveOutcome::NotWritten(format!(
+            return Ok(EditorOutcome::NotWritten(format!(
                 "Nothing was changed; nothing was resolved. {hint}"
             )));
         }
         match parse_saved(&conflict_file, saved, &path)? {
-            None => Ok(ResolveOutcome::NotWritten("The value is empty; nothing was resolved.".to_owned())),
-            Some(value) => write_resolution(context, &args, &conflict, value).map(ResolveOutcome::Written),
+            None => Ok(EditorOutcome::NotWritten("The value is empty; nothing was resolved.".to_owned())),
+            Some(value) => write_resolution(context, &args, &conflict, value).map(EditorOutcome::Written),
         }
     })?;
-    match outcome {
-        ResolveOutcome::Written(written) => print_written(context, &written),
-        ResolveOutcome::NotWritten(reason) => print_not_written(context, &reason),
-    }
+    print_edited(context, outcome)
 }
 
 /// The conflict that the arguments name.

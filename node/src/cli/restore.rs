@@ -8,6 +8,10 @@ use crate::api::revert::RevertTarget;
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  larder restore --at \"2h ago\" --dry-run
+  larder restore --at before-friday config/ntp")]
 pub(super) struct RestoreArgs {
     /// KIND or KIND/NAME [default: all resources]
     path: Option<String>,

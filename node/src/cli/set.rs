@@ -10,6 +10,11 @@ use crate::dto::JsonValue;
 
 /// Arguments of `set`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  larder set config/ntp path=ntp.properties keys.server=ntp1.example.net
+  larder set config/ntp keys.port:=123 --select role=gateway
+  larder set file/motd content=@motd.txt -m \"new opening hours\"")]
 pub(super) struct SetArgs {
     /// The resource, as KIND/NAME
     resource: String,

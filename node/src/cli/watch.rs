@@ -16,10 +16,6 @@ use crate::time;
 
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Every event has an id. `--since ID` continues right after that event, without a gap or a \
-    repetition. If the daemon restarts, `watch` reconnects and continues."
-)]
 pub(super) struct WatchArgs {
     /// Print only events of this KIND or KIND/NAME
     path: Option<String>,

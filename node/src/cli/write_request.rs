@@ -65,3 +65,23 @@ pub(super) fn set_edit(
 ) -> EditSpec {
     EditSpec::Set { resource, fields, unset_others: false, node, must_exist }
 }
+
+/// The outcome of a command that runs an editor.
+pub(super) enum EditorOutcome {
+    /// The change was written.
+    Written(WriteResult),
+    /// Nothing was written, for this reason.
+    NotWritten(String),
+}
+
+/// Prints the outcome of a command that runs an editor.
+pub(super) fn print_edited(context: &CommandContext, outcome: EditorOutcome) -> CommandResult {
+    match outcome {
+        EditorOutcome::Written(written) => print_written(context, &written),
+        EditorOutcome::NotWritten(_) if context.json => print_written(context, &WriteResult { change: None }),
+        EditorOutcome::NotWritten(reason) => {
+            print_stderr(&reason);
+            Ok(None)
+        }
+    }
+}
