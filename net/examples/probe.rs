@@ -1,7 +1,8 @@
-//! A node that is nothing but its network: prints every event as one JSON object a line, and does what it is told on
-//! standard input. For tests and measurements.
+//! A probe for tests and measurements: runs only the network of one node. It prints every event as one JSON
+//! object per line, and reads commands from standard input.
 //!
-//! Nodes are named by seed numbers. Times are milliseconds of CLOCK_MONOTONIC, which all hosts of a lab share.
+//! Nodes are named by seed numbers. Times are milliseconds of CLOCK_MONOTONIC, which all hosts of a lab
+//! share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,40 +12,40 @@ use larder_core::id::{NodeId, SecretKey};
 use larder_net::{Config, EventReceiver, LinkId, LinkKind, Multiaddr, NetEvent, NetHandle};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-/// Runs one node's network and prints what happens.
+/// Runs the network of one node and prints its events.
 #[derive(Parser)]
 struct Args {
-    /// Makes this node's key.
+    /// The seed of the secret key of this node.
     #[arg(long)]
     seed: u64,
-    /// Seeds of the members, as 1,2,5-9.
+    /// The seeds of the members, such as 1,2,5-9.
     #[arg(long, default_value = "")]
     members: String,
-    /// Addresses to listen on; none: everywhere at --port.
+    /// The addresses to listen on; without one, all addresses at --port.
     #[arg(long)]
     listen: Vec<Multiaddr>,
-    /// Port where no address is given.
+    /// The port to use without a listen address.
     #[arg(long, default_value_t = larder_net::limits::DEFAULT_TCP_PORT)]
     port: u16,
-    /// Addresses of peers.
+    /// The addresses of peers.
     #[arg(long)]
     peer: Vec<Multiaddr>,
-    /// Remembered addresses, as SEED=MULTIADDR.
+    /// The known addresses, as SEED=MULTIADDR.
     #[arg(long)]
     remember: Vec<String>,
-    /// No mDNS and no beacon.
+    /// Disables mDNS and the beacon.
     #[arg(long)]
     no_multicast: bool,
-    /// Sends a frame on every link each so many milliseconds.
+    /// The interval in milliseconds at which a frame is sent on every link.
     #[arg(long, default_value_t = 5000)]
     every: u64,
-    /// Bytes of such a frame.
+    /// The number of bytes of such a frame.
     #[arg(long, default_value_t = 16)]
     size: usize,
     /// Prints every frame, not only the first of each link.
     #[arg(long)]
     frames: bool,
-    /// Sends every frame of a stranger link back.
+    /// Sends every frame of a guest stream back.
     #[arg(long)]
     echo: bool,
 }

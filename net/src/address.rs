@@ -1,4 +1,4 @@
-//! Addresses: what may be dialled, what is worth telling others.
+//! Parses addresses, and decides which can be dialed and which are reported to others.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,14 +8,14 @@ use libp2p::multiaddr::Protocol;
 
 use crate::key;
 
-/// An address that can be dialled: TCP over IP, and the node expected there if the address names one.
+/// An address that can be dialed: TCP over IP, with the expected node if the address names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DialTarget {
     pub(crate) socket: SocketAddr,
     pub(crate) node: Option<NodeId>,
 }
 
-/// Reads `/ip4|ip6/…/tcp/…` with or without `/p2p/…`; `None` for anything else.
+/// Parses `/ip4|ip6/…/tcp/…` with or without `/p2p/…`; `None` for anything else.
 pub(crate) fn parse_dial_target(addr: &Multiaddr) -> Option<DialTarget> {
     let mut parts = addr.iter();
     let ip: IpAddr = match parts.next()? {
@@ -32,13 +32,13 @@ pub(crate) fn parse_dial_target(addr: &Multiaddr) -> Option<DialTarget> {
     parts.next().is_none().then_some(DialTarget { socket: SocketAddr::new(ip, port), node })
 }
 
-/// The address without a name: `/ip4|ip6/…/tcp/…`.
+/// Returns `/ip4|ip6/…/tcp/…` without a node id.
 pub(crate) fn to_multiaddr(socket: SocketAddr) -> Multiaddr {
     Multiaddr::empty().with(socket.ip().into()).with(Protocol::Tcp(socket.port()))
 }
 
-/// True if one machine may listen there. IPv6 link-local addresses mean nothing without an interface's name, which
-/// a multiaddr of TCP cannot carry.
+/// True if one host may listen at this address. IPv6 link-local addresses need an interface name, which a TCP
+/// multiaddr cannot carry.
 pub(crate) fn is_dialable(socket: SocketAddr) -> bool {
     let is_unicast = match socket.ip() {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
@@ -47,8 +47,8 @@ pub(crate) fn is_dialable(socket: SocketAddr) -> bool {
     is_unicast && socket.port() != 0
 }
 
-/// What others may reach us at, out of all addresses we listen on: no loopback and nothing link-local, unless there
-/// is nothing else or the operator `asked` for just that one.
+/// Selects the addresses at which others can reach this node. Leaves out loopback and link-local addresses,
+/// unless there is no other or the operator configured them.
 pub(crate) fn reachable_addresses(listening: &[SocketAddr], configured: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_configured = |socket: &SocketAddr| configured.iter().any(|a| a.ip() == socket.ip());
     let mut reachable: Vec<_> = listening

@@ -1,7 +1,8 @@
-//! Who may connect: budgets by address before the handshake, by key after it.
+//! Connection admission: limits by address before the handshake, and by key after it.
 //!
-//! libp2p asks twice: after `accept` and before Noise (denying costs 0.06 ms there), and once the key is known
-//! (0.5 ms). Members always fit; strangers share a few places. What a connection may then *carry* is for the driver.
+//! libp2p asks twice: after `accept` and before Noise (denying costs 0.06 ms there), and once the key is
+//! known (0.5 ms). Members have room of their own; non-members share a few connections. The driver decides
+//! which streams a connection may carry.
 
 pub(crate) mod rate_limit;
 
@@ -23,31 +24,31 @@ use crate::admission::rate_limit::{KeyedRateLimiter, RateLimit};
 use crate::limit_stats::LimitStats;
 use crate::{address, key, limits};
 
-/// Why a connection was turned away. Nobody is told: the other side sees a closed connection.
+/// Why a connection was denied. The other side only sees a closed connection.
 #[derive(Debug, thiserror::Error)]
 enum DenyReason {
-    #[error("the source address is not one of TCP over IP")]
+    #[error("the source address is not TCP over IP")]
     UnsupportedAddress,
-    #[error("too many connections from one address, by rate")]
+    #[error("connections from one address come too fast")]
     SourceRate,
     #[error("too many handshakes are pending")]
     PendingHandshakes,
     #[error("too many handshakes from one address are pending")]
     PendingHandshakesFromSource,
-    #[error("too many connections in all")]
+    #[error("too many connections")]
     Connections,
     #[error("too many connections of one key")]
     ConnectionsOfKey,
-    #[error("too many connections of strangers")]
+    #[error("too many connections of non-members")]
     NonMemberConnections,
-    #[error("too many connections of strangers from one address")]
+    #[error("too many connections of non-members from one address")]
     NonMemberConnectionsFromSource,
-    #[error("not an Ed25519 key")]
+    #[error("the key is not an Ed25519 key")]
     UnsupportedKeyType,
 }
 
 impl DenyReason {
-    /// The bound that was reached, if it is one: of what, and how many there may be.
+    /// The name and value of the reached limit, if a limit is the reason.
     fn exceeded_limit(&self) -> Option<(&'static str, usize)> {
         Some(match self {
             Self::UnsupportedAddress | Self::UnsupportedKeyType => return None,
@@ -60,9 +61,9 @@ impl DenyReason {
             }
             Self::Connections => ("connections", limits::MAX_CONNECTIONS),
             Self::ConnectionsOfKey => ("connections of one key", limits::MAX_CONNECTIONS_PER_KEY),
-            Self::NonMemberConnections => ("connections of strangers", limits::MAX_NON_MEMBER_CONNECTIONS),
+            Self::NonMemberConnections => ("connections of non-members", limits::MAX_NON_MEMBER_CONNECTIONS),
             Self::NonMemberConnectionsFromSource => {
-                ("connections of strangers from one address", limits::MAX_NON_MEMBER_CONNECTIONS_PER_SOURCE)
+                ("connections of non-members from one address", limits::MAX_NON_MEMBER_CONNECTIONS_PER_SOURCE)
             }
         })
     }
@@ -73,11 +74,11 @@ struct AdmittedConnection {
     source: Option<IpAddr>,
 }
 
-/// The behaviour that libp2p asks first.
+/// The first behaviour that libp2p asks about each connection.
 #[derive(Default)]
 pub(crate) struct AdmissionBehaviour {
     members: HashSet<PeerId>,
-    /// Where members were met: a bigger budget.
+    /// Source addresses of members; they get a higher rate.
     member_addresses: HashSet<IpAddr>,
     pending: HashMap<ConnectionId, IpAddr>,
     admitted: HashMap<ConnectionId, AdmittedConnection>,
@@ -86,12 +87,12 @@ pub(crate) struct AdmissionBehaviour {
 }
 
 impl AdmissionBehaviour {
-    /// A gate that counts there whom it turned away.
+    /// Creates the behaviour; it counts denied connections in `limit_stats`.
     pub(crate) fn new(limit_stats: LimitStats) -> Self {
         Self { limit_stats, ..Self::default() }
     }
 
-    /// From now on these keys are members.
+    /// Replaces the set of member keys.
     pub(crate) fn set_members(&mut self, members: HashSet<PeerId>) {
         self.members = members;
     }
@@ -277,10 +278,10 @@ mod tests {
             &multiaddr_of_host(1),
         );
         assert!(denied.is_err());
-        let [LimitHit { limit: most, hit_count: hits, .. }] = admission.limit_stats.take_hits()[..] else {
-            panic!("no bound is told of")
+        let [LimitHit { limit, hit_count, .. }] = admission.limit_stats.take_hits()[..] else {
+            panic!("no limit hit was counted")
         };
-        assert_eq!((most, hits), (limits::MAX_INBOUND_BURST_PER_SOURCE as usize, 1));
+        assert_eq!((limit, hit_count), (limits::MAX_INBOUND_BURST_PER_SOURCE as usize, 1));
         assert!(admission.check_pending(connection_id(201), &multiaddr_of_host(2), now).is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! The parts of the swarm, in the order in which libp2p asks them.
+//! The behaviours of the swarm, in the order in which libp2p asks them.
 
 use libp2p::swarm::NetworkBehaviour;
 
@@ -6,7 +6,7 @@ use crate::admission::AdmissionBehaviour;
 use crate::discovery::mdns::MdnsBehaviour;
 use crate::link::stream::StreamBehaviour;
 
-/// Gate first: what it denies, nobody else sees.
+/// Admission comes first: the others never see what it denies.
 #[derive(NetworkBehaviour)]
 #[behaviour(prelude = "libp2p::swarm::derive_prelude")]
 pub(crate) struct Behaviour {

@@ -1,6 +1,7 @@
-//! What the daemon wants, on its way to the driver.
+//! The commands of the daemon that the driver has not taken yet.
 //!
-//! Not a queue of commands but the newest wish of each kind: it cannot overflow, and asking never waits.
+//! This is not a queue: it keeps only the newest command of each kind. It cannot overflow, and submitting
+//! never waits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::limits;
 
-/// Wishes that the driver has not taken yet.
+/// The commands that the driver has not taken yet.
 #[derive(Default)]
 pub(crate) struct PendingCommands {
     pub(crate) members: Option<BTreeSet<NodeId>>,
@@ -22,7 +23,7 @@ pub(crate) struct PendingCommands {
     pub(crate) shutdown: bool,
 }
 
-/// Holds the wishes between daemon and driver.
+/// Shares the pending commands between the handles and the driver.
 #[derive(Default)]
 pub(crate) struct CommandSlot {
     pending: Mutex<PendingCommands>,
@@ -34,26 +35,26 @@ impl CommandSlot {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the wishes and wakes the driver.
+    /// Changes the pending commands and wakes the driver.
     pub(crate) fn submit<T>(&self, change: impl FnOnce(&mut PendingCommands) -> T) -> T {
         let result = change(&mut self.lock_pending());
         self.changed.notify_one();
         result
     }
 
-    /// Waits for a change. Safe to cancel: one waiter only, and a change in between is remembered.
+    /// Waits for a change. Cancel safe: only the driver waits, and a change in between is remembered.
     pub(crate) async fn wait_changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Takes all wishes.
+    /// Takes all pending commands.
     pub(crate) fn take_pending(&self) -> PendingCommands {
         std::mem::take(&mut self.lock_pending())
     }
 }
 
 impl PendingCommands {
-    /// Adds addresses of a node; the newest word stands. More nodes than can be members are not taken in.
+    /// Replaces the addresses learned for a node. Ignores more nodes than can be members.
     pub(crate) fn add_addresses(&mut self, node: NodeId, mut addrs: Vec<Multiaddr>) {
         addrs.truncate(limits::MAX_ADDRESSES_PER_NODE);
         if self.learned_addresses.len() < limits::MAX_MEMBERS || self.learned_addresses.contains_key(&node) {
@@ -61,7 +62,7 @@ impl PendingCommands {
         }
     }
 
-    /// Adds a visit. False if too many wait.
+    /// Queues a guest stream to `node`. False if too many wait.
     pub(crate) fn add_guest_stream(&mut self, node: NodeId) -> bool {
         let is_queued = self.guest_streams.contains(&node);
         let is_below_limit = self.guest_streams.len() < limits::MAX_WAITING_GUEST_STREAMS;

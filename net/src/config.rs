@@ -1,4 +1,4 @@
-//! How a network is started, and why it may not start.
+//! The configuration of the network, and the errors of its start.
 
 use std::io;
 
@@ -7,28 +7,28 @@ use libp2p::Multiaddr;
 
 use crate::limits;
 
-/// Everything the network needs to know at its start.
+/// The configuration of the network.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This node's key.
+    /// The secret key of this node.
     pub secret: SecretKey,
-    /// Addresses to listen on, as the operator gave them: each must be free. Empty: all interfaces, IPv4 and, where
-    /// there is any, IPv6, at [`NodeConfig::port`].
+    /// The addresses to listen on, from the operator; each must be free. If empty, the node listens on all
+    /// interfaces, IPv4 and, where available, IPv6, at [`Config::preferred_port`].
     pub listen_addrs: Vec<Multiaddr>,
-    /// The port to prefer where `listen` is empty; if it is taken, a free one, which `NetEvent::Listening` reports and
-    /// which should be passed here at the next start.
+    /// The preferred port if `listen_addrs` is empty. If it is taken, the node uses a free port, which
+    /// `NetEvent::Listening` reports and the caller should pass at the next start.
     pub preferred_port: u16,
-    /// Addresses of nodes, `/ip4|ip6/…/tcp/…` with or without `/p2p/…`, dialled from the start. At most
+    /// Peer addresses to dial from the start, `/ip4|ip6/…/tcp/…` with or without `/p2p/…`. At most
     /// [`limits::MAX_STATIC_PEERS`].
     pub static_peers: Vec<Multiaddr>,
-    /// Whether to find others, and be found, by mDNS and beacon.
+    /// True if mDNS and the beacon are enabled.
     pub is_multicast_enabled: bool,
-    /// Addresses remembered from earlier runs (`NetEvent::Address`), newest first.
+    /// The addresses from earlier runs (`NetEvent::AddressConfirmed`), newest first.
     pub known_addresses: Vec<(NodeId, Vec<Multiaddr>)>,
 }
 
 impl Config {
-    /// A network that listens everywhere at the usual port and finds others by multicast.
+    /// The default configuration: listens on all interfaces and uses multicast discovery.
     pub fn new(secret: SecretKey) -> Self {
         Self {
             secret,
@@ -44,21 +44,23 @@ impl Config {
 /// Why the network did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Of the caller: libp2p does not take this key.
+    /// libp2p rejects the key.
     #[error("this key cannot be used: {0}")]
     InvalidKey(String),
-    /// Of the operator: not an address of TCP over IP.
+    /// An address is not TCP over IP.
     #[error("{0} is not an address of the form /ip4/A.B.C.D/tcp/PORT or /ip6/A::B/tcp/PORT")]
     UnsupportedAddress(Multiaddr),
-    /// Of the operator: too many of them.
-    #[error("{0} peers are named, at most {max} can be", max = limits::MAX_STATIC_PEERS)]
+    /// There are too many peer addresses.
+    #[error("{0} peer addresses are given; the limit is {max}", max = limits::MAX_STATIC_PEERS)]
     TooManyStaticPeers(usize),
-    /// Of the operator or the system: the address cannot be listened on.
-    #[error("cannot listen on {addr}: {error} (is another program there? name another with --listen)")]
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {addr}: {error} (another program may use it; choose another address with --listen)"
+    )]
     ListenFailed {
-        /// Which.
+        /// The listen address.
         addr: Multiaddr,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
 }

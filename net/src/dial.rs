@@ -1,4 +1,4 @@
-//! When to dial one peer. Pure: told the time, asked what is due.
+//! Decides when to dial one peer. Pure: the caller passes the time.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use libp2p::swarm::ConnectionId;
 
 use crate::limits;
 
-/// A pause that doubles up to a cap, with jitter so that hosts do not beat together.
+/// A delay that doubles up to a cap, with jitter so that hosts do not retry in step.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     initial: Duration,
@@ -19,7 +19,7 @@ impl Backoff {
         Self { initial: first, cap, failures: 0 }
     }
 
-    /// The pause after one more failure: between 3/4 and 5/4 of the doubled one.
+    /// Returns the delay after one more failure: 3/4 to 5/4 of the doubled delay.
     pub(crate) fn next_delay(&mut self) -> Duration {
         let doubled =
             self.initial.saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX));
@@ -27,7 +27,7 @@ impl Backoff {
         doubled.min(self.cap).mul_f64(0.75 + 0.5 * rand::random::<f64>())
     }
 
-    /// Begins anew.
+    /// Starts again with the initial delay.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -37,7 +37,7 @@ impl Backoff {
     }
 }
 
-/// A dial on its way.
+/// A dial in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DialInFlight {
     pub(crate) connection: ConnectionId,
@@ -45,7 +45,7 @@ pub(crate) struct DialInFlight {
     pub(crate) deadline: Instant,
 }
 
-/// The dialling of one peer.
+/// The dial state of one peer.
 #[derive(Debug)]
 pub(crate) struct DialState {
     backoff: Backoff,
@@ -60,18 +60,18 @@ impl DialState {
         Self { backoff, next_at: None, last_started_at: None, in_flight: None }
     }
 
-    /// The dial under way.
+    /// The dial in progress.
     pub(crate) fn in_flight(&self) -> Option<DialInFlight> {
         self.in_flight
     }
 
-    /// Dial at `at`, or earlier if that is planned.
+    /// Plans a dial at `at`, or keeps an earlier plan.
     pub(crate) fn plan_no_later_than(&mut self, at: Instant) {
         self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
     }
 
-    /// The peer was heard: earlier failures say nothing any more. A dial in flight is given up if it is old enough
-    /// to be doomed. True if it should be aborted now; the next dial is planned either way.
+    /// Handles a discovery of the peer: resets the backoff and plans a dial, unless a recent one is in
+    /// progress. Returns true if the caller should abort the dial in progress because it is stale.
     pub(crate) fn on_peer_discovered(&mut self, now: Instant, head_start: Duration) -> bool {
         self.backoff.reset();
         let is_stale = self
@@ -84,7 +84,7 @@ impl DialState {
         is_stale
     }
 
-    /// When there is something to do: a dial to begin, or one to give up.
+    /// The time at which to start the planned dial or abandon the one in progress.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.in_flight {
             Some(flight) => Some(flight.deadline),
@@ -92,7 +92,7 @@ impl DialState {
         }
     }
 
-    /// A dial has begun.
+    /// Records that a dial has started.
     pub(crate) fn on_dial_started(&mut self, connection: ConnectionId, now: Instant) {
         let timeout = if self.backoff.failures() < limits::SHORT_DIAL_ATTEMPTS {
             limits::DIAL_TIMEOUT
@@ -104,7 +104,7 @@ impl DialState {
         self.next_at = None;
     }
 
-    /// The dial `connection` failed. False if it is not the one under way, but one that was given up before.
+    /// Handles a failed dial. False if `connection` was abandoned before.
     pub(crate) fn on_dial_failed(&mut self, connection: ConnectionId, now: Instant) -> bool {
         if self.in_flight.is_none_or(|flight| flight.connection != connection) {
             return false;
@@ -113,32 +113,32 @@ impl DialState {
         true
     }
 
-    /// The dial under way is given up, or could not begin; the next one is planned.
+    /// Abandons the dial in progress, or one that could not start, and plans the next.
     pub(crate) fn abandon_and_back_off(&mut self, now: Instant) {
         self.in_flight = None;
         let delay = self.backoff.next_delay();
         self.plan_no_later_than(now + delay);
     }
 
-    /// The dial under way is given up in favour of the one that is planned already.
+    /// Abandons the dial in progress in favor of the planned one.
     pub(crate) fn clear_in_flight(&mut self) {
         self.in_flight = None;
     }
 
-    /// There is a connection: nothing to dial.
+    /// Cancels everything: the peer is connected.
     pub(crate) fn clear(&mut self) {
         self.in_flight = None;
         self.next_at = None;
     }
 
-    /// There is a *link*: the next loss begins with short pauses. A mere connection does not count, since a peer
-    /// that does not know us closes it again and again.
+    /// Resets the backoff, because a link came up. A connection alone does not, because a peer that does not
+    /// know this node closes it again and again.
     pub(crate) fn on_link_up(&mut self) {
         self.backoff.reset();
     }
 
-    /// A connection ended without ever having carried a link, or with one (`linked`): the next dial after
-    /// `dial_head_start`, or after a pause.
+    /// Plans the next dial after a lost connection: after `head_start` if it had a link, otherwise after a
+    /// backoff.
     pub(crate) fn on_connection_lost(&mut self, now: Instant, had_link: bool, head_start: Duration) {
         let delay = if had_link { head_start } else { self.backoff.next_delay().max(head_start) };
         self.plan_no_later_than(now + delay);
@@ -181,10 +181,7 @@ mod tests {
         dial.clear_in_flight();
         assert_eq!(dial.due(), Some(now + 200 * MS));
         dial.on_dial_started(connection_id(2), now + 200 * MS);
-        assert!(
-            !dial.on_dial_failed(connection_id(1), now + 201 * MS),
-            "the aborted one says nothing about the new one"
-        );
+        assert!(!dial.on_dial_failed(connection_id(1), now + 201 * MS), "an abandoned dial does not count");
         assert!(dial.on_dial_failed(connection_id(2), now + 201 * MS));
     }
 

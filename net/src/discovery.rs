@@ -1,7 +1,7 @@
-//! Finding nodes: mDNS, beacon, the operator's addresses and remembered ones, all at the same time.
+//! Discovery: mDNS, the beacon, static peers and the address book, all used together.
 //!
-//! libp2p-mdns alone finds a peer in 5 ms but leaves 3-4 % of pairs apart when many hosts start together, and says
-//! nothing when a partition heals; so Larder sends a [`beacon`] of its own. mDNS stays as a second source.
+//! libp2p-mdns alone finds a peer in 5 ms, but it leaves 3-4 % of pairs apart when many hosts start together,
+//! and sends nothing when a partition heals. Larder therefore sends its own [`beacon`] too.
 
 pub(crate) mod address_book;
 pub(crate) mod beacon;

@@ -1,7 +1,8 @@
-//! The one task that owns the swarm.
+//! The driver: the one task that owns the swarm and all state of the network.
 //!
-//! It waits for whatever comes first (the swarm, a link's note, a beacon, a wish of the daemon, a carrier, a moment
-//! that was planned), changes its state, and goes on; it never waits for a link or for the daemon.
+//! `Driver::run` waits for the first of these: a swarm event, a link task's message, a beacon, a command of
+//! the daemon, a restored carrier, or the next deadline. It changes its state and waits again. It never waits
+//! for a link or for the daemon.
 
 mod commands;
 mod dialing;
@@ -50,13 +51,13 @@ use crate::{key, limits};
 
 use self::shutdown::ShutdownState;
 
-/// The state of the whole network.
+/// The state of the network.
 pub(crate) struct Driver {
     local_node: NodeId,
     swarm: Swarm<Behaviour>,
     listeners: Listeners,
     is_multicast_enabled: bool,
-    /// When to believe that there is nothing but loopback.
+    /// The time at which a loopback-only listener is reported, if no other address appears before.
     report_loopback_at: Option<Instant>,
 
     commands: Arc<CommandSlot>,
@@ -80,7 +81,7 @@ pub(crate) struct Driver {
 
     members: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, PeerState>,
-    /// Whom to visit as soon as fewer visits are under way.
+    /// Nodes to open a guest stream to as soon as fewer outgoing ones are open.
     waiting_guest_streams: VecDeque<NodeId>,
     guest_rate_by_node: KeyedRateLimiter<NodeId>,
     guest_rate_by_source: KeyedRateLimiter<IpAddr>,
@@ -88,7 +89,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Listens, and is ready to [`run`](Self::run).
+    /// Opens the listeners and builds a driver; [`run`](Self::run) then runs it.
     pub(crate) fn new(net: &NetHandle, config: Config) -> Result<(Self, EventReceiver), StartError> {
         let local_node = net.local_node();
         let mut swarm = new_swarm(&config, net.limit_stats.clone())?;
@@ -133,7 +134,7 @@ impl Driver {
         Ok((driver, events))
     }
 
-    /// Runs until the daemon says stop or is gone.
+    /// Runs until the daemon calls shutdown or drops its event receiver.
     pub(crate) async fn run(mut self) {
         while !self.shutdown.is_finished() {
             let deadline = tokio::time::Instant::from_std(self.next_deadline(Instant::now()));
@@ -156,7 +157,7 @@ impl Driver {
         }
     }
 
-    /// We listen elsewhere than before; it may be that what is reachable `changed`.
+    /// Reacts to a change of the listen addresses. Loopback alone is reported after a delay.
     fn on_listen_change(&mut self, is_reachable_changed: bool, now: Instant) {
         if !is_reachable_changed {
             return;
@@ -168,7 +169,7 @@ impl Driver {
         }
     }
 
-    /// Says where others may reach us, and moves the beacon there.
+    /// Reports the reachable addresses and opens beacon sockets for them.
     fn report_listening(&mut self, now: Instant) {
         self.report_loopback_at = None;
         let reachable = self.listeners.reachable().to_vec();
@@ -188,7 +189,7 @@ impl Driver {
     }
 
     fn on_carrier_restored(&mut self, now: Instant) {
-        tracing::info!("an interface has its carrier back");
+        tracing::info!("an interface regained its carrier");
         if !self.beacon_sockets.is_empty() {
             self.beacon_schedule.start_burst(now);
         }
@@ -204,7 +205,7 @@ impl Driver {
     }
 }
 
-/// Up to `most`, at random.
+/// Returns a random delay up to `limit`.
 fn random_delay(limit: Duration) -> Duration {
     limit.mul_f64(rand::random::<f64>())
 }

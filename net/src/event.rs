@@ -1,11 +1,11 @@
-//! What the network tells the daemon.
+//! The events that the network reports to the daemon.
 
 use std::fmt;
 
 use larder_core::id::NodeId;
 use libp2p::Multiaddr;
 
-/// Names one link during the life of this process: counted up from 1, never used again.
+/// The id of a link or guest stream. Ids count up from 1 and are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
@@ -15,173 +15,177 @@ impl fmt::Display for LinkId {
     }
 }
 
-/// What a link may carry.
+/// The kind of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
-    /// Both sides count each other as members of a group: long-lived, large frames, at most one a peer.
+    /// A link: both sides are members of a common group. Large frames, no time limit, at most one per peer.
     Member,
-    /// Anyone: one visit with few small frames, a byte limit and a short life. A member may open one too.
+    /// A guest stream: few small frames and a time limit. A peer need not be a member.
     Guest,
 }
 
-/// How a node was heard of. A hint that nobody signed: only a link proves that a key is there.
+/// How a node was discovered. This is a hint without a signature; only a connection proves the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscoverySource {
     /// Multicast DNS.
     Mdns,
     /// Larder's own multicast beacon.
     Beacon,
-    /// An address of `peers`: named in it, or found out by dialling it.
+    /// The operator's `peers`: the address names the node, or a dial found it.
     Static,
 }
 
 /// Why a link ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DownReason {
-    /// The connection broke: cable, power, other side killed. It is dialled anew.
+    /// The connection broke: cable, power or process of the other side. It is dialed again.
     #[error("the connection was lost")]
     Lost,
-    /// The other side ended the link with a goodbye.
+    /// The peer ended the link with a goodbye.
     #[error("the other side closed the link")]
     ByPeer,
-    /// [`NetHandle::close_link`](crate::NetHandle::close_link).
-    #[error("closed here")]
+    /// The daemon called [`NetHandle::close_link`](crate::NetHandle::close_link).
+    #[error("this node closed the link")]
     Closed,
     /// The leader of the pair moved the link to another connection; its `LinkUp` follows.
     #[error("replaced by a newer link")]
     Replaced,
-    /// The peer is no longer among the members. What was sent before that still goes out, as far as
-    /// [`limits::FLUSH_TIMEOUT`](crate::limits::FLUSH_TIMEOUT) allows.
+    /// The peer is no longer a member. Frames sent before still go out within
+    /// [`limits::FLUSH_TIMEOUT`](crate::limits::FLUSH_TIMEOUT).
     #[error("the peer is no longer a member")]
     Removed,
-    /// The peer did not read for so long that more waited than [`limits::MAX_MEMBER_QUEUE_BYTES`](crate::limits::MAX_MEMBER_QUEUE_BYTES) or
-    /// [`limits::MAX_GUEST_QUEUE_BYTES`](crate::limits::MAX_GUEST_QUEUE_BYTES) allows.
+    /// The peer read too slowly: more waited than
+    /// [`limits::MAX_MEMBER_QUEUE_BYTES`](crate::limits::MAX_MEMBER_QUEUE_BYTES) or
+    /// [`limits::MAX_GUEST_QUEUE_BYTES`](crate::limits::MAX_GUEST_QUEUE_BYTES).
     #[error("the peer reads too slowly: the send queue is full")]
     QueueFull,
-    /// The peer's fault: it announced a frame larger than its kind of link may carry.
+    /// The peer announced a frame larger than the kind of link allows.
     #[error("the peer announced a frame of {0} bytes, more than this link may carry")]
     TooLong(u32),
-    /// The peer's fault: more frames or bytes than a stranger link may carry.
-    #[error("the peer sent more than a visit may")]
+    /// The peer sent more frames or bytes than a guest stream allows.
+    #[error("the peer sent more than a guest stream allows")]
     GuestQuotaExceeded,
-    /// Nothing was received for [`limits::MEMBER_SILENCE_TIMEOUT`](crate::limits::MEMBER_SILENCE_TIMEOUT) (stranger link:
-    /// [`limits::GUEST_SILENCE_TIMEOUT`](crate::limits::GUEST_SILENCE_TIMEOUT)): the peer hangs.
+    /// Nothing was received for [`limits::MEMBER_SILENCE_TIMEOUT`](crate::limits::MEMBER_SILENCE_TIMEOUT)
+    /// (guest stream: [`limits::GUEST_SILENCE_TIMEOUT`](crate::limits::GUEST_SILENCE_TIMEOUT)), or no first
+    /// frame arrived in time and another guest stream needed the slot.
     #[error("the peer was silent for too long")]
     Silent,
-    /// A stranger link's time was over.
-    #[error("the visit's time was over")]
+    /// The guest stream reached its maximum lifetime.
+    #[error("the guest stream reached its time limit")]
     Expired,
     /// This node's network is shutting down.
     #[error("this node is shutting down")]
     Shutdown,
 }
 
-/// Why a visit did not come about.
+/// Why a guest stream could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestStreamError {
-    /// No address of that node is known; wait until it is seen, or learn one.
+    /// No address of the node is known. Wait until it is discovered, or learn one.
     #[error("no address of that node is known")]
     NoAddress,
-    /// None of its addresses answered in time.
+    /// No address of the node answered in time.
     #[error("the node could not be reached")]
     Unreachable,
-    /// It answered and declined: too many visits at the moment. Try again later.
-    #[error("the node takes no visit at the moment")]
+    /// The node declined: it has too many guest streams. Try again later.
+    #[error("the node declined the guest stream")]
     Declined,
-    /// Too many visits of ours wait for their turn, or one to this node is open already.
-    #[error("too many visits wait here")]
+    /// Too many requests wait on this node, or a guest stream to the peer is open already.
+    #[error("too many guest streams wait on this node")]
     Busy,
 }
 
-/// Why a peer that we count as member would not take a member link.
+/// Why a peer that is a member refused a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkRefusal {
-    /// It does not count us as a member (yet): its records are behind, or ours are.
+    /// The peer does not know this node as a member (yet): the records of one side are behind.
     #[error("the peer does not know this node as a member")]
     NotAMember,
-    /// It does not speak this version of the link.
-    #[error("the peer speaks another version: one of the two needs an upgrade")]
+    /// The peer does not support this version of the link protocol.
+    #[error("the peer speaks another protocol version: one of the two nodes needs an upgrade")]
     UnsupportedVersion,
 }
 
-/// One thing that happened.
+/// An event of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetEvent {
-    /// All addresses that others may reach this node at, whenever they change. Wildcards are expanded; loopback is
-    /// among them only where nothing else is, or if it was asked for.
+    /// The addresses at which others can reach this node have changed. Wildcards are expanded. Loopback is
+    /// included only if there is no other address or the operator configured it.
     Listening {
-        /// The whole set, sorted, without `/p2p/…`.
+        /// All addresses, sorted, without `/p2p/…`.
         addrs: Vec<Multiaddr>,
     },
-    /// A node was heard of. At most one in [`limits::DISCOVERED_EVENT_INTERVAL`](crate::limits::DISCOVERED_EVENT_INTERVAL) a node, unless it is
+    /// A node was discovered. Sent at most once per node in
+    /// [`limits::DISCOVERED_EVENT_INTERVAL`](crate::limits::DISCOVERED_EVENT_INTERVAL), unless the node is
     /// new or its addresses changed.
     NodeDiscovered {
-        /// Who says to be there.
+        /// The node id that the discovery names.
         peer: NodeId,
-        /// All addresses known for it, newest first.
+        /// All known addresses of the node, newest first.
         addrs: Vec<Multiaddr>,
-        /// How it was heard.
+        /// How the node was discovered.
         source: DiscoverySource,
     },
-    /// A link is open: frames may be sent on it. Of member links there is at most one a peer; the `LinkDown` of an
-    /// earlier one always comes first.
+    /// A link or guest stream is open: frames can be sent. Each peer has at most one link; the `LinkDown` of
+    /// an earlier link comes first.
     LinkUp {
-        /// Its name.
+        /// The id of the link.
         link: LinkId,
-        /// Whose key the other side proved to hold.
+        /// The node id of the peer, whose key the handshake proved.
         peer: NodeId,
-        /// What it may carry.
+        /// The kind of the link.
         kind: LinkKind,
-        /// True if this side opened it. (Whoever dialled the connection below: either side may open a visit.)
+        /// True if this node opened the stream. Either side may open a guest stream, whichever side dialed.
         is_opened_here: bool,
-        /// True if this side dialled the connection below it.
+        /// True if this node dialed the connection.
         is_dialed_here: bool,
-        /// The other end of that connection (of an inbound one: not where the peer listens).
+        /// The remote address of the connection. For an inbound connection this is not the peer's listen
+        /// address.
         addr: Multiaddr,
     },
-    /// The link is gone: frames that were sent and not reported `BytesSent` may not have arrived.
+    /// The link has ended. Frames without `BytesSent` may not have arrived.
     LinkDown {
-        /// Which.
+        /// The id of the link.
         link: LinkId,
-        /// Whose.
+        /// The node id of the peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         reason: DownReason,
     },
-    /// A whole frame arrived.
+    /// A whole frame has arrived.
     FrameReceived {
-        /// On which link.
+        /// The id of the link.
         link: LinkId,
-        /// Its payload, never empty, within the limit of the link's kind.
+        /// The payload, never empty, within the limit of the kind.
         bytes: Vec<u8>,
     },
-    /// That many payload bytes left the link's queue for the connection: the sender may refill it. Not an
+    /// Frames left the send queue for the connection, so the sender may send more. This is not an
     /// acknowledgement by the peer.
     BytesSent {
-        /// On which link.
+        /// The id of the link.
         link: LinkId,
-        /// Bytes since the last such event.
+        /// The payload bytes since the last such event.
         bytes: usize,
     },
-    /// A peer that we count as member was reached and would not take a member link. It is asked again.
+    /// A peer that is a member was reached and refused a link. The network asks it again.
     LinkRefused {
-        /// Who.
+        /// The node id of the peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         reason: LinkRefusal,
     },
-    /// A visit that was asked for did not come about.
+    /// A requested guest stream could not be opened.
     GuestStreamFailed {
-        /// Whom to.
+        /// The node id of the peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         reason: GuestStreamError,
     },
-    /// A dial to this address found this node: worth remembering over restarts.
+    /// A dial to this address reached this node. The caller may store the address between starts.
     AddressConfirmed {
-        /// Who answered.
+        /// The node id of the peer.
         peer: NodeId,
-        /// Where, without `/p2p/…`.
+        /// The address, without `/p2p/…`.
         addr: Multiaddr,
     },
 }

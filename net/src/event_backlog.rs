@@ -1,19 +1,19 @@
-//! Events of the driver that wait for room in the feed, so that the driver itself never waits.
+//! The events of the driver that wait for room in the event channel, so that the driver never waits.
 
 use std::collections::VecDeque;
 
 use crate::event::NetEvent;
 use crate::limits;
 
-/// A bounded queue that knows which events may be dropped or merged.
+/// A bounded queue that merges and drops events where nothing is lost.
 #[derive(Default)]
 pub(crate) struct EventBacklog {
     events: VecDeque<NetEvent>,
 }
 
 impl EventBacklog {
-    /// Queues `event`. A newer set of addresses takes the place of an older one; when full, the oldest `NodeDiscovered` goes
-    /// (it is told again), and if there is none the oldest event.
+    /// Queues `event`. A newer `Listening` replaces an older one. A full queue drops the oldest
+    /// `NodeDiscovered`, which is sent again later, or else the oldest event.
     pub(crate) fn push(&mut self, event: NetEvent) {
         if matches!(event, NetEvent::Listening { .. }) {
             self.events.retain(|e| !matches!(e, NetEvent::Listening { .. }));
@@ -26,12 +26,12 @@ impl EventBacklog {
         self.events.push_back(event);
     }
 
-    /// The oldest event.
+    /// Removes the oldest event.
     pub(crate) fn pop(&mut self) -> Option<NetEvent> {
         self.events.pop_front()
     }
 
-    /// True if nothing waits.
+    /// True if no event waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

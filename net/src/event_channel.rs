@@ -1,7 +1,7 @@
-//! The way up to the daemon: one channel, bounded in events and in bytes of frames.
+//! The channel of events to the daemon, bounded in events and in frame bytes.
 //!
-//! Links wait for room here before they read on, so a slow daemon holds the senders back by TCP. The driver never
-//! waits: its own events go through the [`outbox`](crate::event_backlog).
+//! Link tasks wait for room here before they read on, so TCP slows down the senders when the daemon is slow.
+//! The driver never waits: its events go through the [`event_backlog`](crate::event_backlog).
 
 use std::sync::Arc;
 
@@ -12,39 +12,39 @@ use crate::limits;
 
 struct QueuedEvent {
     event: NetEvent,
-    /// Given back when the daemon takes the event.
+    /// Released when the daemon takes the event.
     _byte_permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The receiving end of all events. Dropping it ends the network.
+/// The receiver of all events. Dropping it stops the network.
 pub struct EventReceiver {
     queue: mpsc::Receiver<QueuedEvent>,
 }
 
 impl EventReceiver {
-    /// The next event, in order; `None` once the network has ended. Safe to cancel.
+    /// Returns the next event, in order; `None` after the network has stopped. Cancel safe.
     pub async fn recv(&mut self) -> Option<NetEvent> {
         self.queue.recv().await.map(|item| item.event)
     }
 
-    /// The next event if one waits.
+    /// Returns the next event if one waits.
     pub fn try_recv(&mut self) -> Option<NetEvent> {
         self.queue.try_recv().ok().map(|item| item.event)
     }
 }
 
-/// A sending end: one in the driver, one in each link.
+/// A sender of events: one in the driver, one in each link task.
 #[derive(Clone)]
 pub(crate) struct EventSender {
     queue: mpsc::Sender<QueuedEvent>,
     byte_budget: Arc<Semaphore>,
 }
 
-/// The daemon no longer listens: there is nobody to tell, so the teller ends.
+/// The daemon dropped its receiver, so the sender stops.
 #[derive(Debug)]
 pub(crate) struct ReceiverDropped;
 
-/// Both ends.
+/// Creates both ends of the channel.
 pub(crate) fn event_channel() -> (EventSender, EventReceiver) {
     let (sender, receiver) = mpsc::channel(limits::EVENT_CHANNEL_CAPACITY);
     (
@@ -54,12 +54,12 @@ pub(crate) fn event_channel() -> (EventSender, EventReceiver) {
 }
 
 impl EventSender {
-    /// Waits for room and tells `event`.
+    /// Waits for room and sends `event`.
     pub(crate) async fn send(&self, event: NetEvent) -> Result<(), ReceiverDropped> {
         self.queue.send(QueuedEvent { event, _byte_permit: None }).await.map_err(|_| ReceiverDropped)
     }
 
-    /// Waits for room and hands over a frame.
+    /// Waits for room and sends a received frame.
     pub(crate) async fn send_frame(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), ReceiverDropped> {
         let size = u32::try_from(bytes.len().min(limits::MAX_WAITING_FRAME_BYTES)).unwrap_or(u32::MAX);
         let byte_permit =
@@ -69,7 +69,7 @@ impl EventSender {
         self.queue.send(item).await.map_err(|_| ReceiverDropped)
     }
 
-    /// Waits until there is room, then tells what `next` gives. For a select: cancelling it loses nothing.
+    /// Waits for room, then sends what `next_event` returns. Cancel safe, for use in a select.
     pub(crate) async fn send_next(
         &self,
         next_event: impl FnOnce() -> Option<NetEvent>,
@@ -81,7 +81,7 @@ impl EventSender {
         Ok(())
     }
 
-    /// Ends when the daemon has dropped its [`EventReceiver`].
+    /// Waits until the daemon has dropped its [`EventReceiver`].
     pub(crate) async fn receiver_dropped(&self) {
         self.queue.closed().await;
     }

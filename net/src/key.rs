@@ -1,33 +1,34 @@
-//! One key, three shapes: `SecretKey` and `NodeId` here, `Keypair` and `PeerId` in libp2p.
+//! Converts a key between `SecretKey` and `NodeId` here and `Keypair` and `PeerId` of libp2p.
 
 use larder_core::id::{NodeId, SecretKey};
 use libp2p::PeerId;
 use libp2p::identity::{DecodingError, Keypair};
 
-/// A `PeerId` of an Ed25519 key: identity multihash (code 0, 36 bytes) of a protobuf of key type 1 and 32 bytes.
+/// The prefix of the `PeerId` of an Ed25519 key: identity multihash (code 0, 36 bytes) of a protobuf with key
+/// type 1 and 32 bytes.
 const PEER_ID_PREFIX: [u8; 6] = [0, 36, 8, 1, 18, 32];
 
-/// The libp2p identity that `secret` makes.
+/// Returns the libp2p key pair of `secret`.
 pub(crate) fn keypair(secret: &SecretKey) -> Result<Keypair, DecodingError> {
     Keypair::ed25519_from_bytes(secret.to_bytes())
 }
 
-/// The libp2p name of `node`. `None` never happens for a key of 32 bytes.
+/// Returns the libp2p id of `node`. It always exists for a key of 32 bytes.
 pub(crate) fn peer_id_of(node: NodeId) -> Option<PeerId> {
     let mut bytes = PEER_ID_PREFIX.to_vec();
     bytes.extend(node.0);
     PeerId::from_bytes(&bytes).ok()
 }
 
-/// The node behind a libp2p name; `None` for keys of another kind, which Larder does not speak to.
+/// Returns the node id of a libp2p id; `None` for other key types, which Larder does not support.
 pub(crate) fn node_id_of(peer: &PeerId) -> Option<NodeId> {
     let bytes = peer.to_bytes();
     let key = bytes.strip_prefix(&PEER_ID_PREFIX)?;
     key.try_into().ok().map(NodeId)
 }
 
-/// True if `us` leads the pair: the node with the lower key dials, chooses which of two connections stays, and opens
-/// the link. One node decides alone, so the two can never close each other's choice.
+/// True if `local` leads the pair: the node with the lower key dials, chooses which of two connections stays,
+/// and opens the link. Only one node decides, so the two never close each other's choice.
 pub(crate) fn is_leader(local: NodeId, remote: NodeId) -> bool {
     local < remote
 }
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_peer_id_of_another_key_type_is_no_node() {
-        // The hash form that RSA keys have.
+        // The hash form of RSA keys.
         let peer = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse().unwrap();
         assert_eq!(node_id_of(&peer), None);
     }

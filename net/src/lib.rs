@@ -1,39 +1,68 @@
-//! Larder's network: finds nodes on the LAN, keeps one link with every member, and turns strangers away.
+//! The network of a Larder node: discovers nodes on the LAN, keeps a link with each member, and limits all
+//! others.
 //!
-//! It knows keys, addresses and frames, and nothing of groups. The daemon starts it, says who counts as a member, and
-//! listens:
+//! The crate knows keys, addresses and frames. It knows nothing of groups: the daemon passes the set of
+//! members and the frames to send, and receives events.
 //!
 //! ```no_run
-//! # use larder_core::id::Secret;
-//! # use larder_net::{Config, Event, start};
-//! # async fn daemon(secret: Secret, friend: larder_core::id::NodeId) -> Result<(), larder_net::StartError> {
+//! # use larder_core::id::{NodeId, SecretKey};
+//! # use larder_net::{Config, NetEvent, start};
+//! # async fn daemon(secret: SecretKey, member: NodeId) -> Result<(), larder_net::StartError> {
 //! let (net, mut events) = start(Config::new(secret))?;
-//! net.members([friend].into());
+//! net.set_members([member].into());
 //! while let Some(event) = events.recv().await {
 //!     match event {
-//!         Event::LinkUp { link, .. } => drop(net.send(link, b"hello".to_vec())),
-//!         Event::Frame { link, bytes } => drop(net.send(link, bytes)),
+//!         NetEvent::LinkUp { link, .. } => drop(net.send_frame(link, b"hello".to_vec())),
+//!         NetEvent::FrameReceived { link, bytes } => drop(net.send_frame(link, bytes)),
 //!         _ => {}
 //!     }
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! | room          | holds                                                                                        |
-//! |---------------|----------------------------------------------------------------------------------------------|
-//! | [`limits`]    | every bound, with its reason                                                                 |
-//! | `config`, `event`, `net` | what goes in, what comes out, the handle                                          |
-//! | `mailbox`, `feed`, `outbox` | the ways between daemon and driver: none can overflow, none can deadlock       |
-//! | `discovery`   | beacon, mDNS, the operator's addresses, the address book, carriers                           |
-//! | `transport`, `listen` | sockets that notice a loss by themselves; where we listen                            |
-//! | `gate`        | budgets by address before the handshake, by key after it                                     |
-//! | `link`        | streams, hello, frames, queues, a task for each link                                         |
-//! | `peer`, `dial` | one peer's connections, which one stays, when to dial: pure                                 |
-//! | `tally`       | which bounds were reached                                                                    |
-//! | `driver`      | the one task that owns the swarm and brings all of this together                             |
+//! # The loop
 //!
-//! Of each pair the node with the lower key *leads*: it dials, chooses which of two connections stays, and opens the
-//! link. The other answers beacons so that the leader hears of it, and dials only what the leader may not know.
+//! One task, the `driver`, owns the libp2p swarm and all state. `Driver::run` repeats three steps:
+//!
+//! 1. It waits for the first of: a swarm event, a message of a link task, a beacon, a command, a restored
+//!    carrier, room for an event, the next deadline.
+//! 2. It handles that one input. A handler changes state, plans deadlines and requests swarm actions; it never
+//!    waits.
+//! 3. It runs everything that is due: a beacon, a dial, a relink, an expired guest stream, a shutdown stage.
+//!
+//! Each open link has a task of its own. The task moves frames between its stream, its send queue and the
+//! event channel, so a slow link delays no other. When the daemon is slow, link tasks stop reading and TCP
+//! slows down their peers.
+//!
+//! # From discovery to link
+//!
+//! Of each pair the node with the lower key is the *leader*: it dials, chooses which of two connections
+//! stays, and opens the link. The other node, the follower, answers beacons so that the leader discovers it.
+//! It dials after a head start of the leader, in case the leader does not know its address.
+//!
+//! 1. A beacon, mDNS, the operator or a member names an address; `discovery` stores it in the address book.
+//! 2. The driver dials a missing member; `dial` plans attempts with backoff.
+//! 3. `admission` limits the connection by address before the handshake and by key after it.
+//! 4. The leader requests a stream (`link::stream`); the hello accepts it, holds it or refuses it.
+//! 5. The link task sends [`NetEvent::LinkUp`], then frames, then [`NetEvent::LinkDown`] with a
+//!    [`DownReason`].
+//!
+//! # Modules
+//!
+//! | module                              | content                                                          |
+//! |-------------------------------------|------------------------------------------------------------------|
+//! | [`limits`]                          | all limits, with their reasons                                   |
+//! | `config`, `event`, `handle`         | the public interface                                             |
+//! | `command_slot`                      | commands from the daemon to the driver                           |
+//! | `event_channel`, `event_backlog`    | events to the daemon                                             |
+//! | `driver`                            | the loop and its handlers                                        |
+//! | `discovery`                         | beacon, mDNS, static peers, address book, carriers               |
+//! | `dial`, `peer`                      | the state of one peer: dials, connections, link; pure            |
+//! | `admission`                         | limits of connections, rate limits                               |
+//! | `link`                              | streams, hello, frames, send queues, link tasks                  |
+//! | `listen`, `transport`               | listeners, ports and sockets                                     |
+//! | `address`, `key`                    | conversions between Larder's and libp2p's addresses and keys     |
+//! | `limit_stats`                       | counts of reached limits                                         |
 
 mod address;
 mod admission;

@@ -1,9 +1,9 @@
-//! Links: framed streams between two nodes.
+//! Links and guest streams: framed streams between two nodes.
 //!
-//! A member link is one long-lived stream on the pair's one connection; a stranger link is a short visit. Whoever
-//! opens a stream waits for one byte of the other side ([`hello`]), so a stream that got lost is noticed and opened
-//! again; from then on both send [`frame`]s. Each link has a task of its own ([`pump`]) that reads, writes and tells
-//! the daemon, and a bounded [`queue`] of what waits to be sent.
+//! A link is one long-lived stream on the one connection of a pair. A guest stream is short. The opener of a
+//! stream waits for one byte of the other side ([`hello`]), so it notices a lost stream and opens another.
+//! After that both sides send [`frame`]s. Each stream has its own task ([`link_task`]), which reads, writes
+//! and reports to the daemon, and a bounded [`send_queue`].
 
 pub(crate) mod frame;
 pub(crate) mod hello;

@@ -1,4 +1,4 @@
-//! Where this node listens, and what of it others should be told.
+//! The listeners, and the addresses at which others can reach this node.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -12,7 +12,7 @@ use crate::address;
 use crate::config::{Config, StartError};
 use crate::transport::port::{PortClaim, claim_port};
 
-/// All addresses we listen on.
+/// All listeners of this node.
 #[derive(Default)]
 pub(crate) struct Listeners {
     configured: Vec<SocketAddr>,
@@ -22,7 +22,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Begins to listen where `config` says.
+    /// Opens the listeners of `config`.
     pub(crate) fn open(
         swarm: &mut Swarm<impl NetworkBehaviour>,
         config: &Config,
@@ -42,7 +42,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Both families at `port`, or at free ports. A machine without IPv6 has just IPv4.
+    /// Listens on IPv4 and IPv6 at `port`, or at free ports. A host without IPv6 uses IPv4 only.
     fn listen_everywhere(
         &mut self,
         swarm: &mut Swarm<impl NetworkBehaviour>,
@@ -51,14 +51,14 @@ impl Listeners {
         let mut listen_or_fallback = |ip: IpAddr| {
             let preferred = SocketAddr::new(ip, port);
             self.listen_on(swarm, preferred).or_else(|error| {
-                tracing::info!(%preferred, %error, "this port cannot be had, a free one is taken");
+                tracing::info!(%preferred, %error, "cannot listen on the preferred port; using a free port");
                 self.listen_on(swarm, SocketAddr::new(ip, 0))
             })
         };
         let ipv4_result = listen_or_fallback(Ipv4Addr::UNSPECIFIED.into());
         let ipv6_result = listen_or_fallback(Ipv6Addr::UNSPECIFIED.into());
         if let Err(error) = &ipv6_result {
-            tracing::debug!(%error, "no IPv6 here");
+            tracing::debug!(%error, "cannot listen on IPv6");
         }
         let addr = address::to_multiaddr(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
         ipv4_result.or(ipv6_result).map_err(|error| StartError::ListenFailed { addr, error })
@@ -74,7 +74,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// libp2p listens on `addr` now. True if what is reachable changed.
+    /// Records a new listen address. True if the reachable addresses changed.
     pub(crate) fn on_listen_addr_added(&mut self, listener_id: ListenerId, addr: &Multiaddr) -> bool {
         if let Some(target) = address::parse_dial_target(addr) {
             self.bound.insert((listener_id, target.socket));
@@ -82,7 +82,7 @@ impl Listeners {
         self.refresh_reachable()
     }
 
-    /// libp2p no longer listens there. True if what is reachable changed.
+    /// Records removed listen addresses. True if the reachable addresses changed.
     pub(crate) fn on_listen_addrs_removed(&mut self, listener_id: ListenerId, addrs: &[Multiaddr]) -> bool {
         for target in addrs.iter().filter_map(address::parse_dial_target) {
             self.bound.remove(&(listener_id, target.socket));
@@ -90,18 +90,18 @@ impl Listeners {
         self.refresh_reachable()
     }
 
-    /// What others may reach us at.
+    /// The addresses at which others can reach this node.
     pub(crate) fn reachable(&self) -> &[SocketAddr] {
         &self.reachable
     }
 
-    /// True if loopback is all there is and nobody asked for it: as at the start, while the interfaces are still being
-    /// listed, or on a machine without a network.
+    /// True if loopback is the only address and the operator did not configure it: at the start, while the
+    /// interfaces are still being listed, or on a host without a network.
     pub(crate) fn has_only_loopback(&self) -> bool {
         self.configured.is_empty() && self.reachable.iter().all(|socket| socket.ip().is_loopback())
     }
 
-    /// True if peers on this very machine may name loopback addresses to us.
+    /// True if loopback addresses of peers on this host are acceptable.
     pub(crate) fn accepts_loopback_peers(&self) -> bool {
         self.reachable.iter().chain(&self.configured).any(|socket| socket.ip().is_loopback())
     }

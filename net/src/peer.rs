@@ -1,4 +1,4 @@
-//! One peer as the driver sees it: its connections, its link, what is planned.
+//! The state of one peer in the driver: its connections, its link and its planned actions.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,42 +23,42 @@ pub(crate) struct PeerConnection {
     pub(crate) is_dialed_here: bool,
     pub(crate) addr: Multiaddr,
     pub(crate) established_at: Instant,
-    /// Last time a visit ran on it, or its begin.
+    /// When a guest stream last ran on it, or when it was established.
     pub(crate) last_used_at: Instant,
     pub(crate) is_closing: bool,
 }
 
-/// A stream that carries a link, or is about to.
+/// The driver's handle of a link or guest stream that is open or opening.
 pub(crate) struct StreamHandle {
     pub(crate) link: LinkId,
     pub(crate) connection: ConnectionId,
     pub(crate) queue: Arc<SendQueue>,
-    /// We opened the stream.
+    /// True if this node opened the stream.
     pub(crate) is_opened_here: bool,
-    /// Lets in a link that is held back.
+    /// Releases a held link.
     pub(crate) release: Option<oneshot::Sender<()>>,
 }
 
-/// The member link with one peer.
+/// The state of the link with one peer.
 pub(crate) enum MemberLinkState {
     None,
-    /// Asked for on that connection, not answered yet.
+    /// Requested on this connection, not answered yet.
     Requested(ConnectionId),
     Open(StreamHandle),
 }
 
-/// A visit that the daemon asked for.
+/// The state of the guest stream that the daemon requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutgoingGuestState {
     None,
-    /// Until then there must be a connection.
+    /// Waits for a connection until this time.
     Dialing(Instant),
-    /// Until then the stream must be accepted.
+    /// Waits for the accepted stream until this time.
     Opening(Instant),
     Open(LinkId),
 }
 
-/// Everything about one peer.
+/// The state of one peer.
 pub(crate) struct PeerState {
     pub(crate) node: NodeId,
     pub(crate) peer_id: PeerId,
@@ -67,18 +67,18 @@ pub(crate) struct PeerState {
     pub(crate) link: MemberLinkState,
     pub(crate) relink_backoff: Backoff,
     pub(crate) relink_at: Option<Instant>,
-    /// Whether a link came up since the last time that there was no connection.
+    /// True if a link came up since the peer was last disconnected.
     pub(crate) had_link: bool,
     pub(crate) outgoing_guest: OutgoingGuestState,
-    /// Stranger links under way or open, with their queues.
+    /// The guest streams that are open or opening.
     pub(crate) guest_streams: Vec<StreamHandle>,
-    /// Links' tasks that have not ended.
+    /// The number of link tasks that have not ended.
     pub(crate) running_link_tasks: usize,
-    /// The newest member link's end.
+    /// The end of the newest link.
     pub(crate) last_link_ended: Option<LinkEnded>,
     /// Since when there is no connection.
     pub(crate) missing_since: Option<Instant>,
-    /// The address last told as `NetEvent::Address`.
+    /// The address of the last `NetEvent::AddressConfirmed`.
     pub(crate) last_reported_addr: Option<SocketAddr>,
 }
 
@@ -102,14 +102,14 @@ impl PeerState {
         }
     }
 
-    /// True if nothing is left to remember of a peer that is no member.
+    /// True if a non-member can be forgotten.
     pub(crate) fn is_unused(&self) -> bool {
         self.connections.is_empty()
             && self.running_link_tasks == 0
             && self.outgoing_guest == OutgoingGuestState::None
     }
 
-    /// The connections that we have not begun to close.
+    /// The connections that this node has not begun to close.
     pub(crate) fn open_connections(&self) -> impl Iterator<Item = &PeerConnection> {
         self.connections.iter().filter(|c| !c.is_closing)
     }
@@ -118,10 +118,10 @@ impl PeerState {
         self.open_connections().next().is_some()
     }
 
-    /// The connection on which the link belongs, by the choice of the pair's leader.
+    /// The connection for the link, as the leader of the pair chooses it.
     ///
-    /// Two that were dialled at the same moment: the one that the leader dialled, else the first. A later one means
-    /// that the other side has lost the earlier, which TCP has not noticed here: the later.
+    /// Of two connections dialed at the same moment: the one that the leader dialed, else the first. A much
+    /// later one means that the peer has lost the earlier one, which TCP has not noticed here: the later.
     pub(crate) fn chosen_connection(&self) -> Option<&PeerConnection> {
         let mut open_connections = self.open_connections();
         let first = open_connections.next()?;
@@ -144,7 +144,7 @@ impl PeerState {
         self.connections.iter_mut().find(|c| c.id == id)
     }
 
-    /// Where the member link is, or is about to be.
+    /// The connection of the link, open or requested.
     pub(crate) fn link_connection(&self) -> Option<ConnectionId> {
         match &self.link {
             MemberLinkState::None => None,
@@ -153,7 +153,7 @@ impl PeerState {
         }
     }
 
-    /// Notes that there is no connection, if so. True if there was one before.
+    /// Records that the peer is disconnected. True if it was connected before.
     pub(crate) fn mark_missing_if_disconnected(&mut self, now: Instant) -> bool {
         let is_newly_missing = self.missing_since.is_none() && !self.is_connected();
         if is_newly_missing {
@@ -162,7 +162,7 @@ impl PeerState {
         is_newly_missing
     }
 
-    /// Ends the member link, if there is one.
+    /// Ends the link, if there is one.
     pub(crate) fn end_link(&mut self, reason: DownReason) {
         if let MemberLinkState::Open(handle) = std::mem::replace(&mut self.link, MemberLinkState::None) {
             handle.queue.end_link(reason);
@@ -170,18 +170,18 @@ impl PeerState {
         self.relink_at = None;
     }
 
-    /// A new link's task begins: what it waits for, and what the next one waits for.
+    /// Starts a new link: returns the end of its predecessor and the sender that signals its own end.
     pub(crate) fn begin_link(&mut self) -> (Option<LinkEnded>, oneshot::Sender<Infallible>) {
         let (sender, receiver) = oneshot::channel();
         (self.last_link_ended.replace(receiver), sender)
     }
 
-    /// True while a visit runs on that connection.
+    /// True while a guest stream uses the connection.
     pub(crate) fn has_guest_stream_on(&self, id: ConnectionId) -> bool {
         self.guest_streams.iter().any(|handle| handle.connection == id)
     }
 
-    /// Plans the next attempt at a link on the connection that there is.
+    /// Plans to open the link again on the existing connection.
     pub(crate) fn plan_relink(&mut self, now: Instant, up_for: Option<Duration>) {
         if up_for.is_some_and(|up_for| up_for >= limits::STABLE_LINK_AGE) {
             self.relink_backoff.reset();
@@ -191,7 +191,7 @@ impl PeerState {
         }
     }
 
-    /// When something is due for this peer.
+    /// When the next action for this peer is due.
     pub(crate) fn next_deadline(&self, is_member: bool) -> Option<Instant> {
         let guest_deadline = match self.outgoing_guest {
             OutgoingGuestState::Dialing(deadline) | OutgoingGuestState::Opening(deadline) => Some(deadline),
@@ -201,7 +201,7 @@ impl PeerState {
         [self.dial.due(), self.relink_at, guest_deadline, idle_deadline].into_iter().flatten().min()
     }
 
-    /// When the first connection of this stranger has gone too long without a visit.
+    /// When the first connection of a non-member reaches its idle limit.
     pub(crate) fn idle_deadline(&self) -> Option<Instant> {
         let unused_connections = self.open_connections().filter(|c| !self.has_guest_stream_on(c.id));
         unused_connections.map(|c| c.last_used_at + limits::NON_MEMBER_IDLE_TIMEOUT).min()

@@ -1,4 +1,4 @@
-//! Token buckets, one for each source, in a table of bounded size.
+//! Rate limits by token bucket, one bucket per source, in a bounded table.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 
-/// How much one source may do: `burst` at once, and one more every `refill`.
+/// The rate of one source: `burst` at once, and one more every `refill`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RateLimit {
     pub(crate) burst: u32,
@@ -15,24 +15,24 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// `count` a second, up to `burst` at once.
+    /// A rate of `count` per second, up to `burst` at once.
     pub(crate) fn per_second(count: u32, burst: u32) -> Self {
         Self { burst, refill: Duration::from_secs(1) / count.max(1) }
     }
 
-    /// This rate, `factor` times over.
+    /// Returns this rate times `factor`.
     pub(crate) fn scaled_by(self, factor: u32) -> Self {
         Self { burst: self.burst * factor, refill: self.refill / factor.max(1) }
     }
 }
 
-/// One source's bucket, kept as the moment at which it will be full again.
+/// The bucket of one source, stored as the time at which it is full again.
 #[derive(Clone, Copy, Debug)]
 struct TokenBucket {
     full_at: Instant,
 }
 
-/// Buckets of many sources.
+/// The buckets of many sources.
 pub(crate) struct KeyedRateLimiter<K> {
     buckets: HashMap<K, TokenBucket>,
 }
@@ -44,7 +44,7 @@ impl<K> Default for KeyedRateLimiter<K> {
 }
 
 impl<K: Eq + Hash + Copy> KeyedRateLimiter<K> {
-    /// Takes one from `source`'s bucket, if there is one.
+    /// Takes one token from the bucket of `source`; false if it is empty.
     pub(crate) fn try_take(&mut self, source: K, rate: RateLimit, now: Instant) -> bool {
         if self.buckets.len() >= limits::MAX_RATE_LIMITED_SOURCES && !self.buckets.contains_key(&source) {
             self.evict(now);
@@ -58,7 +58,7 @@ impl<K: Eq + Hash + Copy> KeyedRateLimiter<K> {
         is_allowed
     }
 
-    /// Makes room: full buckets say nothing, and of the others the fullest says least.
+    /// Removes full buckets, which equal absent ones; if none is full, the fullest.
     fn evict(&mut self, now: Instant) {
         self.buckets.retain(|_, bucket| bucket.full_at > now);
         if self.buckets.len() >= limits::MAX_RATE_LIMITED_SOURCES {
@@ -69,7 +69,7 @@ impl<K: Eq + Hash + Copy> KeyedRateLimiter<K> {
     }
 }
 
-/// Who shares a budget: an IPv4 address, or the /64 that one IPv6 host can choose from freely.
+/// The source that shares a bucket: an IPv4 address, or an IPv6 /64, from which one host can choose freely.
 pub(crate) fn source_key(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => ip.into(),

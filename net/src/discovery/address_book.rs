@@ -1,4 +1,4 @@
-//! Where nodes are: for each the newest few addresses, and when it was last heard.
+//! The address book: the newest addresses of each node, and when discovery last saw it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,16 +9,16 @@ use larder_core::id::NodeId;
 use crate::limit_stats::LimitStats;
 use crate::limits;
 
-/// Where an address comes from.
+/// How an address became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressOrigin {
-    /// Beacon or mDNS: the other side hears us the same way.
+    /// The beacon or mDNS reported it, so the peer receives this node the same way.
     Discovered,
-    /// Told by a member, or remembered from an earlier run.
+    /// A member reported it, or an earlier run stored it.
     Learned,
-    /// The operator's.
+    /// The operator configured it.
     Static,
-    /// A dial to it worked.
+    /// A dial to it succeeded.
     Dialled,
 }
 
@@ -32,14 +32,13 @@ struct AddressEntry {
 #[derive(Debug)]
 struct NodeAddresses {
     entries: Vec<AddressEntry>,
-    /// Last heard by discovery.
+    /// When discovery last saw the node.
     last_discovered: Option<Instant>,
-    /// Last told to the daemon as `NodeDiscovered`, and the addresses then.
+    /// When `NodeDiscovered` was last sent, and with which addresses.
     last_reported: Option<(Instant, Vec<SocketAddr>)>,
 }
 
-/// The address book: members without bound of their own (their number is bounded), others up to
-/// [`limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK`].
+/// The address book. All members fit; other nodes up to [`limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK`].
 #[derive(Default)]
 pub(crate) struct AddressBook {
     nodes: BTreeMap<NodeId, NodeAddresses>,
@@ -48,19 +47,18 @@ pub(crate) struct AddressBook {
 }
 
 impl AddressBook {
-    /// An empty one, which counts there whom it had no room for.
+    /// Creates an empty book; it counts evictions in `limit_stats`.
     pub(crate) fn new(limit_stats: LimitStats) -> Self {
         Self { limit_stats, ..Self::default() }
     }
 
-    /// These are never dropped for want of room.
+    /// Sets the members, which are never evicted.
     pub(crate) fn set_members(&mut self, members: BTreeSet<NodeId>) {
         self.members = members;
     }
 
-    /// Notes that `node` may be at `socket`, as the newest. Discovery's word takes the place of older addresses that
-    /// it no longer repeats, and of another port on the same machine; what was only told goes behind what
-    /// was heard of late.
+    /// Adds an address as the newest of `node`. A discovered address replaces silent addresses and another
+    /// port of the same host. A learned address goes behind recently discovered ones.
     pub(crate) fn add_address(
         &mut self,
         node: NodeId,
@@ -101,26 +99,27 @@ impl AddressBook {
         }
     }
 
-    /// `socket` turned out to be somebody else's.
+    /// Removes an address at which another node answered.
     pub(crate) fn remove_address(&mut self, node: NodeId, socket: SocketAddr) {
         if let Some(node_addresses) = self.nodes.get_mut(&node) {
             node_addresses.entries.retain(|e| e.socket != socket);
         }
     }
 
-    /// Where to dial `node`, newest first.
+    /// Returns the addresses of `node`, newest first.
     pub(crate) fn addresses_of(&self, node: NodeId) -> Vec<SocketAddr> {
         self.nodes.get(&node).map(|page| page.entries.iter().map(|e| e.socket).collect()).unwrap_or_default()
     }
 
-    /// True if some address of `node` came from elsewhere than discovery, so that `node` may not know ours.
+    /// True if an address of `node` did not come from discovery, so that `node` may not know this node.
     pub(crate) fn has_undiscovered_address(&self, node: NodeId) -> bool {
         self.nodes
             .get(&node)
             .is_some_and(|page| page.entries.iter().any(|e| e.origin != AddressOrigin::Discovered))
     }
 
-    /// True if `node` has not been heard for [`limits::NEWCOMER_AFTER_SILENCE`]: a newcomer, who may not have heard of us either.
+    /// True if discovery has not seen `node` for [`limits::NEWCOMER_AFTER_SILENCE`]; it may not know this
+    /// node.
     pub(crate) fn is_newcomer(&self, node: NodeId, now: Instant) -> bool {
         let last_discovered = self.nodes.get(&node).and_then(|page| page.last_discovered);
         last_discovered.is_none_or(|last_discovered| {
@@ -128,7 +127,7 @@ impl AddressBook {
         })
     }
 
-    /// The nodes that may be at `socket`.
+    /// Returns the nodes known at `socket`.
     pub(crate) fn nodes_at(&self, socket: SocketAddr) -> impl Iterator<Item = NodeId> {
         self.nodes
             .iter()
@@ -136,7 +135,7 @@ impl AddressBook {
             .map(|(node, _)| *node)
     }
 
-    /// The addresses to tell the daemon in a `NodeDiscovered`, if it is time for one.
+    /// Returns the addresses for a `NodeDiscovered`, if one is due.
     pub(crate) fn addresses_to_report(&mut self, node: NodeId, now: Instant) -> Option<Vec<SocketAddr>> {
         let node_addresses = self.nodes.get_mut(&node)?;
         let sockets: Vec<_> = node_addresses.entries.iter().map(|e| e.socket).collect();
@@ -161,14 +160,17 @@ impl AddressBook {
         {
             return;
         }
-        self.limit_stats.record("addresses of strangers", limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK);
+        self.limit_stats.record(
+            "nodes in the address book that are not members",
+            limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK,
+        );
         let non_members = self.nodes.iter().filter(|(node, _)| !self.members.contains(node));
         let oldest = non_members.min_by_key(|(_, page)| page.last_discovered).map(|(node, _)| *node);
         oldest.and_then(|oldest| self.nodes.remove(&oldest));
     }
 }
 
-/// True if discovery's `new` shows that `old` is left behind.
+/// True if the discovered `new` replaces `old`.
 fn is_outdated(old: &AddressEntry, new: &AddressEntry) -> bool {
     let is_same_host = old.socket.ip() == new.socket.ip();
     let is_silent =
@@ -246,7 +248,10 @@ mod tests {
         }
         assert_eq!(book.nodes.len(), limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK + 1);
         assert!(!book.addresses_of(node_from_seed(0)).is_empty());
-        assert!(book.addresses_of(node_from_seed(1)).is_empty(), "the longest unheard went");
+        assert!(
+            book.addresses_of(node_from_seed(1)).is_empty(),
+            "the node without discovery for longest is evicted"
+        );
     }
 
     #[test]
@@ -260,7 +265,10 @@ mod tests {
         assert!(book.addresses_to_report(node_from_seed(1), now).is_some());
         assert!(book.addresses_to_report(node_from_seed(1), now + ms(5000)).is_none());
         book.add_address(node_from_seed(1), socket_on_host(2, 1), AddressOrigin::Discovered, now);
-        assert!(book.addresses_to_report(node_from_seed(1), now + ms(499)).is_none(), "even news has a rate");
+        assert!(
+            book.addresses_to_report(node_from_seed(1), now + ms(499)).is_none(),
+            "changes are rate limited too"
+        );
         assert!(book.addresses_to_report(node_from_seed(1), now + ms(500)).is_some());
         assert!(book.addresses_to_report(node_from_seed(1), now + ms(10_500)).is_some());
         assert!(book.is_newcomer(node_from_seed(1), now + ms(60_001)));

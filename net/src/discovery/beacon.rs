@@ -1,4 +1,4 @@
-//! The beacon: one tiny UDP packet that says "this key listens on this port".
+//! The beacon: one UDP packet with a node id and the TCP port on which that node listens.
 //!
 //! ```text
 //! +--------------+---------+----------------+------------------+
@@ -6,19 +6,19 @@
 //! +--------------+---------+----------------+------------------+
 //! ```
 //!
-//! Nobody signs it: it is a hint to dial a known member, whose key the handshake then proves. The address is the
-//! packet's own source, so a forged one can name no third machine without forging that too. Longer packets of version
-//! 1 are read as far as they are known.
+//! The beacon is not signed: it is a hint to dial a known member, whose key the handshake then proves. The
+//! address is the source address of the packet, so a forger cannot name a third host without forging that
+//! too. Readers ignore extra bytes of version 1.
 
 use larder_core::id::NodeId;
 
 const MAGIC: [u8; 4] = *b"lrdr";
 const VERSION: u8 = 1;
 
-/// Bytes of a packet.
+/// The length of a beacon packet.
 pub(crate) const PACKET_BYTES: usize = 39;
 
-/// What a beacon says.
+/// The content of a beacon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Beacon {
     pub(crate) node: NodeId,
@@ -35,7 +35,7 @@ impl Beacon {
         packet
     }
 
-    /// Reads a packet; `None` if it is none of ours, or of a version that we do not know.
+    /// Decodes a packet; `None` for other packets and unknown versions.
     pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
         let rest = packet.strip_prefix(&MAGIC)?.strip_prefix(&[VERSION])?;
         let (key, rest) = rest.split_first_chunk::<32>()?;

@@ -1,17 +1,17 @@
-//! When to send the beacon. Pure: told the time, asked what is due.
+//! Decides when to send the beacon. Pure: the caller passes the time.
 
 use std::time::{Duration, Instant};
 
 use crate::limits;
 
-/// The clock of our beacons.
+/// The schedule of the beacons of this node.
 pub(crate) struct BeaconSchedule {
     last_sent: Option<Instant>,
     next_at: Option<Instant>,
     burst_left: u8,
 }
 
-/// How many members there are, and since when the newest missing one is missing.
+/// The number of members, and how long the newest missing member has been missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MissingMembers {
     pub(crate) member_count: usize,
@@ -19,7 +19,7 @@ pub(crate) struct MissingMembers {
 }
 
 impl MissingMembers {
-    /// Time between beacons that nothing special calls for.
+    /// The interval between regular beacons.
     pub(crate) fn beacon_interval(self) -> Duration {
         let host_count = u32::try_from(self.member_count).unwrap_or(u32::MAX).saturating_add(1);
         let shared_interval = |per_host: Duration| per_host.saturating_mul(host_count);
@@ -37,50 +37,50 @@ impl MissingMembers {
 }
 
 impl BeaconSchedule {
-    /// Nothing is sent before the first [`BeaconSchedule::start_burst`].
+    /// Creates a schedule that is idle until [`BeaconSchedule::start_burst`].
     pub(crate) fn new() -> Self {
         Self { last_sent: None, next_at: None, burst_left: 0 }
     }
 
-    /// An interface appeared or came back: at once, and a few more soon after.
+    /// Plans a beacon now and a few more soon, because an interface appeared or regained its carrier.
     pub(crate) fn start_burst(&mut self, now: Instant) {
         self.burst_left = limits::BEACON_BURST_COUNT;
         self.plan_after(now, Duration::ZERO);
     }
 
-    /// There is no interface to send on.
+    /// Stops the schedule, because there is no interface to send on.
     pub(crate) fn stop(&mut self) {
         self.next_at = None;
         self.burst_left = 0;
     }
 
-    /// Somebody should hear of us: after `jitter`, yet never within [`limits::MIN_BEACON_INTERVAL`] of the last one.
+    /// Plans a beacon after `jitter`, but at least [`limits::MIN_BEACON_INTERVAL`] after the last.
     pub(crate) fn plan_after(&mut self, now: Instant, jitter: Duration) {
         let earliest = self.last_sent.map_or(now, |last| last + limits::MIN_BEACON_INTERVAL);
         let planned_at = (now + jitter).max(earliest);
         self.next_at = Some(self.next_at.map_or(planned_at, |next| next.min(planned_at)));
     }
 
-    /// As [`BeaconSchedule::plan_after`], after the usual jitter, if there is an interface at all.
+    /// Plans a beacon after the usual jitter, if the schedule runs.
     pub(crate) fn plan_soon_if_started(&mut self, now: Instant) {
         if self.next_at.is_some() {
             self.plan_after(now, limits::MAX_BEACON_REPLY_DELAY.mul_f64(rand::random()));
         }
     }
 
-    /// The number of the missing changed: what is planned must not lie beyond the new period.
+    /// Moves the next beacon forward if the interval became shorter.
     pub(crate) fn on_missing_changed(&mut self, now: Instant, missing_members: MissingMembers) {
         if let Some(next) = &mut self.next_at {
             *next = (*next).min(now + missing_members.beacon_interval());
         }
     }
 
-    /// When the next one is due; `None` while there is no interface.
+    /// When the next beacon is due; `None` while stopped.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.next_at
     }
 
-    /// One is being sent: plans the following. `spread` in 0..1 keeps hosts from beating together.
+    /// Plans the beacon after the one being sent. `random_fraction` in 0..1 keeps hosts out of step.
     pub(crate) fn on_sent(&mut self, now: Instant, missing_members: MissingMembers, random_fraction: f64) {
         self.last_sent = Some(now);
         let mut interval = missing_members.beacon_interval();

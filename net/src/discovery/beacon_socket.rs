@@ -1,4 +1,4 @@
-//! The sockets of the beacon: one for each interface that we listen on.
+//! The beacon sockets: one for each interface with a listen address.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,14 +17,14 @@ use crate::discovery::beacon::{Beacon, PACKET_BYTES};
 use crate::limit_stats::LimitStats;
 use crate::limits;
 
-/// A beacon that was heard.
+/// A received beacon.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReceivedBeacon {
     pub(crate) node: NodeId,
     pub(crate) socket: SocketAddr,
 }
 
-/// Sends and hears beacons.
+/// Sends and receives beacons.
 pub(crate) struct BeaconSockets {
     local_node: NodeId,
     interfaces: BTreeMap<Ipv4Addr, BeaconInterface>,
@@ -76,7 +76,8 @@ impl BeaconRateLimits {
 }
 
 impl BeaconSockets {
-    /// No interface yet; what is heard arrives at the receiver, and what is too much is counted.
+    /// Creates the sockets without interfaces. Received beacons arrive at the receiver; excess ones are
+    /// counted.
     pub(crate) fn new(local_node: NodeId, limit_stats: LimitStats) -> (Self, mpsc::Receiver<ReceivedBeacon>) {
         let (sender, receiver) = mpsc::channel(limits::BEACON_CHANNEL_CAPACITY);
         let rate_limits =
@@ -84,7 +85,7 @@ impl BeaconSockets {
         (Self { local_node, interfaces: BTreeMap::new(), sender, rate_limits }, receiver)
     }
 
-    /// Sends from these addresses from now on, each naming its port. True if one is new.
+    /// Replaces the interfaces; each beacon names the port of its interface. True if one was added.
     pub(crate) fn set_interfaces(&mut self, listen_addrs: &[SocketAddr]) -> bool {
         let mut wanted = BTreeMap::new();
         for socket in listen_addrs {
@@ -105,19 +106,19 @@ impl BeaconSockets {
                     any_added = true;
                 }
                 Err(error) => {
-                    tracing::warn!(%ip, %error, "no beacon on this interface; peers there must be named")
+                    tracing::warn!(%ip, %error, "no beacon on this interface; give its peers with `peers`")
                 }
             }
         }
         any_added
     }
 
-    /// True if there is nowhere to send.
+    /// True if there is no interface to send on.
     pub(crate) fn is_empty(&self) -> bool {
         self.interfaces.is_empty()
     }
 
-    /// Sends one beacon on each interface. Full buffers and unplugged cables lose it: another follows.
+    /// Sends one beacon on each interface. A lost beacon does no harm, because another follows.
     pub(crate) fn send_beacon(&self) {
         for interface in self.interfaces.values() {
             let packet = Beacon { node: self.local_node, port: interface.port }.encode();
@@ -130,14 +131,14 @@ impl BeaconSockets {
 
     fn open_socket(&self, ip: Ipv4Addr) -> io::Result<Arc<UdpSocket>> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        // Several daemons of one machine share the port; each gets its own copy of every multicast.
+        // Several daemons on one host share the port; each receives every multicast packet.
         socket.set_reuse_address(true)?;
         #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
         socket.set_reuse_port(true)?;
-        // Bound to the group where that is possible, so that no unicast packet from afar can pose as a neighbour.
+        // Bind to the group where possible, so that a unicast packet from outside the LAN is not received.
         let bind_ip = if cfg!(unix) { limits::BEACON_MULTICAST_GROUP } else { Ipv4Addr::UNSPECIFIED };
         socket.bind(&SocketAddrV4::new(bind_ip, limits::BEACON_UDP_PORT).into())?;
-        // Else each of these sockets would hear all interfaces.
+        // Without this, each socket would receive from all interfaces.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         socket.set_multicast_all_v4(false)?;
         socket.set_multicast_if_v4(&ip)?;
@@ -155,7 +156,7 @@ impl BeaconSockets {
             let mut packet = [0; 2 * PACKET_BYTES];
             loop {
                 let Ok((size, sender_addr)) = socket.recv_from(&mut packet).await else {
-                    // Only an error of an earlier send is reported here; taking it clears it.
+                    // This can only be the error of an earlier send; reading it clears it.
                     tokio::time::sleep(limits::MIN_BEACON_INTERVAL).await;
                     continue;
                 };

@@ -1,14 +1,14 @@
-//! Carriers: a cable that was plugged in again, a Wi-Fi that came back.
+//! Detects restored carriers: a cable plugged in again, or Wi-Fi that reconnected.
 //!
-//! libp2p's interface watcher hears of addresses only, and an address stays when a cable is pulled. On Linux the
-//! kernel tells every change of a link on a netlink socket (measured: within 2 ms); elsewhere this is silent, and the
-//! beacon's period finds the others again.
+//! libp2p watches addresses only, and an address stays when a cable is unplugged. On Linux the kernel reports
+//! every link change on a netlink socket (measured: within 2 ms). Elsewhere nothing is detected, and the
+//! regular beacon finds the peers again.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::LinkStateWatcher;
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::Carriers;
+pub(crate) use elsewhere::LinkStateWatcher;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -23,10 +23,10 @@ mod linux {
 
     use crate::limits;
 
-    /// `RTMGRP_LINK`: changes of links.
+    /// The netlink multicast group of link changes.
     const RTMGRP_LINK: u32 = 1;
 
-    /// Watches the carriers of this machine's interfaces.
+    /// Watches the carriers of the interfaces of this host.
     pub(crate) struct LinkStateWatcher {
         socket: Option<TokioSocket>,
         up_by_interface: HashMap<u32, bool>,
@@ -34,12 +34,12 @@ mod linux {
 
     impl LinkStateWatcher {
         pub(crate) fn new() -> Self {
-            let socket = open_netlink_socket()
-                .inspect_err(|error| tracing::debug!(%error, "carriers are not watched"));
+            let socket =
+                open_netlink_socket().inspect_err(|error| tracing::debug!(%error, "cannot watch carriers"));
             Self { socket: socket.ok(), up_by_interface: HashMap::new() }
         }
 
-        /// Waits until a carrier came up. Safe to cancel.
+        /// Waits until a carrier is restored. Cancel safe.
         pub(crate) async fn carrier_restored(&mut self) {
             loop {
                 let Some(socket) = &self.socket else { return std::future::pending().await };
@@ -47,14 +47,14 @@ mod linux {
                     self.socket = None;
                     continue;
                 };
-                // Only the kernel has port 0: other processes may not tell us of carriers.
+                // Only the kernel has port 0; messages of other processes are ignored.
                 if sender.port_number() == 0 && self.on_packet(&packet) {
                     return;
                 }
             }
         }
 
-        /// Takes in one packet; true if an interface that had no carrier has one now.
+        /// Handles one packet; true if an interface regained its carrier.
         fn on_packet(&mut self, packet: &[u8]) -> bool {
             let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(packet) else {
                 return false;
@@ -82,15 +82,15 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
-    /// Hears nothing.
-    pub(crate) struct Carriers;
+    /// Detects nothing: only Linux reports link changes.
+    pub(crate) struct LinkStateWatcher;
 
     impl LinkStateWatcher {
         pub(crate) fn new() -> Self {
             Self
         }
 
-        pub(crate) async fn returned(&mut self) {
+        pub(crate) async fn carrier_restored(&mut self) {
             std::future::pending().await
         }
     }

@@ -1,4 +1,4 @@
-//! The operator's addresses: dialled to learn who is there.
+//! The operator's peer addresses without a node id, dialed to learn which node answers.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use libp2p::swarm::ConnectionId;
 use crate::dial::Backoff;
 use crate::limits;
 
-/// One address without a name, until somebody answers there.
+/// One configured address; `node` is known once a node has answered.
 pub(crate) struct StaticPeer {
     pub(crate) socket: SocketAddr,
     pub(crate) node: Option<NodeId>,
@@ -18,14 +18,14 @@ pub(crate) struct StaticPeer {
     next_dial_at: Option<Instant>,
 }
 
-/// All of them.
+/// All configured addresses without a node id.
 #[derive(Default)]
 pub(crate) struct StaticPeers {
     peers: Vec<StaticPeer>,
 }
 
 impl StaticPeers {
-    /// Takes these addresses in place of the earlier ones; what is known of those that stay is kept.
+    /// Replaces the addresses. The state of the remaining ones is kept.
     pub(crate) fn set_addresses(&mut self, sockets: &[SocketAddr], now: Instant) {
         self.peers.retain(|s| sockets.contains(&s.socket));
         for socket in sockets {
@@ -44,14 +44,14 @@ impl StaticPeers {
         }
     }
 
-    /// An address to dial now, if one is due.
+    /// Returns an address whose dial is due.
     pub(crate) fn next_due(&mut self, now: Instant) -> Option<&mut StaticPeer> {
         self.peers.iter_mut().find(|s| {
             s.node.is_none() && s.in_flight.is_none() && s.next_dial_at.is_some_and(|next| next <= now)
         })
     }
 
-    /// When the next one is due.
+    /// When the next dial is due.
     pub(crate) fn next_dial_at(&self) -> Option<Instant> {
         self.peers
             .iter()
@@ -60,7 +60,7 @@ impl StaticPeers {
             .min()
     }
 
-    /// A dial of one of these ended without an answer. True if it was one of these.
+    /// Handles a failed dial. True if it dialed one of these addresses.
     pub(crate) fn on_dial_failed(&mut self, connection: ConnectionId, now: Instant) -> bool {
         let Some(static_peer) = self.peers.iter_mut().find(|s| s.in_flight == Some(connection)) else {
             return false;
@@ -70,7 +70,7 @@ impl StaticPeers {
         true
     }
 
-    /// A dial of one of these was answered by `node`: which address it was.
+    /// Handles a successful dial. Returns its address if it is one of these.
     pub(crate) fn on_dial_answered(&mut self, connection: ConnectionId, node: NodeId) -> Option<SocketAddr> {
         let static_peer = self.peers.iter_mut().find(|s| s.in_flight == Some(connection))?;
         static_peer.in_flight = None;
@@ -79,7 +79,7 @@ impl StaticPeers {
         Some(static_peer.socket)
     }
 
-    /// `node` no longer answers at `socket`, or the network came back: asked again, soon.
+    /// Dials `socket` again now, because another node may answer there.
     pub(crate) fn forget_node_at(&mut self, socket: SocketAddr, now: Instant) {
         if let Some(static_peer) = self.peers.iter_mut().find(|s| s.socket == socket) {
             static_peer.node = None;
@@ -87,7 +87,7 @@ impl StaticPeers {
         }
     }
 
-    /// All that wait are dialled at once.
+    /// Makes all waiting dials due now.
     pub(crate) fn dial_all_now(&mut self, now: Instant) {
         for static_peer in &mut self.peers {
             static_peer.next_dial_at = Some(now);
@@ -96,12 +96,12 @@ impl StaticPeers {
 }
 
 impl StaticPeer {
-    /// A dial of it is under way.
+    /// Records that a dial has started.
     pub(crate) fn on_dial_started(&mut self, connection: ConnectionId) {
         self.in_flight = Some(connection);
     }
 
-    /// Not now.
+    /// Postpones the dial by a backoff.
     pub(crate) fn postpone(&mut self, now: Instant) {
         self.next_dial_at = Some(now + self.backoff.next_delay());
     }

@@ -1,4 +1,4 @@
-//! The daemon's wishes.
+//! Runs the commands of the daemon.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ impl Driver {
         if let Some(peers) = commands.static_peers {
             let valid_addrs: Vec<_> =
                 peers.into_iter().filter(|addr| address::parse_dial_target(addr).is_some()).collect();
-            // What else could be wrong with them was just left out.
+            // The addresses are valid and within the limit, so this cannot fail.
             let _ = self
                 .set_static_peers(valid_addrs.get(..limits::MAX_STATIC_PEERS).unwrap_or(&valid_addrs), now);
         }
@@ -47,8 +47,8 @@ impl Driver {
         while members.len() > limits::MAX_MEMBERS {
             tracing::warn!(
                 count = members.len(),
-                most = limits::MAX_MEMBERS,
-                "too many members: some are left out"
+                limit = limits::MAX_MEMBERS,
+                "too many members: some are ignored"
             );
             members.pop_last();
         }
@@ -66,7 +66,7 @@ impl Driver {
         }
     }
 
-    /// `node` is no longer a member.
+    /// Ends the links of a node that is no longer a member, then its connections.
     fn on_member_removed(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.end_link(DownReason::Removed);
@@ -78,7 +78,7 @@ impl Driver {
         self.forget_if_unused(node);
     }
 
-    /// Closes connections that are to be closed, once no link of theirs has anything left to say. That takes no longer than
+    /// Closes marked connections once no link task of the peer runs, which takes at most
     /// [`limits::FLUSH_TIMEOUT`].
     pub(super) fn close_marked_connections(&mut self, node: NodeId) {
         let Some(peer) = self.peers.get(&node).filter(|peer| peer.running_link_tasks == 0) else { return };
@@ -88,12 +88,12 @@ impl Driver {
                 self.swarm.close_connection(id);
             }
         } else if peer.connections.iter().all(|connection| connection.is_closing) {
-            // Closes what is established and aborts what is under way.
+            // This closes established connections and aborts dials.
             let _ = self.swarm.disconnect_peer_id(peer.peer_id);
         }
     }
 
-    /// `node` is a member from now on.
+    /// Dials a new member, or opens a link on an existing connection.
     fn on_member_added(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = self.peer_or_insert(node, now) else { return };
         if !peer.is_connected() {
@@ -109,20 +109,20 @@ impl Driver {
         }
     }
 
-    /// What is known of `node`; a new entry if nothing is.
+    /// Returns the state of `node`; inserts it if needed.
     pub(super) fn peer_or_insert(&mut self, node: NodeId, now: Instant) -> Option<&mut PeerState> {
         let id = key::peer_id_of(node)?;
         Some(self.peers.entry(node).or_insert_with(|| PeerState::new(node, id, now)))
     }
 
-    /// Members stay known; of others nothing is kept once they are gone.
+    /// Forgets a non-member without connections, links or requests.
     pub(super) fn forget_if_unused(&mut self, node: NodeId) {
         if !self.is_member(node) && self.peers.get(&node).is_some_and(PeerState::is_unused) {
             self.peers.remove(&node);
         }
     }
 
-    /// Takes in addresses that somebody told of `node`.
+    /// Adds addresses that the daemon learned for `node`.
     pub(super) fn learn_addresses(&mut self, node: NodeId, addrs: &[Multiaddr], now: Instant) {
         let names_this_node = |target: &address::DialTarget| target.node.is_none_or(|named| named == node);
         let sockets: Vec<SocketAddr> = addrs
@@ -143,14 +143,14 @@ impl Driver {
         }
     }
 
-    /// True if `node` may be at `socket`, and we are not.
+    /// True if `node` may be at `socket`: a dialable address that is not one of this node.
     pub(super) fn is_acceptable_address(&self, node: NodeId, socket: SocketAddr) -> bool {
         let is_foreign_loopback = socket.ip().is_loopback() && !self.listeners.accepts_loopback_peers();
         let is_own = self.listeners.reachable().contains(&socket);
         node != self.local_node && address::is_dialable(socket) && !is_foreign_loopback && !is_own
     }
 
-    /// Plans a dial of a missing node, after the head start that its leader has.
+    /// Plans a dial of a missing node, after the head start of its leader.
     pub(super) fn plan_dial_of_missing(&mut self, node: NodeId, now: Instant) {
         let head_start = self.dial_head_start(node);
         if let Some(peer) = self.peers.get_mut(&node)
@@ -161,7 +161,7 @@ impl Driver {
         }
     }
 
-    /// How long we leave it to `node` to dial us.
+    /// How long this node waits for `node`, if that is the leader, to dial first.
     pub(super) fn dial_head_start(&self, node: NodeId) -> std::time::Duration {
         if self.is_leader_towards(node) {
             std::time::Duration::ZERO
@@ -172,7 +172,7 @@ impl Driver {
         }
     }
 
-    /// The operator's addresses.
+    /// Replaces the operator's peer addresses.
     pub(super) fn set_static_peers(&mut self, peers: &[Multiaddr], now: Instant) -> Result<(), StartError> {
         if peers.len() > limits::MAX_STATIC_PEERS {
             return Err(StartError::TooManyStaticPeers(peers.len()));

@@ -1,4 +1,4 @@
-//! Hearing of nodes and dialling them.
+//! Reacts to discovered nodes and dials missing ones.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::event::{DiscoverySource, GuestStreamError, NetEvent};
 use crate::peer::OutgoingGuestState;
 use crate::{address, key, limits};
 
-/// Pause of a dial for which there is no room at the moment.
+/// The delay before a dial is tried again when all dial slots are in use.
 const DIAL_SLOT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 impl Driver {
@@ -37,7 +37,7 @@ impl Driver {
         self.mdns_limiter.pause_if_flooded(&mut self.swarm.behaviour_mut().mdns, &self.limit_stats, now);
     }
 
-    /// Discovery says that `node` is at `socket`.
+    /// Handles a discovery of `node` at `socket`.
     fn on_discovered(&mut self, node: NodeId, socket: SocketAddr, source: DiscoverySource, now: Instant) {
         if self.shutdown.is_shutting_down() || !self.is_acceptable_address(node, socket) {
             return;
@@ -50,8 +50,8 @@ impl Driver {
         if is_missing {
             self.on_missing_member_discovered(node, now);
         }
-        // A newcomer may not have heard of us. A leader who misses us must: it is the one who dials. (A leader
-        // itself dials rather than answers, so no two nodes answer each other for ever.)
+        // A newcomer may not know this node. A leader that misses this node must learn of it, because the
+        // leader dials. (A leader dials and does not answer, so two nodes never answer each other endlessly.)
         if is_newcomer || (is_missing && !self.is_leader_towards(node)) {
             self.answer_with_beacon(now);
         }
@@ -63,7 +63,7 @@ impl Driver {
         }
     }
 
-    /// A missing member is there: earlier failures are forgotten, a doomed dial is given up.
+    /// Resets the backoff of a discovered missing member and replaces a stale dial.
     fn on_missing_member_discovered(&mut self, node: NodeId, now: Instant) {
         let head_start = self.dial_head_start(node);
         let Some(peer) = self.peers.get_mut(&node) else { return };
@@ -73,7 +73,7 @@ impl Driver {
         }
     }
 
-    /// Something changed for the better: missing members are looked for anew.
+    /// Dials all missing members and static peers now, because the network may have changed.
     pub(super) fn dial_missing_members(&mut self, now: Instant) {
         let is_missing = |node: &NodeId| self.peers.get(node).is_some_and(|peer| !peer.is_connected());
         let missing_nodes: Vec<_> = self.members.iter().copied().filter(is_missing).collect();
@@ -90,7 +90,7 @@ impl Driver {
         }
     }
 
-    /// Begins or gives up the dial of `node`, whichever is due.
+    /// Starts the dial of `node` that is due, or abandons one that timed out.
     pub(super) fn run_due_dial(&mut self, node: NodeId, now: Instant) {
         let is_member = self.is_member(node);
         let Some(peer) = self.peers.get_mut(&node) else { return };
@@ -120,7 +120,7 @@ impl Driver {
         let dials_in_flight = self.peers.values().filter(|peer| peer.dial.in_flight().is_some()).count();
         let Some(peer) = self.peers.get_mut(&node) else { return };
         if sockets.is_empty() {
-            // Planned again once there is an address.
+            // The next learned address plans a new dial.
             peer.dial.clear();
             return;
         }
@@ -129,8 +129,9 @@ impl Driver {
             peer.dial.plan_no_later_than(now + DIAL_SLOT_RETRY_DELAY);
             return;
         }
-        // A new port always: with the listener's port on both sides, two dials at the same moment are a TCP
-        // simultaneous open, two Noise initiators, and in 30-58 % of trials no connection.
+        // Each dial uses a new port. With the listener's port on both sides, two dials at the same moment are
+        // a TCP simultaneous open with two Noise initiators; 30-58 % of such trials ended without a
+        // connection.
         let opts = DialOpts::peer_id(peer.peer_id)
             .condition(PeerCondition::Always)
             .addresses(sockets.into_iter().map(address::to_multiaddr).collect())
@@ -138,12 +139,12 @@ impl Driver {
             .build();
         peer.dial.on_dial_started(opts.connection_id(), now);
         if let Err(error) = self.swarm.dial(opts) {
-            tracing::debug!(peer = %node.short(), %error, "not dialled");
+            tracing::debug!(peer = %node.short(), %error, "dial not started");
             peer.dial.abandon_and_back_off(now);
         }
     }
 
-    /// Dials the operator's addresses that are due, to learn who is there.
+    /// Dials the due static peers, to learn their node ids.
     pub(super) fn dial_static_peers(&mut self, now: Instant) {
         while let Some(static_peer) = self.static_peers.next_due(now) {
             let socket = static_peer.socket;
@@ -164,7 +165,7 @@ impl Driver {
         }
     }
 
-    /// A dial ended without a connection.
+    /// Handles a dial that ended without a connection.
     pub(super) fn on_dial_failed(
         &mut self,
         node: Option<NodeId>,
@@ -199,7 +200,8 @@ impl Driver {
         }
     }
 
-    /// Somebody else answers at an address of `node`: libp2p then fails the whole dial, so the rest is dialled anew.
+    /// Handles another node at an address of `node`. libp2p then fails the whole dial, so the other addresses
+    /// are dialed again.
     fn on_wrong_node(
         &mut self,
         node: NodeId,
@@ -208,7 +210,7 @@ impl Driver {
         connection: ConnectionId,
         now: Instant,
     ) {
-        tracing::info!(expected = %node.short(), found = %actual.short(), %socket, "another node answers there");
+        tracing::info!(expected = %node.short(), found = %actual.short(), %socket, "another node answers at this address");
         self.address_book.remove_address(node, socket);
         self.static_peers.forget_node_at(socket, now);
         if actual != self.local_node {

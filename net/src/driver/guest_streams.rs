@@ -1,4 +1,4 @@
-//! Stranger links, ours and others'.
+//! Opens, queues and accepts guest streams.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::peer::{OutgoingGuestState, StreamHandle};
 use crate::{address, limits};
 
 impl Driver {
-    /// The daemon wants to visit `node`.
+    /// Opens a guest stream to `node` for the daemon, or queues the request.
     pub(super) fn open_guest_stream(&mut self, node: NodeId, now: Instant) {
         let is_full = self.outgoing_guest_stream_count() >= limits::MAX_OUTGOING_GUEST_STREAMS;
         let known_peer = self.peers.get(&node);
@@ -44,24 +44,25 @@ impl Driver {
         self.peers.values().filter(|peer| peer.outgoing_guest != OutgoingGuestState::None).count()
     }
 
-    /// First come, first served: whoever is asked again and again takes no place from one that was not reached yet.
+    /// Queues a request. The order is first come, first served, and a repeated request keeps its place, so no
+    /// node starves another.
     fn queue_guest_stream(&mut self, node: NodeId) {
         if self.waiting_guest_streams.contains(&node) {
             return;
         }
         if self.waiting_guest_streams.len() >= limits::MAX_WAITING_GUEST_STREAMS {
-            self.limit_stats.record("visits to others that wait", limits::MAX_WAITING_GUEST_STREAMS);
+            self.limit_stats.record("outgoing guest streams that wait", limits::MAX_WAITING_GUEST_STREAMS);
             return self.report_guest_stream_failed(node, GuestStreamError::Busy);
         }
         self.waiting_guest_streams.push_back(node);
     }
 
-    /// Our visits, waiting ones apart.
+    /// Returns the outgoing guest streams, without queued requests.
     fn outgoing_guest_streams(&self) -> impl Iterator<Item = &StreamHandle> {
         self.peers.values().flat_map(|peer| &peer.guest_streams).filter(|handle| handle.is_opened_here)
     }
 
-    /// When a visit on which nothing was said yet is to give its place to another, if one waits.
+    /// When a silent outgoing stream must make room, if a request waits.
     pub(super) fn next_guest_slot_at(&self) -> Option<Instant> {
         if self.waiting_guest_streams.is_empty() {
             return None;
@@ -70,7 +71,7 @@ impl Driver {
         silent_since.min().map(|since| since + limits::GUEST_FIRST_FRAME_TIMEOUT)
     }
 
-    /// Begins visits that wait for a place, as long as there is one; who says nothing gives up theirs.
+    /// Opens waiting guest streams while there is room, and ends silent ones for the rest.
     pub(super) fn start_waiting_guest_streams(&mut self, now: Instant) {
         while !self.waiting_guest_streams.is_empty()
             && self.outgoing_guest_stream_count() < limits::MAX_OUTGOING_GUEST_STREAMS
@@ -97,7 +98,7 @@ impl Driver {
         self.event_backlog.push(NetEvent::GuestStreamFailed { peer, reason });
     }
 
-    /// Asks for the stream of our visit on the connection that there is.
+    /// Requests the guest stream on the existing connection.
     pub(super) fn request_guest_stream(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let Some(id) = peer.chosen_connection().map(|connection| connection.id) else { return };
@@ -115,7 +116,7 @@ impl Driver {
         }
     }
 
-    /// Our visit did not come about.
+    /// Reports that the requested guest stream failed.
     pub(super) fn fail_guest_stream(&mut self, node: NodeId, reason: GuestStreamError) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         if matches!(peer.outgoing_guest, OutgoingGuestState::Dialing(_) | OutgoingGuestState::Opening(_)) {
@@ -125,7 +126,7 @@ impl Driver {
         }
     }
 
-    /// Somebody visits us: within the budgets, the stream is accepted; else it is dropped, which its opener sees.
+    /// Accepts a guest stream within the limits. Otherwise drops it, which its opener notices.
     pub(super) fn on_guest_stream_accepted(
         &mut self,
         node: NodeId,
@@ -134,7 +135,7 @@ impl Driver {
         now: Instant,
     ) {
         let count_incoming =
-            |visits: &[StreamHandle]| visits.iter().filter(|handle| !handle.is_opened_here).count();
+            |streams: &[StreamHandle]| streams.iter().filter(|handle| !handle.is_opened_here).count();
         let incoming_count: usize = self.peers.values().map(|peer| count_incoming(&peer.guest_streams)).sum();
         let Some(peer) = self.peers.get(&node) else { return };
         let source = peer.connection(id).and_then(|connection| address::parse_dial_target(&connection.addr));
@@ -148,13 +149,16 @@ impl Driver {
             refill: limits::GUEST_STREAM_REFILL_INTERVAL,
         };
         let exceeded = if incoming_count >= limits::MAX_INCOMING_GUEST_STREAMS {
-            Some(("visits of others at once", limits::MAX_INCOMING_GUEST_STREAMS))
+            Some(("incoming guest streams at once", limits::MAX_INCOMING_GUEST_STREAMS))
         } else if count_incoming(&peer.guest_streams) > 0 {
-            Some(("visits of one other at once", 1))
+            Some(("incoming guest streams of one key at once", 1))
         } else if !self.guest_rate_by_node.try_take(node, rate_per_node, now) {
-            Some(("visits of one other in a row", limits::GUEST_STREAM_BURST_PER_KEY as usize))
+            Some(("incoming guest streams of one key in a row", limits::GUEST_STREAM_BURST_PER_KEY as usize))
         } else if !self.guest_rate_by_source.try_take(source, rate_per_source, now) {
-            Some(("visits from one address in a row", limits::GUEST_STREAM_BURST_PER_SOURCE as usize))
+            Some((
+                "incoming guest streams from one address in a row",
+                limits::GUEST_STREAM_BURST_PER_SOURCE as usize,
+            ))
         } else {
             None
         };
@@ -162,7 +166,7 @@ impl Driver {
             None => self.spawn_guest_link(node, id, stream, HelloRole::Acceptor),
             Some((subject, limit)) => {
                 self.limit_stats.record(subject, limit);
-                tracing::debug!(peer = %node.short(), %source, "a visit is declined: too many {subject}");
+                tracing::debug!(peer = %node.short(), %source, "guest stream declined: too many {subject}");
             }
         }
     }
@@ -183,7 +187,7 @@ impl Driver {
         tokio::spawn(task.run(stream, hello_role, oneshot::channel().0));
     }
 
-    /// The task of `link` has ended, if that was a visit.
+    /// Forgets the guest stream `link` after its task has ended.
     pub(super) fn on_guest_stream_ended(&mut self, node: NodeId, link: LinkId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let Some(index) = peer.guest_streams.iter().position(|handle| handle.link == link) else { return };

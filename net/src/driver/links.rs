@@ -1,4 +1,4 @@
-//! Member links: on which connection, when again, with whom.
+//! Opens member links, chooses their connections and reopens them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::link::stream::{StreamEvent, StreamOutcome};
 use crate::peer::{MemberLinkState, OutgoingGuestState, StreamHandle};
 
 impl Driver {
-    /// As leader: sees to it that the link is, or is being opened, on the chosen connection and on no other.
+    /// As leader: requests the link on the chosen connection and closes the surplus connections.
     pub(super) fn reconcile_member_link(&mut self, node: NodeId) {
         if !self.is_leader_towards(node) {
             return;
@@ -39,7 +39,7 @@ impl Driver {
         }
     }
 
-    /// Closes one connection of several.
+    /// Closes one connection of a peer that has several.
     fn begin_closing_connection(&mut self, node: NodeId, id: ConnectionId) {
         if let Some(connection) = self.peers.get_mut(&node).and_then(|peer| peer.connection_mut(id)) {
             connection.is_closing = true;
@@ -100,10 +100,10 @@ impl Driver {
         }
     }
 
-    /// As follower: the leader has opened a link, and with that chosen this connection.
+    /// As follower: accepts the link that the leader opened. The leader chose its connection.
     fn on_member_stream_accepted(&mut self, node: NodeId, id: ConnectionId, stream: Stream) {
         if self.is_leader_towards(node) {
-            tracing::debug!(peer = %node.short(), "the follower of a pair opens no link");
+            tracing::debug!(peer = %node.short(), "link dropped: only the leader of a pair opens one");
             return;
         }
         let Some(peer) = self.peers.get_mut(&node) else { return };
@@ -115,7 +115,7 @@ impl Driver {
             let (release, released) = oneshot::channel();
             self.spawn_member_link(node, id, stream, HelloRole::HoldBack(released), Some(release));
         }
-        // The leader has given up the connection that the link was on; it may not even know of it any more.
+        // The leader no longer uses the connection of the earlier link, and may have lost it already.
         if let Some(previous_connection) = previous_connection
             && self.peers.get(&node).is_some_and(|peer| !peer.has_guest_stream_on(previous_connection))
         {
@@ -148,7 +148,7 @@ impl Driver {
         tokio::spawn(task.run(stream, hello_role, done_sender));
     }
 
-    /// A new link's task on that connection, not yet running.
+    /// Builds the task of a new link on a connection; it does not run yet.
     pub(super) fn new_link_task(
         &mut self,
         node: NodeId,

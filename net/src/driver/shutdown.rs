@@ -1,4 +1,4 @@
-//! The end: goodbyes first, then connections, then nothing.
+//! Shuts down: ends the links, then closes the connections.
 
 use std::time::Instant;
 
@@ -7,13 +7,13 @@ use crate::event::DownReason;
 use crate::limits;
 use crate::peer::MemberLinkState;
 
-/// How far the shutdown has come.
+/// The stage of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShutdownState {
     Running,
-    /// Links say goodbye until then.
+    /// Links send their queues and a goodbye until this time.
     ClosingLinks(Instant),
-    /// Connections flush and close until then.
+    /// Connections flush and close until this time.
     ClosingConnections(Instant),
     Finished,
 }
@@ -36,7 +36,7 @@ impl ShutdownState {
 }
 
 impl Driver {
-    /// The daemon wants to stop.
+    /// Starts the shutdown.
     pub(super) fn begin_shutdown(&mut self, now: Instant) {
         if self.shutdown.is_shutting_down() {
             return;
@@ -54,7 +54,7 @@ impl Driver {
         }
     }
 
-    /// Goes on to the next stage once nothing is left of this one, or its time is over.
+    /// Enters the next stage when this one is complete or timed out.
     pub(super) fn advance_shutdown(&mut self, now: Instant) {
         match self.shutdown {
             ShutdownState::ClosingLinks(deadline)

@@ -1,4 +1,4 @@
-//! What libp2p reports.
+//! Reacts to the events of the libp2p swarm.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -49,11 +49,11 @@ impl Driver {
                 self.on_listen_change(changed, now);
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                tracing::warn!(?addresses, ?reason, "a listener closed");
+                tracing::warn!(?addresses, ?reason, "listener closed");
                 let changed = self.listeners.on_listen_addrs_removed(listener_id, &addresses);
                 self.on_listen_change(changed, now);
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener has trouble"),
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener error"),
             _ => {}
         }
     }
@@ -65,7 +65,7 @@ impl Driver {
         endpoint: &ConnectedPoint,
         now: Instant,
     ) {
-        // The gate lets nobody in whose key is not Ed25519.
+        // Admission denies keys that are not Ed25519, so this always succeeds.
         let Some(node) = key::node_id_of(&peer_id) else { return };
         let remote = endpoint.get_remote_address();
         let target = address::parse_dial_target(remote);
@@ -102,7 +102,7 @@ impl Driver {
         }
     }
 
-    /// A dial of ours was answered.
+    /// Records the address at which a dial succeeded.
     fn on_dial_answered(
         &mut self,
         node: NodeId,
@@ -123,7 +123,7 @@ impl Driver {
         }
     }
 
-    /// `broken`: not closed by us.
+    /// Handles a closed connection. `is_broken` is true if this node did not close it.
     fn on_connection_closed(&mut self, node: NodeId, id: ConnectionId, is_broken: bool, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.connections.retain(|connection| connection.id != id);
@@ -136,8 +136,8 @@ impl Driver {
                 handle.queue.end_link(DownReason::Lost);
             }
         }
-        // A broken connection wakes the readers of its streams, and they take what has arrived. Yamux does not do so
-        // where we close ourselves.
+        // A broken connection wakes the readers of its streams, and they read what has arrived. Yamux does
+        // not wake them when this node closes the connection.
         if !is_broken {
             peer.guest_streams
                 .iter()
@@ -149,7 +149,7 @@ impl Driver {
         self.forget_if_unused(node);
     }
 
-    /// One connection less: another takes its place, or the peer is missing.
+    /// Moves the link to another connection, or marks the peer as missing.
     fn on_connection_count_reduced(&mut self, node: NodeId, now: Instant) {
         let is_member = self.is_member(node);
         let head_start = self.dial_head_start(node);

@@ -1,4 +1,4 @@
-//! What is planned, and when.
+//! Finds the next deadline and runs what is due.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use crate::event::{DownReason, GuestStreamError};
 use crate::limits;
 use crate::peer::{OutgoingGuestState, PeerConnection, PeerState};
 
-/// Longest sleep where nothing is planned.
+/// The longest sleep of the driver when nothing is planned.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
 impl Driver {
-    /// The next moment at which there is something to do.
+    /// The time at which the driver has something to do.
     pub(super) fn next_deadline(&self, now: Instant) -> Instant {
         let peers = self.peers.iter().filter_map(|(node, peer)| peer.next_deadline(self.is_member(*node)));
         let other_deadlines = [
@@ -33,7 +33,7 @@ impl Driver {
         deadline.unwrap_or(now + MAX_SLEEP).min(now + MAX_SLEEP)
     }
 
-    /// Does all that is due.
+    /// Runs everything that is due.
     pub(super) fn run_due(&mut self, now: Instant) {
         if self.shutdown.is_shutting_down() {
             self.advance_shutdown(now);
@@ -74,7 +74,7 @@ impl Driver {
         }
     }
 
-    /// A visit that did not come about in time.
+    /// Fails a requested guest stream that did not open in time.
     fn expire_guest_setup(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = self.peers.get(&node) else { return };
         match peer.outgoing_guest {
@@ -88,8 +88,8 @@ impl Driver {
         }
     }
 
-    /// Closes connections of a stranger that carry no visit for too long. A link that is held back does not count:
-    /// else it would hold a place for ever.
+    /// Closes connections of a non-member that carried no guest stream for too long. A held link does not
+    /// count, or it would occupy a connection without end.
     fn close_idle_connections(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let is_idle = |c: &PeerConnection| c.last_used_at + limits::NON_MEMBER_IDLE_TIMEOUT <= now;
@@ -110,7 +110,7 @@ impl Driver {
         peer.mark_missing_if_disconnected(now);
     }
 
-    /// How many members there are and how long the newest absence has lasted.
+    /// Returns the number of members and how long the newest missing one has been missing.
     pub(super) fn missing_members(&self, now: Instant) -> MissingMembers {
         let missing_since = self.members.iter().filter_map(|node| self.peers.get(node)?.missing_since);
         MissingMembers {

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! +----------------+---------------------+
-//! | length, u32 BE | payload, `length` B |     length 0: goodbye, the sender has closed the link on purpose
+//! | length, u32 BE | payload, `length` B |     length 0: goodbye, the sender closed the link
 //! +----------------+---------------------+
 //! ```
 //!
-//! The length is a claim of the other side: it is checked against the limit of the link's kind before anything is
-//! allocated, and memory then grows with the bytes that really arrive.
+//! The length is unverified: it is checked against the limit of the kind before anything is allocated, and
+//! memory then grows with the bytes that arrive.
 
 use std::io;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use tokio::time::timeout;
 use crate::event::DownReason;
 use crate::limits;
 
-/// What stands before the payload.
+/// The length of the frame header.
 pub(crate) const HEADER_BYTES: usize = 4;
 
-/// The goodbye.
+/// The header of length 0 that ends a link.
 pub(crate) const GOODBYE: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
 
-/// Appends `payload` as a frame to `out`.
+/// Appends `payload` as a frame to `buffer`.
 pub(crate) fn encode_frame(payload: &[u8], buffer: &mut Vec<u8>) {
-    // No frame of this size gets past `NetHandle::send`.
+    // `NetHandle::send_frame` rejects frames of this size.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     buffer.extend(length.to_be_bytes());
     buffer.extend(payload);
 }
 
-/// Reads one frame of at most `max` bytes. An error is the reason for which the link is over.
+/// Reads one frame of at most `max_bytes`. An error is the reason why the link ends.
 ///
 /// `silence` is the longest wait for the next bytes, not for the whole frame.
 pub(crate) async fn read_frame(
@@ -65,7 +65,7 @@ pub(crate) async fn read_frame(
     Ok(payload)
 }
 
-/// At least one byte, or the reason why there will be none.
+/// Reads at least one byte, or returns why there are none.
 async fn read_some(
     read_future: impl Future<Output = io::Result<usize>>,
     silence: Duration,

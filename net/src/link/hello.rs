@@ -1,12 +1,12 @@
-//! The one byte with which a stream is accepted.
+//! The hello: the one byte with which a stream is accepted.
 //!
-//! | byte | says                                                                                            |
+//! | byte | meaning                                                                                         |
 //! |------|-------------------------------------------------------------------------------------------------|
 //! | `+`  | welcome: frames may follow, in both directions                                                  |
-//! | `-`  | not yet: I do not count you as a member; hold the line, a `+` may follow (member links only)    |
+//! | `-`  | not yet: the opener is not known as a member; a `+` may follow (links only)                     |
 //!
-//! The opener's side is answered by the protocol negotiation, so a `+` proves both directions. An end of the stream
-//! in place of a byte is a no.
+//! The protocol negotiation answers the acceptor, so a `+` proves both directions. If the stream ends
+//! instead, the acceptor refused it.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ use crate::limits;
 const WELCOME_BYTE: u8 = b'+';
 const NOT_YET_BYTE: u8 = b'-';
 
-/// Which part this side has in the hello.
+/// The role of this side in the hello.
 pub(crate) enum HelloRole {
-    /// We opened the stream.
+    /// This node opened the stream.
     Opener,
-    /// We accept it.
+    /// This node accepts the stream.
     Acceptor,
-    /// We hold it back until told that the key is a member's.
+    /// This node holds the stream until the peer is known as a member.
     HoldBack(oneshot::Receiver<()>),
 }
 
-/// The stream is of no use.
+/// The hello failed; the stream cannot be used.
 #[derive(Debug)]
 pub(crate) struct HelloFailed;
 
-/// Goes through the hello; `on_hold` is called (and waited for) when the other side says "not yet".
+/// Runs the hello. Awaits `on_hold` when the other side sends "not yet".
 pub(crate) async fn run_hello<S, F>(
     stream: &mut S,
     hello_role: HelloRole,

@@ -1,7 +1,8 @@
-//! A link's task: hello, then frames both ways until one of many reasons ends it.
+//! The task of one link or guest stream: the hello, then frames in both directions until the link ends.
 //!
-//! It tells the daemon `LinkUp`, `FrameReceived`, `BytesSent` and `LinkDown` itself, in this order, and waits for the daemon where
-//! the daemon is slow: then it reads no more, and TCP holds the peer back. The driver hears of it by [`LinkMsg`]s.
+//! The task sends `LinkUp`, `FrameReceived`, `BytesSent` and `LinkDown` to the daemon itself, in this order.
+//! While the daemon is slow, the task waits and reads no more, so TCP slows down the peer. It reports to the
+//! driver by [`LinkMsg`]s.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::link::hello::{HelloRole, run_hello};
 use crate::link::registry::LinkRegistry;
 use crate::link::send_queue::{QueueAction, SendQueue};
 
-/// Resolves (with an error) when a link has told its `LinkDown`.
+/// Resolves (with an error) after a link has sent its `LinkDown`.
 pub(crate) type LinkEnded = oneshot::Receiver<Infallible>;
 
-/// What a link's task tells the driver.
+/// A message of a link task to the driver.
 #[derive(Debug)]
 pub(crate) struct LinkMsg {
     pub(crate) link: LinkId,
@@ -33,23 +34,23 @@ pub(crate) struct LinkMsg {
     pub(crate) status: LinkStatus,
 }
 
-/// What happened to the link.
+/// A change of the state of a link.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LinkStatus {
-    /// The other side does not count us as a member yet.
+    /// The peer does not know this node as a member yet.
     HeldByPeer,
-    /// The hello is done.
+    /// The hello has succeeded.
     Up,
     /// The task ends. `None` for a link that never came up, else how long it was up.
     Down(Option<Duration>),
 }
 
-/// What a link's task needs to know.
+/// The task of one link or guest stream.
 pub(crate) struct LinkTask {
     pub(crate) link: LinkId,
     pub(crate) peer: NodeId,
     pub(crate) kind: LinkKind,
-    /// True if the stream was asked for here.
+    /// True if this node opened the stream.
     pub(crate) is_opened_here: bool,
     pub(crate) is_dialed_here: bool,
     pub(crate) addr: Multiaddr,
@@ -57,12 +58,12 @@ pub(crate) struct LinkTask {
     pub(crate) registry: LinkRegistry,
     pub(crate) event_sender: EventSender,
     pub(crate) link_msg_sender: mpsc::Sender<LinkMsg>,
-    /// The link that this one takes the place of: its `LinkDown` comes before our `LinkUp`.
+    /// The end of the link that this one replaces: its `LinkDown` comes before this `LinkUp`.
     pub(crate) predecessor: Option<LinkEnded>,
 }
 
 impl LinkTask {
-    /// Runs the link to its end. `done` is dropped last.
+    /// Runs the link until it ends. Drops `done_sender` last.
     pub(crate) async fn run(
         mut self,
         stream: Stream,
@@ -86,14 +87,14 @@ impl LinkTask {
             up_for = Some(up_since.elapsed());
         }
         self.registry.remove(self.link);
-        // A link that never came up may stand between two others: the later one waits for the earlier through it.
+        // A link that never came up may stand between two others: the later waits for the earlier through it.
         self.await_predecessor().await;
         self.report_status(LinkStatus::Down(up_for)).await;
         drop(done_sender);
     }
 
     async fn report_status(&self, status: LinkStatus) {
-        // The driver is gone only when everything ends.
+        // The driver is only gone when the whole network stops.
         let _ = self.link_msg_sender.send(LinkMsg { link: self.link, peer: self.peer, status }).await;
     }
 
@@ -104,7 +105,7 @@ impl LinkTask {
         self.predecessor = None;
     }
 
-    /// Hello and `LinkUp`.
+    /// Runs the hello and sends `LinkUp`.
     async fn run_hello_and_report_up(&mut self, mut stream: Stream, hello_role: HelloRole) -> Option<Stream> {
         run_hello(&mut stream, hello_role, || self.report_status(LinkStatus::HeldByPeer)).await.ok()?;
         self.report_status(LinkStatus::Up).await;
@@ -125,7 +126,7 @@ impl LinkTask {
         }
     }
 
-    /// Frames both ways.
+    /// Exchanges frames until the link ends; returns the reason.
     async fn exchange_frames(&self, stream: Stream) -> DownReason {
         let (read, write) = stream.split();
         let lifetime = match self.kind {
@@ -177,7 +178,8 @@ impl LinkTask {
                     let bytes = batch.iter().map(Vec::len).sum();
                     buffer.clear();
                     if write_batch(&mut stream, &batch, &mut buffer).await.is_err() {
-                        // The reader may still find frames and a goodbye in what has arrived; it ends the link.
+                        // The reader may still find frames and a goodbye among the bytes that arrived; it
+                        // ends the link.
                         return std::future::pending().await;
                     }
                     if self.event_sender.send(NetEvent::BytesSent { link: self.link, bytes }).await.is_err() {
@@ -193,7 +195,7 @@ impl LinkTask {
     }
 }
 
-/// Small frames as one write; a large one is not copied once more.
+/// Writes small frames as one buffer, and a large one without a copy.
 async fn write_batch(
     stream: &mut WriteHalf<Stream>,
     batch: &[Vec<u8>],

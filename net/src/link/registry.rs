@@ -1,4 +1,4 @@
-//! The open links by name: what lets the daemon send without a detour over the driver.
+//! The open links by id. The daemon sends frames through it without the driver.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,8 @@ use crate::link::send_queue::SendQueue;
 
 type LinkMap = HashMap<LinkId, (LinkKind, Arc<SendQueue>)>;
 
-/// Shared by [`NetHandle`](crate::NetHandle) and the links' tasks. Holds a link from just before its `LinkUp` to its `LinkDown`.
+/// Shared by [`NetHandle`](crate::NetHandle) and the link tasks. Holds a link from just before its `LinkUp`
+/// until its `LinkDown`.
 #[derive(Clone, Default)]
 pub(crate) struct LinkRegistry {
     links: Arc<Mutex<LinkMap>>,

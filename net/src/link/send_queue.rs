@@ -1,4 +1,4 @@
-//! What waits to be sent on one link.
+//! The send queue of one link.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 use crate::event::{DownReason, LinkKind};
 use crate::limits;
 
-/// Frames on their way to one link, bounded in bytes. Filled by the daemon's thread, emptied by the link's task. And
-/// what else both have to know: whether it goes on, and whether the other side has said anything.
+/// The frames that wait to be sent on one link, bounded in bytes. The daemon fills the queue and the link
+/// task empties it. The queue also holds what both need to know: why the link ends, and whether the peer has
+/// sent a frame.
 pub(crate) struct SendQueue {
     state: Mutex<QueueState>,
     changed: Notify,
@@ -25,17 +26,17 @@ struct QueueState {
     has_peer_spoken: bool,
 }
 
-/// What the link's task is to do next.
+/// The next action of the link task.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum QueueAction {
     /// Write these frames.
     WriteFrames(Vec<Vec<u8>>),
-    /// Nothing waits any more and the link is to end.
+    /// The queue is empty and the link ends.
     EndLink(DownReason),
 }
 
 impl SendQueue {
-    /// An empty queue for a link of this kind.
+    /// Creates an empty queue for a link of this kind.
     pub(crate) fn new(kind: LinkKind) -> Self {
         let limit_bytes = match kind {
             LinkKind::Member => limits::MAX_MEMBER_QUEUE_BYTES,
@@ -51,18 +52,19 @@ impl SendQueue {
         Self { state: Mutex::new(state), changed: Notify::new(), created_at: Instant::now() }
     }
 
-    /// A visit: the other side said its first word.
+    /// Records that the peer of a guest stream has sent its first frame.
     pub(crate) fn mark_peer_spoken(&self) {
         self.lock_state().has_peer_spoken = true;
     }
 
-    /// Since when the other side of a visit owes a first word; `None` if it said one, or the link is about to end.
+    /// Since when the peer of a guest stream has been silent; `None` if it has sent a frame, or the link is
+    /// ending.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         let state = self.lock_state();
         (!state.has_peer_spoken && state.end_reason.is_none()).then_some(self.created_at)
     }
 
-    /// True if the link is about to end.
+    /// True if the link is ending.
     pub(crate) fn is_ending(&self) -> bool {
         self.lock_state().end_reason.is_some()
     }
@@ -72,7 +74,8 @@ impl SendQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a frame. An empty one is nothing to send (its length is the goodbye). One too many ends the link: then false.
+    /// Adds a frame. Ignores an empty frame, whose length would be the goodbye. If the queue is full, ends
+    /// the link and returns false.
     pub(crate) fn push(&self, frame: Vec<u8>) -> bool {
         let mut state = self.lock_state();
         if frame.is_empty() || state.end_reason.is_some() {
@@ -91,17 +94,18 @@ impl SendQueue {
         fits
     }
 
-    /// Ends the link: after what waits is written for [`DownReason::Closed`], [`DownReason::MembershipEnded`] and
-    /// [`DownReason::Shutdown`], else at once. The first reason stands.
+    /// Ends the link: after the queue is written for [`DownReason::Closed`], [`DownReason::Removed`] and
+    /// [`DownReason::Shutdown`], else at once. The first reason counts.
     pub(crate) fn end_link(&self, reason: DownReason) {
         self.lock_state().set_end_reason(reason);
         self.changed.notify_waiters();
     }
 
-    /// Waits for something to do. Safe to cancel.
+    /// Waits for the next action. Cancel safe.
     pub(crate) async fn next_action(&self) -> QueueAction {
         loop {
-            // Made before the look at the state: it then hears of every later change, also while not yet polled.
+            // Created before the state is read, so that it is notified of every later change, even before it
+            // is polled.
             let changed = self.changed.notified();
             if let Some(action) = self.lock_state().take_action() {
                 return action;
@@ -110,8 +114,8 @@ impl SendQueue {
         }
     }
 
-    /// Waits until the link may not go on: at once for most reasons, after the time for a flush for polite ones. Safe
-    /// to cancel.
+    /// Waits until the link must stop: at once for most reasons, after the flush timeout for the others.
+    /// Cancel safe.
     pub(crate) async fn wait_link_over(&self) -> DownReason {
         let reason = loop {
             let changed = self.changed.notified();
@@ -128,9 +132,9 @@ impl SendQueue {
     }
 }
 
-/// True if frames that wait are still to be sent.
+/// True if queued frames are sent before the link ends.
 fn is_flushed_first(reason: DownReason) -> bool {
-    // Whoever is no member any more was told of it by what waits, if by anything.
+    // The queue of a removed member may hold the records of its removal.
     matches!(reason, DownReason::Closed | DownReason::Removed | DownReason::Shutdown)
 }
 
@@ -145,7 +149,7 @@ impl QueueState {
         }
     }
 
-    /// The next batch: many small frames, or one large.
+    /// Takes the next batch: many small frames, or one large one.
     fn take_action(&mut self) -> Option<QueueAction> {
         let mut batch = Vec::new();
         let mut size = 0;

@@ -1,8 +1,9 @@
-//! Opening and accepting streams: a small `NetworkBehaviour` with its `ConnectionHandler`.
+//! Opens and accepts streams: a small `NetworkBehaviour` with its `ConnectionHandler`.
 //!
-//! Both protocols are always offered; who may use them is decided by the driver, which gets every stream. (A key that
-//! is not yet a member can so be held back and let in later, without a second connection.) libp2p-stream is not used:
-//! it drops inbound streams in silence when many arrive at once, 294 of 435 as thirty hosts start together.
+//! Both protocols are always offered. The driver gets every stream and decides who may use it, so it can hold
+//! the link of a peer that is not yet a member and release it later on the same connection. libp2p-stream is
+//! not used: it silently drops inbound streams when many arrive at once (294 of 435 when thirty hosts start
+//! together).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use crate::event::LinkKind;
 use crate::limits;
 
 const MEMBER_PROTOCOL: StreamProtocol = StreamProtocol::new("/larder/link/1");
-const GUEST_PROTOCOL: StreamProtocol = StreamProtocol::new("/larder/visit/1");
+const GUEST_PROTOCOL: StreamProtocol = StreamProtocol::new("/larder/guest/1");
 
 fn protocol_of(kind: LinkKind) -> StreamProtocol {
     match kind {
@@ -35,18 +36,18 @@ fn protocol_of(kind: LinkKind) -> StreamProtocol {
     }
 }
 
-/// What became of a stream on one connection.
+/// The outcome of a stream on one connection.
 #[derive(Debug)]
 pub(crate) enum StreamOutcome {
-    /// The stream that we asked for is open.
+    /// The requested stream is open.
     Opened(LinkKind, Stream),
-    /// The stream that we asked for did not open. True: the other side does not speak the protocol.
+    /// The requested stream did not open. True if the peer does not support the protocol.
     Failed(LinkKind, bool),
-    /// The other side opened a stream.
+    /// The peer opened a stream.
     Accepted(LinkKind, Stream),
 }
 
-/// Tells the driver of streams.
+/// Reports the outcome of a stream to the driver.
 #[derive(Debug)]
 pub(crate) struct StreamEvent {
     pub(crate) peer: PeerId,
@@ -54,14 +55,14 @@ pub(crate) struct StreamEvent {
     pub(crate) outcome: StreamOutcome,
 }
 
-/// The behaviour: passes requests down and outcomes up.
+/// The behaviour: passes requests to the handlers and outcomes to the driver.
 #[derive(Default)]
 pub(crate) struct StreamBehaviour {
     swarm_actions: VecDeque<ToSwarm<StreamEvent, LinkKind>>,
 }
 
 impl StreamBehaviour {
-    /// Asks for a stream on that connection. The driver polls the swarm right after, so nothing need be woken.
+    /// Requests a stream on a connection. The driver polls the swarm right after, so no waker is needed.
     pub(crate) fn request_stream(&mut self, peer_id: PeerId, connection: ConnectionId, kind: LinkKind) {
         let handler = NotifyHandler::One(connection);
         self.swarm_actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: kind });
@@ -109,7 +110,7 @@ impl NetworkBehaviour for StreamBehaviour {
     }
 }
 
-/// One connection's part. Its queues need no waker: libp2p polls it again after every event it hands in.
+/// The handler of one connection. Its queues need no waker: libp2p polls it again after every event.
 #[derive(Default)]
 pub(crate) struct StreamHandler {
     requests: VecDeque<LinkKind>,
@@ -150,7 +151,7 @@ impl ConnectionHandler for StreamHandler {
             }
             _ => return,
         };
-        // Yamux allows hardly more streams than this; one that is dropped is reset, and its opener sees that.
+        // Yamux allows hardly more streams than this. A dropped stream is reset, which its opener notices.
         if !matches!(outcome, StreamOutcome::Accepted(..))
             || self.outcomes.len() < limits::MAX_STREAMS_PER_CONNECTION
         {
@@ -196,7 +197,7 @@ impl InboundUpgrade<Stream> for AcceptAnyKind {
     }
 }
 
-/// Asks for one protocol.
+/// Requests one protocol.
 #[derive(Debug)]
 pub(crate) struct RequestKind(LinkKind);
 

@@ -1,7 +1,8 @@
-//! What every TCP socket is told, so that the kernel notices a loss by itself.
+//! The options of every TCP socket, with which the kernel detects a lost connection.
 //!
-//! libp2p's ping notices after 12 to 51 s and closes nothing; a kept connection carries data again only 7 s after a
-//! 20 s cut. With these options an idle cut is noticed in 2 to 3 s and costs no user-space work: kernels ask kernels.
+//! The ping of libp2p detects a loss after 12 to 51 s and closes nothing, and after a 20 s cut a kept
+//! connection carries data again only 7 s later. With these options an idle cut is detected in 2 to 3 s
+//! without work in user space.
 
 use std::io;
 
@@ -10,12 +11,12 @@ use tokio::net::TcpStream;
 
 use crate::limits;
 
-/// Sets the options of a dialled or accepted socket.
+/// Sets the options of a dialed or accepted socket.
 pub(crate) fn set_loss_detection_options(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&tcp_keepalive())?;
-    // Data that waits to be acknowledged is covered by this alone, and keepalive too ends after it.
+    // This covers unacknowledged data, and it also bounds keepalive.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "fuchsia"))]
     socket.set_tcp_user_timeout(Some(limits::TCP_USER_TIMEOUT))?;
     Ok(())

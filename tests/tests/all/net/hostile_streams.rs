@@ -101,7 +101,7 @@ fn hostile_frames_close_only_their_own_guest_stream() {
         let claim = u32::MAX.to_be_bytes().to_vec();
         for attack in [claim, random] {
             let (mut stream, driving) =
-                open_raw_stream(&addr, "/larder/visit/1").await.expect("a visit is open to anyone");
+                open_raw_stream(&addr, "/larder/guest/1").await.expect("a visit is open to anyone");
             let mut hello = [0];
             stream.read_exact(&mut hello).await.unwrap();
             assert_eq!(hello, *b"+");
@@ -135,7 +135,7 @@ fn two_hundred_fresh_keys_cost_little_memory_and_disturb_no_member() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let admitted = runtime.block_on(async {
         let all =
-            futures::future::join_all((0..200).map(|_| open_raw_stream(&addr, "/larder/visit/1"))).await;
+            futures::future::join_all((0..200).map(|_| open_raw_stream(&addr, "/larder/guest/1"))).await;
         let mut held = Vec::new();
         for (mut stream, driving) in all.into_iter().flatten() {
             // As large a claim as is allowed, and never the bytes.
