@@ -1,4 +1,4 @@
-//! What a peer may say to a machine that no honest one would.
+//! Frames that no honest peer sends, and what the node does about them.
 
 mod admin_operations;
 mod driver_contract;
@@ -21,7 +21,7 @@ use crate::wire::guest::{
 };
 use crate::wire::member::{GroupFrame, GroupSummary, Hello, MemberFrame, ShardPositions};
 
-/// A machine whose disk is quick.
+/// A node whose store confirms every batch at once.
 struct TestNode {
     node: Node,
     store: MemoryStore,
@@ -43,7 +43,7 @@ impl TestNode {
         Self { node, store, clock: now, request_count: 0 }
     }
 
-    /// A member of the group of the vectors.
+    /// A member of the fixture group.
     fn member(secret: SecretKey) -> Self {
         let mut store = MemoryStore::default();
         let mut group = Group::new(fixture::records());
@@ -53,7 +53,7 @@ impl TestNode {
         Self::open(secret, store)
     }
 
-    /// Hands an input in; answers all that comes of it once it is durable.
+    /// Handles an input. Returns all effects but the stores, once those are durable.
     fn handle_and_store(&mut self, event: Input) -> Vec<Effect> {
         let mut remaining = Vec::new();
         let mut effects = self.node.handle(self.clock, event);
@@ -91,7 +91,7 @@ impl TestNode {
         effects.iter().filter_map(sent_guest_frame).collect()
     }
 
-    /// True if a frame on a visit makes this node end it.
+    /// True if the node closes a guest stream after this frame.
     fn closes_stream_on(&mut self, link: u64, frame: &GuestFrame) -> bool {
         let effects =
             self.handle_and_store(Input::FrameReceived { link: LinkId(link), bytes: frame.encode() });
@@ -176,7 +176,7 @@ fn join_denial_counts_only_from_a_peer_that_proved_membership() {
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Respond { .. })));
     assert_eq!(host.node.pending_joins().count(), 1);
 
-    // One that is a member may.
+    // A peer that proved its membership may deny.
     host.open_link(2, &fixture::operator(), LinkKind::Guest, true);
     let records = vec![fixture::genesis().encode(), fixture::grant().encode()];
     let proof = GuestFrame::ProbeResponse(ProbeResponse { nonce: [1; 16], records, is_last: true });
@@ -193,8 +193,8 @@ fn join_denial_counts_only_from_a_peer_that_proved_membership() {
     assert_eq!(host.node.pending_joins().count(), 0);
 }
 
-/// A visit to a member of one's own group shows it the line of grants, and asks for another group: the answer to the
-/// one is not the answer to the other.
+/// A guest stream to a member of the first group carries a grant path and a probe for the second group. The
+/// answer to one is not taken for the answer to the other.
 #[test]
 fn node_joins_a_second_group_through_a_member_of_its_first_group() {
     for answer in [GuestFrame::MemberRecognized(fixture::group()), GuestFrame::NotMember] {

@@ -1,4 +1,4 @@
-//! Who may do what to whom, and how a machine without a code gets in.
+//! Admin operations and their authority, and pairing.
 
 use super::*;
 use crate::record::Role;
@@ -61,7 +61,7 @@ fn admin_can_remove_an_operator_but_operator_cannot_remove_an_admin() {
     assert_eq!(member_infos(host).len(), 1);
 }
 
-/// Whatever grants a node holds: nothing past the change that is named counts, and nothing else is touched.
+/// With any grants of the removed node: no change after the named one counts, and all others still do.
 #[test]
 fn removal_with_keep_through_drops_every_later_change() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
@@ -87,7 +87,7 @@ fn removal_with_keep_through_drops_every_later_change() {
     assert_eq!(membership_status(&host, &operator).0, MembershipStatus::Removed);
 }
 
-/// Who asks who this node is gets one long answer, not as many as it likes.
+/// A peer that repeats its challenge gets one long answer.
 #[test]
 fn repeated_membership_challenge_on_one_link_is_answered_once() {
     let mut host = TestNode::member(fixture::founder());
@@ -95,7 +95,10 @@ fn repeated_membership_challenge_on_one_link_is_answered_once() {
     host.receive_member_frame(1, &hello_frame());
     let challenge = GroupFrame::ProveMembership.in_group(fixture::group());
     let count_grant_paths = |effects: Vec<Effect>| {
-        let is_grant_path = |effect: &Effect| matches!(effect, Effect::Send { bytes, .. } if matches!(MemberFrame::decode(bytes), Ok(MemberFrame::Group(_, GroupFrame::GrantPath(_)))));
+        let is_grant_path = |effect: &Effect| {
+            let Effect::Send { bytes, .. } = effect else { return false };
+            matches!(MemberFrame::decode(bytes), Ok(MemberFrame::Group(_, GroupFrame::GrantPath(_))))
+        };
         effects.iter().filter(|effect| is_grant_path(effect)).count()
     };
     assert_eq!(
@@ -122,7 +125,7 @@ fn promotion_adds_a_grant_and_demotion_revokes_one() {
     );
     assert_eq!(run_admin_op(&mut host, change_role(&operator, Role::Admin)), Ok(()));
     assert_eq!(role(&host, &operator), Some(Role::Admin));
-    // The one it made an admin cannot remove it, and it can remove that one.
+    // An admin cannot remove the admin that appointed it, but the other way round works.
     let mut host = reopen_with_key(host, operator.clone());
     let remove = |node: &SecretKey| AdminOp::RemoveMember { node: node.node_id(), keep_through: None };
     assert_eq!(run_admin_op(&mut host, remove(&founder)), Err(RequestError::NotGrantingAdmin));
@@ -134,7 +137,7 @@ fn promotion_adds_a_grant_and_demotion_revokes_one() {
     assert_eq!(run_admin_op(&mut host, AdminOp::LeaveGroup { force: true }), Ok(()));
     assert_eq!(membership_status(&host, &founder).0, MembershipStatus::Left);
     assert!(!host.can_write("x"), "a node that left writes nothing");
-    // Nobody is left to let anybody in, but for the recovery key.
+    // No admin is left, so only the recovery key can appoint one.
     let mut host = reopen_with_key(host, operator.clone());
     let wrong = AdminOp::RecoverAdmin { recovery_key: stranger_key() };
     assert_eq!(run_admin_op(&mut host, wrong), Err(RequestError::WrongRecoveryKey));
@@ -142,7 +145,7 @@ fn promotion_adds_a_grant_and_demotion_revokes_one() {
     assert_eq!(role(&host, &operator), Some(Role::Admin));
 }
 
-/// A key that is given up writes no more, the next one stands where it stood, and what the old one did goes on to count.
+/// After a rotation the old key writes no more, the new key has its role, and the old changes still count.
 #[test]
 fn key_rotation_moves_membership_to_the_new_key() {
     let (founder, operator, new_key) = (fixture::founder(), fixture::operator(), stranger_key());
@@ -180,7 +183,7 @@ fn key_rotation_moves_membership_to_the_new_key() {
     assert_eq!(desired(&host), before + 1);
     let remove = AdminOp::RemoveMember { node: operator.node_id(), keep_through: None };
     assert_eq!(run_admin_op(&mut host, remove), Ok(()));
-    // What the old key says later is past its end.
+    // A later record of the old key is past its frontier.
     let mut old_node = reopen_with_key(host, founder.clone());
     assert_eq!(
         run_admin_op(&mut old_node, AdminOp::ChangeRole { node: founder.node_id(), role: Role::Admin }),
@@ -210,7 +213,7 @@ fn group_is_deleted_only_by_its_founder_or_the_recovery_key() {
     assert_eq!(host.node.group(&fixture::group()).unwrap().group.members().nodes().count(), 0);
 }
 
-/// Whoever is linked hears of its end before the link is given up: nothing else would tell it at once.
+/// A linked member gets the record that ends its membership before the link is closed.
 #[test]
 fn removed_member_receives_the_records_before_its_link_closes() {
     let remove = AdminOp::RemoveMember { node: fixture::operator().node_id(), keep_through: None };
@@ -239,7 +242,7 @@ fn removed_member_receives_the_records_before_its_link_closes() {
     }
 }
 
-/// What a machine that shows its line of grants gets to hear, once these count no more.
+/// What a former member gets in answer to its grant path.
 #[test]
 fn removed_node_that_sends_its_grant_path_receives_the_revocation() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
@@ -256,12 +259,12 @@ fn removed_node_that_sends_its_grant_path_receives_the_revocation() {
     let (status, ended) = membership_status(&other, &operator);
     assert_eq!((status, ended.unwrap().signer), (MembershipStatus::Removed, Some(founder.node_id())));
     assert!(!other.can_write("x"));
-    // A stranger hears nothing of the kind.
+    // A node that never was a member gets no records.
     host.open_link(2, &stranger_key(), LinkKind::Guest, false);
     assert_eq!(host.receive_guest_frame(2, &shown[0]), [GuestFrame::NotMember]);
 }
 
-/// A machine without a code, and a member.
+/// A node that pairs, and a member.
 fn start_pairing() -> (TestNode, TestNode) {
     let mut joiner = TestNode::open(stranger_key(), MemoryStore::default());
     let mut member = TestNode::member(fixture::founder());
@@ -271,7 +274,7 @@ fn start_pairing() -> (TestNode, TestNode) {
     (joiner, member)
 }
 
-/// A visit from the first sound to the last.
+/// A whole guest stream.
 fn run_guest_stream(joiner: &mut TestNode, member: &mut TestNode, link: u64) {
     member.open_link(link, &stranger_key(), LinkKind::Guest, false);
     let mut frames: Vec<_> = joiner
@@ -341,7 +344,7 @@ fn pairing_fails_when_a_side_reveals_another_nonce_than_it_committed_to() {
         member.closes_stream_on(2, &GuestFrame::PairingReveal([2; 16])),
         "another chance than the one it was bound to"
     );
-    // A member that changes its half is as bad.
+    // A member that changes its nonce is rejected, too.
     let (mut joiner, _) = start_pairing();
     joiner.open_link(2, &fixture::founder(), LinkKind::Guest, true);
     assert!(joiner.closes_stream_on(2, &GuestFrame::PairingNonce([9; 16])));
@@ -372,7 +375,7 @@ fn incoming_pairings_are_limited_and_can_be_rejected() {
         "the denied one has its place"
     );
     assert_eq!(member.node.limit_stats().iter().count(), 2, "{:?}", member.node.limit_stats());
-    // A node that may let nobody in says nothing.
+    // A node that is no admin does not answer.
     let mut operator = TestNode::member(fixture::operator());
     operator.open_link(1, &stranger_key(), LinkKind::Guest, false);
     let commitment = pairing::commitment(&stranger_key().node_id(), &[1; 16]);

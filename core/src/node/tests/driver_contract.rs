@@ -1,4 +1,4 @@
-//! What the machine promises to whoever drives it.
+//! What the node promises to its caller.
 
 use super::super::*;
 use crate::group::ChangeNote;
@@ -35,7 +35,7 @@ fn write_request(group: GroupId) -> Request {
     })
 }
 
-/// Hands in a request and confirms every batch at once; answers the effects.
+/// Handles a request and confirms every batch at once. Returns the effects.
 fn request_and_store(node: &mut Node, caller: u64, request: Request) -> Vec<Effect> {
     let mut all = Vec::new();
     let mut next = node.handle(clock_at(1), Input::Request { caller: RequestId(caller), request });
@@ -64,7 +64,7 @@ fn create_group(node: &mut Node) -> GroupId {
     group.unwrap()
 }
 
-/// A write whose batch is refuted is answered as failed, and from then on nothing leaves the node.
+/// A write whose batch fails is answered with the failure, and the node sends nothing from then on.
 #[test]
 fn after_a_store_failure_the_node_sends_nothing() {
     let mut node = open_node(1);

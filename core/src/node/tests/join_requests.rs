@@ -1,10 +1,10 @@
-//! Who stands between a machine that joins and the group that it joins, and who is none of it at all.
+//! Join requests: valid and forged ones, their pace, and peers of other versions.
 
 use super::*;
 use crate::id::RecordId;
 use crate::record::{Grant, RecordBody, Role, create_genesis};
 
-/// A machine on its way into the group of the vectors.
+/// A node that joins the fixture group.
 fn joining_node() -> TestNode {
     let mut host = TestNode::open(SecretKey::from_bytes(&[21; 32]), MemoryStore::default());
     host.request(Request::Join { code: example_code(), alias: "till-7".into(), labels: vec![] });
@@ -59,7 +59,7 @@ fn join_request_is_valid_only_for_its_joiner_and_its_guest_stream() {
     let code = code.unwrap();
     let other_key = SecretKey::from_bytes(&[78; 32]);
     let wrong_code = InviteCode::new(group, &fixture::founder().node_id(), [8; 16]);
-    // What a request says; by whose code; signed by whom; and whether it is right.
+    // The terms of a request, the code, the signer, and whether the request is valid.
     type Mutation = fn(&mut JoinTerms);
     let cases: [(Mutation, &InviteCode, &SecretKey, bool); 7] = [
         (|terms| terms.contacted_member = fixture::operator().node_id(), &code, &joiner, false),
@@ -97,7 +97,7 @@ fn join_request_is_valid_only_for_its_joiner_and_its_guest_stream() {
     }
 }
 
-/// A node that takes no visits is asked ever so often, and not with every tick.
+/// A node that accepts no guest streams is tried again after the back-off, not with every tick.
 #[test]
 fn guest_streams_are_opened_often_at_first_and_rarely_later() {
     let start_pairing = Request::StartPairing { alias: String::new(), labels: vec![] };
@@ -118,14 +118,13 @@ fn guest_streams_are_opened_often_at_first_and_rarely_later() {
             effects.clear();
         }
         assert_eq!(opened_at_ms, [0, 2_000, 4_000, 10_000, 16_000, 22_000, 28_000]);
-        // Whoever asks anew is served at once.
+        // A new request starts at once.
         let effects = host.request(request);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::OpenGuestStream { .. })));
     }
 }
 
-/// A machine that speaks no version that this one speaks is told from one that breaks the rules; and what a later version
-/// says besides is passed over.
+/// A peer without a common version is not reported as a violation, and frames of unknown kinds are ignored.
 #[test]
 fn incompatible_version_closes_the_link_and_unknown_frames_are_ignored() {
     let mut host = TestNode::member(fixture::founder());

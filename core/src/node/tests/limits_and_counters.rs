@@ -1,4 +1,4 @@
-//! What is put off for want of room shows.
+//! Limits: what they defer, and that their hits are counted.
 
 use super::*;
 use crate::delta::{Delta, Put, SignedDelta};
@@ -17,7 +17,7 @@ fn hit_count(host: &TestNode, limit_name: &str) -> u64 {
     host.node.limit_stats().iter().find(|(name, _)| *name == limit_name).map_or(0, |(_, bound)| bound.count)
 }
 
-/// A change of the operator's that builds on something that nobody has.
+/// A change of the operator with a dependency that no node has.
 fn push_with_unknown_dependency(n: u64, value: &str) -> PushedChanges {
     let root = fixture::desired_root();
     let mut dep = [9; 32];
@@ -48,7 +48,7 @@ fn pushes_of_one_author_are_rate_limited() {
         );
     }
     assert_eq!(hit_count(&host, "changes of one author pushed at once"), 100);
-    // Some time later as many fit as that time is worth.
+    // Later, as many are allowed as were earned since.
     host.clock.mono = host.clock.mono.plus_ms(50);
     for n in 0..100 {
         host.receive_member_frame(

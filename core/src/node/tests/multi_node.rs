@@ -1,4 +1,4 @@
-//! Small worlds of machines, wired by hand.
+//! A few nodes that are wired by hand.
 
 use super::super::*;
 use crate::id::ChangeId;
@@ -10,11 +10,11 @@ use crate::store::{MemoryStore, Row, key};
 use crate::value::Value;
 use crate::wire::member::{GroupFrame, RangeResponse};
 
-/// A machine with its store.
+/// A node with its store.
 struct PeerNode {
     node: Node,
     store: MemoryStore,
-    /// False while what is stored is not confirmed.
+    /// False while stores are not confirmed.
     confirms_stores: bool,
     stored_batches: Vec<StoreBatchId>,
     request_count: u64,
@@ -56,7 +56,7 @@ impl PeerNode {
         peer
     }
 
-    /// Hands over an input; answers the frames to be sent.
+    /// Handles an input. Returns the frames to be sent.
     fn handle_input(&mut self, now: ClockReading, input: Input) -> Vec<(LinkId, Vec<u8>)> {
         let effects = self.node.handle(now, input);
         self.carry_out(now, effects)
@@ -122,8 +122,8 @@ fn memory_store(rows: &[Row]) -> MemoryStore {
     memory
 }
 
-/// What is stored of a group of `n` operators with these labels: the row that says it exists, Genesis, and the grants
-/// in order.
+/// The stored rows of a group of `n` operators with these labels: its group row, Genesis, and the grants in
+/// order.
 fn stored_group_rows(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>) {
     let genesis = create_genesis(&key_of(1), "shop", [0; 16], key_of(200).node_id());
     let group = genesis.genesis_group_id().unwrap();
@@ -146,7 +146,7 @@ fn stored_group_rows(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>)
     (group, rows)
 }
 
-/// Brings up a link between two, and everything that follows.
+/// Brings up a link between two nodes and delivers all frames that follow.
 fn link_nodes(now: ClockReading, a: &mut PeerNode, b: &mut PeerNode) {
     let (ka, kb) = (a.node.own_id(), b.node.own_id());
     let kind = LinkKind::Member;
@@ -155,7 +155,7 @@ fn link_nodes(now: ClockReading, a: &mut PeerNode, b: &mut PeerNode) {
     exchange_frames(now, a, b, to_a, to_b);
 }
 
-/// Delivers frames, and those that answer them.
+/// Delivers frames and their answers.
 fn exchange_frames(
     now: ClockReading,
     a: &mut PeerNode,
@@ -178,7 +178,7 @@ fn unrequested_range_response_is_ignored() {
     let (group, mut all) = open_members(2);
     let [a, b] = &mut all[..] else { panic!() };
     link_nodes(clock_at(1), a, b);
-    // A push is held back, and the window that would make up for it comes by itself.
+    // A push is held back, and the batch that holds its change comes without a request.
     a.write(clock_at(2), group, 1);
     let group_data = &mut a.node.groups.get_mut(&group).unwrap().group;
     let shard_id = group_data.desired().unwrap().root().shard_id();
@@ -222,7 +222,7 @@ fn join_denial_ends_only_the_join_it_answers() {
     let join = |code: InviteCode| Request::Join { code, alias: String::new(), labels: vec![] };
     let link_up =
         |link, peer, opened| Input::LinkUp { link, peer, kind: LinkKind::Guest, opened_here: opened };
-    // Asks by a bad code on one visit, and has the answer held back.
+    // Joins with a bad code on one guest stream, whose answer is held back.
     let (_, _) = c.request(clock_at(2), join(example_code(group, 9)));
     let run_guest_stream = |a: &mut PeerNode, c: &mut PeerNode, link: LinkId| {
         let mut to_a = c.handle_input(clock_at(3), link_up(link, a.node.own_id(), true));
@@ -253,7 +253,7 @@ fn join_denial_ends_only_the_join_it_answers() {
     };
     deliver_response(&mut c, &denied_responses[0]);
     assert!(!c.responses.contains_key(&caller), "that was the other code");
-    // A refusal of the good code that comes after the grant.
+    // A denial of the good code that comes after the grant.
     let later_responses = run_guest_stream(&mut a, &mut c, LinkId(4));
     deliver_response(&mut c, &granted_responses[0]);
     assert!(c.node.group(&group).is_some());
@@ -337,7 +337,7 @@ fn anti_entropy_never_exceeds_the_pending_bytes_of_a_link() {
     );
 }
 
-/// Brings up links between all, and delivers what is said, but for what `lost` names.
+/// Linked nodes. Frames are delivered unless `is_lost` names their direction.
 struct TestMesh {
     nodes: Vec<PeerNode>,
     is_lost: fn(usize, usize) -> bool,
@@ -377,7 +377,7 @@ impl TestMesh {
         }
     }
 
-    /// Lets time pass until `done` is true; answers when that was.
+    /// Lets time pass until `done` is true. Returns the time in milliseconds.
     fn run_until(&mut self, from: u64, limit_ms: u64, done: impl Fn(&Self) -> bool) -> u64 {
         for ms in (from..from + limit_ms).step_by(100) {
             if done(self) {
@@ -392,7 +392,8 @@ impl TestMesh {
     }
 }
 
-/// One that has a link with another says so, and is left to tell it what is new. If it does not, that shows.
+/// A push is left to the neighbour that claims a link with the receiver. If that one does not push,
+/// anti-entropy repairs it.
 #[test]
 fn change_that_a_linked_peer_withholds_is_fetched_from_another_peer() {
     let (group, all) = open_members(3);
@@ -403,7 +404,7 @@ fn change_that_a_linked_peer_withholds_is_fetched_from_another_peer() {
         mesh.nodes[1].node.groups[&group].liveness.claims_link(Some(mesh.nodes[0].node.own_id()), &last)
     };
     let now = mesh.run_until(2, 10_000, knows_of_link);
-    // From now on the first tells the last nothing.
+    // From now on frames from the first node to the last are lost.
     mesh.is_lost = |from, to| from + to == 2;
     let (_, sent) = mesh.nodes[0].write(clock_at(now), group, 7);
     mesh.deliver(clock_at(now), 0, sent);
