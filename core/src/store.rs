@@ -5,27 +5,27 @@
 //! so that byte order is their order.
 //!
 //! ```text
-//! table        key                                                        value
-//! meta         name                                                       bytes
-//! groups       group [16]                                                 GroupRow
-//! records      group [16] | record [32]                                   record | signature [64]
-//! changes      group [16] | shard [16] | chain [16] | seq u64 | id [32]   delta
-//! aside        as of changes                                              UnacceptedRow
-//! marks        group [16] | shard [16] | chain [16] | seq u64             signature [64], every 64th change
-//! covers       group [16] | shard [16] | chain [16]                       seq u64 | EndProof
-//! own          group [16] | shard [16] | grant [32]                       OwnTipRow
-//! snapshots    group [16] | shard [16]                                    SnapshotRow
-//! index        group [16] | shard [16]                                    ResourceIndexRow
-//! invites      group [16] | invite [32]                                   InviteRow
-//! joins        group [16]                                                 JoinRow, until the join is done
-//! journal      group [16] | number u64                                    JournalRow
-//! applied      group [16] | <kind>/<name>                                 fields last applied on this host
-//! addresses    node [32]                                                  the node's addresses, newest first
+//! table           key                                                       value
+//! meta            name                                                      bytes
+//! groups          group [16]                                                GroupRow
+//! records         group [16] | record [32]                                  record | signature [64]
+//! changes         group [16] | shard [16] | chain [16] | seq u64 | id [32]  delta
+//! unaccepted      as of changes                                             UnacceptedRow
+//! checkpoints     group [16] | shard [16] | chain [16] | seq u64            signature [64]
+//! end-proofs      group [16] | shard [16] | chain [16]                      seq u64 | EndProof
+//! own-tips        group [16] | shard [16] | grant [32]                      OwnTipRow
+//! snapshots       group [16] | shard [16]                                   SnapshotRow
+//! resource-index  group [16] | shard [16]                                   ResourceIndexRow
+//! invites         group [16] | invite [32]                                  InviteRow
+//! joins           group [16]                                                JoinRow, until the join is done
+//! journal         group [16] | number u64                                   JournalRow
+//! applied         group [16] | <kind>/<name>                                fields last applied on this host
+//! addresses       node [32]                                                 addresses, newest first
 //! ```
 //!
-//! Of a forked chain, one branch is in `changes` and the others are in `aside`; that is why keys contain the
-//! change's id. The `groups` row is the last row of the batch that creates or joins a group: without it, the
-//! group does not exist.
+//! Of a forked chain, one branch is in `changes` and the others are in `unaccepted`; that is why keys contain
+//! the change's id. The `groups` row is the last row of the batch that creates or joins a group: without it,
+//! the group does not exist.
 
 pub mod key;
 mod memory;
@@ -52,14 +52,14 @@ pub enum Table {
     Records,
     /// The accepted changes. Everything else can be rebuilt from them, the records and the signatures.
     Changes,
-    /// The unaccepted changes, each with its end proof. Named `aside` on disk.
+    /// The unaccepted changes, each with its end proof.
     Unaccepted,
-    /// The signature of every 64th change of a chain. Named `marks` on disk.
+    /// The signature of every 64th change of a chain.
     Checkpoints,
-    /// The end proof of each chain. Named `covers` on disk.
+    /// The end proof of each chain.
     EndProofs,
     /// The last change of each chain that this node wrote. It is apart from the document, so that a node that
-    /// lost its document does not fork its chain. Named `own` on disk.
+    /// lost its document does not fork its chain.
     OwnTips,
     /// Whole shards, from which a start is quick.
     Snapshots,
@@ -104,12 +104,12 @@ impl Table {
             Self::Groups => "groups",
             Self::Records => "records",
             Self::Changes => "changes",
-            Self::Unaccepted => "aside",
-            Self::Checkpoints => "marks",
-            Self::EndProofs => "covers",
-            Self::OwnTips => "own",
+            Self::Unaccepted => "unaccepted",
+            Self::Checkpoints => "checkpoints",
+            Self::EndProofs => "end-proofs",
+            Self::OwnTips => "own-tips",
             Self::Snapshots => "snapshots",
-            Self::ResourceIndexes => "index",
+            Self::ResourceIndexes => "resource-index",
             Self::Invites => "invites",
             Self::Joins => "joins",
             Self::Journal => "journal",

@@ -43,7 +43,7 @@ fn store_rows_match_the_pinned_bytes() {
     let mut golden = GoldenFile::open(
         "rows",
         "Rows of the store: the key of one row of each table, and the layouts of their values. The values\n\
-         of `records`, `changes` and `marks` are in records.txt, changes.txt and chains.txt.",
+         of `records`, `changes` and `checkpoints` are in records.txt, changes.txt and chains.txt.",
     );
     let keys = keys();
     assert!(keys.iter().map(|(table, _)| *table).eq(Table::ALL), "every table is pinned");
@@ -54,19 +54,23 @@ fn store_rows_match_the_pinned_bytes() {
     check_layout(&mut golden, "groups.value", &group_row);
     let signature = fixture::history().change("first").signed.signature;
     let end_proof = (300u64, EndProof { ids_ahead: vec![ChangeId([2; 32])], signature });
-    check_layout(&mut golden, "covers.value", &end_proof);
+    check_layout(&mut golden, "end-proofs.value", &end_proof);
     let delta = fixture::history().change("first").signed.delta.clone();
-    check_layout(&mut golden, "aside.value", &UnacceptedRow { version: 1, end_proof: end_proof.1, delta });
+    check_layout(
+        &mut golden,
+        "unaccepted.value",
+        &UnacceptedRow { version: 1, end_proof: end_proof.1, delta },
+    );
     let own_tip =
         OwnTipRow { version: 1, incarnation: Incarnation([5; 16]), seq: 300, id: ChangeId([2; 32]) };
-    check_layout(&mut golden, "own.value", &own_tip);
+    check_layout(&mut golden, "own-tips.value", &own_tip);
     let history = fixture::history();
     let index = history
         .shard
         .resource_index()
         .expect("a shard that was never written down")
         .to_row(history.shard.graph());
-    check_layout(&mut golden, "index.value", &index);
+    check_layout(&mut golden, "resource-index.value", &index);
     let role = Role::Operator.to_byte();
     let invite = InviteRow {
         version: 1,

@@ -37,7 +37,7 @@ impl Group {
         let mut group = Self::new(load_records(store, id, genesis)?);
         for (row_key, value) in read_rows(store, Table::OwnTips, &key::for_group(id))? {
             let shard_and_grant =
-                key::parse_own_tip(&row_key).ok_or_else(|| damaged_error("a key of `own`"))?;
+                key::parse_own_tip(&row_key).ok_or_else(|| damaged_error("a key of `own-tips`"))?;
             group.own_tips.insert(shard_and_grant, decode_versioned(Table::OwnTips, &value)?);
         }
         let roots: Vec<ShardRoot> = group.membership.roots().cloned().collect();
@@ -148,7 +148,7 @@ fn load_end_proofs<R: RowReader>(
         let chain_id = key::parse_chain(&row_key).map(|(_, chain_id)| chain_id);
         let (chain_id, end_proof) = chain_id
             .zip(decode_layout::<(u64, EndProof)>(&value))
-            .ok_or_else(|| damaged_error("a row of `covers`"))?;
+            .ok_or_else(|| damaged_error("a row of `end-proofs`"))?;
         end_proofs.insert(chain_id, end_proof);
     }
     Ok(end_proofs)

@@ -4,7 +4,7 @@
 //! The index follows from the history alone, and is built again where it is missing.
 //!
 //! ```text
-//! index     group [16] | shard [16]      ResourceIndexRow { version u8, checksum [32], body }
+//! row       group [16] | shard [16]      ResourceIndexRow { version u8, checksum [32], body }
 //! body      heads, sorted | per resource, by name: its key, the ordinals of its changes as differences
 //! ordinal   the changes of all chains numbered through: chains by chain id, each from its first change
 //! ```

@@ -4,7 +4,7 @@
 
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, InviteId, NodeId, RecordId, ShardId};
 
-/// The parts of a key of `changes` or `aside`.
+/// The parts of a key of `changes` or `unaccepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeKey {
     /// The group.
@@ -34,40 +34,40 @@ pub fn parse_record(key: &[u8]) -> Option<RecordId> {
     RecordId::from_slice(after_group(key)?)
 }
 
-/// The key of `snapshots` and `index`, and the prefix of all keys of a shard.
+/// The key of `snapshots` and `resource-index`, and the prefix of all keys of a shard.
 pub fn for_shard(group: GroupId, shard: ShardId) -> Vec<u8> {
     [group.0.as_slice(), &shard.0].concat()
 }
 
-/// The key of `covers`, and the prefix of all keys of a chain.
+/// The key of `end-proofs`, and the prefix of all keys of a chain.
 pub fn for_chain(group: GroupId, shard: ShardId, chain: ChainId) -> Vec<u8> {
     [group.0.as_slice(), &shard.0, &chain.0].concat()
 }
 
-/// The shard and chain in a key of `covers`.
+/// The shard and chain in a key of `end-proofs`.
 pub fn parse_chain(key: &[u8]) -> Option<(ShardId, ChainId)> {
     let (shard_id, chain_id) = after_group(key)?.split_at_checked(16)?;
     Some((ShardId::from_slice(shard_id)?, ChainId::from_slice(chain_id)?))
 }
 
-/// A key of `marks`, and the key from which the changes of a chain with `seq` or more are scanned.
+/// A key of `checkpoints`, and the key from which the changes of a chain with `seq` or more are scanned.
 pub fn chain_from_seq(group: GroupId, shard: ShardId, chain: ChainId, seq: u64) -> Vec<u8> {
     [group.0.as_slice(), &shard.0, &chain.0, &seq.to_be_bytes()].concat()
 }
 
-/// The shard, chain and sequence number in a key of `marks`.
+/// The shard, chain and sequence number in a key of `checkpoints`.
 pub fn parse_checkpoint(key: &[u8]) -> Option<(ShardId, ChainId, u64)> {
     let (chain_key, seq) = key.split_at_checked(48)?;
     let (shard_id, chain_id) = parse_chain(chain_key)?;
     Some((shard_id, chain_id, u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
-/// A key of `changes` or `aside`.
+/// A key of `changes` or `unaccepted`.
 pub fn change(group: GroupId, shard: ShardId, chain: ChainId, seq: u64, id: ChangeId) -> Vec<u8> {
     [group.0.as_slice(), &shard.0, &chain.0, &seq.to_be_bytes(), &id.0].concat()
 }
 
-/// The parts of a key of `changes` or `aside`.
+/// The parts of a key of `changes` or `unaccepted`.
 pub fn parse_change(key: &[u8]) -> Option<ChangeKey> {
     let (checkpoint_key, id) = key.split_at_checked(56)?;
     let (shard_id, chain_id, seq) = parse_checkpoint(checkpoint_key)?;
@@ -80,12 +80,12 @@ pub fn parse_change(key: &[u8]) -> Option<ChangeKey> {
     })
 }
 
-/// A key of `own`.
+/// A key of `own-tips`.
 pub fn own_tip(group: GroupId, shard: ShardId, grant: GrantId) -> Vec<u8> {
     [group.0.as_slice(), &shard.0, &grant.0].concat()
 }
 
-/// The shard and grant in a key of `own`.
+/// The shard and grant in a key of `own-tips`.
 pub fn parse_own_tip(key: &[u8]) -> Option<(ShardId, GrantId)> {
     let (shard_id, grant) = after_group(key)?.split_at_checked(16)?;
     Some((ShardId::from_slice(shard_id)?, GrantId::from_slice(grant)?))

@@ -70,7 +70,7 @@ impl StoredStateReader {
             Entry::Vacant(new) => new,
         };
         let unaccepted_row = (table == Table::Unaccepted)
-            .then(|| decode_layout::<UnacceptedRow>(new.key()).ok_or("a damaged row of `aside`"));
+            .then(|| decode_layout::<UnacceptedRow>(new.key()).ok_or("a damaged row of `unaccepted`"));
         let unaccepted_delta = unaccepted_row.transpose()?.map(|row| row.delta);
         let delta = Delta::decode(unaccepted_delta.as_ref().unwrap_or(new.key()))
             .map_err(|error| error.to_string())?;

@@ -153,7 +153,7 @@ fn own_changes_are_salvaged_without_their_signatures() {
     assert_eq!(count_changes_proved_to_a_new_node(&mut load_salvaged(&salvaged)), 140);
 }
 
-/// The `own` row alone shows how many changes the chain had.
+/// The `own-tips` row alone shows how many changes the chain had.
 #[test]
 fn missing_tip_of_the_own_chain_is_reported_as_incomplete() {
     let mut damaged = store_with_changes(70, false);
