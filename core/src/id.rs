@@ -151,6 +151,12 @@ impl HistoryEntryId {
     }
 }
 
+impl fmt::Display for HistoryEntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex_id())
+    }
+}
+
 impl ChainId {
     /// The id of the chain of `grant` in `shard` for one incarnation.
     pub fn derive(group: GroupId, shard: ShardId, grant: GrantId, incarnation: Incarnation) -> Self {

@@ -138,5 +138,6 @@ pub mod record;
 pub mod resource;
 pub mod shard;
 pub mod store;
+pub mod typed_name;
 pub mod value;
 pub mod wire;

@@ -41,6 +41,7 @@ mod links;
 mod liveness;
 mod membership_proof;
 mod membership_status;
+pub mod name_lookup;
 mod node_context;
 mod node_info;
 mod observed_writer;
@@ -65,20 +66,23 @@ pub use crate::limit_stats::{LimitHit, LimitStats};
 pub use effect::{Effect, NodeEvent, RequestError, Response};
 pub use group_state::GroupState;
 pub use input::{
-    AdminOp, AdminRequest, ClockReading, Input, LinkId, LinkKind, MonoTime, Request, RequestId, StoreBatchId,
-    WriteRequest,
+    AdminOp, AdminRequest, ClockReading, Input, LinkId, LinkKind, MonoTime, Request, RequestId,
+    RevertCommand, RevertTarget, StoreBatchId, WriteRequest,
 };
 pub use join::{JoinPhase, PendingJoin};
 pub use membership_status::{MembershipEnd, MembershipStatus};
+pub use name_lookup::{LookupError, NameKind};
 pub use node_info::{DiscoveredNode, NodeInfo, NodeState};
 pub use pairing::{IncomingPairing, OutgoingPairing};
 pub use protocol_error::ProtocolError;
 pub use session::SyncSession;
+pub use write::{RevertPlan, plan_revert, plan_write};
 
 use crate::group::Group;
 use crate::id::{GroupId, NodeId, SecretKey};
 use crate::limits;
 use crate::store::{GroupRow, JoinRow, LoadError, RowReader, Table, decode_versioned};
+use crate::typed_name::GroupName;
 use crate::wire::invite_code::InviteCode;
 use admission::Admission;
 use group_state::{GroupContext, MemberLink};
@@ -261,46 +265,58 @@ impl Node {
         if self.outbox.is_full() {
             return self.outbox.respond(request_id, Err(RequestError::TooManyPendingWrites));
         }
-        let response = match request {
-            Request::CreateGroup { name } => create_group::create_group(&mut self.context(), &name),
-            Request::Write(write) => {
-                self.with_group(write.group, |state, ctx| write::write_edits(state, ctx, write))
-            }
-            Request::Revert { group, back: request, note } => {
-                self.with_group(group, |state, ctx| write::revert(state, ctx, &request, note))
-            }
-            Request::CreateInvite { group, role, max_uses, expires_unix_secs } => {
-                let terms = (role, max_uses, expires_unix_secs);
-                self.with_group(group, |state, ctx| admission::create_invite(state, ctx, terms))
-            }
-            Request::RevokeInvite { group, invite } => {
-                self.with_group(group, |state, ctx| admission::revoke_invite(state, ctx, invite))
-            }
-            Request::SyncNow { group } => self.with_group(group, |state, ctx| {
-                state.sync(ctx).send_digest_to_all();
-                Ok(Response::Done)
-            }),
-            Request::SetPaused { group, paused } => {
-                return self.link_handler().set_paused(request_id, group, paused);
-            }
-            Request::Admin(request) => self.handle_admin_request(request),
-            Request::Join { code, alias, labels } => {
-                join::start(&mut self.context(), Some(request_id), code, (alias, labels));
-                return GuestOpener { node: self }.open_due_guest_streams();
-            }
-            Request::Ping { node } => return self.link_handler().send_ping(request_id, node),
-            Request::StartPairing { alias, labels } => {
-                pairing::start(&mut self.context(), (alias, labels));
-                GuestOpener { node: self }.open_due_guest_streams();
-                Ok(Response::Done)
-            }
-            Request::ConfirmDigits { digits } => pairing::confirm(&mut self.context(), digits),
-            Request::StopPairing => {
-                self.pairings.outgoing = None;
-                Ok(Response::Done)
-            }
-            Request::RejectJoin { node } => pairing::reject(&mut self.context(), &node),
-        };
+        let response =
+            match request {
+                Request::CreateGroup { name } => create_group::create_group(&mut self.context(), &name),
+                Request::Write(write) => self
+                    .with_own_group(&write.group.clone(), |state, ctx| write::write_edits(state, ctx, write)),
+                Request::Revert(command) => self
+                    .with_own_group(&command.group.clone(), |state, ctx| write::revert(state, ctx, command)),
+                Request::ReplaceNode { group, old_node, note } => self.replace_node(&group, &old_node, note),
+                Request::CreateInvite { group, role, max_uses, expires_unix_secs } => {
+                    let terms = (role, max_uses, expires_unix_secs);
+                    self.with_group(&group, |state, ctx| admission::create_invite(state, ctx, terms))
+                }
+                Request::RevokeInvite { group, invite } => self.with_group(&group, |state, ctx| {
+                    let invite = name_lookup::find_invite(state, &invite)?;
+                    admission::revoke_invite(state, ctx, invite)
+                }),
+                Request::SyncNow { group } => self.with_group(&group, |state, ctx| {
+                    state.sync(ctx).send_digest_to_all();
+                    Ok(Response::Done)
+                }),
+                Request::SetPaused { group, paused } => match self.find_group(&group) {
+                    Ok(group) => return self.link_handler().set_paused(request_id, group, paused),
+                    Err(error) => Err(error.into()),
+                },
+                Request::Admin(request) => self.handle_admin_request(request),
+                Request::Join { code, alias, labels } => {
+                    join::start(&mut self.context(), Some(request_id), code, (alias, labels));
+                    return GuestOpener { node: self }.open_due_guest_streams();
+                }
+                Request::Ping { group, node } => {
+                    match self.with_group(&group, |state, _| Ok(name_lookup::find_member(state, &node)?)) {
+                        Ok(member) => return self.link_handler().send_ping(request_id, member),
+                        Err(error) => Err(error),
+                    }
+                }
+                Request::StartPairing { alias, labels } => {
+                    pairing::start(&mut self.context(), (alias, labels));
+                    GuestOpener { node: self }.open_due_guest_streams();
+                    Ok(Response::Done)
+                }
+                Request::ConfirmDigits { digits } => pairing::confirm(&mut self.context(), digits),
+                Request::StopPairing => {
+                    self.pairings.outgoing = None;
+                    Ok(Response::Done)
+                }
+                Request::RejectJoin { group, node } => {
+                    match name_lookup::find_join_request(self, &group, &node) {
+                        Ok(joiner) => pairing::reject(&mut self.context(), &joiner),
+                        Err(error) => Err(error.into()),
+                    }
+                }
+            };
         self.outbox.respond(request_id, response);
     }
 
@@ -322,14 +338,25 @@ impl Node {
         join::finish_synced(&mut self.context());
     }
 
-    /// Runs a request in one group.
+    /// Runs a request in the group that is meant.
     fn with_group<T>(
         &mut self,
-        group: GroupId,
+        name: &GroupName,
         run: impl FnOnce(&mut GroupState, &mut GroupContext<'_>) -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
+        let group = self.find_group(name)?;
         let (state, mut ctx) = self.group_with_context(group).ok_or(RequestError::UnknownGroup)?;
         run(state, &mut ctx)
+    }
+
+    /// Runs a request in the group that is meant, if this node is a member of it.
+    fn with_own_group<T>(
+        &mut self,
+        name: &GroupName,
+        run: impl FnOnce(&mut GroupState, &mut GroupContext<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        let group = self.find_own_group(name)?;
+        self.with_group(&group.into(), run)
     }
 
     fn group_with_context(&mut self, group: GroupId) -> Option<(&mut GroupState, GroupContext<'_>)> {

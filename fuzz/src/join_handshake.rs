@@ -159,9 +159,9 @@ fn compare_digits(
         return false;
     }
     let role = *decisions.choose(&[Role::Node, Role::Operator, Role::Admin]);
-    let act = AdminOp::ApproveJoin { node: joiner_id, role, digits: Some(member_digits) };
+    let op = AdminOp::ApproveJoin { node: joiner_id.into(), role, digits: Some(member_digits) };
     let admin_request =
-        AdminRequest { group: fixture::group(), act, user: String::new(), words: String::new() };
+        AdminRequest { group: fixture::group().into(), op, user: String::new(), message: String::new() };
     let answers = member.request(Request::Admin(admin_request));
     frames.extend(answers.into_iter().map(|bytes| (false, bytes)));
     joiner.request(Request::ConfirmDigits { digits: member_digits });

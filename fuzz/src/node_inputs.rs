@@ -184,7 +184,7 @@ impl InputRun<'_> {
         let request = match self.decisions.next_byte_or_zero() % 12 {
             0 => Request::CreateGroup { name: String::from_utf8_lossy(self.decisions.bytes()).into_owned() },
             1 => Request::CreateInvite {
-                group,
+                group: group.into(),
                 role: Role::from_byte(self.decisions.next_byte_or_zero()),
                 max_uses: u32::from(self.decisions.next_byte_or_zero()),
                 expires_unix_secs: self.decisions.number().cast_signed(),
@@ -192,23 +192,23 @@ impl InputRun<'_> {
             2 => {
                 let random = InviteId([self.decisions.next_byte_or_zero(); 32]);
                 let invite = if self.decisions.next_bool() { FIXTURE.code.invite_id() } else { random };
-                Request::RevokeInvite { group, invite }
+                Request::RevokeInvite { group: group.into(), invite: invite.to_string() }
             }
             3 => {
                 let code = if self.decisions.one_in(4) { &FIXTURE.code } else { &FIXTURE.foreign_group.1 };
                 let alias = String::from_utf8_lossy(self.decisions.bytes()).into_owned();
                 Request::Join { code: code.clone(), alias, labels: vec![] }
             }
-            4 => Request::Ping { node: secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id() },
-            5 => Request::SyncNow { group },
-            6 => Request::SetPaused { group, paused: self.decisions.next_bool() },
+            4 => Request::Ping { group: group.into(), node: secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id().into() },
+            5 => Request::SyncNow { group: group.into() },
+            6 => Request::SetPaused { group: group.into(), paused: self.decisions.next_bool() },
             _ => {
                 let edits =
                     (0..1 + self.decisions.next_byte_or_zero() % 3).map(|_| self.random_edit()).collect();
                 let note = ChangeNote { message: "w".to_owned(), ..ChangeNote::default() };
-                let base = self.decisions.one_in(8).then(|| vec![FIXTURE.root.id()]);
+                let base = self.decisions.one_in(8).then(|| vec![FIXTURE.root.id().into()]);
                 Request::Write(WriteRequest {
-                    group,
+                    group: group.into(),
                     edits,
                     expected_heads: base,
                     note,
@@ -235,13 +235,13 @@ impl InputRun<'_> {
             0 => Edit::Remove(resource),
             1 => self.random_resolution(resource, value),
             2 => Edit::SetAlias(
-                secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id(),
+                secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id().into(),
                 value.as_str().map(str::to_owned),
             ),
             3 => {
                 let label =
                     (value.as_str().unwrap_or("k").to_owned(), self.decisions.next_bool().then(String::new));
-                Edit::SetLabels(secret_key(fixture::NODE).node_id(), vec![label])
+                Edit::SetLabels(secret_key(fixture::NODE).node_id().into(), vec![label])
             }
             kind => {
                 let edit = match kind {
@@ -269,7 +269,7 @@ impl InputRun<'_> {
                     resource,
                     field,
                     resolution: Resolution::UseSide(side),
-                    id: Some(conflict.id),
+                    id: Some(conflict.id.to_string()),
                 }
             }
             None => {

@@ -1,41 +1,52 @@
-//! The local door: HTTP over a Unix socket, one request a command. Whoever may open the socket may do everything that
-//! this node may.
+//! The local API: HTTP over a Unix socket. Whoever may open the socket may do everything that this node may.
 //!
-//! | path                      | methods          | answers                                              |
-//! |---------------------------|------------------|------------------------------------------------------|
-//! | `/v1/paths`               | GET              | where this node keeps its things                     |
-//! | `/v1/groups`              | GET, POST        | the groups; founds one                               |
-//! | `/v1/invites`             | GET, POST        | the invites made here; makes one                     |
-//! | `/v1/invites/{id}`        | DELETE           | revokes one                                          |
-//! | `/v1/join`                | POST             | joins by a code                                      |
-//! | `/v1/ask`                 | GET, POST, DELETE | asks to be let in without a code                    |
-//! | `/v1/agree`               | POST             | this node's operator compared the digits             |
-//! | `/v1/pending`, `/v1/deny` | GET, POST        | who asks to be let in                                |
-//! | `/v1/govern`              | POST             | who is in a group, and what of theirs counts         |
-//! | `/v1/replace`             | POST             | this node in another's place                         |
-//! | `/v1/quarantine`          | GET              | what is valid and not part of the document           |
-//! | `/v1/doctor`              | GET              | what is wrong with this node, and what to do         |
-//! | `/v1/nodes`               | GET              | members, and who is seen                             |
-//! | `/v1/ping`                | POST             | measures the way to a neighbour                      |
-//! | `/v1/write`               | POST             | one atomic change of the desired state               |
-//! | `/v1/plan`                | POST             | what that would change                               |
-//! | `/v1/back`                | POST             | undoes, reverts or restores, as one change           |
-//! | `/v1/tags`                | GET              | the names of points of the past                      |
-//! | `/v1/edit`                | GET              | a resource for an editor, or a template of one       |
-//! | `/v1/list`, `/v1/get`, `/v1/export` | GET    | the desired state, now or at a point of the past     |
-//! | `/v1/status`, `/v1/conflicts` | GET          | how it stands                                        |
-//! | `/v1/log`, `/v1/show`, `/v1/diff` | GET      | how it came to be so                                 |
-//! | `/v1/doc`, `/v1/doc/authors` | GET          | the document as one Automerge file; who its actors are |
-//! | `/v1/doc/plan`            | POST             | what the values of such a file would change          |
-//! | `/v1/backup`              | GET              | the store, row by row                                |
-//! | `/v1/watch`               | GET              | what happens, line by line, until the caller hangs up |
-//! | `/v1/diff/nodes`          | GET              | what nodes run against what is wanted                |
-//! | `/v1/blame`               | GET              | who wrote what stands                                |
-//! | `/v1/verify`              | GET              | whether all that is stored is as it was signed, in lines |
-//! | `/v1/heads`, `/v1/sync`   | GET, POST        | who has what; sync now, pause, resume                |
+//! | path                                   | methods           | what it is                                          |
+//! |----------------------------------------|-------------------|-----------------------------------------------------|
+//! | `/v1/paths`                            | GET               | the paths of this node's files                      |
+//! | `/v1/doctor`                           | GET               | findings about this node, with advice               |
+//! | `/v1/backup`                           | GET               | the rows of the store                               |
+//! | `/v1/joins`                            | POST              | joins a group by an invite code                     |
+//! | `/v1/pairing`                          | GET, POST, DELETE | this node's own request to be admitted without a code |
+//! | `/v1/pairing/digits`                   | PUT               | confirms the digits of that request                 |
+//! | `/v1/groups`                           | GET, POST         | the groups of this node                             |
+//! | `/v1/groups/{group}`                   | DELETE            | ends the group for all members                      |
+//! | `.../membership`                       | DELETE            | leaves the group                                    |
+//! | `.../recovery`                         | POST              | makes this node an admin by the recovery key        |
+//! | `.../members`                          | GET               | members, and other nodes that were discovered       |
+//! | `.../members/{node}`                   | DELETE            | removes a member                                    |
+//! | `.../members/{node}/role`              | PUT               | a member's role                                     |
+//! | `.../members/{node}/observed`          | DELETE            | the status reports of a former member               |
+//! | `.../members/{node}/ping`              | POST              | the round trip to a member                          |
+//! | `.../members/{node}/replacement`       | POST              | this node replaces that one                         |
+//! | `.../invites`, `.../invites/{invite}`  | GET, POST; DELETE | the invites that were made here                     |
+//! | `.../join-requests`                    | GET               | nodes that wait to be admitted                      |
+//! | `.../join-requests/{node}`             | DELETE            | rejects a join request                              |
+//! | `.../join-requests/{node}/approval`    | POST              | admits a node                                       |
+//! | `.../quarantine`                       | GET               | unaccepted changes, with reasons                    |
+//! | `.../quarantine/{readmit,rewrite}`     | POST              | accepts unaccepted changes, or writes their values again |
+//! | `.../changes`                          | GET, POST         | the log; writes one change                          |
+//! | `.../changes/{id}`                     | GET               | one change; `KIND/NAME` for the newest of a resource |
+//! | `.../plan`                             | POST              | what a write would change                           |
+//! | `.../reverts`                          | POST              | undo, revert or restore, as one change              |
+//! | `.../tags`                             | GET               | names of points of the history                      |
+//! | `.../resources`                        | GET               | the resources of the desired state                  |
+//! | `.../resources/{kind}/{name}`          | GET               | the fields of one resource                          |
+//! | `.../resources/{kind}/{name}/blame`    | GET               | who wrote each field                                |
+//! | `.../resources/{kind}/{name}/editable` | GET               | its manifest for an editor, or a template           |
+//! | `.../manifest`                         | GET               | resources as a manifest                             |
+//! | `.../status`, `.../conflicts`          | GET               | resource states on all nodes; unresolved conflicts  |
+//! | `.../diff`, `.../drift`                | GET               | differences between points, and between nodes and the desired state |
+//! | `.../heads`                            | GET               | digest and heads                                    |
+//! | `.../sync`                             | GET, POST, PUT    | synchronisation: its state; now; paused             |
+//! | `.../document`                         | GET               | the document as one Automerge file                  |
+//! | `.../document/authors`                 | GET               | the nodes behind its Automerge actors               |
+//! | `.../document/plan`                    | POST              | what the values of such a file would change         |
+//! | `.../events`                           | GET               | events, one a line, until the caller hangs up       |
+//! | `.../verification`                     | GET               | verifies everything that is stored, one line a step |
 //!
-//! Every answer is one JSON document of a [`crate::view`], but for `/v1/watch` and `/v1/verify`, which are one a line; every refusal is a
-//! `larder.error/1`.
+//! `...` stands for `/v1/groups/{group}`; `{group}` is a name, a prefix of the id, or `-` for the only group of this node.
+//! Every answer is one JSON document of a [`crate::dto`] type, but for the two streams of lines and the two files; every
+//! refusal is a `larder.error/1`.
 
 pub mod admin;
 mod backup;
@@ -49,8 +60,8 @@ pub mod join_requests;
 mod listener;
 mod manifest_template;
 pub mod members;
-pub mod name_lookup;
 mod node_diff;
+pub mod params;
 mod quarantine;
 mod record_summary;
 pub mod replace;
@@ -69,7 +80,8 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
+use larder_core::node::{Node, Request, RequestError, Response as NodeResponse};
 
 pub use listener::{RequestUser, SocketListener};
 
@@ -79,21 +91,43 @@ use crate::dto::{HasSchema, WithSchema};
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 
-/// What every request can reach.
+/// The parts of the daemon that request handlers use.
 #[derive(Clone, Debug)]
 pub struct ApiContext {
-    /// The machine.
+    /// The way to the task that owns the node.
     pub handle: DaemonHandle,
-    /// This node's paths.
+    /// The paths of this node's files.
     pub data_dir: Arc<DataDir>,
-    /// What those who watch wait for.
+    /// The event bus, from which `watch` reads.
     pub event_bus: EventBus,
 }
 
-/// An answer.
+impl ApiContext {
+    /// Has the node carry out a request, and waits for its answer. Dropping the future cancels the request.
+    async fn request(&self, request: Request) -> Result<NodeResponse, CliError> {
+        match self.handle.request_node(request).await? {
+            Ok(response) => Ok(response),
+            Err(error) => Err(self.handle.query(move |local_node| request_error(local_node, error)).await?),
+        }
+    }
+}
+
+/// A refused request as the caller reads it.
+fn request_error(local_node: &Node, error: RequestError) -> CliError {
+    match error {
+        RequestError::MembershipEnded(group) => warnings::membership_error(local_node, &group),
+        other => other.into(),
+    }
+}
+
+fn unexpected_response() -> CliError {
+    CliError::failed("the node gave an answer that belongs to another request; please report this")
+}
+
+/// The answer of a handler.
 type ApiResult<V> = Result<JsonResponse<V>, CliError>;
 
-/// A view on its way out.
+/// A JSON response.
 #[derive(Debug)]
 pub struct JsonResponse<V>(pub V);
 
@@ -124,74 +158,94 @@ fn json_response<V: HasSchema>(status: StatusCode, value: &V) -> Response {
     }
 }
 
-/// A JSON body; what is wrong with one is said like everything else.
+/// The JSON body of a request; a body that cannot be read is refused with a `larder.error/1`.
 #[derive(Debug, FromRequest)]
 #[from_request(via(axum::Json), rejection(CliError))]
 pub struct RequestBody<T>(pub T);
 
-/// Query parameters, likewise.
+/// The query parameters of a request; those that cannot be read are refused likewise.
 #[derive(Debug, FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(CliError))]
 pub struct QueryParams<T>(pub T);
 
 impl From<JsonRejection> for CliError {
     fn from(rejection: JsonRejection) -> Self {
-        Self::usage(format!("the request's body: {}", rejection.body_text()))
+        Self::usage(format!("the body of the request cannot be read: {}", rejection.body_text()))
     }
 }
 
 impl From<QueryRejection> for CliError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::usage(format!("the request's parameters: {}", rejection.body_text()))
+        Self::usage(format!("the parameters of the request cannot be read: {}", rejection.body_text()))
     }
 }
 
 fn router(api: ApiContext) -> Router {
     Router::new()
         .route("/v1/paths", get(groups::get_paths))
-        .route("/v1/groups", get(groups::list_groups).post(groups::post_group))
-        .route("/v1/invites", get(members::list_invites).post(members::post_invite))
-        .route("/v1/invites/{id}", delete(members::revoke_invite))
-        .route("/v1/join", post(members::join_group))
+        .route("/v1/doctor", get(doctor::doctor))
+        .route("/v1/backup", get(backup::dump_store))
+        .route("/v1/joins", post(members::join_group))
         .route(
-            "/v1/ask",
+            "/v1/pairing",
             get(join_requests::pairing_status)
                 .post(join_requests::start_pairing)
                 .delete(join_requests::cancel_pairing),
         )
-        .route("/v1/agree", post(join_requests::confirm_pairing))
-        .route("/v1/pending", get(join_requests::list_pending))
-        .route("/v1/deny", post(join_requests::deny_join))
-        .route("/v1/govern", post(admin::run_admin_op))
-        .route("/v1/replace", post(replace::replace_node))
-        .route("/v1/quarantine", get(quarantine::list_quarantine))
-        .route("/v1/doctor", get(doctor::doctor))
-        .route("/v1/nodes", get(members::list_nodes))
-        .route("/v1/ping", post(members::ping_node))
-        .route("/v1/write", post(writes::write_desired))
-        .route("/v1/plan", post(writes::plan_write))
-        .route("/v1/back", post(revert::revert))
-        .route("/v1/tags", get(revert::list_tags))
-        .route("/v1/edit", get(edit::edit_buffer))
-        .route("/v1/list", get(resources::list_resources))
-        .route("/v1/get", get(resources::get_resource))
-        .route("/v1/export", get(resources::export_manifest))
-        .route("/v1/conflicts", get(resources::list_conflicts))
-        .route("/v1/status", get(status::get_status))
-        .route("/v1/heads", get(status::get_heads))
-        .route("/v1/sync", get(status::get_sync).post(status::control_sync))
-        .route("/v1/log", get(history::get_log))
-        .route("/v1/show", get(history::get_change))
-        .route("/v1/diff", get(history::get_diff))
-        .route("/v1/diff/nodes", get(node_diff::diff_nodes))
-        .route("/v1/doc", get(doc::export))
-        .route("/v1/backup", get(backup::dump_store))
-        .route("/v1/doc/authors", get(doc::authors))
-        .route("/v1/doc/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::MAX_DOC_PLAN_BYTES)))
-        .route("/v1/watch", get(watch::watch_group))
-        .route("/v1/blame", get(blame::blame))
-        .route("/v1/verify", get(verify::verify_group))
+        .route("/v1/pairing/digits", put(join_requests::confirm_pairing))
+        .route("/v1/groups", get(groups::list_groups).post(groups::post_group))
+        .route("/v1/groups/{group}", delete(admin::delete_group))
+        .nest("/v1/groups/{group}", membership_routes().merge(history_routes()).merge(resource_routes()))
         .fallback(|| async { CliError::not_found("no such path in this version of the local API") })
         .layer(DefaultBodyLimit::max(limits::MAX_REQUEST_BYTES))
         .with_state(api)
+}
+
+fn membership_routes() -> Router<ApiContext> {
+    Router::new()
+        .route("/membership", delete(admin::leave_group))
+        .route("/recovery", post(admin::recover_group))
+        .route("/members", get(members::list_nodes))
+        .route("/members/{node}", delete(admin::remove_member))
+        .route("/members/{node}/role", put(admin::put_role))
+        .route("/members/{node}/observed", delete(admin::forget_member))
+        .route("/members/{node}/ping", post(members::ping_node))
+        .route("/members/{node}/replacement", post(replace::replace_node))
+        .route("/invites", get(members::list_invites).post(members::post_invite))
+        .route("/invites/{invite}", delete(members::revoke_invite))
+        .route("/join-requests", get(join_requests::list_join_requests))
+        .route("/join-requests/{node}", delete(join_requests::reject_join))
+        .route("/join-requests/{node}/approval", post(admin::approve_join))
+        .route("/quarantine", get(quarantine::list_quarantine))
+        .route("/quarantine/readmit", post(admin::readmit_changes))
+        .route("/quarantine/rewrite", post(admin::rewrite_changes))
+}
+
+fn history_routes() -> Router<ApiContext> {
+    Router::new()
+        .route("/changes", get(history::get_log).post(writes::post_change))
+        .route("/changes/{id}", get(history::get_change))
+        .route("/plan", post(writes::plan_change))
+        .route("/reverts", post(revert::post_revert))
+        .route("/tags", get(revert::list_tags))
+        .route("/diff", get(history::get_diff))
+        .route("/heads", get(status::get_heads))
+        .route("/sync", get(status::get_sync).post(status::sync_now).put(status::put_sync))
+        .route("/document", get(doc::export))
+        .route("/document/authors", get(doc::authors))
+        .route("/document/plan", post(doc::plan).layer(DefaultBodyLimit::max(limits::MAX_DOC_PLAN_BYTES)))
+        .route("/events", get(watch::watch_group))
+        .route("/verification", get(verify::verify_group))
+}
+
+fn resource_routes() -> Router<ApiContext> {
+    Router::new()
+        .route("/resources", get(resources::list_resources))
+        .route("/resources/{kind}/{name}", get(resources::get_resource))
+        .route("/resources/{kind}/{name}/blame", get(blame::blame))
+        .route("/resources/{kind}/{name}/editable", get(edit::edit_buffer))
+        .route("/manifest", get(resources::export_manifest))
+        .route("/conflicts", get(resources::list_conflicts))
+        .route("/status", get(status::get_status))
+        .route("/drift", get(node_diff::diff_nodes))
 }

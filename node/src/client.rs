@@ -1,20 +1,27 @@
-//! One request to the daemon at the socket.
+//! The client of the local API: HTTP over the daemon's Unix socket.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
+use crate::api::params::ONLY_GROUP;
 use crate::dto::HasSchema;
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 
-/// A way to ask the daemon.
+/// The characters of a path segment that are percent-encoded: all but the unreserved ones of RFC 3986.
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A client of the daemon's local API.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     socket: PathBuf,
@@ -31,29 +38,49 @@ impl ApiClient {
         std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
     }
 
-    /// Asks for a view.
+    /// Gets a document.
     pub fn get<V: HasSchema>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, CliError> {
         self.send_json(Method::GET, &with_query(path, query), Vec::new(), limits::RESPONSE_TIMEOUT)
     }
 
-    /// Asks for something to be done.
-    pub fn post<V: HasSchema>(&self, path: &str, body: &impl Serialize) -> Result<V, CliError> {
-        self.post_with_timeout(path, body, limits::RESPONSE_TIMEOUT)
+    /// Sends a request with a JSON body.
+    pub fn send<V: HasSchema>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<V, CliError> {
+        self.send_json(method, path, request_body(body)?, limits::RESPONSE_TIMEOUT)
     }
 
-    /// The same, of something longer than one change can be, up to [`limits::MAX_DOC_PLAN_BYTES`].
+    /// Posts a JSON body.
+    pub fn post<V: HasSchema>(&self, path: &str, body: &impl Serialize) -> Result<V, CliError> {
+        self.send(Method::POST, path, body)
+    }
+
+    /// Posts a JSON body to something that may take longer than other requests to answer.
+    pub fn post_with_timeout<V: HasSchema>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<V, CliError> {
+        self.send_json(Method::POST, path, request_body(body)?, timeout)
+    }
+
+    /// Posts the values of a document, at most [`limits::MAX_DOC_PLAN_BYTES`]: more than one change can hold.
     pub fn post_doc_plan<V: HasSchema>(&self, path: &str, body: &impl Serialize) -> Result<V, CliError> {
         let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
         if body.len() > limits::MAX_DOC_PLAN_BYTES {
             return Err(CliError::usage(format!(
-                "this is more than can be asked at once ({} bytes)",
+                "the document has more values than one request can hold ({} bytes)",
                 body.len()
             )));
         }
         self.send_json(Method::POST, path, body, limits::RESPONSE_TIMEOUT)
     }
 
-    /// Takes in an answer that is no view, piece by piece as it comes. Answers its length.
+    /// Writes the file that the daemon answers to `sink`, piece by piece as it comes. Returns its length.
     pub fn download(
         &self,
         path: &str,
@@ -78,30 +105,12 @@ impl ApiClient {
         })
     }
 
-    /// The same, of something that may take long.
-    pub fn post_with_timeout<V: HasSchema>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        timeout: Duration,
-    ) -> Result<V, CliError> {
-        let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
-        if body.len() > limits::MAX_REQUEST_BYTES {
-            return Err(CliError::usage(format!(
-                "this is more than one change can hold ({} bytes); split it, or keep large contents as artifacts",
-                body.len()
-            )));
-        }
-        self.send_json(Method::POST, path, body, timeout)
+    /// Deletes something.
+    pub fn delete<V: HasSchema>(&self, path: &str) -> Result<V, CliError> {
+        self.send_json(Method::DELETE, path, Vec::new(), limits::RESPONSE_TIMEOUT)
     }
 
-    /// Asks for something to be taken away.
-    pub fn delete<V: HasSchema>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, CliError> {
-        self.send_json(Method::DELETE, &with_query(path, query), Vec::new(), limits::RESPONSE_TIMEOUT)
-    }
-
-    /// Asks for lines, and calls `each` with every one until it answers false. Returns then, and when the daemon ends the
-    /// answer or goes away.
+    /// Calls `on_line` with each line that the daemon answers, until it returns false, the daemon ends the answer or is gone.
     pub fn follow_lines(
         &self,
         path: &str,
@@ -120,7 +129,9 @@ impl ApiClient {
                     }
                 }
                 if unparsed.len() > limits::MAX_EVENT_LINE_BYTES {
-                    return Err(CliError::failed("the daemon's answer has a line that is too long"));
+                    return Err(CliError::failed(
+                        "the daemon answered a line that is too long; please report this",
+                    ));
                 }
             }
             Ok(FollowEnd::DaemonGone)
@@ -142,10 +153,10 @@ impl ApiClient {
         Err(serde_json::from_slice::<CliError>(&body).unwrap_or_else(unreadable_response))
     }
 
-    /// An answer that comes bit by bit.
+    /// Sends a request whose answer comes piece by piece.
     async fn open_stream(&self, path: &str) -> Result<Incoming, CliError> {
         let response =
-            with_timeout(limits::RESPONSE_TIMEOUT, self.send(Method::GET, path, Vec::new())).await?;
+            with_timeout(limits::RESPONSE_TIMEOUT, self.exchange(Method::GET, path, Vec::new())).await?;
         if response.status() == StatusCode::OK {
             return Ok(response.into_body());
         }
@@ -159,16 +170,25 @@ impl ApiClient {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), CliError> {
-        let response = self.send(method, path, body).await?;
+        let response = self.exchange(method, path, body).await?;
         Ok((response.status(), collect_body(response.into_body()).await?))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, CliError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, CliError> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable_error(&error))?;
         let connection_lost = |error: hyper::Error| {
-            CliError::new(ExitKind::Unreachable, "unreachable", format!("the daemon hung up: {error}"))
-                .with_hint("its log says why")
+            CliError::new(
+                ExitKind::Unreachable,
+                "unreachable",
+                format!("the daemon closed the connection: {error}"),
+            )
+            .with_hint("see the daemon's log")
         };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(connection_lost)?;
@@ -202,20 +222,32 @@ impl ApiClient {
     }
 }
 
-/// How following ended.
+/// The reason why [`ApiClient::follow_lines`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FollowEnd {
-    /// The caller had enough.
+    /// `on_line` returned false.
     CallerStopped,
-    /// The daemon ended it, or is gone.
+    /// The daemon ended the answer, or is gone.
     DaemonGone,
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::failed(format!("cannot start: {error}")))
+/// The runtime that runs all requests of this process.
+static RUNTIME: LazyLock<std::io::Result<Runtime>> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build());
+
+fn runtime() -> Result<&'static Runtime, CliError> {
+    RUNTIME.as_ref().map_err(|error| CliError::failed(format!("cannot start the client: {error}")))
+}
+
+fn request_body(body: &impl Serialize) -> Result<Vec<u8>, CliError> {
+    let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
+    if body.len() > limits::MAX_REQUEST_BYTES {
+        return Err(CliError::usage(format!(
+            "this is more than one change can hold ({} bytes); split it, or keep large contents as artifacts",
+            body.len()
+        )));
+    }
+    Ok(body)
 }
 
 async fn with_timeout<T>(
@@ -236,32 +268,25 @@ async fn collect_body(body: Incoming) -> Result<Bytes, CliError> {
 }
 
 fn unreadable_response(error: serde_json::Error) -> CliError {
-    CliError::failed(format!("the daemon's answer cannot be read: {error}"))
-        .with_hint("is it of another version? Restart it after an upgrade")
+    CliError::failed(format!("the answer of the daemon cannot be read: {error}"))
+        .with_hint("the daemon may be of another version: restart it after an upgrade")
 }
 
 fn interrupted_response(error: &dyn std::fmt::Display) -> CliError {
-    CliError::failed(format!("the daemon's answer broke off: {error}"))
+    CliError::failed(format!("the answer of the daemon broke off: {error}"))
+}
+
+/// The path of something in a group, its segments percent-encoded. Without a group: the only one of the node.
+pub fn group_path(group: Option<&str>, segments: &[&str]) -> String {
+    let mut path = "/v1/groups".to_owned();
+    for segment in [group.unwrap_or(ONLY_GROUP)].iter().chain(segments) {
+        path.extend(["/"].into_iter().chain(utf8_percent_encode(segment, NOT_UNRESERVED)));
+    }
+    path
 }
 
 fn with_query(path: &str, query: &[(&str, Option<&str>)]) -> String {
-    let mut url = path.to_owned();
-    for (nth, (name, value)) in query.iter().filter_map(|(name, value)| Some((name, (*value)?))).enumerate() {
-        url.push(if nth == 0 { '?' } else { '&' });
-        url.push_str(name);
-        url.push('=');
-        percent_encode(value, &mut url);
-    }
-    url
-}
-
-/// Percent-encodes all but the unreserved characters of RFC 3986.
-pub(crate) fn percent_encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let mut pairs = form_urlencoded::Serializer::new(format!("{path}?"));
+    pairs.extend_pairs(query.iter().filter_map(|(name, value)| Some((name, (*value)?))));
+    pairs.finish()
 }

@@ -30,8 +30,8 @@ pub use doctor::{DoctorCheck, DoctorReport};
 pub use edit::EditBuffer;
 pub use event::WatchEvent;
 pub use group::{
-    CreatedGroup, CreatedInvite, GroupEntry, GroupList, InviteEntry, InviteList, JoinedGroup, JoiningGroup,
-    NodePaths,
+    CreatedGroup, CreatedInvite, GroupEntry, GroupList, InviteEntry, InviteList, InviteState, JoinedGroup,
+    JoiningGroup, NodePaths,
 };
 pub use history::{ChangeDetail, ChangeEntry, ChangeLog, DiffReport, FieldDiff, TouchedResource, WritePlan};
 pub use join_requests::{
@@ -45,7 +45,7 @@ pub use resource::{
 };
 pub use revert::{RevertResult, TagEntry, TagList};
 pub use status::{GroupRef, NodeResourceStatus, ResourceStatus, StatusReport, StatusSummary};
-pub use sync::{GroupHeads, NodeRef, PeerSync, SyncReport};
+pub use sync::{GroupHeads, NodeRef, PeerSync, PeerSyncState, SyncReport};
 pub use value::{JsonTime, JsonValue};
 pub use verify::{TaskProgress, VerifyFailure, VerifyReport};
 

@@ -2,10 +2,12 @@
 
 use larder_core::group::WriteError;
 use larder_core::history::RevertError;
-use larder_core::node::RequestError;
+use larder_core::node::{LookupError, NameKind, RequestError};
 use larder_core::resource::edit::EditError;
 use larder_core::wire::guest::JoinDenial;
 use serde::{Deserialize, Serialize};
+
+use crate::limits::MAX_CANDIDATES_SHOWN;
 
 /// How a command ends. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,15 +94,6 @@ impl CliError {
         Self::new(ExitKind::NotFound, "not-found", text)
     }
 
-    /// The caller's fault: more than one thing here is called so.
-    pub fn ambiguous_name(kind: &str, text: &str, candidates: &[String]) -> Self {
-        let shown_candidates: Vec<&str> =
-            candidates.iter().take(crate::limits::MAX_CANDIDATES_SHOWN).map(String::as_str).collect();
-        let more = if candidates.len() > shown_candidates.len() { ", ..." } else { "" };
-        Self::new(ExitKind::NotFound, "ambiguous", format!("`{text}` fits more than one {kind}"))
-            .with_hint(format!("one of: {}{more}", shown_candidates.join(", ")))
-    }
-
     /// The system's fault, mostly.
     pub fn failed(text: impl Into<String>) -> Self {
         Self::new(ExitKind::Failed, "failed", text)
@@ -111,11 +104,30 @@ impl CliError {
 pub const REFETCH_HINT: &str = "it comes back by itself with the first member that is reached (see `larder sync status`); with no other member, \
                               restore the data directory from a backup";
 
+/// What to do before a node that is up can be replaced.
+const REPLACED_NODE_IS_UP_HINT: &str = "stop its daemon and wait until `larder nodes` shows it as away, or remove it with \
+                                        `larder remove`";
+
 impl From<RequestError> for CliError {
     fn from(request_error: RequestError) -> Self {
         let text = request_error.to_string();
         let (exit, code, hint) = match &request_error {
             RequestError::UnknownGroup => (ExitKind::Unreachable, "no-group", "see `larder groups`"),
+            RequestError::Name(error) => return Self::from_lookup_error(error),
+            RequestError::MembershipEnded(_) => (
+                ExitKind::Refused,
+                "no-member",
+                "ask an admin for a code, and come back with `larder join CODE`",
+            ),
+            RequestError::GroupNameTaken(_) => (ExitKind::Refused, "member", "see `larder groups`"),
+            RequestError::NothingToUndo => (
+                ExitKind::NotFound,
+                "not-found",
+                "see `larder log`; `larder revert CHANGE` takes back what any node did",
+            ),
+            RequestError::EmptyScope(_) => (ExitKind::NotFound, "not-found", "see `larder log`"),
+            RequestError::CannotReplaceSelf => (ExitKind::Usage, "usage", ""),
+            RequestError::ReplacedNodeIsUp(_) => (ExitKind::Refused, "up", REPLACED_NODE_IS_UP_HINT),
             RequestError::InvalidGroupName => (ExitKind::Usage, "usage", ""),
             RequestError::InvalidEdit(error) => return Self::from_edit_error(error),
             RequestError::Revert(error) => return Self::from_revert_error(error),
@@ -167,7 +179,46 @@ impl From<RequestError> for CliError {
     }
 }
 
+impl From<LookupError> for CliError {
+    fn from(error: LookupError) -> Self {
+        Self::from_lookup_error(&error)
+    }
+}
+
 impl CliError {
+    fn from_lookup_error(error: &LookupError) -> Self {
+        let text = error.to_string();
+        match error {
+            LookupError::NoGroup => Self::new(ExitKind::Unreachable, "no-group", text)
+                .with_hint("found one with `larder init NAME`, or join one with `larder join CODE`"),
+            LookupError::GroupNotNamed(names) => {
+                Self::usage(text).with_hint(format!("one of: {}", names.join(", ")))
+            }
+            LookupError::NotFound(NameKind::Group, name) => {
+                let text = format!("this node is in no group `{name}`");
+                Self::new(ExitKind::Unreachable, "no-group", text).with_hint("see `larder groups`")
+            }
+            LookupError::NotFound(kind, _) => Self::not_found(text).with_hint(match kind {
+                NameKind::Group => "see `larder groups`",
+                NameKind::Node => "see `larder nodes`",
+                NameKind::Change => "see `larder log --all`",
+                NameKind::HistoryPoint => "see `larder log` and `larder tag`",
+                NameKind::UnacceptedChange => "see `larder quarantine list`",
+                NameKind::Invite => "see `larder invite list`",
+                NameKind::JoinRequest => "see `larder pending`",
+            }),
+            LookupError::Ambiguous { candidates, .. } => {
+                let shown: Vec<&str> =
+                    candidates.iter().take(MAX_CANDIDATES_SHOWN).map(String::as_str).collect();
+                let more = if candidates.len() > shown.len() { ", ..." } else { "" };
+                Self::new(ExitKind::NotFound, "ambiguous", text)
+                    .with_hint(format!("one of: {}{more}", shown.join(", ")))
+            }
+            LookupError::NotDesired(_) => Self::new(ExitKind::Refused, "not-desired", text)
+                .with_hint("see `larder show`; memberships are changed by `larder role` and `larder remove`"),
+        }
+    }
+
     fn from_edit_error(error: &EditError) -> Self {
         let text = error.to_string();
         match error {
@@ -180,7 +231,12 @@ impl CliError {
             EditError::NoConflict(..) | EditError::UnknownSide { .. } => {
                 Self::not_found(text).with_hint("see `larder conflicts`")
             }
+            EditError::TagExists(..) => Self::new(ExitKind::Refused, "tag-exists", text)
+                .with_hint("move it with --force, or take another name"),
+            EditError::UnknownTag(_) => Self::not_found(text).with_hint("see `larder tag`"),
+            EditError::UnresolvedName(_) => Self::failed(text),
             EditError::Schema(_)
+            | EditError::Path(_)
             | EditError::ReservedResource(_)
             | EditError::NotAList(..)
             | EditError::InvalidLabelText(_)

@@ -5,6 +5,9 @@
 //! that later appends by others stay when an append is reverted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::past_state::PastState;
 use crate::delta::OpRef;
@@ -41,7 +44,8 @@ pub enum RevertRequest {
 }
 
 /// A selection of a group's resources.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ResourceScope {
     /// All resources.
     Everything,
@@ -49,6 +53,16 @@ pub enum ResourceScope {
     Kind(String),
     /// One resource.
     Resource(ResourceName),
+}
+
+impl fmt::Display for ResourceScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => Ok(()),
+            Self::Kind(kind) => f.write_str(kind),
+            Self::Resource(resource) => resource.fmt(f),
+        }
+    }
 }
 
 impl ResourceScope {

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::group::{ChainRange, ChangeNote, Group};
 use crate::id::{ChangeId, Incarnation, NodeId, RecordId, SecretKey, Sig, hash16};
-use crate::limits;
 use crate::record::{Grant, Record, RecordBody, RecordSet, Role, Signer, create_genesis};
 use crate::resource::conflict::conflicts;
 use crate::resource::edit::{Edit as Draft, FieldEdit, Resolution};
@@ -23,6 +22,7 @@ use crate::shard::chain::EndProof;
 use crate::shard::root::ShardName;
 use crate::shard::state::VisibleState;
 use crate::store::{MemoryStore, RowReader, Table};
+use crate::typed_name::HistoryPoint;
 use crate::value::Value;
 
 /// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",

@@ -9,25 +9,36 @@ use super::admission::requests::JoinRequestHandler;
 use super::effect::{RequestError, Response};
 use super::group_state::{GroupContext, GroupState};
 use super::input::{AdminOp, AdminRequest};
+use super::name_lookup::{self, find_change, find_unaccepted};
 use super::record_issuer::{Authority, RecordIssuer};
 use crate::group::ChangeNote;
 use crate::id::{ChangeId, GrantId, NodeId, SecretKey};
 use crate::record::{Admit, EffectiveGrant, Forget, Frontiers, Grant, RecordBody, Role};
 use crate::shard::root::ShardName;
+use crate::typed_name::ChangeName;
 
 /// The alias and labels of a grant.
 pub(super) type AliasAndLabels = (String, Vec<(String, String)>);
 
 impl Node {
     pub(super) fn handle_admin_request(&mut self, request: AdminRequest) -> Result<Response, RequestError> {
-        let joiner = match &request.act {
-            AdminOp::ApproveJoin { node, digits, .. } => Some((*node, *digits)),
+        // A node that is no member any more can use the recovery key.
+        let group = match request.op {
+            AdminOp::RecoverAdmin { .. } | AdminOp::DeleteGroup { recovery_key: Some(_) } => {
+                self.find_group(&request.group)?
+            }
+            _ => self.find_own_group(&request.group)?,
+        };
+        let joiner = match &request.op {
+            AdminOp::ApproveJoin { node, digits, .. } => {
+                Some((name_lookup::find_join_request(self, &request.group, node)?, *digits))
+            }
             _ => None,
         };
-        let group = request.group;
         // The terms of a pairing are not part of the group.
-        let pairing_terms = joiner.map(|(node, digits)| self.pairing_terms(&node, digits));
-        let response = self.with_group(group, |state, ctx| execute(state, ctx, request, pairing_terms))?;
+        let pairing_terms = joiner.map(|(node, digits)| (node, self.pairing_terms(&node, digits)));
+        let response =
+            self.with_group(&group.into(), |state, ctx| execute(state, ctx, request, pairing_terms))?;
         if let Some((node, _)) = joiner {
             let (guest_streams, mut ctx) = self.split();
             guest_streams.send_pairing_grant(&mut ctx, node);
@@ -40,28 +51,41 @@ fn execute(
     state: &mut GroupState,
     ctx: &mut GroupContext<'_>,
     request: AdminRequest,
-    pairing_terms: Option<Result<AliasAndLabels, RequestError>>,
+    pairing_terms: Option<(NodeId, Result<AliasAndLabels, RequestError>)>,
 ) -> Result<Response, RequestError> {
     if state.refetching {
         return Err(RequestError::Refetching);
     }
-    let AdminRequest { act: op, user, words: reason, .. } = request;
-    let issuer = &mut RecordIssuer::new(state, ctx, &user, &reason);
+    let AdminRequest { op, user, message, .. } = request;
+    let issuer = &mut RecordIssuer::new(state, ctx, &user, &message);
     match op {
-        AdminOp::RemoveMember { node, keep_through } => remove_member(issuer, node, keep_through)?,
-        AdminOp::ChangeRole { node, role } => change_role(issuer, node, role)?,
+        AdminOp::RemoveMember { node, keep_through } => {
+            let find_change = |name: &ChangeName| {
+                find_change(issuer.state.desired_shard()?, name).map_err(RequestError::from)
+            };
+            let keep_through = keep_through.as_ref().map(find_change).transpose()?;
+            remove_member(issuer, name_lookup::find_member(issuer.state, &node)?, keep_through)?;
+        }
+        AdminOp::ChangeRole { node, role } => {
+            change_role(issuer, name_lookup::find_member(issuer.state, &node)?, role)?;
+        }
         AdminOp::LeaveGroup { force } => leave_group(issuer, force)?,
         AdminOp::RotateKey { new_key, alias, labels } => rotate_key(issuer, new_key, (alias, labels))?,
         AdminOp::DeleteGroup { recovery_key } => delete_group(issuer, recovery_key.as_ref())?,
-        AdminOp::ForgetMember { node } => forget_member(issuer, node)?,
+        AdminOp::ForgetMember { node } => {
+            forget_member(issuer, name_lookup::find_member_or_former(issuer.state, &node)?)?;
+        }
         AdminOp::RecoverAdmin { recovery_key } => recover_admin(issuer, &recovery_key)?,
-        AdminOp::ReadmitChanges { changes } => readmit_changes(issuer, &changes)?,
+        AdminOp::ReadmitChanges { changes } => {
+            readmit_changes(issuer, &find_unaccepted(issuer.state, &changes)?)?;
+        }
         AdminOp::RewriteChanges { changes, note } => {
+            let changes = find_unaccepted(issuer.state, &changes)?;
             return rewrite_changes(issuer, &changes, &note).map(Response::Written);
         }
-        AdminOp::ApproveJoin { node, role, .. } => {
-            let pairing_terms = pairing_terms.unwrap_or(Err(RequestError::NoPairingRequest));
-            approve_join(issuer, node, role, pairing_terms)?;
+        AdminOp::ApproveJoin { role, .. } => {
+            let (node, terms) = pairing_terms.ok_or(RequestError::NoPairingRequest)?;
+            approve_join(issuer, node, role, terms)?;
         }
     }
     Ok(Response::Done)

@@ -13,6 +13,9 @@ pub(super) fn create_group(ctx: &mut NodeContext<'_>, name: &str) -> Result<Resp
     if name.is_empty() || name.len() > limits::MAX_NAME_BYTES || name.chars().any(char::is_control) {
         return Err(RequestError::InvalidGroupName);
     }
+    if ctx.groups.values().any(|state| state.group.name() == name) {
+        return Err(RequestError::GroupNameTaken(name.to_owned()));
+    }
     if ctx.groups.len() >= limits::MAX_GROUPS {
         return Err(RequestError::LimitReached("groups"));
     }

@@ -42,7 +42,7 @@ impl LinkHandler<'_> {
             }
             MemberFrame::Hello(hello) => self.on_hello(link, peer, &hello),
             MemberFrame::Ping(nonce) => self.send_member_frame(link, &MemberFrame::Pong(nonce)),
-            MemberFrame::Pong(nonce) => self.on_pong(link, nonce),
+            MemberFrame::Pong(nonce) => self.on_pong(link, peer, nonce),
             MemberFrame::Group(group, frame) => return self.on_group_frame(link, peer, group, frame),
             MemberFrame::Unknown(_) => {}
         }

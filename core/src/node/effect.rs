@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::input::{LinkId, RequestId, StoreBatchId};
+use super::name_lookup::LookupError;
 use super::protocol_error::ProtocolError;
 use crate::group::WriteError;
 use crate::history::RevertError;
 use crate::id::{ChangeId, GroupId, NodeId, SecretKey};
 use crate::resource::edit::EditError;
+use crate::resource::node_replacement::NodeReplacement;
 use crate::store::Row;
 use crate::wire::guest::JoinDenial;
 use crate::wire::invite_code::InviteCode;
@@ -85,8 +87,31 @@ pub enum Response {
     Done,
     /// This node is a member of the group and in sync with the member that it joined through.
     Joined(GroupId),
-    /// The round-trip time to a neighbour, in microseconds.
-    RoundTripMicros(u64),
+    /// A revert, undo or restore is durable here.
+    Reverted {
+        /// The new change; `None` if nothing differed.
+        change: Option<ChangeId>,
+        /// The changes that were taken back, or the heads that were restored.
+        sources: Vec<ChangeId>,
+    },
+    /// This node has the alias, labels and per-node values of another, durably.
+    NodeReplaced {
+        /// The other node.
+        old_id: NodeId,
+        /// True if the other node is a member still.
+        is_member: bool,
+        /// What this node got.
+        replacement: NodeReplacement,
+        /// The new change; `None` if nothing differed.
+        change: Option<ChangeId>,
+    },
+    /// A member answered a ping.
+    RoundTrip {
+        /// The member.
+        node: NodeId,
+        /// The round trip in microseconds.
+        micros: u64,
+    },
 }
 
 /// The reason why a request failed. A failed request has changed nothing.
@@ -95,6 +120,27 @@ pub enum RequestError {
     /// This node has no group with that id.
     #[error("this node is not in that group")]
     UnknownGroup,
+    /// A name stands for nothing here, or for several things.
+    #[error(transparent)]
+    Name(#[from] LookupError),
+    /// This node left the group, was removed, or the group was deleted.
+    #[error("this node is no member of that group any more")]
+    MembershipEnded(GroupId),
+    /// A group of that name is here.
+    #[error("this node is in a group `{0}` already")]
+    GroupNameTaken(String),
+    /// There is nothing that undo could take back.
+    #[error("this node has done nothing lately that could be undone")]
+    NothingToUndo,
+    /// Nothing of that scope was ever here.
+    #[error("no resource {0} was ever here")]
+    EmptyScope(String),
+    /// A node cannot replace itself.
+    #[error("that is this node itself: run `replace` on the node that takes its place")]
+    CannotReplaceSelf,
+    /// The node that is to be replaced runs.
+    #[error("{0} is up, and would run what is meant for this node from now on")]
+    ReplacedNodeIsUp(String),
     /// The name is not valid for a group.
     #[error("a group name has 1 to {} bytes and no control characters", crate::limits::MAX_NAME_BYTES)]
     InvalidGroupName,

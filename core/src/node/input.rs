@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::group::ChangeNote;
-use crate::history::RevertRequest;
-use crate::id::{ChangeId, GroupId, InviteId, NodeId, SecretKey};
+use crate::history::ResourceScope;
+use crate::id::{GroupId, NodeId, SecretKey};
 use crate::record::Role;
 use crate::resource::ResourceName;
 use crate::resource::edit::Edit;
 use crate::resource::observed::ObservedState;
+use crate::typed_name::{ChangeName, GroupName, HistoryPoint, NodeName};
 use crate::wire::invite_code::InviteCode;
 
 /// A point on a monotonic clock, in microseconds from some start. The caller of the node reads the clock,
@@ -153,177 +156,183 @@ pub enum Input {
     },
 }
 
-/// A request of an operator.
+/// A request of an operator. Names in it may be as they were typed: see [`super::name_lookup`].
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Create a group.
+    /// Creates a group.
     CreateGroup {
-        /// The name of the new group.
+        /// Its name. This node must not be in a group of that name.
         name: String,
     },
-    /// Write to a group's desired state.
+    /// Writes to a group's desired state.
     Write(WriteRequest),
-    /// Take back changes of a group's desired state by a new change.
-    Revert {
+    /// Reverts changes of a group's desired state, or restores a point of its history, by a new change.
+    Revert(RevertCommand),
+    /// Gives this node the alias, the labels and the per-node values of another.
+    ReplaceNode {
         /// The group.
-        group: GroupId,
-        /// What to take back.
-        back: RevertRequest,
-        /// The user, message and command to be recorded.
+        group: GroupName,
+        /// The node that this one replaces: a member or former member that is not up.
+        old_node: NodeName,
+        /// The note of the change that it writes.
         note: ChangeNote,
     },
-    /// Make an invite.
+    /// Makes an invite.
     CreateInvite {
         /// The group.
-        group: GroupId,
-        /// The role that the invite grants.
+        group: GroupName,
+        /// The role that it grants.
         role: Role,
-        /// How many nodes may use the invite.
+        /// The number of nodes that may join by it.
         max_uses: u32,
-        /// When the invite expires, in seconds since 1970.
+        /// The time at which it expires, in seconds since 1970.
         expires_unix_secs: i64,
     },
-    /// Revoke an invite.
+    /// Ends an invite.
     RevokeInvite {
         /// The group.
-        group: GroupId,
-        /// The id of the invite.
-        invite: InviteId,
+        group: GroupName,
+        /// The invite: a prefix of its id, or its code.
+        invite: String,
     },
-    /// Join a group with an invite code.
+    /// Joins a group by an invite code.
     Join {
-        /// The invite code.
+        /// The code.
         code: InviteCode,
         /// The alias that this node asks for; empty for none.
         alias: String,
         /// The labels that this node asks for.
         labels: Vec<(String, String)>,
     },
-    /// Measure the round-trip time to a neighbour.
+    /// Measures the round trip to a member.
     Ping {
-        /// The node id.
-        node: NodeId,
+        /// The group.
+        group: GroupName,
+        /// The member.
+        node: NodeName,
     },
-    /// Compare digests with all neighbours now.
+    /// Sends this node's digest to every linked member now.
     SyncNow {
         /// The group.
-        group: GroupId,
+        group: GroupName,
     },
-    /// Govern a group.
+    /// Changes the membership of a group, or what counts by it.
     Admin(AdminRequest),
-    /// Ask to be let in without a code, for a while.
+    /// Asks members in the network to admit this node without a code, for a while.
     StartPairing {
         /// The alias that this node asks for; empty for none.
         alias: String,
-        /// With these labels, sorted by key.
+        /// The labels that this node asks for, sorted by key.
         labels: Vec<(String, String)>,
     },
-    /// The operator of this node, which asks, saw these digits where it is let in.
+    /// Confirms the digits that the admitting member's screen shows.
     ConfirmDigits {
         /// The digits.
         digits: u32,
     },
-    /// Ask no more.
+    /// Ends this node's own pairing.
     StopPairing,
-    /// Let a machine that asks not in.
+    /// Rejects the join request of a node.
     RejectJoin {
-        /// The node id.
-        node: NodeId,
+        /// The group whose requests are searched for the name.
+        group: GroupName,
+        /// The node.
+        node: NodeName,
     },
-    /// Stop or go on syncing a group.
+    /// Pauses or resumes the synchronisation of a group.
     SetPaused {
-        /// Which.
-        group: GroupId,
-        /// True to stop.
+        /// The group.
+        group: GroupName,
+        /// True to pause.
         paused: bool,
     },
 }
 
-/// A request to change who is a member of a group, or which changes count.
+/// A request that changes the membership of a group, or what counts by it.
 #[derive(Clone)]
 pub struct AdminRequest {
     /// The group.
-    pub group: GroupId,
+    pub group: GroupName,
     /// The operation.
-    pub act: AdminOp,
-    /// The local user name of the operator.
+    pub op: AdminOp,
+    /// The operator's local user.
     pub user: String,
     /// The operator's reason.
-    pub words: String,
+    pub message: String,
 }
 
 impl fmt::Debug for AdminRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A recovery key must not reach a log.
-        write!(f, "AdminRequest({})", self.group.short())
+        // An operation may hold a recovery key, which must not reach a log.
+        write!(f, "AdminRequest({:?})", self.group)
     }
 }
 
-/// An operation of an admin.
+/// One administrative operation.
 #[derive(Clone)]
 pub enum AdminOp {
-    /// Revoke all grants of a member.
+    /// Ends all grants of a member.
     RemoveMember {
-        /// The node id.
-        node: NodeId,
-        /// The last change of the member that still counts; `None` for all that are here.
-        keep_through: Option<ChangeId>,
+        /// The member.
+        node: NodeName,
+        /// The last of its changes that counts; without it, all that are here count.
+        keep_through: Option<ChangeName>,
     },
-    /// Give a member another role.
+    /// Gives a member another role.
     ChangeRole {
-        /// The node id.
-        node: NodeId,
-        /// The new role.
+        /// The member.
+        node: NodeName,
+        /// The role.
         role: Role,
     },
-    /// Revoke this node's own grants.
+    /// Ends this node's own grants.
     LeaveGroup {
-        /// True to leave although no other admin is left.
+        /// True to leave even if no other admin is left.
         force: bool,
     },
-    /// Grant this node's role to a new key of the same host, and revoke its own grants. Only an admin can.
+    /// Grants this node's membership to another key of the same host, and ends its own. This node must be an admin.
     RotateKey {
-        /// The node id of the new key.
+        /// The other key.
         new_key: NodeId,
-        /// The alias of this node, for the new grant.
+        /// The alias of the other key: this node's.
         alias: String,
-        /// The labels of this node, for the new grant.
+        /// The labels of the other key: this node's.
         labels: Vec<(String, String)>,
     },
-    /// Dissolve the group for all members.
+    /// Ends the group for all members.
     DeleteGroup {
-        /// The recovery key; needed if this node is not the founder.
+        /// The recovery key, if this node is not the founder.
         recovery_key: Option<SecretKey>,
     },
-    /// Drop the observed state of a former member.
+    /// Deletes the observed state of a former member.
     ForgetMember {
-        /// The node id.
-        node: NodeId,
+        /// The former member.
+        node: NodeName,
     },
-    /// Make this node an admin with the recovery key.
+    /// Makes this node an admin by the recovery key.
     RecoverAdmin {
         /// The recovery key.
         recovery_key: SecretKey,
     },
-    /// Accept unaccepted changes, with those that they build on.
+    /// Accepts unaccepted changes, with what they build on.
     ReadmitChanges {
-        /// The newest change of each chain that is to count.
-        changes: Vec<ChangeId>,
+        /// The changes, at most one of each chain.
+        changes: Vec<ChangeName>,
     },
-    /// Write the values of unaccepted changes again, as one change of this node.
+    /// Writes the values of unaccepted changes again, in their order, as one change of this node.
     RewriteChanges {
-        /// The changes, in the order in which their values apply.
-        changes: Vec<ChangeId>,
-        /// The user, message and command to be recorded.
+        /// The changes.
+        changes: Vec<ChangeName>,
+        /// The note of the new change.
         note: ChangeNote,
     },
-    /// Admit a node that asks to join.
+    /// Admits a node whose join request waits here.
     ApproveJoin {
-        /// The node id.
-        node: NodeId,
-        /// The role that the invite grants.
+        /// The node.
+        node: NodeName,
+        /// The role that it gets.
         role: Role,
-        /// The digits on the screen of the node, if it pairs without a code.
+        /// The digits that its screen shows, if it asks without a code.
         digits: Option<u32>,
     },
 }
@@ -332,12 +341,12 @@ pub enum AdminOp {
 #[derive(Clone)]
 pub struct WriteRequest {
     /// The group.
-    pub group: GroupId,
-    /// The edits, of which all apply or none.
+    pub group: GroupName,
+    /// The edits: all of them are written, or none.
     pub edits: Vec<Edit>,
-    /// The heads that the caller saw; if they changed, the write fails.
-    pub expected_heads: Option<Vec<ChangeId>>,
-    /// The user, message and command to be recorded.
+    /// If given, the write is refused unless these are the heads of the desired state.
+    pub expected_heads: Option<Vec<ChangeName>>,
+    /// The note of the change.
     pub note: ChangeNote,
     /// True to accept kinds and fields that this version does not know.
     pub allow_unknown: bool,
@@ -346,6 +355,34 @@ pub struct WriteRequest {
 impl fmt::Debug for WriteRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values must not reach a log.
-        write!(f, "WriteRequest({}, {} edits)", self.group.short(), self.edits.len())
+        write!(f, "WriteRequest({:?}, {} edits)", self.group, self.edits.len())
     }
+}
+
+/// A request to take back changes.
+#[derive(Clone, Debug)]
+pub struct RevertCommand {
+    /// The group.
+    pub group: GroupName,
+    /// What is taken back.
+    pub target: RevertTarget,
+    /// The note of the change. An empty message is filled in; so is the command of an undo or revert.
+    pub note: ChangeNote,
+}
+
+/// What a revert takes back. It is also the JSON form in which the local API takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevertTarget {
+    /// The newest change of this node that is not undone yet.
+    Undo,
+    /// These changes, by any node.
+    Revert(Vec<ChangeName>),
+    /// Everything since a point of the history.
+    Restore {
+        /// The point.
+        point: HistoryPoint,
+        /// The resources that are restored.
+        scope: ResourceScope,
+    },
 }

@@ -119,6 +119,9 @@ impl LinkHandler<'_> {
     }
 
     pub(super) fn send_ping(&mut self, request_id: RequestId, node: NodeId) {
+        if node == self.node.own_id {
+            return self.node.outbox.respond(request_id, Ok(Response::RoundTrip { node, micros: 0 }));
+        }
         let Some((&link, _)) = self.node.links.iter().find(|(_, link)| link.peer == node) else {
             return self.node.outbox.respond(request_id, Err(RequestError::NotLinked));
         };
@@ -127,10 +130,10 @@ impl LinkHandler<'_> {
         self.send_member_frame(link, &MemberFrame::Ping(nonce));
     }
 
-    pub(super) fn on_pong(&mut self, link: LinkId, nonce: u64) {
+    pub(super) fn on_pong(&mut self, link: LinkId, peer: NodeId, nonce: u64) {
         if let Some(ping) = self.node.pending_pings.remove(&nonce).filter(|ping| ping.link == link) {
             let micros = self.node.now.mono.0.saturating_sub(ping.sent_at.0);
-            self.node.outbox.respond(ping.request_id, Ok(Response::RoundTripMicros(micros)));
+            self.node.outbox.respond(ping.request_id, Ok(Response::RoundTrip { node: peer, micros }));
         }
     }
 

@@ -115,5 +115,5 @@ impl Outbox {
 
 /// True if the response means that a write is durable.
 fn reports_durable_write(response: &Response) -> bool {
-    !matches!(response, Response::RoundTripMicros(_) | Response::Done)
+    !matches!(response, Response::RoundTrip { .. } | Response::Done)
 }

@@ -111,7 +111,7 @@ impl TestNode {
             replace: false,
         };
         let write = WriteRequest {
-            group: fixture::group(),
+            group: fixture::group().into(),
             edits: vec![edit],
             expected_heads: None,
             note: ChangeNote::default(),

@@ -1,47 +1,64 @@
 //! The edits that an operator can request, and the reasons to reject one.
 
-use super::field::FieldPath;
+use serde::{Deserialize, Serialize};
+
+use super::field::{FieldPath, FieldPathError};
 use super::field_ref::FieldRef;
-use super::literal::Literal;
+use super::literal::{Literal, plain};
 use super::name::ResourceName;
 use super::schema::SchemaError;
-use crate::id::{ChangeId, Digest, NodeId};
 use crate::limits;
+use crate::typed_name::{HistoryPoint, NodeName};
 use crate::value::Value;
 
-/// An edit of one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A change of one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FieldEdit {
-    /// Sets the field to a value.
-    Assign(Literal),
+    /// Gives the field this value.
+    Assign(#[serde(with = "plain")] Literal),
     /// Appends an item to a list.
-    Add(Value),
+    Add(#[serde(with = "plain::scalar")] Value),
     /// Removes an item from a list.
-    Remove(Value),
+    Remove(#[serde(with = "plain::scalar")] Value),
     /// Unsets the field and all fields below it.
     Unset,
 }
 
-/// The choice that resolves a conflict.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The value that a conflict is resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Resolution {
-    /// Takes the side with this name.
+    /// The value of the side with this tag.
     UseSide(String),
-    /// Takes another value.
-    UseValue(Literal),
+    /// Another value.
+    UseValue(#[serde(with = "plain")] Literal),
 }
 
-/// One edit of the desired state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One edit of the desired state. It is also the JSON form in which the local API takes edits.
+///
+/// Names of nodes and points of the history may be as an operator typed them; [`crate::node::name_lookup`] resolves them
+/// before an edit is planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Edit {
     /// Creates or changes a resource.
     Set {
         /// The resource.
         resource: ResourceName,
-        /// The edits of its fields, in this order.
+        /// The changes of its fields, in this order.
         fields: Vec<(FieldPath, FieldEdit)>,
-        /// If true, all other fields are unset.
+        /// True to unset every field that is not named.
         replace: bool,
+    },
+    /// Changes the fields of a resource for one node only.
+    SetOnNode {
+        /// The node.
+        node: NodeName,
+        /// The resource.
+        resource: ResourceName,
+        /// The changes of its fields, in this order.
+        fields: Vec<(FieldPath, FieldEdit)>,
     },
     /// Removes a resource.
     Remove(ResourceName),
@@ -51,17 +68,26 @@ pub enum Edit {
         resource: ResourceName,
         /// The field in conflict.
         field: String,
-        /// The chosen side or value.
+        /// The value that it gets.
         resolution: Resolution,
-        /// If given, the edit is rejected unless the conflict still has this id.
-        id: Option<Digest>,
+        /// A prefix of the conflict's id: the edit is refused if the field is in another conflict by now.
+        id: Option<String>,
     },
-    /// Sets or clears the alias of a node.
-    SetAlias(NodeId, Option<String>),
-    /// Sets or clears labels of a node.
-    SetLabels(NodeId, Vec<(String, Option<String>)>),
-    /// Sets a tag to these heads, or deletes it.
-    SetTag(String, Option<Vec<ChangeId>>),
+    /// Sets a node's alias, or clears it.
+    SetAlias(NodeName, Option<String>),
+    /// Sets labels of a node; a label without a value is taken off.
+    SetLabels(NodeName, Vec<(String, Option<String>)>),
+    /// Sets a tag to a point of the history.
+    SetTag {
+        /// The tag.
+        name: String,
+        /// The point that it names.
+        point: HistoryPoint,
+        /// True to move a tag that names another point.
+        force: bool,
+    },
+    /// Removes a tag.
+    RemoveTag(String),
 }
 
 /// The reason why an edit is rejected. Nothing is written then.
@@ -70,6 +96,18 @@ pub enum EditError {
     /// A kind, field or value does not fit the schema.
     #[error(transparent)]
     Schema(Box<SchemaError>),
+    /// No field can have that path.
+    #[error(transparent)]
+    Path(#[from] FieldPathError),
+    /// The tag names another point already.
+    #[error("tag {0} stands for {1} already")]
+    TagExists(String, String),
+    /// The tag does not exist.
+    #[error("no tag `{0}` here")]
+    UnknownTag(String),
+    /// A defect: the name of a node or point was not resolved before the edit was planned.
+    #[error("`{0}` was not resolved; please report this")]
+    UnresolvedName(String),
     /// The resource is reserved for aliases, labels or tags.
     #[error("`{0}` is reserved; use `larder alias`, `larder label` or `larder tag`")]
     ReservedResource(ResourceName),

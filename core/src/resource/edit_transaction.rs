@@ -14,10 +14,11 @@ use super::name::ResourceName;
 use super::schema;
 use super::view::ResourceView;
 use crate::delta::{OpRef, Put};
-use crate::id::{ChainId, ChangeId, Digest};
+use crate::id::{ChainId, ChangeId, NodeId};
 use crate::limits;
 use crate::shard::Shard;
 use crate::shard::state::VisibleState;
+use crate::typed_name::{HistoryPoint, NodeName};
 use crate::value::Value;
 
 /// A list of edits in progress.
@@ -91,12 +92,16 @@ impl EditTransaction<'_> {
     fn apply_edit(&mut self, edit: &Edit) -> Result<(), EditError> {
         match edit {
             Edit::Set { resource, fields, replace } => self.set_fields(resource, fields, *replace),
+            Edit::SetOnNode { node, resource, fields } => {
+                let fields = overlay_fields(resolved_id(node)?, fields)?;
+                self.set_fields(resource, &fields, false)
+            }
             Edit::Remove(resource) => self.remove_resource(resource),
             Edit::Resolve { resource, field, resolution: settle, id } => {
-                self.resolve_conflict(resource, field, settle, *id)
+                self.resolve_conflict(resource, field, settle, id.as_deref())
             }
             Edit::SetAlias(node, alias) => {
-                let resource = ResourceName::for_node(node);
+                let resource = ResourceName::for_node(resolved_id(node)?);
                 self.copy_to_scratch(&resource);
                 match alias {
                     Some(alias) => {
@@ -107,20 +112,41 @@ impl EditTransaction<'_> {
                 }
                 Ok(())
             }
-            Edit::SetLabels(node, labels) => self.set_labels(&ResourceName::for_node(node), labels),
-            Edit::SetTag(name, heads) => self.set_tag(name, heads.as_deref()),
+            Edit::SetLabels(node, labels) => {
+                self.set_labels(&ResourceName::for_node(resolved_id(node)?), labels)
+            }
+            Edit::SetTag { name, point: HistoryPoint::Heads(heads), force } => {
+                self.check_tag_free(name, heads, *force)?;
+                self.put_tag(name, history_tag::encode_heads(heads))
+            }
+            Edit::SetTag { name, .. } => Err(EditError::UnresolvedName(name.clone())),
+            Edit::RemoveTag(name) => match history_tag::find_tag(self.shard, name) {
+                Some(_) => self.put_tag(name, Value::Null),
+                None => Err(EditError::UnknownTag(name.clone())),
+            },
         }
     }
 
-    fn set_tag(&mut self, name: &str, heads: Option<&[ChangeId]>) -> Result<(), EditError> {
+    fn check_tag_free(&self, name: &str, heads: &[ChangeId], force: bool) -> Result<(), EditError> {
+        let wanted: BTreeSet<&ChangeId> = heads.iter().collect();
+        let other = history_tag::find_tag(self.shard, name).map(|tag| tag.heads);
+        match other.filter(|other| !force && !other.iter().eq(wanted)) {
+            Some(other) => {
+                let short: Vec<String> = other.iter().map(ChangeId::short).collect();
+                Err(EditError::TagExists(name.to_owned(), short.join(" ")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn put_tag(&mut self, name: &str, value: Value) -> Result<(), EditError> {
         let is_hex = name.chars().all(|c| c.is_ascii_hexdigit());
-        let resource = ResourceName::for_tag(name).ok().filter(|_| !is_hex);
+        let looks_like_date = name.starts_with(|c: char| c.is_ascii_digit()) && name.contains('-');
+        let looks_like_time = looks_like_date || ["now", "today", "yesterday"].contains(&name);
+        let resource = ResourceName::for_tag(name).ok().filter(|_| !is_hex && !looks_like_time);
         let resource = resource.ok_or_else(|| EditError::InvalidTag(name.to_owned()))?;
         self.copy_to_scratch(&resource);
-        self.put(
-            &resource.field_key(history_tag::HEADS_FIELD),
-            heads.map_or(Value::Null, history_tag::encode_heads),
-        );
+        self.put(&resource.field_key(history_tag::HEADS_FIELD), value);
         Ok(())
     }
 
@@ -163,12 +189,12 @@ impl EditTransaction<'_> {
         let sets_a_value =
             fields.iter().any(|(_, edit)| matches!(edit, FieldEdit::Assign(_) | FieldEdit::Add(_)));
         let exists = self.copy_to_scratch(resource);
-        if !exists && !sets_a_value && !fields.is_empty() {
+        let removed = self.scratch_view(resource).is_some_and(|view| view.is_removed());
+        if (!exists || self.was_removed_before(resource)) && !sets_a_value && !fields.is_empty() {
             return Err(EditError::UnknownResource(resource.clone()));
         }
         let named_fields: BTreeSet<String> = fields.iter().map(|(path, _)| path.to_string()).collect();
         self.check_not_conflicted(resource, &self.written_fields(resource, fields, replace))?;
-        let removed = self.scratch_view(resource).is_some_and(|view| view.is_removed());
         let restores = removed && sets_a_value && !named_fields.contains("ensure");
         if restores || replace {
             self.unset_other_fields(resource, &named_fields);
@@ -205,7 +231,7 @@ impl EditTransaction<'_> {
 
     fn remove_resource(&mut self, resource: &ResourceName) -> Result<(), EditError> {
         self.check_managed(resource)?;
-        if !self.copy_to_scratch(resource) {
+        if !self.copy_to_scratch(resource) || self.was_removed_before(resource) {
             return Err(EditError::UnknownResource(resource.clone()));
         }
         self.check_not_conflicted(resource, &BTreeSet::from(["ensure".to_owned()]))?;
@@ -218,13 +244,16 @@ impl EditTransaction<'_> {
         resource: &ResourceName,
         field: &str,
         resolution: &Resolution,
-        id: Option<Digest>,
+        id: Option<&str>,
     ) -> Result<(), EditError> {
+        let field: &str =
+            &field.parse::<FieldPath>().map_or_else(|_| field.to_owned(), |path| path.to_string());
         let no_conflict = || EditError::NoConflict(FieldRef::new(resource, field));
         let view = ResourceView::read(self.shard.state(), resource).ok_or_else(no_conflict)?;
         let found = conflicts_of(self.shard, &view).into_iter().find(|conflict| conflict.field == field);
         let conflict = found.ok_or_else(no_conflict)?;
-        if id.is_some_and(|id| id != conflict.id) {
+        let conflict_id = conflict.id.to_string();
+        if id.is_some_and(|id| id.is_empty() || !conflict_id.starts_with(&id.to_ascii_lowercase())) {
             return Err(EditError::ConflictChanged(FieldRef::new(resource, field)));
         }
         self.copy_to_scratch(resource);
@@ -353,6 +382,13 @@ impl EditTransaction<'_> {
         ResourceView::read(&self.scratch, resource)
     }
 
+    /// True if the resource was removed before these edits, without a conflict, and they did not restore it.
+    fn was_removed_before(&self, resource: &ResourceName) -> bool {
+        let Some(view) = ResourceView::read(self.shard.state(), resource) else { return false };
+        let is_removed_now = self.scratch_view(resource).is_some_and(|view| view.is_removed());
+        view.is_removed() && is_removed_now && conflicts_of(self.shard, &view).is_empty()
+    }
+
     fn check_managed(&self, resource: &ResourceName) -> Result<(), EditError> {
         if resource.is_managed() { Ok(()) } else { Err(EditError::ReservedResource(resource.clone())) }
     }
@@ -373,6 +409,24 @@ impl EditTransaction<'_> {
         }
         Ok(())
     }
+}
+
+fn resolved_id(node: &NodeName) -> Result<&NodeId, EditError> {
+    match node {
+        NodeName::Id(id) => Ok(id),
+        NodeName::Typed(text) => Err(EditError::UnresolvedName(text.clone())),
+    }
+}
+
+/// The same changes in the overlay of one node.
+fn overlay_fields(
+    node: &NodeId,
+    fields: &[(FieldPath, FieldEdit)],
+) -> Result<Vec<(FieldPath, FieldEdit)>, EditError> {
+    let in_overlay = |(path, edit): &(FieldPath, FieldEdit)| {
+        Ok((format!("overlay.\"node={node}\".{path}").parse::<FieldPath>()?, edit.clone()))
+    };
+    fields.iter().map(in_overlay).collect()
 }
 
 /// The keys and values of a list. Items that were in it keep their rank while that keeps the order.

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::literal::quote;
 
 /// The most segments of one path.
 const MAX_SEGMENTS: usize = 16;
 
 /// The path of a field, such as `keys.url` or `overlay."role=plc".mode`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct FieldPath(Vec<String>);
 
 /// The error of parsing a field path.
@@ -68,6 +71,20 @@ impl fmt::Display for FieldPath {
             }
         }
         Ok(())
+    }
+}
+
+impl From<FieldPath> for String {
+    fn from(value: FieldPath) -> Self {
+        value.to_string()
+    }
+}
+
+impl TryFrom<String> for FieldPath {
+    type Error = FieldPathError;
+
+    fn try_from(text: String) -> Result<Self, FieldPathError> {
+        text.parse()
     }
 }
 

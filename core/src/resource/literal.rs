@@ -1,5 +1,7 @@
 //! Values as TOML literals: the form in which people write typed values, and in which list items are stored.
 
+pub mod plain;
+
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 

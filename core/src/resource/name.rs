@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::NodeId;
 
 /// The longest kind, in bytes.
@@ -15,7 +17,8 @@ pub const NODE_KIND: &str = "node";
 pub const TAG_KIND: &str = "tag";
 
 /// The name of a resource: a kind, and a name within the kind.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ResourceName {
     kind: String,
     name: String,
@@ -104,6 +107,20 @@ impl ResourceName {
 impl fmt::Display for ResourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl From<ResourceName> for String {
+    fn from(value: ResourceName) -> Self {
+        value.to_string()
+    }
+}
+
+impl TryFrom<String> for ResourceName {
+    type Error = ResourceNameError;
+
+    fn try_from(text: String) -> Result<Self, ResourceNameError> {
+        text.parse()
     }
 }
 

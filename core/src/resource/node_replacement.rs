@@ -39,15 +39,15 @@ pub fn plan_node_replacement(
     let new_labels = NodeLabels::read(state, members, new);
     let mut edits = Vec::new();
     if labels.alias.is_some() {
-        edits.push(Edit::SetAlias(*old, None));
-        edits.push(Edit::SetAlias(*new, labels.alias.clone()));
+        edits.push(Edit::SetAlias((*old).into(), None));
+        edits.push(Edit::SetAlias((*new).into(), labels.alias.clone()));
     }
     let missing_labels =
         labels.labels.iter().filter(|(key, value)| new_labels.labels.get(*key) != Some(value));
     let missing_labels: Vec<_> =
         missing_labels.map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
     if !missing_labels.is_empty() {
-        edits.push(Edit::SetLabels(*new, missing_labels));
+        edits.push(Edit::SetLabels((*new).into(), missing_labels));
     }
     let renaming = NodeRenaming { old: old.to_string(), new: new.to_string() };
     let mut renamed_resources = BTreeSet::new();

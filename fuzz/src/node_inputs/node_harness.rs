@@ -273,7 +273,7 @@ impl NodeHarness {
         }
         self.confirm_writes(usize::MAX);
         assert!(!self.pending_requests.values().any(|must| *must), "all were answered");
-        self.send_request(Request::SetPaused { group: fixture::group(), paused: false });
+        self.send_request(Request::SetPaused { group: fixture::group().into(), paused: false });
         self.confirm_writes(usize::MAX);
         let caller = self.send_request(write_request());
         self.confirm_writes(usize::MAX);
@@ -318,7 +318,7 @@ fn write_request() -> Request {
     };
     let group = FIXTURE.root.group();
     Request::Write(WriteRequest {
-        group,
+        group: group.into(),
         edits: vec![edit],
         expected_heads: None,
         note: ChangeNote::default(),

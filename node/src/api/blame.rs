@@ -3,53 +3,48 @@
 use axum::extract::State;
 use larder_core::history;
 use larder_core::node::{GroupState, Node};
+use larder_core::resource::ResourceName;
 use larder_core::resource::field::FieldPath;
 use larder_core::store::Table;
-use serde::Deserialize;
 
-use super::history::{find_heads, head_ids};
-use super::name_lookup;
+use super::history::{head_ids, heads_at};
+use super::params::{GroupPath, ResourcePath, group_state, node_ref, parse_resource};
+use super::resources::FieldQuery;
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::dto::{BlameField, BlameLine, BlameReport, ChangeOrigin, JsonTime, JsonValue};
 use crate::error::CliError;
 use crate::store::StoreReader;
 
-/// What `blame` asks for.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct BlameQuery {
-    group: Option<String>,
-    at: Option<String>,
-    resource: String,
-    /// One field, and those below it.
-    field: Option<String>,
-}
-
 pub(super) async fn blame(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<BlameQuery>,
+    GroupPath(group): GroupPath,
+    ResourcePath(resource): ResourcePath,
+    QueryParams(params): QueryParams<FieldQuery>,
 ) -> ApiResult<BlameReport> {
     let reader = api.event_bus.reader();
-    api.handle.query(move |local_node| read_blame(local_node, &reader, &params)).await?.map(JsonResponse)
+    let query = move |local_node: &mut Node| {
+        read_blame(group_state(local_node, &group)?, &reader, &parse_resource(&resource)?, &params)
+    };
+    api.handle.query(query).await?.map(JsonResponse)
 }
 
 fn read_blame(
-    local_node: &mut Node,
+    state: &GroupState,
     reader: &StoreReader,
-    params: &BlameQuery,
+    name: &ResourceName,
+    params: &FieldQuery,
 ) -> Result<BlameReport, CliError> {
-    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-    let desired = name_lookup::desired_shard(state)?;
-    let name = name_lookup::parse_resource(&params.resource)?;
+    let desired = state.desired_shard()?;
     let normalize_path = |text: &str| {
         let path = text.parse::<FieldPath>().map_err(|error| CliError::not_found(error.to_string()));
         path.map(|path| path.to_string())
     };
     let field = params.field.as_deref().map(normalize_path).transpose()?;
-    let at = params.at.as_deref().map(|at| find_heads(desired, at)).transpose()?;
+    let at = params.at.as_deref().map(|at| heads_at(desired, at)).transpose()?;
     let heads = at.clone().unwrap_or_else(|| desired.graph().heads());
     let changes = reader.open_table(Table::Changes);
     let read_change = |key: &[u8]| changes.as_ref()?.get(key);
-    let fields = history::blame(&state.group, &name, field.as_deref(), &heads, &read_change);
+    let fields = history::blame(&state.group, name, field.as_deref(), &heads, &read_change);
     if fields.is_empty() {
         let at_suffix = if at.is_some() { " then" } else { "" };
         return Err(match &params.field {
@@ -83,7 +78,7 @@ fn blame_field(state: &GroupState, blamed: history::FieldBlame) -> BlameField {
 fn change_origin(state: &GroupState, author: history::ChangeOrigin) -> ChangeOrigin {
     ChangeOrigin {
         change: author.change.to_string(),
-        node: author.node.map(|node| name_lookup::node_ref(state, &node)),
+        node: author.node.map(|node| node_ref(state, &node)),
         user: author.user,
         time: JsonTime(author.time),
     }

@@ -14,8 +14,8 @@ use larder_core::value::Value;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::name_lookup::{self, GroupQuery};
-use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
+use super::params::{GroupPath, group_state, node_ref};
+use super::{ApiContext, ApiResult, JsonResponse, RequestBody};
 use crate::dto::{DocAuthorEntry, DocAuthorList, JsonValue, WritePlan};
 use crate::error::CliError;
 use crate::limits;
@@ -26,8 +26,6 @@ static EXPORT_SLOTS: Semaphore = Semaphore::const_new(limits::CONCURRENT_DOC_EXP
 /// Values that a document wants.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DocPlanBody {
-    /// In which group.
-    pub group: Option<String>,
     /// Keys of the desired state, each with its value; `None` for nothing.
     pub values: BTreeMap<String, Option<JsonValue>>,
 }
@@ -44,12 +42,12 @@ impl From<ExportError> for CliError {
 
 pub(super) async fn export(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> Result<Response, CliError> {
     let _slot = EXPORT_SLOTS.acquire().await;
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        name_lookup::desired_shard(state)?;
+        let state = group_state(local_node, &group)?;
+        state.desired_shard()?;
         state.group.flush_documents();
         Ok::<_, CliError>(ExportParts::from_shards(state.group.shards())?)
     };
@@ -63,10 +61,10 @@ pub(super) async fn export(
 
 pub(super) async fn authors(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<DocAuthorList> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let state = group_state(local_node, &group)?;
         let mut authors = Vec::new();
         for shard in state.group.shards() {
             let shard_name = |root: &ShardRoot| root.name().to_string();
@@ -80,7 +78,7 @@ pub(super) async fn authors(
                 let node = state.group.records().holder_and_role(&chain.grant).map(|(key, _)| key);
                 authors.push(DocAuthorEntry {
                     actor: chain.id.to_string(),
-                    node: node.map(|node| name_lookup::node_ref(state, &node)),
+                    node: node.map(|node| node_ref(state, &node)),
                     shard: shard_name(shard.root()),
                     changes: chain.len(),
                 });
@@ -96,11 +94,12 @@ pub(super) async fn authors(
 
 pub(super) async fn plan(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     RequestBody(body): RequestBody<DocPlanBody>,
 ) -> ApiResult<WritePlan> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, body.group.as_deref())?;
-        let desired = name_lookup::desired_shard(state)?;
+        let state = group_state(local_node, &group)?;
+        let desired = state.desired_shard()?;
         let mut puts = BTreeMap::new();
         for (key, plain) in body.values {
             let value = match plain.map(|plain| plain.0) {

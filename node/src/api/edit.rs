@@ -10,32 +10,23 @@ use larder_core::resource::schema::{self, SchemaError};
 use larder_core::resource::view::ResourceView;
 use larder_core::resource::{FieldRef, ResourceName};
 use larder_core::shard::Shard;
-use serde::Deserialize;
 
 use super::manifest_template::manifest_template;
-use super::name_lookup;
-use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
+use super::params::{GroupPath, ResourcePath, group_state};
+use super::{ApiContext, ApiResult, JsonResponse};
 use crate::dto::EditBuffer;
 use crate::error::CliError;
 
-/// Which resource.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct EditQuery {
-    /// In which group.
-    group: Option<String>,
-    /// `<kind>/<name>`; it need not be there.
-    resource: String,
-}
-
 pub(super) async fn edit_buffer(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<EditQuery>,
+    GroupPath(group): GroupPath,
+    ResourcePath(resource): ResourcePath,
 ) -> ApiResult<EditBuffer> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let state = group_state(local_node, &group)?;
         let resource =
-            params.resource.parse().map_err(|error: ResourceNameError| CliError::usage(error.to_string()))?;
-        read_buffer(name_lookup::desired_shard(state)?, &resource)
+            resource.parse().map_err(|error: ResourceNameError| CliError::usage(error.to_string()))?;
+        read_buffer(state.desired_shard()?, &resource)
     };
     api.handle.query(query).await?.map(JsonResponse)
 }

@@ -7,11 +7,11 @@ use larder_core::id::GroupId;
 use larder_core::node::{MembershipStatus, Node, Request, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{ApiContext, ApiResult, JsonResponse, RequestBody};
+use super::{ApiContext, ApiResult, JsonResponse, RequestBody, unexpected_response};
 use crate::daemon::DaemonHandle;
 use crate::data_dir::{DataDir, create_secret_file};
 use crate::dto::{CreatedGroup, GroupEntry, GroupList, JoiningGroup, NodePaths};
-use crate::error::{CliError, ExitKind};
+use crate::error::CliError;
 use crate::identity;
 
 /// What `init` asks for.
@@ -80,22 +80,10 @@ pub async fn create_group(
     data_dir: &DataDir,
     name: &str,
 ) -> Result<(GroupId, PathBuf), CliError> {
-    let wanted_name = name.to_owned();
-    let name_taken = handle
-        .query(move |local_node| local_node.groups().any(|state| state.group.name() == wanted_name))
-        .await?;
-    if name_taken {
-        return Err(CliError::new(
-            ExitKind::Refused,
-            "member",
-            format!("this node is in a group `{name}` already"),
-        )
-        .with_hint("see `larder groups`"));
-    }
     let Response::GroupCreated { group, recovery_key: recovery } =
-        handle.request_node(Request::CreateGroup { name: name.to_owned() }).await?
+        handle.request_node(Request::CreateGroup { name: name.to_owned() }).await??
     else {
-        return Err(CliError::failed("the machine answered something else; please report this"));
+        return Err(unexpected_response());
     };
     let key_path = data_dir.recovery_key_file(&group.to_string());
     let text = format!(

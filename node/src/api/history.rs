@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use axum::extract::State;
-use larder_core::history::{self, LogEntry, LogSource, LookupError};
+use axum::extract::{Path, State};
+use larder_core::history::{self, LogEntry, LogSource};
 use larder_core::id::{ChangeId, HistoryEntryId};
+use larder_core::node::name_lookup::{find_heads, find_history_object, find_member};
 use larder_core::node::{GroupState, Node};
-use larder_core::resource::history_tag;
 use larder_core::shard::Shard;
 use larder_core::store::Table;
+use larder_core::typed_name::{GroupName, NodeName};
 use serde::Deserialize;
 
-use super::name_lookup;
+use super::params::{AtQuery, GroupPath, group_state, node_ref, parse_point, parse_resource};
 use super::record_summary::entry_message;
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::daemon::wall_clock_seconds;
@@ -26,10 +27,9 @@ use crate::time;
 /// What `log` asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct LogQuery {
-    group: Option<String>,
     at: Option<String>,
     resource: Option<String>,
-    node: Option<String>,
+    node: Option<NodeName>,
     user: Option<String>,
     since: Option<String>,
     until: Option<String>,
@@ -44,19 +44,9 @@ pub(super) struct LogQuery {
     edits: bool,
 }
 
-/// What `show` asks for.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct ShowQuery {
-    group: Option<String>,
-    at: Option<String>,
-    /// A change, or `<kind>/<name>` for the newest change of that.
-    what: String,
-}
-
 /// What `diff` asks for.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct DiffQuery {
-    group: Option<String>,
     /// From where; the root if left out.
     from: Option<String>,
     /// To where; the present if left out.
@@ -64,29 +54,9 @@ pub(super) struct DiffQuery {
     resource: Option<String>,
 }
 
-/// The heads at a point of the past that a text names: a time, a tag, a change, or several changes with commas between.
-pub(super) fn find_heads(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, CliError> {
-    if time::looks_like_time(text) {
-        let time_limit = time::parse_time(text)
-            .map_err(|failure| CliError { exit: crate::error::ExitKind::NotFound, ..failure })?;
-        return Ok(history::heads_at_time(desired, time_limit));
-    }
-    if let Some(tag) = history_tag::find_tag(desired, text) {
-        // What a tag names may have left the document since: then it says which change is missing.
-        let heads = tag.heads.iter().map(ToString::to_string).collect::<Vec<_>>();
-        return name_lookup::find_changes(desired, &heads);
-    }
-    if text.contains(',') {
-        let texts: Vec<String> = text.split(',').map(str::to_owned).collect();
-        return name_lookup::find_changes(desired, &texts);
-    }
-    name_lookup::find_change(desired, text).map(|id| vec![id]).map_err(|failure| {
-        match failure.code.as_str() {
-            "not-found" => CliError { text: format!("no change or tag `{text}` here"), ..failure }
-                .with_hint("see `larder log` and `larder tag`"),
-            _ => failure,
-        }
-    })
+/// The heads at a point of the history that a text names: a time, a tag, a change, or several changes with commas between.
+pub(super) fn heads_at(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, CliError> {
+    Ok(find_heads(desired, &parse_point(text)?)?)
 }
 
 /// Heads as they are told: the root is no change that anybody could ask for.
@@ -96,23 +66,32 @@ pub(super) fn head_ids(desired: &Shard, heads: &[ChangeId]) -> Vec<String> {
 
 pub(super) async fn get_log(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<LogQuery>,
 ) -> ApiResult<ChangeLog> {
     let reader = api.event_bus.reader();
-    api.handle.query(move |local_node| read_log(local_node, &reader, &params)).await?.map(JsonResponse)
+    api.handle
+        .query(move |local_node| read_log(local_node, &reader, &group, &params))
+        .await?
+        .map(JsonResponse)
 }
 
-fn read_log(local_node: &mut Node, reader: &StoreReader, params: &LogQuery) -> Result<ChangeLog, CliError> {
-    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+fn read_log(
+    local_node: &mut Node,
+    reader: &StoreReader,
+    group: &GroupName,
+    params: &LogQuery,
+) -> Result<ChangeLog, CliError> {
+    let state = group_state(local_node, group)?;
     if params.resource.is_some() {
         state.group.build_resource_indexes();
     }
-    let desired = name_lookup::desired_shard(state)?;
+    let desired = state.desired_shard()?;
     let parse_time = |text: &Option<String>| text.as_deref().map(time::parse_time).transpose();
-    let at_heads = params.at.as_deref().map(|at| find_heads(desired, at)).transpose()?;
-    let nodes = params.node.as_deref().map(|node| name_lookup::find_member(state, node)).transpose()?;
+    let at_heads = params.at.as_deref().map(|at| heads_at(desired, at)).transpose()?;
+    let nodes = params.node.as_ref().map(|node| find_member(state, node)).transpose()?;
     let log_query = history::LogQuery {
-        resource: params.resource.as_deref().map(name_lookup::parse_resource).transpose()?,
+        resource: params.resource.as_deref().map(parse_resource).transpose()?,
         nodes: nodes.map(|node| BTreeSet::from([node])),
         user: params.user.clone(),
         since: parse_time(&params.since)?,
@@ -151,7 +130,7 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
         LogSource::Observed(_) => "observed",
         LogSource::Membership => "membership",
     };
-    let edits = match history::find_by_id_prefix(&state.group, &entry.id) {
+    let edits = match find_history_object(&state.group, &entry.id) {
         Ok(HistoryEntryId::Change { shard_id, id }) if with_edits => {
             history::diff_of_change(&state.group, &shard_id, &id).into_iter().map(field_diff).collect()
         }
@@ -162,7 +141,7 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
     ChangeEntry {
         id: entry.id,
         source: source.to_owned(),
-        node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
+        node: entry.node.map(|node| node_ref(state, &node)),
         user: entry.note.user,
         time: JsonTime(entry.note.time),
         message,
@@ -205,42 +184,37 @@ pub(super) fn field_diff(edit: history::FieldDiff) -> FieldDiff {
 
 pub(super) async fn get_change(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<ShowQuery>,
+    GroupPath(group): GroupPath,
+    Path((_, id)): Path<(String, String)>,
+    QueryParams(params): QueryParams<AtQuery>,
 ) -> ApiResult<ChangeDetail> {
     let reader = api.event_bus.reader();
-    api.handle.query(move |local_node| read_change(local_node, &reader, &params)).await?.map(JsonResponse)
+    let query = move |local_node: &mut Node| read_change(local_node, &reader, &group, (&id, params.at));
+    api.handle.query(query).await?.map(JsonResponse)
 }
 
 fn read_change(
     local_node: &mut Node,
     reader: &StoreReader,
-    params: &ShowQuery,
+    group: &GroupName,
+    (target, at): (&str, Option<String>),
 ) -> Result<ChangeDetail, CliError> {
-    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-    let target = &params.what;
+    let state = group_state(local_node, group)?;
     if target.contains('/') {
         let newest_query = LogQuery {
-            at: params.at.clone(),
-            resource: Some(target.clone()),
+            at,
+            resource: Some(target.to_owned()),
             limit: Some(1),
             edits: true,
             ..LogQuery::default()
         };
-        let group = Some(state.group.id().to_string());
-        let log = read_log(local_node, reader, &LogQuery { group, ..newest_query })?;
+        let log = read_log(local_node, reader, group, &newest_query)?;
         let (change, at) = (log.changes.into_iter().next(), log.at);
         return change
             .map(|change| ChangeDetail { change, at })
             .ok_or_else(|| CliError::not_found(format!("no change of {target} here")));
     }
-    let lookup =
-        history::find_by_id_prefix(&state.group, &target.to_ascii_lowercase()).map_err(
-            |error| match error {
-                LookupError::NotFound => CliError::not_found(format!("no change `{target}` here"))
-                    .with_hint("see `larder log --all`"),
-                LookupError::Ambiguous(candidates) => CliError::ambiguous_name("change", target, &candidates),
-            },
-        )?;
+    let lookup = find_history_object(&state.group, target)?;
     let entry = history::find_entry(&state.group, &lookup);
     let entry = entry.ok_or_else(|| CliError::not_found(format!("no change `{target}` here")))?;
     Ok(ChangeDetail { change: change_entry(state, entry, true), at: None })
@@ -248,14 +222,15 @@ fn read_change(
 
 pub(super) async fn get_diff(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<DiffQuery>,
 ) -> ApiResult<DiffReport> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        let desired = name_lookup::desired_shard(state)?;
-        let resource = params.resource.as_deref().map(name_lookup::parse_resource).transpose()?;
+        let state = group_state(local_node, &group)?;
+        let desired = state.desired_shard()?;
+        let resource = params.resource.as_deref().map(parse_resource).transpose()?;
         let heads_or = |text: Option<&str>, default: Vec<ChangeId>| {
-            text.map_or(Ok(default), |text| find_heads(desired, text))
+            text.map_or(Ok(default), |text| heads_at(desired, text))
         };
         let from = heads_or(params.from.as_deref(), vec![desired.root().id()])?;
         let to = heads_or(params.to.as_deref(), desired.graph().heads())?;

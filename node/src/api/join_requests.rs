@@ -1,12 +1,13 @@
 //! Machines that ask to be let in, from both sides.
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use data_encoding::HEXLOWER;
 use larder_core::id::{NodeId, hash16};
 use larder_core::node::{Node, Request};
+use larder_core::typed_name::GroupName;
 use serde::{Deserialize, Serialize};
 
-use super::name_lookup::{self, GroupQuery};
+use super::params::GroupPath;
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
 use crate::dto::{
     Acknowledged, JoinedGroup, JsonTime, PairingPeerEntry, PairingStatus, PendingList, PendingNode,
@@ -30,15 +31,6 @@ pub struct ConfirmPairingBody {
     pub digits: String,
 }
 
-/// Whom `deny` means.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DenyBody {
-    /// In which group.
-    pub group: Option<String>,
-    /// A prefix of its id.
-    pub node: String,
-}
-
 /// Six digits, as they were typed.
 pub fn parse_digits(text: &str) -> Result<u32, CliError> {
     let compact: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
@@ -47,19 +39,19 @@ pub fn parse_digits(text: &str) -> Result<u32, CliError> {
     number.ok_or_else(|| CliError::usage("the digits are six, as the other screen shows them"))
 }
 
-pub(super) async fn list_pending(
+pub(super) async fn list_join_requests(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<PendingList> {
     let query = move |local_node: &mut Node| {
-        let pending = pending_nodes(local_node, &params)?.into_iter().map(|(_, row)| row).collect();
+        let pending = pending_nodes(local_node, &group)?.into_iter().map(|(_, row)| row).collect();
         Ok(JsonResponse(PendingList { pending }))
     };
     api.handle.query(query).await?
 }
 
-/// Those that ask, with and without a code. A node that is in no group is asked by nobody.
-fn pending_nodes(local_node: &Node, params: &GroupQuery) -> Result<Vec<(NodeId, PendingNode)>, CliError> {
+/// The nodes that wait to be admitted, with and without a code.
+fn pending_nodes(local_node: &Node, group: &GroupName) -> Result<Vec<(NodeId, PendingNode)>, CliError> {
     let mut pending: Vec<(NodeId, PendingNode)> = Vec::new();
     for (id, request, digits) in local_node.incoming_pairings() {
         let row = PendingNode {
@@ -73,8 +65,8 @@ fn pending_nodes(local_node: &Node, params: &GroupQuery) -> Result<Vec<(NodeId, 
         };
         pending.push((id, row));
     }
-    if params.group.is_some() || local_node.groups().count() > 0 {
-        let group = name_lookup::find_group_id(local_node, params.group.as_deref())?;
+    if *group != GroupName::Only || local_node.groups().count() > 0 {
+        let group = local_node.find_group(group)?;
         let state = local_node.group(&group).ok_or_else(|| CliError::failed("the group is gone"))?;
         for (terms, issuer) in state.waiting_joins() {
             let row = PendingNode {
@@ -98,41 +90,12 @@ fn pending_nodes(local_node: &Node, params: &GroupQuery) -> Result<Vec<(NodeId, 
     Ok(pending)
 }
 
-/// The machine that asks and is meant, by a prefix of its id or by the alias it asks for.
-pub(super) fn find_pending_node(
-    local_node: &Node,
-    params: &GroupQuery,
-    text: &str,
-) -> Result<NodeId, CliError> {
-    let pending = pending_nodes(local_node, params)?;
-    let prefix = text.to_ascii_lowercase();
-    let by_id = pending.iter().filter(|(_, row)| !prefix.is_empty() && row.id.starts_with(&prefix));
-    let by_alias = pending.iter().filter(|(_, row)| !text.is_empty() && row.alias == text);
-    let mut matches: Vec<NodeId> = by_id.map(|(id, _)| *id).collect();
-    if matches.is_empty() {
-        matches = by_alias.map(|(id, _)| *id).collect();
-    }
-    match matches.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(CliError::not_found(format!("no machine `{text}` asks to be let in"))
-            .with_hint("see `larder pending`")),
-        several => {
-            let ids: Vec<String> = several.iter().map(NodeId::to_string).collect();
-            Err(CliError::ambiguous_name("machine", text, &ids))
-        }
-    }
-}
-
-pub(super) async fn deny_join(
+pub(super) async fn reject_join(
     State(api): State<ApiContext>,
-    RequestBody(body): RequestBody<DenyBody>,
+    GroupPath(group): GroupPath,
+    Path((_, node)): Path<(String, String)>,
 ) -> ApiResult<Acknowledged> {
-    let query = move |local_node: &mut Node| {
-        let params = GroupQuery { group: body.group.clone(), at: None };
-        find_pending_node(local_node, &params, &body.node)
-    };
-    let node = api.handle.query(query).await??;
-    api.handle.request_node(Request::RejectJoin { node }).await?;
+    api.request(Request::RejectJoin { group, node: node.into() }).await?;
     Ok(JsonResponse(Acknowledged {}))
 }
 
@@ -142,7 +105,7 @@ pub(super) async fn start_pairing(
 ) -> ApiResult<Acknowledged> {
     let mut labels = body.labels;
     labels.sort();
-    api.handle.request_node(Request::StartPairing { alias: body.alias.unwrap_or_default(), labels }).await?;
+    api.request(Request::StartPairing { alias: body.alias.unwrap_or_default(), labels }).await?;
     Ok(JsonResponse(Acknowledged {}))
 }
 
@@ -150,12 +113,12 @@ pub(super) async fn confirm_pairing(
     State(api): State<ApiContext>,
     RequestBody(body): RequestBody<ConfirmPairingBody>,
 ) -> ApiResult<Acknowledged> {
-    api.handle.request_node(Request::ConfirmDigits { digits: parse_digits(&body.digits)? }).await?;
+    api.request(Request::ConfirmDigits { digits: parse_digits(&body.digits)? }).await?;
     Ok(JsonResponse(Acknowledged {}))
 }
 
 pub(super) async fn cancel_pairing(State(api): State<ApiContext>) -> ApiResult<Acknowledged> {
-    api.handle.request_node(Request::StopPairing).await?;
+    api.request(Request::StopPairing).await?;
     Ok(JsonResponse(Acknowledged {}))
 }
 

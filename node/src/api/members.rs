@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use larder_core::id::{GroupId, InviteId};
-use larder_core::node::{GroupState, Node, Request, Response};
+use larder_core::node::{GroupState, LookupError, Node, Request, Response};
 use larder_core::record::Role;
+use larder_core::typed_name::GroupName;
 use larder_core::wire::invite_code::InviteCode;
 use serde::{Deserialize, Serialize};
 
-use super::name_lookup::{self, GroupQuery};
-use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
+use super::admin::parse_role;
+use super::params::{GroupPath, group_state, node_ref};
+use super::{ApiContext, ApiResult, JsonResponse, RequestBody, unexpected_response};
 use crate::daemon::{DaemonHandle, wall_clock_seconds};
 use crate::dto::{
-    Acknowledged, CreatedInvite, InviteEntry, InviteList, JoinedGroup, JsonTime, NodeEntry, NodeList,
-    PingResult,
+    Acknowledged, CreatedInvite, InviteEntry, InviteList, InviteState, JoinedGroup, JsonTime, NodeEntry,
+    NodeList, PingResult,
 };
 use crate::error::{CliError, ExitKind};
 use crate::limits;
@@ -23,7 +25,6 @@ use crate::limits;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InviteBody {
     /// Into which group.
-    pub group: Option<String>,
     /// With which role.
     pub role: String,
     /// For how many.
@@ -45,34 +46,23 @@ pub struct JoinBody {
     pub timeout_ms: u64,
 }
 
-/// What `ping` asks for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PingBody {
-    /// In which group.
-    pub group: Option<String>,
-    /// Whom.
-    pub node: String,
-}
-
 pub(super) async fn list_nodes(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<NodeList> {
-    api.handle.query(move |local_node| read_nodes(local_node, &params)).await?.map(JsonResponse)
+    api.handle.query(move |local_node| read_nodes(local_node, &group)).await?.map(JsonResponse)
 }
 
-fn read_nodes(local_node: &Node, params: &GroupQuery) -> Result<NodeList, CliError> {
+fn read_nodes(local_node: &Node, group: &GroupName) -> Result<NodeList, CliError> {
     let mut warnings = Vec::new();
-    let mut nodes: Vec<NodeEntry> = match name_lookup::find_group_id(local_node, params.group.as_deref()) {
+    let mut nodes: Vec<NodeEntry> = match local_node.find_group(group) {
         Ok(group) => {
             let state = local_node.group(&group).ok_or_else(|| CliError::failed("the group is gone"))?;
             warnings = super::warnings::group_warnings(local_node, state);
             local_node.member_infos(state).into_iter().map(NodeEntry::from).collect()
         }
-        Err(failure) if failure.exit == ExitKind::Unreachable && params.group.is_none() => {
-            vec![local_node.own_info().into()]
-        }
-        Err(failure) => return Err(failure),
+        Err(LookupError::NoGroup) => vec![local_node.own_info().into()],
+        Err(error) => return Err(error.into()),
     };
     let shared_aliases = nodes.iter().filter(|node| node.alias_twice).filter_map(|node| node.alias.clone());
     for alias in shared_aliases.collect::<std::collections::BTreeSet<_>>() {
@@ -87,11 +77,11 @@ fn read_nodes(local_node: &Node, params: &GroupQuery) -> Result<NodeList, CliErr
 
 pub(super) async fn list_invites(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<InviteList> {
     let now = wall_clock_seconds();
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let state = group_state(local_node, &group)?;
         let mut rows: Vec<InviteEntry> =
             state.admission.invites.iter().map(|(id, row)| invite_entry(state, *id, row, now)).collect();
         rows.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
@@ -109,10 +99,10 @@ fn invite_entry(
     let members = state.group.members();
     let used_count = members.grants().filter(|grant| grant.invite == Some(id)).count();
     let invite_state = match () {
-        () if members.is_revoked(&id) => "revoked",
-        () if used_count >= row.max_uses as usize => "used",
-        () if row.expires_at <= now => "expired",
-        () => "open",
+        () if members.is_revoked(&id) => InviteState::Revoked,
+        () if used_count >= row.max_uses as usize => InviteState::Used,
+        () if row.expires_at <= now => InviteState::Expired,
+        () => InviteState::Open,
     };
     InviteEntry {
         id: id.to_string(),
@@ -121,41 +111,37 @@ fn invite_entry(
         used: used_count,
         created: JsonTime(row.created_at),
         expires: JsonTime(row.expires_at),
-        state: invite_state.to_owned(),
+        state: invite_state,
     }
 }
 
 pub(super) async fn post_invite(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     RequestBody(body): RequestBody<InviteBody>,
 ) -> ApiResult<CreatedInvite> {
-    create_invite(&api.handle, &body).await.map(JsonResponse)
+    create_invite(&api.handle, group, &body).await.map(JsonResponse)
 }
 
 /// Makes an invite.
-pub async fn create_invite(handle: &DaemonHandle, body: &InviteBody) -> Result<CreatedInvite, CliError> {
-    let Some(role) = Role::parse(&body.role) else {
-        return Err(CliError::usage(format!(
-            "`{}` is not a role: admin, operator, node or reader",
-            body.role
-        )));
-    };
+pub async fn create_invite(
+    handle: &DaemonHandle,
+    group: GroupName,
+    body: &InviteBody,
+) -> Result<CreatedInvite, CliError> {
+    let role = parse_role(&body.role)?;
     if body.uses == 0 || !(1..=limits::MAX_INVITE_SECONDS).contains(&body.valid_seconds) {
         return Err(CliError::usage("an invite has at least one use, and lasts from a second to ten years"));
     }
-    let group_name = body.group.clone();
-    let group = handle
-        .query(move |local_node| name_lookup::find_group_id(local_node, group_name.as_deref()))
-        .await??;
     let expires = wall_clock_seconds() + body.valid_seconds;
     let request = Request::CreateInvite { group, role, max_uses: body.uses, expires_unix_secs: expires };
-    let Response::InviteCreated(code) = handle.request_node(request).await? else {
-        return Err(CliError::failed("the machine answered something else; please report this"));
+    let Response::InviteCreated(code) = handle.request_node(request).await?? else {
+        return Err(unexpected_response());
     };
     Ok(CreatedInvite {
         code: code.to_string(),
         id: code.invite_id().to_string(),
-        group: group.to_string(),
+        group: code.group.to_string(),
         role: role.to_string(),
         uses: body.uses,
         expires: JsonTime(expires),
@@ -164,37 +150,11 @@ pub async fn create_invite(handle: &DaemonHandle, body: &InviteBody) -> Result<C
 
 pub(super) async fn revoke_invite(
     State(api): State<ApiContext>,
-    Path(text): Path<String>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
+    Path((_, invite)): Path<(String, String)>,
 ) -> ApiResult<Acknowledged> {
-    let query = move |local_node: &mut Node| find_invite(local_node, &params, &text);
-    let (group, invite) = api.handle.query(query).await??;
-    api.handle.request_node(Request::RevokeInvite { group, invite }).await?;
+    api.request(Request::RevokeInvite { group, invite }).await?;
     Ok(JsonResponse(Acknowledged {}))
-}
-
-/// The invite that is meant: by a prefix of its id, or by the code itself.
-fn find_invite(
-    local_node: &mut Node,
-    params: &GroupQuery,
-    text: &str,
-) -> Result<(GroupId, InviteId), CliError> {
-    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-    let prefix = text.to_ascii_lowercase();
-    let by_code = text.parse::<InviteCode>().ok().map(|code| code.invite_id());
-    let matches = |id: &InviteId| Some(*id) == by_code || id.to_string().starts_with(&prefix);
-    let invites: Vec<InviteId> = state.admission.invites.keys().copied().filter(matches).collect();
-    match invites.as_slice() {
-        [one] => Ok((state.group.id(), *one)),
-        [] => {
-            Err(CliError::not_found("no such invite was made on this node")
-                .with_hint("see `larder invite list`"))
-        }
-        several => {
-            let ids: Vec<String> = several.iter().map(InviteId::to_string).collect();
-            Err(CliError::ambiguous_name("invite", text, &ids))
-        }
-    }
 }
 
 pub(super) async fn join_group(
@@ -209,7 +169,7 @@ pub(super) async fn join_group(
     let group = code.group;
     let request = Request::Join { code, alias: body.alias.unwrap_or_default(), labels: body.labels };
     let wait = Duration::from_millis(body.timeout_ms);
-    match tokio::time::timeout(wait, api.handle.request_node(request)).await {
+    match tokio::time::timeout(wait, api.request(request)).await {
         Ok(answer) => answer.map(drop)?,
         Err(_) => return Err(pending_join_error(&api, group).await?),
     }
@@ -246,36 +206,27 @@ async fn pending_join_error(api: &ApiContext, group: GroupId) -> Result<CliError
 
 pub(super) async fn ping_node(
     State(api): State<ApiContext>,
-    RequestBody(body): RequestBody<PingBody>,
+    GroupPath(group): GroupPath,
+    Path((_, name)): Path<(String, String)>,
 ) -> ApiResult<PingResult> {
-    let query = move |local_node: &mut Node| {
-        let own_id = local_node.own_id();
-        let state = name_lookup::find_group(local_node, body.group.as_deref())?;
-        let node = name_lookup::find_member(state, &body.node)?;
-        Ok::<_, CliError>((node, name_lookup::node_ref(state, &node), node == own_id))
-    };
-    let (node, node_ref, is_self) = api.handle.query(query).await??;
-    if is_self {
-        return Ok(JsonResponse(PingResult { id: node_ref.id, alias: node_ref.alias, ms: 0.0 }));
-    }
-    let name = node_ref.alias.clone().unwrap_or_else(|| node.short());
-    let result =
-        tokio::time::timeout(limits::PING_TIMEOUT, api.handle.request_node(Request::Ping { node })).await;
-    match result {
-        Ok(Ok(Response::RoundTripMicros(micros))) => {
-            let ms = f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1000.0;
-            Ok(JsonResponse(PingResult { id: node_ref.id, alias: node_ref.alias, ms }))
-        }
-        Ok(Ok(_)) => Err(CliError::failed("the machine answered something else; please report this")),
+    let no_answer = |text: String| CliError::new(ExitKind::Failed, "no-answer", text);
+    let request = Request::Ping { group: group.clone(), node: name.as_str().into() };
+    let response = tokio::time::timeout(limits::PING_TIMEOUT, api.request(request)).await;
+    let (node, micros) = match response {
+        Ok(Ok(Response::RoundTrip { node, micros })) => (node, micros),
+        Ok(Ok(_)) => return Err(unexpected_response()),
         Ok(Err(failure)) if failure.code == "no-link" => {
-            Err(CliError::new(ExitKind::Failed, "no-answer", format!("no link with {name} now"))
-                .with_hint("see `larder nodes`"))
+            return Err(no_answer(format!("no link with {name} now")).with_hint("see `larder nodes`"));
         }
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(CliError::new(
-            ExitKind::Failed,
-            "no-answer",
-            format!("{name} did not answer within {} s", limits::PING_TIMEOUT.as_secs()),
-        )),
-    }
+        Ok(Err(failure)) => return Err(failure),
+        Err(_) => {
+            let seconds = limits::PING_TIMEOUT.as_secs();
+            return Err(no_answer(format!("{name} did not answer within {seconds} s")));
+        }
+    };
+    let query =
+        move |local_node: &mut Node| Ok::<_, CliError>(node_ref(group_state(local_node, &group)?, &node));
+    let node = api.handle.query(query).await??;
+    let ms = f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1000.0;
+    Ok(JsonResponse(PingResult { id: node.id, alias: node.alias, ms }))
 }

@@ -7,41 +7,44 @@ use larder_core::node::{GroupState, Node};
 use larder_core::resource::ResourceName;
 use larder_core::resource::view::ResourceView;
 use larder_core::shard::Shard;
+use larder_core::typed_name::GroupName;
 use serde::Deserialize;
 
 use super::history::field_diff;
+use super::params::{GroupPath, group_state, parse_resource};
 use super::status;
-use super::{ApiContext, ApiResult, JsonResponse, QueryParams, name_lookup};
+use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::dto::{NodeDiffReport, NodeDrift, NodeResourceStatus, ResourceDrift, ResourceStatus};
 use crate::error::CliError;
 
 /// What `diff --nodes` asks for.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NodeDiffQuery {
-    group: Option<String>,
     /// Only this one.
     resource: Option<String>,
 }
 
 pub(super) async fn diff_nodes(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<NodeDiffQuery>,
 ) -> ApiResult<NodeDiffReport> {
-    api.handle.query(move |local_node| read_node_diff(local_node, &params)).await?.map(JsonResponse)
+    api.handle.query(move |local_node| read_node_diff(local_node, &group, &params)).await?.map(JsonResponse)
 }
 
-fn read_node_diff(local_node: &mut Node, params: &NodeDiffQuery) -> Result<NodeDiffReport, CliError> {
-    let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-    let only = params.resource.as_deref().map(name_lookup::parse_resource).transpose()?;
+fn read_node_diff(
+    local_node: &mut Node,
+    group: &GroupName,
+    params: &NodeDiffQuery,
+) -> Result<NodeDiffReport, CliError> {
+    let state = group_state(local_node, group)?;
+    let only = params.resource.as_deref().map(parse_resource).transpose()?;
     let status = status::read_status(state, only.as_ref())?;
     let mut resources = Vec::new();
     for row in status.resources {
         let nodes = node_drifts(state, &row)?;
         if !nodes.is_empty() {
-            let wanted = newest_change(
-                name_lookup::desired_shard(state)?,
-                &name_lookup::parse_resource(&row.resource)?,
-            );
+            let wanted = newest_change(state.desired_shard()?, &parse_resource(&row.resource)?);
             resources.push(ResourceDrift { newest_change: wanted, resource: row.resource, nodes });
         }
     }
@@ -49,7 +52,7 @@ fn read_node_diff(local_node: &mut Node, params: &NodeDiffQuery) -> Result<NodeD
 }
 
 fn node_drifts(state: &GroupState, row: &ResourceStatus) -> Result<Vec<NodeDrift>, CliError> {
-    let (desired, name) = (name_lookup::desired_shard(state)?, name_lookup::parse_resource(&row.resource)?);
+    let (desired, name) = (state.desired_shard()?, parse_resource(&row.resource)?);
     // What was released is not meant for that node any more.
     let drifted = row.nodes.iter().filter(|node| !matches!(node.state.as_str(), "applied" | "released"));
     Ok(drifted.map(|node| node_drift(state, desired, &name, node)).collect())

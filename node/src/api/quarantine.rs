@@ -9,17 +9,17 @@ use larder_core::resource::list_item::ListItem;
 use larder_core::resource::literal::Literal;
 use larder_core::value::Value;
 
-use super::name_lookup::{self, GroupQuery};
-use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
+use super::params::{GroupPath, group_state, node_ref};
+use super::{ApiContext, ApiResult, JsonResponse};
 use crate::dto::{JsonTime, JsonValue, QuarantineList, QuarantinedChange};
 use crate::time;
 
 pub(super) async fn list_quarantine(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<QuarantineList> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let state = group_state(local_node, &group)?;
         let mut entries: Vec<(i64, QuarantinedChange)> = state
             .group
             .shard_states()
@@ -54,7 +54,7 @@ fn quarantined_change(
             .shard_by_id(shard_id)
             .map(|shard| shard.root().name().to_string())
             .unwrap_or_default(),
-        node: name_lookup::node_ref(state, &change.author),
+        node: node_ref(state, &change.author),
         user: note.user,
         time: JsonTime(note.time),
         message: note.message,
@@ -72,9 +72,7 @@ fn reason_text(state: &GroupState, reason: UnacceptedReason) -> String {
             let record = state.group.records().get(&record).map(larder_core::record::SignedRecord::record);
             let holder = record.and_then(|record| state.group.records().holder_and_role(&record.grant));
             let revoked_by = match (record.map(|record| record.signer), holder) {
-                (Some(Signer::Holder), Some((key, _))) => {
-                    name_lookup::alias_of(state, &key).unwrap_or_else(|| key.short())
-                }
+                (Some(Signer::Holder), Some((key, _))) => state.alias_of(&key).unwrap_or_else(|| key.short()),
                 _ => "the recovery key".to_owned(),
             };
             let revoked_at = record.and_then(|record| record.note.as_ref()).map(|remark| remark.time);

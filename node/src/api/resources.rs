@@ -21,8 +21,8 @@ use larder_core::shard::state::VisibleState as Desired;
 use larder_core::value::Value;
 use serde::Deserialize;
 
-use super::history::{find_heads, head_ids};
-use super::name_lookup;
+use super::history::{head_ids, heads_at};
+use super::params::{GroupPath, ResourcePath, group_state, node_ref, parse_resource};
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::dto::{
     self, ConflictList, ConflictSide, ExportedManifest, JsonTime, JsonValue, ResourceEntry, ResourceList,
@@ -33,14 +33,19 @@ use crate::error::CliError;
 /// Which part of the desired state.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ResourceQuery {
-    /// In which group.
-    group: Option<String>,
     /// When.
     at: Option<String>,
     /// `<kind>` or `<kind>/<name>`.
     resource: Option<String>,
-    /// One field of it.
-    field: Option<String>,
+}
+
+/// Which fields of a resource.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct FieldQuery {
+    /// A time, tag or change; the present if left out.
+    pub(super) at: Option<String>,
+    /// One field, and those below it; all if left out.
+    pub(super) field: Option<String>,
 }
 
 /// The state at that point, or as much of it as one resource needs; and which point that is, if it is not the present.
@@ -50,7 +55,7 @@ fn document_at<'a>(
     only: Option<&ResourceName>,
 ) -> Result<(Cow<'a, Desired>, Option<Vec<String>>), CliError> {
     let Some(at_text) = at_text else { return Ok((Cow::Borrowed(desired.state()), None)) };
-    let heads = find_heads(desired, at_text)?;
+    let heads = heads_at(desired, at_text)?;
     let document = match only {
         Some(resource) => history::state_at_with_prefix(desired, &heads, &resource.key_prefix()),
         None => history::state_at(desired, &heads),
@@ -72,7 +77,7 @@ fn present_resources<'a>(state: &'a Desired, kind: Option<&str>) -> Vec<Resource
 fn find_resources<'a>(state: &'a Desired, text: Option<&str>) -> Result<Vec<ResourceView<'a>>, CliError> {
     let Some(text) = text else { return Ok(present_resources(state, None)) };
     if text.contains('/') {
-        return Ok(vec![find_resource(state, &name_lookup::parse_resource(text)?)?]);
+        return Ok(vec![find_resource(state, &parse_resource(text)?)?]);
     }
     let views = present_resources(state, Some(text));
     if views.is_empty() && larder_core::resource::schema::find_schema(text).is_none() {
@@ -96,11 +101,12 @@ fn conflicted_fields(view: &ResourceView<'_>) -> Vec<String> {
 
 pub(super) async fn list_resources(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<ResourceQuery>,
 ) -> ApiResult<ResourceList> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        let desired = name_lookup::desired_shard(state)?;
+        let state = group_state(local_node, &group)?;
+        let desired = state.desired_shard()?;
         let (document, at) = document_at(desired, params.at.as_deref(), None)?;
         let resource_entry = |view: &ResourceView<'_>| ResourceEntry {
             resource: view.name.to_string(),
@@ -122,13 +128,14 @@ pub(super) async fn list_resources(
 
 pub(super) async fn get_resource(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<ResourceQuery>,
+    GroupPath(group): GroupPath,
+    ResourcePath(resource): ResourcePath,
+    QueryParams(params): QueryParams<FieldQuery>,
 ) -> ApiResult<ResourceValues> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        let name = name_lookup::parse_resource(params.resource.as_deref().unwrap_or_default())?;
-        let (document, at) =
-            document_at(name_lookup::desired_shard(state)?, params.at.as_deref(), Some(&name))?;
+        let state = group_state(local_node, &group)?;
+        let name = parse_resource(&resource)?;
+        let (document, at) = document_at(state.desired_shard()?, params.at.as_deref(), Some(&name))?;
         let view = find_resource(&document, &name)?;
         let mut values = ResourceValues {
             at,
@@ -165,11 +172,12 @@ fn keep_field(values: &mut ResourceValues, field: &str) -> Result<(), CliError> 
 
 pub(super) async fn export_manifest(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<ResourceQuery>,
 ) -> ApiResult<ExportedManifest> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        let (document, at) = document_at(name_lookup::desired_shard(state)?, params.at.as_deref(), None)?;
+        let state = group_state(local_node, &group)?;
+        let (document, at) = document_at(state.desired_shard()?, params.at.as_deref(), None)?;
         let views = find_resources(&document, params.resource.as_deref())?;
         let conflicted = views.iter().flat_map(|view| {
             conflicted_fields(view).into_iter().map(|field| format!("{} {field}", view.name))
@@ -186,7 +194,6 @@ pub(super) async fn export_manifest(
 /// What `conflicts` asks for.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ConflictsQuery {
-    group: Option<String>,
     at: Option<String>,
     /// With what was touched on both sides and does not clash.
     #[serde(default)]
@@ -195,11 +202,12 @@ pub(super) struct ConflictsQuery {
 
 pub(super) async fn list_conflicts(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<ConflictsQuery>,
 ) -> ApiResult<ConflictList> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
-        let desired = name_lookup::desired_shard(state)?;
+        let state = group_state(local_node, &group)?;
+        let desired = state.desired_shard()?;
         let (document, at) = document_at(desired, params.at.as_deref(), None)?;
         let mut found: Vec<_> =
             resources(&document).into_iter().flat_map(|view| conflicts_of(desired, &view)).collect();
@@ -263,7 +271,7 @@ fn conflict_side(state: &GroupState, desired: &Shard, side: &conflict::ConflictS
         tag: side.tag.clone(),
         value: side.value.clone().map(JsonValue),
         change: side.change.to_string(),
-        node: node.map(|node| name_lookup::node_ref(state, &node)),
+        node: node.map(|node| node_ref(state, &node)),
         user: note.user,
         time: JsonTime(note.time),
         winner: side.is_winner,
@@ -284,5 +292,5 @@ fn nodes_holding(state: &GroupState, resource: &ResourceName) -> Vec<dto::NodeRe
         .observed_shards()
         .filter(|(_, shard)| is_held(shard))
         .filter_map(|(grant, _)| members.grant(&grant));
-    nodes.map(|grant| name_lookup::node_ref(state, &grant.holder)).collect()
+    nodes.map(|grant| node_ref(state, &grant.holder)).collect()
 }

@@ -1,23 +1,24 @@
 //! How things stand: resources on nodes, heads, and who has what.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::extract::State;
 use larder_core::id::NodeId;
+use larder_core::node::name_lookup::find_heads;
 use larder_core::node::{GroupState, Node, NodeState, Request, RequestError};
 use larder_core::resource::ResourceName;
 use larder_core::resource::assignment::{LabelledNode, is_selected};
 use larder_core::resource::observed::ObservedState;
 use larder_core::resource::path_conflict::all_conflicts;
 use larder_core::resource::view::{NodeLabels, ResourceView, resources};
+use larder_core::typed_name::GroupName;
 use serde::{Deserialize, Serialize};
 
-use super::name_lookup::{self, GroupQuery};
+use super::params::{AtQuery, GroupPath, group_state, parse_point, parse_resource};
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
 use crate::dto::{
-    GroupHeads, GroupRef, JsonTime, NodeResourceStatus, PeerSync, ResourceStatus, StatusReport,
-    StatusSummary, SyncReport,
+    GroupHeads, GroupRef, JsonTime, NodeResourceStatus, PeerSync, PeerSyncState, ResourceStatus,
+    StatusReport, StatusSummary, SyncReport,
 };
 use crate::error::CliError;
 use crate::limits;
@@ -25,43 +26,27 @@ use crate::limits;
 /// What `status` asks for.
 #[derive(Clone, Debug, Deserialize)]
 pub struct StatusQuery {
-    /// In which group.
-    group: Option<String>,
     /// Only this one.
     resource: Option<String>,
 }
 
-/// What `sync` asks for.
+/// Body of `PUT /v1/groups/{group}/sync`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SyncBody {
-    /// In which group.
-    pub group: Option<String>,
-    /// What to do.
-    pub action: SyncAction,
-}
-
-/// Whether and when to sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyncAction {
-    /// Compare with all neighbours now.
-    Now,
-    /// Stop.
-    Pause,
-    /// Go on.
-    Resume,
+    /// True to pause the synchronisation of the group, false to resume it.
+    pub paused: bool,
 }
 
 pub(super) async fn get_status(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<StatusQuery>,
 ) -> ApiResult<StatusReport> {
     let query = move |local_node: &mut Node| {
-        let only = params.resource.as_deref().map(name_lookup::parse_resource).transpose()?;
+        let only = params.resource.as_deref().map(parse_resource).transpose()?;
         let failure = local_node.store_failure().map(str::to_owned);
-        let mut status =
-            read_status(name_lookup::find_group(local_node, params.group.as_deref())?, only.as_ref())?;
-        let group = name_lookup::find_group_id(local_node, params.group.as_deref())?;
+        let group = local_node.find_group(&group)?;
+        let mut status = read_status(group_state(local_node, &group.into())?, only.as_ref())?;
         let group_warnings =
             local_node.group(&group).map(|state| super::warnings::group_warnings(local_node, state));
         status.warnings.extend(group_warnings.unwrap_or_default());
@@ -79,7 +64,7 @@ struct ApplyingNode {
 }
 
 fn applying_nodes(state: &GroupState) -> Result<Vec<ApplyingNode>, CliError> {
-    let document = name_lookup::desired_shard(state)?.state();
+    let document = state.desired_shard()?.state();
     let members = state.group.members();
     let can_apply = |id: &NodeId| members.live_grants_of(id).any(|grant| grant.role.can_write_observed());
     let read_observed = |id: &NodeId| {
@@ -105,7 +90,7 @@ pub(super) fn read_status(
     only: Option<&ResourceName>,
 ) -> Result<StatusReport, CliError> {
     let nodes_applying = applying_nodes(state)?;
-    let desired = name_lookup::desired_shard(state)?;
+    let desired = state.desired_shard()?;
     let views: Vec<ResourceView<'_>> = match only {
         None => resources(desired.state()),
         Some(name) => ResourceView::read(desired.state(), name).into_iter().collect(),
@@ -171,10 +156,11 @@ fn node_resource_status(view: &ResourceView<'_>, node: &ApplyingNode) -> Option<
 
 pub(super) async fn get_heads(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
+    QueryParams(params): QueryParams<AtQuery>,
 ) -> ApiResult<GroupHeads> {
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let state = group_state(local_node, &group)?;
         let digest = state.digest().to_string();
         let head_ids = |shard: &larder_core::shard::Shard| {
             shard.graph().heads().iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -186,10 +172,10 @@ pub(super) async fn get_heads(
                 members.grant(&grant).map_or_else(|| grant.to_string(), |grant| grant.holder.to_string());
             observed.entry(node).or_default().extend(head_ids(shard));
         }
-        let desired = name_lookup::desired_shard(state)?;
+        let desired = state.desired_shard()?;
         let heads = match &params.at {
             None => head_ids(desired),
-            Some(at) => super::history::find_heads(desired, at)?.iter().map(ToString::to_string).collect(),
+            Some(at) => find_heads(desired, &parse_point(at)?)?.iter().map(ToString::to_string).collect(),
         };
         Ok(JsonResponse(GroupHeads { group: state.group.id().to_string(), heads, observed, digest }))
     };
@@ -198,31 +184,28 @@ pub(super) async fn get_heads(
 
 pub(super) async fn get_sync(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<SyncReport> {
-    api.handle
-        .query(move |local_node| read_sync(local_node, params.group.as_deref()))
-        .await?
-        .map(JsonResponse)
+    api.handle.query(move |local_node| read_sync(local_node, &group)).await?.map(JsonResponse)
 }
 
-fn read_sync(local_node: &mut Node, group_name: Option<&str>) -> Result<SyncReport, CliError> {
-    let group = name_lookup::find_group_id(local_node, group_name)?;
+fn read_sync(local_node: &Node, group: &GroupName) -> Result<SyncReport, CliError> {
+    let group = local_node.find_group(group)?;
     let state = local_node.group(&group).ok_or_else(|| CliError::failed("the group is gone"))?;
     let sessions: BTreeMap<NodeId, _> = state.neighbour_sessions().collect();
     let others = local_node.member_infos(state).into_iter().filter(|view| !view.is_self);
     let peers = others.map(|view| {
         let session = sessions.get(&view.id);
         let sync_state = match (session, view.state) {
-            (Some(session), _) if session.is_in_sync() => "in-sync",
-            (Some(_), _) => "syncing",
-            (None, NodeState::Up) => "indirect",
-            (None, _) => "away",
+            (Some(session), _) if session.is_in_sync() => PeerSyncState::InSync,
+            (Some(_), _) => PeerSyncState::Syncing,
+            (None, NodeState::Up) => PeerSyncState::Indirect,
+            (None, _) => PeerSyncState::Away,
         };
         PeerSync {
             id: view.id.to_string(),
             alias: view.alias,
-            state: sync_state.to_owned(),
+            state: sync_state,
             ahead: view.missing_changes,
             behind: session.map(|session| session.count_missing_here(&state.group)),
             contact: view.last_heard.map(JsonTime),
@@ -231,31 +214,33 @@ fn read_sync(local_node: &mut Node, group_name: Option<&str>) -> Result<SyncRepo
     Ok(SyncReport { paused: state.paused, peers: peers.collect() })
 }
 
-pub(super) async fn control_sync(
+/// Sends this node's digest to all linked members, and waits until it is in sync with them.
+pub(super) async fn sync_now(
     State(api): State<ApiContext>,
-    RequestBody(body): RequestBody<SyncBody>,
+    GroupPath(group): GroupPath,
 ) -> ApiResult<SyncReport> {
-    let group_name = body.group.clone();
-    let group = api
-        .handle
-        .query(move |local_node| name_lookup::find_group_id(local_node, group_name.as_deref()))
-        .await??;
-    let request = match body.action {
-        SyncAction::Now => Request::SyncNow { group },
-        SyncAction::Pause => Request::SetPaused { group, paused: true },
-        SyncAction::Resume => Request::SetPaused { group, paused: false },
-    };
-    api.handle.request_node(request).await?;
-    let group = group.to_string();
-    let started = tokio::time::Instant::now();
+    let (mut inputs, mut stopping) = api.event_bus.subscribe_inputs();
+    let deadline = tokio::time::Instant::now() + limits::SYNC_TIMEOUT;
+    api.request(Request::SyncNow { group: group.clone() }).await?;
     loop {
-        let group_name = group.clone();
-        let report = api.handle.query(move |local_node| read_sync(local_node, Some(&group_name))).await??;
-        let is_syncing =
-            body.action == SyncAction::Now && report.peers.iter().any(|peer| peer.state == "syncing");
-        if !is_syncing || started.elapsed() > limits::SYNC_TIMEOUT {
+        let name = group.clone();
+        let report = api.handle.query(move |local_node| read_sync(local_node, &name)).await??;
+        if report.peers.iter().all(|peer| peer.state != PeerSyncState::Syncing) {
             return Ok(JsonResponse(report));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::select! {
+            changed = inputs.changed() => if changed.is_err() { return Ok(JsonResponse(report)) },
+            _ = stopping.changed() => return Ok(JsonResponse(report)),
+            () = tokio::time::sleep_until(deadline) => return Ok(JsonResponse(report)),
+        }
     }
+}
+
+pub(super) async fn put_sync(
+    State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
+    RequestBody(body): RequestBody<SyncBody>,
+) -> ApiResult<SyncReport> {
+    api.request(Request::SetPaused { group: group.clone(), paused: body.paused }).await?;
+    api.handle.query(move |local_node| read_sync(local_node, &group)).await?.map(JsonResponse)
 }

@@ -16,8 +16,8 @@ use larder_core::store::verify;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::name_lookup::{self, GroupQuery};
-use super::{ApiContext, QueryParams};
+use super::ApiContext;
+use super::params::{GroupPath, group_state};
 use crate::dto::{HasSchema, TaskProgress, VerifyFailure, VerifyReport, WithSchema};
 use crate::error::CliError;
 use crate::limits;
@@ -28,13 +28,13 @@ static VERIFY_SLOTS: Semaphore = Semaphore::const_new(limits::CONCURRENT_VERIFIE
 
 pub(super) async fn verify_group(
     State(api): State<ApiContext>,
-    QueryParams(params): QueryParams<GroupQuery>,
+    GroupPath(group): GroupPath,
 ) -> Result<Response, CliError> {
     let slot = VERIFY_SLOTS.try_acquire().map_err(|_| {
         CliError::failed("the store is being verified already").with_hint("try again when that is done")
     })?;
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, params.group.as_deref())?;
+        let state = group_state(local_node, &group)?;
         Ok::<_, CliError>((state.group.id(), state.group.shard_states().change_count()))
     };
     let (group, total) = api.handle.query(query).await??;

@@ -1,8 +1,8 @@
 //! What an operator should know of a group before anything else.
 
-use larder_core::node::{GroupState, MembershipEnd, MembershipStatus, Node};
+use larder_core::id::GroupId;
+use larder_core::node::{GroupState, MembershipEnd, MembershipStatus, Node, RequestError};
 
-use super::name_lookup;
 use crate::error::{CliError, ExitKind};
 use crate::time;
 
@@ -24,7 +24,7 @@ pub(super) const STORE_WAS_COPIED_HINT: &str =
 pub(super) fn forked_member_warnings(state: &GroupState) -> impl Iterator<Item = String> {
     let (shards, records) = (state.group.shard_states(), state.group.records());
     state.group.members().nodes().filter(|key| shards.has_forked(key, records)).map(|key| {
-        let name = name_lookup::alias_of(state, &key).unwrap_or_else(|| key.short());
+        let name = state.alias_of(&key).unwrap_or_else(|| key.short());
         format!("the history of {name} forked: its data directory was copied, or set back")
     })
 }
@@ -74,7 +74,7 @@ pub(super) fn not_member_reason(local_node: &Node, state: &GroupState) -> Option
     let revocation = MembershipEnd::for_key(&state.group, &own_id);
     let revoked_by = revocation.as_ref().map(|revocation| {
         let name_of_revoker = match &revocation.signer {
-            Some(key) => name_lookup::alias_of(state, key).unwrap_or_else(|| key.short()),
+            Some(key) => state.alias_of(key).unwrap_or_else(|| key.short()),
             None => "the recovery key".to_owned(),
         };
         let user = if revocation.note.user.is_empty() {
@@ -107,11 +107,10 @@ pub(super) fn not_member_reason(local_node: &Node, state: &GroupState) -> Option
     }
 }
 
-/// Refuses what only a member may do.
-pub(super) fn require_membership(local_node: &Node, state: &GroupState) -> Result<(), CliError> {
-    match not_member_reason(local_node, state) {
-        None => Ok(()),
-        Some(text) => Err(CliError::new(ExitKind::Refused, "no-member", text)
-            .with_hint("ask an admin for a code, and come back with `larder join CODE`")),
-    }
+/// The error of a request to a group that this node is no member of any more.
+pub(super) fn membership_error(local_node: &Node, group: &GroupId) -> CliError {
+    let reason = local_node.group(group).and_then(|state| not_member_reason(local_node, state));
+    let text = reason.unwrap_or_else(|| RequestError::MembershipEnded(*group).to_string());
+    CliError::new(ExitKind::Refused, "no-member", text)
+        .with_hint("ask an admin for a code, and come back with `larder join CODE`")
 }

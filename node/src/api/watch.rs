@@ -25,7 +25,8 @@ use larder_core::resource::ResourceName;
 use larder_core::store::{JournalRow, Table, decode_layout, key};
 use serde::Deserialize;
 
-use super::{ApiContext, QueryParams, name_lookup};
+use super::params::{GroupPath, group_state, node_ref, parse_scope};
+use super::{ApiContext, QueryParams};
 use crate::daemon::{
     DaemonHandle, EventWatcher, TransientEvent, TransientKind, WatchItem, wall_clock_seconds,
 };
@@ -39,7 +40,6 @@ use cursor::Cursor;
 /// What `watch` asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct WatchQuery {
-    group: Option<String>,
     /// The event after which to go on; from now on if left out.
     since: Option<String>,
     /// `<kind>` or `<kind>/<name>`: only what touches that.
@@ -59,14 +59,14 @@ fn is_in_scope(scope: &ResourceScope, event: &WatchEvent) -> bool {
 
 pub(super) async fn watch_group(
     State(api): State<ApiContext>,
+    GroupPath(group): GroupPath,
     QueryParams(params): QueryParams<WatchQuery>,
 ) -> Result<Response, CliError> {
-    let scope = name_lookup::parse_scope(params.path.as_deref())?;
+    let scope = parse_scope(params.path.as_deref())?;
     let watcher = api.event_bus.subscribe()?;
-    let group_name = params.group.clone();
     let query = move |local_node: &mut Node| {
-        let state = name_lookup::find_group(local_node, group_name.as_deref())?;
-        let conflicts = ConflictTracker::current(name_lookup::desired_shard(state)?, state.group.members());
+        let state = group_state(local_node, &group)?;
+        let conflicts = ConflictTracker::current(state.desired_shard()?, state.group.members());
         Ok::<_, CliError>((state.group.id(), state.group.name().to_owned(), conflicts))
     };
     let (group, name, conflicts) = api.handle.query(query).await??;
@@ -207,9 +207,7 @@ impl WatchStream {
         match item {
             WatchItem::Transient(transient) if transient.group == self.group => {
                 let (group, peer) = (self.group, transient.peer);
-                let query = move |local_node: &mut Node| {
-                    Some(name_lookup::node_ref(local_node.group(&group)?, &peer?))
-                };
+                let query = move |local_node: &mut Node| Some(node_ref(local_node.group(&group)?, &peer?));
                 let node = self.handle.query(query).await.ok()?;
                 Some(Some(self.as_transient(WatchEvent { node, ..transient_event(&transient) })))
             }

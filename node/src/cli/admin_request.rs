@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use hyper::Method;
+use serde::Serialize;
+
 use super::context::{CommandContext, CommandResult, print_stderr};
-use super::write_request::MessageArgs;
-use crate::api::admin::{AdminAction, AdminBody};
 use crate::data_dir::read_text_file;
 use crate::dto::WriteResult;
 use crate::error::CliError;
@@ -12,15 +13,14 @@ use crate::error::CliError;
 /// The roles that a node can have.
 pub(super) const ROLES: [&str; 4] = ["admin", "operator", "node", "reader"];
 
-/// Sends one admin operation, and prints `message` once it is written.
-pub(super) fn send_admin_op(
+/// Sends one administrative request about something in the group, and prints `message` once it is done.
+pub(super) fn send_admin_request(
     context: &CommandContext,
-    op: AdminAction,
-    message_args: MessageArgs,
+    (method, segments): (Method, &[&str]),
+    body: &impl Serialize,
     message: &str,
 ) -> CommandResult {
-    let request = AdminBody { group: context.group.clone(), action: op, message: message_args.into_text() };
-    let written: WriteResult = context.client.post("/v1/govern", &request)?;
+    let written: WriteResult = context.client.send(method, &context.group_path(segments), body)?;
     context.print(&written, |_| String::new())?;
     if !context.json {
         print_stderr(message);

@@ -1,10 +1,10 @@
 //! `alias`: the name of a node.
 
 use clap::Args;
+use larder_core::resource::edit::Edit;
 
 use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_edits};
-use crate::api::writes::EditSpec;
 
 /// Arguments of `alias`.
 #[derive(Debug, Args)]
@@ -20,5 +20,5 @@ pub(super) struct AliasArgs {
 pub(super) fn alias(context: &CommandContext, args: AliasArgs) -> CommandResult {
     let command = format!("alias {} {}", args.node, args.name);
     let name = (!args.name.is_empty()).then_some(args.name);
-    send_edits(context, vec![EditSpec::Alias { node: args.node, name }], args.message_args, command)
+    send_edits(context, vec![Edit::SetAlias(args.node.into(), name)], args.message_args, command)
 }

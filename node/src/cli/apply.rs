@@ -1,6 +1,7 @@
 //! `apply`: writes manifests to the group.
 
 use clap::Args;
+use larder_core::typed_name::ChangeName;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::manifests::{ManifestArgs, manifest_edits, read_manifests};
@@ -27,19 +28,15 @@ pub(super) fn apply(context: &CommandContext, args: ApplyArgs) -> CommandResult 
     if edits.is_empty() {
         print_stderr("The manifests contain no resource; nothing was written.");
     }
-    let base = (!args.base.is_empty()).then_some(args.base);
     let flag = if args.replace { " --replace" } else { "" };
     let command = format!("apply{flag} {}", args.manifests.files.join(" "));
-    let lenient = args.manifests.allow_unknown;
-    send_write(
-        context,
-        WriteBody {
-            specs: edits,
-            base,
-            message: args.message_args.into_text(),
-            command,
-            allow_unknown: lenient,
-            group: None,
-        },
-    )
+    let base = args.base.into_iter().map(ChangeName::from).collect::<Vec<_>>();
+    let write = WriteBody {
+        edits,
+        expected_heads: (!base.is_empty()).then_some(base),
+        message: args.message_args.into_text(),
+        command,
+        allow_unknown: args.manifests.allow_unknown,
+    };
+    send_write(context, &write)
 }

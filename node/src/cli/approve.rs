@@ -3,12 +3,13 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
+use hyper::Method;
 
-use super::admin_request::{ROLES, send_admin_op};
+use super::admin_request::{ROLES, send_admin_request};
 use super::context::{CommandContext, CommandResult};
 use super::prompt::prompt_line;
 use super::write_request::MessageArgs;
-use crate::api::admin::AdminAction;
+use crate::api::admin::ApproveBody;
 use crate::dto::PendingList;
 use crate::error::CliError;
 use crate::output::escape;
@@ -34,17 +35,14 @@ pub(super) fn approve(context: &CommandContext, args: ApproveArgs) -> CommandRes
         None => prompt_for_digits(context, &args.node)?,
     };
     let message = format!("{} is now a member with the role {}.", escape(&args.node), escape(&args.role));
-    send_admin_op(
-        context,
-        AdminAction::Approve { node: args.node, role: args.role, digits },
-        args.message_args,
-        &message,
-    )
+    let body = ApproveBody { role: args.role, digits, message: args.message_args.into_text() };
+    let target = ["join-requests", &args.node, "approval"];
+    send_admin_request(context, (Method::POST, &target), &body, &message)
 }
 
 /// Asks for the digits that the other screen shows. A node that joins with an invite code needs none.
 fn prompt_for_digits(context: &CommandContext, node: &str) -> Result<Option<String>, CliError> {
-    let pending: PendingList = context.client.get("/v1/pending", &[context.group_param()])?;
+    let pending: PendingList = context.client.get(&context.group_path(&["join-requests"]), &[])?;
     let matches_node = |id: &str, alias: &str| id.starts_with(&node.to_ascii_lowercase()) || alias == node;
     let has_code =
         pending.pending.iter().any(|row| matches_node(&row.id, &row.alias) && row.waiting_for.is_some());

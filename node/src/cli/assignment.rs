@@ -1,15 +1,15 @@
 //! The `FIELD=VALUE` arguments of `set`.
 
+use larder_core::resource::edit::FieldEdit;
+use larder_core::resource::field::{FieldPath, FieldPathError};
 use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
 
-use crate::api::writes::{FieldEditSpec, FieldSpec};
 use crate::data_dir::read_bytes;
-use crate::dto::JsonValue;
 use crate::error::CliError;
 
 /// Parses `F=TEXT`, `F:=LITERAL`, `F+=TEXT` or `F-=TEXT`. `@FILE` as the value reads it from a file.
-pub fn parse_assignment(argument: &str) -> Result<FieldSpec, CliError> {
+pub fn parse_assignment(argument: &str) -> Result<(FieldPath, FieldEdit), CliError> {
     let syntax_error = || {
         CliError::usage(format!("`{}` is not a field with a value", redact_value(argument))).with_hint(
             "write keys.url=TEXT, keys.port:=8080, keys.list+=ITEM, keys.list-=ITEM or content=@FILE",
@@ -25,23 +25,27 @@ pub fn parse_assignment(argument: &str) -> Result<FieldSpec, CliError> {
     if field.trim().is_empty() {
         return Err(syntax_error());
     }
-    let text = || read_value(value).map(|value| JsonValue(Literal::Scalar(value)));
     let change = match sign {
-        ':' => FieldEditSpec::Assign(parse_literal_or_file(value)?),
-        '+' => FieldEditSpec::Add(text()?),
-        '-' => FieldEditSpec::Remove(text()?),
-        _ => FieldEditSpec::Assign(text()?),
+        ':' => FieldEdit::Assign(parse_literal_or_file(value)?),
+        '+' => FieldEdit::Add(read_value(value)?),
+        '-' => FieldEdit::Remove(read_value(value)?),
+        _ => FieldEdit::Assign(Literal::Scalar(read_value(value)?)),
     };
-    Ok(FieldSpec { path: field.trim().to_owned(), edit: change })
+    Ok((parse_field(field.trim())?, change))
+}
+
+/// Reads the path of a field.
+pub(super) fn parse_field(text: &str) -> Result<FieldPath, CliError> {
+    text.parse().map_err(|error: FieldPathError| CliError::usage(error.to_string()))
 }
 
 /// Parses a TOML literal, or the literal in a file.
-fn parse_literal_or_file(text: &str) -> Result<JsonValue, CliError> {
+fn parse_literal_or_file(text: &str) -> Result<Literal, CliError> {
     let text = match read_value(text)? {
         Value::Str(text) => text,
         _ => return Err(CliError::usage("the file is not UTF-8 text")),
     };
-    literal::parse(&text).map(JsonValue).map_err(|error| CliError::usage(error.to_string()))
+    literal::parse(&text).map_err(|error| CliError::usage(error.to_string()))
 }
 
 /// The text, or the contents of the file that `@FILE` names.
@@ -84,24 +88,20 @@ mod tests {
 
     fn parse_to_strings(text: &str) -> (String, String) {
         let field = parse_assignment(text).unwrap();
-        (field.path, format!("{:?}", field.edit))
+        (field.0.to_string(), format!("{:?}", field.1))
     }
 
     #[test]
     fn every_assignment_form_is_parsed() {
         for (text, field, change) in [
-            ("keys.url=a=b", "keys.url", r#"Assign(Plain(Scalar(Str("a=b"))))"#),
-            ("mode=0600", "mode", r#"Assign(Plain(Scalar(Str("0600"))))"#),
-            ("keys.port:=8080", "keys.port", "Assign(Plain(Scalar(Int(8080))))"),
-            ("keys.l:=[1, 2]", "keys.l", "Assign(Plain(List([Int(1), Int(2)])))"),
-            ("keys.l+=x", "keys.l", r#"Add(Plain(Scalar(Str("x"))))"#),
-            ("keys.l-=x", "keys.l", r#"Take(Plain(Scalar(Str("x"))))"#),
-            (
-                r#"overlay."role=plc".mode=1"#,
-                r#"overlay."role=plc".mode"#,
-                r#"Assign(Plain(Scalar(Str("1"))))"#,
-            ),
-            ("keys.e=", "keys.e", r#"Assign(Plain(Scalar(Str(""))))"#),
+            ("keys.url=a=b", "keys.url", r#"Assign(Scalar(Str("a=b")))"#),
+            ("mode=0600", "mode", r#"Assign(Scalar(Str("0600")))"#),
+            ("keys.port:=8080", "keys.port", "Assign(Scalar(Int(8080)))"),
+            ("keys.l:=[1, 2]", "keys.l", "Assign(List([Int(1), Int(2)]))"),
+            ("keys.l+=x", "keys.l", r#"Add(Str("x"))"#),
+            ("keys.l-=x", "keys.l", r#"Remove(Str("x"))"#),
+            (r#"overlay."role=plc".mode=1"#, r#"overlay."role=plc".mode"#, r#"Assign(Scalar(Str("1")))"#),
+            ("keys.e=", "keys.e", r#"Assign(Scalar(Str("")))"#),
         ] {
             assert_eq!(parse_to_strings(text), (field.to_owned(), change.to_owned()), "{text}");
         }

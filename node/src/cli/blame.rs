@@ -22,13 +22,9 @@ pub(super) struct BlameArgs {
 }
 
 pub(super) fn blame(context: &CommandContext, args: &BlameArgs) -> CommandResult {
-    let query = [
-        context.group_param(),
-        args.at_args.query_param(),
-        ("resource", Some(args.resource.as_str())),
-        ("field", args.field.as_deref()),
-    ];
-    let blame: dto::BlameReport = context.client.get("/v1/blame", &query)?;
+    let query = [args.at_args.query_param(), ("field", args.field.as_deref())];
+    let blame: dto::BlameReport =
+        context.client.get(&context.resource_path(&args.resource, &["blame"])?, &query)?;
     args.at_args.report(context, blame.at.as_deref());
     context.print_paged(&blame, |blame| render_blame(context.styler, blame))?;
     if !context.json && blame.fields.iter().flat_map(|field| &field.lines).any(|line| line.may_be_older) {

@@ -29,7 +29,7 @@ pub(super) struct ConflictsArgs {
 pub(super) fn conflicts(context: &CommandContext, args: &ConflictsArgs) -> CommandResult {
     let review = ("review", args.review.then_some("true"));
     let found: dto::ConflictList =
-        context.client.get("/v1/conflicts", &[context.group_param(), args.at_args.query_param(), review])?;
+        context.client.get(&context.group_path(&["conflicts"]), &[args.at_args.query_param(), review])?;
     let conflict_count = found.conflicts.iter().filter(|conflict| conflict.kind != "review").count();
     args.at_args.report(context, found.at.as_deref());
     context.print(&found, |found| {

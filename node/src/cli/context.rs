@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use crate::api::params::parse_resource;
 use crate::client::ApiClient;
 use crate::data_dir::DataDir;
 use crate::dto::{HasSchema, WithSchema};
@@ -50,9 +51,16 @@ impl CommandContext {
         print_stdout(&text(view))
     }
 
-    /// The group as a query parameter.
-    pub(super) fn group_param(&self) -> (&'static str, Option<&str>) {
-        ("group", self.group.as_deref())
+    /// The path of a resource, or of something of it: `resource` is `KIND/NAME`.
+    pub(super) fn resource_path(&self, resource: &str, rest: &[&str]) -> Result<String, CliError> {
+        let name = parse_resource(resource)?;
+        let segments = ["resources", name.kind(), name.name()];
+        Ok(self.group_path(&[&segments, rest].concat()))
+    }
+
+    /// The path of something in the group that the command is for.
+    pub(super) fn group_path(&self, segments: &[&str]) -> String {
+        crate::client::group_path(self.group.as_deref(), segments)
     }
 }
 

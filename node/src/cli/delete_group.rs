@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use hyper::Method;
 
 use super::admin_request::read_recovery_key;
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::write_request::MessageArgs;
-use crate::api::admin::{AdminAction, AdminBody};
+use crate::api::admin::RecoveryKeyBody;
+use crate::client::group_path;
 use crate::dto::WriteResult;
 use crate::error::CliError;
 
@@ -29,12 +31,9 @@ pub(super) fn delete_group(context: &CommandContext, args: DeleteGroupArgs) -> C
     }
     let key = args.key.as_deref().map(read_recovery_key).transpose()?;
     let message = "The group is deleted. Nodes that are away learn this when they reconnect.";
-    let request = AdminBody {
-        group: Some(args.name),
-        action: AdminAction::DeleteGroup { key },
-        message: args.message_args.into_text(),
-    };
-    let written: WriteResult = context.client.post("/v1/govern", &request)?;
+    let body = RecoveryKeyBody { recovery_key: key, message: args.message_args.into_text() };
+    let path = group_path(Some(&args.name), &[]);
+    let written: WriteResult = context.client.send(Method::DELETE, &path, &body)?;
     context.print(&written, |_| String::new())?;
     if !context.json {
         print_stderr(message);

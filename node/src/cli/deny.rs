@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult};
-use crate::api::join_requests::DenyBody as DenyOf;
 use crate::dto::Acknowledged;
 
 /// Arguments of `deny`.
@@ -14,8 +13,8 @@ pub(super) struct DenyArgs {
 }
 
 pub(super) fn deny(context: &CommandContext, args: DenyArgs) -> CommandResult {
-    let request = DenyOf { group: context.group.clone(), node: args.node };
-    let done: Acknowledged = context.client.post("/v1/deny", &request)?;
+    let path = context.group_path(&["join-requests", &args.node]);
+    let done: Acknowledged = context.client.delete(&path)?;
     context.print(&done, |_| String::new())?;
     Ok(None)
 }

@@ -58,13 +58,9 @@ pub(super) fn diff(context: &CommandContext, args: &DiffArgs) -> CommandResult {
         .map_or_else(|| Ok(non_empty(from)), |since| time::parse_time(&since).map(|_| Some(since)))?;
     let to = non_empty(to).or_else(|| args.at_args.point().map(str::to_owned));
     // The daemon distinguishes times such as `1h ago` from change ids, so they are sent as typed.
-    let query = [
-        context.group_param(),
-        ("from", from.as_deref()),
-        ("to", to.as_deref()),
-        ("resource", resource.map(String::as_str)),
-    ];
-    let diff: dto::DiffReport = context.client.get("/v1/diff", &query)?;
+    let query =
+        [("from", from.as_deref()), ("to", to.as_deref()), ("resource", resource.map(String::as_str))];
+    let diff: dto::DiffReport = context.client.get(&context.group_path(&["diff"]), &query)?;
     args.at_args.report(context, diff.at.as_deref());
     context.print_paged(&diff, |diff| render_edits(context.styler, &diff.edits, true))?;
     if !context.json && diff.edits.is_empty() {

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use clap::Args;
+use larder_core::resource::edit::{Edit, FieldEdit};
 use larder_core::resource::manifest::{self, ManifestEntry};
 use larder_core::resource::{FieldPath, ResourceName, literal::Literal};
 
 use super::context::{CommandContext, CommandResult};
 use super::editor::EditFile;
-use super::write_request::{EditorOutcome, MessageArgs, print_edited};
-use crate::api::writes::{EditSpec, FieldEditSpec, FieldSpec, WriteBody};
-use crate::dto::{EditBuffer, JsonValue, WriteResult};
+use super::write_request::{EditorOutcome, MessageArgs, post_change, print_edited};
+use crate::api::writes::WriteBody;
+use crate::dto::{EditBuffer, WriteResult};
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 
@@ -70,14 +71,16 @@ pub(super) fn edit(context: &CommandContext, args: EditArgs) -> CommandResult {
             fields if fields.is_empty() => {
                 Ok(EditorOutcome::NotWritten("Nothing differs; nothing was written.".to_owned()))
             }
-            fields => write_edit(context, &args, &original, fields).map(EditorOutcome::Written),
+            fields => {
+                write_edit(context, &args, &original, (resource.clone(), fields)).map(EditorOutcome::Written)
+            }
         }
     })?;
     print_edited(context, outcome)
 }
 
 fn fetch_editable(context: &CommandContext, resource: &str) -> Result<EditBuffer, CliError> {
-    context.client.get("/v1/edit", &[context.group_param(), ("resource", Some(resource))])
+    context.client.get(&context.resource_path(resource, &["editable"])?, &[])
 }
 
 /// The fields of the resource in the edited manifest.
@@ -103,16 +106,15 @@ fn parse_edited_fields(
 }
 
 /// The edits that turn the old fields into the new ones.
-fn diff_fields(old_fields: &[(FieldPath, Literal)], new_fields: Vec<(FieldPath, Literal)>) -> Vec<FieldSpec> {
+fn diff_fields(
+    old_fields: &[(FieldPath, Literal)],
+    new_fields: Vec<(FieldPath, Literal)>,
+) -> Vec<(FieldPath, FieldEdit)> {
     let removed = old_fields.iter().filter(|(path, _)| !new_fields.iter().any(|(kept, _)| kept == path));
-    let mut fields: Vec<FieldSpec> = removed
-        .map(|(path, _)| FieldSpec { path: path.to_string(), edit: FieldEditSpec::Unset(()) })
-        .collect();
+    let mut fields: Vec<(FieldPath, FieldEdit)> =
+        removed.map(|(path, _)| (path.clone(), FieldEdit::Unset)).collect();
     let changed = new_fields.into_iter().filter(|field| !old_fields.contains(field));
-    fields.extend(changed.map(|(path, value)| FieldSpec {
-        path: path.to_string(),
-        edit: FieldEditSpec::Assign(JsonValue(value)),
-    }));
+    fields.extend(changed.map(|(path, value)| (path, FieldEdit::Assign(value))));
     fields
 }
 
@@ -122,19 +124,12 @@ fn write_edit(
     context: &CommandContext,
     args: &EditArgs,
     original: &EditBuffer,
-    fields: Vec<FieldSpec>,
+    (resource, fields): (ResourceName, Vec<(FieldPath, FieldEdit)>),
 ) -> Result<WriteResult, CliError> {
-    let edit = EditSpec::Set {
-        resource: original.resource.clone(),
-        fields,
-        unset_others: false,
-        node: None,
-        must_exist: false,
-    };
+    let heads = |buffer: &EditBuffer| Some(buffer.heads.iter().map(|id| id.as_str().into()).collect());
     let mut write = WriteBody {
-        group: context.group.clone(),
-        specs: vec![edit],
-        base: Some(original.heads.clone()),
+        edits: vec![Edit::Set { resource, fields, replace: false }],
+        expected_heads: heads(original),
         message: args.message_args.text(),
         command: format!("edit {}", original.resource),
         allow_unknown: true,
@@ -148,12 +143,12 @@ fn write_edit(
         .with_hint(format!("see `larder show {0}`, then edit it again or apply your file", original.resource))
     };
     for _ in 0..limits::MAX_EDIT_TRIES {
-        match context.client.post("/v1/write", &write) {
+        match post_change(context, &write) {
             Err(failure) if failure.code == "base-moved" => {}
             result => return result,
         }
         match fetch_editable(context, &original.resource) {
-            Ok(current) if current.revision == original.revision => write.base = Some(current.heads),
+            Ok(current) if current.revision == original.revision => write.expected_heads = heads(&current),
             Ok(_) => return Err(base_moved()),
             Err(failure) if failure.code == "conflict" => return Err(base_moved()),
             Err(failure) => return Err(failure),
@@ -176,15 +171,11 @@ mod tests {
         let new_fields = fields("[config.a]\nkeys.y = \"2\"\npath = \"a\"\nkeys.z = true\nkeys.l = [1, 2]\n");
         let changes: Vec<String> = diff_fields(&old_fields, new_fields)
             .into_iter()
-            .map(|field| format!("{} {:?}", field.path, field.edit))
+            .map(|(path, edit)| format!("{path} {edit:?}"))
             .collect();
         assert_eq!(
             changes,
-            [
-                "keys.x Unset(())",
-                "keys.y Assign(Plain(Scalar(Str(\"2\"))))",
-                "keys.z Assign(Plain(Scalar(Bool(true))))",
-            ]
+            ["keys.x Unset", "keys.y Assign(Scalar(Str(\"2\")))", "keys.z Assign(Scalar(Bool(true)))",]
         );
         assert!(diff_fields(&old_fields, old_fields.clone()).is_empty());
     }

@@ -17,8 +17,8 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) fn export(context: &CommandContext, args: &ExportArgs) -> CommandResult {
-    let query = [context.group_param(), args.at_args.query_param(), ("resource", args.resource.as_deref())];
-    let export: Manifest = context.client.get("/v1/export", &query)?;
+    let query = [args.at_args.query_param(), ("resource", args.resource.as_deref())];
+    let export: Manifest = context.client.get(&context.group_path(&["manifest"]), &query)?;
     args.at_args.report(context, export.at.as_deref());
     context.print(&export, |export| export.manifest.clone())?;
     if !context.json {

@@ -1,11 +1,12 @@
 //! `forget`: deletes the status reports of a former member.
 
 use clap::Args;
+use hyper::Method;
 
-use super::admin_request::send_admin_op;
+use super::admin_request::send_admin_request;
 use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
-use crate::api::admin::AdminAction;
+use crate::api::admin::MessageBody;
 use crate::output::escape;
 
 /// Arguments of `forget`.
@@ -19,5 +20,7 @@ pub(super) struct ForgetArgs {
 
 pub(super) fn forget(context: &CommandContext, args: ForgetArgs) -> CommandResult {
     let message = format!("Deleted the status reports of {}.", escape(&args.node));
-    send_admin_op(context, AdminAction::Forget { node: args.node }, args.message_args, &message)
+    let body = MessageBody { message: args.message_args.into_text() };
+    let target = ["members", &args.node, "observed"];
+    send_admin_request(context, (Method::DELETE, &target), &body, &message)
 }

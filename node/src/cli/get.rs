@@ -23,13 +23,9 @@ pub(super) struct GetArgs {
 }
 
 pub(super) fn get(context: &CommandContext, args: &GetArgs) -> CommandResult {
-    let query = [
-        context.group_param(),
-        args.at_args.query_param(),
-        ("resource", Some(args.resource.as_str())),
-        ("field", args.field.as_deref()),
-    ];
-    let resource: ResourceValues = context.client.get("/v1/get", &query)?;
+    let query = [args.at_args.query_param(), ("field", args.field.as_deref())];
+    let resource: ResourceValues =
+        context.client.get(&context.resource_path(&args.resource, &[])?, &query)?;
     args.at_args.report(context, resource.at.as_deref());
     // Scripts get the bare value of a single field.
     if let (false, Some(_), 1, Some((path, single))) =

@@ -18,7 +18,7 @@ pub(super) struct HeadsArgs {
 
 pub(super) fn heads(context: &CommandContext, args: &HeadsArgs) -> CommandResult {
     let heads: GroupHeads =
-        context.client.get("/v1/heads", &[context.group_param(), args.at_args.query_param()])?;
+        context.client.get(&context.group_path(&["heads"]), &[args.at_args.query_param()])?;
     context.print(&heads, |heads| {
         let mut out = format!("digest   {}\n", escape(&heads.digest));
         for head in &heads.heads {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::api::members;
-use crate::dto::{Acknowledged, CreatedInvite, InviteList};
+use crate::dto::{Acknowledged, CreatedInvite, InviteList, InviteState};
 use crate::output::{Style, Table, plain_cell, pluralize, short_id, styled_cell};
 use crate::time;
 
@@ -42,14 +42,12 @@ pub(super) fn invite(context: &CommandContext, args: InviteArgs) -> CommandResul
     match args.command {
         None => create_invite(context, args),
         Some(InviteSubcommand::List) => {
-            let invites: InviteList = context.client.get("/v1/invites", &[context.group_param()])?;
+            let invites: InviteList = context.client.get(&context.group_path(&["invites"]), &[])?;
             context.print(&invites, |invites| render_invites(context, invites))?;
             Ok(None)
         }
         Some(InviteSubcommand::Revoke { invite }) => {
-            let mut path = "/v1/invites/".to_owned();
-            crate::client::percent_encode(&invite, &mut path);
-            let done: Acknowledged = context.client.delete(&path, &[context.group_param()])?;
+            let done: Acknowledged = context.client.delete(&context.group_path(&["invites", &invite]))?;
             context.print(&done, |_| String::new())?;
             Ok(None)
         }
@@ -58,9 +56,8 @@ pub(super) fn invite(context: &CommandContext, args: InviteArgs) -> CommandResul
 
 fn create_invite(context: &CommandContext, args: InviteArgs) -> CommandResult {
     let seconds = i64::try_from(args.expires.as_secs()).unwrap_or(i64::MAX);
-    let group = context.group.clone();
-    let request = members::InviteBody { group, role: args.role, uses: args.uses, valid_seconds: seconds };
-    let invited: CreatedInvite = context.client.post("/v1/invites", &request)?;
+    let request = members::InviteBody { role: args.role, uses: args.uses, valid_seconds: seconds };
+    let invited: CreatedInvite = context.client.post(&context.group_path(&["invites"]), &request)?;
     context.print(&invited, |invited| format!("{}\n", invited.code))?;
     if !context.json {
         print_stderr(&format!(
@@ -79,12 +76,12 @@ fn render_invites(context: &CommandContext, invites: &InviteList) -> String {
     }
     let mut table = Table::new(&["ID", "ROLE", "USED", "STATE", "CREATED", "EXPIRES"]);
     for invite in &invites.invites {
-        let style = if invite.state == "open" { Style::Good } else { Style::Dim };
+        let style = if invite.state == InviteState::Open { Style::Good } else { Style::Dim };
         table.push_row(vec![
             styled_cell(short_id(&invite.id), Style::Id),
             plain_cell(&invite.role),
             plain_cell(format!("{}/{}", invite.used, invite.uses)),
-            styled_cell(&invite.state, style),
+            styled_cell(invite.state.as_str(), style),
             plain_cell(time::local(invite.created.0)),
             plain_cell(time::local(invite.expires.0)),
         ]);

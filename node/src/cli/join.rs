@@ -57,7 +57,7 @@ pub(super) fn join(context: &CommandContext, args: JoinArgs) -> CommandResult {
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let request = members::JoinBody { code: code.to_string(), alias: args.alias, labels, timeout_ms };
     let joined: JoinedGroup = context.client.post_with_timeout(
-        "/v1/join",
+        "/v1/joins",
         &request,
         args.timeout.saturating_add(limits::RESPONSE_TIMEOUT),
     )?;

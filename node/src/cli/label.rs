@@ -1,10 +1,10 @@
 //! `label`: the labels of a node.
 
 use clap::Args;
+use larder_core::resource::edit::Edit;
 
 use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_edits};
-use crate::api::writes::EditSpec;
 use crate::error::CliError;
 
 /// Arguments of `label`.
@@ -27,5 +27,5 @@ pub(super) fn label(context: &CommandContext, args: LabelArgs) -> CommandResult 
     };
     let labels = args.labels.iter().map(parse_label).collect::<Result<_, _>>()?;
     let command = format!("label {} {}", args.node, args.labels.join(" "));
-    send_edits(context, vec![EditSpec::Label { node: args.node, labels }], args.message_args, command)
+    send_edits(context, vec![Edit::SetLabels(args.node.into(), labels)], args.message_args, command)
 }

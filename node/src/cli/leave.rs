@@ -1,11 +1,12 @@
 //! `leave`: this node leaves the group.
 
 use clap::Args;
+use hyper::Method;
 
-use super::admin_request::send_admin_op;
+use super::admin_request::send_admin_request;
 use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
-use crate::api::admin::AdminAction;
+use crate::api::admin::LeaveBody;
 
 /// Arguments of `leave`.
 #[derive(Debug, Args)]
@@ -20,5 +21,6 @@ pub(super) struct LeaveArgs {
 pub(super) fn leave(context: &CommandContext, args: LeaveArgs) -> CommandResult {
     let message =
         "This node has left the group. Applied files stay, and the group's data stays readable here.";
-    send_admin_op(context, AdminAction::Leave { force: args.force }, args.message_args, message)
+    let body = LeaveBody { force: args.force, message: args.message_args.into_text() };
+    send_admin_request(context, (Method::DELETE, &["membership"]), &body, message)
 }

@@ -17,8 +17,8 @@ pub(super) struct ListArgs {
 }
 
 pub(super) fn list(context: &CommandContext, args: &ListArgs) -> CommandResult {
-    let query = [context.group_param(), args.at_args.query_param(), ("resource", args.kind.as_deref())];
-    let list: dto::ResourceList = context.client.get("/v1/list", &query)?;
+    let query = [args.at_args.query_param(), ("resource", args.kind.as_deref())];
+    let list: dto::ResourceList = context.client.get(&context.group_path(&["resources"]), &query)?;
     args.at_args.report(context, list.at.as_deref());
     context.print(&list, |list| {
         if list.resources.is_empty() {

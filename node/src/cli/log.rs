@@ -99,7 +99,6 @@ fn fetch_log(
 ) -> Result<dto::ChangeLog, CliError> {
     let (skip, limit) = (skip.to_string(), limit.map(|limit| limit.to_string()));
     let query = [
-        context.group_param(),
         ("at", history_point),
         ("resource", args.resource.as_deref()),
         ("node", args.node.as_deref()),
@@ -111,7 +110,7 @@ fn fetch_log(
         ("all", args.all.then_some("true")),
         ("edits", args.patch.then_some("true")),
     ];
-    context.client.get("/v1/log", &query)
+    context.client.get(&context.group_path(&["changes"]), &query)
 }
 
 /// Prints all pages as of the heads of the first one, so that new changes do not shift the pages.

@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use clap::Args;
-use larder_core::resource::literal::Literal;
+use larder_core::resource::edit::{Edit, FieldEdit};
 use larder_core::resource::manifest::{self, ManifestEntry};
 
-use crate::api::writes::{EditSpec, FieldEditSpec, FieldSpec};
 use crate::data_dir::{read_text, read_text_file};
-use crate::dto::JsonValue;
 use crate::error::{CliError, ExitKind};
 
 /// Arguments of `validate`.
@@ -48,17 +46,10 @@ pub(super) fn read_manifests(args: &ManifestArgs) -> Result<Vec<ManifestEntry>, 
     Ok(entries)
 }
 
-pub(super) fn manifest_edits(entries: Vec<ManifestEntry>, replace: bool) -> Vec<EditSpec> {
-    let assign_field = |(path, value): (larder_core::resource::FieldPath, Literal)| FieldSpec {
-        path: path.to_string(),
-        edit: FieldEditSpec::Assign(JsonValue(value)),
-    };
-    let set_entry = |entry: ManifestEntry| EditSpec::Set {
-        resource: entry.resource.to_string(),
-        fields: entry.fields.into_iter().map(assign_field).collect(),
-        unset_others: replace,
-        node: None,
-        must_exist: false,
+pub(super) fn manifest_edits(entries: Vec<ManifestEntry>, replace: bool) -> Vec<Edit> {
+    let set_entry = |entry: ManifestEntry| {
+        let fields = entry.fields.into_iter().map(|(path, value)| (path, FieldEdit::Assign(value)));
+        Edit::Set { resource: entry.resource, fields: fields.collect(), replace }
     };
     entries.into_iter().map(set_entry).collect()
 }

@@ -17,7 +17,7 @@ pub(super) struct NodesArgs {
 }
 
 pub(super) fn nodes(context: &CommandContext, args: &NodesArgs) -> CommandResult {
-    let nodes: dto::NodeList = context.client.get("/v1/nodes", &[context.group_param()])?;
+    let nodes: dto::NodeList = context.client.get(&context.group_path(&["members"]), &[])?;
     context.print(&nodes, |nodes| render_nodes(context, nodes, args.wide))?;
     if !context.json {
         for warning in &nodes.warnings {

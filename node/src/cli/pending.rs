@@ -6,7 +6,7 @@ use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 use crate::time;
 
 pub(super) fn pending(context: &CommandContext) -> CommandResult {
-    let pending: PendingList = context.client.get("/v1/pending", &[context.group_param()])?;
+    let pending: PendingList = context.client.get(&context.group_path(&["join-requests"]), &[])?;
     context.print(&pending, |pending| render_pending(context, pending))?;
     if !context.json {
         match pending.pending.is_empty() {

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stdout};
-use crate::api::members::PingBody;
 use crate::dto;
 use crate::error::CliError;
 use crate::output::node_name;
@@ -19,9 +18,9 @@ pub(super) struct PingArgs {
 }
 
 pub(super) fn ping(context: &CommandContext, args: &PingArgs) -> CommandResult {
-    let request = PingBody { group: context.group.clone(), node: args.node.clone() };
+    let path = context.group_path(&["members", &args.node, "ping"]);
     for nth in 1..=args.count {
-        let answer: dto::PingResult = context.client.post("/v1/ping", &request)?;
+        let answer: dto::PingResult = context.client.post(&path, &())?;
         if context.json {
             let line = serde_json::to_string(&dto::WithSchema::new(&answer));
             print_stdout(&(line.map_err(|error| CliError::failed(error.to_string()))? + "\n"))?;

@@ -24,13 +24,8 @@ pub(super) struct PlanArgs {
 
 pub(super) fn plan(context: &CommandContext, args: PlanArgs) -> CommandResult {
     let edits = manifest_edits(read_manifests(&args.manifests)?, args.replace);
-    let write = WriteBody {
-        group: context.group.clone(),
-        specs: edits,
-        allow_unknown: args.manifests.allow_unknown,
-        ..WriteBody::default()
-    };
-    let plan: dto::WritePlan = context.client.post("/v1/plan", &write)?;
+    let write = WriteBody { edits, allow_unknown: args.manifests.allow_unknown, ..WriteBody::default() };
+    let plan: dto::WritePlan = context.client.post(&context.group_path(&["plan"]), &write)?;
     context.print(&plan, |plan| render_edits(context.styler, &plan.edits, true))?;
     if !context.json && plan.edits.is_empty() {
         print_stderr("Nothing would change.");

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use hyper::Method;
+use larder_core::node::{NameKind, name_lookup};
 
-use super::admin_request::send_admin_op;
+use super::admin_request::send_admin_request;
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::write_request::MessageArgs;
-use crate::api::admin::{AdminAction, AdminBody};
+use crate::api::admin::QuarantineBody;
 use crate::dto::{self, QuarantinedChange, WriteResult};
-use crate::error::CliError;
 use crate::output::{
     Style, Table, escape, format_value_short, node_name, plain_cell, pluralize, short_id, styled_cell,
 };
@@ -57,17 +58,15 @@ pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> Comm
     match args.command {
         QuarantineSubcommand::List { all } => list_changes(context, all),
         QuarantineSubcommand::Show { change } => show_change(context, &change),
-        QuarantineSubcommand::Readmit { changes, message_args: why } => send_admin_op(
-            context,
-            AdminAction::Readmit { changes },
-            why,
-            "The changes count again, with everything that they build on.",
-        ),
-        QuarantineSubcommand::Rewrite { changes, message_args: why } => {
-            let command = format!("quarantine rewrite {}", changes.join(" "));
-            let op = AdminAction::Rewrite { changes, command };
-            let request = AdminBody { group: context.group.clone(), action: op, message: why.into_text() };
-            let written: WriteResult = context.client.post("/v1/govern", &request)?;
+        QuarantineSubcommand::Readmit { changes, message_args } => {
+            let body = quarantine_body("readmit", &changes, message_args);
+            let message = "The changes count again, with everything that they build on.";
+            send_admin_request(context, (Method::POST, &["quarantine", "readmit"]), &body, message)
+        }
+        QuarantineSubcommand::Rewrite { changes, message_args } => {
+            let body = quarantine_body("rewrite", &changes, message_args);
+            let path = context.group_path(&["quarantine", "rewrite"]);
+            let written: WriteResult = context.client.post(&path, &body)?;
             context.print(&written, |written| match &written.change {
                 Some(change) => format!("{}\n", short_id(change)),
                 None => String::new(),
@@ -80,9 +79,17 @@ pub(super) fn quarantine(context: &CommandContext, args: QuarantineArgs) -> Comm
     }
 }
 
+fn quarantine_body(subcommand: &str, changes: &[String], message_args: MessageArgs) -> QuarantineBody {
+    QuarantineBody {
+        changes: changes.iter().map(|change| change.as_str().into()).collect(),
+        message: message_args.into_text(),
+        command: format!("quarantine {subcommand} {}", changes.join(" ")),
+    }
+}
+
 fn list_changes(context: &CommandContext, includes_observed: bool) -> CommandResult {
     let mut quarantine: dto::QuarantineList =
-        context.client.get("/v1/quarantine", &[context.group_param()])?;
+        context.client.get(&context.group_path(&["quarantine"]), &[])?;
     quarantine.changes.retain(|change| includes_observed || change.shard == "desired");
     context.print(&quarantine, |quarantine| render_quarantine(context, quarantine))?;
     if !context.json {
@@ -117,26 +124,15 @@ fn render_quarantine(context: &CommandContext, quarantine: &dto::QuarantineList)
 }
 
 fn show_change(context: &CommandContext, text: &str) -> CommandResult {
-    let quarantine: dto::QuarantineList = context.client.get("/v1/quarantine", &[context.group_param()])?;
-    let prefix = text.trim().to_ascii_lowercase();
-    let matches: Vec<&QuarantinedChange> = quarantine
-        .changes
-        .iter()
-        .filter(|change| !prefix.is_empty() && change.id.starts_with(&prefix))
-        .collect();
-    match matches.as_slice() {
-        [change] => {
-            let only = dto::QuarantineList { changes: vec![(*change).clone()] };
-            context.print(&only, |_| render_change(context, change))?;
-            Ok(None)
-        }
-        [] => Err(CliError::not_found(format!("there is no quarantined change `{text}`"))
-            .with_hint("see `larder quarantine list`")),
-        candidates => {
-            let ids: Vec<String> = candidates.iter().map(|change| change.id.clone()).collect();
-            Err(CliError::ambiguous_name("change", text, &ids))
-        }
-    }
+    let quarantine: dto::QuarantineList = context.client.get(&context.group_path(&["quarantine"]), &[])?;
+    let ids = quarantine.changes.iter().map(|change| (change.id.as_str(), None));
+    let id = name_lookup::unique(NameKind::UnacceptedChange, text, ids)?.to_owned();
+    let only = dto::QuarantineList {
+        changes: quarantine.changes.into_iter().filter(|change| change.id == id).collect(),
+    };
+    context
+        .print(&only, |only| only.changes.iter().map(|change| render_change(context, change)).collect())?;
+    Ok(None)
 }
 
 fn render_change(context: &CommandContext, change: &QuarantinedChange) -> String {

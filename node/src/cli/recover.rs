@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use hyper::Method;
 
-use super::admin_request::{read_recovery_key, send_admin_op};
+use super::admin_request::{read_recovery_key, send_admin_request};
 use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
-use crate::api::admin::AdminAction;
+use crate::api::admin::RecoveryKeyBody;
 
 /// Arguments of `recover`.
 #[derive(Debug, Args)]
@@ -21,5 +22,6 @@ pub(super) struct RecoverArgs {
 
 pub(super) fn recover(context: &CommandContext, args: RecoverArgs) -> CommandResult {
     let key = read_recovery_key(&args.key)?;
-    send_admin_op(context, AdminAction::Recover { key }, args.message_args, "This node is now an admin.")
+    let body = RecoveryKeyBody { recovery_key: Some(key), message: args.message_args.into_text() };
+    send_admin_request(context, (Method::POST, &["recovery"]), &body, "This node is now an admin.")
 }

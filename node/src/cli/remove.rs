@@ -1,11 +1,13 @@
 //! `remove`: ends the membership of a node.
 
 use clap::Args;
+use hyper::Method;
+use larder_core::typed_name::ChangeName;
 
-use super::admin_request::send_admin_op;
+use super::admin_request::send_admin_request;
 use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
-use crate::api::admin::AdminAction;
+use crate::api::admin::RemoveMemberBody;
 use crate::output::escape;
 
 /// Arguments of `remove`.
@@ -25,10 +27,7 @@ pub(super) fn remove(context: &CommandContext, args: RemoveArgs) -> CommandResul
         "{} is no longer a member. Nodes that are away learn this when they reconnect.",
         escape(&args.node)
     );
-    send_admin_op(
-        context,
-        AdminAction::Remove { node: args.node, keep_through: args.keep_through },
-        args.message_args,
-        &message,
-    )
+    let keep_through = args.keep_through.map(ChangeName::from);
+    let body = RemoveMemberBody { keep_through, message: args.message_args.into_text() };
+    send_admin_request(context, (Method::DELETE, &["members", &args.node]), &body, &message)
 }

@@ -19,9 +19,9 @@ pub(super) struct ReplaceArgs {
 
 pub(super) fn replace(context: &CommandContext, args: ReplaceArgs) -> CommandResult {
     let command = format!("replace {}", args.old);
-    let (group, message) = (context.group.clone(), args.message_args.into_text());
-    let request = replace::ReplaceBody { group, old_node: args.old, message, command };
-    let replaced: dto::ReplaceResult = context.client.post("/v1/replace", &request)?;
+    let request = replace::ReplaceBody { message: args.message_args.into_text(), command };
+    let path = context.group_path(&["members", &args.old, "replacement"]);
+    let replaced: dto::ReplaceResult = context.client.post(&path, &request)?;
     context.print(&replaced, |replaced| match &replaced.change {
         Some(change) => format!("{}\n", context.styler.paint(Style::Id, &short_id(change))),
         None => String::new(),

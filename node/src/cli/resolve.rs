@@ -4,16 +4,18 @@ use std::path::Path;
 
 use clap::Args;
 use larder_core::resource::FieldPath;
+use larder_core::resource::edit::{Edit, Resolution};
 use larder_core::resource::literal::{self, Literal};
 use larder_core::value::Value;
 
 use super::context::{CommandContext, CommandResult};
 use super::editor::EditFile;
 use super::prompt::{confirm, is_interactive};
-use super::write_request::{EditorOutcome, MessageArgs, print_edited, send_edits};
+use super::write_request::{EditorOutcome, MessageArgs, post_change, print_edited, send_edits};
 use super::{assignment, conflict_file};
-use crate::api::writes::{EditSpec, WriteBody};
-use crate::dto::{self, ConflictEntry, JsonValue, WriteResult};
+use crate::api::params::parse_resource;
+use crate::api::writes::WriteBody;
+use crate::dto::{self, ConflictEntry, WriteResult};
 use crate::error::{CliError, ExitKind};
 
 /// Arguments of `resolve`.
@@ -48,15 +50,12 @@ pub(super) fn resolve(context: &CommandContext, args: ResolveArgs) -> CommandRes
         (None, _) => "--value ...".to_owned(),
     };
     let command = format!("resolve {} {} {flags}", args.resource, args.field);
-    let value = args.value.as_deref().map(assignment::read_value).transpose()?;
-    let value = value.map(|value| JsonValue(Literal::Scalar(value)));
-    let edit = EditSpec::Resolve {
-        resource: args.resource,
-        field: args.field,
-        side_tag: args.take,
-        value,
-        conflict_id: args.id,
+    let resolution = match (args.take, &args.value) {
+        (_, Some(value)) => Resolution::UseValue(Literal::Scalar(assignment::read_value(value)?)),
+        (tag, None) => Resolution::UseSide(tag.unwrap_or_default()),
     };
+    let resource = parse_resource(&args.resource)?;
+    let edit = Edit::Resolve { resource, field: args.field, resolution, id: args.id };
     send_edits(context, vec![edit], args.message_args, command)
 }
 
@@ -92,7 +91,7 @@ fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResu
 
 /// The conflict that the arguments name.
 fn find_conflict(context: &CommandContext, args: &ResolveArgs) -> Result<ConflictEntry, CliError> {
-    let found: dto::ConflictList = context.client.get("/v1/conflicts", &[context.group_param()])?;
+    let found: dto::ConflictList = context.client.get(&context.group_path(&["conflicts"]), &[])?;
     let field = args.field.parse::<FieldPath>().map(|path| path.to_string());
     let field =
         field.map_err(|error| CliError::not_found(error.to_string()).with_hint("see `larder conflicts`"))?;
@@ -119,7 +118,7 @@ fn parse_saved(
     conflict_file: &conflict_file::ConflictFile,
     saved: &str,
     path: &Path,
-) -> Result<Option<JsonValue>, CliError> {
+) -> Result<Option<Literal>, CliError> {
     let value_error = |line: usize, message: &str| {
         CliError::new(ExitKind::Usage, "value", format!("{}:{line}:1: {message}", path.display()))
     };
@@ -134,9 +133,9 @@ fn parse_saved(
     }
     if conflict_file.is_toml() {
         let value = literal::parse(text).map_err(|error| value_error(first_line, &error.to_string()))?;
-        return Ok(Some(JsonValue(value)));
+        return Ok(Some(value));
     }
-    Ok(Some(JsonValue(Literal::Scalar(Value::from(text)))))
+    Ok(Some(Literal::Scalar(Value::from(text))))
 }
 
 /// Resolves the conflict that was shown, and no other.
@@ -144,24 +143,12 @@ fn write_resolution(
     context: &CommandContext,
     args: &ResolveArgs,
     conflict: &ConflictEntry,
-    value: JsonValue,
+    value: Literal,
 ) -> Result<WriteResult, CliError> {
     let (resource, field) = (conflict.resource.clone(), conflict.field.clone());
     let command = format!("resolve {resource} {field} --value ...");
-    let edit = EditSpec::Resolve {
-        resource,
-        field,
-        side_tag: None,
-        value: Some(value),
-        conflict_id: Some(conflict.id.clone()),
-    };
+    let (resource, resolution) = (parse_resource(&resource)?, Resolution::UseValue(value));
+    let edit = Edit::Resolve { resource, field, resolution, id: Some(conflict.id.clone()) };
     let message = args.message_args.text();
-    let write = WriteBody {
-        group: context.group.clone(),
-        specs: vec![edit],
-        message,
-        command,
-        ..WriteBody::default()
-    };
-    context.client.post("/v1/write", &write)
+    post_change(context, &WriteBody { edits: vec![edit], message, command, ..WriteBody::default() })
 }

@@ -1,11 +1,13 @@
 //! `revert`: takes back changes. `undo` and `restore` send the same request.
 
 use clap::Args;
+use larder_core::node::RevertTarget;
+use larder_core::typed_name::ChangeName;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::diff_text::render_edits;
 use super::write_request::MessageArgs;
-use crate::api::revert::{RevertBody, RevertTarget};
+use crate::api::revert::RevertBody;
 use crate::dto;
 use crate::output::{Style, pluralize, short_id};
 
@@ -24,29 +26,38 @@ pub(super) struct RevertArgs {
 pub(super) struct RevertCommonArgs {
     /// Show what would change, and write nothing
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     #[command(flatten)]
-    message_args: MessageArgs,
+    pub(super) message_args: MessageArgs,
 }
 
 pub(super) fn revert(context: &CommandContext, args: RevertArgs) -> CommandResult {
-    send_revert(context, RevertTarget::Revert(args.changes), args.common, "Reverted")
+    send_revert(
+        context,
+        RevertTarget::Revert(args.changes.into_iter().map(ChangeName::from).collect()),
+        args.common,
+        "Reverted",
+    )
 }
 
 pub(super) fn send_revert(
     context: &CommandContext,
-    operation: RevertTarget,
+    target: RevertTarget,
     common: RevertCommonArgs,
     past_verb: &str,
 ) -> CommandResult {
-    let group = context.group.clone();
-    let request = RevertBody {
-        group,
-        target: operation,
-        message: common.message_args.into_text(),
-        dry_run: common.dry_run,
-    };
-    let reverted: dto::RevertResult = context.client.post("/v1/back", &request)?;
+    let (message, command) = (common.message_args.into_text(), String::new());
+    let request = RevertBody { target, message, command, dry_run: common.dry_run };
+    send_revert_body(context, &request, past_verb)
+}
+
+/// Sends the request, and prints what came of it.
+pub(super) fn send_revert_body(
+    context: &CommandContext,
+    request: &RevertBody,
+    past_verb: &str,
+) -> CommandResult {
+    let reverted: dto::RevertResult = context.client.post(&context.group_path(&["reverts"]), request)?;
     let source_ids = reverted.sources.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(" ");
     context.print(&reverted, |reverted| match &reverted.change {
         Some(change) => format!("{}\n", context.styler.paint(Style::Id, &short_id(change))),

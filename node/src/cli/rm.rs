@@ -1,10 +1,11 @@
 //! `rm`: removes resources.
 
 use clap::Args;
+use larder_core::resource::edit::Edit;
 
 use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_edits};
-use crate::api::writes::EditSpec;
+use crate::api::params::parse_resource;
 
 /// Arguments of `rm`.
 #[derive(Debug, Args)]
@@ -18,10 +19,7 @@ pub(super) struct RmArgs {
 
 pub(super) fn rm(context: &CommandContext, args: RmArgs) -> CommandResult {
     let command = format!("rm {}", args.resources.join(" "));
-    send_edits(
-        context,
-        args.resources.into_iter().map(EditSpec::Remove).collect(),
-        args.message_args,
-        command,
-    )
+    let remove = |resource: &String| parse_resource(resource).map(Edit::Remove);
+    let edits = args.resources.iter().map(remove).collect::<Result<_, _>>()?;
+    send_edits(context, edits, args.message_args, command)
 }

@@ -1,11 +1,12 @@
 //! `role`: changes the role of a node.
 
 use clap::Args;
+use hyper::Method;
 
-use super::admin_request::{ROLES, send_admin_op};
+use super::admin_request::{ROLES, send_admin_request};
 use super::context::{CommandContext, CommandResult};
 use super::write_request::MessageArgs;
-use crate::api::admin::AdminAction;
+use crate::api::admin::RoleBody;
 use crate::output::escape;
 
 /// Arguments of `role`.
@@ -22,10 +23,6 @@ pub(super) struct RoleArgs {
 
 pub(super) fn role(context: &CommandContext, args: RoleArgs) -> CommandResult {
     let message = format!("{} now has the role {}.", escape(&args.node), escape(&args.role));
-    send_admin_op(
-        context,
-        AdminAction::Role { node: args.node, role: args.role },
-        args.message_args,
-        &message,
-    )
+    let body = RoleBody { role: args.role, message: args.message_args.into_text() };
+    send_admin_request(context, (Method::PUT, &["members", &args.node, "role"]), &body, &message)
 }

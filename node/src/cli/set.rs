@@ -1,12 +1,15 @@
 //! `set`: sets fields of a resource.
 
 use clap::Args;
+use larder_core::resource::ResourceName;
+use larder_core::resource::edit::FieldEdit;
 use larder_core::resource::literal::Literal;
+use larder_core::resource::name::ResourceNameError;
 
 use super::context::{CommandContext, CommandResult};
 use super::write_request::{MessageArgs, send_write, set_edit};
-use crate::api::writes::{FieldEditSpec, FieldSpec, WriteBody};
-use crate::dto::JsonValue;
+use crate::api::writes::WriteBody;
+use crate::error::CliError;
 
 /// Arguments of `set`.
 #[derive(Debug, Args)]
@@ -44,25 +47,27 @@ pub(super) fn set(context: &CommandContext, args: SetArgs) -> CommandResult {
     for field in &args.fields {
         command.push_str(&format!(" {}", super::assignment::redact_value(field)));
     }
+    let resource: ResourceName =
+        args.resource.parse().map_err(|error: ResourceNameError| CliError::usage(error.to_string()))?;
     let mut edits = Vec::new();
     if let Some(select) = &args.select {
-        let change = FieldEditSpec::Assign(JsonValue(Literal::Scalar(select.as_str().into())));
-        let field = FieldSpec { path: "select".to_owned(), edit: change };
+        let value = FieldEdit::Assign(Literal::Scalar(select.as_str().into()));
+        let field = (super::assignment::parse_field("select")?, value);
         command.push_str(&format!(" --select {select}"));
         if args.node.is_none() {
             field_edits.push(field);
         } else {
-            edits.push(set_edit(args.resource.clone(), vec![field], None, false));
+            edits.push(set_edit(resource.clone(), vec![field], None));
         }
     }
     if let Some(node) = &args.node {
         command.push_str(&format!(" --node {node}"));
     }
-    edits.push(set_edit(args.resource, field_edits, args.node, false));
+    edits.push(set_edit(resource, field_edits, args.node));
     send_write(
         context,
-        WriteBody {
-            specs: edits,
+        &WriteBody {
+            edits,
             message: args.message_args.into_text(),
             command,
             allow_unknown: args.allow_unknown,

@@ -22,8 +22,8 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) fn show(context: &CommandContext, args: &ShowArgs) -> CommandResult {
-    let query = [context.group_param(), args.at_args.query_param(), ("what", Some(args.target.as_str()))];
-    let shown: dto::ChangeDetail = context.client.get("/v1/show", &query)?;
+    let path = context.group_path(&["changes", &args.target]);
+    let shown: dto::ChangeDetail = context.client.get(&path, &[args.at_args.query_param()])?;
     args.at_args.report(context, shown.at.as_deref());
     context.print_paged(&shown, |shown| render_change(context.styler, &shown.change))?;
     Ok(None)

@@ -20,8 +20,8 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn status(context: &CommandContext, args: &StatusArgs) -> CommandResult {
-    let query = [context.group_param(), ("resource", args.resource.as_deref())];
-    let status: dto::StatusReport = context.client.get("/v1/status", &query)?;
+    let query = [("resource", args.resource.as_deref())];
+    let status: dto::StatusReport = context.client.get(&context.group_path(&["status"]), &query)?;
     context.print(&status, |status| render_status(context, status))?;
     if !context.json && status.resources.is_empty() {
         print_stderr(

@@ -1,11 +1,12 @@
 //! `sync`: shows and controls synchronisation.
 
 use clap::{Args, Subcommand};
+use hyper::Method;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
-use crate::api::status::{SyncAction, SyncBody};
+use crate::api::status::SyncBody;
 use crate::daemon::wall_clock_seconds;
-use crate::dto;
+use crate::dto::{self, PeerSyncState};
 use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 use crate::time;
 
@@ -29,16 +30,13 @@ enum SyncSubcommand {
 }
 
 pub(super) fn sync(context: &CommandContext, args: &SyncArgs) -> CommandResult {
-    let group = context.group.clone();
-    let action = match args.command {
-        None | Some(SyncSubcommand::Status) => None,
-        Some(SyncSubcommand::Now) => Some(SyncAction::Now),
-        Some(SyncSubcommand::Pause) => Some(SyncAction::Pause),
-        Some(SyncSubcommand::Resume) => Some(SyncAction::Resume),
-    };
-    let sync: dto::SyncReport = match action {
-        None => context.client.get("/v1/sync", &[context.group_param()])?,
-        Some(action) => context.client.post("/v1/sync", &SyncBody { group, action })?,
+    let path = context.group_path(&["sync"]);
+    let put_paused = |paused| context.client.send(Method::PUT, &path, &SyncBody { paused });
+    let sync: dto::SyncReport = match args.command {
+        None | Some(SyncSubcommand::Status) => context.client.get(&path, &[])?,
+        Some(SyncSubcommand::Now) => context.client.post(&path, &())?,
+        Some(SyncSubcommand::Pause) => put_paused(true)?,
+        Some(SyncSubcommand::Resume) => put_paused(false)?,
     };
     context.print(&sync, |sync| render_sync(context, sync))?;
     if !context.json {
@@ -58,17 +56,17 @@ fn render_sync(context: &CommandContext, sync: &dto::SyncReport) -> String {
     let (mut table, now) =
         (Table::new(&["ID", "ALIAS", "STATE", "LACKS", "HAS MORE", "HEARD"]), wall_clock_seconds());
     for peer in &sync.peers {
-        let style = match peer.state.as_str() {
-            "in-sync" => Style::Good,
-            "away" => Style::Dim,
-            _ => Style::Warning,
+        let style = match peer.state {
+            PeerSyncState::InSync => Style::Good,
+            PeerSyncState::Away => Style::Dim,
+            PeerSyncState::Syncing | PeerSyncState::Indirect => Style::Warning,
         };
         let format_lag =
             |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
         table.push_row(vec![
             styled_cell(short_id(&peer.id), Style::Id),
             plain_cell(peer.alias.as_deref().unwrap_or_default()),
-            styled_cell(&peer.state, style),
+            styled_cell(peer.state.as_str(), style),
             plain_cell(format_lag(peer.ahead)),
             plain_cell(format_lag(peer.behind)),
             plain_cell(peer.contact.map(|time| time::format_ago(time.0, now)).unwrap_or_default()),

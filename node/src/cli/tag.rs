@@ -1,10 +1,12 @@
 //! `tag`: names for points of the history.
 
 use clap::Args;
+use larder_core::resource::edit::Edit;
+use larder_core::typed_name::HistoryPoint;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::write_request::{MessageArgs, send_edits};
-use crate::api::writes::EditSpec;
+use crate::api::params::parse_point;
 use crate::dto::TagList;
 use crate::output::{Style, Table, escape, node_ref_name, plain_cell, short_id, styled_cell};
 use crate::time;
@@ -34,12 +36,16 @@ pub(super) fn tag(context: &CommandContext, args: TagArgs) -> CommandResult {
         command.push_str(if flag { word } else { "" });
     }
     command.extend(args.change.iter().map(|change| format!(" {change}")));
-    let edit = EditSpec::Tag { name, point: args.change, delete: args.delete, force: args.force };
+    let point = args.change.as_deref().map_or(Ok(HistoryPoint::Present), parse_point)?;
+    let edit = match args.delete {
+        true => Edit::RemoveTag(name),
+        false => Edit::SetTag { name, point, force: args.force },
+    };
     send_edits(context, vec![edit], args.message_args, command)
 }
 
 fn list_tags(context: &CommandContext) -> CommandResult {
-    let tags: TagList = context.client.get("/v1/tags", &[context.group_param()])?;
+    let tags: TagList = context.client.get(&context.group_path(&["tags"]), &[])?;
     context.print(&tags, |tags| render_tags(context, tags))?;
     if !context.json && tags.tags.is_empty() {
         print_stderr(

@@ -1,10 +1,10 @@
 //! `undo`: takes back the newest change of this node.
 
 use clap::Args;
+use larder_core::node::RevertTarget;
 
 use super::context::{CommandContext, CommandResult};
 use super::revert::{RevertCommonArgs, send_revert};
-use crate::api::revert::RevertTarget;
 
 /// Arguments of `undo`.
 #[derive(Debug, Args)]

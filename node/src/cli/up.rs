@@ -51,12 +51,11 @@ async fn print_welcome(
     }
     let (group_id, recovery_key_path) = daemon.create_group(&group_name).await?;
     let request = InviteBody {
-        group: Some(group_id.to_string()),
         role: "operator".to_owned(),
         uses: limits::UP_INVITE_USES,
         valid_seconds: limits::DEFAULT_INVITE_SECONDS,
     };
-    let invited = create_invite(&daemon.handle, &request).await?;
+    let invited = create_invite(&daemon.handle, group_id.into(), &request).await?;
     print_stdout(&format!(
         "group  {} ({})\n",
         styler.paint(Style::Bold, &crate::output::escape(&group_name)),

@@ -52,9 +52,10 @@ pub(super) fn watch(context: &CommandContext, args: &WatchArgs) -> CommandResult
     let mut gone_since: Option<Instant> = None;
     while client.remaining != Some(0) {
         let since = client.last_id.clone();
-        let query = [context.group_param(), ("since", since.as_deref()), ("path", args.path.as_deref())];
-        let result =
-            context.client.follow_lines("/v1/watch", &query, &mut |line| client.on_line(context, line));
+        let query = [("since", since.as_deref()), ("path", args.path.as_deref())];
+        let result = context.client.follow_lines(&context.group_path(&["events"]), &query, &mut |line| {
+            client.on_line(context, line)
+        });
         match result {
             Ok(FollowEnd::CallerStopped) => break,
             Ok(FollowEnd::DaemonGone) => gone_since = None,

@@ -1,10 +1,13 @@
 //! Sends one atomic change. Used by every command that writes to the document.
 
 use clap::Args;
+use larder_core::resource::edit::{Edit, FieldEdit};
+use larder_core::resource::{FieldPath, ResourceName};
 
 use super::context::{CommandContext, CommandResult, print_stderr};
-use crate::api::writes::{EditSpec, FieldSpec, WriteBody};
+use crate::api::writes::WriteBody;
 use crate::dto::WriteResult;
+use crate::error::CliError;
 use crate::output::{Style, short_id};
 
 /// Arguments of every writing command.
@@ -29,19 +32,20 @@ impl MessageArgs {
 /// Sends one change, and prints its id.
 pub(super) fn send_edits(
     context: &CommandContext,
-    edits: Vec<EditSpec>,
+    edits: Vec<Edit>,
     message_args: MessageArgs,
     command: String,
 ) -> CommandResult {
-    let write =
-        WriteBody { specs: edits, message: message_args.into_text(), command, ..WriteBody::default() };
-    send_write(context, write)
+    let write = WriteBody { edits, message: message_args.into_text(), command, ..WriteBody::default() };
+    send_write(context, &write)
 }
 
-pub(super) fn send_write(context: &CommandContext, mut write: WriteBody) -> CommandResult {
-    write.group = context.group.clone();
-    let written: WriteResult = context.client.post("/v1/write", &write)?;
-    print_written(context, &written)
+pub(super) fn send_write(context: &CommandContext, write: &WriteBody) -> CommandResult {
+    print_written(context, &post_change(context, write)?)
+}
+
+pub(super) fn post_change(context: &CommandContext, write: &WriteBody) -> Result<WriteResult, CliError> {
+    context.client.post(&context.group_path(&["changes"]), write)
 }
 
 /// Prints the id of a written change.
@@ -57,13 +61,16 @@ pub(super) fn print_written(context: &CommandContext, written: &WriteResult) -> 
     Ok(None)
 }
 
+/// The edit that changes fields of a resource, on all nodes or on one.
 pub(super) fn set_edit(
-    resource: String,
-    fields: Vec<FieldSpec>,
+    resource: ResourceName,
+    fields: Vec<(FieldPath, FieldEdit)>,
     node: Option<String>,
-    must_exist: bool,
-) -> EditSpec {
-    EditSpec::Set { resource, fields, unset_others: false, node, must_exist }
+) -> Edit {
+    match node {
+        Some(node) => Edit::SetOnNode { node: node.into(), resource, fields },
+        None => Edit::Set { resource, fields, replace: false },
+    }
 }
 
 /// The outcome of a command that runs an editor.

@@ -73,8 +73,11 @@ impl DaemonHandle {
         (Self { commands, next_request_id: Arc::default() }, receiver)
     }
 
-    /// Asks the machine. Dropping the future hangs up.
-    pub async fn request_node(&self, request: Request) -> Result<Response, CliError> {
+    /// Has the node carry out a request, and waits for its answer. Dropping the future cancels the request.
+    pub async fn request_node(
+        &self,
+        request: Request,
+    ) -> Result<Result<Response, RequestError>, DaemonStopping> {
         let request_id = RequestId(self.next_request_id.fetch_add(1, Ordering::Relaxed));
         let (response_sender, response) = oneshot::channel();
         self.send_command(OwnerCommand::Request(request_id, request, response_sender)).await?;
@@ -82,7 +85,7 @@ impl DaemonHandle {
             CancelOnDrop { request_id, commands: self.commands.clone(), is_answered: false };
         let result = response.await.map_err(|_| DaemonStopping)?;
         cancel_on_drop.is_answered = true;
-        result.map_err(CliError::from)
+        Ok(result)
     }
 
     /// Looks at the machine.

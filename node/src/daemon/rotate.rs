@@ -158,8 +158,12 @@ impl OfflineRunner {
                 alias: labels.alias.clone().unwrap_or_default(),
                 labels: labels.labels.clone().into_iter().collect(),
             };
-            let request =
-                AdminRequest { group: *group, act: op, user: user.to_owned(), words: message.to_owned() };
+            let request = AdminRequest {
+                group: (*group).into(),
+                op,
+                user: user.to_owned(),
+                message: message.to_owned(),
+            };
             let input = Input::Request { caller: RequestId(nth), request: Request::Admin(request) };
             let effects = self.node.handle(self.clock.now(), input);
             match self.run_effects(effects) {

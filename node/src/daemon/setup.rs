@@ -119,8 +119,9 @@ impl Daemon {
             }
             let request = Request::Join { code, alias: String::new(), labels: Vec::new() };
             match handle.request_node(request).await {
-                Ok(_) => tracing::info!(group = %group.short(), "joined"),
-                Err(failure) => tracing::error!(group = %group.short(), why = failure.text, "cannot join"),
+                Ok(Ok(_)) => tracing::info!(group = %group.short(), "joined the group"),
+                Ok(Err(error)) => tracing::error!(group = %group.short(), %error, "cannot join the group"),
+                Err(_stopping) => {}
             }
         });
     }

@@ -108,8 +108,34 @@ pub struct InviteEntry {
     pub created: JsonTime,
     /// When it ends.
     pub expires: JsonTime,
-    /// `open`, `used`, `expired` or `revoked`.
-    pub state: String,
+    /// Whether a node can join by it.
+    pub state: InviteState,
+}
+
+/// Whether a node can join by an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InviteState {
+    /// It can.
+    Open,
+    /// It was used as often as it may be.
+    Used,
+    /// Its time is over.
+    Expired,
+    /// An admin revoked it.
+    Revoked,
+}
+
+impl InviteState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Used => "used",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 /// `larder.join/1`.

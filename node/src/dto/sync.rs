@@ -45,6 +45,32 @@ impl HasSchema for SyncReport {
     const SCHEMA: &'static str = "larder.sync/1";
 }
 
+/// How the synchronisation with a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerSyncState {
+    /// Both have the same.
+    InSync,
+    /// They are exchanging changes.
+    Syncing,
+    /// It is up, but only reached through other members.
+    Indirect,
+    /// It cannot be reached.
+    Away,
+}
+
+impl PeerSyncState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InSync => "in-sync",
+            Self::Syncing => "syncing",
+            Self::Indirect => "indirect",
+            Self::Away => "away",
+        }
+    }
+}
+
 /// One other member.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PeerSync {
@@ -52,8 +78,8 @@ pub struct PeerSync {
     pub id: String,
     /// What it is called.
     pub alias: Option<String>,
-    /// `in-sync`, `syncing`, `indirect` (heard through others) or `away`.
-    pub state: String,
+    /// Whether its copy and this node's agree.
+    pub state: PeerSyncState,
     /// Changes here that it lacks.
     pub ahead: Option<u64>,
     /// Changes there that are missing here.

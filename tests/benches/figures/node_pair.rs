@@ -106,7 +106,7 @@ impl NodePair {
         };
         pair.group = group;
         let invite = Request::CreateInvite {
-            group,
+            group: group.into(),
             role: Role::Operator,
             max_uses: 1,
             expires_unix_secs: START + 3600,
@@ -153,7 +153,7 @@ impl NodePair {
         let command = format!("set config/c{} keys.k{}=", nth % 1000, nth / 1000 % 10);
         let note = ChangeNote { command, user: "root".to_owned(), ..ChangeNote::default() };
         let write = WriteRequest {
-            group: self.group,
+            group: self.group.into(),
             edits: vec![edit],
             expected_heads: None,
             note,

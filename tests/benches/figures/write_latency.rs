@@ -8,10 +8,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use larder::api::writes::{EditSpec, FieldEditSpec, FieldSpec, WriteBody};
+use larder::api::writes::WriteBody;
 use larder::client::ApiClient;
-use larder::dto::{GroupHeads, JsonValue, WriteResult};
+use larder::dto::{GroupHeads, WriteResult};
 use larder_core::id::SecretKey;
+use larder_core::resource::edit::{Edit, FieldEdit};
 use larder_core::resource::literal::Literal;
 use larder_tests::lab::Lab;
 use larder_tests::node::{WAIT_LIMIT, start_cluster};
@@ -65,18 +66,18 @@ pub(super) fn measure_write_latency() {
 }
 
 fn set(client: &ApiClient, field: &str, value: &str) -> String {
-    let edit = FieldEditSpec::Assign(JsonValue(Literal::Scalar(value.into())));
-    let fields = vec![FieldSpec { path: field.to_owned(), edit }];
-    let resource = "config/visible".to_owned();
-    let edit = EditSpec::Set { resource, fields, unset_others: false, node: None, must_exist: false };
+    let edit = FieldEdit::Assign(Literal::Scalar(value.into()));
+    let fields = vec![(field.parse().expect("a field"), edit)];
+    let resource = "config/visible".parse().expect("a name");
+    let edits = vec![Edit::Set { resource, fields, replace: false }];
     let command = format!("set config/visible {field}=");
-    let write = WriteBody { specs: vec![edit], command, ..WriteBody::default() };
-    let written: WriteResult = client.post("/v1/write", &write).expect("a write");
+    let write = WriteBody { edits, command, ..WriteBody::default() };
+    let written: WriteResult = client.post("/v1/groups/-/changes", &write).expect("a write");
     written.change.expect("something new")
 }
 
 fn heads(client: &ApiClient) -> Vec<String> {
-    let heads: GroupHeads = client.get("/v1/heads", &[]).expect("the heads");
+    let heads: GroupHeads = client.get("/v1/groups/-/heads", &[]).expect("the heads");
     heads.heads
 }
 

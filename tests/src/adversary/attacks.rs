@@ -397,11 +397,16 @@ fn write_fast(adversary: &mut Adversary) {
         };
         let edits = vec![Edit::Set { resource, fields: vec![(path, field)], replace: false }];
         let note = ChangeNote { message: n.to_string(), ..ChangeNote::default() };
-        let write =
-            WriteRequest { group: group.id(), edits, expected_heads: None, note, allow_unknown: false };
+        let write = WriteRequest {
+            group: group.id().into(),
+            edits,
+            expected_heads: None,
+            note,
+            allow_unknown: false,
+        };
         adversary.request(Request::Write(write));
         adversary.request(Request::Write(WriteRequest {
-            group: group.id(),
+            group: group.id().into(),
             edits: Vec::new(),
             expected_heads: None,
             note: ChangeNote::default(),

@@ -23,14 +23,18 @@ impl Runner<'_> {
         match act {
             PlannedOp::RemoveMember { group, target } => {
                 let target = self.key(*target);
-                self.request_admin_op(node, *group, Deed::RemoveMember { node: target, keep_through: None });
+                self.request_admin_op(
+                    node,
+                    *group,
+                    Deed::RemoveMember { node: target.into(), keep_through: None },
+                );
             }
             PlannedOp::ChangeRole { group, target, part } => {
                 let target = self.key(*target);
                 self.request_admin_op(
                     node,
                     *group,
-                    Deed::ChangeRole { node: target, role: core_role(*part) },
+                    Deed::ChangeRole { node: target.into(), role: core_role(*part) },
                 );
             }
             PlannedOp::Leave { group } => {
@@ -38,13 +42,21 @@ impl Runner<'_> {
             }
             PlannedOp::Readmit { group, pick } => {
                 if let Some(change) = self.pick_unaccepted_change(node, *group, *pick) {
-                    self.request_admin_op(node, *group, Deed::ReadmitChanges { changes: vec![change] });
+                    self.request_admin_op(
+                        node,
+                        *group,
+                        Deed::ReadmitChanges { changes: vec![change.into()] },
+                    );
                 }
             }
             PlannedOp::Rewrite { group, pick } => {
                 if let Some(change) = self.pick_unaccepted_change(node, *group, *pick) {
                     let note = ChangeNote { user: "sim".to_owned(), ..ChangeNote::default() };
-                    self.request_admin_op(node, *group, Deed::RewriteChanges { changes: vec![change], note });
+                    self.request_admin_op(
+                        node,
+                        *group,
+                        Deed::RewriteChanges { changes: vec![change.into()], note },
+                    );
                 }
             }
             PlannedOp::Restore { noticed, pause } => self.world.roll_back_disk(node, *noticed, *pause),
@@ -61,7 +73,8 @@ impl Runner<'_> {
 
     fn request_admin_op(&mut self, node: usize, group: usize, act: Deed) {
         let group = self.group(group);
-        let govern = AdminRequest { group, act, user: "sim".to_owned(), words: String::new() };
+        let govern =
+            AdminRequest { group: group.into(), op: act, user: "sim".to_owned(), message: String::new() };
         self.world.send_request(node, Request::Admin(govern));
     }
 

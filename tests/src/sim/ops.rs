@@ -39,7 +39,7 @@ impl Runner<'_> {
                 self.observe(node, *group, *resource, *applied, *revision);
             }
             PlannedOp::Pause { group, paused } => {
-                let request = Request::SetPaused { group: self.group(*group), paused: *paused };
+                let request = Request::SetPaused { group: self.group(*group).into(), paused: *paused };
                 self.world.send_request(node, request);
             }
             PlannedOp::Join { group, part } => {
@@ -100,7 +100,7 @@ impl Runner<'_> {
             time: 0,
         };
         Request::Write(WriteRequest {
-            group: self.group(group),
+            group: self.group(group).into(),
             edits,
             expected_heads: None,
             note,
@@ -190,7 +190,7 @@ impl Runner<'_> {
             resource: conflict.resource.clone(),
             field: conflict.field.clone(),
             resolution: Resolution::UseSide(side.tag.clone()),
-            id: Some(conflict.id),
+            id: Some(conflict.id.to_string()),
         };
         self.request_write(node, group, vec![edit], true);
     }

@@ -156,8 +156,12 @@ impl Runner<'_> {
             self.groups.push(id);
             for part in [PlanRole::Admin, PlanRole::Operator, PlanRole::Node, PlanRole::Reader] {
                 let role = core_role(part);
-                let request =
-                    Request::CreateInvite { group: id, role, max_uses: 32, expires_unix_secs: i64::MAX };
+                let request = Request::CreateInvite {
+                    group: id.into(),
+                    role,
+                    max_uses: 32,
+                    expires_unix_secs: i64::MAX,
+                };
                 let caller = self.world.send_request(founder, request);
                 let Response::InviteCreated(code) = self.wait_for_response(caller, "invite")? else {
                     return Err(wrong("invite"));
@@ -260,7 +264,7 @@ impl Runner<'_> {
         self.check_violations()?;
         for node in 0..self.plan.nodes {
             for group in self.groups.clone() {
-                self.world.send_request(node, Request::SetPaused { group, paused: false });
+                self.world.send_request(node, Request::SetPaused { group: group.into(), paused: false });
             }
         }
         self.join_again();

@@ -19,7 +19,8 @@ mod node_lifecycle;
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::id::{ChangeId, GroupId, NodeId, SecretKey};
-use larder_core::node::{Effect, Input, LinkId, Request, RequestError, RequestId, Response};
+use larder_core::node::{Effect, Input, LinkId, Request, RequestError, RequestId, Response, WriteRequest};
+use larder_core::typed_name::GroupName;
 
 pub(super) use node::SimNode;
 
@@ -184,11 +185,9 @@ impl World {
     ) -> RequestId {
         self.next_request += 1;
         let caller = RequestId(self.next_request);
-        if let Request::Write(write) = &request {
-            self.pending_writes.insert(
-                caller,
-                PendingWrite { node, group: write.group, list_item: adds, is_forgotten: false },
-            );
+        if let Request::Write(WriteRequest { group: GroupName::Id(group), .. }) = &request {
+            self.pending_writes
+                .insert(caller, PendingWrite { node, group: *group, list_item: adds, is_forgotten: false });
         }
         self.deliver_input(node, Input::Request { caller, request });
         caller

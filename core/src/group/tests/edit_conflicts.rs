@@ -107,10 +107,10 @@ fn alias_of_a_grant_can_be_removed_and_set_again() {
         NodeLabels::read(peer.group.desired().unwrap().state(), peer.group.members(), &node).alias
     };
     assert_eq!(alias(&peer).as_deref(), Some("plc"));
-    write_edit(&mut peer, &Edit::SetAlias(node, None));
+    write_edit(&mut peer, &Edit::SetAlias(node.into(), None));
     assert_eq!(alias(&peer), None);
-    assert!(plan_puts(&peer, &Edit::SetAlias(node, None)).unwrap().is_empty(), "once is enough");
-    write_edit(&mut peer, &Edit::SetAlias(node, Some("pump".to_owned())));
+    assert!(plan_puts(&peer, &Edit::SetAlias(node.into(), None)).unwrap().is_empty(), "once is enough");
+    write_edit(&mut peer, &Edit::SetAlias(node.into(), Some("pump".to_owned())));
     assert_eq!(alias(&peer).as_deref(), Some("pump"));
 }
 
@@ -118,12 +118,12 @@ fn alias_of_a_grant_can_be_removed_and_set_again() {
 fn label_and_alias_lengths_are_limited() {
     let peer = new_peers(1).remove(0);
     let node: NodeId = secret_key(1).node_id();
-    let label = |len: usize| Edit::SetLabels(node, vec![("k".repeat(len), Some("v".repeat(len)))]);
+    let label = |len: usize| Edit::SetLabels(node.into(), vec![("k".repeat(len), Some("v".repeat(len)))]);
     assert_eq!(plan_puts(&peer, &label(crate::limits::MAX_LABEL_BYTES)).unwrap().len(), 1);
     let error = plan_puts(&peer, &label(crate::limits::MAX_LABEL_BYTES + 1)).unwrap_err();
     assert!(error.to_string().contains("128"), "{error}");
     let long = "a".repeat(crate::limits::MAX_NAME_BYTES + 1);
-    let error = plan_puts(&peer, &Edit::SetAlias(node, Some(long))).unwrap_err();
+    let error = plan_puts(&peer, &Edit::SetAlias(node.into(), Some(long))).unwrap_err();
     assert!(error.to_string().contains("64"), "{error}");
 }
 

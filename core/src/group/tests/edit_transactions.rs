@@ -107,9 +107,9 @@ fn alias_can_be_set_and_removed() {
     let node = b.secret.node_id();
     let read_alias =
         |a: &TestPeer| NodeLabels::read(a.group.desired().unwrap().state(), a.group.members(), &node).alias;
-    a.write_edit(Edit::SetAlias(node, Some("till".to_owned())));
+    a.write_edit(Edit::SetAlias(node.into(), Some("till".to_owned())));
     assert_eq!(read_alias(&a).as_deref(), Some("till"));
-    a.write_edit(Edit::SetAlias(node, None));
+    a.write_edit(Edit::SetAlias(node.into(), None));
     assert_eq!(read_alias(&a), None);
 }
 
@@ -118,7 +118,7 @@ fn conflicted_overlay_field_applies_its_base_on_a_fresh_node() {
     let overlay_field = "overlay.\"role=plc\".keys.x";
     let (mut a, mut b) = diverging_pair(&[("path", assign_text("a")), (overlay_field, assign_text("base"))]);
     let node = a.secret.node_id();
-    a.write_edit(Edit::SetLabels(node, vec![("role".to_owned(), Some("plc".to_owned()))]));
+    a.write_edit(Edit::SetLabels(node.into(), vec![("role".to_owned(), Some("plc".to_owned()))]));
     pull_all(&mut a, &mut b);
     a.write_edit(set_fields(&[(overlay_field, assign_text("left"))], false));
     b.write_edit(set_fields(&[(overlay_field, assign_text("right"))], false));
@@ -136,9 +136,9 @@ fn replacement_moves_labels_and_overlays_to_the_new_node() {
     let (old, new) = (a.secret.node_id(), b.secret.node_id());
     let node_overlay = format!("overlay.\"node={old}\".keys.x");
     let select = format!("role=till | node={}", old.short());
-    a.write_edit(Edit::SetAlias(old, Some("till".to_owned())));
-    a.write_edit(Edit::SetLabels(old, vec![("role".to_owned(), Some("till".to_owned()))]));
-    a.write_edit(Edit::SetLabels(new, vec![("spare".to_owned(), Some(String::new()))]));
+    a.write_edit(Edit::SetAlias(old.into(), Some("till".to_owned())));
+    a.write_edit(Edit::SetLabels(old.into(), vec![("role".to_owned(), Some("till".to_owned()))]));
+    a.write_edit(Edit::SetLabels(new.into(), vec![("spare".to_owned(), Some(String::new()))]));
     a.write_edit(set_fields(
         &[
             ("select", assign_text(&select)),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::HistoryEntryId;
+use crate::node::name_lookup::{LookupError, NameKind, find_history_object};
 
 #[test]
 fn converged_nodes_produce_the_same_log() {
@@ -21,7 +22,7 @@ fn converged_nodes_produce_the_same_log() {
             assert!(entry.verified && entry.node.is_some());
             assert!(entry.deps.iter().all(|dep| seen.contains(dep)), "what it was built on comes later");
             assert_eq!(entry.parents, entry.deps);
-            let found = find_by_id_prefix(&peers[0].group, &entry.id).unwrap();
+            let found = find_history_object(&peers[0].group, &entry.id).unwrap();
             assert_eq!(super::find_entry(&peers[0].group, &found).as_ref(), Some(entry));
             seen.insert(entry.id.clone());
         }
@@ -197,22 +198,29 @@ fn unique_id_prefix_finds_its_object() {
         let shortest = (1..64).find(|n| ids.iter().filter(|other| other.starts_with(&id[..*n])).count() == 1);
         let shortest = shortest.unwrap();
         for text in [&id[..shortest], id, &id.to_ascii_uppercase()] {
-            assert_eq!(find_by_id_prefix(group, text).map(|found| found.hex_id()).as_ref(), Ok(id));
+            assert_eq!(find_history_object(group, text).map(|found| found.to_string()).as_ref(), Ok(id));
         }
         let mut alike: Vec<String> =
             ids.iter().filter(|other| other.starts_with(&id[..shortest - 1])).cloned().collect();
         if shortest > 1 {
             alike.sort();
-            alike.truncate(limits::MAX_PREFIX_CANDIDATES);
-            assert_eq!(find_by_id_prefix(group, &id[..shortest - 1]), Err(LookupError::Ambiguous(alike)));
+            let text = id[..shortest - 1].to_owned();
+            let ambiguous =
+                LookupError::Ambiguous { kind: NameKind::Change, text: text.clone(), candidates: alike };
+            assert_eq!(find_history_object(group, &text), Err(ambiguous));
         }
-        assert_eq!(find_by_id_prefix(group, &format!("{id}0")), Err(LookupError::NotFound));
+        let longer = format!("{id}0");
+        assert_eq!(
+            find_history_object(group, &longer),
+            Err(LookupError::NotFound(NameKind::Change, longer.clone()))
+        );
     }
     let record = group.records().genesis();
-    assert_eq!(find_by_id_prefix(group, &record.to_string()), Ok(HistoryEntryId::Record(record)));
+    assert_eq!(find_history_object(group, &record.to_string()), Ok(HistoryEntryId::Record(record)));
     let root = group.desired().unwrap().root().id().to_string();
     for text in ["", "g", "0g", "-1", " ", &root, &"0".repeat(64)] {
-        assert_eq!(find_by_id_prefix(group, text), Err(LookupError::NotFound), "{text:?}");
+        let not_found = LookupError::NotFound(NameKind::Change, text.to_owned());
+        assert_eq!(find_history_object(group, text), Err(not_found), "{text:?}");
     }
 }
 

@@ -218,7 +218,10 @@ fn restore_skips_unchanged_values_and_tags() {
     let peer = &mut peers[0];
     let first = peer.set(&["keys.a=1"], 10);
     let second = peer.set(&["keys.a=2"], 20);
-    let tagged = peer.edit(&[Draft::SetTag("before".into(), Some(vec![first]))], 25);
+    let tagged = peer.edit(
+        &[Draft::SetTag { name: "before".into(), point: HistoryPoint::Heads(vec![first]), force: false }],
+        25,
+    );
     peer.set(&["keys.a=1"], 30);
     let revert = |peer: &HistoryTestPeer, ids: &[ChangeId]| {
         plan_revert(peer.shard(), peer.group.members(), &revert_request(ids))
@@ -279,15 +282,17 @@ fn revert_restores_the_alias_from_the_grant() {
     let labels_of =
         |peer: &HistoryTestPeer| NodeLabels::read(peer.shard().state(), peer.group.members(), &node);
     let labels = vec![("line".to_owned(), Some("2".to_owned()))];
-    let renamed =
-        peer.edit(&[Draft::SetAlias(node, Some("press".into())), Draft::SetLabels(node, labels)], 10);
+    let renamed = peer.edit(
+        &[Draft::SetAlias(node.into(), Some("press".into())), Draft::SetLabels(node.into(), labels)],
+        10,
+    );
     let revert = |peer: &mut HistoryTestPeer, id: ChangeId, time| {
         let puts = plan_revert(peer.shard(), peer.group.members(), &revert_request(&[id])).unwrap();
         peer.put(ShardName::Desired, puts, time).unwrap()
     };
     revert(peer, renamed, 20);
     assert_eq!((labels_of(peer).alias.as_deref(), labels_of(peer).labels.len()), (Some("plc"), 0));
-    let removed = peer.edit(&[Draft::SetAlias(node, None)], 30);
+    let removed = peer.edit(&[Draft::SetAlias(node.into(), None)], 30);
     assert_eq!(labels_of(peer).alias, None);
     revert(peer, removed, 40);
     assert_eq!(labels_of(peer).alias.as_deref(), Some("plc"));

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::record::Role;
+use crate::typed_name::{ChangeName, GroupName};
 use crate::wire::pairing;
 
 fn run_admin_op(host: &mut TestNode, op: AdminOp) -> Result<(), RequestError> {
     let request =
-        AdminRequest { group: fixture::group(), act: op, user: "ann".into(), words: "because".into() };
+        AdminRequest { group: fixture::group().into(), op, user: "ann".into(), message: "because".into() };
     let effects = host.request(Request::Admin(request));
     let response = effects.into_iter().find_map(|effect| match effect {
         Effect::Respond { response: answer, .. } => Some(answer.map(drop)),
@@ -35,13 +36,13 @@ fn reopen_with_key(host: TestNode, secret: SecretKey) -> TestNode {
 fn admin_can_remove_an_operator_but_operator_cannot_remove_an_admin() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
     let mut host = TestNode::member(operator.clone());
-    let remove = |node: &SecretKey| AdminOp::RemoveMember { node: node.node_id(), keep_through: None };
+    let remove = |node: &SecretKey| AdminOp::RemoveMember { node: node.node_id().into(), keep_through: None };
     assert_eq!(run_admin_op(&mut host, remove(&founder)), Err(RequestError::NotAdmin));
     let mut host = TestNode::member(founder.clone());
     assert_eq!(run_admin_op(&mut host, remove(&stranger_key())), Err(RequestError::NotMember));
     assert_eq!(run_admin_op(&mut host, remove(&founder)), Err(RequestError::CannotRemoveSelf));
     assert_eq!(
-        run_admin_op(&mut host, AdminOp::ForgetMember { node: operator.node_id() }),
+        run_admin_op(&mut host, AdminOp::ForgetMember { node: operator.node_id().into() }),
         Err(RequestError::StillMember)
     );
     assert_eq!(run_admin_op(&mut host, remove(&operator)), Ok(()));
@@ -57,7 +58,7 @@ fn admin_can_remove_an_operator_but_operator_cannot_remove_an_admin() {
         member_infos(host).iter().map(|info| info.state).collect::<Vec<_>>(),
         [NodeState::Up, NodeState::Removed]
     );
-    assert_eq!(run_admin_op(host, AdminOp::ForgetMember { node: operator.node_id() }), Ok(()));
+    assert_eq!(run_admin_op(host, AdminOp::ForgetMember { node: operator.node_id().into() }), Ok(()));
     assert_eq!(member_infos(host).len(), 1);
 }
 
@@ -67,7 +68,7 @@ fn removal_with_keep_through_drops_every_later_change() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
     let mut host = TestNode::member(founder.clone());
     assert_eq!(
-        run_admin_op(&mut host, AdminOp::ChangeRole { node: operator.node_id(), role: Role::Admin }),
+        run_admin_op(&mut host, AdminOp::ChangeRole { node: operator.node_id().into(), role: Role::Admin }),
         Ok(())
     );
     let mut host = reopen_with_key(host, operator.clone());
@@ -78,7 +79,10 @@ fn removal_with_keep_through_drops_every_later_change() {
     let before = desired(&host);
     let chain = before.graph().chains().next().unwrap();
     let second = before.graph().entry_in_chain(chain, 2).unwrap().id;
-    let remove = |change| AdminOp::RemoveMember { node: operator.node_id(), keep_through: Some(change) };
+    let remove = |change: ChangeId| AdminOp::RemoveMember {
+        node: operator.node_id().into(),
+        keep_through: Some(ChangeName::from(change)),
+    };
     assert_eq!(run_admin_op(&mut host, remove(ChangeId([9; 32]))), Err(RequestError::ChangeByOtherNode));
     assert_eq!(run_admin_op(&mut host, remove(second)), Ok(()));
     let after = desired(&host);
@@ -118,7 +122,7 @@ fn repeated_membership_challenge_on_one_link_is_answered_once() {
 fn promotion_adds_a_grant_and_demotion_revokes_one() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
     let mut host = TestNode::member(founder.clone());
-    let change_role = |node: &SecretKey, role| AdminOp::ChangeRole { node: node.node_id(), role };
+    let change_role = |node: &SecretKey, role| AdminOp::ChangeRole { node: node.node_id().into(), role };
     assert_eq!(
         run_admin_op(&mut host, change_role(&operator, Role::Operator)),
         Err(RequestError::RoleUnchanged(Role::Operator))
@@ -127,7 +131,7 @@ fn promotion_adds_a_grant_and_demotion_revokes_one() {
     assert_eq!(role(&host, &operator), Some(Role::Admin));
     // An admin cannot remove the admin that appointed it, but the other way round works.
     let mut host = reopen_with_key(host, operator.clone());
-    let remove = |node: &SecretKey| AdminOp::RemoveMember { node: node.node_id(), keep_through: None };
+    let remove = |node: &SecretKey| AdminOp::RemoveMember { node: node.node_id().into(), keep_through: None };
     assert_eq!(run_admin_op(&mut host, remove(&founder)), Err(RequestError::NotGrantingAdmin));
     let mut host = reopen_with_key(host, founder.clone());
     assert_eq!(run_admin_op(&mut host, change_role(&operator, Role::Reader)), Ok(()));
@@ -181,13 +185,16 @@ fn key_rotation_moves_membership_to_the_new_key() {
     let before = desired(&host);
     assert!(host.can_write("under the new key"));
     assert_eq!(desired(&host), before + 1);
-    let remove = AdminOp::RemoveMember { node: operator.node_id(), keep_through: None };
+    let remove = AdminOp::RemoveMember { node: operator.node_id().into(), keep_through: None };
     assert_eq!(run_admin_op(&mut host, remove), Ok(()));
     // A later record of the old key is past its frontier.
     let mut old_node = reopen_with_key(host, founder.clone());
     assert_eq!(
-        run_admin_op(&mut old_node, AdminOp::ChangeRole { node: founder.node_id(), role: Role::Admin }),
-        Err(RequestError::NotMember)
+        run_admin_op(
+            &mut old_node,
+            AdminOp::ChangeRole { node: founder.node_id().into(), role: Role::Admin }
+        ),
+        Err(RequestError::MembershipEnded(fixture::group()))
     );
     assert!(!old_node.can_write("too late"));
 }
@@ -216,7 +223,7 @@ fn group_is_deleted_only_by_its_founder_or_the_recovery_key() {
 /// A linked member gets the record that ends its membership before the link is closed.
 #[test]
 fn removed_member_receives_the_records_before_its_link_closes() {
-    let remove = AdminOp::RemoveMember { node: fixture::operator().node_id(), keep_through: None };
+    let remove = AdminOp::RemoveMember { node: fixture::operator().node_id().into(), keep_through: None };
     for op in [AdminOp::DeleteGroup { recovery_key: None }, remove] {
         let (founder, operator) = (fixture::founder(), fixture::operator());
         let (mut host, mut other) = (TestNode::member(founder.clone()), TestNode::member(operator.clone()));
@@ -225,7 +232,7 @@ fn removed_member_receives_the_records_before_its_link_closes() {
         other.open_link(1, &founder, LinkKind::Member, false);
         other.receive_member_frame(1, &hello_frame());
         let request =
-            AdminRequest { group: fixture::group(), act: op, user: String::new(), words: String::new() };
+            AdminRequest { group: fixture::group().into(), op, user: String::new(), message: String::new() };
         let effects = host.request(Request::Admin(request));
         let records_sent = |effect: &Effect| match effect {
             Effect::Send { link: LinkId(1), bytes } => match MemberFrame::decode(bytes) {
@@ -248,7 +255,8 @@ fn removed_node_that_sends_its_grant_path_receives_the_revocation() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
     let mut host = TestNode::member(founder.clone());
     let mut other = TestNode::member(operator.clone());
-    run_admin_op(&mut host, AdminOp::RemoveMember { node: operator.node_id(), keep_through: None }).unwrap();
+    run_admin_op(&mut host, AdminOp::RemoveMember { node: operator.node_id().into(), keep_through: None })
+        .unwrap();
     host.open_link(1, &operator, LinkKind::Guest, false);
     let shown: Vec<GuestFrame> =
         other.open_link(1, &founder, LinkKind::Guest, true).iter().filter_map(sent_guest_frame).collect();
@@ -310,7 +318,8 @@ fn node_joins_without_a_code_once_both_operators_confirm_the_digits() {
     let (mut joiner, mut member) = start_pairing();
     let (joiner_digits, member_digits) = displayed_digits(&joiner, &member);
     assert_eq!(joiner_digits, member_digits);
-    let approve = |digits| AdminOp::ApproveJoin { node: stranger_key().node_id(), role: Role::Node, digits };
+    let approve =
+        |digits| AdminOp::ApproveJoin { node: stranger_key().node_id().into(), role: Role::Node, digits };
     assert_eq!(run_admin_op(&mut member, approve(None)), Err(RequestError::WrongDigits));
     assert_eq!(
         run_admin_op(&mut member, approve(Some((member_digits + 1) % 1_000_000))),
@@ -353,7 +362,8 @@ fn pairing_fails_when_a_side_reveals_another_nonce_than_it_committed_to() {
 #[test]
 fn incoming_pairings_are_limited_and_can_be_rejected() {
     let (_, mut member) = start_pairing();
-    let effects = member.request(Request::RejectJoin { node: stranger_key().node_id() });
+    let effects =
+        member.request(Request::RejectJoin { group: GroupName::Only, node: stranger_key().node_id().into() });
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Respond { response: Ok(_), .. })));
     assert_eq!(member.node.incoming_pairings().count(), 0);
     for n in 0..2 * limits::MAX_INCOMING_PAIRINGS as u64 {

@@ -27,7 +27,7 @@ fn write_request(group: GroupId) -> Request {
     let fields = vec![("keys.x".parse().unwrap(), FieldEdit::Assign(Literal::Scalar("1".into())))];
     let edits = vec![Edit::Set { resource: "config/a".parse().unwrap(), fields, replace: false }];
     Request::Write(WriteRequest {
-        group,
+        group: group.into(),
         edits,
         expected_heads: None,
         note: ChangeNote::default(),

@@ -47,7 +47,7 @@ fn join_request_is_valid_only_for_its_joiner_and_its_guest_stream() {
     let (group, joiner) = (fixture::group(), stranger_key());
     let mut host = TestNode::member(fixture::founder());
     let effects = host.request(Request::CreateInvite {
-        group,
+        group: group.into(),
         role: Role::Node,
         max_uses: 9,
         expires_unix_secs: i64::MAX,

@@ -101,7 +101,8 @@ impl PeerNode {
         let fields = vec![("keys.k".parse().unwrap(), value)];
         let edits = vec![Edit::Set { resource: "config/x".parse().unwrap(), fields, replace: false }];
         let note = crate::group::ChangeNote::default();
-        let write = WriteRequest { group, edits, expected_heads: None, note, allow_unknown: false };
+        let write =
+            WriteRequest { group: group.into(), edits, expected_heads: None, note, allow_unknown: false };
         self.request(now, Request::Write(write))
     }
 
@@ -188,7 +189,7 @@ fn unrequested_range_response_is_ignored() {
     let response = GroupFrame::RangeResponse(RangeResponse { shard_id, has_more, columns }).encode(group);
     b.handle_input(clock_at(3), Input::FrameReceived { link: LINK, bytes: response });
     assert_ne!(a.heads(group), b.heads(group), "nobody asked for it");
-    let (_, to_b) = a.request(clock_at(4), Request::SyncNow { group });
+    let (_, to_b) = a.request(clock_at(4), Request::SyncNow { group: group.into() });
     exchange_frames(clock_at(4), a, b, vec![], to_b);
     assert_eq!(a.heads(group), b.heads(group), "asked for, it is taken");
 }
@@ -215,7 +216,12 @@ fn join_denial_ends_only_the_join_it_answers() {
     let mut a = all.remove(0);
     let (caller, _) = a.request(
         clock_at(1),
-        Request::CreateInvite { group, role: Role::Node, max_uses: 1, expires_unix_secs: i64::MAX },
+        Request::CreateInvite {
+            group: group.into(),
+            role: Role::Node,
+            max_uses: 1,
+            expires_unix_secs: i64::MAX,
+        },
     );
     let Some(Ok(Response::InviteCreated(good))) = a.responses.remove(&caller) else { panic!() };
     let mut c = PeerNode::new(3, &MemoryStore::default());
@@ -267,9 +273,9 @@ fn idle_link_is_kept_alive_by_pings() {
     let (group, mut all) = open_members(2);
     let [a, b] = &mut all[..] else { panic!() };
     link_nodes(clock_at(1), a, b);
-    let (_, to_b) = a.request(clock_at(2), Request::SetPaused { group, paused: true });
+    let (_, to_b) = a.request(clock_at(2), Request::SetPaused { group: group.into(), paused: true });
     exchange_frames(clock_at(2), a, b, vec![], to_b);
-    let (_, to_a) = b.request(clock_at(3), Request::SetPaused { group, paused: true });
+    let (_, to_a) = b.request(clock_at(3), Request::SetPaused { group: group.into(), paused: true });
     exchange_frames(clock_at(3), a, b, to_a, vec![]);
     let mut last_frame_ms = [3, 3];
     for ms in (4..60_000).step_by(500) {

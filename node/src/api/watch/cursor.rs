@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
 use larder_core::id::{GroupId, HistoryEntryId};
+use larder_core::node::{LookupError, NameKind};
 use larder_core::store::{JournalRow, Table, decode_layout, key};
 
 use crate::error::{CliError, ExitKind};
@@ -100,7 +101,10 @@ pub(super) fn cursor_after(reader: &StoreReader, group: GroupId, text: &str) -> 
     })?;
     match ids.len() {
         0 | 1 => cursor.ok_or_else(unknown_id),
-        _ => Err(CliError::ambiguous_name("change", text, &ids.into_iter().collect::<Vec<_>>())),
+        _ => {
+            let (kind, candidates) = (NameKind::Change, ids.into_iter().collect());
+            Err(LookupError::Ambiguous { kind, text: text.to_owned(), candidates }.into())
+        }
     }
 }
 

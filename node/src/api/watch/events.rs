@@ -14,7 +14,7 @@ use larder_core::shard::root::ShardName;
 use larder_core::store::JournalRow;
 
 use super::cursor;
-use crate::api::name_lookup;
+use crate::api::params::node_ref;
 use crate::api::record_summary::entry_message;
 use crate::dto::{JsonTime, TouchedResource, WatchEvent};
 
@@ -58,7 +58,7 @@ fn change_event(state: &GroupState, entry: LogEntry, op: &str) -> WatchEvent {
     });
     WatchEvent {
         time: Some(JsonTime(entry.note.time)),
-        node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
+        node: entry.node.map(|node| node_ref(state, &node)),
         user: entry.note.user,
         touches: touches.collect(),
         text: entry.note.message,
@@ -77,7 +77,7 @@ fn report_events(state: &GroupState, entry: &LogEntry, delta: &Delta) -> Vec<Wat
         };
         WatchEvent {
             time: Some(JsonTime(observed.since)),
-            node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
+            node: entry.node.map(|node| node_ref(state, &node)),
             resource: Some(resource.to_owned()),
             text: observed.message,
             seen: observed.change,
@@ -105,7 +105,7 @@ fn retracted_event(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> Wat
         op: "set".to_owned(),
     };
     WatchEvent {
-        node: unaccepted.map(|unaccepted| name_lookup::node_ref(state, &unaccepted.author)),
+        node: unaccepted.map(|unaccepted| node_ref(state, &unaccepted.author)),
         time: unaccepted.map(|unaccepted: &UnacceptedChange| JsonTime(unaccepted.delta().time)),
         touches: touched.into_iter().map(touched_resource).collect(),
         ..new_event("change", "retracted")
@@ -133,7 +133,7 @@ fn member_event(state: &GroupState, id: &RecordId, is_in_effect: bool) -> WatchE
     WatchEvent {
         text: entry_message(&state.group, &entry),
         time: (entry.note.time != 0).then_some(JsonTime(entry.note.time)),
-        node: entry.node.map(|node| name_lookup::node_ref(state, &node)),
+        node: entry.node.map(|node| node_ref(state, &node)),
         user: entry.note.user,
         ..new_event("member", op)
     }

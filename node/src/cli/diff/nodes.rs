@@ -8,8 +8,8 @@ use crate::dto::{NodeDiffReport, NodeDrift};
 use crate::output::{Style, Styler, escape, node_name, short_id};
 
 pub(super) fn diff_nodes(context: &CommandContext, resource: Option<&str>) -> CommandResult {
-    let query = [context.group_param(), ("resource", resource)];
-    let diff: NodeDiffReport = context.client.get("/v1/diff/nodes", &query)?;
+    let query = [("resource", resource)];
+    let diff: NodeDiffReport = context.client.get(&context.group_path(&["drift"]), &query)?;
     context.print_paged(&diff, |diff| render_node_diff(context.styler, diff))?;
     if !context.json && diff.resources.is_empty() {
         print_stderr("Every node has applied its desired state.");

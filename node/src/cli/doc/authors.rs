@@ -5,7 +5,7 @@ use crate::dto::DocAuthorList;
 use crate::output::{Style, Table, node_ref_name, plain_cell, styled_cell};
 
 pub(super) fn list_authors(context: &CommandContext) -> CommandResult {
-    let authors: DocAuthorList = context.client.get("/v1/doc/authors", &[context.group_param()])?;
+    let authors: DocAuthorList = context.client.get(&context.group_path(&["document", "authors"]), &[])?;
     if !context.json {
         return print_stdout(&render_authors(context, &authors)).map(|()| None);
     }

@@ -33,7 +33,7 @@ fn export_to_stdout(context: &CommandContext) -> CommandResult {
         return Err(CliError::usage("the document goes to standard output; omit --json"));
     }
     let mut out = io::stdout().lock();
-    context.client.download("/v1/doc", &[context.group_param()], &mut out)?;
+    context.client.download(&context.group_path(&["document"]), &[], &mut out)?;
     Ok(None)
 }
 
@@ -85,7 +85,7 @@ fn write_staged(context: &CommandContext, staging_path: &Path) -> Result<u64, Cl
         .open(staging_path)
         .map_err(write_error)?;
     let mut out = BufWriter::new(file);
-    let bytes = context.client.download("/v1/doc", &[context.group_param()], &mut out)?;
+    let bytes = context.client.download(&context.group_path(&["document"]), &[], &mut out)?;
     out.flush().map_err(write_error)?;
     out.get_ref().sync_all().map_err(write_error)?;
     Ok(bytes)

@@ -20,8 +20,9 @@ pub(super) struct DocPlanArgs {
 
 pub(super) fn plan(context: &CommandContext, args: &DocPlanArgs) -> CommandResult {
     let foreign_keys = super::foreign_reader::read_in_child(&args.file)?;
-    let request = DocPlanBody { group: context.group.clone(), values: foreign_keys.keys };
-    let plan: WritePlan = context.client.post_doc_plan("/v1/doc/plan", &request)?;
+    let request = DocPlanBody { values: foreign_keys.keys };
+    let plan: WritePlan =
+        context.client.post_doc_plan(&context.group_path(&["document", "plan"]), &request)?;
     context.print(&plan, |plan| render_edits(context.styler, &plan.edits, true))?;
     if !context.json {
         if foreign_keys.skipped_keys > 0 {

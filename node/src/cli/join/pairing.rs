@@ -3,6 +3,8 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use hyper::Method;
+
 use crate::api::join_requests::{ConfirmPairingBody, PairingBody};
 use crate::cli::context::{CommandContext, CommandResult, print_stderr};
 use crate::cli::prompt::prompt_line;
@@ -20,10 +22,10 @@ pub(super) struct PairingOptions {
 /// Sends a join request to every node on the LAN, and waits until an admin accepts it.
 pub(super) fn join_by_pairing(context: &CommandContext, options: PairingOptions) -> CommandResult {
     let started_at = Instant::now();
-    let _: Acknowledged = context.client.post("/v1/ask", &options.request)?;
+    let _: Acknowledged = context.client.post("/v1/pairing", &options.request)?;
     let (mut printed, mut is_confirmed, mut cursor) = (Vec::new(), false, None::<String>);
     loop {
-        let pairing: PairingStatus = context.client.get("/v1/ask", &[("seen", cursor.as_deref())])?;
+        let pairing: PairingStatus = context.client.get("/v1/pairing", &[("seen", cursor.as_deref())])?;
         if let Some(joined) = pairing.joined {
             context.print(&joined, |joined| format!("{}\n", joined.id))?;
             if !context.json {
@@ -44,7 +46,8 @@ pub(super) fn join_by_pairing(context: &CommandContext, options: PairingOptions)
         }
         let undecided: Vec<_> = pairing.peers.iter().filter(|peer| !peer.denied).collect();
         if !is_confirmed && let Some(digits) = confirmed_digits(options.digits.as_deref(), &undecided)? {
-            let _: Acknowledged = context.client.post("/v1/agree", &ConfirmPairingBody { digits })?;
+            let _: Acknowledged =
+                context.client.send(Method::PUT, "/v1/pairing/digits", &ConfirmPairingBody { digits })?;
             is_confirmed = true;
         }
         if started_at.elapsed() >= options.timeout {

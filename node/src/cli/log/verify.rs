@@ -33,7 +33,8 @@ pub(super) fn verify(context: &CommandContext) -> CommandResult {
         }
         Ok(report.is_none())
     };
-    let follow_result = context.client.follow_lines("/v1/verify", &[context.group_param()], &mut on_line);
+    let follow_result =
+        context.client.follow_lines(&context.group_path(&["verification"]), &[], &mut on_line);
     progress_line.clear();
     follow_result?;
     let report = report.ok_or_else(|| CliError::failed("the daemon ended before the check was complete"))?;
