@@ -45,6 +45,7 @@ pub mod name_lookup;
 mod node_context;
 mod node_info;
 mod observed_writer;
+pub mod offline;
 mod outbox;
 mod pairing;
 mod presence;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use larder_core::node::{
     AdminOp, AdminRequest, ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig,
-    Request, RequestId,
+    Request, RequestId, offline,
 };
 use larder_core::record::Role;
 use larder_core::store::MemoryStore;
@@ -43,25 +43,14 @@ impl JoinSide {
         Self { node, store, now, next_request: 0 }
     }
 
-    /// Hands an input in; answers the frames that come of it once it is durable.
+    /// Hands an input to the node. Returns the frames that it sends.
     fn handle_input(&mut self, input: Input) -> Vec<Vec<u8>> {
-        let mut out = Vec::new();
-        let mut todo = self.node.handle(self.now, input);
-        while !todo.is_empty() {
-            let mut next = Vec::new();
-            for effect in todo {
-                match effect {
-                    Effect::Store { batch: token, rows } => {
-                        self.store.write(&rows);
-                        next.extend(self.node.handle(self.now, Input::Stored { token }));
-                    }
-                    Effect::Send { bytes, .. } => out.push(bytes),
-                    _ => {}
-                }
-            }
-            todo = next;
-        }
-        out
+        let effects = offline::handle(&mut self.node, self.now, input, |rows| self.store.write(&rows));
+        let sent = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Send { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        sent.collect()
     }
 
     fn request(&mut self, request: Request) -> Vec<Vec<u8>> {

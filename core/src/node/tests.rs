@@ -55,21 +55,7 @@ impl TestNode {
 
     /// Handles an input. Returns all effects but the stores, once those are durable.
     fn handle_and_store(&mut self, event: Input) -> Vec<Effect> {
-        let mut remaining = Vec::new();
-        let mut effects = self.node.handle(self.clock, event);
-        while !effects.is_empty() {
-            let mut next = Vec::new();
-            for effect in effects {
-                if let Effect::Store { batch: token, rows } = effect {
-                    self.store.write(&rows);
-                    next.extend(self.node.handle(self.clock, Input::Stored { token }));
-                } else {
-                    remaining.push(effect);
-                }
-            }
-            effects = next;
-        }
-        remaining
+        offline::handle(&mut self.node, self.clock, event, |rows| self.store.write(&rows))
     }
 
     fn open_link(&mut self, link: u64, peer: &SecretKey, kind: LinkKind, opened: bool) -> Vec<Effect> {

@@ -15,6 +15,7 @@ use std::io;
 use larder_core::id::{GroupId, NodeId, SecretKey};
 use larder_core::node::{
     AdminOp, AdminRequest, Effect, Input, MembershipStatus, Node, Request, RequestError, RequestId, Response,
+    offline,
 };
 use larder_core::record::Role;
 use larder_core::resource::view::NodeLabels;
@@ -108,26 +109,15 @@ struct OfflineRunner {
 }
 
 impl OfflineRunner {
-    /// Takes what is to be stored of effects, and says to the machine that it is; the answer, if one comes of it.
+    /// Keeps the rows of effects for one commit at the end. Returns the response among the effects.
     fn run_effects(&mut self, effects: Vec<Effect>) -> Option<Result<Response, RequestError>> {
-        let (mut pending, mut response) = (effects, None);
-        while !pending.is_empty() {
-            let mut follow_ups = Vec::new();
-            for effect in pending {
-                match effect {
-                    Effect::Store { batch: token, rows } => {
-                        self.rows.extend(rows);
-                        // It is: all rows of a rotation go into one commit, or none.
-                        follow_ups.extend(self.node.handle(self.clock.now(), Input::Stored { token }));
-                    }
-                    Effect::Respond { response: answer, .. } => response = Some(answer),
-                    // Nobody is connected, and providers do not run.
-                    _ => {}
-                }
-            }
-            pending = follow_ups;
-        }
-        response
+        let (rows, now) = (&mut self.rows, self.clock.now());
+        let others = offline::carry_out(&mut self.node, now, effects, |batch| rows.extend(batch));
+        others.into_iter().find_map(|effect| match effect {
+            Effect::Respond { response, .. } => Some(response),
+            // No peer is connected, and no provider runs.
+            _ => None,
+        })
     }
 
     /// Hands over every membership, or none; answers with the names of the groups.

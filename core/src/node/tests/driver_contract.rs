@@ -37,22 +37,8 @@ fn write_request(group: GroupId) -> Request {
 
 /// Handles a request and confirms every batch at once. Returns the effects.
 fn request_and_store(node: &mut Node, caller: u64, request: Request) -> Vec<Effect> {
-    let mut all = Vec::new();
-    let mut next = node.handle(clock_at(1), Input::Request { caller: RequestId(caller), request });
-    while !next.is_empty() {
-        let batches: Vec<StoreBatchId> = next
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Store { batch: token, .. } => Some(*token),
-                _ => None,
-            })
-            .collect();
-        all.append(&mut next);
-        for batch in batches {
-            next.extend(node.handle(clock_at(1), Input::Stored { token: batch }));
-        }
-    }
-    all
+    let input = Input::Request { caller: RequestId(caller), request };
+    offline::handle(node, clock_at(1), input, drop)
 }
 
 fn create_group(node: &mut Node) -> GroupId {
