@@ -229,7 +229,7 @@ fn restore_skips_unchanged_values_and_tags() {
     assert_eq!(revert(peer, &[second]), Ok(BTreeMap::new()), "it says 1 already");
     assert_eq!(
         revert(peer, &[first]).unwrap_err().to_string(),
-        format!("written again since: config/db keys.a by {}", peer.heads()[0].short())
+        format!("overwritten since: config/db keys.a by {}", peer.heads()[0].short())
     );
     let restore_all = RevertRequest::Restore { heads: vec![first], scope: ResourceScope::Everything };
     assert_eq!(
