@@ -1,28 +1,8 @@
 //! The events that the network reports to the daemon.
 
-use std::fmt;
-
 use larder_core::id::NodeId;
+pub use larder_core::node::{LinkId, LinkKind};
 use libp2p::Multiaddr;
-
-/// The id of a link or guest stream. Ids count up from 1 and are never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-impl fmt::Display for LinkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// The kind of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkKind {
-    /// A link: both sides are members of a common group. Large frames, no time limit, at most one per peer.
-    Member,
-    /// A guest stream: few small frames and a time limit. A peer need not be a member.
-    Guest,
-}
 
 /// How a node was discovered. This is a hint without a signature; only a connection proves the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

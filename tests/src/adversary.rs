@@ -155,7 +155,7 @@ impl Adversary {
     pub(crate) fn send_to_all(&mut self, kind: LinkKind, frame: &[u8]) {
         for (link, (_, link_kind)) in &self.links {
             if *link_kind == kind {
-                let _ = self.net.send_frame(larder_net::LinkId(link.0), frame.to_vec());
+                let _ = self.net.send_frame(*link, frame.to_vec());
             }
         }
     }
@@ -180,9 +180,9 @@ impl Adversary {
                     self.input(Input::Stored { token });
                 }
                 Effect::Send { link, bytes } => {
-                    let _ = self.net.send_frame(larder_net::LinkId(link.0), bytes);
+                    let _ = self.net.send_frame(link, bytes);
                 }
-                Effect::Close { link, .. } => self.net.close_link(larder_net::LinkId(link.0)),
+                Effect::Close { link, .. } => self.net.close_link(link),
                 Effect::OpenGuestStream { peer } => {
                     self.net.open_guest_stream(peer);
                 }
@@ -206,24 +206,15 @@ impl Adversary {
                 self.input(Input::NodeDiscovered { peer, addresses: texts(&addrs) })
             }
             NetEvent::LinkUp { link, peer, kind, is_opened_here: opened, .. } => {
-                let kind = match kind {
-                    larder_net::LinkKind::Member => LinkKind::Member,
-                    larder_net::LinkKind::Guest => LinkKind::Guest,
-                };
-                let link = LinkId(link.0);
                 self.links.insert(link, (peer, kind));
                 self.input(Input::LinkUp { link, peer, kind, opened_here: opened });
             }
             NetEvent::LinkDown { link, .. } => {
-                self.links.remove(&LinkId(link.0));
-                self.input(Input::LinkDown { link: LinkId(link.0) });
+                self.links.remove(&link);
+                self.input(Input::LinkDown { link });
             }
-            NetEvent::FrameReceived { link, bytes } => {
-                self.input(Input::FrameReceived { link: LinkId(link.0), bytes })
-            }
-            NetEvent::BytesSent { link, bytes } => {
-                self.input(Input::BytesSent { link: LinkId(link.0), bytes })
-            }
+            NetEvent::FrameReceived { link, bytes } => self.input(Input::FrameReceived { link, bytes }),
+            NetEvent::BytesSent { link, bytes } => self.input(Input::BytesSent { link, bytes }),
             NetEvent::LinkRefused { peer, .. } => self.input(Input::LinkRefused { peer }),
             NetEvent::GuestStreamFailed { peer, .. } => self.input(Input::GuestStreamFailed { peer }),
             NetEvent::AddressConfirmed { .. } => {}

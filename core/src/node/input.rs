@@ -45,6 +45,12 @@ pub struct ClockReading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// The id of a request. The caller assigns it and never uses it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
@@ -56,9 +62,9 @@ pub struct StoreBatchId(pub u64);
 /// The kind of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
-    /// A link: both sides know each other as members of some group.
+    /// A link: both sides know each other as members of a group. At most one per peer, without a time limit.
     Member,
-    /// A guest stream: at least one side does not know the other as a member.
+    /// A guest stream: few small frames and a time limit. A peer need not be a member.
     Guest,
 }
 

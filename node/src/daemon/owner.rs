@@ -190,7 +190,7 @@ impl Owner {
         }
         // Neighbours rely on what this node had before, so all sessions begin again.
         for link in std::mem::take(&mut self.links) {
-            self.net.close_link(larder_net::LinkId(link.0));
+            self.net.close_link(link);
         }
         self.apply_effects(initial_effects);
         self.handle_input(Input::OwnAddresses(self.listen_addresses.clone()));
@@ -241,7 +241,6 @@ impl Owner {
 
     fn on_net_event(&mut self, event: NetEvent) {
         let to_strings = |addrs: &[Multiaddr]| addrs.iter().map(Multiaddr::to_string).collect::<Vec<_>>();
-        let core_link_id = |link: larder_net::LinkId| LinkId(link.0);
         match event {
             NetEvent::Listening { addrs } => {
                 self.save_listen_port(&addrs);
@@ -254,31 +253,20 @@ impl Owner {
             }
             NetEvent::LinkUp { link, peer, kind, is_opened_here: opened, .. } => {
                 tracing::debug!(link = link.0, peer = %peer.short(), ?kind, "link up");
-                let kind = match kind {
-                    larder_net::LinkKind::Member => LinkKind::Member,
-                    larder_net::LinkKind::Guest => LinkKind::Guest,
-                };
-                self.links.insert(core_link_id(link));
+                self.links.insert(link);
                 self.publish_link_event(kind, peer, TransientKind::Linked);
-                self.handle_input(Input::LinkUp {
-                    link: core_link_id(link),
-                    peer,
-                    kind,
-                    opened_here: opened,
-                });
+                self.handle_input(Input::LinkUp { link, peer, kind, opened_here: opened });
             }
             NetEvent::LinkDown { link, peer, reason } => {
                 tracing::debug!(link = link.0, peer = %peer.short(), %reason, "link down");
-                self.links.remove(&core_link_id(link));
+                self.links.remove(&link);
                 self.publish_link_event(LinkKind::Member, peer, TransientKind::Unlinked);
-                self.handle_input(Input::LinkDown { link: core_link_id(link) });
+                self.handle_input(Input::LinkDown { link });
             }
             NetEvent::FrameReceived { link, bytes } => {
-                self.handle_input(Input::FrameReceived { link: core_link_id(link), bytes })
+                self.handle_input(Input::FrameReceived { link, bytes })
             }
-            NetEvent::BytesSent { link, bytes } => {
-                self.handle_input(Input::BytesSent { link: core_link_id(link), bytes })
-            }
+            NetEvent::BytesSent { link, bytes } => self.handle_input(Input::BytesSent { link, bytes }),
             NetEvent::LinkRefused { peer, .. } => self.handle_input(Input::LinkRefused { peer }),
             NetEvent::GuestStreamFailed { peer, .. } => self.handle_input(Input::GuestStreamFailed { peer }),
             NetEvent::AddressConfirmed { peer, addr } => self.remember_address(peer, addr.to_string()),
@@ -338,10 +326,10 @@ impl Owner {
                     self.writer.queue(WriteBatch { id: Some(token), rows })
                 }
                 // If the link is gone, its `LinkDown` was received or follows.
-                Effect::Send { link, bytes } => drop(self.net.send_frame(larder_net::LinkId(link.0), bytes)),
+                Effect::Send { link, bytes } => drop(self.net.send_frame(link, bytes)),
                 Effect::Close { link, reason: why } => {
                     tracing::debug!(link = link.0, why = why.escape_default().to_string(), "closing a link");
-                    self.net.close_link(larder_net::LinkId(link.0));
+                    self.net.close_link(link);
                 }
                 Effect::OpenGuestStream { peer } => {
                     // If too many guest streams wait already, the node tries again later.
