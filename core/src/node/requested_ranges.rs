@@ -42,15 +42,21 @@ impl RequestedRanges {
 
     /// Removes and returns the chains of a shard that were requested on that link.
     pub(super) fn take_answered(&mut self, shard_id: &ShardId, link: LinkId) -> Vec<ChainKey> {
-        let is_answered =
-            |key: &ChainKey, range: &mut RequestedRange| key.0 == *shard_id && range.link == link;
-        self.0.extract_if(.., is_answered).map(|(key, _)| key).collect()
+        let is_answered = |key: &ChainKey, range: &RequestedRange| key.0 == *shard_id && range.link == link;
+        self.take(is_answered).into_iter().map(|(key, _)| key).collect()
     }
 
     /// Removes and returns the chains whose response is overdue, with the link each was requested on.
     pub(super) fn take_overdue(&mut self, now: MonoTime) -> Vec<(ChainKey, LinkId)> {
-        let is_overdue = |_: &ChainKey, range: &mut RequestedRange| range.due <= now;
-        self.0.extract_if(.., is_overdue).map(|(key, range)| (key, range.link)).collect()
+        let is_overdue = |_: &ChainKey, range: &RequestedRange| range.due <= now;
+        self.take(is_overdue)
+    }
+
+    fn take(&mut self, is_taken: impl Fn(&ChainKey, &RequestedRange) -> bool) -> Vec<(ChainKey, LinkId)> {
+        let taken = self.0.iter().filter(|(key, range)| is_taken(key, range));
+        let taken: Vec<_> = taken.map(|(key, range)| (*key, range.link)).collect();
+        self.0.retain(|key, range| !is_taken(key, range));
+        taken
     }
 
     /// When the first response is overdue.
