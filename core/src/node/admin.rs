@@ -10,6 +10,7 @@ use super::effect::{RequestError, Response};
 use super::group_state::{GroupContext, GroupState};
 use super::input::{AdminOp, AdminRequest};
 use super::name_lookup::{self, find_change, find_unaccepted};
+use super::pairing;
 use super::record_issuer::{Authority, RecordIssuer};
 use crate::group::ChangeNote;
 use crate::id::{ChangeId, GrantId, NodeId, SecretKey};
@@ -36,7 +37,8 @@ impl Node {
             _ => None,
         };
         // The terms of a pairing are not part of the group.
-        let pairing_terms = joiner.map(|(node, digits)| (node, self.pairing_terms(&node, digits)));
+        let pairing_terms =
+            joiner.map(|(node, digits)| (node, pairing::requested_terms(self, &node, digits)));
         let response =
             self.with_group(&group.into(), |state, ctx| execute(state, ctx, request, pairing_terms))?;
         if let Some((node, _)) = joiner {

@@ -1,5 +1,5 @@
-//! Drives a node whose rows are durable as soon as the caller has them: for tools that run without a daemon, and for
-//! tests.
+//! Drives a node whose rows are durable as soon as the caller has them: for tools that run without a daemon,
+//! and for tests.
 
 use std::collections::VecDeque;
 

@@ -119,20 +119,20 @@ impl Node {
         let undecided = self.pairings.incoming.undecided(self.own_id);
         undecided.filter(|(joiner, ..)| !self.announced_members.contains(joiner))
     }
+}
 
-    /// The alias and labels that a joiner asked for, if these are the digits of its pairing.
-    pub(super) fn pairing_terms(
-        &self,
-        joiner: &NodeId,
-        digits: Option<u32>,
-    ) -> Result<AliasAndLabels, RequestError> {
-        let (_, incoming, expected_digits) = self
-            .incoming_pairings()
-            .find(|(candidate, ..)| candidate == joiner)
-            .ok_or(RequestError::NoPairingRequest)?;
-        if expected_digits.is_none() || expected_digits != digits {
-            return Err(RequestError::WrongDigits);
-        }
-        Ok((incoming.alias.clone(), incoming.labels.clone()))
+/// The alias and labels that a joiner asked for, if these are the digits of its pairing.
+pub(super) fn requested_terms(
+    node: &Node,
+    joiner: &NodeId,
+    digits: Option<u32>,
+) -> Result<AliasAndLabels, RequestError> {
+    let (_, incoming, expected_digits) = node
+        .incoming_pairings()
+        .find(|(candidate, ..)| candidate == joiner)
+        .ok_or(RequestError::NoPairingRequest)?;
+    if expected_digits.is_none() || expected_digits != digits {
+        return Err(RequestError::WrongDigits);
     }
+    Ok((incoming.alias.clone(), incoming.labels.clone()))
 }
