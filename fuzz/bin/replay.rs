@@ -2,7 +2,7 @@
 //! instrumentation. A panic ends the run; the target and the input were printed before.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use clap::Parser;
@@ -26,11 +26,8 @@ struct Args {
 fn main() {
     let args = Args::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert_eq!(
-        target_files(root),
-        TARGETS.map(|(name, _)| name.to_owned()).into(),
-        "fuzz_targets and TARGETS"
-    );
+    let listed = BTreeSet::from(TARGETS.map(|(name, _)| name.to_owned()));
+    assert_eq!(target_files(root), listed, "fuzz_targets and TARGETS");
     let filter = args.filter.unwrap_or_default();
     for (name, run) in TARGETS.iter().filter(|(name, _)| name.contains(&filter)) {
         let mut inputs = read_seeds(&root.join("seeds").join(format!("{name}.hex")));
@@ -75,7 +72,7 @@ fn target_files(root: &Path) -> BTreeSet<String> {
 }
 
 /// Reads the inputs in a file of seeds, one in hex a line; none if there is no such file.
-fn read_seeds(path: &PathBuf) -> Vec<Vec<u8>> {
+fn read_seeds(path: &Path) -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().map(decode_hex).collect()
 }

@@ -199,7 +199,10 @@ impl InputRun<'_> {
                 let alias = String::from_utf8_lossy(self.decisions.bytes()).into_owned();
                 Request::Join { code: code.clone(), alias, labels: vec![] }
             }
-            4 => Request::Ping { group: group.into(), node: secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id().into() },
+            4 => Request::Ping {
+                group: group.into(),
+                node: secret_key(*self.decisions.choose(&OTHER_CALLERS)).node_id().into(),
+            },
             5 => Request::SyncNow { group: group.into() },
             6 => Request::SetPaused { group: group.into(), paused: self.decisions.next_bool() },
             _ => {
