@@ -248,7 +248,10 @@ impl EditTransaction<'_> {
     ) -> Result<(), EditError> {
         let field: &str =
             &field.parse::<FieldPath>().map_or_else(|_| field.to_owned(), |path| path.to_string());
-        let no_conflict = || EditError::NoConflict(FieldRef::new(resource, field));
+        let no_conflict = || match id {
+            None => EditError::NoConflict(FieldRef::new(resource, field)),
+            Some(_) => EditError::ConflictChanged(FieldRef::new(resource, field)),
+        };
         let view = ResourceView::read(self.shard.state(), resource).ok_or_else(no_conflict)?;
         let found = conflicts_of(self.shard, &view).into_iter().find(|conflict| conflict.field == field);
         let conflict = found.ok_or_else(no_conflict)?;

@@ -136,8 +136,8 @@ fn paths_outside_the_roots_are_blocked() {
     for (path, word) in [
         ("/etc/larder-test-outside", "outside the roots"),
         (absolute.as_str(), "outside the roots"),
-        ("../outside/x", "`..` in"),
-        ("a/../../outside/x", "`..` in"),
+        ("../outside/x", "contains `..`"),
+        ("a/../../outside/x", "contains `..`"),
         ("link/x", "leads outside the roots"),
         ("", "names a root itself"),
         (".", "names a root itself"),
@@ -171,7 +171,7 @@ fn directories_pipes_and_bad_modes_are_reported_and_not_touched() {
     let pipe = std::process::Command::new("mkfifo").arg(root.path_in_root("pipe")).status();
     assert!(pipe.unwrap().success());
     for (path, condition, word) in
-        [("dir", ResourceState::Blocked, "a directory"), ("pipe", ResourceState::Blocked, "no regular file")]
+        [("dir", ResourceState::Blocked, "a directory"), ("pipe", ResourceState::Blocked, "not a regular file")]
     {
         let outcome = root.try_apply("file/a", &[("path", path), ("content", "x")], None);
         assert_eq!(outcome.state, condition, "{}", outcome.message);

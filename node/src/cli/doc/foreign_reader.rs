@@ -87,7 +87,7 @@ pub(super) fn read_stdin_limited() -> Result<DocKeys, CliError> {
     }
     std::panic::set_hook(Box::new(|_| {}));
     let parse_result = catch_unwind(AssertUnwindSafe(|| parse_document(&bytes)));
-    parse_result.unwrap_or_else(|_| Err(invalid_document("Automerge panicked")))
+    parse_result.unwrap_or_else(|_| Err(invalid_document("Automerge cannot read it")))
 }
 
 fn invalid_document(reason: &str) -> CliError {

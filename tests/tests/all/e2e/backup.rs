@@ -66,15 +66,15 @@ fn back_up_while_writing(node: &TestNode<'_>, dir: &Path) {
 /// Restores the backup `name`: it is refused while a daemon runs, and over existing data without `--force`.
 fn restore_with_force(node: &mut TestNode<'_>, name: &str) {
     let running = node.run_larder(&["restore-backup", name, "--force"]);
-    assert!(running.exit_code == 5 && running.stderr.contains("a daemon runs"), "{}", running.stderr);
+    assert!(running.exit_code == 5 && running.stderr.contains("a daemon uses"), "{}", running.stderr);
     let elsewhere = node.run_larder(&["restore-backup", name, "--force", "--socket", "no.sock"]);
-    assert!(elsewhere.exit_code == 5 && elsewhere.stderr.contains("a daemon runs"), "{}", elsewhere.stderr);
+    assert!(elsewhere.exit_code == 5 && elsewhere.stderr.contains("a daemon uses"), "{}", elsewhere.stderr);
     node.stop();
     let refused = node.run_larder(&["restore-backup", name]);
     assert!(refused.exit_code == 5 && refused.stderr.contains("--force"), "{}", refused.stderr);
     let before = std::fs::read(node.data_dir.join("store.redb")).unwrap();
     let restored = node.run_json(&["restore-backup", name, "--force"]);
-    let previous_dir = Path::new(restored["aside"].as_str().unwrap());
+    let previous_dir = Path::new(restored["moved_to"].as_str().unwrap());
     assert!(
         std::fs::read(previous_dir.join("store.redb")).unwrap() == before
             && previous_dir.join("files/a").exists()
@@ -166,7 +166,7 @@ fn a_damaged_backup_is_refused_and_touches_nothing() {
     }
     let manifest = std::fs::read_to_string(dir.join("MANIFEST")).unwrap();
     for (bad, code, word) in [
-        (manifest.replace("\"node.key\"", "\"../node.key\""), 1, "is no file of a node"),
+        (manifest.replace("\"node.key\"", "\"../node.key\""), 1, "is not a file of a data directory"),
         (manifest.replace("\"format\": 1", "\"format\": 2"), 1, "newer version"),
         (manifest[..manifest.len() / 2].to_owned(), 1, "damaged"),
     ] {
@@ -176,7 +176,7 @@ fn a_damaged_backup_is_refused_and_touches_nothing() {
     }
     std::fs::remove_file(dir.join("MANIFEST")).unwrap();
     let ran = nodes[0].run_larder(&["restore-backup", &name, "--force"]);
-    assert!(ran.exit_code == 4 && ran.stderr.contains("is no backup"), "{}", ran.stderr);
+    assert!(ran.exit_code == 4 && ran.stderr.contains("MANIFEST"), "{}", ran.stderr);
     assert_eq!(inside(), there);
     std::fs::write(dir.join("MANIFEST"), manifest).unwrap();
     // Onto a machine that has nothing.

@@ -131,7 +131,7 @@ fn changes_can_be_undone_reverted_restored_and_tagged() {
     assert_eq!(there.run_larder(&["get", "config/a", "keys.z"]).exit_code, 4);
     // Undo goes back through what this node did, and not through what the other did.
     write(there, &["set", "config/a", "keys.y=4"]);
-    assert_eq!(there.run_json(&["undo"])["of"].as_array().unwrap().len(), 1);
+    assert_eq!(there.run_json(&["undo"])["sources"].as_array().unwrap().len(), 1);
     assert_eq!(field_output(there, "keys.y").trim(), "3");
     let over = there.run_larder(&["undo"]);
     assert_eq!(

@@ -138,7 +138,7 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     let late = unaccepted_changes(&nodes[2]);
     assert_eq!(late.len(), 1, "{late:?}");
     assert_eq!(late[0]["state"], "quarantine");
-    assert!(late[0]["why"].as_str().unwrap().contains("membership was ended"), "{late:?}");
+    assert!(late[0]["reason"].as_str().unwrap().contains("membership was ended"), "{late:?}");
     assert_eq!(unaccepted_changes(&nodes[0]).len() + unaccepted_changes(&nodes[1]).len(), 0);
     assert_eq!(nodes[0].read_file("db"), "url=one\nhonest=1\n", "the machine keeps what stood before");
     // Settled on one, it is settled on all.
@@ -246,7 +246,7 @@ fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
         // One branch stays, the other is kept aside, everywhere alike.
         assert!((first == "1") != (second == "1"), "{first} {second}");
         assert_eq!(unaccepted.len(), 1, "{unaccepted:?}");
-        assert!(unaccepted[0]["why"].as_str().unwrap().contains("forked"), "{unaccepted:?}");
+        assert!(unaccepted[0]["reason"].as_str().unwrap().contains("forked"), "{unaccepted:?}");
         assert_eq!(node_row(node, &id).unwrap()["forked"], true);
     }
     assert!(nodes[0].run_larder(&["doctor"]).stdout.contains("forked"));
@@ -407,7 +407,7 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     assert!(nodes[2].run_json(&["groups"])["groups"].as_array().unwrap().is_empty());
     let joined = nodes[2].run_larder(&["join", "--alias", "till", "--digits", digits, "--timeout", "20"]);
     assert_eq!(joined.exit_code, 0, "{}", joined.stderr);
-    assert!(joined.stderr.contains("This node is in group `secretshop` as node"), "{}", joined.stderr);
+    assert!(joined.stderr.contains("This node is now in group `secretshop` with the role node"), "{}", joined.stderr);
     assert_eq!(node_state(&nodes[0], &stranger), "up");
     wait_until_converged(&nodes);
 }

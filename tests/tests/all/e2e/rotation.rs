@@ -59,7 +59,7 @@ fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
     let running = nodes[0].run_larder(&["rotate"]);
     assert_eq!(running.exit_code, 5, "{}", running.stderr);
     assert!(
-        running.stderr.contains("a daemon runs") && running.stderr.contains("stop it"),
+        running.stderr.contains("a daemon uses") && running.stderr.contains("stop it"),
         "{}",
         running.stderr
     );

@@ -162,7 +162,7 @@ fn node_diff_compares_applied_with_desired_state() {
     let diff = nodes[0].run_json(&["diff", "--nodes", "file/motd"]);
     assert_eq!(diff["schema"], "larder.nodediff/1");
     let row = &diff["resources"][0];
-    assert_eq!((&row["resource"], &row["wanted"]), (&"file/motd".into(), &second.clone().into()));
+    assert_eq!((&row["resource"], &row["newest_change"]), (&"file/motd".into(), &second.clone().into()));
     let lags = row["nodes"].as_array().unwrap();
     assert_eq!(lags.len(), 1, "{diff}");
     assert_eq!(

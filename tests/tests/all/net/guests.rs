@@ -23,7 +23,7 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
     stranger.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == 0);
     stranger.process.write_line("visit 0");
     let up = stranger.wait_for_event(0, "a visit", |e| e["ev"] == "up");
-    assert_eq!(up["kind"], "Stranger");
+    assert_eq!(up["kind"], "Guest");
     let link = up["link"].as_u64().unwrap();
     stranger.process.write_line(&format!("send {link} 60000 1"));
     stranger.wait_for_event(0, "the echo", |e| e["ev"] == "frame" && e["bytes"] == 60_000);
@@ -33,7 +33,7 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
         stranger.process.write_line(&format!("send {link} 60000 4"));
     }
     let down = member.wait_for_event(0, "the end", |e| e["ev"] == "down");
-    assert!(["TooMuch", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()), "{down}");
+    assert!(["GuestQuotaExceeded", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()), "{down}");
     // Once it is known, it is let in.
     member.process.write_line("members 1");
     wait_until(PATIENCE, "linked", || {
