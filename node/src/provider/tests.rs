@@ -170,9 +170,10 @@ fn directories_pipes_and_bad_modes_are_reported_and_not_touched() {
     fs::create_dir(root.path_in_root("dir")).unwrap();
     let pipe = std::process::Command::new("mkfifo").arg(root.path_in_root("pipe")).status();
     assert!(pipe.unwrap().success());
-    for (path, condition, word) in
-        [("dir", ResourceState::Blocked, "a directory"), ("pipe", ResourceState::Blocked, "not a regular file")]
-    {
+    for (path, condition, word) in [
+        ("dir", ResourceState::Blocked, "a directory"),
+        ("pipe", ResourceState::Blocked, "not a regular file"),
+    ] {
         let outcome = root.try_apply("file/a", &[("path", path), ("content", "x")], None);
         assert_eq!(outcome.state, condition, "{}", outcome.message);
         assert!(outcome.message.contains(word), "{}", outcome.message);

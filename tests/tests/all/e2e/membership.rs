@@ -407,7 +407,11 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     assert!(nodes[2].run_json(&["groups"])["groups"].as_array().unwrap().is_empty());
     let joined = nodes[2].run_larder(&["join", "--alias", "till", "--digits", digits, "--timeout", "20"]);
     assert_eq!(joined.exit_code, 0, "{}", joined.stderr);
-    assert!(joined.stderr.contains("This node is now in group `secretshop` with the role node"), "{}", joined.stderr);
+    assert!(
+        joined.stderr.contains("This node is now in group `secretshop` with the role node"),
+        "{}",
+        joined.stderr
+    );
     assert_eq!(node_state(&nodes[0], &stranger), "up");
     wait_until_converged(&nodes);
 }

@@ -73,6 +73,8 @@ fn a_replacement_node_takes_over_alias_labels_and_targets() {
     wait_until(WAIT_LIMIT, "the old one to let go of what is not for it", || {
         let status = nodes[0].run_json(&["status", "config/tape"]);
         let on = status["resources"][0]["nodes"].as_array().cloned().unwrap_or_default();
-        (on.len() == 1 && on[0]["id"] == new.as_str() && on[0]["state"] == "applied").then_some(())
+        let state = |id: &str| on.iter().find(|row| row["id"] == id).map(|row| row["state"].clone());
+        let (on_new, on_old) = (state(&new), state(&old));
+        (on_new == Some("applied".into()) && on_old == Some("released".into())).then_some(())
     });
 }

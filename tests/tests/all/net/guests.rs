@@ -33,7 +33,10 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
         stranger.process.write_line(&format!("send {link} 60000 4"));
     }
     let down = member.wait_for_event(0, "the end", |e| e["ev"] == "down");
-    assert!(["GuestQuotaExceeded", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()), "{down}");
+    assert!(
+        ["GuestQuotaExceeded", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()),
+        "{down}"
+    );
     // Once it is known, it is let in.
     member.process.write_line("members 1");
     wait_until(PATIENCE, "linked", || {
