@@ -89,7 +89,7 @@
 //!
 //! // Create a group.
 //! let request = Request::CreateGroup { name: "shop".to_owned() };
-//! let input = Input::Request { request_id: RequestId(1), request };
+//! let input = Input::Request { caller: RequestId(1), request };
 //! let responses = drive(&mut node, &mut store, now, input);
 //! let [Response::GroupCreated { group, .. }] = responses[..] else { panic!("a group") };
 //!
@@ -102,13 +102,13 @@
 //! };
 //! let message = "the new database".to_owned();
 //! let request = Request::Write(WriteRequest {
-//!     group,
+//!     group: group.into(),
 //!     edits: vec![edit],
 //!     expected_heads: None,
 //!     note: ChangeNote { message, user: "root".to_owned(), ..ChangeNote::default() },
 //!     allow_unknown: false,
 //! });
-//! let input = Input::Request { request_id: RequestId(2), request };
+//! let input = Input::Request { caller: RequestId(2), request };
 //! let responses = drive(&mut node, &mut store, now, input);
 //! assert!(matches!(responses[..], [Response::Written(Some(_))]), "the change is durable now");
 //!

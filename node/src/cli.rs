@@ -1,6 +1,6 @@
 //! The command line. A command parses its arguments, sends a request to the daemon and prints the answer.
 //!
-//! Each command has a file of its own. [`commands`] is the list of them.
+//! Each command has a file of its own. `commands` is the list of them.
 
 mod admin_request;
 mod alias;

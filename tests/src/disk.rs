@@ -53,7 +53,7 @@ pub enum DiskFault {
 pub enum FaultDuration {
     /// One operation fails, and the next one works.
     Once,
-    /// All fail until [`Disk::clear_faults`].
+    /// All fail until [`FaultyDisk::clear_faults`].
     UntilCleared,
 }
 

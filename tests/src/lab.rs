@@ -161,7 +161,7 @@ impl Lab {
         self.host_ip(index, &format!("address flush dev eth0\naddress add {cidr} dev eth0\n"));
     }
 
-    /// Keeps multicast from and to host `index`, until [`Lab::heal_and_converge`] or [`Lab::partition`]. It
+    /// Keeps multicast from and to host `index`, until [`Lab::heal`] or [`Lab::partition`]. It
     /// is put behind a second bridge, whose link to the first floods no multicast either way: that needs
     /// neither nft nor tc, and the host itself notices nothing. (Dropping a route would not do: a socket
     /// bound to an interface sends without one.)
@@ -209,7 +209,7 @@ impl Host {
         command
     }
 
-    /// Starts `command` (made by [`NodeHarness::command`]) with its output in a log file named after `name`.
+    /// Starts `command` (made by [`Lab::command`]) with its output in a log file named after `name`.
     pub fn start(&self, name: &str, command: Command) -> Process {
         Process::start(command, &self.log_dir.join(format!("{}-{name}.log", self.addr)))
     }

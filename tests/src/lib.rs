@@ -1,17 +1,16 @@
-//! What Larder's tests stand on.
+//! What the tests of Larder are built on.
 //!
-//! | room      | holds                                                                         |
-//! |-----------|-------------------------------------------------------------------------------|
-//! | [`disk`]  | a disk in memory under a real store: crashes, torn writes, full, failing, rotting   |
-//! | [`clock`] | clocks of processes that run wrong                                            |
-//! | [`lab`]   | a LAN of hosts out of network namespaces: cut, heal, unplug, move             |
-//! | [`node`]  | a real daemon in one of its hosts, and the real command that asks it            |
-//! | [`villain`] | a peer that tries everything that it must not                                  |
-//! | [`poll`]  | looking until something is so                                                 |
-//! | [`probe`] | a process that is nothing but a node's network, told by lines, heard by lines |
-//!
-//! A test that needs hosts asks for a [`lab::Lab`]. Where the system allows none, it says so loudly and
-//! passes: everything else still runs.
+//! | module          | contents                                                                             |
+//! |-----------------|--------------------------------------------------------------------------------------|
+//! | [`disk`]        | a disk in memory below a real store: crashes, torn writes, full, failing and rotten  |
+//! | [`fake_clock`]  | wrong wall clocks for real processes                                                 |
+//! | [`lab`]         | hosts out of network namespaces on one LAN: cut, heal, unplug, move                  |
+//! | [`node`]        | a real daemon on such a host, and the real command that uses it                      |
+//! | [`adversary`]   | a hostile peer that tries every attack                                               |
+//! | [`poll`]        | waiting for a condition                                                              |
+//! | [`probe`]       | a process with nothing but a node's network, controlled by lines of text             |
+//! | [`requirement`] | what a test needs of its host, and how a test that lacks it is reported              |
+//! | [`sim`]         | the deterministic simulator                                                          |
 
 #![allow(
     clippy::panic,

@@ -5,27 +5,27 @@
 //! Everything between them (wires, disks, clocks) is played, and misbehaves by plan and by lot.
 //! `docs/testing.md` says what is played, what must hold, and what is not checked.
 //!
-//! | room      | holds                                                                    |
-//! |-----------|--------------------------------------------------------------------------|
-//! | `dice`    | independent streams of chance from one seed                              |
-//! | `plan`    | everything that is decided before a run, as plain data                   |
-//! | `draw`    | a plan drawn from a seed: groups, faults, workload, steps                |
-//! | `play`    | one run from plan to verdict, in phases                                  |
-//! | `act`     | what each act of a plan does to the world                                |
-//! | `churn`   | acts that change who is in a group, set machines back, and lie           |
-//! | `world`   | the event queue, the nodes, their lives and links                        |
-//! | `wire`    | who can reach whom, and the streams between                              |
-//! | `disk`    | rows that are durable, and batches that are not yet                      |
-//! | `check`   | the invariants                                                           |
-//! | `stored`  | what a node has stored, read from its rows alone                         |
-//! | `journal` | the journal, as one who watches reads it                                 |
-//! | `lost`    | what was acknowledged and is not lost                                    |
-//! | `oracle`  | a naive reader of a history, to compare with                             |
-//! | [`trust`] | who counts and what of theirs, written apart from the product            |
-//! | `marks`   | rare situations that must have been reached                              |
-//! | `trace`   | the hash over everything that happened, and its last lines               |
-//! | `shrink`  | the smallest plan that still fails                                       |
-//! | [`canary`]| the product with a planted defect, which must be caught                  |
+//! | module              | contents                                                                        |
+//! |---------------------|---------------------------------------------------------------------------------|
+//! | [`rng`]             | independent streams of random numbers from one seed                             |
+//! | `plan`              | everything that is decided before a run, as plain data                          |
+//! | `plan_generator`    | makes a plan from a seed: groups, faults, workload, steps                       |
+//! | `runner`            | one run from plan to verdict, in phases                                         |
+//! | `ops`               | what each operation of a plan does to the world                                 |
+//! | `membership_faults` | operations that change the membership, roll hosts back, or forge                |
+//! | `world`             | the event queue, the nodes with their lives and links                           |
+//! | `network`           | who can reach whom, and the streams between them                                |
+//! | `disk`              | durable rows, and batches that are not durable yet                              |
+//! | `invariants`        | the invariants                                                                  |
+//! | `stored_state`      | what a node has stored, read from its rows alone                                |
+//! | `journal`           | the journal, as a watcher reads it                                              |
+//! | `durability`        | what was acknowledged and must not be lost                                      |
+//! | `history_oracle`    | a naive reader of a history, to compare with                                    |
+//! | [`acceptance_oracle`] | membership and acceptance, written apart from the product                     |
+//! | `coverage`          | rare situations that a run must have reached                                    |
+//! | `trace`             | the hash over all events, and the last of them                                  |
+//! | `shrink`            | finds the smallest plan that still fails                                        |
+//! | [`canary`]          | the product with a planted defect, which the simulator must catch               |
 
 pub mod acceptance_oracle;
 pub mod canary;

@@ -168,7 +168,7 @@ impl EventWatcher {
         self.event_bus.reader()
     }
 
-    /// What is told from now on is heard by [`EventWatcher::hear`]: to be called before reading what is durable.
+    /// Lets [`EventWatcher::next`] report every commit from now on. Call it before reading what is durable.
     pub fn mark_commits_seen(&mut self) {
         self.commits.mark_unchanged();
     }

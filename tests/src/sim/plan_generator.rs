@@ -123,7 +123,7 @@ struct PlanGenerator<'a> {
     written: u64,
 }
 
-/// Draws a plan; from [`SMALL`] on, a small one in which members change.
+/// Draws a plan; from `SMALL` on, a small one in which members change.
 pub fn generate_plan(seed: u64) -> Plan {
     let rng = &mut TestRng::new(seed, "plan");
     if seed >= FIRST_SMALL_SEED { generate_small_plan(seed, rng) } else { generate_plan_with(seed, rng) }

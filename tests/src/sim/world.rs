@@ -1,13 +1,13 @@
-//! The event queue, the nodes, and what was promised to whoever asked them.
+//! The event queue, the nodes, and the responses that their callers got.
 //!
-//! | room      | holds                                                     |
-//! |-----------|-----------------------------------------------------------|
-//! | `node`    | one node: key, disk, clock, machine                       |
-//! | `life`    | how nodes start, die, stand still, and what disks do      |
-//! | `links`   | how nodes meet, and what becomes of a frame               |
-//! | `copies`  | machines that are set back, and directories that are copied |
-//! | `damage`  | stores in which rows are gone or wrong                    |
-//! | `watch`   | what must hold of every single effect                     |
+//! | module           | contents                                                            |
+//! |------------------|---------------------------------------------------------------------|
+//! | `node`           | one node: key, disk, clock, and the core's node                     |
+//! | `node_lifecycle` | how nodes start, crash and pause, and what their disks do           |
+//! | `links`          | how nodes meet, and what becomes of a frame                         |
+//! | `disk_copies`    | hosts that are rolled back, and data directories that are copied    |
+//! | `damage`         | stores with missing or wrong rows                                   |
+//! | `effect_checks`  | what must hold of every single effect                               |
 
 mod damage;
 mod disk_copies;
