@@ -9,17 +9,17 @@
 //!   redb --------------------> [ waiting ] ------------------> [ synced ]
 //!     ^                             |                              |
 //!     +--- read: both, as the page cache shows them                |
-//!                                   +----- after_crash(survival) --+--> a new disk, as the next start finds it
+//!                                   +----- after_crash(outcome) --+--> a new disk, as the next start finds it
 //! ```
 //!
 //! ```
-//! use larder_tests::disk::{Disk, Survival};
-//! let disk = Disk::new();
-//! drop(larder::store::Store::on(disk.clone()).expect("a new store"));
+//! use larder_tests::disk::{CrashOutcome, FaultyDisk};
+//! let disk = FaultyDisk::new();
+//! drop(larder::store::Store::open_backend(disk.clone()).expect("a new store"));
 //! disk.crash_at(disk.operations() + 3);
 //! // ... work with the store until it fails ...
-//! let found = disk.after_crash(Survival::Prefix, 42);
-//! drop(larder::store::Store::on(found).expect("the store as it was"));
+//! let found = disk.after_crash(CrashOutcome::Prefix, 42);
+//! drop(larder::store::Store::open_backend(found).expect("the store as it was"));
 //! ```
 
 mod blocks;

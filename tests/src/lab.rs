@@ -209,7 +209,7 @@ impl Host {
         command
     }
 
-    /// Starts `command` (made by [`Lab::command`]) with its output in a log file named after `name`.
+    /// Starts `command` (made by `command`) with its output in a log file named after `name`.
     pub fn start(&self, name: &str, command: Command) -> Process {
         Process::start(command, &self.log_dir.join(format!("{}-{name}.log", self.addr)))
     }
