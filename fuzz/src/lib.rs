@@ -27,8 +27,11 @@ pub mod sim;
 pub mod store_file;
 pub mod text_parsers;
 
+/// The body of a fuzz target: it must not panic, whatever the bytes.
+pub type FuzzTarget = fn(&[u8]);
+
 /// All targets by the name of their file below `fuzz_targets`.
-pub const TARGETS: [(&str, fn(&[u8])); 15] = [
+pub const TARGETS: [(&str, FuzzTarget); 15] = [
     ("acceptance", membership::fuzz_acceptance),
     ("args", text_parsers::fuzz_args),
     ("damaged_rows", damaged_rows::fuzz_rows),

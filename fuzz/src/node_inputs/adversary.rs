@@ -45,6 +45,22 @@ impl AdversaryMember {
         self.group.as_ref().unwrap_or(&FIXTURE.operator_copy)
     }
 
+    /// Where a peer stands in a shard, or what it asks for of it.
+    fn random_ranges(
+        &mut self,
+        decisions: &mut Decisions<'_>,
+        shard_id: ShardId,
+        is_position: bool,
+    ) -> GroupFrame {
+        let count = decisions.next_byte_or_zero() % 5;
+        if is_position {
+            let chains = (0..count).map(|_| self.random_position(decisions)).collect();
+            return GroupFrame::ShardPositions(ShardPositions { shard_id, chains });
+        }
+        let ranges = (0..count).map(|_| self.random_want(decisions)).collect();
+        GroupFrame::RangeRequest(RangeRequest { shard_id, ranges })
+    }
+
     pub(super) fn random_frame(
         &mut self,
         decisions: &mut Decisions<'_>,
@@ -61,16 +77,7 @@ impl AdversaryMember {
                 let records = self.random_records(decisions);
                 GroupFrame::RecordBatch(RecordBatch { records, is_last: decisions.next_bool() })
             }
-            7..=9 => {
-                let chains =
-                    (0..decisions.next_byte_or_zero() % 5).map(|_| self.random_position(decisions)).collect();
-                GroupFrame::ShardPositions(ShardPositions { shard_id, chains })
-            }
-            10..=12 => {
-                let wants =
-                    (0..decisions.next_byte_or_zero() % 5).map(|_| self.random_want(decisions)).collect();
-                GroupFrame::RangeRequest(RangeRequest { shard_id, ranges: wants })
-            }
+            kind @ 7..=12 => self.random_ranges(decisions, shard_id, kind < 10),
             13..=15 => {
                 let columns = self.honest_batch(host);
                 GroupFrame::RangeResponse(RangeResponse {
