@@ -184,7 +184,8 @@ pub enum LoadError {
     Damaged(String),
     /// A newer version wrote the rows. They are intact; nothing was changed.
     #[error(
-        "a newer version of larder wrote `{table}` in the store (layout {version}; this one knows {LAYOUT_VERSION})"
+        "a newer version of larder wrote `{table}` in the store (layout {version}; this one knows \
+         {LAYOUT_VERSION})"
     )]
     Newer {
         /// The name of the table.

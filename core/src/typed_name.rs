@@ -1,5 +1,5 @@
-//! Names in requests: as an operator typed them, or ids that are known already. [`crate::node::name_lookup`] turns the
-//! former into the latter under the same `now` in which a request is carried out.
+//! Names in requests: as an operator typed them, or ids that are known already. [`crate::node::name_lookup`]
+//! turns the former into the latter under the same `now` in which a request is carried out.
 
 use std::fmt;
 

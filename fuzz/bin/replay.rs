@@ -1,5 +1,5 @@
-//! Runs every fuzz target on its seeds and on random inputs, without libFuzzer: it needs neither a C++ compiler nor
-//! instrumentation. A panic ends the run; the target and the input were printed before.
+//! Runs every fuzz target on its seeds and on random inputs, without libFuzzer: it needs neither a C++
+//! compiler nor instrumentation. A panic ends the run; the target and the input were printed before.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -163,7 +163,8 @@ impl ProbeNode {
                 self.links_without_frame.insert(link);
                 let peer = self.peer_name(peer);
                 print_event(&format!(
-                    "\"ev\":\"up\",\"link\":{link},\"peer\":{peer},\"kind\":\"{kind:?}\",\"dialed\":{dialed},\"addr\":\"{addr}\""
+                    "\"ev\":\"up\",\"link\":{link},\"peer\":{peer},\"kind\":\"{kind:?}\",\"dialed\":{dialed},\
+                     \"addr\":\"{addr}\""
                 ));
                 if kind == LinkKind::Member {
                     let _ = self.net.send_frame(link, vec![1]);
@@ -211,8 +212,8 @@ impl ProbeNode {
         }
     }
 
-    /// `members SEEDS`, `visit SEED`, `learn SEED ADDR`, `send LINK SIZE COUNT`, `close LINK`, `every MS`, `deaf`,
-    /// `hear`, `count`, `stop`.
+    /// `members SEEDS`, `visit SEED`, `learn SEED ADDR`, `send LINK SIZE COUNT`, `close LINK`, `every MS`,
+    /// `deaf`, `hear`, `count`, `stop`.
     fn on_command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let parse_number = |text: &str| text.parse::<u64>().unwrap_or_default();

@@ -137,6 +137,7 @@ impl Driver {
     /// Runs until the daemon calls shutdown or drops its event receiver.
     pub(crate) async fn run(mut self) {
         while !self.shutdown.is_finished() {
+            let has_backlog = !self.event_backlog.is_empty();
             let deadline = tokio::time::Instant::from_std(self.next_deadline(Instant::now()));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event, Instant::now()),
@@ -144,7 +145,7 @@ impl Driver {
                 Some(received) = self.received_beacons.recv() => self.on_beacon(received, Instant::now()),
                 () = self.commands.wait_changed() => self.run_commands(Instant::now()),
                 () = self.link_state.carrier_restored() => self.on_carrier_restored(Instant::now()),
-                _ = self.event_sender.send_next(|| self.event_backlog.pop()), if !self.event_backlog.is_empty() => {}
+                _ = self.event_sender.send_next(|| self.event_backlog.pop()), if has_backlog => {}
                 () = self.event_sender.receiver_dropped() => return,
                 () = tokio::time::sleep_until(deadline) => {}
             }

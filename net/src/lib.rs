@@ -26,8 +26,8 @@
 //!
 //! 1. It waits for the first of: a swarm event, a message of a link task, a beacon, a command, a restored
 //!    carrier, room for an event, the next deadline.
-//! 2. It handles that one input. A handler changes state, plans deadlines and requests swarm actions; it never
-//!    waits.
+//! 2. It handles that one input. A handler changes state, plans deadlines and requests swarm actions; it
+//!    never waits.
 //! 3. It runs everything that is due: a beacon, a dial, a relink, an expired guest stream, a shutdown stage.
 //!
 //! Each open link has a task of its own. The task moves frames between its stream, its send queue and the

@@ -1,52 +1,52 @@
 //! The local API: HTTP over a Unix socket. Whoever may open the socket may do everything that this node may.
 //!
-//! | path                                   | methods           | what it is                                          |
-//! |----------------------------------------|-------------------|-----------------------------------------------------|
-//! | `/v1/paths`                            | GET               | the paths of this node's files                      |
-//! | `/v1/doctor`                           | GET               | findings about this node, with advice               |
-//! | `/v1/backup`                           | GET               | the rows of the store                               |
-//! | `/v1/joins`                            | POST              | joins a group by an invite code                     |
-//! | `/v1/pairing`                          | GET, POST, DELETE | this node's own request to be admitted without a code |
-//! | `/v1/pairing/digits`                   | PUT               | confirms the digits of that request                 |
-//! | `/v1/groups`                           | GET, POST         | the groups of this node                             |
-//! | `/v1/groups/{group}`                   | DELETE            | ends the group for all members                      |
-//! | `.../membership`                       | DELETE            | leaves the group                                    |
-//! | `.../recovery`                         | POST              | makes this node an admin by the recovery key        |
-//! | `.../members`                          | GET               | members, and other nodes that were discovered       |
-//! | `.../members/{node}`                   | DELETE            | removes a member                                    |
-//! | `.../members/{node}/role`              | PUT               | a member's role                                     |
-//! | `.../members/{node}/observed`          | DELETE            | the status reports of a former member               |
-//! | `.../members/{node}/ping`              | POST              | the round trip to a member                          |
-//! | `.../members/{node}/replacement`       | POST              | this node replaces that one                         |
-//! | `.../invites`, `.../invites/{invite}`  | GET, POST; DELETE | the invites that were made here                     |
-//! | `.../join-requests`                    | GET               | nodes that wait to be admitted                      |
-//! | `.../join-requests/{node}`             | DELETE            | rejects a join request                              |
-//! | `.../join-requests/{node}/approval`    | POST              | admits a node                                       |
-//! | `.../quarantine`                       | GET               | unaccepted changes, with reasons                    |
-//! | `.../quarantine/{readmit,rewrite}`     | POST              | accepts unaccepted changes, or writes their values again |
-//! | `.../changes`                          | GET, POST         | the log; writes one change                          |
-//! | `.../changes/{id}`                     | GET               | one change; `KIND/NAME` for the newest of a resource |
-//! | `.../plan`                             | POST              | what a write would change                           |
-//! | `.../reverts`                          | POST              | undo, revert or restore, as one change              |
-//! | `.../tags`                             | GET               | names of points of the history                      |
-//! | `.../resources`                        | GET               | the resources of the desired state                  |
-//! | `.../resources/{kind}/{name}`          | GET               | the fields of one resource                          |
-//! | `.../resources/{kind}/{name}/blame`    | GET               | who wrote each field                                |
-//! | `.../resources/{kind}/{name}/editable` | GET               | its manifest for an editor, or a template           |
-//! | `.../manifest`                         | GET               | resources as a manifest                             |
-//! | `.../status`, `.../conflicts`          | GET               | resource states on all nodes; unresolved conflicts  |
-//! | `.../diff`, `.../drift`                | GET               | differences between points, and between nodes and the desired state |
-//! | `.../heads`                            | GET               | digest and heads                                    |
-//! | `.../sync`                             | GET, POST, PUT    | synchronisation: its state; now; paused             |
-//! | `.../document`                         | GET               | the document as one Automerge file                  |
-//! | `.../document/authors`                 | GET               | the nodes behind its Automerge actors               |
-//! | `.../document/plan`                    | POST              | what the values of such a file would change         |
-//! | `.../events`                           | GET               | events, one a line, until the caller hangs up       |
-//! | `.../verification`                     | GET               | verifies everything that is stored, one line a step |
+//! | path                                   | methods           | what it is                               |
+//! |----------------------------------------|-------------------|------------------------------------------|
+//! | `/v1/paths`                            | GET               | the paths of this node's files           |
+//! | `/v1/doctor`                           | GET               | findings about this node, with advice    |
+//! | `/v1/backup`                           | GET               | the rows of the store                    |
+//! | `/v1/joins`                            | POST              | joins a group by an invite code          |
+//! | `/v1/pairing`                          | GET, POST, DELETE | this node's join request, without a code |
+//! | `/v1/pairing/digits`                   | PUT               | confirms the digits of that request      |
+//! | `/v1/groups`                           | GET, POST         | the groups of this node                  |
+//! | `/v1/groups/{group}`                   | DELETE            | ends the group for all members           |
+//! | `.../membership`                       | DELETE            | leaves the group                         |
+//! | `.../recovery`                         | POST              | makes this node an admin by recovery key |
+//! | `.../members`                          | GET               | members, and other discovered nodes      |
+//! | `.../members/{node}`                   | DELETE            | removes a member                         |
+//! | `.../members/{node}/role`              | PUT               | a member's role                          |
+//! | `.../members/{node}/observed`          | DELETE            | the status reports of a former member    |
+//! | `.../members/{node}/ping`              | POST              | the round trip to a member               |
+//! | `.../members/{node}/replacement`       | POST              | this node replaces that one              |
+//! | `.../invites`, `.../invites/{invite}`  | GET, POST; DELETE | the invites that were made here          |
+//! | `.../join-requests`                    | GET               | nodes that wait to be admitted           |
+//! | `.../join-requests/{node}`             | DELETE            | rejects a join request                   |
+//! | `.../join-requests/{node}/approval`    | POST              | admits a node                            |
+//! | `.../quarantine`                       | GET               | unaccepted changes, with reasons         |
+//! | `.../quarantine/{readmit,rewrite}`     | POST              | accepts them, or writes them again       |
+//! | `.../changes`                          | GET, POST         | the log; writes one change               |
+//! | `.../changes/{id}`                     | GET               | one change; `KIND/NAME`: the newest of it |
+//! | `.../plan`                             | POST              | what a write would change                |
+//! | `.../reverts`                          | POST              | undo, revert or restore, as one change   |
+//! | `.../tags`                             | GET               | names of points of the history           |
+//! | `.../resources`                        | GET               | the resources of the desired state       |
+//! | `.../resources/{kind}/{name}`          | GET               | the fields of one resource               |
+//! | `.../resources/{kind}/{name}/blame`    | GET               | who wrote each field                     |
+//! | `.../resources/{kind}/{name}/editable` | GET               | its manifest, or a template              |
+//! | `.../manifest`                         | GET               | resources as a manifest                  |
+//! | `.../status`, `.../conflicts`          | GET               | resource states; unresolved conflicts    |
+//! | `.../diff`, `.../drift`                | GET               | differences of points, and of nodes      |
+//! | `.../heads`                            | GET               | digest and heads                         |
+//! | `.../sync`                             | GET, POST, PUT    | the state of sync; sync now; pause       |
+//! | `.../document`                         | GET               | the document as one Automerge file       |
+//! | `.../document/authors`                 | GET               | the nodes behind its Automerge actors    |
+//! | `.../document/plan`                    | POST              | what that file's values would change     |
+//! | `.../events`                           | GET               | events, one a line, until the caller ends |
+//! | `.../verification`                     | GET               | verifies the whole store, one line a step |
 //!
-//! `...` stands for `/v1/groups/{group}`; `{group}` is a name, a prefix of the id, or `-` for the only group of this node.
-//! Every answer is one JSON document of a [`crate::dto`] type, but for the two streams of lines and the two files; every
-//! refusal is a `larder.error/1`.
+//! `...` stands for `/v1/groups/{group}`; `{group}` is a name, a prefix of the id, or `-` for the only group
+//! of this node. Every answer is one JSON document of a [`crate::dto`] type, but for the two streams of lines
+//! and the two files; every refusal is a `larder.error/1`.
 
 pub mod admin;
 mod backup;

@@ -110,7 +110,8 @@ impl ApiClient {
         self.send_json(Method::DELETE, path, Vec::new(), limits::RESPONSE_TIMEOUT)
     }
 
-    /// Calls `on_line` with each line that the daemon answers, until it returns false, the daemon ends the answer or is gone.
+    /// Calls `on_line` with each line that the daemon answers, until it returns false, the daemon ends the
+    /// answer or is gone.
     pub fn follow_lines(
         &self,
         path: &str,

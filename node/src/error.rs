@@ -101,11 +101,13 @@ impl CliError {
 }
 
 /// What to do about a copy that was damaged.
-pub const REFETCH_HINT: &str = "it comes back by itself with the first member that is reached (see `larder sync status`); with no other member, \
+pub const REFETCH_HINT: &str = "it comes back by itself with the first member that is reached (see \
+    `larder sync status`); with no other member, \
                               restore the data directory from a backup";
 
 /// What to do before a node that is up can be replaced.
-const REPLACED_NODE_IS_UP_HINT: &str = "stop its daemon and wait until `larder nodes` shows it as away, or remove it with \
+const REPLACED_NODE_IS_UP_HINT: &str = "stop its daemon and wait until `larder nodes` shows it as away, or \
+    remove it with \
                                         `larder remove`";
 
 impl From<RequestError> for CliError {
@@ -145,7 +147,8 @@ impl From<RequestError> for CliError {
             RequestError::LastAdmin => (
                 ExitKind::Refused,
                 "last-admin",
-                "make another node admin first with `larder role NODE admin`, or end the group with `larder delete-group`",
+                "make another node admin first with `larder role NODE admin`, or end the group with `larder \
+                 delete-group`",
             ),
             RequestError::NotMember => (ExitKind::NotFound, "not-found", "see `larder nodes`"),
             RequestError::StillMember => {

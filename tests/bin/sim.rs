@@ -333,7 +333,8 @@ fn run_seed(seed: u64, total: &Mutex<RunTotals>) -> bool {
 fn print_report(total: &RunTotals, run: &RunOptions, seconds: f64) -> ExitCode {
     let RunOptions { seeds, jobs, require_coverage, .. } = *run;
     println!(
-        "{seeds} seeds, {} events, {} writes acknowledged, {seconds:.1} s: {:.0} events a second and job; slowest heal {:.1} s",
+        "{seeds} seeds, {} events, {} writes acknowledged, {seconds:.1} s: {:.0} events a second and job; \
+         slowest heal {:.1} s",
         total.events,
         total.acknowledged,
         total.events as f64 / seconds / jobs.max(1) as f64,
@@ -349,7 +350,8 @@ fn print_report(total: &RunTotals, run: &RunOptions, seconds: f64) -> ExitCode {
     match total.failed.first() {
         Some((seed, _)) => {
             println!(
-                "{} of {seeds} failed; again: cargo run --release -p larder-tests --bin larder-sim -- replay {seed}",
+                "{} of {seeds} failed; again: cargo run --release -p larder-tests --bin larder-sim -- \
+                 replay {seed}",
                 total.failed.len()
             );
             ExitCode::FAILURE

@@ -9,7 +9,7 @@
 //!   redb --------------------> [ waiting ] ------------------> [ synced ]
 //!     ^                             |                              |
 //!     +--- read: both, as the page cache shows them                |
-//!                                   +----- after_crash(outcome) --+--> a new disk, as the next start finds it
+//!                                   +----- after_crash(outcome) --+--> a new disk, for the next start
 //! ```
 //!
 //! ```

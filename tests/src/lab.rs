@@ -30,7 +30,8 @@ fn missing_lab(reason: String) -> MissingRequirement {
     MissingRequirement {
         what: "network namespaces",
         reason,
-        remedy: "Run as root, or allow unprivileged user namespaces (`sysctl kernel.unprivileged_userns_clone=1`), \
+        remedy: "Run as root, or allow unprivileged user namespaces (`sysctl \
+            kernel.unprivileged_userns_clone=1`), \
                  and install iproute2 and util-linux.",
     }
 }

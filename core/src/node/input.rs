@@ -296,7 +296,8 @@ pub enum AdminOp {
         /// True to leave even if no other admin is left.
         force: bool,
     },
-    /// Grants this node's membership to another key of the same host, and ends its own. This node must be an admin.
+    /// Grants this node's membership to another key of the same host, and ends its own. This node must be an
+    /// admin.
     RotateKey {
         /// The other key.
         new_key: NodeId,

@@ -1,7 +1,8 @@
-//! From names as operators type them to ids: groups, nodes, changes, invites, join requests, tags and points of the history.
+//! From names as operators type them to ids: groups, nodes, changes, invites, join requests, tags and points
+//! of the history.
 //!
-//! Requests carry typed names, and [`Node::handle`] looks them up under the same `now` in which it acts: what a name
-//! meant when it was typed and what the node changes cannot differ by an input in between.
+//! Requests carry typed names, and [`Node::handle`] looks them up under the same `now` in which it acts: what
+//! a name meant when it was typed and what the node changes cannot differ by an input in between.
 
 use std::fmt::{self, Display};
 
@@ -79,7 +80,8 @@ pub enum LookupError {
     NotDesired(String),
 }
 
-/// The only candidate that `text` means: one whose alias it is, or else one whose id begins with it, in either case.
+/// The only candidate that `text` means: one whose alias it is, or else one whose id begins with it, in
+/// either case.
 pub fn unique<T: Copy + Display>(
     kind: NameKind,
     text: &str,
@@ -158,7 +160,8 @@ pub fn find_heads(desired: &Shard, point: &HistoryPoint) -> Result<Vec<ChangeId>
 }
 
 impl GroupState {
-    /// The desired state, to read or to build on; an error while it is fetched again because this copy was damaged.
+    /// The desired state, to read or to build on; an error while it is fetched again because this copy was
+    /// damaged.
     pub fn desired_shard(&self) -> Result<&Shard, RequestError> {
         // A damaged copy may lack anything. Showing it would mean that the group wants no more than that.
         if self.refetching {
@@ -252,8 +255,8 @@ fn resolve_edit(state: &GroupState, edit: Edit) -> Result<Edit, RequestError> {
 }
 
 impl Node {
-    /// The group that is meant. Without a name: the only one of which this node is a member; one that it left, or was
-    /// removed from, only if there is no other.
+    /// The group that is meant. Without a name: the only one of which this node is a member; one that it
+    /// left, or was removed from, only if there is no other.
     pub fn find_group(&self, name: &GroupName) -> Result<GroupId, LookupError> {
         let text = match name {
             GroupName::Id(id) => return Ok(*id),

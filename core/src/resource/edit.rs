@@ -37,8 +37,8 @@ pub enum Resolution {
 
 /// One edit of the desired state. It is also the JSON form in which the local API takes edits.
 ///
-/// Names of nodes and points of the history may be as an operator typed them; [`crate::node::name_lookup`] resolves them
-/// before an edit is planned.
+/// Names of nodes and points of the history may be as an operator typed them; [`crate::node::name_lookup`]
+/// resolves them before an edit is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edit {

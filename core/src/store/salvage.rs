@@ -4,8 +4,8 @@
 //! They are read from the beginning, shard by shard: accepted changes (see `shard`), then unaccepted ones.
 //! Other members have the rest. All other rows prove nothing and are dropped: snapshots are built again, and
 //! invites and joins are made again. The tips of this node's own chains are dropped on purpose. A node that
-//! may have lost its newest change must not write another one at the same position; without an `own-tips` row it
-//! begins a new chain.
+//! may have lost its newest change must not write another one at the same position; without an `own-tips` row
+//! it begins a new chain.
 
 mod shard;
 

@@ -210,7 +210,8 @@ impl Driver {
         connection: ConnectionId,
         now: Instant,
     ) {
-        tracing::info!(expected = %node.short(), found = %actual.short(), %socket, "another node answers at this address");
+        tracing::info!(expected = %node.short(), found = %actual.short(), %socket, "another node answers at \
+            this address");
         self.address_book.remove_address(node, socket);
         self.static_peers.forget_node_at(socket, now);
         if actual != self.local_node {

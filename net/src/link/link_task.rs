@@ -80,7 +80,8 @@ impl LinkTask {
         if let Some(stream) = open_stream {
             let up_since = Instant::now();
             let reason = self.exchange_frames(stream).await;
-            tracing::debug!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, %reason, "link down");
+            tracing::debug!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, %reason, "link \
+                down");
             self.registry.remove(self.link);
             let _ =
                 self.event_sender.send(NetEvent::LinkDown { link: self.link, peer: self.peer, reason }).await;
@@ -110,7 +111,8 @@ impl LinkTask {
         run_hello(&mut stream, hello_role, || self.report_status(LinkStatus::HeldByPeer)).await.ok()?;
         self.report_status(LinkStatus::Up).await;
         self.await_predecessor().await;
-        tracing::debug!(peer = %self.peer.short(), link = %self.link, kind = ?self.kind, addr = %self.addr, "link up");
+        let peer = self.peer.short();
+        tracing::debug!(%peer, link = %self.link, kind = ?self.kind, addr = %self.addr, "link up");
         self.registry.insert(self.link, self.kind, Arc::clone(&self.queue));
         let link_up = NetEvent::LinkUp {
             link: self.link,

@@ -84,7 +84,8 @@ fn check_network(local_node: &Node, check_list: &mut CheckList) {
         .collect();
     let reachable_count = reachable.len();
     if reachable_count == 0 && (local_node.groups().count() == 0 || local_node.groups().any(has_others)) {
-        let multicast_hint = "where multicast (UDP port 5353) is blocked, start the daemon with --peer ADDRESS of another node";
+        let multicast_hint = "where multicast (UDP port 5353) is blocked, start the daemon with --peer \
+            ADDRESS of another node";
         check_list.push_check(
             "neighbours",
             "care",

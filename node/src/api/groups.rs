@@ -87,13 +87,15 @@ pub async fn create_group(
     };
     let key_path = data_dir.recovery_key_file(&group.to_string());
     let text = format!(
-        "# The recovery key of the Larder group \"{}\". Whoever has it can regain the group: keep it off this machine.\n{}",
+        "# The recovery key of the Larder group \"{}\". Whoever has it can regain the group: keep it off \
+         this machine.\n{}",
         name.escape_default(),
         identity::format_key(&recovery)
     );
     create_secret_file(&key_path, &text).map_err(|error| {
         CliError::failed(format!(
-            "the group was founded, but its recovery key could not be written to {}: {error}; without it nobody can \
+            "the group was founded, but its recovery key could not be written to {}: {error}; without it \
+             nobody can \
              regain the group if all admins are lost",
             key_path.display()
         ))

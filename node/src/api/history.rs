@@ -54,7 +54,8 @@ pub(super) struct DiffQuery {
     resource: Option<String>,
 }
 
-/// The heads at a point of the history that a text names: a time, a tag, a change, or several changes with commas between.
+/// The heads at a point of the history that a text names: a time, a tag, a change, or several changes with
+/// commas between.
 pub(super) fn heads_at(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, CliError> {
     Ok(find_heads(desired, &parse_point(text)?)?)
 }

@@ -125,7 +125,8 @@ pub(super) async fn cancel_pairing(State(api): State<ApiContext>) -> ApiResult<A
 /// What of this node's asking was seen already.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PairingQuery {
-    /// The mark of what was seen; an answer waits for something else, but not longer than [`limits::PAIRING_POLL_TIMEOUT`].
+    /// The mark of what was seen; an answer waits for something else, but not longer than
+    /// [`limits::PAIRING_POLL_TIMEOUT`].
     seen: Option<String>,
 }
 

@@ -200,8 +200,10 @@ async fn pending_join_error(api: &ApiContext, group: GroupId) -> Result<CliError
         (_, None, 0) => "no other node was heard on this network yet".to_owned(),
         (_, None, _) => "no node that was heard is in that group yet".to_owned(),
     };
-    Ok(CliError::new(ExitKind::Partial, "waiting", text)
-        .with_hint("the daemon keeps trying, over restarts too: see `larder groups`. Where multicast is blocked, start it with --peer ADDRESS"))
+    Ok(CliError::new(ExitKind::Partial, "waiting", text).with_hint(
+        "the daemon keeps trying, over restarts too: see `larder groups`. Where multicast is \
+            blocked, start it with --peer ADDRESS",
+    ))
 }
 
 pub(super) async fn ping_node(

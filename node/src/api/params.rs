@@ -87,7 +87,8 @@ pub fn node_ref(state: &GroupState, node: &NodeId) -> NodeRef {
     NodeRef { id: node.to_string(), alias: state.alias_of(node) }
 }
 
-/// The point of the history that a text names. A time becomes seconds since 1970 here, where the local time zone is known.
+/// The point of the history that a text names. A time becomes seconds since 1970 here, where the local time
+/// zone is known.
 pub fn parse_point(text: &str) -> Result<HistoryPoint, CliError> {
     if !time::looks_like_time(text) {
         return Ok(HistoryPoint::Named(text.to_owned()));

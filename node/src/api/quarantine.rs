@@ -78,7 +78,8 @@ fn reason_text(state: &GroupState, reason: UnacceptedReason) -> String {
             let revoked_at = record.and_then(|record| record.note.as_ref()).map(|remark| remark.time);
             let on_date = revoked_at.map(|when| format!(" on {}", time::local(when))).unwrap_or_default();
             format!(
-                "its author's membership was ended by {revoked_by}{on_date}, who let no more of its changes count"
+                "its author's membership was ended by {revoked_by}{on_date}, who let no more of its changes \
+                 count"
             )
         }
         UnacceptedReason::GrantIneffective => {

@@ -5,7 +5,8 @@ use larder_core::history::{LogEntry, LogSource};
 use larder_core::id::{GrantId, RecordId};
 use larder_core::record::{Grant, Record, RecordBody, RevokeTarget, Signer};
 
-/// The message of a log entry. For a membership record, the record's effect comes before its author's message.
+/// The message of a log entry. For a membership record, the record's effect comes before its author's
+/// message.
 pub(super) fn entry_message(group: &Group, entry: &LogEntry) -> String {
     let record_id = RecordId::parse(&entry.id).filter(|_| entry.source == LogSource::Membership);
     match record_id.and_then(|id| group.records().get(&id)) {
@@ -47,7 +48,8 @@ fn describe_grant_holder(group: &Group, grant: &GrantId) -> String {
     }
 }
 
-/// The node, with the alias that it requested when it joined. Its present alias may differ; the record does not change.
+/// The node, with the alias that it requested when it joined. Its present alias may differ; the record does
+/// not change.
 fn describe_holder(grant: &Grant) -> String {
     let node = grant.holder.short();
     if grant.alias.is_empty() { node } else { format!("{node} ({})", grant.alias) }

@@ -48,7 +48,8 @@ pub(super) struct FieldQuery {
     pub(super) field: Option<String>,
 }
 
-/// The state at that point, or as much of it as one resource needs; and which point that is, if it is not the present.
+/// The state at that point, or as much of it as one resource needs; and which point that is, if it is not the
+/// present.
 fn document_at<'a>(
     desired: &'a Shard,
     at_text: Option<&str>,
@@ -238,8 +239,8 @@ fn conflict_entry(state: &GroupState, desired: &Shard, conflict: &conflict::Conf
     }
 }
 
-/// Concurrent edits, listed like a conflict of kind `review` without a field. Each side's value is the list of fields
-/// that the side wrote.
+/// Concurrent edits, listed like a conflict of kind `review` without a field. Each side's value is the list
+/// of fields that the side wrote.
 fn review_entry(state: &GroupState, desired: &Shard, edits: &ConcurrentEdits) -> dto::ConflictEntry {
     let side = |(nth, (change, fields)): (usize, (&ChangeId, &BTreeSet<String>))| {
         let fields = fields.iter().map(|field| Value::from(field.as_str())).collect();

@@ -10,7 +10,8 @@ use crate::time;
 pub(super) const DUPLICATE_KEY: &str =
     "changes came that this node's key wrote and this node does not remember";
 /// What that means, and what to do.
-pub(super) const DUPLICATE_KEY_HINT: &str = "a copy of its data directory runs elsewhere, or this one was restored from a backup. \
+pub(super) const DUPLICATE_KEY_HINT: &str = "a copy of its data directory runs elsewhere, or this one was \
+    restored from a backup. \
                                     If there is a copy, stop one of the two";
 
 /// What shows that this may be a copy.
@@ -59,7 +60,8 @@ pub(super) fn group_warnings(local_node: &Node, state: &GroupState) -> Vec<Strin
     lines
 }
 
-/// How many changes of the desired state are kept aside: what nodes reported of themselves is not worth a word.
+/// How many changes of the desired state are kept aside: what nodes reported of themselves is not worth a
+/// word.
 pub(super) fn unaccepted_desired_count(state: &GroupState) -> usize {
     let shard_id = state.group.desired().map(|desired| desired.root().shard_id());
     shard_id

@@ -5,8 +5,9 @@
 //! passing (not kept)           up   away       told between, to those who watch just then
 //! ```
 //!
-//! Nothing is sent but what the caller takes: a slow one is behind in the journal, and costs no memory. What passes
-//! carries the id of the last event of the journal before it, so there is always a point to go on from.
+//! Nothing is sent but what the caller takes: a slow one is behind in the journal, and costs no memory. What
+//! passes carries the id of the last event of the journal before it, so there is always a point to go on
+//! from.
 
 mod conflicts;
 mod cursor;
@@ -249,8 +250,8 @@ fn transient_event(transient: &TransientEvent) -> WatchEvent {
     WatchEvent { kind: kind.to_owned(), op: op.to_owned(), time, ..WatchEvent::default() }
 }
 
-/// The next rows of a journal, with their numbers; those that cannot be read tell nothing. While the store does not work
-/// there are none: it is read on when it does.
+/// The next rows of a journal, with their numbers; those that cannot be read tell nothing. While the store
+/// does not work there are none: it is read on when it does.
 fn read_journal_rows(reader: &StoreReader, group: GroupId, number: u64) -> Vec<(u64, Option<JournalRow>)> {
     let from = key::journal(group, number);
     let rows = reader.read_page(Table::Journal, &key::for_group(group), &from, limits::WATCH_PAGE_ROWS);

@@ -58,8 +58,8 @@ pub(super) enum StartCommand {
     /// Join a group, with an invite code or by comparing digits
     ///
     /// With an invite code, this node joins the group of the code. Without one, it sends a join request to
-    /// the admins on the LAN. This node and the admin's node then show six digits. Compare them before you accept
-    /// the request with `larder approve`.
+    /// the admins on the LAN. This node and the admin's node then show six digits. Compare them before you
+    /// accept the request with `larder approve`.
     Join(join::JoinArgs),
 }
 

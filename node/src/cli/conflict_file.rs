@@ -310,7 +310,8 @@ mod tests {
             .unwrap();
         assert_eq!(
             merged,
-            "ONE\ntwo\nthree\nfour\n<<<<<<< A (nA)\nleft\n||||||| base\nfive\n=======\nright\n>>>>>>> B (nB)\n"
+            "ONE\ntwo\nthree\nfour\n<<<<<<< A (nA)\nleft\n||||||| base\nfive\n=======\nright\n>>>>>>> B \
+             (nB)\n"
         );
         let whole = file.text();
         let (value, line) = file.extract_value(&whole).unwrap();

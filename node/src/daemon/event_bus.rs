@@ -1,8 +1,8 @@
-//! What those who watch wait for: that something became durable, which they read from the journal themselves, and what
-//! passes and is written down nowhere.
+//! What those who watch wait for: that something became durable, which they read from the journal themselves,
+//! and what passes and is written down nowhere.
 //!
-//! Nobody waits for them. A watcher that is slow reads the journal when it can; of what passes it loses the oldest, and is
-//! told how much.
+//! Nobody waits for them. A watcher that is slow reads the journal when it can; of what passes it loses the
+//! oldest, and is told how much.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -189,7 +189,10 @@ impl EventWatcher {
         tokio::select! {
             biased;
             () = super::stop_requested(&mut self.stopping) => WatchItem::Stopping,
-            changed = self.commits.changed() => if changed.is_ok() { WatchItem::Committed } else { WatchItem::Stopping },
+            changed = self.commits.changed() => match changed {
+                Ok(()) => WatchItem::Committed,
+                Err(_) => WatchItem::Stopping,
+            },
             passing = self.transient.recv() => match passing {
                 Ok(event) => WatchItem::Transient(event),
                 Err(RecvError::Lagged(lost)) => WatchItem::Lost(lost),

@@ -6,11 +6,13 @@ use larder_core::node::NodeEvent;
 pub(super) fn log_event(event: &NodeEvent) {
     match event {
         NodeEvent::IncompatibleVersion { peer, software } => {
-            tracing::warn!(peer = %peer.short(), software = software.escape_default().to_string(), "no common version: one of the two needs an upgrade");
+            tracing::warn!(peer = %peer.short(), software = software.escape_default().to_string(), "no \
+                common version: one of the two needs an upgrade");
         }
         NodeEvent::ProtocolViolation { peer, error } => {
             let error = error.to_string();
-            tracing::warn!(peer = %peer.short(), error = %error.escape_default(), "a peer violated the protocol");
+            tracing::warn!(peer = %peer.short(), error = %error.escape_default(), "a peer violated the \
+                protocol");
         }
         NodeEvent::ReachabilityChanged { group, peer, is_reachable: true } => {
             tracing::info!(group = %group.short(), peer = %peer.short(), "up");
@@ -26,10 +28,12 @@ pub(super) fn log_event(event: &NodeEvent) {
         }
         NodeEvent::GroupEntered { group } => tracing::info!(group = %group.short(), "entered a group"),
         NodeEvent::IncarnationRenewed { group } => {
-            tracing::warn!(group = %group.short(), "the data directory was copied, moved or restored: this node begins new chains");
+            tracing::warn!(group = %group.short(), "the data directory was copied, moved or restored: this \
+                node begins new chains");
         }
         NodeEvent::DuplicateKey { group } => {
-            tracing::error!(group = %group.short(), "another daemon runs with this node's key: a copied data directory; stop one of the two");
+            tracing::error!(group = %group.short(), "another daemon runs with this node's key: a copied \
+                data directory; stop one of the two");
         }
         NodeEvent::GroupRepaired { group } => {
             tracing::info!(group = %group.short(), "what was damaged is here again");

@@ -1,5 +1,5 @@
-//! Opening what a node has on its disk: the store, the machine that follows from it, and what the daemon keeps beside.
-//! It is done when the daemon starts, and again when a disk that failed works again.
+//! Opening what a node has on its disk: the store, the machine that follows from it, and what the daemon
+//! keeps beside. It is done when the daemon starts, and again when a disk that failed works again.
 
 use std::collections::BTreeMap;
 
@@ -110,15 +110,16 @@ fn log_recovery(report: &RecoveryReport) {
     for (group, changes, is_incomplete) in &report.groups {
         match is_incomplete {
             true => {
-                tracing::error!(group = %group.short(), saved = changes, "the rest of this group is fetched from its members")
+                tracing::error!(group = %group.short(), saved = changes, "the rest of this group is fetched \
+                    from its members")
             }
             false => tracing::warn!(group = %group.short(), saved = changes, "all of this group was saved"),
         }
     }
 }
 
-/// Starts the thread that writes, and answers with what it is told by. The rows are written first: if even that
-/// fails, the disk does not work.
+/// Starts the thread that writes, and answers with what it is told by. The rows are written first: if even
+/// that fails, the disk does not work.
 pub(super) fn start_writer(
     store: Store,
     data_dir: &DataDir,

@@ -1,7 +1,9 @@
-//! The keeper: brings this machine to what its groups want, a few resources at a time, and reports how they stand.
+//! The keeper: brings this machine to what its groups want, a few resources at a time, and reports how they
+//! stand.
 //!
-//! It is woken by changes of the desired state only, and by its own wish to try again what failed. A resource that hangs
-//! holds one worker and nothing else; while it is at work, newer wishes for it wait and the newest is done next.
+//! It is woken by changes of the desired state only, and by its own wish to try again what failed. A resource
+//! that hangs holds one worker and nothing else; while it is at work, newer wishes for it wait and the newest
+//! is done next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,8 +1,10 @@
-//! A new key for a node, while no daemon runs: every group hears that the next key stands where this one stood.
+//! A new key for a node, while no daemon runs: every group hears that the next key stands where this one
+//! stood.
 //!
 //! ```text
 //! node.key.next   the next key, on the disk before anything names it
-//! store.redb      in one commit: in every group the grant to the next key and the end of this one's, and whose store it is
+//! store.redb      in one commit: in every group the grant to the next key and the end of this one's,
+//!                 and the id of the node that owns the store
 //! groups.kept     the records once more
 //! node.key        <- node.key.next
 //! ```

@@ -7,13 +7,15 @@ use super::{HasSchema, JsonTime, NodeRef, TouchedResource};
 /// `larder.event/1`. What does not apply to an event is left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WatchEvent {
-    /// `change`, `apply`, `hold`, `drift`, `member`, `conflict`, `net`, `sync`; `stream` for what the stream says of itself.
+    /// `change`, `apply`, `hold`, `drift`, `member`, `conflict`, `net`, `sync`; `stream` for what the stream
+    /// says of itself.
     pub kind: String,
     /// What of that sort: `accepted`, `retracted`, `applied`, `failed`, `granted`, `up`, ...
     pub op: String,
     /// Where to go on after this event: what `watch --since` takes.
     pub id: String,
-    /// True if it is told again to whoever goes on from before it; what is not is told once, to those who watch.
+    /// True if it is told again to whoever goes on from before it; what is not is told once, to those who
+    /// watch.
     pub durable: bool,
     /// When: by the author's clock, or by that of the node that tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -52,8 +52,8 @@ pub struct ChangeEntry {
     pub parents: Vec<String>,
     /// True if its author's signature holds.
     pub verified: bool,
-    /// What its author's clock did: `behind` what it was built on, `ahead` of this node's own; left out where it
-    /// disagreed with neither.
+    /// What its author's clock did: `behind` what it was built on, `ahead` of this node's own; left out where
+    /// it disagreed with neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
     /// What it touches.

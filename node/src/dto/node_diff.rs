@@ -37,9 +37,11 @@ pub struct NodeDrift {
     pub state: String,
     /// Why.
     pub reason: String,
-    /// The newest change of the resource that was in what the node applied last; `None` if it never applied it.
+    /// The newest change of the resource that was in what the node applied last; `None` if it never applied
+    /// it.
     pub applied: Option<String>,
-    /// False if the node knew of more than that change, and this one cannot tell of what: then `edits` may be too many.
+    /// False if the node knew of more than that change, and this one cannot tell of what: then `edits` may be
+    /// too many.
     pub exact: bool,
     /// What leads from what it applied to what is wanted.
     pub edits: Vec<FieldDiff>,

@@ -99,8 +99,8 @@ impl HasSchema for ConflictList {
 pub struct ConflictEntry {
     /// Stands for exactly these values.
     pub id: String,
-    /// `value`, `edit/remove`, `removed-author`; `claim`, whose values are the resources that want one path; `review`,
-    /// whose values are the fields that each side wrote, and which is no clash.
+    /// `value`, `edit/remove`, `removed-author`; `claim`, whose values are the resources that want one path;
+    /// `review`, whose values are the fields that each side wrote, and which is no clash.
     pub kind: String,
     /// `<kind>/<name>`.
     pub resource: String,

@@ -1,13 +1,13 @@
 //! Larder's first figures, each as a ratio to something measured in the same run, since machines differ and
 //! are noisy.
 //!
-//! | room        | compares                                                                                       |
-//! |-------------|------------------------------------------------------------------------------------------------|
-//! | [`visible`] | a write seen on a neighbour, with what it cannot do without: a disk, a wire, two signatures    |
-//! | [`meet`]    | two copies that meet, with Automerge's own sync protocol on the same two documents             |
-//! | [`retract`] | a document that gives up what a removed member wrote, with opening its store                       |
-//! | [`asked`]   | questions to a long history, with the time in which they are to be answered                      |
-//! | [`pair`]    | two nodes with nothing between them but a count of the bytes                                   |
+//! | module            | compares                                                                          |
+//! |-------------------|-----------------------------------------------------------------------------------|
+//! | [`write_latency`] | a write until a neighbour has it, with its floor: a disk, a wire, two signatures  |
+//! | [`sync`]          | the sync of two copies, with Automerge's own protocol on the same documents       |
+//! | [`retraction`]    | retracting a removed member's changes, with opening the store                     |
+//! | [`queries`]       | questions to a long history, with their time limits                               |
+//! | [`node_pair`]     | two nodes in memory, counted in bytes on the wire                                 |
 //!
 //! `cargo bench -p larder-tests` runs all; a name behind `--` runs what contains it. No limit is set here:
 //! what the figures were is in `docs/benchmarks.md`.

@@ -95,7 +95,8 @@ pub(crate) fn measure_retraction() {
         println!("{what:52} {:9.1} ms  {:5.2}", ms(time), time.as_secs_f64() / opened.as_secs_f64());
     };
     println!(
-        "{OWN_CHANGES} changes of one author, {REMOVED_MEMBER_CHANGES} of another that is removed; times of opening the store"
+        "{OWN_CHANGES} changes of one author, {REMOVED_MEMBER_CHANGES} of another that is removed; times of \
+         opening the store"
     );
     row("opening the store", opened);
     row("what counts is settled: values and history are right", median(&mut decided));

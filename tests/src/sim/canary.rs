@@ -1,8 +1,9 @@
-//! Canaries: the product with one planted defect each, which the simulator must catch; and the product with other
-//! limits, in which everything must hold as ever.
+//! Canaries: the product with one planted defect each, which the simulator must catch; and the product with
+//! other limits, in which everything must hold as ever.
 //!
-//! A planted defect is a text put in place of another in a copy of `core`. The product itself knows nothing of it, so
-//! there is nothing to switch on by mistake; and a defect whose place is gone is told of, to be planted anew.
+//! A planted defect is a text put in place of another in a copy of `core`. The product itself knows nothing
+//! of it, so there is nothing to switch on by mistake; and a defect whose place is gone is told of, to be
+//! planted anew.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,7 +104,8 @@ pub const CANARIES: &[Canary] = &[
         &[patch(
             "core/src/group/ingest.rs",
             "let evicted_count = self.orphans.insert(Orphan { encoded, signature }, *missing_dep);",
-            "let (_, evicted_count) = ((Orphan { encoded, signature }, missing_dep), 0);\n            self.rejected.record(RejectedId::Change(id), String::new());",
+            "let (_, evicted_count) = ((Orphan { encoded, signature }, missing_dep), 0);\n            \
+             self.rejected.record(RejectedId::Change(id), String::new());",
         )],
     ),
     planted_defect(
@@ -137,7 +139,8 @@ pub const CANARIES: &[Canary] = &[
         &[patch(
             "core/src/group/load.rs",
             "Ok(encoded) => changes.push(encoded),",
-            "Ok(encoded) if encoded.delta().seq % 5 == 0 => {}\n                Ok(encoded) => changes.push(encoded),",
+            "Ok(encoded) if encoded.delta().seq % 5 == 0 => {}\n                Ok(encoded) => \
+             changes.push(encoded),",
         )],
     ),
     planted_defect(
@@ -173,7 +176,8 @@ pub const CANARIES: &[Canary] = &[
         &[patch(
             "core/src/node/timers.rs",
             "Timer::Presence(_) => state.send_presence(&mut ctx, &local_info),",
-            "Timer::Presence(_) => {\n                state.send_digest_to_all(&mut ctx);\n                state.send_presence(&mut ctx, &local_info)\n            }",
+            "Timer::Presence(_) => {\n                state.send_digest_to_all(&mut ctx);\n                \
+             state.send_presence(&mut ctx, &local_info)\n            }",
         )],
     ),
     planted_defect(
@@ -182,7 +186,8 @@ pub const CANARIES: &[Canary] = &[
         &[patch(
             "core/src/acceptance.rs",
             "is_below(at, candidate.chain_id, revocation.frontier.get(&candidate.chain_id))",
-            "is_below(at, candidate.chain_id, revocation.frontier.get(&candidate.chain_id)) || candidate.seq > 0",
+            "is_below(at, candidate.chain_id, revocation.frontier.get(&candidate.chain_id)) || \
+             candidate.seq > 0",
         )],
     ),
     planted_defect(
@@ -239,7 +244,8 @@ pub const CANARIES: &[Canary] = &[
     ),
     Canary {
         name: "small-limits",
-        description: "has room for next to nothing: windows, waiting changes, positions and snapshots are small",
+        description: "has room for next to nothing: windows, waiting changes, positions and snapshots are \
+            small",
         must_hold: true,
         patches: &[
             patch(
@@ -313,8 +319,8 @@ impl Canary {
     }
 }
 
-/// Writes a workspace of nothing but `core` and the simulator to `to`, as links to the sources in `from` but for `core`,
-/// which is a copy.
+/// Writes a workspace of nothing but `core` and the simulator to `to`, as links to the sources in `from` but
+/// for `core`, which is a copy.
 pub fn create_workspace(from: &Path, to: &Path) -> io::Result<()> {
     let _ = std::fs::remove_dir_all(to);
     copy_dir(&from.join("core"), &to.join("core"))?;

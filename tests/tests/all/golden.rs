@@ -41,6 +41,7 @@ fn snapshot(node: &TestNode<'_>) -> Value {
     let sides = |conflict: &Value| -> Vec<Value> {
         conflict["values"].as_array().into_iter().flatten().map(|side| side["value"].clone()).collect()
     };
+    let conflict = |one: &Value| json!([one["id"], one["field"], sides(one)]);
     json!({
         "id": node.id(),
         "digest": node.digest(),
@@ -49,9 +50,10 @@ fn snapshot(node: &TestNode<'_>) -> Value {
         "config/db": fields("config/db"),
         "file/motd": fields("file/motd"),
         "list": node.run_json(&["list"])["resources"],
-        "conflicts": conflicts.iter().map(|one| json!([one["id"], one["field"], sides(one)])).collect::<Vec<_>>(),
+        "conflicts": conflicts.iter().map(conflict).collect::<Vec<_>>(),
         "aliases": node.run_json(&["nodes"])["nodes"].as_array().map(|all| {
-            all.iter().map(|one| json!([one["id"], one["alias"], one["role"], one["labels"]])).collect::<Vec<_>>()
+            let node = |one: &Value| json!([one["id"], one["alias"], one["role"], one["labels"]]);
+            all.iter().map(node).collect::<Vec<_>>()
         }),
         "invites": node.run_json(&["invite", "list"])["invites"],
         "export": node.run_ok(&["export"]),

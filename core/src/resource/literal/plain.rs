@@ -1,5 +1,5 @@
-//! Values as plain JSON: a string, number, boolean or list; bytes are `{"base64": "..."}`. For `#[serde(with = "plain")]`.
-//! On disk and on the wire, values have the derived form instead.
+//! Values as plain JSON: a string, number, boolean or list; bytes are `{"base64": "..."}`. It serves
+//! `#[serde(with = "plain")]`. On disk and on the wire, values have the derived form instead.
 
 use std::fmt;
 

@@ -63,7 +63,8 @@ impl ConflictTracker {
         self.check_all || !self.touched_resources.is_empty()
     }
 
-    /// Looks again. Where not everything is durable, what is seen may vanish: nothing is said then, and it is still due.
+    /// Looks again. Where not everything is durable, what is seen may vanish: nothing is said then, and it is
+    /// still due.
     pub(super) fn check(
         &mut self,
         local_node: &Node,

@@ -85,7 +85,8 @@ impl CursorText {
 pub(super) fn cursor_after(reader: &StoreReader, group: GroupId, text: &str) -> Result<Cursor, CliError> {
     let unknown_id = || {
         CliError::not_found(format!("no change or record `{text}` was told on this node")).with_hint(
-            "see `larder log --all`; without --since, `watch` begins now. After a store was lost or damaged, ids that were told may be gone",
+            "see `larder log --all`; without --since, `watch` begins now. After a store was lost or \
+             damaged, ids that were told may be gone",
         )
     };
     let parsed = CursorText::parse(text.trim()).ok_or_else(unknown_id)?;

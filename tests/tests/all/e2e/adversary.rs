@@ -89,7 +89,8 @@ fn an_adversary_that_tries_every_attack_harms_nobody() {
         |durations: &[Duration]| durations[durations.len() - 1],
     );
     report!(
-        "a write took {:?} undisturbed, at worst {:?}; under attack {:?}, at worst {:?} of {}; memory from {} to {} MiB",
+        "a write took {:?} undisturbed, at worst {:?}; under attack {:?}, at worst {:?} of {}; memory from \
+         {} to {} MiB",
         median(&undisturbed),
         worst(&undisturbed),
         median(&under_attack),

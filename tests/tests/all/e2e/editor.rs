@@ -133,7 +133,8 @@ fn a_rejected_edit_is_kept_in_a_file_and_its_error_located() {
     assert!(ran.exit_code == 2 && ran.stderr.contains("no terminal"), "{}", ran.stderr);
     assert!(edit_files(node).is_empty());
     // On a terminal a mistake can be mended at once.
-    let twice = "case $(cat \"$1\") in *pth*) sed -i s/pth/path/ \"$1\";; *) sed -i -e 's/^path/pth/' -e s/two/four/ \"$1\";; esac";
+    let twice = "case $(cat \"$1\") in *pth*) sed -i s/pth/path/ \"$1\";; *) sed -i -e 's/^path/pth/' -e \
+        s/two/four/ \"$1\";; esac";
     let ran = run_on_terminal(
         &with_editor(node, &write_script(node, "twice", twice)),
         &["edit", "config/a"],

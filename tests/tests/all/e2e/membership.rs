@@ -21,7 +21,8 @@ tests! {
     the_recovery_key_regains_a_group_without_admins,
     a_stranger_sees_no_group_data_and_is_admitted_by_six_digits,
     roles_are_enforced_whoever_relays_changes,
-    #[ignore = "thirty daemons in one machine: a figure to take on a quiet one, `cargo test thirty_hear -- --ignored --nocapture`"]
+    #[ignore = "thirty daemons in one machine: a figure to take on a quiet one, `cargo test thirty_hear -- \
+        --ignored --nocapture`"]
     thirty_nodes_learn_of_a_removal,
 }
 

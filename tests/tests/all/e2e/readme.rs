@@ -19,16 +19,19 @@ const TYPED_LINES: &[(&str, &[usize])] = &[
     ("larder up", &[1, 2]),
     ("larder join larder1-0c5vtp2-...", &[1, 2]),
     (
-        "larder set config/ntp path=ntp.properties format=properties keys.server=ntp1.example.net keys.minpoll=6",
+        "larder set config/ntp path=ntp.properties format=properties keys.server=ntp1.example.net \
+         keys.minpoll=6",
         &[1],
     ),
     ("larder status", &[1]),
     (
-        "larder set config/ntp keys.server=ntp2.example.net -m \"ntp1 is retired\"       # on a connected host",
+        "larder set config/ntp keys.server=ntp2.example.net -m \"ntp1 is retired\"       # on a connected \
+         host",
         &[0],
     ),
     (
-        "larder set config/ntp keys.server=ntp3.example.net keys.minpoll=4             # on the disconnected host",
+        "larder set config/ntp keys.server=ntp3.example.net keys.minpoll=4             # on the \
+         disconnected host",
         &[2],
     ),
     ("larder conflicts", &[1]),

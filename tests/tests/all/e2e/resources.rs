@@ -185,7 +185,23 @@ fn selectors_and_per_node_values_reach_only_their_nodes() {
 fn applying_an_export_changes_nothing() {
     let lab = Lab::require(1);
     let nodes = start_cluster(&lab, LARDER);
-    let manifest = "[config.\"a.b\"]\npath = \"a\"\nselect = \"role=x\"\nkeys.\"k e\\ny\" = \"v \\u0001\"\nkeys.n = 5\nkeys.f = 0.5\nkeys.b = true\nkeys.list = [\"x\", \"x\", \"y\"]\noverlay.\"role=plc\".keys.n = 6\n\n[file.c]\npath = \"c\"\ncontent = \"\"\"\nline\n\"\"\"\nmode = \"0600\"\n";
+    let manifest = r#"[config."a.b"]
+path = "a"
+select = "role=x"
+keys."k e\ny" = "v \u0001"
+keys.n = 5
+keys.f = 0.5
+keys.b = true
+keys.list = ["x", "x", "y"]
+overlay."role=plc".keys.n = 6
+
+[file.c]
+path = "c"
+content = """
+line
+"""
+mode = "0600"
+"#;
     let ran = nodes[0].run_larder_with_stdin(&["apply", "-"], manifest);
     assert_eq!(ran.exit_code, 0, "{}", ran.stderr);
     wait_until_applied(&nodes[0]);

@@ -17,7 +17,8 @@ use super::LARDER;
 
 tests! {
     a_killed_watcher_resumes_without_gap_or_repeat,
-    #[ignore = "takes minutes: 1,000 kills; run with `cargo test -p larder-tests --test all -- --ignored --nocapture a_thousand_times`"]
+    #[ignore = "takes minutes: 1,000 kills; run with `cargo test -p larder-tests --test all -- --ignored \
+        --nocapture a_thousand_times`"]
     a_watcher_killed_a_thousand_times_resumes_without_gap_or_repeat,
     a_watcher_sees_every_kind_of_event_and_waits_for_its_daemon,
     watch_fails_on_an_unknown_cursor_and_on_a_daemon_that_stays_away,
@@ -173,7 +174,8 @@ fn kill_and_resume(kills: u64) {
         after.len()
     );
     report!(
-        "{kills} kills and {restarts} restarts of the daemon in {} s: {} changes and records in {} events, no gap, no \
+        "{kills} kills and {restarts} restarts of the daemon in {} s: {} changes and records in {} events, \
+         no gap, no \
          repeat; {unread_at_kill} watchers were killed with something written that nobody had read",
         took.as_secs(),
         after.len(),

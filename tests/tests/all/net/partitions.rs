@@ -130,6 +130,7 @@ fn measure_partition(count: usize, seconds: u64, name: &str) {
     }
     report!("{name}: links that ended after the heal: {late:?}");
     report!(
-        "{name}: mesh {mesh_after:.0} ms; idle {share:.3} % of a core each; noticed {noticed:.0} ms after the cut; renewed {renewed:.0} ms after the heal"
+        "{name}: mesh {mesh_after:.0} ms; idle {share:.3} % of a core each; noticed {noticed:.0} ms after \
+         the cut; renewed {renewed:.0} ms after the heal"
     );
 }

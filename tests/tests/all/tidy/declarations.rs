@@ -158,7 +158,8 @@ fn every_public_constant_and_field_has_a_doc_sentence() {
 }
 
 fn declaration_checks_find_violations() {
-    let text = "struct A; mod inner { pub struct A { /// Who.\n pub by: u8, /// The author's node id.\n pub author: u8 } }
+    let text = "struct A; mod inner { pub struct A { /// Who.\n pub by: u8, /// The author's node id.\n pub \
+        author: u8 } }
         /// Bytes that one frame may have.\n pub const MAX_FRAME_BYTES: u8 = 1;
         impl A { fn one(&self) {} } impl A { fn two(&self) {} } impl Clone for A { fn clone(&self) {} }";
     let mut found = Declarations::default();
