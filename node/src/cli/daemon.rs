@@ -108,7 +108,8 @@ pub(super) fn run_daemon(
 
 /// Logs to standard error. The level comes from `LARDER_LOG`, or else from the settings, or else is `info`.
 fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::prelude::*;
     let level = std::env::var("LARDER_LOG").ok();
     let level = level.as_deref().or(configured_level).unwrap_or("info");
     // Libraries log details at `info` that operators cannot use.
@@ -117,14 +118,13 @@ fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
     } else {
         format!("warn,larder={level},larder_net={level},libp2p=error,libp2p_mdns=off")
     };
-    let filter = EnvFilter::try_new(&directives).map_err(|error| {
+    let filter: Targets = directives.parse().map_err(|error| {
         CliError::usage(format!("`{level}` is not a log level: {error}"))
             .with_hint("use error, warn, info, debug or trace")
     })?;
     let colors = Styler::for_stderr().is_colored;
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
     // A second daemon in the same process keeps the subscriber of the first one.
-    drop(subscriber.try_init());
+    drop(tracing_subscriber::registry().with(layer).with(filter).try_init());
     Ok(())
 }
