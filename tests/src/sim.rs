@@ -1,9 +1,9 @@
-//! A world of nodes in one thread, with a clock of its own: the same plan makes the same history, to the last
-//! byte.
+//! A deterministic simulator of `larder-core`: many nodes in one thread, with a virtual clock. The same plan
+//! gives the same history, byte for byte.
 //!
-//! The world drives nothing but `larder-core` and the store's port: machines, and the rows they store.
-//! Everything between them (wires, disks, clocks) is played, and misbehaves by plan and by lot.
-//! `docs/testing.md` says what is played, what must hold, and what is not checked.
+//! The simulator runs the core's nodes and stores their rows. It simulates the networks, disks and clocks
+//! between them, and injects the faults that the plan and the random numbers decide. `docs/testing.md` says
+//! what is simulated, what must hold, and what is not checked.
 //!
 //! | module              | contents                                                                        |
 //! |---------------------|---------------------------------------------------------------------------------|

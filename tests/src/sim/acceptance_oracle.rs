@@ -1,5 +1,5 @@
-//! Membership and acceptance once more, written apart from the product and as plainly as can be: sets, and
-//! walks that start over each time. `docs/trust.md` says the same in words.
+//! An oracle for membership and acceptance: a second implementation, independent of the product and as simple
+//! as possible. It uses sets, and starts each walk again. `docs/trust.md` states the same rules in words.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "an oracle: whatever is wrong ends the run")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,22 +11,22 @@ use larder_core::record::{Frontiers, Record, RecordBody, RevokeTarget, Role, Sig
 
 type ChainPosition = (u64, ChangeId);
 
-/// What a set of records means.
+/// The evaluated membership of a set of records.
 pub struct ReferenceMembership<'a> {
     records: BTreeMap<RecordId, &'a Record>,
     genesis: RecordId,
-    /// Records that count.
+    /// The records that count.
     pub counting: BTreeSet<RecordId>,
-    /// Counting grants, with what ended them.
+    /// The grants that count, each with the Revokes that ended it.
     pub grants: BTreeMap<GrantId, BTreeSet<RecordId>>,
 }
 
 impl<'a> ReferenceMembership<'a> {
-    /// Reads a set of records, whatever their order.
+    /// Evaluates a set of records, in any order.
     ///
     /// # Panics
     ///
-    /// If there is no Genesis among them, or something that one of them stands under is missing.
+    /// Panics if there is no Genesis, or if a grant that a record depends on is missing.
     pub fn new(signed: &'a [SignedRecord]) -> Self {
         let records: BTreeMap<RecordId, &Record> =
             signed.iter().map(|signed| (signed.id(), signed.record())).collect();
@@ -44,7 +44,7 @@ impl<'a> ReferenceMembership<'a> {
         }
     }
 
-    /// Whose grant it is.
+    /// The key that holds the grant.
     pub fn holder_key(&self, grant: &GrantId) -> NodeId {
         match &self.records[grant].body {
             RecordBody::Grant(grant) => grant.holder,
@@ -53,7 +53,7 @@ impl<'a> ReferenceMembership<'a> {
         }
     }
 
-    /// The grants above one, up to Genesis, itself left out.
+    /// The grants on the path from `grant` (not included) up to Genesis (included).
     fn ancestor_grants(&self, grant: GrantId) -> Vec<GrantId> {
         let mut above = Vec::new();
         let mut at = grant;
@@ -64,8 +64,8 @@ impl<'a> ReferenceMembership<'a> {
         above
     }
 
-    /// True if `record` is `named` or comes before it in its chain; while `named` is unknown, the place
-    /// decides.
+    /// True if `record` is the frontier record or comes before it in its chain. If the frontier record is
+    /// unknown, its sequence number decides.
     fn is_at_or_before(&self, record: RecordId, frontier: Option<(u64, RecordId)>) -> bool {
         let Some((seq, mut at)) = frontier else { return false };
         if !self.records.contains_key(&at) {
@@ -92,7 +92,8 @@ impl<'a> ReferenceMembership<'a> {
         }
     }
 
-    /// From Genesis down, admins first: a grant is looked at once all is known that could end it.
+    /// Evaluates the grants from Genesis down, admins first: every record that can end a grant is evaluated
+    /// before the grant itself.
     fn evaluate(&mut self) {
         self.counting.insert(self.genesis);
         let recovery = |record: &&Record| record.signer == Signer::Recovery;
@@ -158,17 +159,17 @@ impl<'a> ReferenceMembership<'a> {
     }
 }
 
-/// What acceptance says of the changes of one shard.
+/// The acceptance of the changes of one shard.
 pub struct ReferenceAcceptance {
-    /// What members pass on.
+    /// The changes that members replicate.
     pub kept: BTreeSet<ChangeId>,
-    /// What the document is made of.
+    /// The changes that make up the document.
     pub accepted: BTreeSet<ChangeId>,
-    /// What of that does not count by itself.
+    /// The accepted changes that only serve as dependencies of others.
     pub held: BTreeSet<ChangeId>,
 }
 
-/// The changes of one shard, with the ancestors of each.
+/// The changes of one shard, each with its ancestors.
 struct ShardChanges<'a> {
     all: &'a BTreeMap<ChangeId, Candidate>,
     below: BTreeMap<ChangeId, BTreeSet<ChangeId>>,
@@ -198,7 +199,8 @@ impl<'a> ShardChanges<'a> {
         changes.iter().flat_map(|id| self.below[id].iter().copied()).chain(changes.iter().copied()).collect()
     }
 
-    /// Those at or below a frontier of the chain; of an unknown change, those up to its place.
+    /// True if the change is at or below the frontier. If the frontier change is unknown, its sequence number
+    /// decides.
     fn is_within_frontier(&self, id: &ChangeId, frontier: Option<&ChainPosition>) -> bool {
         match frontier {
             None => false,
@@ -225,7 +227,7 @@ fn frontier_of_chain(frontiers: &Frontiers, actor: &ChainId) -> Option<ChainPosi
         .map(|(_, seq, id)| (*seq, *id))
 }
 
-/// Judges the valid changes of one shard.
+/// Computes the acceptance of the valid changes of one shard.
 pub fn reference_accept(
     membership: &ReferenceMembership<'_>,
     all: &BTreeMap<ChangeId, Candidate>,
@@ -283,7 +285,7 @@ pub fn reference_accept(
     ReferenceAcceptance { kept, accepted: closed, held }
 }
 
-/// More distinct other keys above, else the longer, else the smaller id.
+/// The branch on which the most other keys built; then the longer branch; then the smaller id.
 fn preferred_branch(
     changes: &ShardChanges<'_>,
     closed: &BTreeSet<ChangeId>,
@@ -310,7 +312,7 @@ fn preferred_branch(
     *branches.iter().min_by_key(rank).unwrap()
 }
 
-/// Without the branches, beyond the longest two of each chain, on which nobody else built.
+/// Drops branches on which no other author built, beyond the longest `MAX_WEAK_BRANCHES` of each chain.
 fn drop_surplus_branches(
     changes: &ShardChanges<'_>,
     closed: &BTreeSet<ChangeId>,

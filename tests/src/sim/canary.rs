@@ -1,27 +1,26 @@
-//! Canaries: the product with one planted defect each, which the simulator must catch; and the product with
-//! other limits, in which everything must hold as ever.
+//! Canaries: variants of the product. Most have one deliberate defect, which the simulator must catch; some
+//! have other limits, with which every invariant must still hold.
 //!
-//! A planted defect is a text put in place of another in a copy of `core`. The product itself knows nothing
-//! of it, so there is nothing to switch on by mistake; and a defect whose place is gone is told of, to be
-//! planted anew.
+//! A canary is a text patch of a copy of `core`. The product contains no switch for it. If the text to
+//! replace is no longer in the sources, applying the canary fails with an error.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A text of a file, and what is put in its place.
+/// A text in a source file and its replacement.
 pub struct TextPatch {
     file: &'static str,
     old: &'static str,
     new: &'static str,
 }
 
-/// One altered product.
+/// One variant of the product.
 pub struct Canary {
-    /// What it is called.
+    /// The name of the canary.
     pub name: &'static str,
-    /// What is wrong with it.
+    /// The defect, or the difference, in one sentence.
     pub description: &'static str,
-    /// True if everything must hold all the same.
+    /// True if every invariant must hold with this patch.
     pub must_hold: bool,
     patches: &'static [TextPatch],
 }
@@ -34,7 +33,7 @@ const fn planted_defect(name: &'static str, what: &'static str, edits: &'static 
     Canary { name, description: what, must_hold: false, patches: edits }
 }
 
-/// All of them.
+/// Every canary, in the order in which they run.
 pub const CANARIES: &[Canary] = &[
     planted_defect(
         "early",
@@ -303,7 +302,7 @@ pub const CANARIES: &[Canary] = &[
 ];
 
 impl Canary {
-    /// Alters a copy of the product that lies in `root`.
+    /// Patches the copy of the product below `root`.
     pub fn apply(&self, root: &Path) -> io::Result<()> {
         for edit in self.patches {
             let path = root.join(edit.file);
@@ -319,8 +318,8 @@ impl Canary {
     }
 }
 
-/// Writes a workspace of nothing but `core` and the simulator to `to`, as links to the sources in `from` but
-/// for `core`, which is a copy.
+/// Creates a workspace in `to` that consists of a copy of `core` and of the simulator, whose sources are
+/// links into `from`.
 pub fn create_workspace(from: &Path, to: &Path) -> io::Result<()> {
     let _ = std::fs::remove_dir_all(to);
     copy_dir(&from.join("core"), &to.join("core"))?;
@@ -343,7 +342,8 @@ pub fn create_workspace(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The simulator as a package that needs nothing but `core`.
+/// The manifest of a package that holds the simulator alone; it depends on no other crate of the workspace
+/// but `core`.
 const SIM_MANIFEST: &str = r#"[package]
 name = "larder-tests"
 version.workspace = true

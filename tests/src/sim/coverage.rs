@@ -1,13 +1,13 @@
-//! Marks: rare situations that a long run must have reached. A run that never gets there proves nothing of
-//! them.
+//! Coverage marks: rare situations that a long run must reach. Without them, a run proves nothing about these
+//! situations.
 
 use std::collections::BTreeMap;
 
-/// How often each situation was reached.
+/// The number of times that each situation was reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage(BTreeMap<&'static str, u64>);
 
-/// Every situation, and what it is.
+/// The name and description of every situation.
 pub const SITUATIONS: &[(&str, &str)] = &[
     ("crash-lost", "a crash lost a batch that was under way"),
     ("crash-kept", "a crash came after a batch was durable and before anybody was told"),
@@ -80,25 +80,25 @@ pub const SITUATIONS: &[(&str, &str)] = &[
 ];
 
 impl Coverage {
-    /// Notes that a situation was reached.
+    /// Counts one occurrence of a situation.
     pub(super) fn record(&mut self, name: &'static str) {
         debug_assert!(SITUATIONS.iter().any(|(known, _)| *known == name), "{name} is no situation");
         *self.0.entry(name).or_default() += 1;
     }
 
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn merge(&mut self, other: &Self) {
         for (name, count) in &other.0 {
             *self.0.entry(name).or_default() += count;
         }
     }
 
-    /// How often a situation was reached.
+    /// The number of times that a situation was reached.
     pub fn count(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// Situations that were not reached.
+    /// The situations that no run reached.
     pub fn unreached(&self) -> Vec<&'static str> {
         SITUATIONS.iter().map(|(name, _)| *name).filter(|name| self.count(name) == 0).collect()
     }

@@ -1,28 +1,28 @@
-//! A disk: rows that are durable, and batches on their way there. A batch is atomic; a crash keeps some of
-//! the oldest.
+//! A simulated disk: durable rows, and batches that are not durable yet. A batch is atomic. A crash keeps
+//! some of the oldest batches.
 
 use std::collections::VecDeque;
 
 use larder_core::node::StoreBatchId;
 use larder_core::store::{MemoryStore, Row};
 
-/// One node's disk.
+/// The disk of one node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimDisk {
-    /// What is durable.
+    /// The durable rows.
     pub(super) rows: MemoryStore,
     pending: VecDeque<(StoreBatchId, Vec<Row>)>,
-    /// Until when it takes no more, and why.
+    /// The time until which every commit fails, and the reason.
     pub(super) failing_until: Option<(u64, &'static str)>,
 }
 
 impl SimDisk {
-    /// Takes a batch; it is durable after [`Disk::sync`].
+    /// Queues a batch. [`SimDisk::sync`] makes it durable.
     pub(super) fn write(&mut self, token: StoreBatchId, rows: Vec<Row>) {
         self.pending.push_back((token, rows));
     }
 
-    /// Makes the oldest `count` batches durable, as one shared commit; answers the newest of them.
+    /// Makes the oldest `count` batches durable, as one commit. Returns the newest of them.
     pub(super) fn sync(&mut self, count: usize) -> Option<StoreBatchId> {
         let mut newest = None;
         for _ in 0..count {
@@ -33,13 +33,13 @@ impl SimDisk {
         newest
     }
 
-    /// How many batches are not durable.
+    /// The number of batches that are not durable.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// The power goes, or the disk fails: of the batches under way, the oldest `kept` are durable, though
-    /// nobody was told. Answers how many were lost.
+    /// Simulates a power failure or a disk failure. The oldest `kept_batches` batches become durable, but the
+    /// node gets no confirmation. Returns the number of lost batches.
     pub(super) fn crash(&mut self, kept_batches: usize) -> usize {
         self.sync(kept_batches);
         let lost = self.pending.len();

@@ -1,4 +1,5 @@
-//! What was acknowledged and is not lost: shown, or aside for a reason, or with whoever alone ever had it.
+//! The check that no acknowledged change is lost: it is in the document, or unaccepted for a reason, or only
+//! with the nodes that ever had it.
 
 use larder_core::group::{Group, UnacceptedReason};
 use larder_core::id::{ChangeId, GroupId};
@@ -6,8 +7,8 @@ use larder_core::id::{ChangeId, GroupId};
 use super::invariants::{GroupSnapshot, Invariant, Violation, largest_member_set};
 use super::world::World;
 
-/// Every acknowledged change is in the history. Where members may be removed and chains fork, it may be
-/// aside, for a reason; and what its author alone has is there.
+/// Checks that every acknowledged change is in the history. In a run where members can be removed and chains
+/// can fork, a change may also be unaccepted for a reason, or be on its author's node only.
 pub(super) fn check_nothing_lost(
     world: &World,
     group: GroupId,
@@ -38,8 +39,9 @@ pub(super) fn check_nothing_lost(
     Err((Invariant::Durable, format!("acknowledged changes are lost: {}", lost.join(", "))))
 }
 
-/// True if a change is where it may be: of a member whose grant is live, aside with all members since a chain
-/// forked; of others, with anybody who has it, be it their author alone.
+/// True if a change that is not in the document is in an allowed place. If its author's grant is live,
+/// members must hold it unaccepted because of a fork. Otherwise any node may hold it, even the author's
+/// alone.
 fn is_legitimately_elsewhere(world: &World, group: GroupId, change: &ChangeId, author: usize) -> bool {
     let has_change = |group: &Group| {
         let desired = group.desired()?;
@@ -63,10 +65,11 @@ fn is_legitimately_elsewhere(world: &World, group: GroupId, change: &ChangeId, a
     if by_members.iter().any(|group| has_change(group) == Some(true)) {
         return true;
     }
-    // Whoever lost a grant may have written under it what no member ever heard of; and where the author's own
-    // disk was lost, or that of a member to whom it was told by one that left since, those that still have it
-    // may be members no more. Nor does an author tell those of whom it alone knows that they are members no
-    // more.
+    // These changes may be on nodes that are not members any more:
+    // * changes that an author wrote after the end of its grant and never sent to a member;
+    // * changes whose author lost its disk, or that only a member with a lost disk received;
+    // * changes of an author that none of the members knows as a member. It does not send them to nodes that
+    //   it alone knows as former members.
     let key = world.nodes[author].secret.node_id();
     let lost_disk = |node: &usize| world.nodes[*node].was_damaged || world.nodes[*node].was_copied;
     let has_ended_grant = |group: &Group| {
@@ -87,7 +90,7 @@ fn group_copy_of(world: &World, node: usize, group: GroupId) -> Option<&Group> {
     Some(&world.nodes[node].core_node.as_ref()?.group(&group)?.group)
 }
 
-/// Where a change is, for the report of a run that failed.
+/// The nodes that hold a change, for the report of a failed run.
 fn describe_locations(world: &World, group: GroupId, change: &ChangeId) -> String {
     let mut out = Vec::new();
     for node in 0..world.nodes.len() {

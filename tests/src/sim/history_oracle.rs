@@ -1,5 +1,6 @@
-//! A naive reader of a shard's history: slow, short, and written apart from the product. It knows what a put
-//! replaces, who knew of whom, and the words of the rule for conflicts; nothing of views, clocks or graphs.
+//! An oracle for values and conflicts: it reads the history of a shard slowly, in little code, and
+//! independently of the product. It knows which puts a put replaces, which writer knew which change, and the
+//! rule for conflicts. It uses no views, version vectors or graphs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,31 +9,31 @@ use larder_core::id::{ChangeId, GroupId};
 use larder_core::shard::Shard;
 use larder_core::value::Value;
 
-/// Counter and actor of a put.
+/// The counter and the actor of a put.
 pub(super) type OpId = (u64, [u8; 16]);
-/// Resource, field and kind of a conflict.
+/// The resource, field and kind of a conflict.
 pub(super) type ConflictKey = (String, String, &'static str);
 
-/// One put that nothing replaced.
+/// One put that no other put replaced.
 #[derive(Clone, Debug)]
 struct LivePut {
     op: OpId,
     value: Value,
-    /// The index of the change that wrote it.
+    /// The index of the change that contains the put.
     change: usize,
-    /// True if that change does not count by itself.
+    /// True if that change is accepted only as a dependency.
     held: bool,
 }
 
-/// A whole history, read once.
+/// The evaluated history of one shard.
 pub(super) struct History {
-    /// The ancestors of every change and itself, a bit each.
+    /// The ancestors of each change and the change itself, one bit for each change.
     ancestors: Vec<Vec<u64>>,
     live_puts: BTreeMap<String, Vec<LivePut>>,
 }
 
 impl History {
-    /// Reads what a shard holds, in any order in which causes come first.
+    /// Reads the changes of a shard. Each change is read after its dependencies.
     pub(super) fn of_shard(shard: &Shard, group: GroupId) -> Self {
         let mut changes: Vec<_> =
             shard.graph().iter().filter_map(|entry| Some((entry.id, shard.read_delta(&entry.id)?))).collect();
@@ -64,21 +65,23 @@ impl History {
         Self { ancestors: known, live_puts: live }
     }
 
-    /// True if the writer of change `newer` knew of change `older`.
+    /// True if the writer of change `newer` knew change `older`.
     fn knew_of(&self, newer: usize, older: usize) -> bool {
         self.ancestors[newer][older / 64] >> (older % 64) & 1 == 1
     }
 
-    /// Every key with the puts that nothing replaced.
+    /// Every key, with the puts that no other put replaced.
     pub(super) fn visible(&self) -> BTreeMap<String, BTreeSet<OpId>> {
         let ops = |puts: &Vec<LivePut>| puts.iter().map(|put| put.op).collect();
         self.live_puts.iter().map(|(key, puts)| (key.clone(), ops(puts))).collect()
     }
 
-    /// The conflicts: a field whose visible values differ (an unset one is a value too), a list with an item
-    /// that one side keeps and another takes out, a list against a single value; a value for which only
-    /// removed members stand; and a resource that is removed and at the same time edited by somebody who did
-    /// not know of it.
+    /// The conflicts of the shard:
+    /// * a field whose visible values differ (no value counts as a value);
+    /// * a list with an item that one side keeps and another removes;
+    /// * a list against a single value;
+    /// * a value that only removed members wrote;
+    /// * a resource that one writer removed and another edited without knowledge of the removal.
     pub(super) fn conflicts(&self) -> BTreeSet<ConflictKey> {
         let mut out = BTreeSet::new();
         for (resource, fields) in self.fields() {
@@ -99,8 +102,8 @@ impl History {
         out
     }
 
-    /// Resources with their fields, and the keys that make up each: itself, and `<field>#<mark>` of every
-    /// list item.
+    /// Each resource with its fields, and the keys of each field: the key of the field, and `<field>#<mark>`
+    /// for each item of a list.
     fn fields(&self) -> BTreeMap<String, BTreeMap<&str, Vec<&String>>> {
         let mut out: BTreeMap<String, BTreeMap<&str, Vec<&String>>> = BTreeMap::new();
         for key in self.live_puts.keys() {
@@ -111,7 +114,7 @@ impl History {
         out
     }
 
-    /// True if a value is visible here that nobody wrote who counts.
+    /// True if a visible value of the key was written only by changes that are accepted as dependencies.
     fn has_only_held_values(&self, key: &str) -> bool {
         let puts = &self.live_puts[key];
         puts.iter().any(|put| puts.iter().filter(|other| other.value == put.value).all(|other| other.held))
@@ -127,7 +130,7 @@ impl History {
                 if unset && set {
                     return true;
                 }
-                // The winner says whether the item is in the list.
+                // The winning put decides whether the item is in the list.
                 list |= puts.last().is_some_and(|put| !put.value.is_null());
             } else {
                 if puts.iter().any(|put| put.value != puts[0].value) {
@@ -157,12 +160,12 @@ impl History {
     }
 }
 
-/// Sorts changes so that each comes after those it builds on; answers the place of each.
+/// Sorts changes so that each comes after its dependencies. Returns the index of each.
 fn sort_causally(changes: &mut Vec<(ChangeId, Delta)>) -> BTreeMap<ChangeId, usize> {
     let all: BTreeSet<ChangeId> = changes.iter().map(|(id, _)| *id).collect();
     let mut index_of = BTreeMap::new();
     let mut waiting: Vec<(ChangeId, Delta)> = std::mem::take(changes);
-    // Nearly sorted by the counter of their first put, so that few passes do.
+    // Sorting by the counter of the first put makes the order nearly right, so few passes are needed.
     waiting.sort_by_key(|(id, delta)| (delta.start_op, delta.seq, *id));
     while !waiting.is_empty() {
         let before = waiting.len();

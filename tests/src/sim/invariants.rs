@@ -1,4 +1,4 @@
-//! What must hold. Each invariant has an id, by which reports, shrinking and `docs/testing.md` name it.
+//! The invariants. Each has an id, which reports, shrinking and `docs/testing.md` use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,45 +17,46 @@ use super::stored_state::StoredStateReader;
 use super::world::{SimNode, World};
 use super::{acceptance_oracle, history_oracle, journal};
 
-/// What must hold.
+/// A condition that must hold in every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// I1: after a heal, all members show the same.
     Converged,
-    /// I2: nothing is acknowledged or told before it is durable, and what was acknowledged is never lost.
+    /// I2: nothing is acknowledged or sent before it is durable, and an acknowledged change is never lost.
     Durable,
-    /// I3: what is accepted change by change is what the pure function accepts, of memory and of the rows.
+    /// I3: the changes accepted one by one, in memory and in the rows, are those that the pure function
+    /// accepts.
     Accepted,
-    /// I4: values are those that a naive reader of the history finds.
+    /// I4: the values equal those of the history oracle.
     Values,
-    /// I5: conflicts are those that a naive reader of the history finds.
+    /// I5: the conflicts equal those of the history oracle.
     Conflicts,
-    /// I6: honest nodes are not blamed.
+    /// I6: no honest node is blamed.
     Blame,
-    /// I7: a node that starts from its disk shows what it showed.
+    /// I7: a node that starts from its disk shows what it showed before.
     Restart,
-    /// I8: once equal, a group is quiet.
+    /// I8: once its members are equal, a group is quiet.
     Quiet,
-    /// I9: nothing of a group goes to whom it was not given, and what waits has a bound.
+    /// I9: frames of a group go only to nodes that were invited to it, and every queue has a limit.
     Members,
-    /// I10: whoever writes sees what was written.
+    /// I10: a writer sees its own write.
     OwnWrites,
-    /// I11: no panic, no false "damaged", no isolated shard, no refused own change.
+    /// I11: no panic, no false report of damage, no isolated shard, no refused own change.
     Sound,
-    /// I12: what was added to a list and never taken out is in it.
+    /// I12: an item that was added to a list and never removed is in the list.
     ListItemsKept,
-    /// I13: the same plan makes the same history; clocks change no value.
+    /// I13: the same plan gives the same history, and clocks change no value.
     Deterministic,
-    /// I14: nothing is stored that its author's role does not allow in that shard.
+    /// I14: no node stores a change that its author's role does not allow in that shard.
     Authority,
-    /// I15: who is no member gets nothing, and what is in quarantine goes nowhere.
+    /// I15: a node that is not a member receives nothing, and quarantined changes are sent to no node.
     NonMembers,
-    /// I16: whoever follows a journal is told what counts, once, and nothing before what it was built on.
+    /// I16: a reader of the journal sees each counting entry once, and after the entries that it builds on.
     Journal,
 }
 
 impl Invariant {
-    /// All of them.
+    /// All invariants, in the order of their ids.
     pub const ALL: [Self; 16] = [
         Self::Converged,
         Self::Durable,
@@ -75,14 +76,14 @@ impl Invariant {
         Self::Journal,
     ];
 
-    /// Its id.
+    /// The id of the invariant, for example `I3`.
     pub fn id(self) -> String {
         let index = Self::ALL.iter().position(|one| *one == self).unwrap_or(0);
         format!("I{}", index + 1)
     }
 }
 
-/// What does not hold: which invariant, and how that shows.
+/// The violated invariant, and a description of what was seen.
 pub(super) type Violation = (Invariant, String);
 
 /// What one node shows of a group.
@@ -96,7 +97,7 @@ pub(super) struct GroupSnapshot {
     pub(super) history: BTreeSet<ChangeId>,
 }
 
-/// What `node` shows of a group; `None` if it does not run or is not in it.
+/// What `node` shows of a group; `None` if the node does not run or is not in the group.
 pub(super) fn snapshot(world: &mut World, node: usize, group: GroupId) -> Option<GroupSnapshot> {
     let state = world.nodes[node].core_node.as_mut()?.group_mut(&group)?;
     let digest = state.digest();
@@ -117,15 +118,16 @@ pub(super) fn snapshot(world: &mut World, node: usize, group: GroupId) -> Option
     })
 }
 
-/// The nodes that are members of a group, as they know it themselves. Of several worlds of members that know
-/// nothing of each other, the largest.
+/// The nodes that consider themselves members of a group. If there are several sets of members that do not
+/// know each other, the largest.
 pub(super) fn largest_member_set(world: &World, group: GroupId) -> Vec<usize> {
     let worlds = acquainted_member_sets(world, group);
     worlds.into_iter().max_by_key(|nodes| (nodes.len(), std::cmp::Reverse(nodes.clone()))).unwrap_or_default()
 }
 
-/// Members, by who knows whom as one. A machine that is set back to before it let anybody in knows nobody,
-/// and if it had left meanwhile nobody knows it: nothing tells the two sides of each other.
+/// The members, partitioned by which of them know each other as members. A node that was rolled back to a
+/// state before it admitted anyone knows no other member. If it had left in the meantime, no member knows it
+/// either, and the two sets never meet.
 fn acquainted_member_sets(world: &World, group: GroupId) -> Vec<Vec<usize>> {
     let live_state = |node: usize| {
         let core_node = world.nodes[node]
@@ -157,8 +159,8 @@ fn considers_itself_member(core_node: &Node, group: &GroupId) -> bool {
     core_node.group(group).is_some_and(|state| state.group.members().is_member(&core_node.own_id()))
 }
 
-/// True if all members show one digest, and nobody is still on the way in (unless whoever could let it in may
-/// be gone).
+/// True if all members have equal digests and no node is still joining. In a run that changes the membership
+/// a join may remain pending, because the members that could admit the node may be gone.
 pub(super) fn is_converged(world: &mut World, group: GroupId) -> bool {
     let churns = world.changes_membership;
     for node in &world.nodes {
@@ -177,7 +179,7 @@ fn are_equal(world: &mut World, nodes: &[usize], group: GroupId) -> bool {
     nodes.iter().map(&mut digest).collect::<BTreeSet<_>>().len() <= 1
 }
 
-/// What each member has, for the report of a run that failed.
+/// The state of a group on each node, for the report of a failed run.
 pub(super) fn describe_group(world: &World, group: GroupId) -> String {
     let mut lines = Vec::new();
     for (node, sim_node) in world.nodes.iter().enumerate() {
@@ -246,7 +248,7 @@ pub(super) fn describe_group(world: &World, group: GroupId) -> String {
     lines.join("\n")
 }
 
-/// How much a node holds: acceptance is judged anew when this moves.
+/// The amount of data that a node held at the last check. Acceptance is checked again when it changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CheckedState {
     records: usize,
@@ -254,13 +256,12 @@ pub(super) struct CheckedState {
     durable: bool,
 }
 
-/// Up to so many changes acceptance is judged after every step; above, each time that a sixteenth more is
-/// there.
+/// Up to this number of changes, acceptance is checked after every step. Above it, acceptance is checked
+/// whenever the number has grown by a sixteenth.
 const ALWAYS_CHECK_CHANGES: u64 = 200;
 
-/// Judges what a node accepted change by change against the pure function, if enough is new since `before`:
-/// of what it has in memory, and, with nothing on its way to the disk, of the records and deltas that it
-/// stored.
+/// Compares the changes that a node accepted with the pure function, if enough is new since `before`. It
+/// checks the state in memory and, if no commit is pending, the stored records and deltas.
 pub(super) fn check_if_changed(
     node: &SimNode,
     before: CheckedState,
@@ -284,7 +285,7 @@ pub(super) fn check_if_changed(
     Ok(current)
 }
 
-/// Judges all that a node holds, however much.
+/// Checks everything that a node holds, regardless of the last check.
 fn check_whole_node(node: &SimNode, read: &mut StoredStateReader) -> Result<(), Violation> {
     check_if_changed(node, CheckedState::default(), read).map(drop)
 }
@@ -316,7 +317,7 @@ fn check_limits(state: &GroupState) -> Result<(), Violation> {
     let limits_in_use = [
         ("waiting records", records.waiting_len(), limits::MAX_WAITING_RECORDS),
         ("refused items", state.group.rejected().iter().count(), limits::MAX_REJECTED_IDS),
-        // No orphan weighs less than this.
+        // No orphan has a smaller size estimate than this.
         ("waiting changes", state.group.orphan_count(), limits::MAX_ORPHAN_BYTES / 256),
         ("invites", state.admission.invites.len(), limits::MAX_INVITES_PER_GROUP),
     ];
@@ -338,7 +339,7 @@ fn check_memory_acceptance(state: &GroupState) -> Result<(), String> {
             changes.insert(change.id(), change.to_candidate());
         }
         let rule = compute_acceptance(&members, &changes);
-        // While a document is made anew, it has not got there yet.
+        // A document that is being rebuilt may not have reached the heads yet.
         let heads = shard.document().is_rebuilding() || shard.document().heads() == graph.heads();
         if changes.ids().any(|id| rule.is_accepted(&id) != graph.contains(&id)) || !heads {
             return Err(format!("{name} holds other changes than are accepted"));
@@ -354,7 +355,8 @@ fn check_memory_acceptance(state: &GroupState) -> Result<(), String> {
     Ok(())
 }
 
-/// From nothing but rows: who is a member, which changes there are, and so what the document must be made of.
+/// Computes the membership and the accepted changes from the stored rows alone, and compares them with the
+/// document.
 fn check_stored_acceptance(
     state: &GroupState,
     members: &Membership,
@@ -377,8 +379,8 @@ fn check_stored_acceptance(
     Ok(())
 }
 
-/// Operators and admins write what is wanted; every machine writes its own shard of what it has, and nobody
-/// else does.
+/// Checks that each change is in a shard that its author may write: the desired state for operators and
+/// admins, and each node's own observed state.
 fn check_authority(
     state: &GroupState,
     records: &RecordSet,
@@ -400,7 +402,7 @@ fn check_authority(
     Ok(())
 }
 
-/// Checks all that must hold of a group in a healed world.
+/// Checks everything that must hold for a group after a heal.
 pub(super) fn check_healed_group(world: &mut World, group: GroupId) -> Result<(), Violation> {
     let members = largest_member_set(world, group);
     if members.is_empty() && world.changes_membership {
@@ -438,7 +440,7 @@ pub(super) fn check_healed_group(world: &mut World, group: GroupId) -> Result<()
     check_nothing_lost(world, group, Some(&first))
 }
 
-/// A copy that was damaged is one again as soon as it met a member.
+/// Checks that a damaged copy counts as complete again after it met a member.
 fn check_refetched(node: &SimNode, group: GroupId, members: usize) -> Result<(), Violation> {
     let state = node.core_node.as_ref().and_then(|core_node| core_node.group(&group));
     match state.is_some_and(|state| state.refetching) && members > 1 {
@@ -447,7 +449,7 @@ fn check_refetched(node: &SimNode, group: GroupId, members: usize) -> Result<(),
     }
 }
 
-/// Values and conflicts are those that a naive reader finds.
+/// Compares values and conflicts with the history oracle.
 fn check_against_history_oracle(shard: &Shard, group: GroupId) -> Result<(), Violation> {
     let history = history_oracle::History::of_shard(shard, group);
     let name = shard.root().name();
@@ -474,10 +476,10 @@ fn check_against_history_oracle(shard: &Shard, group: GroupId) -> Result<(), Vio
     Ok(())
 }
 
-/// Up to so many changes of a shard the oracle is asked: it takes the square of them.
+/// The largest number of changes of a shard that the oracle is given. Its cost is quadratic.
 const MAX_ORACLE_CHANGES: usize = 400;
 
-/// Who counts, and which changes do, as a slow reader finds it that was written apart from the product.
+/// Compares the membership and the accepted changes with the acceptance oracle.
 fn check_against_acceptance_oracle(group: &Group) -> Result<(), Violation> {
     let records: Vec<SignedRecord> = group.records().iter().cloned().collect();
     let reference_membership = acceptance_oracle::ReferenceMembership::new(&records);

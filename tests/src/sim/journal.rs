@@ -1,4 +1,4 @@
-//! Following a node's journal from its rows alone, as one who watches does.
+//! Checks a node's journal by reading its rows, as `watch` does.
 
 use larder_core::id::HistoryEntryId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +8,9 @@ use larder_core::record::SignedRecord;
 use larder_core::shard::Shard;
 use larder_core::store::{JournalRow, MemoryStore, RowReader, Table, decode_layout, key};
 
-/// Reads a journal from its beginning: no row says what is known, nothing comes before what it was built on,
-/// and in the end just that counts which the group holds. Of one that was `damaged` only the end is asked.
+/// Reads a journal from its beginning. Each row must be new, each change must come after its dependencies,
+/// and at the end exactly the entries that the group holds must count. If the store was `damaged`, only the
+/// end is checked.
 pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) -> Result<(), String> {
     let rows =
         disk.read_rows(Table::Journal, &key::for_group(group.id())).map_err(|error| error.to_string())?;
@@ -37,7 +38,7 @@ pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) ->
     Ok(())
 }
 
-/// Something that a change was built on and that does not count yet.
+/// A dependency of the row's change that does not count yet.
 fn missing_dependency(
     group: &Group,
     row: &JournalRow,

@@ -1,5 +1,5 @@
-//! Who is in a group changes, machines are copied and set back, and some lie: what becomes of members that
-//! are not what they were.
+//! Operations that change the membership, copy a data directory or roll it back, or forge changes and
+//! records.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use super::plan::PlannedOp;
 use super::runner::{Runner, core_role};
 
 impl Runner<'_> {
-    /// What changes who is in a group.
+    /// Applies an operation that can change the membership or what counts of a member.
     pub(super) fn apply_membership_fault(&mut self, node: usize, act: &PlannedOp) {
         match act {
             PlannedOp::RemoveMember { group, target } => {
@@ -82,7 +82,7 @@ impl Runner<'_> {
         self.world.nodes[node].core_node.as_ref()?.group(&self.group(group))
     }
 
-    /// One of the changes of the desired state that a node keeps aside.
+    /// An unaccepted change of the desired state on this node.
     fn pick_unaccepted_change(&self, node: usize, group: usize, pick: u64) -> Option<ChangeId> {
         let group_data = &self.group_state(node, group)?.group;
         let shard_id = group_data.desired()?.root().shard_id();
@@ -95,8 +95,8 @@ impl Runner<'_> {
         all.get(usize::try_from(pick % all.len().max(1) as u64).unwrap_or(0)).copied()
     }
 
-    /// The keys of an honest node, used for what no honest node does. What it says goes to its neighbours;
-    /// its own machine knows of nothing.
+    /// Uses the key of an honest node for something that no honest node does. The result goes to the node's
+    /// neighbours; the node itself does not know it.
     fn forge(&mut self, node: usize, group_index: usize, pick: u64) {
         let group = self.group(group_index);
         let Some(group_copy) = self.group_state(node, group_index).map(|state| state.group.clone()) else {
@@ -118,7 +118,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Two Revokes of one grant of which each counts, and whose frontiers are one change apart.
+    /// Sends two Revokes of one grant that both count, with frontiers one change apart.
     fn revoke_twice(&mut self, node: usize, group_index: usize) {
         let group = self.group(group_index);
         let Some(group_copy) = self.group_state(node, group_index).map(|state| state.group.clone()) else {
@@ -150,7 +150,7 @@ impl Runner<'_> {
         );
     }
 
-    /// A change that the machine itself does not know of.
+    /// Sends a change that the node itself does not know.
     fn push_fork(&mut self, node: usize, group: GroupId, mut group_copy: Group, choice: u64) {
         let secret = self.world.nodes[node].secret.clone();
         let puts = BTreeMap::from([(format!("config/r{} keys.k0", choice % 3), Value::from("forked"))]);
@@ -165,7 +165,7 @@ impl Runner<'_> {
         }
     }
 
-    /// And at the same place another one.
+    /// Makes the node write a change, and sends another change with the same sequence number.
     fn write_then_push_fork(&mut self, node: usize, group_index: usize, group_copy: Group, pick: u64) {
         let value = format!("after a fork {pick}");
         let resource = u8::try_from(pick % 3).unwrap_or(0);
@@ -173,13 +173,13 @@ impl Runner<'_> {
         self.push_fork(node, self.group(group_index), group_copy, pick);
     }
 
-    /// A record that no honest member issues: backdated, a fork of its chain, with a frontier that is a lie.
+    /// A record that no honest member issues: backdated, a fork of its chain, or with a false frontier.
     fn make_false_record(&mut self, node: usize, group: &Group, pick: u64) -> Option<SignedRecord> {
         let secret = &self.world.nodes[node].secret.clone();
         let mut grants = group.members().grants().filter(|grant| grant.holder == secret.node_id());
         let grant = grants.find(|grant| grant.role == Role::Admin)?.grant;
-        // Ended ones too: a second Revoke lets less count than the first, whose frontier is evidence from
-        // then on.
+        // Ended grants are included. A second Revoke leaves fewer changes accepted than the first, whose
+        // frontier then serves as evidence only.
         let is_grant = |signed: &&SignedRecord| {
             matches!(signed.record().body, RecordBody::Grant(_) | RecordBody::Genesis(_))
         };
@@ -224,15 +224,15 @@ impl Runner<'_> {
     }
 }
 
-/// Who wrote a change that nothing was built on.
+/// The grant that wrote a head of the desired state.
 fn last_author(group: &Group) -> Option<GrantId> {
     let graph = group.desired()?.graph();
     let head = graph.heads().into_iter().next()?;
     Some(graph.chain_of(graph.get(&head)?)?.grant)
 }
 
-/// Frontiers one change earlier than what is known: of two Revokes the lower counts, and what the higher one
-/// named is kept as evidence alone.
+/// The given frontiers, one change earlier. Of two Revokes the lower frontier counts; the change that the
+/// higher one names is kept as evidence only.
 fn frontiers_one_change_earlier(group: &Group, frontiers: Frontiers) -> Frontiers {
     let one_earlier = |(actor, seq, _): (ChainId, u64, ChangeId)| {
         let graph = group.desired()?.graph();

@@ -1,4 +1,4 @@
-//! What each act of a plan does to the world.
+//! Applies each operation of a plan to the world.
 
 use larder_core::group::ChangeNote;
 use larder_core::id::GroupId;
@@ -151,7 +151,7 @@ impl Runner<'_> {
         }
     }
 
-    /// A kind that nobody knows, and a field that nobody knows of a kind that all do.
+    /// Writes an unknown kind, and an unknown field of a known kind.
     fn set_unknown_schema(&mut self, node: usize, group: usize, value: &str) {
         self.world.coverage.record("later-kind");
         let assign = || FieldEdit::Assign(Literal::Scalar(Value::from(value)));
@@ -161,7 +161,7 @@ impl Runner<'_> {
         self.request_write(node, group, edits, true);
     }
 
-    /// Many writes, as if they had been made while nobody was near.
+    /// Makes many writes at once, like a node that was alone for a long time.
     fn write_backlog(&mut self, node: usize, group: usize, count: u32, bytes: u32) {
         for nth in 0..count {
             let value = format!("{nth}{}", "x".repeat(bytes as usize));
@@ -176,7 +176,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Settles a conflict, if the node sees one.
+    /// Resolves a conflict, if the node sees one.
     fn resolve_conflict(&mut self, node: usize, group: usize, pick: u64) {
         let open_conflicts = self.desired(node, group).map(conflicts).unwrap_or_default();
         self.mark_conflicts(&open_conflicts);

@@ -1,38 +1,38 @@
-//! The plan of a run: everything that is decided before it begins, as plain data.
+//! The plan of a run: everything that is decided before the run begins, as plain data.
 //!
-//! A seed draws a plan (see [`super::draw`]), and the plan plays the same everywhere. A plan that failed is
-//! written down as JSON, cut down, and played on every change for ever: it does not depend on how plans are
-//! drawn later on.
+//! `plan_generator` derives a plan from a seed, and every host plays a plan in the same way. A plan that
+//! failed is stored as JSON, reduced, and played in every test run from then on. It does not depend on later
+//! changes of the generator.
 
 use serde::{Deserialize, Serialize};
 
-/// One microsecond of virtual time, times so many.
+/// The number of microseconds of virtual time in a second.
 pub const SECOND_US: u64 = 1_000_000;
 
 /// Everything that is decided before a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Of the streams of chance that the world itself draws from: keys, delays, what is lost.
+    /// The seed of the random streams that the world uses: for keys, delays and losses.
     pub seed: u64,
-    /// What the writers are mostly at; for the report.
+    /// The name of the workload, for the report.
     pub workload: String,
-    /// How many nodes there are.
+    /// The number of nodes.
     pub nodes: usize,
-    /// Which groups there are, and who is in them.
+    /// The groups with their first members.
     pub groups: Vec<GroupPlan>,
-    /// What goes wrong by itself.
+    /// The faults that occur at random.
     pub faults: Faults,
-    /// What happens, in order.
+    /// The operations, in order.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// True if who is in a group may change, or machines are not what they were.
+    /// True if the run can change the membership, or can copy, roll back or forge.
     pub fn changes_membership(&self) -> bool {
         self.steps.iter().any(|step| step.op.changes_membership())
     }
 
-    /// What it is in a few words, for the report of a run that failed.
+    /// A summary of the plan in a few words, for the report of a failed run.
     pub fn summary(&self) -> String {
         let groups: Vec<String> = self.groups.iter().map(|group| format!("{:?}", group.members)).collect();
         format!(
@@ -47,286 +47,288 @@ impl Plan {
     }
 }
 
-/// One group. Its members join before the first step, in this order; the first one founds it.
+/// One group. Its members join before the first step, in this order. The first one is the founder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupPlan {
-    /// Nodes with their roles.
+    /// The nodes and their roles.
     pub members: Vec<(usize, PlanRole)>,
 }
 
-/// A role, as a plan spells it.
+/// A role, as plans spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PlanRole {
-    /// Founder or admin.
+    /// The founder or another admin.
     Admin,
-    /// Writes desired and observed state.
+    /// An operator: it writes desired and observed state.
     Operator,
-    /// Writes observed state.
+    /// A node: it writes observed state.
     Node,
-    /// Writes nothing.
+    /// A reader: it writes nothing.
     Reader,
 }
 
-/// What goes wrong by itself, and how often. Each class is off in half of all plans.
+/// The faults that occur at random, and how often. Each class is off in half of all plans.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Faults {
-    /// Longest delay of a frame, in microseconds; each direction of each pair has a share of it.
+    /// The longest delay of a frame, in microseconds. Each direction of each pair has its own share of it.
     pub delay: u64,
-    /// Longest time a commit takes, in microseconds.
+    /// The longest duration of a commit, in microseconds.
     pub commit: u64,
-    /// Frames out of a thousand with which their stream breaks: they are lost, wholly or in the middle.
+    /// The number of frames in a thousand with which their stream breaks. The frame is lost, completely or in
+    /// part.
     pub resets: u64,
-    /// Frames out of a thousand behind which their stream is stuck for a while.
+    /// The number of frames in a thousand after which their stream stalls for a while.
     pub clogs: u64,
-    /// Frames out of a thousand that arrive twice.
+    /// The number of frames in a thousand that arrive twice.
     pub duplicates: u64,
-    /// Frames out of a thousand that overtake those before them.
+    /// The number of frames in a thousand that overtake earlier ones.
     pub reorders: u64,
-    /// Frames out of a thousand after which an old one, of any earlier stream of the pair, comes again.
+    /// The number of frames in a thousand after which an old frame of an earlier stream of the pair arrives
+    /// again.
     pub replays: u64,
-    /// How far clocks run off, in millionths.
+    /// The largest drift of the clocks, in millionths.
     pub drift: u64,
-    /// Nodes that speak a later version: one greater in every hello, with frames of kinds that nobody knows
-    /// yet.
+    /// The nodes that speak a later version: their hello has a larger version number, and they send frames of
+    /// unknown kinds.
     pub later: Vec<usize>,
 }
 
 impl Faults {
-    /// What is left of them once everything works again: how slow things are, and who speaks what.
+    /// The faults that remain after the heal: delays, and the nodes with a later version.
     pub fn without_disorder(&self) -> Self {
         Self { resets: 0, clogs: 0, duplicates: 0, reorders: 0, replays: 0, ..self.clone() }
     }
 
-    /// True if streams break the promise that frames come whole, once and in order. Noise keeps it on a real
-    /// wire; a node must stay sound all the same, though it may blame its neighbour.
+    /// True if streams duplicate, reorder or replay frames. On a real wire, Noise prevents this. A node must
+    /// stay sound, but it may blame its neighbour.
     pub fn breaks_stream_order(&self) -> bool {
         self.duplicates + self.reorders + self.replays > 0
     }
 }
 
-/// Something that happens.
+/// One operation and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// How long after the step before it, in microseconds.
+    /// The delay after the previous step, in microseconds.
     pub after: u64,
-    /// To which node.
+    /// The index of the node.
     pub node: usize,
-    /// What.
+    /// The operation.
     pub op: PlannedOp,
 }
 
-/// What can happen. Values are different in every act of a plan, so that each can be found again, but for one
-/// item that is added to lists and taken out of them again and again.
+/// An operation. Each operation of a plan writes a different value, so that every value can be traced to it.
+/// The exception is one list item that is added and removed again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannedOp {
     /// Assigns a value to a key of a `config`.
     Set {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Of which resource.
+        /// The index of the resource.
         resource: u8,
-        /// Which key.
+        /// The index of the key.
         key: u8,
-        /// What.
+        /// The value to assign.
         value: String,
     },
     /// Adds an item to the list of a `config`.
     Add {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Of which resource.
+        /// The index of the resource.
         resource: u8,
-        /// Which.
+        /// The item to add.
         value: String,
     },
-    /// Takes the oldest item out of the list of a `config`.
+    /// Removes the oldest item from the list of a `config`.
     Take {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Of which resource.
+        /// The index of the resource.
         resource: u8,
     },
     /// Unsets a key.
     Unset {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Of which resource.
+        /// The index of the resource.
         resource: u8,
-        /// Which key.
+        /// The index of the key.
         key: u8,
     },
     /// Removes a resource.
     Remove {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Which.
+        /// The index of the resource.
         resource: u8,
     },
-    /// Writes a kind and a field that this version does not know, as a later one would.
+    /// Writes a kind and a field that this version does not know, as a later version would.
     SetUnknown {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// What.
+        /// The value of both fields.
         value: String,
     },
-    /// Many writes at once.
+    /// Makes many writes at once.
     Backlog {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// How many.
+        /// The number of writes.
         count: u32,
-        /// How long each value is.
+        /// The length of each value.
         bytes: u32,
     },
-    /// Settles one of the conflicts that the node sees.
+    /// Resolves one of the conflicts that the node sees.
     Resolve {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Which, and by which side.
+        /// The choice of the conflict and of the side.
         pick: u64,
     },
-    /// The providers report.
+    /// Lets the providers report.
     Observe {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// On which resource.
+        /// The index of the resource.
         resource: u8,
-        /// Applied, or failed.
+        /// True for `applied`, false for `failed`.
         applied: bool,
-        /// What it runs.
+        /// The applied revision.
         revision: u64,
     },
-    /// Stops or goes on syncing a group.
+    /// Pauses or resumes the sync of a group.
     Pause {
-        /// Which.
+        /// The index of the group.
         group: usize,
-        /// True to stop.
+        /// True to pause, false to resume.
         paused: bool,
     },
     /// Joins a group, through any node that is in it.
     Join {
-        /// Which.
+        /// The index of the group.
         group: usize,
-        /// As what.
+        /// The role of the invite code.
         part: PlanRole,
     },
-    /// Some directions carry nothing any more.
+    /// Cuts some directions of the network.
     Cut {
-        /// Which.
+        /// The directions to cut.
         cut: NetworkCut,
     },
-    /// Everything carries again.
+    /// Restores every direction.
     HealCuts,
-    /// The node dies between two batches.
+    /// Crashes the node between two batches.
     Crash {
-        /// For how long, in microseconds.
+        /// The time until it restarts, in microseconds.
         pause: u64,
-        /// How many of the batches under way reached the disk, of as many as there are.
+        /// The choice of how many pending batches became durable: this number modulo the possible counts.
         kept: u64,
     },
-    /// The node dies after so many more effects, wherever that is.
+    /// Crashes the node after a number of effects, possibly within one call.
     CrashMidway {
-        /// How many.
+        /// The number of effects.
         effects: u32,
-        /// For how long, in microseconds.
+        /// The time until it restarts, in microseconds.
         pause: u64,
     },
-    /// The node stands still, and goes on as if nothing had been.
+    /// Freezes the node. Afterwards it continues as if no time had passed.
     Freeze {
-        /// For how long, in microseconds.
+        /// The duration, in microseconds.
         pause: u64,
     },
-    /// The disk takes no more.
+    /// Makes every commit fail.
     Disk {
-        /// Because it is full, or broken.
+        /// True for a full disk, false for a broken one.
         full: bool,
-        /// For how long, in microseconds; then the daemon opens its store anew.
+        /// The duration, in microseconds. Afterwards the daemon opens its store again.
         pause: u64,
     },
-    /// The node dies, and its store is found damaged when it starts again: some rows are gone or wrong.
+    /// Crashes the node. When it restarts, rows of its store are missing or wrong.
     Damage {
-        /// What is hit.
+        /// The extent of the damage.
         hits: DamageExtent,
-        /// Of which chance.
+        /// The seed that chooses the damaged rows.
         seed: u64,
-        /// For how long it is down, in microseconds.
+        /// The time until it restarts, in microseconds.
         pause: u64,
     },
-    /// The clock steps.
+    /// Sets the wall clock forward or back.
     Clock {
-        /// By so many seconds.
+        /// The number of seconds.
         by: i64,
     },
-    /// Nothing happens for a long time.
+    /// Lets a long time pass without an operation.
     Idle,
-    /// An admin ends the membership of another node.
+    /// Lets an admin remove another node from a group.
     RemoveMember {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Whose.
+        /// The index of the node to remove.
         target: usize,
     },
-    /// An admin gives another node another role.
+    /// Lets an admin change the role of another node.
     ChangeRole {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// To whom.
+        /// The index of the node.
         target: usize,
-        /// Which.
+        /// The new role.
         part: PlanRole,
     },
-    /// The node leaves a group.
+    /// Lets the node leave a group.
     Leave {
-        /// Which.
+        /// The index of the group.
         group: usize,
     },
-    /// An admin brings in a change that is kept aside.
+    /// Lets an admin readmit an unaccepted change.
     Readmit {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Which of them.
+        /// The choice of the change.
         pick: u64,
     },
-    /// An operator writes once more what a change says that is kept aside.
+    /// Lets an operator write the edits of an unaccepted change again.
     Rewrite {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// Which of them.
+        /// The choice of the change.
         pick: u64,
     },
-    /// The first time, the disk is copied; the next time, the node starts from that copy.
+    /// The first time, copies the disk. The next time, starts the node from that copy.
     Restore {
-        /// True if its daemon notices.
+        /// True if the daemon notices the rollback.
         noticed: bool,
-        /// For how long it is down, in microseconds.
+        /// The time until the node restarts, in microseconds.
         pause: u64,
     },
-    /// The node dies, and a copy of its directory goes on in its place; the next time, the first one does
-    /// again.
+    /// Crashes the node and continues with a copy of its data directory. The next time, the first directory
+    /// continues.
     Swap {
-        /// For how long it is down, in microseconds.
+        /// The time until the node restarts, in microseconds.
         pause: u64,
     },
-    /// The node's keys are used for what no honest node does.
+    /// Uses the node's key for something that no honest node does.
     Forge {
-        /// In which group.
+        /// The index of the group.
         group: usize,
-        /// What, and to whom.
+        /// The choice of the forgery and of its target.
         pick: u64,
     },
-    /// An admin's keys end the grant of whoever wrote last, twice: as far as is known, and as if the last
-    /// change had not been. So that one counts no more, and is named by a record that does.
+    /// Ends the grant of the last writer twice, with an admin's key. One Revoke has the known frontier, the
+    /// other is one change earlier. The last change then does not count, but an effective record names it.
     RevokeTwice {
-        /// In which group.
+        /// The index of the group.
         group: usize,
     },
 }
 
 impl PlannedOp {
-    /// True if it can change who is in a group, or what of theirs counts.
+    /// True if the operation can change the membership, or what counts of a member.
     pub fn changes_membership(&self) -> bool {
         matches!(
             self,
@@ -343,50 +345,50 @@ impl PlannedOp {
     }
 }
 
-/// What damage hits of a store. Beside it lies the roster, which says which groups the node is in.
+/// The extent of damage to a store. The membership backup, which names the node's groups, survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DamageExtent {
-    /// Rows of one table, here and there, and all can still be read.
+    /// Some rows of one table are wrong or missing, and all rows can still be read.
     OneTable,
-    /// Rows of any table, and what is between them cannot be read.
+    /// Some rows of any table are wrong or missing, and ranges between them cannot be read.
     Anything,
-    /// All of it.
+    /// The whole store is lost.
     Everything,
 }
 
-/// Which directions carry nothing.
+/// A set of directions that carry nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkCut {
-    /// The nodes of one side against the rest.
+    /// The nodes of one side are cut from the rest.
     Sides {
-        /// A bit for each node.
+        /// One bit for each node of the side.
         side: u32,
-        /// Only from that side to the rest.
+        /// True if only the direction from that side to the rest is cut.
         one_way: bool,
     },
-    /// One node against all.
+    /// One node is cut from all others.
     Alone {
-        /// Which.
+        /// The index of the node.
         node: usize,
     },
-    /// Two sides, and one node that reaches both.
+    /// Two sides are cut from each other, and one node reaches both.
     Bridge {
-        /// A bit for each node of one side.
+        /// One bit for each node of one side.
         side: u32,
-        /// Who reaches both.
+        /// The index of the node that reaches both sides.
         bridge: usize,
     },
-    /// In a ring, each reaches only so many neighbours to the left and to the right.
+    /// The nodes form a ring, and each reaches only some neighbours to its left and right.
     Ring {
-        /// How many.
+        /// The number of neighbours on each side.
         reach: usize,
     },
 }
 
 impl NetworkCut {
-    /// True if it keeps frames of `a` from `b`, of so many nodes.
+    /// True if frames of `a` do not reach `b`, in a world of `nodes` nodes.
     pub fn separates(&self, nodes: usize, a: usize, b: usize) -> bool {
         let at = |side: u32, node: usize| side >> (node % 32) & 1 == 1;
         match *self {
