@@ -1,15 +1,15 @@
-//! Drawing a plan from chance: which groups, which faults, which workload, which steps.
+//! Derives a plan from random numbers: groups, faults, workload and steps.
 
 use super::plan::{DamageExtent, Faults, GroupPlan, NetworkCut, Plan, PlanRole, PlannedOp, SECOND_US, Step};
 use super::rng::TestRng;
 
-/// What the writers are mostly at. Each is a table of operations with their shares.
+/// The operations that the writers of a plan mostly do, with their shares.
 struct Workload {
     name: &'static str,
     op_shares: &'static [(OpKind, u64)],
 }
 
-/// Sorts of acts, as far as workloads tell them apart.
+/// The kinds of operations that workloads distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpKind {
     Set,
@@ -83,7 +83,7 @@ const WORKLOADS: &[Workload] = &[
     },
 ];
 
-/// What may happen besides, in a plan that has it at all.
+/// The faults that a plan may have beside its workload.
 const FAULT_OPS: &[(OpKind, u64)] = &[
     (OpKind::Cut, 8),
     (Crash, 4),
@@ -95,7 +95,8 @@ const FAULT_OPS: &[(OpKind, u64)] = &[
     (Join, 3),
 ];
 
-/// What changes who is in a group, or sets machines back; in half of all plans none of it.
+/// The operations that change the membership, or copy, roll back or forge. Half of all plans have none of
+/// them.
 const MEMBERSHIP_FAULT_OPS: &[(OpKind, u64)] = &[
     (OpKind::RemoveMember, 3),
     (OpKind::ChangeRole, 2),
@@ -110,9 +111,9 @@ const MEMBERSHIP_FAULT_OPS: &[(OpKind, u64)] = &[
 
 const RESOURCES: u64 = 4;
 const KEYS: u64 = 4;
-/// One plan in so many has hours in which nothing happens,
+/// One plan in this many has hours in which nothing happens.
 const REST_PLAN_ONE_IN: u64 = 40;
-/// and one backlog in so many is that of days alone: each costs as much as a hundred plans.
+/// One backlog in this many has the size of several days alone. Each costs as much as a hundred plans.
 const LONG_BACKLOG_ONE_IN: u64 = 400;
 
 struct PlanGenerator<'a> {
@@ -123,14 +124,14 @@ struct PlanGenerator<'a> {
     written: u64,
 }
 
-/// Draws a plan; from `SMALL` on, a small one in which members change.
+/// Derives a plan from a seed. From [`FIRST_SMALL_SEED`] on, the plan is small and its membership changes.
 pub fn generate_plan(seed: u64) -> Plan {
     let rng = &mut TestRng::new(seed, "plan");
     if seed >= FIRST_SMALL_SEED { generate_small_plan(seed, rng) } else { generate_plan_with(seed, rng) }
 }
 
-/// From this seed on, worlds are small and short: two to four nodes whose membership changes, copies, lies. A
-/// hundred thousand of them take minutes.
+/// From this seed on, plans have two to four nodes and few steps, in which membership changes, nodes are
+/// copied, and keys are misused. A hundred thousand of them take minutes.
 pub const FIRST_SMALL_SEED: u64 = 1 << 40;
 
 fn generate_small_plan(seed: u64, rng: &mut TestRng) -> Plan {
@@ -147,7 +148,7 @@ fn generate_small_plan(seed: u64, rng: &mut TestRng) -> Plan {
     Plan { seed, workload: "small".to_owned(), nodes, groups: generator.groups, faults, steps }
 }
 
-/// Draws a small plan out of bytes, as a fuzzer gives them: every byte decides something.
+/// Derives a small plan from the bytes of a fuzzer. Each byte makes a decision.
 pub fn generate_plan_from_bytes(bytes: &[u8]) -> Plan {
     let mut rng = TestRng::from_bytes(bytes);
     let mut plan = generate_plan_with(rng.below(1 << 16), &mut rng);
@@ -160,12 +161,12 @@ pub fn generate_plan_from_bytes(bytes: &[u8]) -> Plan {
     plan
 }
 
-/// Most steps of a small plan.
+/// The largest number of steps of a plan that is derived from bytes.
 const MAX_SMALL_STEPS: usize = 40;
 
-/// Draws a plan out of any chance.
+/// Derives a plan from any stream of random numbers.
 fn generate_plan_with(seed: u64, rng: &mut TestRng) -> Plan {
-    // Few nodes find most of what there is to be found, and fast.
+    // Few nodes find most faults, and find them fast.
     let nodes = [2, 3, 3, 4, 4, 5, 6, 7, 8, 9][rng.index(10)];
     let groups = (0..[1, 1, 2, 3][rng.index(4)]).map(|_| group(rng, nodes)).collect();
     let faults = faults(rng, nodes);
@@ -260,13 +261,13 @@ impl PlanGenerator<'_> {
         Set
     }
 
-    /// A value that no other act of the plan writes.
+    /// A value that no other operation of the plan writes.
     fn unique_value(&mut self) -> String {
         self.written += 1;
         format!("v{}", self.written)
     }
 
-    /// An item for a list. Where items are taken out too, one that is added again and again.
+    /// A list item. In a plan that also removes items, it is often one that is added again and again.
     fn list_item(&mut self) -> String {
         let taken =
             self.ops_with_shares.iter().find(|(kind, _)| *kind == Take).map_or(0, |(_, share)| *share);
@@ -277,7 +278,7 @@ impl PlanGenerator<'_> {
         u8::try_from(self.rng.below(sides)).unwrap_or(0)
     }
 
-    /// A group that the node is in from the beginning, mostly.
+    /// A group whose first members include the node, if there is one.
     fn pick_group(&mut self, node: usize) -> usize {
         let is_in = |group: &GroupPlan| group.members.iter().any(|(member, _)| *member == node);
         let own: Vec<usize> = (0..self.groups.len()).filter(|at| is_in(&self.groups[*at])).collect();
@@ -369,7 +370,7 @@ impl PlanGenerator<'_> {
         }
     }
 
-    /// A step of the clock: seconds, a day, or years, forward or back.
+    /// An adjustment of the clock: seconds, a day or years, forward or back.
     fn clock_jump(&mut self) -> i64 {
         let far = [10, 86_400, 40 * 31_557_600][self.rng.index(3)];
         i64::try_from(self.rng.below(2 * far)).unwrap_or(0) - i64::try_from(far).unwrap_or(0)

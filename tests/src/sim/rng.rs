@@ -1,25 +1,25 @@
-//! The random numbers of all tests: repeatable from a seed, and equal on every host.
+//! The random numbers of all tests. They can be repeated from a seed and are equal on every host.
 
 use std::collections::VecDeque;
 
 use larder_core::id::hash16;
 
 /// A stream of random numbers by SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", 2014). Bytes from a fuzzer may come first.
+/// generators", 2014). Bytes of a fuzzer may come first.
 #[derive(Clone, Debug)]
 pub struct TestRng {
     state: u64,
-    /// The bytes that decide before the generator does.
+    /// The bytes that are used before the generator.
     bytes: VecDeque<u8>,
 }
 
 impl TestRng {
-    /// The stream of a seed.
+    /// Creates the stream of a seed.
     pub fn from_seed(seed: u64) -> Self {
         Self { state: seed, bytes: VecDeque::new() }
     }
 
-    /// The stream of a seed that is named `label`. Streams of other names are independent of it, so that a
+    /// Creates the stream of a seed with the name `label`. Streams with different names are independent: a
     /// change in the use of one does not shift the others.
     pub fn new(seed: u64, label: &str) -> Self {
         // Saved seeds depend on this text.
@@ -27,13 +27,13 @@ impl TestRng {
         Self::from_seed(hash.iter().take(8).fold(0, |state, byte| (state << 8) | u64::from(*byte)))
     }
 
-    /// A stream of decisions by `bytes`, and random ones after these. Each decision takes as few bytes as it
-    /// needs, so that a changed byte changes one decision.
+    /// Creates a stream that takes its decisions from `bytes` first and is random afterwards. Each decision
+    /// uses as few bytes as possible, so that a changed byte changes one decision.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self { bytes: bytes.iter().copied().collect(), ..Self::new(0, "bytes") }
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         if !self.bytes.is_empty() {
             return self.take_bytes(8);
@@ -50,7 +50,7 @@ impl TestRng {
         self.bytes.drain(..count).fold(0, |all, byte| (all << 8) | u64::from(byte))
     }
 
-    /// A number below `bound`; 0 if `bound` is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         let bits = match self.bytes.is_empty() {
             true => self.next_u64(),
@@ -60,32 +60,32 @@ impl TestRng {
         bits % bound.max(1)
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// An index into a slice of length `len`.
+    /// Returns an index into a slice of length `len`.
     pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 
-    /// True in half of all cases.
+    /// Returns true in half of all cases.
     pub fn next_bool(&mut self) -> bool {
         self.below(2) == 1
     }
 
-    /// True in `times` of a thousand cases.
+    /// Returns true in `times` of a thousand cases.
     pub fn per_mille(&mut self, times: u64) -> bool {
         self.below(1000) < times
     }
 
-    /// Random bytes.
+    /// Returns random bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         std::iter::repeat_with(|| self.next_u64().to_le_bytes()).flatten().take(count).collect()
     }
 
-    /// 256 random bits, for a key.
+    /// Returns 256 random bits, for a key.
     pub fn next_seed(&mut self) -> [u8; 32] {
         std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap_or(0))
     }

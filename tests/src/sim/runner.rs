@@ -1,8 +1,11 @@
-//! One run from plan to verdict.
+//! Runs one plan and checks the invariants.
 //!
-//! Phases: gather (groups are founded and joined) → trouble (the steps of the plan, under its faults) → heal
-//! (a connected core, within a bound all must be equal) → quiet (nothing but signs of life) → cold restart
-//! (equal from disks alone).
+//! A run has these phases:
+//! * set-up: groups are created and joined;
+//! * steps: the operations of the plan, under its faults;
+//! * heal: all nodes are connected again and must become equal within a limit;
+//! * quiet: only presence frames may be sent;
+//! * cold restart: every node starts from its disk alone and must be equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,68 +23,68 @@ use super::plan::{Plan, PlanRole, PlannedOp, SECOND_US};
 use super::trace::EventTrace;
 use super::world::World;
 
-/// How a run went.
+/// The outcome of a run without a violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// Hash over every input and effect.
+    /// The hash over every input and effect.
     pub trace: [u8; 16],
-    /// Events handled.
+    /// The number of events handled.
     pub events: u64,
-    /// Writes acknowledged.
+    /// The number of acknowledged writes.
     pub acknowledged: usize,
-    /// Conflicts left at the end.
+    /// The number of conflicts at the end.
     pub conflicts: usize,
-    /// Virtual microseconds from the heal to equality.
+    /// The virtual microseconds from the heal until all members were equal.
     pub healed_after_us: u64,
-    /// Rare situations that were reached.
+    /// The rare situations that were reached.
     pub coverage: Coverage,
-    /// Hash over what every group shows in the end, without ids and times.
+    /// The hash over the values that every group shows at the end, without ids and times.
     pub values: [u8; 16],
 }
 
-/// Why a run failed.
+/// The description of a failed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFailure {
-    /// What did not hold.
+    /// The violated invariant.
     pub invariant: Invariant,
-    /// How that showed.
+    /// A description of what was seen.
     pub detail: String,
-    /// The last things that happened, if they were kept.
+    /// The last events, if they were kept.
     pub last_events: Vec<String>,
-    /// After how many steps of the plan.
+    /// The number of steps of the plan that were done.
     pub steps: usize,
 }
 
-/// After a heal, everything must be equal within this.
+/// The time after a heal within which all members must be equal.
 const HEAL_LIMIT_US: u64 = 60 * SECOND_US;
-/// From then on, what still has to be written down is, within this,
+/// The time after convergence in which remaining writes and frames are allowed.
 const SETTLE_US: u64 = 10 * SECOND_US;
-/// and after it nothing is said for so long but that one lives.
+/// The time after that in which only presence frames are allowed.
 const QUIET_US: u64 = 20 * SECOND_US;
-/// How long a rest is.
+/// The duration of an idle step.
 const IDLE_US: u64 = 2 * 3600 * SECOND_US;
-/// How long the gathering may take.
+/// The longest wait for one response during the set-up.
 const SETUP_LIMIT_US: u64 = 120 * SECOND_US;
-/// The longest that anything stays down by itself.
+/// A time after which every crashed node has restarted and every failed disk works again.
 const MAX_DOWNTIME_US: u64 = 11 * SECOND_US;
 
 pub(super) struct Runner<'a> {
     pub(super) plan: &'a Plan,
     pub(super) world: World,
     pub(super) groups: Vec<GroupId>,
-    /// A code for every role of every group, by index of the group.
+    /// An invite code for each role of each group. The key is the index of the group and the role.
     codes: BTreeMap<(usize, u8), InviteCode>,
     steps_done: usize,
     pub(super) resolved_on: BTreeMap<larder_core::id::Digest, usize>,
     cut_since: Option<u64>,
 }
 
-/// Plays a plan.
+/// Runs a plan.
 pub fn run_plan(plan: &Plan) -> Result<RunOutcome, RunFailure> {
     run_with_trace(plan, EventTrace::default())
 }
 
-/// Plays a plan and keeps its last events for the report; `loud` prints them all.
+/// Runs a plan and keeps its last events for the report; `loud` prints all events.
 pub fn run_plan_logged(plan: &Plan, loud: bool) -> Result<RunOutcome, RunFailure> {
     run_with_trace(plan, EventTrace::with_lines(loud))
 }
@@ -122,7 +125,7 @@ impl Runner<'_> {
         Ok(self.make_outcome(healed))
     }
 
-    /// The first thing that did not hold, if any.
+    /// Fails with the first recorded violation, if there is one.
     fn check_violations(&mut self) -> Result<(), Violation> {
         match self.world.violations.first() {
             Some(broken) => Err(broken.clone()),
@@ -141,7 +144,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Groups are founded, and joined by code, without trouble but what the plan's faults make.
+    /// Creates the groups and lets their first members join. Only the plan's faults disturb this.
     fn set_up_groups(&mut self) -> Result<(), Violation> {
         let wrong = |what: &str| (Invariant::Sound, format!("another answer to {what}"));
         for (group_index, group) in self.plan.groups.iter().enumerate() {
@@ -178,7 +181,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Asks a node to join a group, unless it is in it.
+    /// Requests that a node joins a group, unless it is a member.
     pub(super) fn join_group(
         &mut self,
         node: usize,
@@ -198,7 +201,7 @@ impl Runner<'_> {
         Some(self.world.send_request(node, request))
     }
 
-    /// Which directions a cut closes; all at once.
+    /// Cuts the directions that `parts` selects, all at once.
     pub(super) fn cut_directions(&mut self, parts: impl Fn(usize, usize) -> bool) {
         self.cut_since.get_or_insert(self.world.now);
         for a in 0..self.plan.nodes {
@@ -224,7 +227,7 @@ impl Runner<'_> {
         self.world.run_until(until, |_| false);
     }
 
-    /// Notes rare situations that only looking at the nodes shows.
+    /// Records the rare situations that only the state of the nodes shows.
     fn record_coverage(&mut self) {
         let mut reached = BTreeSet::new();
         for group in &self.groups {
@@ -250,11 +253,12 @@ impl Runner<'_> {
         reached.into_iter().for_each(|name| self.world.coverage.record(name));
     }
 
-    /// Faults end, and what is up is connected: all with all, or in a line. All must become equal.
+    /// Ends the faults and connects all nodes: with each other, or in a line. All members must become equal.
     fn heal_and_converge(&mut self) -> Result<u64, Violation> {
         self.heal_cuts();
         if self.world.faults.breaks_stream_order() {
-            // What a stream turned round while it kept no promise may still be on its way: new ones begin.
+            // A frame that was reordered before the heal may still be on its way, so new links start from
+            // here.
             self.world.break_all_links();
         }
         self.world.faults = self.world.faults.without_disorder();
@@ -289,7 +293,7 @@ impl Runner<'_> {
         Ok(self.world.now - from)
     }
 
-    /// A node that was granted while it lost its store does not know; its operator asks once more.
+    /// Lets nodes join again. A node that lost its store while it was admitted does not know of its grant.
     fn join_again(&mut self) {
         for (group_index, group) in self.groups.clone().into_iter().enumerate() {
             for node in 0..self.plan.nodes {
@@ -307,13 +311,14 @@ impl Runner<'_> {
         }
     }
 
-    /// True if this run heals to a line and not to a mesh: in half of those in which all know each other.
+    /// True if this run heals to a line instead of a mesh. This is half of the runs in which all nodes know
+    /// each other.
     fn heals_to_line(&self) -> bool {
         let joins = self.plan.steps.iter().any(|step| matches!(step.op, PlannedOp::Join { .. }));
         self.plan.seed.is_multiple_of(2) && !joins && !self.world.changes_membership && self.plan.nodes > 2
     }
 
-    /// Leaves only the ways between neighbours in the order in which each group was joined.
+    /// Keeps only the connections between neighbours in the join order of each group.
     fn cut_to_line(&mut self) {
         let groups = self.plan.groups.iter();
         let ways: BTreeSet<(usize, usize)> = groups
@@ -324,10 +329,10 @@ impl Runner<'_> {
         self.cut_since = None;
     }
 
-    /// What was still to be written is; then nothing is said but that one lives, and all is as the history
-    /// gives.
+    /// Waits for remaining writes, then checks that only presence frames are sent and that every group equals
+    /// its history.
     fn check_quiet(&mut self) -> Result<(), Violation> {
-        // Who was removed may hear of it, or be told that it was not, with the next visit to prove itself.
+        // A removed node may still learn of its removal, or of its readmission, at its next membership proof.
         let longer = if self.world.changes_membership { 45 * SECOND_US } else { 0 };
         let settled = self.world.now + SETTLE_US + longer;
         self.world.run_until(settled, |_| false);
@@ -354,7 +359,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// What was added to a list is in it, if nobody took anything out or removed the list.
+    /// Checks that every item that was added to a list is in it, if no operation removed an item or the list.
     fn check_list_items_kept(&mut self, group_index: usize, group: GroupId) -> Result<(), Violation> {
         let takes = |act: &PlannedOp| match act {
             PlannedOp::Take { group, .. } | PlannedOp::Remove { group, .. } => {
@@ -385,7 +390,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Every node is started from its disk alone, and shows what it showed before it hears of anybody.
+    /// Restarts every node from its disk alone. Without any connection, each must show what it showed before.
     fn check_cold_restart(&mut self) -> Result<(), Violation> {
         let before: Vec<_> = self.all_snapshots();
         self.cut_directions(|_, _| true);
@@ -437,7 +442,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Notes what sorts of conflicts a node sees.
+    /// Records the kinds of conflicts that a node sees.
     pub(super) fn mark_conflicts(&mut self, found: &[larder_core::resource::conflict::Conflict]) {
         for conflict in found {
             let name = match conflict.kind {
@@ -445,7 +450,7 @@ impl Runner<'_> {
                 ConflictKind::RemovedAuthor => "removed-author",
                 ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
                 ConflictKind::Value => "conflict",
-                // Of several resources, and none that is asked for here.
+                // A claim concerns several resources; no mark asks for it.
                 ConflictKind::Claim => continue,
             };
             self.world.coverage.record(name);
@@ -465,7 +470,7 @@ pub(super) fn core_role(role: PlanRole) -> Role {
     }
 }
 
-/// What a node shows of members that are none any more, and of what does not count.
+/// The coverage marks that a node's membership, unaccepted changes and forks give.
 fn membership_coverage(state: &GroupState) -> Vec<&'static str> {
     let (group, members) = (&state.group, state.group.members());
     let mut seen = Vec::new();

@@ -1,30 +1,30 @@
-//! Shrinking: a plan that fails, cut down to the least that still breaks the same invariant (Zeller and
-//! Hildebrandt, "Simplifying and isolating failure-inducing input", 2002, on steps; one by one on everything
-//! else).
+//! Shrinks a failing plan to a small plan that still violates the same invariant. Steps are removed as in
+//! Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input" (2002); everything else one by
+//! one.
 
 use super::invariants::Invariant;
 use super::plan::{Faults, Plan};
 use super::runner::{RunFailure, run_plan};
 
-/// Most runs that shrinking one plan may take.
+/// The largest number of runs for shrinking one plan.
 const MAX_RUNS: usize = 3000;
 
-/// What shrinking made of a plan.
+/// The result of shrinking a plan.
 #[derive(Clone, Debug)]
 pub struct ShrinkResult {
-    /// The smallest plan found.
+    /// The smallest plan that was found.
     pub plan: Plan,
-    /// How it fails.
+    /// The failure of that plan.
     pub failure: RunFailure,
-    /// How many runs that took.
+    /// The number of runs that the search took.
     pub runs: usize,
 }
 
-/// Cuts down a plan that fails; `None` if it does not.
+/// Shrinks a plan that fails; `None` if it does not fail.
 pub fn shrink_plan(plan: &Plan) -> Option<ShrinkResult> {
     let failure = run_failure(plan)?;
     let mut plan = plan.clone();
-    // What comes after the failure has no part in it.
+    // Steps after the failure have no part in it.
     let cut = Plan { steps: plan.steps.iter().take(failure.steps).cloned().collect(), ..plan.clone() };
     let mut search = ShrinkSearch { invariant: failure.invariant, failure, runs: 1 };
     search.try_smaller(&mut plan, cut);
@@ -40,7 +40,7 @@ pub fn shrink_plan(plan: &Plan) -> Option<ShrinkResult> {
     }
 }
 
-/// How a plan fails, if it does. A panic is a failure like any other.
+/// The failure of a plan, if there is one. A panic counts as a failure.
 fn run_failure(plan: &Plan) -> Option<RunFailure> {
     match std::panic::catch_unwind(|| run_plan(plan)) {
         Ok(outcome) => outcome.err(),
@@ -60,7 +60,7 @@ struct ShrinkSearch {
 }
 
 impl ShrinkSearch {
-    /// Takes `smaller` in place of `plan` if it breaks the same invariant.
+    /// Replaces `plan` by `smaller` if `smaller` violates the same invariant.
     fn try_smaller(&mut self, plan: &mut Plan, smaller: Plan) -> bool {
         if self.runs >= MAX_RUNS || smaller == *plan {
             return false;
@@ -83,7 +83,7 @@ impl ShrinkSearch {
             while at < plan.steps.len() {
                 let mut steps = plan.steps.clone();
                 let gone: u64 = steps.drain(at..(at + chunk).min(steps.len())).map(|step| step.after).sum();
-                // Time goes on as it did, for what comes after.
+                // The later steps keep their times.
                 if let Some(next) = steps.get_mut(at) {
                     next.after += gone;
                 }

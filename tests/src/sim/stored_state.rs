@@ -1,4 +1,4 @@
-//! What a node has stored, read from its rows alone: its records with what they mean, and every valid change.
+//! The stored state of a node, read from its rows alone: the records, the membership, and every valid change.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,13 +9,13 @@ use larder_core::id::{ChangeId, GroupId, RecordId, ShardId, hash16};
 use larder_core::record::{Membership, RecordSet, SignedRecord};
 use larder_core::store::{MemoryStore, RowReader, Table, UnacceptedRow, decode_layout, key};
 
-/// What was read of rows before: to check the signatures of a whole set of records again at every step, and
-/// to read every change, would take most of a run.
+/// A reader that remembers what it decoded. Decoding every change and checking every signature again at each
+/// step would take most of a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoredStateReader {
-    /// Who is a member, by the hash of all stored records.
+    /// The membership, by the hash of all stored records.
     members: BTreeMap<[u8; 16], (RecordSet, Membership)>,
-    /// Changes, by their bytes.
+    /// The decoded changes, by their bytes.
     decoded_changes: BTreeMap<Vec<u8>, (ShardId, Candidate)>,
 }
 
@@ -39,7 +39,7 @@ impl StoredStateReader {
         }
     }
 
-    /// Every stored change that is valid, whether the document is made of it or not.
+    /// Reads every valid stored change, accepted or not.
     pub(super) fn read_changes(
         &mut self,
         disk: &MemoryStore,

@@ -1,30 +1,28 @@
-//! The trace of a run: one hash over every input and effect, and on request its last lines.
+//! The trace of a run: a hash over every input and effect and, if requested, the last lines as text.
 
 use std::collections::VecDeque;
 
 use larder_core::id::hash16;
 use larder_core::node::{Effect, Input};
 
-/// Lines kept for a report.
+/// The number of lines kept for a report.
 const MAX_LINES: usize = 60;
-/// So many bytes are hashed at once.
+/// The number of bytes that are hashed at once.
 const HASH_BLOCK_BYTES: usize = 64 << 10;
 
-/// What happened so far.
+/// The events of a run up to now.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EventTrace {
-    /// Hash over everything but what follows.
+    /// The hash over all events before `unhashed`.
     hash: [u8; 16],
-    /// What is not hashed yet.
     unhashed: Vec<u8>,
     /// The last lines, if they are kept.
     lines: Option<VecDeque<String>>,
-    /// True to print each line at once.
     print_lines: bool,
 }
 
 impl EventTrace {
-    /// A trace that keeps its last lines, or prints them all.
+    /// Creates a trace that keeps its last lines; with `loud` it also prints all lines.
     pub(super) fn with_lines(loud: bool) -> Self {
         Self { lines: Some(VecDeque::new()), print_lines: loud, ..Self::default() }
     }
@@ -41,7 +39,7 @@ impl EventTrace {
         }
     }
 
-    /// The hash over everything so far.
+    /// The hash over all events up to now.
     pub(super) fn hash(&self) -> [u8; 16] {
         hash16("larder sim trace", &[&self.hash, &self.unhashed])
     }
@@ -58,13 +56,13 @@ impl EventTrace {
         lines.push_back(line);
     }
 
-    /// Something happened to the world.
+    /// Records an event of the world outside of the nodes.
     pub(super) fn record_event(&mut self, now: u64, what: &str) {
         self.hash_parts(now, &[what.as_bytes()]);
         self.log_line(now, || what.to_owned());
     }
 
-    /// A node is told something.
+    /// Records an input to a node.
     pub(super) fn record_input(&mut self, now: u64, node: usize, input: &Input) {
         let node_bytes = node.to_be_bytes();
         match input {
@@ -75,7 +73,7 @@ impl EventTrace {
                 self.hash_parts(now, &[&node_bytes, b"sent", &link.0.to_be_bytes(), &bytes.to_be_bytes()]);
             }
             Input::Tick => self.hash_parts(now, &[&node_bytes, b"tick"]),
-            // Said often, and dear to print.
+            // This input is frequent, and expensive to print.
             Input::NodeDiscovered { peer, .. } => self.hash_parts(now, &[&node_bytes, b"seen", &peer.0]),
             Input::Stored { token } => {
                 self.hash_parts(now, &[&node_bytes, b"stored", &token.0.to_be_bytes()])
@@ -97,7 +95,7 @@ impl EventTrace {
         }
     }
 
-    /// A node wants something done.
+    /// Records an effect of a node.
     pub(super) fn record_effect(&mut self, now: u64, node: usize, effect: &Effect) {
         let node_bytes = node.to_be_bytes();
         match effect {
@@ -134,7 +132,6 @@ impl EventTrace {
         });
     }
 
-    /// The last lines.
     pub(super) fn last_lines(&self) -> Vec<String> {
         self.lines.iter().flatten().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The event queue, the nodes, and the responses that their callers got.
+//! The event queue, the nodes, and the responses to requests.
 //!
 //! | module           | contents                                                            |
 //! |------------------|---------------------------------------------------------------------|
@@ -32,7 +32,7 @@ use super::rng::TestRng;
 use super::stored_state::StoredStateReader;
 use super::trace::EventTrace;
 
-/// What can happen, and to whom.
+/// An event, and the node or link that it concerns.
 #[derive(Clone, Debug)]
 enum WorldEvent {
     Tick { node: usize, at: u64 },
@@ -47,7 +47,8 @@ enum WorldEvent {
 }
 
 impl WorldEvent {
-    /// The node that it happens in; none where it happens to the machine under it, or to the wire.
+    /// The node that handles the event; `None` for an event of the host or of the network. A frozen node
+    /// handles no events.
     fn node_index(&self) -> Option<usize> {
         match self {
             Self::Tick { node, .. }
@@ -61,65 +62,58 @@ impl WorldEvent {
     }
 }
 
-/// A write that somebody waits for.
+/// A write whose response is pending.
 #[derive(Clone, Debug)]
 pub(super) struct PendingWrite {
-    /// Who was asked.
+    /// The node that received the request.
     pub(super) node: usize,
-    /// In which group.
     pub(super) group: GroupId,
-    /// The item that it adds to a list, with its resource.
+    /// The item that the write adds to a list, with the index of the resource.
     pub(super) list_item: Option<(u8, String)>,
-    /// True once the disk that it was first made durable on was damaged: others have it.
+    /// True after the disk on which the write was first made durable was damaged; then other nodes must have
+    /// it.
     pub(super) is_forgotten: bool,
 }
 
-/// The whole world.
+/// The whole simulated world.
 pub(super) struct World {
-    /// Its nodes.
     pub(super) nodes: Vec<SimNode>,
-    /// What is between them.
     pub(super) network: SimNetwork,
-    /// Microseconds since the beginning.
+    /// The virtual time in microseconds since the start.
     pub(super) now: u64,
-    /// What goes wrong by itself.
     pub(super) faults: Faults,
     event_queue: BTreeMap<(u64, u64), WorldEvent>,
     sequence: u64,
     network_rng: TestRng,
     storage_rng: TestRng,
-    /// Answers that came, by caller.
     pub(super) answers: BTreeMap<RequestId, Result<Response, RequestError>>,
     next_request: u64,
-    /// Changes that were acknowledged to an operator.
+    /// The changes that were acknowledged to an operator.
     pub(super) acknowledged_writes: BTreeMap<ChangeId, PendingWrite>,
     pending_writes: BTreeMap<RequestId, PendingWrite>,
-    /// Which nodes were ever given a code of a group, or founded it.
+    /// The nodes that were ever given an invite code of a group, or that created it.
     pub(super) invited_nodes: BTreeMap<GroupId, BTreeSet<usize>>,
-    /// The node that founds a group just now: whatever group it writes first is that.
+    /// The node that is creating a group. The next new group that it stores is that group.
     pub(super) founding_node: Option<usize>,
-    /// Since when a node knows that another one is no member of a group.
+    /// The time since when a node knows that another node is not a member of a group.
     non_member_since: BTreeMap<(usize, usize, GroupId), u64>,
-    /// Since when a node has a change in quarantine.
+    /// The time since when a node has a change in quarantine.
     quarantined_since: BTreeMap<(usize, ChangeId), u64>,
-    /// True if who is in a group may change, and machines need not be what they were.
+    /// True if the run can change the membership, or can copy, roll back or forge.
     pub(super) changes_membership: bool,
-    /// What was read of rows before.
     pub(super) stored_state: StoredStateReader,
-    /// What did not hold. A run ends with the first.
+    /// The violations. A run ends with the first.
     pub(super) violations: Vec<(Invariant, String)>,
-    /// What happened.
     pub(super) trace: EventTrace,
-    /// Rare situations that were reached.
     pub(super) coverage: Coverage,
-    /// How many events were handled.
+    /// The number of handled events.
     pub(super) events: u64,
-    /// Frames that carried more than a sign of life, and batches, since the world is to be quiet.
+    /// The number of frames (other than presence) and of batches since the world should be quiet.
     pub(super) traffic: u64,
 }
 
 impl World {
-    /// A world of nodes that are in no group yet.
+    /// Creates a world of nodes that are in no group yet.
     pub(super) fn new(plan: &Plan, trace: EventTrace) -> Self {
         let mut keys = TestRng::new(plan.seed, "keys");
         let mut drifts = TestRng::new(plan.seed, "drift");
@@ -166,17 +160,17 @@ impl World {
         self.event_queue.insert((self.now + delay, self.sequence), event);
     }
 
-    /// Notes what does not hold.
+    /// Records a violation.
     pub(super) fn record_violation(&mut self, what: Invariant, words: String) {
         self.violations.push((what, words));
     }
 
-    /// Asks a node for something.
+    /// Sends a request to a node.
     pub(super) fn send_request(&mut self, node: usize, request: Request) -> RequestId {
         self.send_request_adding(node, request, None)
     }
 
-    /// Asks a node for something; if it is a write, it adds that item to a list.
+    /// Sends a request to a node. If it is a write, it adds `list_item` to a list.
     pub(super) fn send_request_adding(
         &mut self,
         node: usize,
@@ -193,7 +187,7 @@ impl World {
         caller
     }
 
-    /// Hands an input to a node, if it runs.
+    /// Delivers an input to a node, if the node runs.
     pub(super) fn deliver_input(&mut self, node: usize, input: Input) {
         let now = self.nodes[node].clocks_at(self.now);
         self.nodes[node].latest_wall = self.nodes[node].latest_wall.max(now.unix_secs);
@@ -262,21 +256,21 @@ impl World {
         self.answers.insert(caller, answer);
     }
 
-    /// Handles the next event. False if there is none.
+    /// Handles the next event. Returns false if there is none.
     pub(super) fn handle_next_event(&mut self) -> bool {
         let Some(((at, sequence), event)) = self.event_queue.pop_first() else { return false };
         self.now = self.now.max(at);
         if let Some(until) =
             event.node_index().map(|node| self.nodes[node].frozen_until).filter(|until| *until > self.now)
         {
-            // What waits for a node that stands still keeps its order.
+            // Events for a frozen node keep their order.
             self.event_queue.insert((until, sequence), event);
             return true;
         }
         self.events += 1;
         match event {
             WorldEvent::Tick { node, at } => {
-                // Only the newest alarm rings.
+                // Only the newest wake-up time counts.
                 if self.nodes[node].next_tick == at {
                     self.nodes[node].next_tick = 0;
                     self.deliver_input(node, Input::Tick);
@@ -300,8 +294,8 @@ impl World {
         true
     }
 
-    /// Runs until `until`, or until the condition holds, or something does not that must; true if the
-    /// condition does. It is looked at now and then, since it may be dear.
+    /// Runs until the time `until`, the condition `done`, or a violation. Returns true if the condition
+    /// holds. The condition may be expensive, so it is checked after every sixteenth event only.
     pub(super) fn run_until(&mut self, until: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         const EVERY: u64 = 16;
         let mut handled = 0;

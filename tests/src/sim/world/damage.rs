@@ -1,9 +1,9 @@
-//! Damage: a store in which rows are gone or wrong, and the node that comes back from what of it proves
-//! itself.
+//! Damage: a store with missing or wrong rows, and the node that restarts with the rows that can still be
+//! verified.
 //!
-//! What the daemon does about a damaged file is played here with the same code that it uses, on rows in place
-//! of pages: the damaged store is set aside, what can be saved begins a new one, and the roster says which
-//! groups there were.
+//! The simulation repeats what the daemon does with a damaged file, with the same code, but on rows instead
+//! of pages. The damaged store is set aside, a new store begins with the salvaged rows, and the membership
+//! backup names the node's groups.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use super::super::rng::TestRng;
 use super::World;
 
 impl World {
-    /// Kills a node; when it starts again its store is damaged.
+    /// Crashes a node and damages its store before it restarts.
     pub(in super::super) fn damage_store(&mut self, node: usize, hits: DamageExtent, seed: u64, pause: u64) {
         if self.nodes[node].core_node.is_none() {
             return;
@@ -42,8 +42,8 @@ impl World {
         self.forget_lost_writes(node, "damage-alone");
     }
 
-    /// What was on no other disk is lost, whoever had acknowledged it; and the node itself need not remember
-    /// any more what it acknowledged before.
+    /// Forgets the acknowledged writes that are on no disk any more. The node itself need not remember the
+    /// other writes that it acknowledged before.
     pub(super) fn forget_lost_writes(&mut self, node: usize, mark: &'static str) {
         let on_disk: BTreeSet<ChangeId> =
             self.nodes.iter().flat_map(|sim_node| stored_change_ids(&sim_node.disk.rows)).collect();
@@ -58,7 +58,7 @@ impl World {
     }
 }
 
-/// A store after damage, as far as it can be read.
+/// The rows that can still be read after the damage.
 fn damaged_store(store: &MemoryStore, extent: DamageExtent, rng: &mut TestRng) -> MemoryStore {
     let mut found = MemoryStore::default();
     if extent == DamageExtent::Everything {
@@ -83,7 +83,7 @@ fn damaged_store(store: &MemoryStore, extent: DamageExtent, rng: &mut TestRng) -
     found
 }
 
-/// The roster, which is written whenever records or groups are.
+/// The membership backup, which the daemon writes whenever records or groups change.
 fn membership_backup(store: &MemoryStore) -> Vec<KnownGroup> {
     let backup_entry = |(id, row): (Vec<u8>, Vec<u8>)| {
         let (group, row) = GroupId::from_slice(&id).zip(decode_layout::<GroupRow>(&row))?;

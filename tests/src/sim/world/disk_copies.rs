@@ -1,5 +1,5 @@
-//! Copies: machines that are set back to an earlier state of their disk, and directories of which two run in
-//! turn.
+//! Copies of disks: nodes that are rolled back to an earlier state of their disk, and two data directories
+//! that run in turn.
 
 use larder_core::node::LinkKind;
 use larder_core::wire::member::MemberFrame;
@@ -7,8 +7,8 @@ use larder_core::wire::member::MemberFrame;
 use super::World;
 
 impl World {
-    /// The first time, keeps a copy of a node's disk. The next time, the node dies and starts from that copy;
-    /// where its daemon does not notice, as one in a virtual machine, it goes on as if nothing had been.
+    /// The first time, copies a node's disk. The next time, crashes the node and starts it from that copy. If
+    /// the rollback is not noticed, as with a virtual machine, the daemon continues as usual.
     pub(in super::super) fn roll_back_disk(&mut self, node: usize, noticed: bool, pause: u64) {
         match self.nodes[node].disk_copy.take() {
             None => self.nodes[node].disk_copy = Some(self.nodes[node].disk.rows.clone()),
@@ -19,7 +19,8 @@ impl World {
         }
     }
 
-    /// The node dies, and the other copy of its directory goes on; there is one from the first time on.
+    /// Crashes the node and continues with the other copy of its data directory. The first call makes the
+    /// copy.
     pub(in super::super) fn swap_disk_copy(&mut self, node: usize, pause: u64) {
         let mine = self.nodes[node].disk.rows.clone();
         let other = self.nodes[node].other_disk.replace(mine.clone());
@@ -46,7 +47,7 @@ impl World {
         self.forget_lost_writes(node, "set-back-alone");
     }
 
-    /// A node says something to all its neighbours that its machine did not.
+    /// Sends a frame to all neighbours of a node, without the node's knowledge.
     pub(in super::super) fn send_to_neighbours(&mut self, node: usize, frame: &MemberFrame) {
         for (link, _) in self.network.streams_of(node) {
             let is_member = |stream: &super::super::network::SimStream| stream.kind == LinkKind::Member;

@@ -1,4 +1,4 @@
-//! What must hold of every single effect, and which rare situations an effect shows.
+//! Checks every single effect, and records the rare situations that an effect shows.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,11 @@ use larder_core::wire::member::{GroupFrame, MemberFrame, PushedChanges, RangeRes
 use super::super::invariants::Invariant;
 use super::{PendingWrite, World};
 
-/// What waits for a disk while its node hears of a removal may still go out for so long.
+/// The time for which frames that were queued before a node learned of a removal may still be sent.
 const QUEUED_GRACE_US: u64 = 30_000_000;
 
 impl World {
-    /// Looks at an effect before it is carried out.
+    /// Checks an effect before it is carried out.
     pub(super) fn check_effect(&mut self, node: usize, effect: &Effect) {
         match effect {
             Effect::Send { link, bytes } => self.check_frame(node, *link, bytes),
@@ -99,7 +99,7 @@ impl World {
             if matches!(GuestFrame::decode(bytes), Ok(GuestFrame::MembershipEnded(_))) {
                 self.coverage.record("told-removed");
             }
-            // A code whose issuer is gone is tried for ever.
+            // A joining node may retry for ever if the issuer of its invite code is gone.
             self.traffic += u64::from(!self.changes_membership);
             return;
         }
@@ -138,8 +138,8 @@ impl World {
         self.traffic += 1;
     }
 
-    /// Who is known to be no member gets nothing but records. What was on its way when that became known may
-    /// still come.
+    /// Checks that a node sends no changes to a node that it knows as a non-member. Frames that were queued
+    /// before it learned this may still be sent.
     fn check_frame_to_non_member(&mut self, node: usize, to: usize, group: GroupId, frame: &GroupFrame) {
         let serves = !matches!(
             frame,
@@ -165,7 +165,7 @@ impl World {
         }
     }
 
-    /// Notes what went into quarantine.
+    /// Records since when each change is in quarantine.
     pub(super) fn track_quarantine(&mut self, node: usize) {
         let Some(core_node) = self.nodes[node].core_node.as_ref().filter(|_| self.changes_membership) else {
             return;
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// What is in quarantine goes nowhere, but for what waited for a disk before it came there.
+    /// Checks that no quarantined change is sent, except one that was queued before it was quarantined.
     fn check_not_quarantined(&mut self, node: usize, ids: &[ChangeId]) {
         let since = |id: &ChangeId| self.quarantined_since.get(&(node, *id)).copied();
         let is_still_quarantined =
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// What a neighbour is told of is on the disk.
+    /// Checks that every pushed change is durable.
     fn check_push(&mut self, node: usize, group: GroupId, push: &PushedChanges) {
         for change in &push.changes {
             let Ok(delta) = Delta::decode(&change.delta) else { continue };
@@ -251,7 +251,7 @@ impl World {
         }
     }
 
-    /// Looks at an answer before its caller hears it.
+    /// Checks a response before the caller receives it.
     pub(super) fn check_response(
         &mut self,
         pending_write: Option<&PendingWrite>,
@@ -281,7 +281,7 @@ impl World {
                 state.group.shard_states().has_change(&desired.root().shard_id(), change)
             });
             if is_known && self.changes_membership {
-                // While it was on its way to the disk, it stopped counting.
+                // The change became unaccepted while it was being stored.
                 return;
             }
             let words = format!("node {} does not show what it acknowledged", waiting.node);
@@ -291,7 +291,7 @@ impl World {
         let Some(chain) = desired.graph().chain_of(entry) else { return };
         let row = key::change(waiting.group, desired.root().shard_id(), chain.id, seq, id);
         let Ok(stored) = node.disk.rows.read_rows(Table::Changes, &row);
-        // Meanwhile it may have been laid aside, and be on its way back.
+        // The change may have become unaccepted in the meantime, with its row not yet moved back.
         let Ok(unaccepted_rows) = node.disk.rows.read_rows(Table::Unaccepted, &row);
         if stored.is_empty() && unaccepted_rows.is_empty() {
             let words = format!("node {} acknowledged {} before it was durable", waiting.node, id.short());
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    /// Which node has that key.
+    /// The index of the node with this id.
     pub(in super::super) fn node_index_of(&self, id: &NodeId) -> Option<usize> {
         self.nodes.iter().position(|node| node.secret.node_id() == *id)
     }

@@ -1,4 +1,5 @@
-//! How nodes meet, and what becomes of a frame on its way: the part of the network crate, and of the wire.
+//! The network between the nodes: how links open, and what happens to a frame on its way. It stands for the
+//! network crate and the wire.
 
 use larder_core::id::NodeId;
 use larder_core::node::{Input, LinkId, LinkKind};
@@ -7,17 +8,16 @@ use larder_core::wire::member::{Hello, MemberFrame};
 use super::super::network::SimNetwork;
 use super::{World, WorldEvent};
 
-/// How often links are tried where there should be one.
+/// The interval at which missing links are opened.
 pub(super) const LINK_INTERVAL_US: u64 = 250_000;
-/// A cut is noticed after so long, at the least and at the most.
+/// The shortest and the longest time until a cut is noticed.
 pub(super) const CUT_NOTICE_US: (u64, u64) = (500_000, 3_000_000);
-/// The longest that a stream is stuck.
+/// The longest stall of a stream.
 const MAX_STALL_US: u64 = 2_000_000;
-/// A kind of frame that no version has.
+/// A kind of frame that no version defines.
 const UNKNOWN_FRAME_KIND: u8 = 200;
 
 impl World {
-    /// Cuts one direction.
     pub(in super::super) fn cut_direction(&mut self, from: usize, to: usize) {
         self.network.cut_directions.insert((from, to));
         for (link, other) in self.network.streams_of(from) {
@@ -27,7 +27,7 @@ impl World {
         }
     }
 
-    /// Both ends of a link find out that it is broken, each at its own time.
+    /// Lets both ends of a link notice that it is broken, each at its own time.
     fn break_stream_later(&mut self, link: LinkId, ends: [usize; 2]) {
         for node in ends {
             let delay = self.network_rng.between(CUT_NOTICE_US.0, CUT_NOTICE_US.1);
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    /// How long a frame takes. Each direction of each pair is as slow as it is, and then some.
+    /// The delay of a frame. Each direction of each pair has its own range.
     fn frame_delay(&mut self, from: usize, to: usize) -> u64 {
         let share = (from * 7 + to * 3) as u64 % 4 + 1;
         self.network_rng.between(100, (self.faults.delay * share / 4).max(100))
@@ -61,7 +61,8 @@ impl World {
             WorldEvent::Sent { link, node: from, bytes: bytes.len() },
         );
         if broken {
-            // What is lost on a stream breaks it for both, sooner or later, and nothing after it arrives.
+            // A lost frame breaks its stream: no later frame arrives, and both ends notice it sooner or
+            // later.
             self.coverage.record(if bytes.first() == Some(&7) { "window-broke" } else { "stream-broke" });
             self.break_stream_later(link, [from, to]);
             return stop_receiving(&mut self.network, link, 1 - side);
@@ -70,7 +71,7 @@ impl World {
         self.schedule_event(arrival - self.now, WorldEvent::Frame { link, node: to, bytes });
     }
 
-    /// What a stream may do that promised not to: say a thing twice, too early, or long after.
+    /// Duplicates, reorders or replays frames, in a plan whose streams break their order.
     fn inject_disorder(
         &mut self,
         from: usize,
@@ -93,7 +94,7 @@ impl World {
             );
         }
         if self.network_rng.per_mille(self.faults.reorders) {
-            // Whatever is sent next on this stream may overtake this frame.
+            // The next frame on this stream may overtake this one.
             self.coverage.record("reordered");
             if let Some((side, _)) = self.network.end_of(link, from)
                 && let Some(stream) = self.network.streams.get_mut(&link)
@@ -110,8 +111,8 @@ impl World {
         }
     }
 
-    /// The words of a node that speaks a later version: one greater, and sometimes of things that nobody
-    /// knows yet.
+    /// Rewrites the frames of a node that speaks a later version: a larger version in its hello, and
+    /// sometimes an unknown frame.
     fn rewrite_for_later_version(
         &mut self,
         from: usize,
@@ -134,7 +135,7 @@ impl World {
                 .encode()
             }
             _ if self.network_rng.per_mille(30) => {
-                // After the hello, and before what it stands before.
+                // The unknown frame comes after the hello, and before the frame that is sent now.
                 self.coverage.record("later-frame");
                 let arrival = self.network.end_of(link, from).and_then(|(side, _)| {
                     let stream = self.network.streams.get_mut(&link)?;
@@ -153,7 +154,7 @@ impl World {
 
     pub(super) fn close_stream(&mut self, node: usize, link: LinkId) {
         let Some((_, other)) = self.network.end_of(link, node) else { return };
-        // What was sent before the end still arrives.
+        // Frames that were sent before the close still arrive.
         let last = self
             .network
             .streams
@@ -176,7 +177,7 @@ impl World {
         }
     }
 
-    /// Ends every stream at both ends: what is on its way on them is never heard.
+    /// Closes every stream at both ends. Frames on their way are lost.
     pub(in super::super) fn break_all_links(&mut self) {
         let streams: Vec<_> =
             self.network.streams.iter().map(|(link, stream)| (*link, stream.ends)).collect();
@@ -185,8 +186,8 @@ impl World {
         }
     }
 
-    /// What the network crate does all the time: nodes hear of each other, and members that can reach each
-    /// other and have no link get one.
+    /// Does what the network crate does continuously: nodes discover each other, and members that can reach
+    /// each other get a link.
     pub(super) fn link_members(&mut self) {
         self.schedule_event(LINK_INTERVAL_US, WorldEvent::Meet);
         for a in 0..self.nodes.len() {
@@ -202,7 +203,7 @@ impl World {
                         Input::NodeDiscovered { peer: id_b, addresses: vec![format!("/sim/{b}")] },
                     );
                 }
-                // Either may have died of what it was told.
+                // Either node may have crashed while it handled the input.
                 let up = self.nodes[a].is_up(self.now) && self.nodes[b].is_up(self.now);
                 if !up || !self.nodes[a].linked_members.contains(&id_b) || self.network.has_member_link(a, b)
                 {
@@ -211,7 +212,7 @@ impl World {
                 if self.nodes[b].linked_members.contains(&id_a) {
                     self.open_member_link(a, b);
                 } else if id_a < id_b {
-                    // Of a pair only the lower key dials, so only it hears that it is not known.
+                    // Only the node with the lower key dials, so only it is refused.
                     self.deliver_input(a, Input::LinkRefused { peer: id_b });
                 }
             }
@@ -248,7 +249,7 @@ impl World {
     }
 }
 
-/// Nothing more arrives at this end, though it may not know yet.
+/// Lets no more frames arrive at this end. The end may not have noticed yet.
 fn stop_receiving(wire: &mut SimNetwork, link: LinkId, side: usize) {
     if let Some(stream) = wire.streams.get_mut(&link) {
         stream.receives_nothing[side] = true;

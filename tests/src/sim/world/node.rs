@@ -1,4 +1,4 @@
-//! One node of the world: its key, its disk, its clock, and its machine while it runs.
+//! One simulated node: its key, its disk, its clocks, and the core's node while it runs.
 
 use std::collections::BTreeSet;
 
@@ -9,51 +9,48 @@ use larder_core::store::MemoryStore;
 use super::super::disk::SimDisk;
 use super::super::invariants::CheckedState;
 
-/// Wall-clock time at which every world begins.
+/// The wall-clock time at which every world begins.
 const START_WALL_SECONDS: i64 = 1_700_000_000;
 const PPM: i128 = 1_000_000;
 
 /// One node, running or not.
 pub(in super::super) struct SimNode {
-    /// Its key.
     pub(in super::super) secret: SecretKey,
-    /// The machine, while it runs.
+    /// The core's node, while it runs.
     pub(in super::super) core_node: Option<Node>,
-    /// What it stored.
     pub(in super::super) disk: SimDisk,
-    /// Which of its lives this is.
+    /// The number of starts and crashes. An event of an earlier run of the node is ignored.
     pub(super) boot_count: u64,
-    /// Whom it keeps links with.
+    /// The members that the node wants links with.
     pub(super) linked_members: BTreeSet<NodeId>,
-    /// How far its clock is off, in seconds.
+    /// The offset of the wall clock, in seconds.
     pub(in super::super) clock_offset: i64,
-    /// How fast its clocks run off, in millionths.
+    /// The drift of both clocks, in millionths.
     pub(super) drift_ppm: i64,
-    /// When its machine was opened: its monotonic clock begins there.
+    /// The time of the last start, at which the monotonic clock is zero.
     pub(super) started_at: u64,
-    /// When its next tick is due.
+    /// The time of the next tick.
     pub(super) next_tick: u64,
-    /// True while a commit is under way.
+    /// True while a commit is pending.
     pub(super) is_syncing: bool,
-    /// Until when it stands still.
     pub(super) frozen_until: u64,
-    /// After how many more effects it dies, and for how long.
+    /// The number of effects until the planned crash, and the downtime after it.
     pub(super) dies_after: Option<(u32, u64)>,
-    /// What was judged already.
+    /// The state that was checked last.
     pub(super) checked: CheckedState,
-    /// The latest wall-clock second it ever saw.
+    /// The latest wall-clock time that the node saw.
     pub(super) latest_wall: i64,
-    /// True once its store was damaged: what it wrote before may come back to it from others.
+    /// True after its store was damaged. The node may receive its own earlier changes from others.
     pub(in super::super) was_damaged: bool,
-    /// True once it ran from another disk than its own newest one.
+    /// True after it ran from a disk other than its own newest one.
     pub(in super::super) was_copied: bool,
-    /// True if its daemon will notice that at its next start.
+    /// True if the daemon will notice this at its next start.
     pub(super) copy_is_noticed: bool,
-    /// True once its keys were used for what no honest node does.
+    /// True after its key was used for something that no honest node does.
     pub(in super::super) has_forged: bool,
-    /// A copy of its disk, to be set back to.
+    /// A copy of the disk for a later rollback.
     pub(super) disk_copy: Option<MemoryStore>,
-    /// The other copy of its directory.
+    /// The other copy of the data directory.
     pub(super) other_disk: Option<MemoryStore>,
 }
 
@@ -83,7 +80,7 @@ impl SimNode {
         }
     }
 
-    /// What its clocks say when it is `now`.
+    /// The readings of both clocks at the virtual time `now`.
     pub(super) fn clocks_at(&self, now: u64) -> ClockReading {
         let passed = i64::try_from(now / 1_000_000).unwrap_or(i64::MAX);
         let off = passed.saturating_mul(self.drift_ppm) / 1_000_000;
@@ -97,18 +94,18 @@ impl SimNode {
         ClockReading { mono: MonoTime(u64::try_from(mono).unwrap_or(0)), unix_secs: wall }
     }
 
-    /// When its monotonic clock says `moment`.
+    /// The virtual time at which the monotonic clock shows `moment`.
     pub(super) fn world_time_of(&self, moment: MonoTime) -> u64 {
         let since = i128::from(moment.0) * PPM / (PPM + i128::from(self.drift_ppm)) + 1;
         self.started_at.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
-    /// Does not let it die of what was planned for it.
+    /// Cancels the planned crash.
     pub(in super::super) fn cancel_planned_crash(&mut self) {
         self.dies_after = None;
     }
 
-    /// True if it runs, and does not stand still.
+    /// True if the node runs and is not frozen.
     pub(super) fn is_up(&self, now: u64) -> bool {
         self.core_node.is_some() && self.frozen_until <= now
     }

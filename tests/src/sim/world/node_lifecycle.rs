@@ -1,4 +1,4 @@
-//! How nodes start, die and stand still, and what their disks do.
+//! How nodes start, crash and freeze, and how their disks behave.
 
 use larder_core::node::{Input, Node, NodeConfig};
 
@@ -7,7 +7,7 @@ use super::links::CUT_NOTICE_US;
 use super::{World, WorldEvent};
 
 impl World {
-    /// Starts a node from what its disk holds.
+    /// Starts a node from its disk.
     pub(in super::super) fn boot_node(&mut self, node: usize) {
         if self.nodes[node].core_node.is_some() {
             return;
@@ -43,7 +43,7 @@ impl World {
         self.schedule_tick(node);
     }
 
-    /// Everything that was acknowledged by a node is there when it starts.
+    /// Checks that a node has every write that it acknowledged when it starts.
     fn check_acknowledged_present(&mut self, node: usize) {
         let Some(core_node) = self.nodes[node].core_node.as_ref() else { return };
         let mine =
@@ -62,8 +62,8 @@ impl World {
         }
     }
 
-    /// Kills a node. Of the batches under way, as many of the oldest as `kept` (of as many as there are, and
-    /// one) says had reached the disk. It starts again after `pause`.
+    /// Crashes a node. `kept`, modulo the number of possible counts, says how many of the oldest pending
+    /// batches became durable. The node restarts after `pause`.
     pub(in super::super) fn crash_node(&mut self, node: usize, pause: u64, kept: u64) {
         let Some(core_node) = self.nodes[node].core_node.take() else { return };
         if core_node.pending_joins().next().is_some() {
@@ -89,14 +89,14 @@ impl World {
         self.schedule_event(pause, WorldEvent::Boot { node });
     }
 
-    /// Kills a node after so many more effects.
+    /// Crashes a node after a number of effects.
     pub(in super::super) fn crash_after_effects(&mut self, node: usize, effects: u32, pause: u64) {
         if self.nodes[node].core_node.is_some() {
             self.nodes[node].dies_after = Some((effects, pause));
         }
     }
 
-    /// The other ends of a node's links find out; its own are gone.
+    /// Closes the node's own ends of its links, and lets the other ends notice this later.
     fn notify_link_peers(&mut self, node: usize) {
         for (link, other) in self.network.streams_of(node) {
             if let Some(side) = self.network.end_of(link, node).map(|(side, _)| side)
@@ -109,7 +109,8 @@ impl World {
         }
     }
 
-    /// A node stands still, and goes on as if nothing had been. What it is linked with notices after a while.
+    /// Freezes a node; afterwards it continues as if no time had passed. After a long freeze, its links
+    /// break.
     pub(in super::super) fn freeze_node(&mut self, node: usize, pause: u64) {
         if !self.nodes[node].is_up(self.now) {
             return;
@@ -128,7 +129,7 @@ impl World {
         }
     }
 
-    /// The disk takes no more for a while; after that, the daemon opens its store anew.
+    /// Makes every commit fail for a while. Afterwards the daemon opens its store again.
     pub(in super::super) fn start_disk_failure(&mut self, node: usize, full: bool, pause: u64) {
         let why = if full { "no space left on device" } else { "input/output error" };
         self.nodes[node].disk.failing_until = Some((self.now + pause, why));
@@ -169,7 +170,7 @@ impl World {
         }
     }
 
-    /// The disk works again: the store, and so the machine, is opened anew.
+    /// Opens the store again after the disk works, with a new core node.
     pub(super) fn reopen_store(&mut self, node: usize, boot: u64) {
         if self.nodes[node].boot_count == boot {
             self.crash_node(node, 1, 0);
