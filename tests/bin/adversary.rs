@@ -1,5 +1,5 @@
-//! A hostile peer, as a process: tries everything that a stranger can, joins by a code, and tries everything
-//! that a member can, again and again. Prints one JSON line for each attack.
+//! A hostile peer as a process. It tries every attack of a non-member, joins with an invite code, and then
+//! tries every attack of a member, again and again. It prints one JSON line for each attack.
 
 #![allow(clippy::expect_used, reason = "a tool of tests: what is wrong ends it")]
 
@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use larder_tests::adversary::{AS_MEMBER, AS_STRANGER, Adversary, Attack};
 
-/// Tries everything that a hostile peer can.
+/// Run every attack that a hostile peer can try.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Its key follows from this number.
+    /// The number from which the key is derived.
     #[arg(long, default_value_t = 66)]
     seed: u8,
-    /// An address of its victim.
+    /// An address of the node to attack.
     #[arg(long)]
     peer: String,
-    /// A code, to go on as a member.
+    /// An invite code, to continue as a member.
     #[arg(long)]
     code: Option<String>,
-    /// How long to go on, in seconds.
+    /// The duration in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Only this attack.
+    /// Run only this attack.
     #[arg(long)]
     only: Option<String>,
 }

@@ -1,5 +1,4 @@
-//! Writes everything that crosses this host's interfaces to a file, until it is ended: the bare bytes of
-//! every packet.
+//! Writes the bytes of every packet that crosses this host's interfaces to a file, until it is stopped.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -8,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// All protocols, as `htons(ETH_P_ALL)`: packet sockets take the number in network order.
 const ETH_P_ALL: u16 = 0x0003;
-/// The longest packet that an interface hands over, offloads included.
+/// The longest packet that an interface delivers, with offloading.
 const MAX_PACKET_BYTES: usize = 1 << 17;
 
 fn main() -> std::io::Result<()> {

@@ -1,4 +1,4 @@
-//! The `larder` command once more, so that cargo builds it before the tests that start it.
+//! The `larder` command again, so that cargo builds it before the tests that start it.
 
 use std::process::ExitCode;
 

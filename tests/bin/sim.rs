@@ -126,7 +126,7 @@ fn json(plan: &Plan) -> String {
     serde_json::to_string_pretty(plan).expect("a plan is plain data")
 }
 
-/// A plan by its seed, or from a file.
+/// Reads a plan from a file, or generates the plan of a seed.
 fn read_plan(plan: &str) -> Plan {
     match plan.parse() {
         Ok(seed) => generate_plan(seed),
@@ -165,7 +165,7 @@ fn replay_plan(plan: &Plan, print_events: bool) -> ExitCode {
 }
 
 fn shrink_and_save(plan: &Plan, out: Option<PathBuf>) -> ExitCode {
-    // Plans that panic are tried many times: their messages are dropped.
+    // Shrinking runs many plans that panic, so their messages are dropped.
     std::panic::set_hook(Box::new(|_| {}));
     let shrunk = shrink_plan(plan);
     drop(std::panic::take_hook());
@@ -226,7 +226,7 @@ fn run_seeds(run: &RunOptions) -> ExitCode {
 /// The number of small worlds that take as long as a large one.
 const SMALL_WORLDS_PER_LARGE: u64 = 5;
 
-/// The folders in which canaries are planted and built.
+/// The directories in which canaries are planted and built.
 struct CanaryWorkspace {
     root: &'static Path,
     copy: PathBuf,
@@ -245,7 +245,7 @@ impl CanaryWorkspace {
         planted.unwrap_or_else(|error| panic!("{}: {error}", canary.name));
         let mut cargo = Process::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args([cargo_command, "--quiet", "--offline", "--bin", "larder-sim"]).current_dir(&self.copy);
-        // A planted defect may well cause warnings.
+        // A planted defect may cause warnings.
         cargo.env("CARGO_TARGET_DIR", &self.built).env("RUSTFLAGS", "--cap-lints warn -A warnings");
         assert!(cargo.status().is_ok_and(|status| status.success()), "{} does not compile", canary.name);
     }
@@ -253,7 +253,7 @@ impl CanaryWorkspace {
     /// Plays worlds of the planted product; returns the first failure.
     fn first_failure(&self, canary: &Canary, options: &CanaryOptions) -> Option<String> {
         let seeds = if canary.must_hold { options.seeds.div_ceil(5) } else { options.seeds };
-        // Small worlds first: there are many of them in a minute, and most defects show in a few.
+        // Small worlds run first: many of them fit into a minute, and a few of them show most defects.
         [true, false].into_iter().find_map(|small| {
             let seeds = if small { seeds.saturating_mul(SMALL_WORLDS_PER_LARGE) } else { seeds };
             let mut command = Process::new(self.built.join("debug/larder-sim"));
@@ -267,7 +267,7 @@ impl CanaryWorkspace {
     }
 }
 
-/// True for a canary that is to be played: one that must hold, or a defect whose turn it is.
+/// True for a canary that is played: one that must hold, or a selected defect.
 fn is_played(canary: &Canary, options: &CanaryOptions) -> bool {
     let Some(rotate) = options.rotate else { return true };
     let defects: Vec<&str> =
@@ -277,7 +277,7 @@ fn is_played(canary: &Canary, options: &CanaryOptions) -> bool {
     canary.must_hold || turn.any(|name| *name == canary.name)
 }
 
-/// Plants every canary in a copy of the product, and plays until it is caught.
+/// Plants each canary in a copy of the product, and plays until it is caught.
 fn run_canaries(options: &CanaryOptions) -> ExitCode {
     let workspace = CanaryWorkspace::new();
     let filter = options.filter.as_deref().unwrap_or_default();

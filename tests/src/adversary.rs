@@ -1,5 +1,5 @@
-//! A peer that keeps to the bytes of the protocol and to none of its rules: first as a stranger, then as a
-//! member. What it tries is what `docs/threats.md` lists.
+//! A hostile peer: it encodes every frame correctly and breaks every rule, first as a non-member and then as
+//! a member. `docs/threats.md` lists its attacks.
 
 mod attacks;
 mod sockets;
@@ -21,7 +21,7 @@ use crate::rng::TestRng;
 
 pub use attacks::{AS_MEMBER, AS_STRANGER, Attack};
 
-/// A node with the manners of a machine, until it is told otherwise.
+/// A hostile node. Between its attacks it behaves like an honest node.
 pub struct Adversary {
     pub(crate) secret: SecretKey,
     net: NetHandle,
@@ -31,22 +31,21 @@ pub struct Adversary {
     started: Instant,
     links: BTreeMap<LinkId, (NodeId, LinkKind)>,
     next_request: u64,
-    /// Where its victims listen.
+    /// The addresses of the attacked nodes.
     pub(crate) victims: Vec<SocketAddr>,
-    /// Connections that it keeps without a word.
+    /// Connections that are kept open without traffic.
     pub(crate) idle_connections: Vec<TcpStream>,
-    /// What it was while it was a member: it goes by that when it is none any more.
+    /// The last known membership. The attacks continue with it after the removal.
     last_membership: Option<(Group, ShardId, GrantId)>,
-    /// The random numbers of its attacks.
     pub(crate) rng: TestRng,
 }
 
 impl Adversary {
-    /// A node with a fresh key that is in no group.
+    /// Starts a node with a fresh key that is in no group.
     ///
     /// # Panics
     ///
-    /// If the network does not start.
+    /// Panics if the network does not start.
     pub fn start(seed: u8, peers: Vec<Multiaddr>) -> Self {
         let secret = SecretKey::from_bytes(&[seed; 32]);
         let mut config = larder_net::Config::new(secret.clone());
@@ -81,12 +80,12 @@ impl Adversary {
         adversary
     }
 
-    /// The group it is in, once it is in one.
+    /// The group that the node is in, if any.
     pub(crate) fn group_state(&self) -> Option<&GroupState> {
         self.node.groups().next()
     }
 
-    /// Its group, the id of its desired shard, and its own grant: as they are, or as they last were.
+    /// The group, the id of its desired shard, and the node's own grant, as they are or as they last were.
     pub(crate) fn membership(&mut self) -> Option<(Group, ShardId, GrantId)> {
         let current = self.group_state().and_then(|state| {
             let grant = state.group.members().live_grants_of(&self.secret.node_id()).next()?.grant;
@@ -96,31 +95,31 @@ impl Adversary {
         self.last_membership.clone()
     }
 
-    /// All that it has heard of, as a stranger and as a member.
+    /// All nodes that it discovered, or that it knows as members.
     pub(crate) fn known_nodes(&self) -> BTreeSet<NodeId> {
         let discovered = self.node.stranger_infos().into_iter().map(|view| view.id);
         let former_members = self.last_membership.iter().flat_map(|(group, ..)| group.members().nodes());
         former_members.chain(discovered).filter(|node| *node != self.secret.node_id()).collect()
     }
 
-    /// Takes everybody for a member of whatever it is in itself, and so asks for member links.
+    /// Treats every known node as a member, so that the network requests member links.
     pub(crate) fn claim_membership_of_all(&mut self) {
         self.net.set_members(self.known_nodes());
     }
 
-    /// How many member links it has.
+    /// The number of open member links.
     pub fn member_link_count(&self) -> usize {
         self.links.values().filter(|(_, kind)| *kind == LinkKind::Member).count()
     }
 
-    /// Asks its own machine for something, in all honesty.
+    /// Sends an honest request to the node's own core.
     pub fn request(&mut self, request: Request) {
         self.next_request += 1;
         let request_id = RequestId(self.next_request);
         self.input(Input::Request { caller: request_id, request });
     }
 
-    /// Joins by a code; true once it is in the group and linked.
+    /// Joins with an invite code. Returns true once the node is in the group and has a member link.
     pub async fn join(&mut self, code: InviteCode, timeout: Duration) -> bool {
         self.request(Request::Join { code, alias: "adversary".to_owned(), labels: Vec::new() });
         let end = Instant::now() + timeout;
@@ -133,7 +132,7 @@ impl Adversary {
         false
     }
 
-    /// Does for a while what an honest node would.
+    /// Behaves like an honest node for a while.
     pub async fn run_for(&mut self, time: Duration) {
         let end = tokio::time::Instant::now() + time;
         loop {
@@ -151,7 +150,7 @@ impl Adversary {
         }
     }
 
-    /// Says something to every neighbour that its machine did not.
+    /// Sends a frame on every link of this kind, without the core's knowledge.
     pub(crate) fn send_to_all(&mut self, kind: LinkKind, frame: &[u8]) {
         for (link, (_, link_kind)) in &self.links {
             if *link_kind == kind {
@@ -160,7 +159,7 @@ impl Adversary {
         }
     }
 
-    /// Visits everybody that it has heard of.
+    /// Opens a guest stream to every discovered node.
     pub(crate) fn visit_all_known(&mut self) {
         for view in self.node.stranger_infos() {
             self.net.open_guest_stream(view.id);

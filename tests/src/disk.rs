@@ -1,8 +1,8 @@
-//! A disk in memory for one file: it forgets what was not synced, tears what was being written, runs full,
-//! fails, rots.
+//! A faulty disk in memory for one file. It loses writes that were not synced, tears writes, runs full,
+//! fails, and corrupts data.
 //!
-//! It is what a store stands on ([`StorageBackend`]) wherever a test decides when the power goes. All that it
-//! does follows from what it is told and from the seeds it is given.
+//! It is the backend of a store ([`StorageBackend`]) in tests that decide when the power fails. Its behaviour
+//! depends only on its calls and on the seeds that the test gives.
 //!
 //! ```text
 //!             write, set_len                    sync_data
@@ -32,63 +32,64 @@ use larder::store::StorageBackend;
 use crate::rng::TestRng;
 use blocks::CowBlocks;
 
-/// What is written as a whole or not at all, in bytes.
+/// The size of the unit that is written atomically, in bytes.
 pub const SECTOR_BYTES: usize = 512;
 
-/// A disk; clones are the same disk.
+/// A simulated disk. Clones share the same contents.
 #[derive(Clone, Debug, Default)]
 pub struct FaultyDisk(Arc<Mutex<DiskState>>);
 
-/// What a failing operation says.
+/// The error of a failing operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
-    /// The device cannot do it (`EIO`).
+    /// The device reports an input/output error (`EIO`).
     Io,
-    /// There is no room (`ENOSPC`).
+    /// The device has no free space (`ENOSPC`).
     Full,
 }
 
-/// How long a fault lasts.
+/// The duration of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultDuration {
-    /// One operation fails, and the next one works.
+    /// One operation fails, and the next one succeeds.
     Once,
-    /// All fail until [`FaultyDisk::clear_faults`].
+    /// All operations fail until [`FaultyDisk::clear_faults`].
     UntilCleared,
 }
 
-/// What of the writes since the last sync is found after a crash.
+/// The writes since the last sync that survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashOutcome {
-    /// Nothing.
+    /// No write survives.
     Nothing,
-    /// The first ones; the last of these is torn at a sector.
+    /// A prefix of the writes survives. The last write of it is torn at a sector boundary.
     Prefix,
-    /// Any of their sectors.
+    /// Any set of sectors of the writes survives.
     Sectors,
-    /// Everything.
+    /// Every write survives.
     Everything,
-    /// The file's new length and any sectors, and junk wherever the file grew and nothing else was written.
+    /// The new length of the file and any set of sectors survive. Junk fills the parts of the growth that
+    /// were not written.
     Junk,
 }
 
 impl CrashOutcome {
-    /// All of them.
+    /// Every outcome.
     pub const ALL: [Self; 5] = [Self::Nothing, Self::Prefix, Self::Sectors, Self::Everything, Self::Junk];
 }
 
-/// What happens to bytes at rest.
+/// Damage to synced data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskDamage {
-    /// One bit is another.
+    /// One bit is inverted.
     Flip,
-    /// One sector is other bytes.
+    /// One sector is overwritten with random bytes.
     Sector,
-    /// A page of 4 KiB is other bytes.
+    /// A page of 4 KiB is overwritten with random bytes.
     Page,
-    /// The end of the file is missing, from a sector on.
+    /// The file is truncated at a sector boundary.
     Truncated,
-    /// The file is there and has no bytes.
+    /// The file exists and is empty.
     Emptied,
 }
 
@@ -100,11 +101,11 @@ enum UnsyncedWrite {
 
 #[derive(Debug, Default)]
 struct DiskState {
-    /// What redb reads.
+    /// The contents that reads return.
     visible: CowBlocks,
-    /// What is there after a crash, whatever happens,
+    /// The contents that survive every crash.
     synced: CowBlocks,
-    /// and what may be.
+    /// The writes since the last sync, which may survive a crash.
     pending: Vec<UnsyncedWrite>,
     operations: u64,
     crash_at: Option<u64>,
@@ -112,12 +113,12 @@ struct DiskState {
 }
 
 impl FaultyDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A disk that holds these bytes.
+    /// Creates a disk with these bytes.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut blocks = CowBlocks::default();
         blocks.write(0, bytes);
@@ -132,41 +133,41 @@ impl FaultyDisk {
         })))
     }
 
-    /// How many operations were tried that change something: writes, changes of length, syncs.
+    /// The number of attempted operations that change something: writes, changes of length, syncs.
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
 
-    /// The power goes in the middle of that operation (the first is 1): it and all that follow fail.
+    /// Makes the power fail during this operation (the first is 1). It and all later operations fail.
     pub fn crash_at(&self, operation: u64) {
         self.lock().crash_at = Some(operation);
     }
 
-    /// The power goes now.
+    /// Makes the power fail now.
     pub fn crash(&self) {
         let mut state = self.lock();
         state.crash_at = Some(state.operations);
     }
 
-    /// That operation fails. What it would have changed is not changed; if it is a sync, then everything that
-    /// waited for it may never reach the disk, although reads go on to show it.
+    /// Makes this operation fail without effect. If it is a sync, the pending writes never reach the disk,
+    /// although reads still return them.
     pub fn fail_at(&self, operation: u64, fault: DiskFault, duration: FaultDuration) {
         self.lock().fault = Some((operation, fault, duration));
     }
 
-    /// From now on everything works.
+    /// Ends the fault: operations succeed from now on.
     pub fn clear_faults(&self) {
         self.lock().fault = None;
     }
 
-    /// The disk as it is found after the power went now. This one stays as it is, so that others can be made
-    /// of it.
+    /// A new disk with the contents after a power failure now. This disk is not changed, so that a test can
+    /// try several outcomes.
     pub fn after_crash(&self, outcome: CrashOutcome, seed: u64) -> Self {
         let state = self.lock();
         Self::from_blocks(state.contents_after_crash(outcome, &mut TestRng::from_seed(seed)))
     }
 
-    /// The disk with something wrong in what is synced. This one stays as it is.
+    /// A new disk with damage in the synced data. This disk is not changed.
     pub fn damaged(&self, damage: DiskDamage, seed: u64) -> Self {
         let mut blocks = self.lock().synced.clone();
         let (mut rng, len) = (TestRng::from_seed(seed), blocks.len());
@@ -186,14 +187,14 @@ impl FaultyDisk {
         Self::from_blocks(blocks)
     }
 
-    /// The disk with one bit of what is synced flipped.
+    /// A new disk with one bit of the synced data inverted.
     pub fn flipped(&self, bit: u64) -> Self {
         let mut blocks = self.lock().synced.clone();
         blocks.flip_bit(bit);
         Self::from_blocks(blocks)
     }
 
-    /// What reads show now.
+    /// The contents that reads return now.
     pub fn bytes(&self) -> Vec<u8> {
         let state = self.lock();
         let mut bytes = vec![0; usize::try_from(state.visible.len()).unwrap_or(0)];
@@ -211,7 +212,7 @@ fn power_lost_error() -> io::Error {
 }
 
 impl DiskState {
-    /// Counts an operation; the error that it ends with, and whether it was in flight when the power went.
+    /// Counts an operation. On failure, returns the error and whether the power failed during this operation.
     fn begin_operation(&mut self) -> Result<(), (io::Error, bool)> {
         self.operations += 1;
         let now = self.operations;
@@ -222,7 +223,8 @@ impl DiskState {
         if lasts == FaultDuration::Once && at < now {
             return Ok(());
         }
-        // As the system says it, so that whoever tells a full disk from a broken one is tried too.
+        // The error codes are those of the system, so that code that distinguishes a full disk from a broken
+        // one is tested too.
         let code = match fault {
             DiskFault::Io => rustix::io::Errno::IO,
             DiskFault::Full => rustix::io::Errno::NOSPC,
@@ -248,8 +250,8 @@ impl DiskState {
     fn sync(&mut self) -> io::Result<()> {
         if let Err((error, _)) = self.begin_operation() {
             if self.crash_at.is_none_or(|at| at > self.operations) {
-                // The system told once, and takes the pages for written from now on: nothing brings them
-                // back.
+                // Like a real system, the disk reports the failed sync once and then treats the pages as
+                // written. They are lost.
                 self.pending.clear();
             }
             return Err(error);
@@ -268,7 +270,7 @@ impl DiskState {
                 let kept = rng.below(self.pending.len() as u64 + 1) as usize;
                 self.pending.iter().take(kept).for_each(|change| apply(&mut found, change));
                 if let Some(UnsyncedWrite::Write(at, bytes)) = self.pending.get(kept) {
-                    // Sectors are counted from the disk's beginning, not from the write's.
+                    // Sectors are counted from the start of the disk, not from the start of the write.
                     let torn =
                         (rng.below(bytes.len() as u64 + 1) + at) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
                     found.write(*at, &bytes[..torn.saturating_sub(*at) as usize]);
@@ -279,7 +281,8 @@ impl DiskState {
             CrashOutcome::Junk => {
                 let before = found.len();
                 let after = self.pending.iter().fold(before, |len, change| len.max(change.end_offset()));
-                // Whole mebibytes of junk would tell no more than what lies where the growth begins and ends.
+                // Junk is written only at the start and the end of the growth; mebibytes of it would test no
+                // more.
                 for at in [before, after.saturating_sub(MAX_JUNK_BYTES).max(before)] {
                     found.write(at, &rng.bytes((after - at).min(MAX_JUNK_BYTES) as usize));
                 }
@@ -315,7 +318,7 @@ impl DiskState {
 const MAX_JUNK_BYTES: u64 = 64 << 10;
 
 impl UnsyncedWrite {
-    /// How long the file is at least, once this is done.
+    /// The smallest length of the file after this write.
     fn end_offset(&self) -> u64 {
         match self {
             Self::Length(len) => *len,

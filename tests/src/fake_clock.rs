@@ -1,19 +1,19 @@
-//! Wall clocks of processes, set wrong and stepped while they run, by libfaketime. Time that only goes
-//! forward stays what it is.
+//! Wrong wall clocks for processes, which a test can change while they run, by libfaketime. The monotonic
+//! clock stays correct.
 
 use std::path::{Path, PathBuf};
 
 use crate::requirement::{MissingRequirement, require};
 
-/// The clock of one node's processes.
+/// The wall clock of one node's processes.
 pub struct FakeClock {
     file: PathBuf,
     library: PathBuf,
 }
 
 impl FakeClock {
-    /// A clock that is right, kept in a file in `dir`. Where libfaketime is not installed, the test ends as
-    /// not run.
+    /// Creates a correct clock, whose offset is stored in a file in `dir`. If libfaketime is not installed,
+    /// the test ends as not run.
     pub fn require(dir: &Path, name: &str) -> Self {
         let library = require(find_libfaketime());
         let clock = Self { file: dir.join(format!("{name}.clock")), library };
@@ -21,16 +21,16 @@ impl FakeClock {
         clock
     }
 
-    /// Steps it: `+1d` and `-2h` are as far off the right time as they say.
+    /// Sets the offset from the correct time, for example `+1d` or `-2h`.
     pub fn set_offset(&self, offset: &str) {
-        // Put in place as a whole: the library reads it at any moment.
+        // The file is replaced atomically, because the library may read it at any moment.
         let staged = self.file.with_extension("new");
         let written = std::fs::write(&staged, format!("{offset}\n"));
         let placed = written.and_then(|()| std::fs::rename(&staged, &self.file));
         placed.unwrap_or_else(|error| panic!("{}: {error}", self.file.display()));
     }
 
-    /// What a process needs in its environment to go by it.
+    /// The environment variables that make a process use this clock.
     pub fn env(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let pairs = [

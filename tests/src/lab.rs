@@ -1,9 +1,10 @@
-//! A little LAN out of network namespaces, to try partitions and healing on real sockets.
+//! A small LAN made of network namespaces, for tests of partitions and reconnection on real sockets.
 //!
-//! Each host is a namespace with an `eth0` (10.77.x.y/16, no default route) on a bridge that lives in a
-//! namespace of its own, so nothing is ever added to the machine's own network. A namespace lives as long as
-//! its holder, a `cat` whose standard input we hold: whatever happens to the test, the lab ends with it.
-//! Needs `ip` (iproute2), `unshare` and `nsenter` (util-linux), and root or unprivileged user namespaces.
+//! Each host is a namespace with an `eth0` (10.77.x.y/16, no default route). The hosts share a bridge in a
+//! namespace of its own, so the lab adds nothing to the network of the computer. A namespace lives as long as
+//! its holder: a `cat` whose standard input the test holds. The lab therefore ends with the test, however the
+//! test ends. It needs `ip` (iproute2), `unshare` and `nsenter` (util-linux), and root or unprivileged user
+//! namespaces.
 
 mod namespace;
 mod process;
@@ -23,7 +24,7 @@ use self::slots::LabSlots;
 use crate::poll::poll;
 use crate::requirement::{MissingRequirement, require};
 
-/// How often it is looked whether something is so.
+/// The interval at which conditions are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 fn missing_lab(reason: String) -> MissingRequirement {
@@ -36,16 +37,16 @@ fn missing_lab(reason: String) -> MissingRequirement {
     }
 }
 
-/// One host.
+/// A host of the lab: a network namespace with an address.
 pub struct Host {
     namespace: Namespace,
     addr: Ipv4Addr,
     log_dir: PathBuf,
 }
 
-/// Hosts on a bridge, numbered from 0.
+/// A LAN of hosts, numbered from 0.
 pub struct Lab {
-    // Dropped first: the hosts, then what they hang on, then the place in the queue.
+    // Fields are dropped in this order: the hosts, then their bridge, then the slots.
     hosts: Vec<Host>,
     switch_namespace: Namespace,
     log_dir: PathBuf,
@@ -54,18 +55,18 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A LAN of `count` hosts (at most 250), without IPv6. Waits while other labs of this process use the
-    /// machine.
+    /// Creates a LAN of `count` hosts (at most 250), without IPv6. Waits while other labs of this process use
+    /// too much of the computer.
     pub fn new(count: usize) -> Result<Self, MissingRequirement> {
         Self::build(count, false)
     }
 
-    /// The same with IPv6: link-local addresses, and fd77::N/64.
+    /// Creates a LAN as [`Lab::new`] does, with IPv6: link-local addresses, and fd77::N/64.
     pub fn with_ipv6(count: usize) -> Result<Self, MissingRequirement> {
         Self::build(count, true)
     }
 
-    /// The same as [`Lab::new`]; where this host allows no lab, the test ends as not run.
+    /// Creates a LAN as [`Lab::new`] does. If this computer allows no lab, the test ends as not run.
     pub fn require(count: usize) -> Self {
         require(Self::new(count))
     }
@@ -102,7 +103,7 @@ impl Lab {
         for (index, host) in self.hosts.iter().enumerate() {
             let mut batch = format!("link set lo up\naddress add {}/16 dev eth0\n", host.addr);
             if ipv6 {
-                // Usable at once: nobody else has the address.
+                // No other host has the address, so duplicate detection is not needed.
                 let _ = writeln!(batch, "address add fd77::{}/64 dev eth0 nodad", index + 1);
             }
             batch.push_str("link set eth0 up\n");
@@ -111,23 +112,24 @@ impl Lab {
         Ok(())
     }
 
-    /// The hosts.
+    /// All hosts, in the order of their numbers.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// Host `index`.
+    /// The host with the number `index`.
     pub fn host(&self, index: usize) -> &Host {
         self.hosts.get(index).unwrap_or_else(|| panic!("no host {index}"))
     }
 
-    /// Host `index`'s first address.
+    /// The first address of host `index`.
     pub fn addr(&self, index: usize) -> Ipv4Addr {
         self.host(index).addr
     }
 
-    /// Cuts the LAN into these sets; a host in none is alone. Packets between sets vanish: no reset, no
-    /// carrier lost. Returns when it has happened, within a few milliseconds for all.
+    /// Partitions the LAN into these sets. A host in no set is alone. Packets between sets are lost without a
+    /// reset or a lost carrier. Returns when the partition is complete, within a few milliseconds for all
+    /// hosts.
     pub fn partition(&self, sets: &[&[usize]]) {
         let mut batch = String::new();
         let bridges = self.bridge_count.fetch_max(sets.len(), Ordering::Relaxed);
@@ -143,7 +145,7 @@ impl Lab {
         self.switch_ip(&batch);
     }
 
-    /// All hosts on one bridge again.
+    /// Connects all hosts to one bridge again.
     pub fn heal(&self) {
         let mut batch = String::new();
         for index in 0..self.hosts.len() {
@@ -152,20 +154,21 @@ impl Lab {
         self.switch_ip(&batch);
     }
 
-    /// Plugs or unplugs host `index`'s cable: it sees its carrier come and go.
+    /// Plugs or unplugs the cable of host `index`. The host sees its carrier change.
     pub fn set_cable_plugged(&self, index: usize, plugged: bool) {
         self.switch_ip(&format!("link set p{index} {}\n", if plugged { "up" } else { "down" }));
     }
 
-    /// Gives host `index` another address (as CIDR) in place of the one it has, as DHCP would.
+    /// Replaces the address of host `index` by another one (as CIDR), as DHCP would.
     pub fn change_address(&self, index: usize, cidr: &str) {
         self.host_ip(index, &format!("address flush dev eth0\naddress add {cidr} dev eth0\n"));
     }
 
-    /// Keeps multicast from and to host `index`, until [`Lab::heal`] or [`Lab::partition`]. It
-    /// is put behind a second bridge, whose link to the first floods no multicast either way: that needs
-    /// neither nft nor tc, and the host itself notices nothing. (Dropping a route would not do: a socket
-    /// bound to an interface sends without one.)
+    /// Blocks multicast to and from host `index`, until [`Lab::heal`] or [`Lab::partition`].
+    ///
+    /// The host is moved behind a second bridge, whose link to the first floods no multicast. This needs
+    /// neither nft nor tc, and the host sees no change. Removing a route would not work, because a socket
+    /// that is bound to an interface sends without one.
     pub fn block_multicast(&self, index: usize) {
         let mut batch = bridge_commands(&format!("m{index}"));
         let _ = writeln!(batch, "link add u{index} type veth peer name d{index}");
@@ -178,7 +181,7 @@ impl Lab {
         self.switch_ip(&batch);
     }
 
-    /// Where processes write their output.
+    /// The directory of the processes' log files.
     pub fn log_dir(&self) -> &Path {
         &self.log_dir
     }
@@ -203,30 +206,30 @@ impl Drop for Lab {
 }
 
 impl Host {
-    /// A command that will run inside this host.
+    /// A command that runs `program` on this host.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = self.namespace.command();
         command.arg(program);
         command
     }
 
-    /// Starts `command` (made by `command`) with its output in a log file named after `name`.
+    /// Starts `command`, which [`Host::command`] made. Its output goes to a log file named after `name`.
     pub fn start(&self, name: &str, command: Command) -> Process {
         Process::start(command, &self.log_dir.join(format!("{}-{name}.log", self.addr)))
     }
 
-    /// The first address.
+    /// The first address of the host.
     pub fn addr(&self) -> Ipv4Addr {
         self.addr
     }
 }
 
-/// Waits until `condition` gives something, and panics naming `what` if it has not within `deadline`.
+/// Waits until `condition` returns a value. Panics and names `what` if `deadline` passes first.
 pub fn wait_until<T>(deadline: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
     poll(deadline, POLL_INTERVAL, condition).unwrap_or_else(|| panic!("not within {deadline:?}: {what}"))
 }
 
-/// Milliseconds of the clock that all hosts share.
+/// The monotonic clock in milliseconds, which all hosts share.
 pub fn monotonic_ms() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)).as_secs_f64() * 1000.0
@@ -241,8 +244,9 @@ fn bridge_commands(name: &str) -> String {
     format!("link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set {name} up\n")
 }
 
-/// The neighbour table is one for all namespaces: a full mesh of thirty overflows its default of 1024, which
-/// shows as lost dials. Only real root may change it; elsewhere large labs may be slow.
+/// Raises the limits of the neighbour table, which all namespaces share. A full mesh of thirty hosts exceeds
+/// the default of 1024, and dials fail. Only real root may change the limits; without it, large labs may be
+/// slow.
 fn raise_neighbour_limits(count: usize) {
     if count <= 20 {
         return;

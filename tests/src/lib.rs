@@ -1,14 +1,14 @@
-//! What the tests of Larder are built on.
+//! The parts that Larder's tests share.
 //!
 //! | module          | contents                                                                             |
 //! |-----------------|--------------------------------------------------------------------------------------|
-//! | [`disk`]        | a disk in memory below a real store: crashes, torn writes, full, failing and rotten  |
+//! | [`disk`]        | a faulty disk in memory for a real store: crashes, torn writes, errors, damage       |
 //! | [`fake_clock`]  | wrong wall clocks for real processes                                                 |
-//! | [`lab`]         | hosts out of network namespaces on one LAN: cut, heal, unplug, move                  |
-//! | [`node`]        | a real daemon on such a host, and the real command that uses it                      |
+//! | [`lab`]         | hosts made of network namespaces on one LAN: partition, heal, unplug, change address |
+//! | [`node`]        | a real daemon on such a host, and the real command line                              |
 //! | [`adversary`]   | a hostile peer that tries every attack                                               |
 //! | [`poll`]        | waiting for a condition                                                              |
-//! | [`probe`]       | a process with nothing but a node's network, controlled by lines of text             |
+//! | [`probe`]       | a process with only the network of a node, controlled by lines of text               |
 //! | [`requirement`] | what a test needs of its host, and how a test that lacks it is reported              |
 //! | [`sim`]         | the deterministic simulator                                                          |
 

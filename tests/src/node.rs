@@ -1,4 +1,4 @@
-//! A real daemon on a host of the lab, and the real command that asks it.
+//! A real daemon on a host of the lab, and the real command line that uses it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,42 +8,42 @@ use serde_json::Value;
 
 use crate::lab::{Host, Lab, Process, wait_until};
 
-/// How long anything may take before a test says that it does not happen.
+/// The longest wait for any condition. After it, the test fails.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a command did.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct CommandOutput {
-    /// Its exit code; -1 if a signal ended it.
+    /// The exit code; -1 if a signal ended the command.
     pub exit_code: i32,
-    /// The standard output.
+    /// The text of the standard output.
     pub stdout: String,
-    /// The standard error.
+    /// The text of the standard error.
     pub stderr: String,
 }
 
-/// One machine: a host of the lab with a data directory, and a daemon while it runs.
+/// One node: a data directory, the host it runs on, and the daemon while it runs.
 pub struct TestNode<'a> {
-    /// Its host; `None` for the machine itself.
+    /// The host in the lab; `None` for the computer itself.
     host: Option<&'a Host>,
-    /// The data directory.
+    /// The path of the data directory.
     pub data_dir: PathBuf,
     binary: PathBuf,
     log_dir: PathBuf,
-    /// The daemon, if it was started.
+    /// The process of the daemon, if it was started.
     pub daemon: Option<Process>,
-    /// What its processes find in their environment besides.
+    /// Additional environment variables of its processes.
     pub env: Vec<(String, String)>,
     name: String,
 }
 
 impl<'a> TestNode<'a> {
-    /// A machine with an empty data directory, on host `index`. `binary` is the `larder` to use.
+    /// A node with an empty data directory on host `index`. `binary` is the `larder` to run.
     pub fn on_host(lab: &'a Lab, index: usize, binary: &str) -> Self {
         Self::new(Some(lab.host(index)), lab.log_dir(), &format!("n{index}"), binary)
     }
 
-    /// A machine that is no host: for what needs no network.
+    /// A node on the computer itself, for tests that need no network.
     pub fn without_host(dir: &Path, name: &str, binary: &str) -> Self {
         Self::new(None, dir, name, binary)
     }
@@ -55,7 +55,7 @@ impl<'a> TestNode<'a> {
         Self { host, data_dir: data, binary, log_dir: logs, daemon: None, env: Vec::new(), name }
     }
 
-    /// A command on this machine, with nothing of the tester's own surroundings in it.
+    /// A command on this node's host. It inherits nothing of the test's environment except `PATH`.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = match self.host {
             Some(host) => host.command(program),
@@ -67,14 +67,14 @@ impl<'a> TestNode<'a> {
         command
     }
 
-    /// The same machine again, to ask it by; it has no daemon to stop.
+    /// A second handle of the same node, for commands. It does not own the daemon.
     pub fn as_client(&self) -> Self {
         let (data, binary, logs) = (self.data_dir.clone(), self.binary.clone(), self.log_dir.clone());
         let (env, name) = (self.env.clone(), self.name.clone());
         Self { host: self.host, data_dir: data, binary, log_dir: logs, daemon: None, env, name }
     }
 
-    /// Starts the daemon: `args` begin with `up` or `daemon`. Returns once it answers.
+    /// Starts the daemon and waits until it answers. `args` begin with `up` or `daemon`.
     pub fn start(&mut self, args: &[&str]) {
         self.start_without_waiting(args);
         wait_until(WAIT_LIMIT, &format!("{} answers", self.name), || {
@@ -85,7 +85,7 @@ impl<'a> TestNode<'a> {
         });
     }
 
-    /// Starts it without waiting.
+    /// Starts the daemon without waiting.
     pub fn start_without_waiting(&mut self, args: &[&str]) {
         let mut command = self.command(&self.binary);
         command.args(args);
@@ -93,17 +93,17 @@ impl<'a> TestNode<'a> {
         self.daemon = Some(Process::start(command, &log));
     }
 
-    /// What the daemon printed and logged so far.
+    /// The output and the log of the daemon up to now.
     pub fn read_log(&self) -> String {
         std::fs::read_to_string(self.log_dir.join(format!("{}.log", self.name))).unwrap_or_default()
     }
 
-    /// Kills the daemon (SIGKILL).
+    /// Kills the daemon with SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.as_mut().expect("a daemon to kill").kill();
     }
 
-    /// Ends the daemon with SIGTERM, within [`WAIT_LIMIT`].
+    /// Stops the daemon with SIGTERM, within [`WAIT_LIMIT`].
     pub fn stop(&mut self) {
         let status = self.daemon.as_mut().expect("a daemon to stop").stop(WAIT_LIMIT);
         let status = status.unwrap_or_else(|| panic!("{} does not stop", self.name));
@@ -115,7 +115,7 @@ impl<'a> TestNode<'a> {
         self.run_larder_with_stdin(args, "")
     }
 
-    /// The same with something on its standard input.
+    /// Runs `larder` with these arguments and this standard input.
     pub fn run_larder_with_stdin(&self, args: &[&str], input: &str) -> CommandOutput {
         use std::io::Write as _;
         let mut command = self.command(&self.binary);
@@ -123,7 +123,7 @@ impl<'a> TestNode<'a> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         if let Some(mut stdin) = child.stdin.take() {
-            // A command that reads nothing closes its end.
+            // A command that does not read its input closes the pipe.
             let _ = stdin.write_all(input.as_bytes());
         }
         let output = child.wait_with_output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -132,44 +132,44 @@ impl<'a> TestNode<'a> {
         CommandOutput { exit_code: output.status.code().unwrap_or(-1), stdout: out, stderr: err }
     }
 
-    /// Runs it, and expects it to work; answers what it printed.
+    /// Runs a command that must succeed. Returns its standard output.
     pub fn run_ok(&self, args: &[&str]) -> String {
         let ran = self.run_larder(args);
         assert_eq!(ran.exit_code, 0, "{}: larder {}: {}", self.name, args.join(" "), ran.stderr);
         ran.stdout
     }
 
-    /// Runs it with `--json`.
+    /// Runs a command with `--json` and parses its output.
     pub fn run_json(&self, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let text = self.run_ok(&args);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", args.join(" ")))
     }
 
-    /// Its whole node id.
+    /// The full node id.
     pub fn id(&self) -> String {
         let nodes = self.run_json(&["nodes"]);
         let own = nodes["nodes"].as_array().into_iter().flatten().find(|node| node["self"] == true);
         own.and_then(|node| node["id"].as_str()).expect("an own row").to_owned()
     }
 
-    /// Makes an invite code for this many nodes.
+    /// Creates an invite code for this number of nodes.
     pub fn create_invite(&self, uses: usize) -> String {
         self.run_ok(&["invite", "--uses", &uses.to_string()]).trim().to_owned()
     }
 
-    /// The digest of its group.
+    /// The digest of the node's group.
     pub fn digest(&self) -> String {
         self.run_json(&["heads"])["digest"].as_str().expect("a digest").to_owned()
     }
 
-    /// A file below the default root; empty if it is not there.
+    /// The contents of a file below the default root; empty if the file does not exist.
     pub fn read_file(&self, path: &str) -> String {
         std::fs::read_to_string(self.data_dir.join("files").join(path)).unwrap_or_default()
     }
 }
 
-/// Starts a daemon on every host of `lab`, in no group.
+/// Starts a daemon on every host of `lab`. The nodes are in no group.
 pub fn start_daemons<'a>(lab: &'a Lab, binary: &str) -> Vec<TestNode<'a>> {
     let mut nodes: Vec<TestNode<'a>> =
         (0..lab.hosts().len()).map(|index| TestNode::on_host(lab, index, binary)).collect();
@@ -179,7 +179,8 @@ pub fn start_daemons<'a>(lab: &'a Lab, binary: &str) -> Vec<TestNode<'a>> {
     nodes
 }
 
-/// The same; the first founds a group, the others join it with aliases `n1`, `n2`, ...
+/// Starts a daemon on every host. The first creates a group, and the others join it with the aliases `n1`,
+/// `n2`, ...
 pub fn start_cluster<'a>(lab: &'a Lab, binary: &str) -> Vec<TestNode<'a>> {
     let nodes = start_daemons(lab, binary);
     let Some((first, others)) = nodes.split_first() else { return nodes };
@@ -196,7 +197,7 @@ pub fn start_cluster<'a>(lab: &'a Lab, binary: &str) -> Vec<TestNode<'a>> {
     nodes
 }
 
-/// Waits until all have the same digest; answers how long that took.
+/// Waits until all nodes have the same digest. Returns the duration.
 pub fn wait_until_converged(nodes: &[TestNode<'_>]) -> Duration {
     let begun = Instant::now();
     wait_until(WAIT_LIMIT, "equal digests", || {
@@ -206,7 +207,7 @@ pub fn wait_until_converged(nodes: &[TestNode<'_>]) -> Duration {
     begun.elapsed()
 }
 
-/// Waits until `node` shows everything it is meant to apply as applied (or whatever else it ends at).
+/// Waits until no resource of `node` is pending.
 pub fn wait_until_applied(node: &TestNode<'_>) {
     wait_until(WAIT_LIMIT, "nothing pending", || {
         (node.run_json(&["status"])["summary"]["pending"] == 0).then_some(())

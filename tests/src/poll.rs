@@ -1,9 +1,9 @@
-//! Looking again and again for what nobody announces: a file, a process that ends, what another process
-//! shows.
+//! Waiting for conditions that send no notification: a file, the end of a process, the output of another
+//! process.
 
 use std::time::{Duration, Instant};
 
-/// Looks until `condition` gives something, with a pause between two looks; `None` if it has not within
+/// Checks `condition` repeatedly, with a pause between checks. Returns `None` if it returned no value within
 /// `deadline`.
 pub fn poll<T>(
     deadline: Duration,

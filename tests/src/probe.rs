@@ -1,4 +1,4 @@
-//! The probe: a process that is nothing but a node's network (`net/examples/probe.rs`).
+//! The probe: a process with only the network of a node (`net/examples/probe.rs`).
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,39 +11,39 @@ use serde_json::Value;
 
 use crate::lab::{Process, wait_until};
 
-/// The key that a probe makes of its seed.
+/// The key that a probe derives from its seed.
 pub fn secret(seed: u64) -> SecretKey {
     let mut bytes = [0; 32];
     bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
     SecretKey::from_bytes(&bytes)
 }
 
-/// That key's node.
+/// The node id of a probe with this seed.
 pub fn node(seed: u64) -> NodeId {
     secret(seed).node_id()
 }
 
-/// Two of the seeds, the leader of the pair (the lower key) first.
+/// Both seeds, with the leader of the pair (the node with the lower key) first.
 pub fn leader_first(one: u64, other: u64) -> (u64, u64) {
     if node(one) < node(other) { (one, other) } else { (other, one) }
 }
 
-/// A member link that is up.
+/// An open member link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberLink {
-    /// Its number in that process.
+    /// The number of the link in that process.
     pub link: u64,
-    /// When it came up, on the lab's clock.
+    /// The time when the link opened, in milliseconds of the lab's clock.
     pub up_at_ms: f64,
-    /// Whether this side dialled.
+    /// True if this side dialled.
     pub dialed: bool,
 }
 
-/// A running probe.
+/// A running probe and its events.
 pub struct Probe {
-    /// Its process.
+    /// The process of the probe.
     pub process: Process,
-    /// Its seed.
+    /// The seed of its key.
     pub seed: u64,
     events: Vec<Value>,
     read_offset: u64,
@@ -51,7 +51,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts `command` (a probe's binary, perhaps inside a host) with this seed and these arguments.
+    /// Starts `command` (a probe's binary, possibly on a host) with this seed and these arguments.
     pub fn start(mut command: Command, seed: u64, args: &[&str], log: &Path) -> Self {
         command.args(["--seed", &seed.to_string()]).args(args);
         let read = std::fs::metadata(log).map_or(0, |meta| meta.len());
@@ -59,7 +59,7 @@ impl Probe {
         Self { process, seed, events: Vec::new(), read_offset: read, partial_line: String::new() }
     }
 
-    /// All events so far.
+    /// All events up to now.
     pub fn events(&mut self) -> &[Value] {
         let mut text = String::new();
         if let Ok(mut file) = std::fs::File::open(self.process.log_path()) {
@@ -78,12 +78,12 @@ impl Probe {
         &self.events
     }
 
-    /// The events named `name`.
+    /// The events with this name.
     pub fn events_named(&mut self, name: &str) -> Vec<Value> {
         self.events().iter().filter(|event| event["ev"] == name).cloned().collect()
     }
 
-    /// Waits for an event that `wanted` accepts, looking from the `from`th on.
+    /// Waits for an event that `matches` accepts, beginning with the event number `first_event`.
     pub fn wait_for_event(
         &mut self,
         first_event: usize,
@@ -96,18 +96,17 @@ impl Probe {
         })
     }
 
-    /// Waits for an event of this name.
+    /// Waits for an event with this name.
     pub fn wait_for_event_named(&mut self, name: &str) -> Value {
         self.wait_for_event(0, name, |event| event["ev"] == name)
     }
 
-    /// How many events there are: where to look from next.
+    /// The number of events up to now. A later wait can begin there.
     pub fn event_count(&mut self) -> usize {
         self.events().len()
     }
 
-    /// The member links that are up, by the peer's seed. Panics if the rules of events are broken: one link a
-    /// peer, down before up.
+    /// The open member links, by the peer's seed. Panics if two links with one peer are open at once.
     pub fn member_links(&mut self) -> BTreeMap<u64, MemberLink> {
         let seed = self.seed;
         let mut links: BTreeMap<u64, MemberLink> = BTreeMap::new();
@@ -129,8 +128,7 @@ impl Probe {
         links
     }
 
-    /// Connections by the peer's seed, as the probe counts them now. (Peers without a known seed are left
-    /// out.)
+    /// The number of connections to each peer, by the peer's seed. Peers without a known seed are left out.
     pub fn connections(&mut self) -> BTreeMap<String, u64> {
         let mark = self.event_count();
         self.process.write_line("count");
@@ -139,7 +137,7 @@ impl Probe {
         counts.into_iter().map(|(peer, count)| (peer, count.as_u64().unwrap_or(0))).collect()
     }
 
-    /// The time of the last event with this name that is about `peer`.
+    /// The time of the last event with this name about `peer`.
     pub fn last_event_time(&mut self, name: &str, peer: u64) -> Option<f64> {
         self.events()
             .iter()

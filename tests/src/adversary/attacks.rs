@@ -1,4 +1,4 @@
-//! The attacks of the adversary. Each is a function that sends its frames to all neighbours.
+//! The attacks of the adversary. Each attack is a function that sends frames to all neighbours.
 
 use std::collections::BTreeMap;
 
@@ -27,10 +27,10 @@ use larder_core::wire::presence::Presence;
 
 use super::{Adversary, sockets};
 
-/// One attack, with its name.
+/// The name and the function of an attack.
 pub type Attack = (&'static str, fn(&mut Adversary));
 
-/// What anybody on the network can try.
+/// The attacks that any host on the network can try.
 pub const AS_STRANGER: &[Attack] = &[
     ("random bytes on a visit", send_random_guest_frames),
     ("probes for groups that nobody has", probe_unknown_groups),
@@ -41,7 +41,7 @@ pub const AS_STRANGER: &[Attack] = &[
     ("beacons of made-up keys, and in the name of others", sockets::send_false_beacons),
 ];
 
-/// What only a member can.
+/// The attacks that only a member can try.
 pub const AS_MEMBER: &[Attack] = &[
     ("random bytes on a link", send_random_frames),
     ("changes with false signatures", push_false_signatures),
@@ -241,7 +241,7 @@ fn request_all_history(adversary: &mut Adversary) {
 
 fn send_unrequested_batches(adversary: &mut Adversary) {
     let Some((group, shard_id, _)) = adversary.membership() else { return };
-    // Four bytes a mebibyte: zstd's own frame of one repeated byte, as a window.
+    // A zstd frame that repeats one byte: four bytes for each mebibyte of output.
     let bomb: Vec<u8> = [0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0xff, 0xff, 0xff, 0x7f]
         .into_iter()
         .chain(std::iter::repeat_n([0x02, 0x00, 0x10, 0x41], 1000).flatten())
@@ -308,7 +308,7 @@ fn accomplice_grant() -> RecordBody {
 
 fn send_misattributed_records(adversary: &mut Adversary) {
     let Some((group, ..)) = adversary.membership() else { return };
-    // Under the founder's grant, signed by somebody else.
+    // The record claims the founder's grant, but another key signs it.
     let record =
         sign_record(adversary, &group, group.records().genesis(), (1, RecordId::ZERO), accomplice_grant());
     send_records(adversary, &group, &[record]);

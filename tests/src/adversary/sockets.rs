@@ -1,4 +1,4 @@
-//! Attacks below the protocol: connections, and packets that any host can send.
+//! Attacks below the protocol: raw connections and forged packets.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -8,13 +8,13 @@ use larder_net::Multiaddr;
 
 use super::Adversary;
 
-/// Connections that are kept open at most.
+/// The largest number of connections that are kept open.
 const MAX_IDLE_CONNECTIONS: usize = 256;
-/// Where beacons go to, and their first bytes: see `docs/protocol.md`.
+/// The multicast address of beacons. `docs/protocol.md` describes it and the first bytes of a beacon.
 const BEACON_GROUP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 255, 74, 40)), 7440);
 const BEACON_MAGIC: &[u8; 5] = b"lrdr\x01";
 
-/// The socket that an address of the form `/ip4/.../tcp/...` names.
+/// The socket address that an address of the form `/ip4/.../tcp/...` names.
 pub(super) fn socket_addr(address: &Multiaddr) -> Option<SocketAddr> {
     let text = address.to_string();
     let mut parts = text.split('/').skip(2);
@@ -23,7 +23,7 @@ pub(super) fn socket_addr(address: &Multiaddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Opens connections and says nothing on them, or what means nothing.
+/// Opens connections, and sends nothing or meaningless bytes on them.
 pub(super) fn open_idle_connections(adversary: &mut Adversary) {
     for victim in adversary.victims.clone() {
         for nth in 0..100u8 {
@@ -40,7 +40,7 @@ pub(super) fn open_idle_connections(adversary: &mut Adversary) {
     adversary.idle_connections.drain(..over);
 }
 
-/// Sends beacons with keys that nobody has, and such as say that others are where nobody listens.
+/// Sends beacons with made-up keys, and beacons with other nodes' keys and a wrong port.
 pub(super) fn send_false_beacons(adversary: &mut Adversary) {
     let known: Vec<_> = adversary.known_nodes().into_iter().collect();
     for victim in adversary.victims.clone() {
@@ -55,7 +55,7 @@ pub(super) fn send_false_beacons(adversary: &mut Adversary) {
     }
 }
 
-/// A socket whose multicast leaves where the way to `victim` does.
+/// A socket that sends multicast on the interface from which `victim` is reached.
 fn multicast_socket_towards(victim: SocketAddr) -> Option<UdpSocket> {
     let route = UdpSocket::bind("0.0.0.0:0").ok()?;
     route.connect(victim).ok()?;

@@ -1,4 +1,4 @@
-//! The bytes of a disk, in blocks that copies share until one of them is written.
+//! The bytes of a disk, in blocks that copies share until a block is written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ const BLOCK_BYTES: usize = 4096;
 
 type Block = [u8; BLOCK_BYTES];
 
-/// Bytes from 0 up to a length. What was never written is zero, and takes no memory.
+/// Bytes from 0 up to a length. Bytes that were never written are zero and use no memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CowBlocks {
     len: u64,
@@ -19,7 +19,7 @@ impl CowBlocks {
         self.len
     }
 
-    /// Shorter: what is behind is gone. Longer: what is new is zero.
+    /// Truncates the contents, or extends them with zeros.
     pub(super) fn set_len(&mut self, len: u64) {
         if len < self.len {
             let kept = len.div_ceil(BLOCK_BYTES as u64);
@@ -42,7 +42,7 @@ impl CowBlocks {
         });
     }
 
-    /// Writes; the file grows as it must.
+    /// Writes bytes, and extends the contents if needed.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
         for_each_block(offset, bytes.len(), |block, within, piece| {
             let into = self.blocks.entry(block).or_insert_with(|| Arc::new([0; BLOCK_BYTES]));
@@ -59,8 +59,8 @@ impl CowBlocks {
     }
 }
 
-/// Calls `each` with every block that the bytes at `offset` touch, where in it they begin, and which of them
-/// they are.
+/// Calls `visit` for each block that the bytes at `offset` touch, with the number of the block, the offset in
+/// it, and the range of the bytes.
 fn for_each_block(offset: u64, len: usize, mut visit: impl FnMut(u64, usize, std::ops::Range<usize>)) {
     let mut done = 0;
     while done < len {

@@ -7,17 +7,17 @@ use std::sync::OnceLock;
 use super::missing_lab;
 use crate::requirement::MissingRequirement;
 
-/// How this machine lets us make namespaces.
+/// The way in which this computer allows namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NamespaceAccess {
-    /// As root.
+    /// The process is root and may create them directly.
     Root,
-    /// As anyone, inside a user namespace.
+    /// Any user may create them inside a user namespace.
     User,
 }
 
 impl NamespaceAccess {
-    /// Finds out, once.
+    /// Detects the possible way, once for the process.
     pub(super) fn detect() -> Result<Self, MissingRequirement> {
         static FOUND: OnceLock<Option<NamespaceAccess>> = OnceLock::new();
         let works = |args: &[&str]| {
@@ -41,14 +41,15 @@ impl NamespaceAccess {
     }
 }
 
-/// A namespace. It ends with its holder, and that with us: `cat` ends when its input does.
+/// A network namespace. It ends with its holder, a `cat` that ends when the test closes its input.
 pub(super) struct Namespace {
     access: NamespaceAccess,
     holder: Child,
 }
 
 impl Namespace {
-    /// The lab's first, which in the unprivileged case also makes the user namespace that the others share.
+    /// Creates the first namespace of a lab. Without root, it also creates the user namespace that the others
+    /// share.
     pub(super) fn create_first(access: NamespaceAccess, ipv6: bool) -> Result<Self, MissingRequirement> {
         let mut command = Command::new("unshare");
         if access == NamespaceAccess::User {
@@ -57,7 +58,7 @@ impl Namespace {
         Self::spawn_holder(access, command, ipv6)
     }
 
-    /// Another one of the same lab.
+    /// Creates another namespace of the same lab.
     pub(super) fn create_sibling(&self, ipv6: bool) -> Result<Self, MissingRequirement> {
         let unshare = match self.access {
             NamespaceAccess::Root => Command::new("unshare"),
@@ -94,13 +95,13 @@ impl Namespace {
         }
     }
 
-    /// The holder: by it others enter.
+    /// The process id of the holder, by which other processes enter the namespace.
     pub(super) fn pid(&self) -> u32 {
         self.holder.id()
     }
 
-    /// A command that enters the namespace; the program is to follow. It runs in our own child: `nsenter`
-    /// becomes it.
+    /// A command that enters the namespace and then runs the program that the caller appends. `nsenter`
+    /// becomes that program, so it is a direct child of the test.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.pid().to_string(), "--net"]);
@@ -111,7 +112,7 @@ impl Namespace {
         command
     }
 
-    /// Runs these commands of `ip` in one go.
+    /// Runs a batch of `ip` commands in the namespace.
     pub(super) fn ip(&self, batch: &str) -> Result<(), String> {
         let mut command = self.command();
         command
@@ -134,7 +135,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Not reaped before, so this can be no other process.
+        // The holder was not reaped before, so its process id belongs to no other process.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }

@@ -11,15 +11,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::POLL_INTERVAL;
 use crate::poll::poll;
 
-/// Its output goes to a log file, its input comes from the test. Killed when dropped: by its own handle, and
-/// before it is reaped, so that no other process can be meant.
+/// A child process with its output in a log file and its input from the test.
+///
+/// It is killed when dropped, before it is reaped, so that its process id cannot belong to another process.
 pub struct Process {
     child: Child,
     log_path: PathBuf,
 }
 
 impl Process {
-    /// Starts `command`; output is appended to `log`.
+    /// Starts `command` and appends its output to `log`.
     pub fn start(mut command: Command, log: &Path) -> Self {
         let open = || File::options().create(true).append(true).open(log);
         let out = open().unwrap_or_else(|error| panic!("{}: {error}", log.display()));
@@ -29,25 +30,25 @@ impl Process {
         Self { child, log_path: log.to_owned() }
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The file with its output.
+    /// The file with the output.
     pub fn log_path(&self) -> &Path {
         &self.log_path
     }
 
-    /// Writes a line to its input.
+    /// Writes a line to the standard input.
     pub fn write_line(&mut self, line: &str) {
         if let Some(stdin) = &mut self.child.stdin {
-            // A process that has just ended reads nothing; the test sees that elsewhere.
+            // A process that has just ended reads nothing. The test notices the end elsewhere.
             let _ = writeln!(stdin, "{line}");
         }
     }
 
-    /// Ends it the polite way (SIGTERM); kills it if that takes longer than `patience`.
+    /// Stops the process with SIGTERM, and kills it if it has not ended within `time_limit`.
     pub fn stop(&mut self, time_limit: Duration) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         let ended = poll(time_limit, POLL_INTERVAL, || self.exit_status());
@@ -57,35 +58,35 @@ impl Process {
         ended
     }
 
-    /// Ends it as a power cut would, but for the kernel's goodbyes (SIGKILL).
+    /// Kills the process with SIGKILL: it cannot clean up.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Stops it in its tracks, or lets it go on (SIGSTOP, SIGCONT).
+    /// Freezes the process (SIGSTOP) or lets it continue (SIGCONT).
     pub fn set_frozen(&self, frozen: bool) {
         self.signal(if frozen { Signal::STOP } else { Signal::CONT });
     }
 
-    /// Its exit status, if it has ended.
+    /// The exit status, if the process has ended.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Resident memory in bytes; 0 if it has ended.
+    /// The resident memory in bytes; 0 if the process has ended.
     pub fn resident_bytes(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
 
-    /// How many files, sockets and pipes it holds open.
+    /// The number of open files, sockets and pipes.
     pub fn open_file_count(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
-    /// Time that it ran on a core so far.
+    /// The processor time that the process used.
     pub fn cpu_time(&self) -> Duration {
         let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap_or_default();
         let nanos = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);

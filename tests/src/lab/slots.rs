@@ -1,22 +1,22 @@
-//! How much of the machine labs may use at once.
+//! Limits the number of lab hosts that run at the same time.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Hosts at once in this process: two cores carry that many with times that still mean something. A larger
-/// lab runs alone.
+/// The largest number of hosts in this process at the same time. With more, timings on two cores mean little.
+/// A larger lab runs alone.
 const MAX_HOSTS: usize = 12;
 
-/// A small lab counts as this many.
+/// The number of hosts that a small lab counts as.
 const MIN_LAB_HOSTS: usize = 6;
 
 static HOSTS_IN_USE: Mutex<usize> = Mutex::new(0);
 static SLOTS_FREED: Condvar = Condvar::new();
 
-/// Room for one lab, given back when dropped.
+/// The share of one lab, freed when dropped.
 pub(super) struct LabSlots(usize);
 
 impl LabSlots {
-    /// Waits for room.
+    /// Waits until enough hosts are free.
     pub(super) fn acquire(hosts: usize) -> Self {
         let cost = hosts.clamp(MIN_LAB_HOSTS, MAX_HOSTS);
         let used = HOSTS_IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
