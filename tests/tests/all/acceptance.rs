@@ -1,18 +1,18 @@
-//! Who is in, and what of theirs counts: small worlds tried whole, in every order, against an oracle of its
-//! own.
+//! Membership and acceptance, tested exhaustively on small cases: every order of arrival must give the same
+//! result, and the result must equal that of an independent oracle.
 //!
-//! What is tried by default takes seconds. `LARDER_SCOPE=whole` tries everything that a comment below calls
-//! whole; in the release profile that takes minutes.
+//! The default scope takes seconds. `LARDER_SCOPE=whole` tests the whole scope that a test's comment names,
+//! which takes minutes in the release profile.
 
 mod histories;
 mod records;
 
-/// True if everything is to be tried.
+/// True if the whole scope is tested.
 fn is_exhaustive() -> bool {
     std::env::var("LARDER_SCOPE").is_ok_and(|scope| scope == "whole")
 }
 
-/// Calls `look` with every order of `0..count`; stops when it says no.
+/// Calls `visit` with every order of `0..count`.
 fn for_each_order(count: usize, visit: &mut impl FnMut(&[usize])) {
     fn permute(order: &mut Vec<usize>, at: usize, visit: &mut impl FnMut(&[usize])) {
         if at == order.len() {
@@ -27,7 +27,6 @@ fn for_each_order(count: usize, visit: &mut impl FnMut(&[usize])) {
     permute(&mut (0..count).collect(), 0, visit);
 }
 
-/// All tests of membership and acceptance.
 pub(crate) fn tests() -> Vec<crate::harness::Test> {
     [histories::tests(), records::tests()].into_iter().flatten().collect()
 }

@@ -1,4 +1,4 @@
-//! What a user sees, with real daemons on separate hosts. Each test names what it shows.
+//! End-to-end tests of what users see, with real daemons on separate hosts.
 
 mod adversary;
 mod backup;
@@ -21,10 +21,9 @@ mod soak;
 mod time_travel;
 mod watch;
 
-/// The `larder` that was built for these tests.
+/// The path of the `larder` that was built for these tests.
 pub(crate) const LARDER: &str = env!("CARGO_BIN_EXE_larder-under-test");
 
-/// All end-to-end tests.
 pub(crate) fn tests() -> Vec<crate::harness::Test> {
     [
         adversary::tests(),

@@ -1,12 +1,12 @@
-//! Data directories as earlier versions left them: every later version opens them, and shows what they held.
+//! Data directories of earlier versions. Every later version must open them and show the same contents.
 //!
 //! ```text
 //! tests/golden/<version>/<node>.<file>.zst    the data directory of a node, file by file
 //! tests/golden/<version>/expected.json        what that node showed when it was stopped
 //! ```
 //!
-//! `LARDER_BLESS=1 cargo test -p larder-tests golden` makes those of this version; those of released ones
-//! stay as they are.
+//! `LARDER_BLESS=1 cargo test -p larder-tests golden` creates the directory of this version if it is missing.
+//! Directories of released versions never change.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,16 +21,16 @@ tests! {
     data_directories_of_earlier_versions_open_and_accept_writes,
 }
 
-/// The directories that are opened, oldest first. The newest is that of this version.
+/// The versions whose directories are opened, oldest first. The newest is this version.
 const VERSIONS: [&str; 1] = ["0.1"];
-/// What a node keeps.
+/// The files of a data directory that are stored.
 const DATA_FILES: [&str; 3] = ["node.key", "store.redb", "groups.kept"];
 
 fn golden_dir(version: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "golden", version].iter().collect()
 }
 
-/// Everything that a node shows and that must not change by opening its store.
+/// Everything that a node shows and that opening its store must not change.
 fn snapshot(node: &TestNode<'_>) -> Value {
     let ids = |log: Value| -> Vec<Value> {
         log["changes"].as_array().into_iter().flatten().map(|change| change["id"].clone()).collect()
@@ -60,7 +60,7 @@ fn snapshot(node: &TestNode<'_>) -> Value {
     })
 }
 
-/// Two nodes with something of everything: long chains, lists, a removal, a conflict, labels, invites.
+/// Creates two nodes with long chains, lists, a removal, a conflict, labels and invites.
 fn create_golden_directory(version: &str) {
     let lab = Lab::new(2).expect("a lab, to make golden directories in");
     let mut nodes = start_cluster(&lab, LARDER);
@@ -101,7 +101,7 @@ fn create_golden_directory(version: &str) {
     std::fs::write(folder.join("expected.json"), text + "\n").unwrap();
 }
 
-/// Without what depends on when it is looked at: whether an invite is still open.
+/// Removes the states of invites, which depend on the current time.
 fn without_invite_states(mut shown: Value) -> Value {
     let invites = shown["invites"].as_array_mut();
     invites.into_iter().flatten().for_each(|invite| invite["state"] = Value::Null);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use larder_tests::requirement::MissingRequirement;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-/// One test.
+/// A test of this binary.
 pub(crate) struct Test {
     /// The path of the module, with the name of the binary.
     pub(crate) module: &'static str,
@@ -32,7 +32,6 @@ pub(crate) struct Test {
 /// Lists the tests of a module. `#[ignore = "reason"]` works as with libtest.
 macro_rules! tests {
     ($($(#[ignore = $reason:literal])? $name:ident),* $(,)?) => {
-        /// The tests of this module.
         pub(crate) fn tests() -> Vec<$crate::harness::Test> {
             vec![$($crate::harness::Test {
                 module: module_path!(),
@@ -50,7 +49,7 @@ macro_rules! report {
 }
 
 static NO_CAPTURE: AtomicBool = AtomicBool::new(false);
-/// What tests that did not run would have needed, with their number.
+/// The missing requirements of tests that did not run, each with the number of these tests.
 static MISSING: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
@@ -59,7 +58,7 @@ thread_local! {
     static OUTPUT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// See [`report!`].
+/// The function of [`report!`].
 pub(crate) fn report(line: &str) {
     let captured = !NO_CAPTURE.load(Ordering::Relaxed) && append_output(line);
     if !captured {
@@ -71,7 +70,8 @@ fn append_output(line: &str) -> bool {
     OUTPUT.with_borrow_mut(|output| output.as_mut().map(|text| writeln!(text, "{line}"))).is_some()
 }
 
-/// Runs `tests` as the command line says. `LARDER_REQUIRE_LAB=1` makes tests that cannot run here failures;
+/// Runs the `tests` that the command line selects. `LARDER_REQUIRE_LAB=1` makes tests that cannot run on this
+/// host fail. `LARDER_SLOWEST_TESTS=N` prints the N slowest tests.
 /// `LARDER_SLOWEST_TESTS=N` prints the N slowest.
 pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let mut args = Arguments::from_args();

@@ -1,4 +1,4 @@
-//! All integration tests, in one binary: each more would link everything once again.
+//! All integration tests, in one binary. Every further binary would link the whole product again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::cast_possible_truncation, clippy::missing_docs_in_private_items, reason = "tests")]

@@ -1,4 +1,4 @@
-//! The network alone: probes on hosts, no groups.
+//! The network crate alone: probes on hosts, without groups.
 
 mod discovery;
 mod guests;
@@ -13,7 +13,7 @@ use larder_tests::probe::Probe;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_larder-probe");
 
-/// A probe on host `index`; every host's seed is its number.
+/// Starts a probe on host `index`. Its seed is the index.
 fn start_probe(lab: &Lab, index: usize, args: &[&str]) -> Probe {
     Probe::start(
         lab.host(index).command(PROBE),
@@ -23,7 +23,7 @@ fn start_probe(lab: &Lab, index: usize, args: &[&str]) -> Probe {
     )
 }
 
-/// Probes on all hosts of `lab`, all of them members.
+/// Starts a probe on every host of `lab`. All are members.
 fn start_mesh(lab: &Lab, args: &[&str]) -> Vec<Probe> {
     let count = lab.hosts().len();
     let members = format!("0-{}", count - 1);
@@ -31,7 +31,7 @@ fn start_mesh(lab: &Lab, args: &[&str]) -> Vec<Probe> {
     (0..count).map(|index| start_probe(lab, index, &args)).collect()
 }
 
-/// Waits until all are linked with all, and returns when the last link came up.
+/// Waits until every probe has a link with every other. Returns the time when the last link opened.
 fn wait_until_linked(probes: &mut [Probe], deadline: Duration) -> f64 {
     let count = probes.len();
     wait_until(deadline, "a full mesh", || {
@@ -41,7 +41,7 @@ fn wait_until_linked(probes: &mut [Probe], deadline: Duration) -> f64 {
     })
 }
 
-/// Waits until each has exactly one connection with each.
+/// Waits until every probe has exactly one connection with every other.
 fn wait_until_single_connections(probes: &mut [Probe]) {
     let count = probes.len();
     wait_until(Duration::from_secs(15), "one connection a pair", || {
@@ -53,7 +53,7 @@ fn wait_until_single_connections(probes: &mut [Probe]) {
     });
 }
 
-/// Waits until no link is left between different `sets`, and returns the last moment at which one was lost.
+/// Waits until no link between different `sets` is left. Returns the time when the last one was lost.
 fn wait_until_apart(probes: &mut [Probe], sets: &[&[usize]], deadline: Duration) -> f64 {
     let peers_across = |index: usize| -> BTreeSet<u64> {
         let own = sets.iter().find(|set| set.contains(&index)).copied().unwrap_or_default();
@@ -70,7 +70,6 @@ fn wait_until_apart(probes: &mut [Probe], sets: &[&[usize]], deadline: Duration)
     downs.filter_map(|event| event["t"].as_f64()).fold(0.0, f64::max)
 }
 
-/// All tests of the network.
 pub(crate) fn tests() -> Vec<crate::harness::Test> {
     [discovery::tests(), guests::tests(), hostile_streams::tests(), partitions::tests()]
         .into_iter()

@@ -1,5 +1,5 @@
-//! A crash between any two steps of making a store, or of setting a damaged one aside: the next start goes
-//! on.
+//! A crash may come between any two steps of creating a store or of replacing a damaged one. The next start
+//! must complete them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn node_secret() -> SecretKey {
     SecretKey::from_bytes(&[5; 32])
 }
 
-/// A directory of its own for each state that is tried.
+/// A new data directory for each tested state.
 struct TempDataDir(PathBuf);
 
 impl TempDataDir {
@@ -62,7 +62,7 @@ fn contents(store: &Store) -> MemoryStore {
     all
 }
 
-/// What a node stores that founds a group.
+/// The rows that a node stores when it creates a group.
 fn rows_of_a_new_group() -> Vec<Row> {
     let config = NodeConfig {
         secret: node_secret(),
@@ -82,7 +82,7 @@ fn rows_of_a_new_group() -> Vec<Row> {
     effects.into_iter().flat_map(rows).collect()
 }
 
-/// A directory with a damaged store and the roster beside it.
+/// A data directory with a damaged store and a membership backup.
 fn damaged_data_dir(name: &str) -> (TempDataDir, Vec<u8>) {
     let dir = TempDataDir::new(name);
     let path = dir.file("store.redb");
@@ -97,7 +97,7 @@ fn damaged_data_dir(name: &str) -> (TempDataDir, Vec<u8>) {
     (dir, bytes)
 }
 
-/// Every file of a directory that holds just these bytes.
+/// Every file of a directory with exactly these contents.
 fn files_with_content(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| fs::read(path).is_ok_and(|found| found == bytes)).collect()
@@ -109,8 +109,9 @@ fn replacing_a_damaged_store_survives_a_crash_at_any_step() {
     assert_eq!(loss.unwrap().groups.len(), 1);
     let made = fs::read(dir.file("store.redb")).unwrap();
     assert_eq!(files_with_content(&dir.0, &bytes), [dir.file("store.redb.damaged-1")]);
-    // What is left on the disk after each step: the copy that is read, the new store half and whole, the
-    // second name of the damaged one. After the last step, the rename, there is nothing left to do.
+    // The files that each step leaves on the disk: the copy that is read, a part of the new store, the new
+    // store, and the second name of the damaged store. After the rename, which is the last step, nothing is
+    // left to do.
     type Left<'a> = (&'a str, &'a dyn Fn(&TempDataDir));
     let steps: [Left<'_>; 5] = [
         ("copied", &|dir| fs::write(dir.file("store.salvage"), &bytes[..4096]).unwrap()),
@@ -136,7 +137,7 @@ fn replacing_a_damaged_store_survives_a_crash_at_any_step() {
     }
 }
 
-/// A directory entry that never reached the disk: the store is gone, the roster is there.
+/// The store is missing, because its directory entry never reached the disk. The membership backup exists.
 fn a_missing_store_is_recreated_from_the_membership_backup() {
     let (dir, _) = damaged_data_dir("gone");
     fs::remove_file(dir.file("store.redb")).unwrap();

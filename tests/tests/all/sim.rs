@@ -1,4 +1,4 @@
-//! The simulator's runs that every change must pass; `docs/testing.md` says what they prove.
+//! The runs of the simulator that every change must pass. `docs/testing.md` says what they prove.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,14 +16,14 @@ tests! {
     plans_round_trip_through_json,
 }
 
-/// Which seeds are tried: `LARDER_SIM_FIRST` and `LARDER_SIM_SEEDS` choose others.
+/// The seeds to run. `LARDER_SIM_FIRST` and `LARDER_SIM_SEEDS` choose others.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let first = number("LARDER_SIM_FIRST").unwrap_or(0);
     first..first + number("LARDER_SIM_SEEDS").unwrap_or(40)
 }
 
-/// What failed of a plan, with its last events; empty if it holds.
+/// Runs a plan. Returns a description of its failure with the last events, or `None` if it passes.
 fn describe_failure(name: &str, plan: &Plan) -> Option<String> {
     let outcome = std::panic::catch_unwind(|| run_plan(plan));
     if let Ok(Ok(_)) = outcome {
@@ -38,8 +38,8 @@ fn describe_failure(name: &str, plan: &Plan) -> Option<String> {
     Some(format!("{id}: {name}, step {}: {what}\n  {plan}\n  again: {again}\n    {last}", failure.steps))
 }
 
-/// What a canary alters has to be there: one that cannot be planted proves nothing, and is found out an hour
-/// into a run.
+/// A canary whose text is not in the sources proves nothing. Without this test, that would be found only an
+/// hour into a run.
 fn every_canary_can_be_planted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above this crate");
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canaries");
@@ -73,7 +73,7 @@ fn every_world_converges_and_loses_nothing() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Every plan that ever failed is played for ever.
+/// Every plan that ever failed is run again.
 fn every_saved_plan_that_once_failed_now_holds() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let mut files: Vec<PathBuf> =
@@ -100,16 +100,16 @@ fn the_same_plan_makes_the_same_history_in_any_process() {
     }
 }
 
-/// Time decides nothing: with clocks that run off and step by years, the same plan ends with the same values.
+/// Wall clocks that jump by days change no final value.
 fn wrong_clocks_change_no_final_value() {
     for seed in 2000..2006 {
         let mut plan = generate_plan(seed);
         plan.faults.drift = 0;
-        // Sides of a conflict are in order of ids, and a change's id covers its time: which one is taken
-        // would differ.
+        // The sides of a conflict are sorted by id, and the id of a change covers its time. A resolution by
+        // position would therefore take another side.
         plan.steps.retain(|step| !matches!(step.op, PlannedOp::Clock { .. } | PlannedOp::Resolve { .. }));
         let straight = run_plan(&plan).unwrap();
-        // A step of the clock takes no time, and so moves nothing else.
+        // A clock jump takes no time, so it changes no other event.
         let wild_steps: Vec<_> = plan.steps.iter().flat_map(|step| with_clock_jump(step.clone())).collect();
         plan.steps = wild_steps;
         let wild = run_plan(&plan).unwrap();
@@ -118,14 +118,13 @@ fn wrong_clocks_change_no_final_value() {
     }
 }
 
-/// A step, and before it one of the clock of the same node.
+/// The step, preceded by a clock jump of the same node.
 fn with_clock_jump(step: larder_tests::sim::Step) -> [larder_tests::sim::Step; 2] {
     let by = i64::try_from(step.after % 4_000_000).unwrap_or(0) * 60 - 86_400;
     let clock = larder_tests::sim::Step { after: 0, node: step.node, op: PlannedOp::Clock { by } };
     [clock, step]
 }
 
-/// Plans are written down as text, and come back.
 fn plans_round_trip_through_json() {
     for seed in 0..50 {
         let plan = generate_plan(seed);

@@ -1,7 +1,7 @@
-//! The store on a disk that breaks: crashes at every operation, faults, damage.
+//! The store on a faulty disk: crashes at every operation, errors, and damage.
 //!
-//! `LARDER_STORE_ALL=1` tries every way in which a crash may leave the disk at every operation, not one of
-//! them in turn.
+//! `LARDER_STORE_ALL=1` tests every operation with every outcome of a crash. Without it, every seventh
+//! operation is tested with one outcome.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ tests! {
     damage_is_detected_and_a_damaged_file_is_never_written_to,
 }
 
-/// Writes of the workload; some share a commit.
+/// The number of writes of the workload. Some share a commit.
 const WRITES: u64 = 500;
 
-/// A random number that depends on nothing but the arguments.
+/// A random number that depends on the arguments only.
 fn pseudo_random(what: &str, nth: u64, bound: u64) -> u64 {
     TestRng::new(nth, what).below(bound)
 }
 
-/// The `nth` write: a few rows of any tables, put or removed, small or large.
+/// The rows of the `nth` write: a few rows of random tables, put or removed, small or large.
 fn rows_of_write(nth: u64) -> Vec<Row> {
     let rows = 1 + pseudo_random("rows", nth, 4);
     (0..rows)
@@ -43,7 +43,7 @@ fn rows_of_write(nth: u64) -> Vec<Row> {
         .collect()
 }
 
-/// The workload as commits: as many writes share one as chance has it.
+/// The workload as commits, with a random number of writes in each.
 fn commits() -> Vec<Vec<Row>> {
     let (mut commits, mut nth) = (Vec::new(), 0);
     while nth < WRITES {
@@ -54,7 +54,7 @@ fn commits() -> Vec<Vec<Row>> {
     commits
 }
 
-/// What the store holds after each number of commits.
+/// The expected contents of the store after each number of commits.
 fn expected_stores(commits: &[Vec<Row>]) -> Vec<MemoryStore> {
     let mut models = vec![MemoryStore::default()];
     for commit in commits {
@@ -74,29 +74,31 @@ fn contents(store: &Store) -> MemoryStore {
     all
 }
 
-/// A disk with a new store on it. The daemon makes that aside and puts it in place when it is whole.
+/// A disk with a new store. The daemon creates a store under another name and renames it when it is complete,
+/// so its creation is not part of the workload.
 fn new_store_disk() -> FaultyDisk {
     let disk = FaultyDisk::new();
     drop(Store::open_backend(disk.clone()).unwrap());
     FaultyDisk::from_bytes(&disk.bytes())
 }
 
-/// Commits until one fails; answers how many were acknowledged.
+/// Commits until a commit fails. Returns the number of acknowledged commits.
 fn commit_until_failure(disk: &FaultyDisk, commits: &[Vec<Row>]) -> usize {
     let Ok(store) = Store::open_backend(disk.clone()) else { return 0 };
     let done = commits.iter().take_while(|commit| store.commit(commit.iter()).is_ok()).count();
-    // A store that failed may say so once more when it is let go of.
+    // A store that failed may report the error once more when it is closed.
     drop(store);
     done
 }
 
-/// What is found after a crash is every acknowledged commit and the one under way or not, and stays so.
+/// Asserts that the store opens with every acknowledged commit, with or without the pending one, and that
+/// this state is stable.
 fn assert_recovers(found: &FaultyDisk, acknowledged: usize, models: &[MemoryStore], what: &str) {
     let read = |disk: &FaultyDisk| {
         let store = Store::open_backend(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
         contents(&store)
     };
-    // A crash while the store is put in order changes nothing of what it holds.
+    // A crash during recovery does not change the contents.
     let first = FaultyDisk::from_bytes(&found.bytes());
     for operation in 1..4 {
         let again = FaultyDisk::from_bytes(&found.bytes());
@@ -127,7 +129,7 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
     let operations = whole.operations();
     assert!(operations > WRITES, "{operations}");
     let mut tried = 0;
-    // Not every operation without the variable: each costs the whole workload up to it.
+    // By default only some operations are tested, because each one repeats the whole workload up to it.
     for operation in (1..=operations).step_by(if all { 1 } else { 7 }) {
         let disk = new_store_disk();
         disk.crash_at(operation);
@@ -160,7 +162,8 @@ fn a_failing_or_full_disk_loses_nothing_acknowledged_and_recovers() {
         let acknowledged = commit_until_failure(&disk, &commits);
         disk.clear_faults();
         let what = format!("operation {operation}, {fault:?}");
-        // As a restarted machine finds it, and as the same process does, which reads through the same cache.
+        // The contents must be right both after a restart of the host and for the same process, which reads
+        // through the same cache.
         assert_recovers(&disk.after_crash(CrashOutcome::Nothing, 0), acknowledged, &models, &what);
         let store = Store::open_backend(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
         let held = contents(&store);
@@ -171,7 +174,7 @@ fn a_failing_or_full_disk_loses_nothing_acknowledged_and_recovers() {
     }
 }
 
-/// The disk with all of that on it, as a crash right after the last commit leaves it.
+/// The disk after all commits, followed by a crash.
 fn disk_after_crash(commits: &[Vec<Row>]) -> FaultyDisk {
     let disk = new_store_disk();
     let store = Store::open_backend(disk.clone()).unwrap();
@@ -181,15 +184,15 @@ fn disk_after_crash(commits: &[Vec<Row>]) -> FaultyDisk {
     disk.after_crash(CrashOutcome::Nothing, 0)
 }
 
-/// The disk with all of that on it, and let go of in order.
+/// The disk after all commits, with the store closed properly.
 fn disk_after_close(commits: &[Vec<Row>]) -> FaultyDisk {
     let disk = new_store_disk();
     commit_until_failure(&disk, commits);
     disk
 }
 
-/// Whatever is wrong in the file: it is said, or it makes no difference. Nothing damaged is believed, and a
-/// file that is not believed is left as it is, so that whoever looks at it later sees what was found.
+/// Damage in the file is detected or changes nothing. A damaged file is not written to, so that it can be
+/// examined later.
 fn damage_is_detected_and_a_damaged_file_is_never_written_to() {
     let commits = commits();
     let models = expected_stores(&commits);

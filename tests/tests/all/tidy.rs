@@ -1,4 +1,4 @@
-//! Rules about the sources themselves that no compiler checks.
+//! Rules about the sources that the compiler does not check.
 
 mod declarations;
 mod imports;
@@ -10,7 +10,6 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// All tests of the sources.
 pub(crate) fn tests() -> Vec<crate::harness::Test> {
     [declarations::tests(), imports::tests(), purity::tests(), text::tests(), words::tests()]
         .into_iter()
@@ -22,7 +21,7 @@ fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace above this crate").to_path_buf()
 }
 
-/// Lists all files of the project by their path from its root, without what is built or downloaded.
+/// Lists all files of the project by their path from its root, without built and downloaded files.
 fn project_files() -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     let mut folders = vec![workspace_root()];
@@ -59,7 +58,7 @@ fn rust_sources() -> Vec<(String, String)> {
     sources
 }
 
-/// The folder of the crate to which a path belongs.
+/// The directory of the crate to which a path belongs.
 fn crate_of(path: &str) -> &str {
     path.split('/').next().unwrap_or_default()
 }
@@ -68,8 +67,8 @@ fn assert_none(wrong: &[String], what: &str) {
     assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
 }
 
-/// The violations that a check still allows in a crate, as (check, crate, number). The numbers only ever
-/// fall.
+/// The violations that a check still allows in a crate, as (check, crate, number). Lower the numbers, never
+/// raise them.
 const ALLOWED_UNTIL_FIXED: &[(&str, &str, usize)] = &[
     ("types", "core", 1),
     ("types", "net", 1),
@@ -86,8 +85,7 @@ const ALLOWED_UNTIL_FIXED: &[(&str, &str, usize)] = &[
     ("words", "tests", 1),
 ];
 
-/// Fails if `check` found more in a crate than is allowed until it is fixed. `found` is keyed by the crate's
-/// name.
+/// Fails if `check` found more violations in a crate than are allowed. `found` is keyed by the crate's name.
 fn assert_within_allowance(check: &str, found: &BTreeMap<&str, Vec<String>>, advice: &str) {
     let mut wrong = Vec::new();
     for (crate_name, violations) in found {

@@ -1,5 +1,5 @@
-//! Small histories with removals, a new key, forks and arrivals that come late, in every order in which they
-//! can arrive: one document, and the one that the oracle computes.
+//! Small histories with removals, a rotated key, forks and late arrivals. Every order of arrival must give
+//! one document, which must equal the oracle's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ tests! {
     worked_examples_of_the_trust_document_hold,
 }
 
-/// Something that arrives.
+/// A record or a change that a copy of the group receives.
 #[derive(Clone)]
 enum Arrival {
     Record(SignedRecord),
@@ -46,11 +46,11 @@ fn secret(n: usize) -> SecretKey {
     SecretKey::from_bytes(&[u8::try_from(n).unwrap() + 1; 32])
 }
 
-/// Five authors, two of them admins, and what they say.
+/// Five authors (two of them admins) and everything that they issue.
 struct SmallWorld {
     rng: TestRng,
     initial_records: Vec<SignedRecord>,
-    /// Each author's own copy; the grant that it acts under.
+    /// The author's own copy of the group, and the grant under which it acts.
     authors: Vec<(Group, GrantId)>,
     arrivals: Vec<Arrival>,
     writes: u64,
@@ -115,7 +115,7 @@ impl SmallWorld {
         }
     }
 
-    /// Two changes in one place: one copy of a machine writes, and then the machine as it was.
+    /// Writes two changes at one sequence number: one by the author, and one by a copy of it from before.
     fn fork_author(&mut self, author: usize) {
         let before = self.authors[author].0.clone();
         self.write(author);
@@ -126,7 +126,7 @@ impl SmallWorld {
         }
     }
 
-    /// Somebody hears everything, or a part of it.
+    /// Delivers all arrivals, or a random part of them, to an author.
     fn deliver_to(&mut self, author: usize) {
         let skip_some = self.rng.below(2);
         for arrival in &self.arrivals {
@@ -148,7 +148,7 @@ impl SmallWorld {
         self.issue(author, RecordBody::Revoke(Revoke { target: RevokeTarget::Grant(grant), frontiers }));
     }
 
-    /// An admin goes on under another key: a grant to it, and the end of its own.
+    /// Rotates the key of an admin: it grants a new key and revokes its own grant.
     fn change_key(&mut self) {
         let author = self.authors.len();
         self.issue(1, grant_to(author, Role::Admin));
@@ -173,7 +173,7 @@ impl SmallWorld {
         }
     }
 
-    /// Says things until there are `most`.
+    /// Lets the authors write and issue until there are `limit` arrivals.
     fn generate(&mut self, limit: usize) {
         let mut changed_key = false;
         for _ in 0..10 * limit {
@@ -211,7 +211,7 @@ fn record_set(signed: &[SignedRecord]) -> RecordSet {
     records
 }
 
-/// Every valid change of the desired state that a copy has, wherever.
+/// Every valid change of the desired state in this copy, accepted or not.
 fn valid_changes(group: &Group) -> BTreeMap<ChangeId, Candidate> {
     let desired = group.desired().unwrap();
     let mut all: BTreeMap<ChangeId, Candidate> = accepted_candidates(desired, group.records())
@@ -228,7 +228,7 @@ fn valid_changes(group: &Group) -> BTreeMap<ChangeId, Candidate> {
     all
 }
 
-/// What a copy makes of what it heard.
+/// The evaluated state of one copy.
 #[derive(Debug, PartialEq, Eq)]
 struct CopySnapshot {
     digest: Digest,
@@ -257,14 +257,16 @@ fn snapshot(group: &mut Group) -> CopySnapshot {
     }
 }
 
-/// Asserts that every order of arrival gives the same result, and that of the oracle.
+/// Asserts that every order of arrival gives the same result, equal to the oracle's. Returns the number of
+/// orders.
 fn try_all_orders(world: &SmallWorld) -> usize {
     let begun = Group::new(record_set(&world.initial_records));
     let mut first: Option<CopySnapshot> = None;
     let mut count = 0;
     for_each_order(world.arrivals.len(), &mut |order| {
         let mut group = begun.clone();
-        // What had to wait may have been forgotten: it is told again, as a neighbour would.
+        // A copy may have dropped an arrival that had to wait, so everything is delivered again, as a
+        // neighbour would.
         for _ in 0..3 {
             order.iter().for_each(|nth| deliver(&mut group, &world.arrivals[*nth]));
         }
@@ -301,8 +303,8 @@ fn assert_oracle_agrees(world: &SmallWorld, group: &Group, shown: &CopySnapshot)
     }
 }
 
-/// Whole: 250 histories of up to seven arrivals, each in all 5040 orders, a millisecond each. By default some
-/// of five and six.
+/// Whole scope: 250 histories of up to seven arrivals in all 5040 orders, a millisecond for each order.
+/// Default scope: 60 histories of up to six.
 fn every_arrival_order_yields_the_same_document() {
     let (rounds, most) = if is_exhaustive() { (250, 7) } else { (60, 5) };
     let (mut tries, mut unaccepted, mut held, mut forks) = (0, 0, 0, 0);
@@ -323,9 +325,10 @@ fn every_arrival_order_yields_the_same_document() {
     assert!(unaccepted > 20 && forks > 3, "{unaccepted} {held} {forks}");
 }
 
-/// One history after the other, by name: what `docs/trust.md` walks through.
+/// The examples that `docs/trust.md` explains.
 fn worked_examples_of_the_trust_document_hold() {
-    // Two admins end the same grant with different frontiers, and its holder and another go on meanwhile.
+    // Two admins revoke the same grant with different frontiers. In the meantime its holder and another
+    // author continue.
     let mut world = SmallWorld::new(1);
     world.write(2);
     world.deliver_all_to(0);
@@ -340,8 +343,8 @@ fn worked_examples_of_the_trust_document_hold() {
     (0..2).for_each(|_| world.arrivals.iter().for_each(|arrival| deliver(&mut group, arrival)));
     assert_eq!(group.desired().unwrap().dependency_only().len(), 1, "what another built upon is held");
 
-    // A forker lets others build on one branch and shows the other later; the end of its grant names the
-    // other.
+    // An author forks. Another author builds on one branch; the Revoke names the other branch, which is shown
+    // later.
     let mut world = SmallWorld::new(2);
     let before = world.authors[2].0.clone();
     world.write(2);
@@ -355,8 +358,7 @@ fn worked_examples_of_the_trust_document_hold() {
     world.revoke_with_known_frontiers(0, 2);
     try_all_orders(&world);
 
-    // An admin changes its key; what it says under the old one later does not count, and what it says under
-    // the new does.
+    // An admin rotates its key. Later changes under the old key do not count, changes under the new key do.
     let mut world = SmallWorld::new(3);
     world.write(1);
     let late = world.authors[1].0.clone();

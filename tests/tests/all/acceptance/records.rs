@@ -1,4 +1,4 @@
-//! Every small set of records: what it means, whatever came first.
+//! Every small set of records must evaluate to the same membership in any order of arrival.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ tests! {
     random_record_sets_evaluate_identically_in_any_order,
 }
 
-/// Who can say something: the founder and those it lets in, in the order in which they are; the last is the
+/// The keys that can issue records: the founder, the holders in the order of their grants, and last the
 /// recovery key.
 static KEYS: LazyLock<Vec<(SecretKey, NodeId)>> = LazyLock::new(|| {
     let key = |n| SecretKey::from_bytes(&[n; 32]);
@@ -28,7 +28,7 @@ static KEYS: LazyLock<Vec<(SecretKey, NodeId)>> = LazyLock::new(|| {
 
 const RECOVERY: usize = 9;
 
-/// Records, in an order in which each can be placed, Genesis first.
+/// Records in an order in which each can be inserted, with Genesis first.
 #[derive(Clone)]
 struct OrderedRecords(Vec<SignedRecord>);
 
@@ -41,7 +41,7 @@ impl OrderedRecords {
         Self(self.0.iter().cloned().chain([next]).collect())
     }
 
-    /// Equal for the same records in another order.
+    /// A hash that is equal for the same records in another order.
     fn id(&self) -> [u8; 16] {
         let ids: BTreeSet<RecordId> = self.0.iter().map(SignedRecord::id).collect();
         hash16("test set", &ids.iter().map(AsRef::as_ref).collect::<Vec<_>>())
@@ -65,7 +65,7 @@ impl OrderedRecords {
         self.0.iter().filter(is_grant).map(SignedRecord::id).collect()
     }
 
-    /// The records of a chain with their places.
+    /// The records of a chain, each with its sequence number.
     fn chain_positions(&self, grant: GrantId, signer: Signer) -> Vec<(u64, RecordId)> {
         let is_in_chain = |signed: &&SignedRecord| {
             let record = signed.record();
@@ -74,9 +74,9 @@ impl OrderedRecords {
         self.0.iter().filter(is_in_chain).map(|signed| (signed.record().seq, signed.id())).collect()
     }
 
-    /// Everything that somebody could say next: grants to the next key, and Revokes of every grant with the
-    /// frontier nowhere, at any record under it, or at one that nobody has. It may be said anywhere in its
-    /// author's chain: where something was said before, that is a fork.
+    /// Every record that any key could issue next: grants to the next key, and Revokes of every grant. The
+    /// frontier of a Revoke is empty, any record of the grant, or an unknown record. Each record may follow
+    /// any record of its chain; where one follows already, this makes a fork.
     fn possible_next_records(&self) -> Vec<SignedRecord> {
         let mut out = Vec::new();
         let next = KEYS[self.grants().len()].1;
@@ -124,7 +124,7 @@ impl OrderedRecords {
         Record { group, grant: under.0, signer: under.1, seq: seq + 1, prev, body, note: None }
     }
 
-    /// How many records stand in a place of a chain that has another already.
+    /// The number of records that share their position in a chain with an earlier record.
     fn forks(&self) -> usize {
         let chain_position = |signed: &SignedRecord| {
             let record = signed.record();
@@ -133,15 +133,15 @@ impl OrderedRecords {
         self.0.len() - self.0.iter().map(chain_position).collect::<BTreeSet<_>>().len()
     }
 
-    /// What the records are once all have come in this order.
+    /// The record set after all records arrived in this order.
     fn placed_in_order(&self) -> RecordSet {
         let mut records = self.only_genesis();
         self.0[1..].iter().for_each(|record| drop(records.insert(record.clone())));
         records
     }
 
-    /// The same in whatever order, and however often they are told again. An order is a way through the
-    /// states in which some have come; ways that meet in the very same state are gone on from there once.
+    /// The record set after all records arrived, in every order and with repetitions. Orders that lead to
+    /// equal partial sets continue from there only once.
     fn placed_in_all_orders(&self) -> RecordSet {
         let rest = &self.0[1..];
         let mut reached: Vec<Vec<RecordSet>> = vec![Vec::new(); 1 << rest.len()];
@@ -169,7 +169,7 @@ impl OrderedRecords {
         RecordSet::from_genesis(self.0[0].clone()).unwrap()
     }
 
-    /// The product and the oracle say the same of it.
+    /// Asserts that the membership equals the oracle's.
     fn assert_oracle_agrees(&self, records: &RecordSet) {
         assert_eq!((records.len(), records.waiting_len()), (self.0.len(), 0), "something waits for ever");
         let (members, oracle) = (Membership::evaluate(records), ReferenceMembership::new(&self.0));
@@ -200,7 +200,7 @@ fn revoke(target: GrantId, record: Option<(u64, RecordId)>) -> RecordBody {
     })
 }
 
-/// Looks at sets, at each once.
+/// A search over record sets that visits each set once.
 #[derive(Default)]
 struct RecordSetSearch {
     seen: Mutex<BTreeSet<[u8; 16]>>,
@@ -208,13 +208,13 @@ struct RecordSetSearch {
 }
 
 impl RecordSetSearch {
-    /// Checking the signatures of a set of six in all its 120 orders takes five milliseconds: of the millions
-    /// in which somebody says two things in one place, one of fifty has to do.
+    /// Testing a set of six in all 120 orders takes five milliseconds because of the signatures. Millions of
+    /// sets have a fork, so only one in fifty of these is tested in all orders.
     fn is_for_all_orders(set: &OrderedRecords) -> bool {
         set.0.len() < 6 || set.forks() == 0 || set.id()[0] < 5
     }
 
-    /// Looks at a set; answers those with one record more, if it was not looked at before.
+    /// Tests a set. Returns the sets with one more record, unless the set was visited before.
     fn visit(&self, set: &OrderedRecords) -> Vec<OrderedRecords> {
         if !self.seen.lock().unwrap().insert(set.id()) {
             return Vec::new();
@@ -229,7 +229,7 @@ impl RecordSetSearch {
         set.possible_next_records().into_iter().map(|next| set.with_record(next)).collect()
     }
 
-    /// Looks at a set, and at all that have more records, up to `most`.
+    /// Tests a set and all its extensions with up to `limit` records.
     fn visit_descendants(&self, set: &OrderedRecords, limit: usize) {
         for next in self.visit(set) {
             if next.0.len() <= limit {
@@ -238,7 +238,7 @@ impl RecordSetSearch {
         }
     }
 
-    /// Looks at all sets of up to `most` records, on all cores.
+    /// Tests all sets of up to `limit` records, on all cores.
     fn run(&self, limit: usize) {
         let mut parts = vec![OrderedRecords::new()];
         for _ in 1..limit.min(4) {
@@ -257,7 +257,7 @@ impl RecordSetSearch {
     }
 }
 
-/// Whole: all sets of up to six records, which takes the better part of an hour. By default up to four.
+/// Whole scope: all sets of up to six records, which takes almost an hour. Default scope: up to four.
 fn every_small_record_set_evaluates_identically_in_any_order() {
     let search = RecordSetSearch::default();
     search.run(if is_exhaustive() { 6 } else { 4 });
@@ -267,7 +267,7 @@ fn every_small_record_set_evaluates_identically_in_any_order() {
     assert!(sets > 3_000 && tried > 3_000, "{sets} {tried}");
 }
 
-/// Sets of eight records, drawn by chance, each in all orders.
+/// Random sets of eight records, each in all orders.
 fn random_record_sets_evaluate_identically_in_any_order() {
     let rounds = if is_exhaustive() { 5_000 } else { 20 };
     for round in 0..rounds {

@@ -1,4 +1,4 @@
-//! A live daemon against a peer that tries everything, first as a stranger, then as an operator of the group.
+//! A daemon against a hostile peer that tries every attack, first as a non-member and then as an operator.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,17 +15,17 @@ tests! {
 }
 
 const ADVERSARY: &str = env!("CARGO_BIN_EXE_larder-adversary");
-/// What of a daemon's memory an adversary may take: the bounds of one group for what does not count, and room
-/// for history.
+/// The memory that an adversary may cost a daemon: the limits of one group for unaccepted data, and the
+/// history that the adversary may write.
 const MAX_MEMORY_GROWTH_BYTES: u64 = 160 << 20;
 
-/// Bytes that a daemon holds in memory.
+/// The resident memory of the daemon, in bytes.
 fn daemon_memory(node: &TestNode<'_>) -> u64 {
     node.daemon.as_ref().expect("a daemon").resident_bytes()
 }
 
-/// How long writes on one honest node took until the other had them in its file, one after the other as long
-/// as there are to be `more`; sorted.
+/// Makes writes on one node, one after another while `wants_more` is true. Returns the sorted durations until
+/// the file of the other node contained each.
 fn write_latencies(
     from: &TestNode<'_>,
     to: &TestNode<'_>,
@@ -78,7 +78,7 @@ fn an_adversary_that_tries_every_attack_harms_nobody() {
         tried.len() < all
     };
     let under_attack = write_latencies(&nodes[1], &nodes[0], "loud", has_untried_attacks);
-    // Both daemons are up, agree, and write on; the adversary admitted nobody.
+    // The adversary stopped neither daemon, did not make them diverge, and admitted no node.
     wait_until_converged(&nodes);
     nodes[1].run_ok(&["set", "config/after", "path=after", "keys.v=1"]);
     wait_until_converged(&nodes);
@@ -108,7 +108,8 @@ fn an_adversary_that_tries_every_attack_harms_nobody() {
     remove_adversary(&nodes, &mut adversary, &log);
 }
 
-/// It is put out while it goes on, and stays out, whatever it says then.
+/// Removes the adversary while it still attacks, and checks that nothing that it sends afterwards has an
+/// effect.
 fn remove_adversary(nodes: &[TestNode<'_>], adversary: &mut Process, log: &Path) {
     nodes[0].run_ok(&["remove", "adversary"]);
     wait_until_converged(nodes);

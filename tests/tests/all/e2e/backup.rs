@@ -1,4 +1,4 @@
-//! Backups: made while the daemon runs, and put back without anything old coming back elsewhere.
+//! Backups of a running node, and restoring them without bringing old values back on other nodes.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn field_value(node: &TestNode<'_>, field: &str) -> String {
     node.run_larder(&["get", "config/a", field]).stdout
 }
 
-/// No node's history forked, and nothing is kept aside anywhere.
+/// Asserts that no history forked and that no node has an unaccepted change.
 fn assert_no_fork(nodes: &[TestNode<'_>]) {
     for node in nodes {
         let rows = node.run_json(&["nodes"])["nodes"].as_array().unwrap().clone();
@@ -32,7 +32,7 @@ fn assert_no_fork(nodes: &[TestNode<'_>]) {
     }
 }
 
-/// Makes a backup in `dir` while the node goes on writing.
+/// Makes a backup in `dir` while the node writes.
 fn back_up_while_writing(node: &TestNode<'_>, dir: &Path) {
     let name = dir.to_str().unwrap().to_owned();
     let made = std::thread::scope(|scope| {
@@ -63,7 +63,8 @@ fn back_up_while_writing(node: &TestNode<'_>, dir: &Path) {
     assert!(again.exit_code == 5 && again.stderr.contains("not empty"), "{}", again.stderr);
 }
 
-/// Restores the backup `name`: it is refused while a daemon runs, and over existing data without `--force`.
+/// Restores the backup `name`, after checking that this is refused while a daemon runs, and without `--force`
+/// over existing data.
 fn restore_with_force(node: &mut TestNode<'_>, name: &str) {
     let running = node.run_larder(&["restore-backup", name, "--force"]);
     assert!(running.exit_code == 5 && running.stderr.contains("a daemon uses"), "{}", running.stderr);
@@ -81,7 +82,7 @@ fn restore_with_force(node: &mut TestNode<'_>, name: &str) {
     );
 }
 
-/// E12: last week's backup is put back; the node catches up, writes on, and nothing old appears anywhere.
+/// An old backup is restored. The node catches up and writes, and no old value appears on any node.
 fn a_restored_backup_catches_up_and_brings_nothing_old_back() {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -92,14 +93,15 @@ fn a_restored_backup_catches_up_and_brings_nothing_old_back() {
     let dir = nodes[1].data_dir.with_extension("backup");
     let name = dir.to_str().unwrap().to_owned();
     back_up_while_writing(&nodes[1], &dir);
-    // A week passes.
+    // These writes are newer than the backup.
     nodes[1].run_ok(&["set", "config/a", "keys.x=new"]);
     nodes[1].run_ok(&["unset", "config/a", "keys.y"]);
     nodes[0].run_ok(&["rm", "file/gone"]);
     nodes.iter().for_each(wait_until_applied);
     wait_until_converged(&nodes);
     restore_with_force(&mut nodes[1], &name);
-    // Cut off, it is as it was, and writes before it meets anybody: that is no fork, for its chains are new.
+    // The disconnected node has the old values and writes before it meets a member. This makes no fork,
+    // because its chains are new.
     lab.partition(&[&[0], &[1]]);
     nodes[1].start(&["daemon"]);
     assert_eq!(
@@ -128,7 +130,7 @@ fn a_restored_backup_catches_up_and_brings_nothing_old_back() {
         assert!(!node.data_dir.join("files/gone").exists());
     }
     assert_no_fork(&nodes);
-    // That its own lost changes came back is no fault of a node that was put back.
+    // A restored node receives its own lost changes back. `doctor` does not report this as a fault.
     let doctor = nodes[1].run_larder(&["doctor"]);
     assert_eq!(doctor.exit_code, 0, "{}", doctor.stdout);
     assert!(doctor.stdout.contains("was copied, moved or restored"), "{}", doctor.stdout);
@@ -179,7 +181,7 @@ fn a_damaged_backup_is_refused_and_touches_nothing() {
     assert!(ran.exit_code == 4 && ran.stderr.contains("MANIFEST"), "{}", ran.stderr);
     assert_eq!(inside(), there);
     std::fs::write(dir.join("MANIFEST"), manifest).unwrap();
-    // Onto a machine that has nothing.
+    // Restore onto a host without any data.
     std::fs::remove_dir_all(&nodes[0].data_dir).unwrap();
     let ran = nodes[0].run_larder(&["restore-backup", &name]);
     assert!(ran.exit_code == 0 && ran.stderr.contains("Start the daemon"), "{}", ran.stderr);

@@ -1,4 +1,4 @@
-//! Bad input of every kind: a clear error, and nothing lost.
+//! Invalid input of every kind gives a clear error and changes nothing.
 
 use larder_tests::lab::Lab;
 use larder_tests::node::{TestNode, start_cluster};
@@ -54,7 +54,7 @@ fn commands_that_need_no_daemon_report_bad_input() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-/// The commands that `--help` lists.
+/// The names of the commands that `--help` lists.
 fn command_names(help: &str) -> Vec<&str> {
     let listed = help.lines().filter_map(|line| line.strip_prefix("  "));
     let listed = listed.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
@@ -157,7 +157,7 @@ fn unknown_names_and_invalid_values_fail_and_write_nothing() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(node.run_json(&["heads"])["heads"], before);
-    // What only newer nodes understand is taken on request, kept, and shown as what it is.
+    // With `--allow-unknown`, a kind that only newer nodes know is stored and reported as unsupported.
     node.run_ok(&["set", "novel/a", "x=1", "--allow-unknown"]);
     larder_tests::node::wait_until_applied(node);
     assert!(node.run_ok(&["status", "novel/a"]).contains("unsupported"));
@@ -177,7 +177,6 @@ fn text_written_by_others_is_escaped_on_the_terminal() {
     }
 }
 
-/// The README's first promise, and that nothing is left of it.
 fn the_demo_runs_to_its_end_and_leaves_no_files() {
     let dir = std::env::temp_dir().join(format!("larder-demo-test-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "demo", LARDER);
@@ -195,7 +194,7 @@ fn the_demo_runs_to_its_end_and_leaves_no_files() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-/// Help and errors as they look: changes here are changes for people, and are looked at.
+/// The help of every command. Review changes of the snapshot as changes of the user interface.
 fn help_output_matches_the_snapshot() {
     let dir = std::env::temp_dir().join(format!("larder-help-{}", std::process::id()));
     let node = TestNode::without_host(&dir, "help", LARDER);

@@ -1,4 +1,4 @@
-//! Disks that fail: damaged and lost stores (E11), no room, no right to write.
+//! Failing disks: damaged and lost stores, full disks, and read-only file systems.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +21,7 @@ fn store_path(node: &TestNode<'_>) -> PathBuf {
     node.data_dir.join("store.redb")
 }
 
-/// Writes junk over most of a file, as a dying disk does.
+/// Overwrites most of a file with junk. Returns the new contents.
 fn overwrite_with_junk(path: &Path) -> Vec<u8> {
     let mut bytes = std::fs::read(path).unwrap();
     let (from, to) = (8192.min(bytes.len() / 2), bytes.len());
@@ -62,7 +62,7 @@ fn a_damaged_store_is_reported_replaced_and_fetched_again() {
     let after = change_ids(&nodes[1]);
     assert!(before.iter().all(|id| after.contains(id)), "what it wrote itself is back too");
     assert_eq!(nodes[1].read_file("db.properties"), rendered, "no file was touched");
-    // It goes on writing, and nobody takes it for two machines.
+    // The node writes on, and no node mistakes it for a second daemon with the same key.
     nodes[1].run_ok(&["set", "config/db", "keys.after=1"]);
     wait_until_converged(&nodes);
     assert!(
@@ -116,7 +116,7 @@ fn a_lost_store_is_not_taken_for_an_empty_group() {
     wait_until_converged(&nodes);
 }
 
-/// Of a store with no word of any group, and no roster beside it, nothing can be known: it is left alone.
+/// Without a readable group and without the membership backup, the daemon changes nothing and fails.
 fn an_unrecoverable_store_is_left_unchanged() {
     let dir = std::env::temp_dir().join(format!("larder-unknown-{}", std::process::id()));
     let mut node = TestNode::without_host(&dir, "unknown", LARDER);
@@ -131,11 +131,11 @@ fn an_unrecoverable_store_is_left_unchanged() {
     drop(std::fs::remove_dir_all(dir));
 }
 
-/// A small file system of its own, for as long as it is held.
+/// A small file system, unmounted when dropped.
 struct SmallMount(PathBuf);
 
 impl SmallMount {
-    /// Mounts it. Where the system allows no mount, the test ends as not run.
+    /// Mounts the file system. If this host allows no mounts, the test ends as not run.
     fn require(mount_point: &Path) -> Self {
         std::fs::create_dir_all(mount_point).unwrap();
         let mount =
@@ -170,7 +170,7 @@ fn a_full_disk_is_reported_and_writes_resume_once_space_is_freed() {
         serde_json::from_str::<serde_json::Value>(out).unwrap()["change"].as_str().unwrap().to_owned()
     };
     acknowledged.push(id(&write(&node, 0).stdout));
-    // Something else takes the room that is left.
+    // Another file uses up the free space.
     let filler = node.data_dir.join("filler");
     std::fs::write(&filler, vec![1; 16 << 20]).unwrap_err();
     let mut failed = None;
@@ -185,7 +185,7 @@ fn a_full_disk_is_reported_and_writes_resume_once_space_is_freed() {
     let failed = failed.expect("the disk is full");
     assert_eq!(failed.exit_code, 1);
     assert!(failed.stderr.contains("No space left") && failed.stderr.contains("free"), "{}", failed.stderr);
-    // It is read as ever, and says why nothing is written.
+    // Reads still work, and `status` gives the reason why writes fail.
     assert!(node.run_ok(&["get", "config/c0", "keys.k"]).contains("xxx"));
     let status = node.run_larder(&["status"]);
     assert!(status.stderr.contains("No space left"), "{}", status.stderr);

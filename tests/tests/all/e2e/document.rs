@@ -1,4 +1,4 @@
-//! The document as a file: it opens in stock Automerge, of Rust and of npm, and says there what it says here.
+//! The exported document, read by unmodified Automerge of Rust and of npm, shows what Larder shows.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,16 +21,17 @@ tests! {
     importing_a_foreign_document_only_plans_and_writes_nothing,
 }
 
-/// Magic and checksum of an Automerge file: the sum is that of everything after it.
+/// The end of the magic number and the checksum of an Automerge file. The checksum covers everything after
+/// it.
 const CHECKSUM_END: usize = 8;
 
-/// A document, as a tool that knows nothing of Larder reads it.
+/// A document as a tool without knowledge of Larder reads it.
 #[derive(Debug, PartialEq)]
 struct ReadDocument {
     shards: Vec<String>,
     values: BTreeMap<String, Value>,
     conflicts: BTreeMap<String, Vec<Value>>,
-    /// Actor and message of every change, by hash.
+    /// The actor and message of every change, by hash.
     changes: BTreeMap<String, (String, String)>,
 }
 
@@ -47,7 +48,7 @@ fn scalar_to_json(value: &Found<'_>) -> Value {
     }
 }
 
-/// With stock Automerge of Rust.
+/// Reads `file` with the Automerge crate.
 fn read_with_rust_automerge(file: &Path) -> ReadDocument {
     let document = Automerge::load(&std::fs::read(file).unwrap()).unwrap();
     let mut read = ReadDocument {
@@ -106,7 +107,7 @@ fn read_with_npm_automerge(folder: &OsStr, file: &Path) -> ReadDocument {
     }
 }
 
-/// A history of two authors with a merge, a conflict, a removal and a list.
+/// Writes a history of two authors with a merge, a conflict, a removal and a list.
 fn write_history(lab: &Lab, nodes: &[TestNode<'_>]) {
     nodes[0].run_ok(&[
         "set",
@@ -143,7 +144,7 @@ fn the_exported_document_reads_the_same_in_stock_automerge() {
     let name = file.to_str().unwrap();
     node.run_ok(&["doc", "export", name]);
     let read = read_with_rust_automerge(&file);
-    // Values and conflicts.
+    // The values and conflicts are the same.
     for (field, value) in node.run_json(&["get", "config/a"])["fields"].as_object().unwrap() {
         if !value.is_array() {
             assert_eq!(read.values.get(&format!("config/a {field}")), Some(value), "{field}");
@@ -155,7 +156,8 @@ fn the_exported_document_reads_the_same_in_stock_automerge() {
         BTreeMap::from([("config/a keys.x".into(), vec![json!("left"), json!("right")])])
     );
     assert_eq!(read.shards.len(), 3, "desired, and what each node observed: {:?}", read.shards);
-    // Changes: their hashes are Larder's ids, their actors are nodes, their messages hold the words.
+    // The hashes of changes are Larder's ids, the actors belong to nodes, and the messages contain the
+    // operators' messages.
     let authors = node.run_json(&["doc", "authors"]);
     let authors: BTreeMap<&str, &str> = authors["authors"]
         .as_array()
@@ -173,7 +175,7 @@ fn the_exported_document_reads_the_same_in_stock_automerge() {
     }
     let nodes_named: std::collections::BTreeSet<&str> = authors.values().copied().collect();
     assert_eq!(nodes_named.len(), 2);
-    // Back here it says nothing new, on either node.
+    // Planning an import of the file finds no difference on either node.
     for node in &nodes {
         let ran = node.run_larder(&["doc", "plan", name, "--exit-code"]);
         assert_eq!((ran.exit_code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
@@ -226,10 +228,10 @@ fn importing_a_foreign_document_only_plans_and_writes_nothing() {
     );
     let ran = node.run_larder(&["doc", "plan", name, "--exit-code"]);
     assert!(ran.exit_code == 10 && ran.stderr.contains("1 key left out"), "{}", ran.stderr);
-    // Whatever a file holds, it is refused or read, and the daemon never sees it.
+    // Larder reads or refuses a damaged file, and the daemon never sees it.
     let mut codes = BTreeMap::new();
     let mut rng = TestRng::from_seed(0);
-    // Not compressed: else hardly any damage would get past the decompression.
+    // The file is not compressed. Otherwise decompression would find almost all damage.
     let plain = Automerge::load(&bytes).unwrap().save_nocompress();
     for round in 0..100 {
         let mut bad = plain.clone();
@@ -237,7 +239,7 @@ fn importing_a_foreign_document_only_plans_and_writes_nothing() {
             let at = CHECKSUM_END + rng.index(bad.len() - CHECKSUM_END);
             bad[at] ^= u8::try_from(rng.below(256)).unwrap() | 1;
         }
-        // With its checksum right, what is wrong is found only where it is read.
+        // With a correct checksum, only the decoder can find the damage.
         let sum = sha2::Sha256::digest(&bad[CHECKSUM_END..]);
         bad[4..CHECKSUM_END].copy_from_slice(&sum[..4]);
         std::fs::write(&file, &bad).unwrap();

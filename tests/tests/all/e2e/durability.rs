@@ -1,4 +1,4 @@
-//! Writes that were acknowledged are there, whatever happened.
+//! Acknowledged writes survive every kill of the daemon.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ tests! {
     the_socket_is_private_and_a_second_daemon_is_refused,
 }
 
-/// kill -9 at any moment: what was answered with a change is in the log.
+/// The daemon is killed at any moment. Every change that it acknowledged is in the log afterwards.
 fn every_acknowledged_write_survives_kill_9() {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -82,7 +82,7 @@ fn the_socket_is_private_and_a_second_daemon_is_refused() {
     let second = nodes[0].run_larder(&["daemon"]);
     assert_eq!(second.exit_code, 1);
     assert!(second.stderr.contains("another daemon"), "{}", second.stderr);
-    // A socket that a killed daemon left is replaced.
+    // A new daemon replaces the socket that a killed daemon left.
     nodes[0].kill();
     assert!(socket.exists());
     assert_eq!(nodes[0].run_larder(&["paths"]).exit_code, 3);

@@ -1,5 +1,5 @@
-//! `edit` and `resolve` in an editor. The editors are small scripts; terminals are made by `script` of
-//! util-linux.
+//! `edit` and `resolve` with an editor. The editors are small scripts, and `script` of util-linux provides
+//! terminals.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ tests! {
     conflicts_are_resolved_in_an_editor,
 }
 
-/// The same machine with this editor, and a folder of its own for the files to edit.
+/// A client of the same node with this editor, and with its own directory for the files to edit.
 fn with_editor<'a>(node: &TestNode<'a>, editor: &str) -> TestNode<'a> {
     let mut client = node.as_client();
     let folder = node.data_dir.with_extension("sheets");
@@ -24,7 +24,7 @@ fn with_editor<'a>(node: &TestNode<'a>, editor: &str) -> TestNode<'a> {
     client
 }
 
-/// The files that were laid out to be edited and are still there.
+/// The files that were created for editing and still exist.
 fn edit_files(node: &TestNode<'_>) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(node.data_dir.with_extension("sheets")).unwrap();
     entries.map(|entry| entry.unwrap().path()).collect()
@@ -34,7 +34,7 @@ fn heads(node: &TestNode<'_>) -> Value {
     node.run_json(&["heads"])["heads"].clone()
 }
 
-/// Runs a command on a terminal; what it types is `keys`.
+/// Runs a command on a terminal and types `keys`.
 fn run_on_terminal(node: &TestNode<'_>, args: &[&str], keys: &str) -> CommandOutput {
     use std::io::Write as _;
     let line: Vec<String> =
@@ -83,7 +83,8 @@ fn editing_writes_the_difference_as_one_change() {
         assert!(ran.stderr.contains(words), "{editor}: {}", ran.stderr);
     }
     assert_eq!(heads(node), before);
-    // What is not there begins with a template of its kind, which makes nothing as it is.
+    // A resource that does not exist begins with a template of its kind. Without an edit, the template
+    // creates nothing.
     let ran = with_editor(node, "true").run_larder(&["edit", "file/motd"]);
     assert_eq!((ran.exit_code, heads(node)), (0, before.clone()), "{}", ran.stderr);
     let fill = "sed -i -e 's/^# path = \"\"/path = \"motd\"/' -e 's/^# content = \"\"/content = \"hi\"/'";
@@ -109,7 +110,8 @@ fn a_rejected_edit_is_kept_in_a_file_and_its_error_located() {
     assert!(ran.stderr.contains(&format!("what you edited is in {file}")), "{}", ran.stderr);
     assert!(std::fs::read_to_string(&kept[0]).unwrap().contains("pth = \"a\""));
     std::fs::remove_file(&kept[0]).unwrap();
-    // Others write to another resource meanwhile: no reason to refuse. To this one: it is refused, and kept.
+    // A concurrent write to another resource does not matter. After one to the same resource, the edit is
+    // refused and its file is kept.
     let larder = format!("{LARDER} --data {}", node.data_dir.display());
     let write_elsewhere =
         write_script(node, "other", &format!("{larder} set config/b path=b\nsed -i s/one/two/ \"$1\"\n"));
@@ -132,7 +134,7 @@ fn a_rejected_edit_is_kept_in_a_file_and_its_error_located() {
     let ran = bare.run_larder(&["edit", "config/a"]);
     assert!(ran.exit_code == 2 && ran.stderr.contains("no terminal"), "{}", ran.stderr);
     assert!(edit_files(node).is_empty());
-    // On a terminal a mistake can be mended at once.
+    // On a terminal, the user can correct a mistake at once.
     let twice = "case $(cat \"$1\") in *pth*) sed -i s/pth/path/ \"$1\";; *) sed -i -e 's/^path/pth/' -e \
         s/two/four/ \"$1\";; esac";
     let ran = run_on_terminal(
@@ -144,7 +146,7 @@ fn a_rejected_edit_is_kept_in_a_file_and_its_error_located() {
     assert_eq!(node.run_ok(&["get", "config/a", "keys.x"]), "four\n");
 }
 
-/// Two nodes that wrote the same two fields while they did not hear each other.
+/// Makes two nodes write the same two fields while they are disconnected.
 fn create_conflicts(lab: &Lab, nodes: &[TestNode<'_>]) {
     let long = "one\ntwo\nthree\nfour\nfive\n";
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=base", &format!("keys.text={long}")]);
@@ -169,7 +171,7 @@ fn conflicts_are_resolved_in_an_editor() {
     assert_eq!(count(), 2);
     let ran = with_editor(node, "true").run_larder(&["edit", "config/a"]);
     assert!(ran.exit_code == 5 && ran.stderr.contains("larder resolve config/a keys.text"), "{}", ran.stderr);
-    // Not on a terminal there is nobody to ask.
+    // Without a terminal, the command cannot ask.
     let ran = with_editor(node, "true").run_larder(&["resolve", "config/a", "keys.x"]);
     assert!(ran.exit_code == 2 && ran.stderr.contains("--take TAG"), "{}", ran.stderr);
     let seen = node.data_dir.with_extension("seen");
@@ -184,7 +186,7 @@ fn conflicts_are_resolved_in_an_editor() {
     let empty = with_editor(node, "sed -i '/>8/q'");
     let ran = run_on_terminal(&empty, &["resolve", "config/a", "keys.x"], "");
     assert!(ran.exit_code == 0 && ran.stdout.contains("empty") && count() == 2, "{}", ran.stdout);
-    // The merge has marks, and is refused while they are there.
+    // The merged text contains conflict markers, and is refused until they are removed.
     let ran = run_on_terminal(
         &with_editor(node, "sed -i s/LEFT/BOTH/"),
         &["resolve", "config/a", "keys.text"],
@@ -203,7 +205,8 @@ fn conflicts_are_resolved_in_an_editor() {
     );
     assert_eq!((ran.exit_code, count()), (0, 1), "{}", ran.stdout);
     assert_eq!(node.run_ok(&["get", "config/a", "keys.text"]), "one\ntwo\nBOTH\nfour\nfive\n");
-    // Somebody settles it otherwise while it is looked at: what is no more there is not written over.
+    // Another operator resolves the conflict while the editor is open. The edit does not overwrite that
+    // resolution.
     let larder = format!("{LARDER} --data {}", node.data_dir.display());
     let slow = format!("{larder} resolve config/a keys.x --value faster\nsed -i '$s/.*/slower/' \"$1\"\n");
     let ran = run_on_terminal(

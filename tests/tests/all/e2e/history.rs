@@ -1,4 +1,4 @@
-//! History: what happened, equal everywhere, and nothing that did not.
+//! The history commands: the same on every node, and without idle entries.
 
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
@@ -103,7 +103,7 @@ fn changes_can_be_shown_diffed_and_read_at_an_earlier_time() {
     }
     let ambiguous = node.run_larder(&["show", ""]);
     assert_eq!(ambiguous.exit_code, 4, "{}", ambiguous.stderr);
-    // Values stand in the document and its history, not in commands or in the daemon's log.
+    // The daemon's log contains no values.
     assert!(!node.read_log().contains("secret-"));
 }
 
@@ -122,14 +122,14 @@ fn changes_can_be_undone_reverted_restored_and_tagged() {
     wait_until_converged(&nodes);
     write(here, &["set", "config/a", "keys.y=3"]);
     wait_until_converged(&nodes);
-    // What one node did, another reverts; what was written since stays.
+    // A node reverts a change of another node. Later changes stay.
     let reverted = write(here, &["revert", &wrong[..9]]);
     wait_until_converged(&nodes);
     let shown = there.run_json(&["show", &reverted])["change"].clone();
     assert_eq!(shown["message"], format!("reverts {}: try two", &wrong[..7]));
     assert_eq!((field_output(there, "keys.x").trim(), field_output(there, "keys.y").trim()), ("1", "3"));
     assert_eq!(there.run_larder(&["get", "config/a", "keys.z"]).exit_code, 4);
-    // Undo goes back through what this node did, and not through what the other did.
+    // `undo` takes back this node's own changes only.
     write(there, &["set", "config/a", "keys.y=4"]);
     assert_eq!(there.run_json(&["undo"])["sources"].as_array().unwrap().len(), 1);
     assert_eq!(field_output(there, "keys.y").trim(), "3");
@@ -140,7 +140,7 @@ fn changes_can_be_undone_reverted_restored_and_tagged() {
         "{}: all is so already",
         over.stderr
     );
-    // A field that somebody wrote since is not put back, and nothing else is.
+    // If another change overwrote one of the fields, the whole revert is refused.
     let mine = write(there, &["set", "config/a", "keys.x=5", "keys.w=5"]);
     wait_until_converged(&nodes);
     write(here, &["set", "config/a", "keys.x=6"]);
@@ -149,7 +149,7 @@ fn changes_can_be_undone_reverted_restored_and_tagged() {
     assert_eq!(refused.exit_code, 5, "{}", refused.stderr);
     assert!(refused.stderr.contains("config/a keys.x by "), "{}", refused.stderr);
     assert_eq!(field_output(there, "keys.w").trim(), "5");
-    // Back to the tag, which only asks first; a tag stands on every node.
+    // A restore to the tag, first as a dry run. Every node knows the tag.
     let dry_run = there.run_json(&["restore", "config/a", "--at", "good", "--dry-run"]);
     assert_eq!(
         (dry_run["edits"].as_array().unwrap().len(), &dry_run["change"]),
@@ -214,7 +214,7 @@ fn blame_names_the_author_of_each_field_and_line() {
     for args in [["blame", "file/none"].as_slice(), &["blame", "nothing"], &["blame", "file/motd", "owner"]] {
         assert_eq!(nodes[0].run_larder(args).exit_code, 4, "{args:?}");
     }
-    // What changed in a text is shown line by line, with the lines around it.
+    // A difference of texts is shown by lines, with context.
     let diff = nodes[0].run_ok(&["diff", &format!("{}..{}", &first[..10], &second[..10])]);
     let hunk = "@@ -1,3 +1,4 @@\n     one\n    -two\n    +TWO\n     three\n    +four\n";
     assert!(diff.contains(hunk), "{diff}");

@@ -1,4 +1,4 @@
-//! Members that have not heard of each other.
+//! Members that do not know of each other's membership.
 
 use larder_core::id::NodeId;
 use larder_tests::lab::{Lab, wait_until};
@@ -10,14 +10,14 @@ tests! {
     a_new_member_proves_itself_to_a_member_that_was_away,
 }
 
-/// The whole key, by which nodes are ordered: of a pair, the lower one dials.
+/// The full node id. In each pair, the node with the lower id dials.
 fn node_id_of(node: &TestNode<'_>) -> NodeId {
     let text = std::fs::read_to_string(node.data_dir.join("node.key")).unwrap();
     larder::identity::parse_key(&text).unwrap().node_id()
 }
 
-/// A node that was taken in while another was away meets that one alone. The one that was away has the lower
-/// key: it would have to dial, and does not know whom.
+/// A node joins while another member is disconnected, and then meets only that member. The disconnected
+/// member has the lower id: it would have to dial, and does not know the new member.
 fn a_new_member_proves_itself_to_a_member_that_was_away() {
     let lab = Lab::require(3);
     let mut nodes = start_daemons(&lab, LARDER);
@@ -29,7 +29,7 @@ fn a_new_member_proves_itself_to_a_member_that_was_away() {
     nodes[new].run_ok(&["join", &code]);
     wait_until_converged(&[nodes[0].as_client(), nodes[new].as_client()]);
     nodes[0].stop();
-    // Begun anew, so that no visit from the time of joining is still under way.
+    // The restart makes sure that no guest stream of the join is still open.
     nodes[new].stop();
     nodes[new].start(&["daemon"]);
     lab.partition(&[&[new, away]]);

@@ -1,4 +1,4 @@
-//! Who is in a group and who is not: removal, roles, leaving, recovery, copies, and ways in without a code.
+//! Membership: removal, roles, leaving, recovery, copied hosts, and joining without a code.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,8 +54,8 @@ fn copy_dir(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// T8: a removed node that is connected hears of it at once; nobody takes anything from it or gives it
-/// anything; its own commands say who removed it, and what it had stays readable.
+/// A connected node that is removed learns of it at once. No member accepts its changes or sends it new ones.
+/// Its own commands name the admin who removed it, and its data stays readable.
 fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -66,7 +66,7 @@ fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
     wait_until(WAIT_LIMIT, "all to see it removed", || {
         nodes.iter().all(|node| node_state(node, &removed) == "removed").then_some(())
     });
-    // It writes no more, and reads on.
+    // The removed node cannot write, but can read.
     let refused = nodes[2].run_larder(&["set", "config/db", "keys.url=three"]);
     assert_eq!(refused.exit_code, 5, "{}", refused.stderr);
     assert!(
@@ -78,9 +78,9 @@ fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
     let status = nodes[2].run_larder(&["status"]).stderr;
     assert!(status.contains("was removed from group"), "{status}");
     assert!(nodes[2].run_ok(&["groups"]).contains("removed"));
-    // What it wrote before counts, and is no conflict.
+    // Its earlier changes count, without a conflict.
     assert_eq!((field_value(&nodes[0], "keys.url"), conflicts(&nodes[0]).len()), (Value::from("two"), 0));
-    // The others go on without it, over a restart of everybody.
+    // The other members continue without it, also after a restart of all nodes.
     nodes[1].run_ok(&["set", "config/db", "keys.url=four"]);
     wait_until_converged(&nodes[..2]);
     for node in &mut nodes {
@@ -90,20 +90,20 @@ fn a_removed_node_is_excluded_everywhere_and_learns_of_it() {
     wait_until_converged(&nodes[..2]);
     assert_eq!(field_value(&nodes[2], "keys.url"), "two", "nothing new came to it");
     assert_eq!(node_state(&nodes[2], &removed), "removed");
-    // What it applied stays as it is.
+    // The file that it applied stays as it is.
     assert_eq!(nodes[2].read_file("db"), "url=two\n");
-    // Forgotten, it is listed no more.
+    // A forgotten node is not listed as a member any more.
     nodes[1].run_larder(&["forget", "n2"]);
     nodes[0].run_ok(&["forget", "n2"]);
     assert_eq!(node_state(&nodes[0], &removed), "seen");
-    // And it may be let in again.
+    // The node may join again.
     let code = nodes[0].create_invite(1);
     nodes[2].run_ok(&["join", &code]);
     wait_until_converged(&nodes);
     assert_eq!(field_value(&nodes[2], "keys.url"), "four");
 }
 
-/// A removed member kept writing during a cut, and its changes had spread to one side, where others built on
+/// A removed member wrote during a cut. Its changes reached one side, where an honest member built on one of
 /// them.
 fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     let lab = Lab::require(4);
@@ -112,7 +112,8 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     wait_until_converged(&nodes);
     lab.partition(&[&[0, 1], &[2, 3]]);
     nodes[0].run_ok(&["remove", "n3"]);
-    // On its own side nobody has heard: it writes, and n2 builds on one of these writes.
+    // The members on this side do not know of the removal yet. n3 writes, and n2 builds on one of its
+    // changes.
     nodes[3].run_ok(&["set", "config/db", "keys.url=bad"]);
     wait_until(WAIT_LIMIT, "n2 to have it", || (field_value(&nodes[2], "keys.url") == "bad").then_some(()));
     nodes[2].run_ok(&["set", "config/db", "keys.honest=1"]);
@@ -126,7 +127,7 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     lab.heal();
     wait_until_converged(&nodes[..3]);
     for node in &nodes[..3] {
-        // What an honest member built upon is held, and listed.
+        // The change that an honest member built on is accepted as a dependency, and listed as a conflict.
         assert_eq!(field_value(node, "keys.honest"), "1");
         let found = conflicts(node);
         assert_eq!(found.len(), 1, "{found:?}");
@@ -135,14 +136,14 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
         assert_eq!(field_value(node, "keys.late"), Value::Null);
         assert_eq!(node.run_larder(&["set", "config/db", "keys.url=x"]).exit_code, 5, "it is in conflict");
     }
-    // What came after is in the quarantine of the one that had it, and goes nowhere.
+    // The later change is quarantined on the node that received it, and is not sent to others.
     let late = unaccepted_changes(&nodes[2]);
     assert_eq!(late.len(), 1, "{late:?}");
     assert_eq!(late[0]["state"], "quarantine");
     assert!(late[0]["reason"].as_str().unwrap().contains("membership was ended"), "{late:?}");
     assert_eq!(unaccepted_changes(&nodes[0]).len() + unaccepted_changes(&nodes[1]).len(), 0);
     assert_eq!(nodes[0].read_file("db"), "url=one\nhonest=1\n", "the machine keeps what stood before");
-    // Settled on one, it is settled on all.
+    // A resolution on one node resolves the conflict on all.
     let side = conflicts(&nodes[1])[0]["values"]
         .as_array()
         .unwrap()
@@ -154,7 +155,7 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     assert!(
         nodes[..3].iter().all(|node| conflicts(node).is_empty() && field_value(node, "keys.url") == "one")
     );
-    // An admin that has the late one may bring it in; n2 is none, so it writes it again.
+    // An admin could readmit the late change. n2 is not an admin, so it writes the same edit again.
     let id = late[0]["id"].as_str().unwrap();
     assert_eq!(nodes[2].run_larder(&["quarantine", "readmit", id]).exit_code, 5);
     assert!(nodes[2].run_ok(&["quarantine", "show", id]).contains("config/db keys.late = \"1\""));
@@ -163,7 +164,7 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     assert_eq!(field_value(&nodes[0], "keys.late"), "1");
 }
 
-/// An admin brings back what it has in quarantine, and it counts everywhere.
+/// An admin readmits a quarantined change, which then counts on every node.
 fn an_admin_readmits_an_unaccepted_change() {
     let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);
@@ -186,7 +187,7 @@ fn an_admin_readmits_an_unaccepted_change() {
     assert!(nodes[..2].iter().all(|node| unaccepted_changes(node).is_empty()));
 }
 
-/// E12, and N7 of a single machine: a directory from last week is put back under its own daemon.
+/// An old copy of a data directory is restored.
 fn a_restored_directory_catches_up_and_nothing_old_comes_back() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -202,7 +203,7 @@ fn a_restored_directory_catches_up_and_nothing_old_comes_back() {
     nodes[1].stop();
     nodes[0].run_ok(&["set", "config/db", "keys.url=newest"]);
     copy_dir(&backup, &nodes[1].data_dir);
-    // It writes before it meets anybody: the marker says that this is not where the store was made.
+    // The node writes before it meets a member. It knows by the marker file that the store was copied.
     lab.partition(&[&[0, 2], &[1]]);
     nodes[1].start(&["daemon"]);
     nodes[1].run_ok(&["set", "config/db", "keys.offline=1"]);
@@ -219,8 +220,8 @@ fn a_restored_directory_catches_up_and_nothing_old_comes_back() {
     drop(std::fs::remove_dir_all(backup));
 }
 
-/// A machine that is set back where nothing tells (a virtual machine's snapshot): the same file, older
-/// contents.
+/// A host is rolled back unnoticed, like a virtual machine to a snapshot: the store is the same file with
+/// older contents.
 fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -233,7 +234,7 @@ fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
     nodes[1].run_ok(&["set", "config/db", "keys.first=1"]);
     wait_until_converged(&nodes);
     nodes[1].stop();
-    // In place, so that the file stays the same one.
+    // Writing in place keeps the inode of the file.
     std::fs::write(&store, &old).unwrap();
     lab.partition(&[&[0, 2], &[1]]);
     nodes[1].start(&["daemon"]);
@@ -244,14 +245,14 @@ fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
     for node in &nodes {
         let (first, second) = (field_value(node, "keys.first"), field_value(node, "keys.second"));
         let unaccepted = unaccepted_changes(node);
-        // One branch stays, the other is kept aside, everywhere alike.
+        // Every node accepts the same branch, and the other branch is unaccepted.
         assert!((first == "1") != (second == "1"), "{first} {second}");
         assert_eq!(unaccepted.len(), 1, "{unaccepted:?}");
         assert!(unaccepted[0]["reason"].as_str().unwrap().contains("forked"), "{unaccepted:?}");
         assert_eq!(node_row(node, &id).unwrap()["forked"], true);
     }
     assert!(nodes[0].run_larder(&["doctor"]).stdout.contains("forked"));
-    // It writes on under a new incarnation, and an admin brings the other branch in as its own words.
+    // The node continues with a new incarnation, and writes the edits of the lost branch again.
     nodes[1].run_ok(&["set", "config/db", "keys.third=1"]);
     let lost = unaccepted_changes(&nodes[1])[0]["id"].as_str().unwrap().to_owned();
     nodes[1].run_ok(&["quarantine", "rewrite", &lost]);
@@ -261,7 +262,7 @@ fn a_host_rolled_back_unnoticed_forks_and_loses_nothing() {
     }
 }
 
-/// Two admins, on two sides of a cut, each remove the one that the other let in.
+/// During a cut, each of two admins removes the node that the other admitted.
 fn two_admins_can_remove_each_others_appointees_concurrently() {
     let lab = Lab::require(4);
     let nodes = start_daemons(&lab, LARDER);
@@ -282,7 +283,7 @@ fn two_admins_can_remove_each_others_appointees_concurrently() {
         let out = |node: &TestNode<'_>| {
             node_state(node, &second) == "removed" && node_state(node, &third) == "removed"
         };
-        // Of others, whoever is out hears no more.
+        // A removed node learns of its own removal, but not of later ones.
         let knows = node_state(&nodes[2], &second) == "removed" && node_state(&nodes[3], &third) == "removed";
         (knows && nodes[..2].iter().all(out)).then_some(())
     });
@@ -292,8 +293,8 @@ fn two_admins_can_remove_each_others_appointees_concurrently() {
     }
 }
 
-/// An invite for one machine, used by two at once on two sides of a cut: only its issuer counts, and it
-/// counts right.
+/// Two nodes on different sides of a cut use a single-use code. Only its issuer counts uses, so it admits
+/// only one of them.
 fn a_single_use_code_admits_only_one_node() {
     let lab = Lab::require(4);
     let nodes = start_daemons(&lab, LARDER);
@@ -302,7 +303,7 @@ fn a_single_use_code_admits_only_one_node() {
     nodes[1].run_ok(&["join", &code, "--alias", "n1"]);
     wait_until_converged(&nodes[..2]);
     let code = nodes[0].create_invite(1);
-    // n2 meets the issuer; n3 only a member that keeps its request.
+    // n2 meets the issuer. n3 meets only a member that stores its request.
     lab.partition(&[&[0, 2], &[1, 3]]);
     nodes[2].run_ok(&["join", &code, "--alias", "n2"]);
     let waits = nodes[3].run_larder(&["join", &code, "--alias", "n3", "--timeout", "6"]);
@@ -317,13 +318,13 @@ fn a_single_use_code_admits_only_one_node() {
     wait_until_converged(&nodes[..3]);
 }
 
-/// G1, G3: who left stays out, a group that was deleted stays deleted, and what was there stays readable.
+/// A node that left stays out, and a deleted group stays deleted. Their data stays readable.
 fn a_left_or_deleted_group_does_not_come_back() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
     nodes[2].run_ok(&["set", "config/db", "path=db", "keys.url=one"]);
     wait_until_converged(&nodes);
-    // It leaves while it reaches nobody; the others hear when they meet.
+    // The node leaves while it is disconnected. The others learn of it after the heal.
     lab.partition(&[&[0, 1], &[2]]);
     let left = nodes[2].id();
     nodes[2].run_ok(&["leave", "-m", "moved out"]);
@@ -336,7 +337,7 @@ fn a_left_or_deleted_group_does_not_come_back() {
     nodes[0].run_ok(&["set", "config/db", "keys.url=two"]);
     wait_until_converged(&nodes[..2]);
     assert_eq!(field_value(&nodes[2], "keys.url"), "one");
-    // The founder deletes the group while n1 is away.
+    // The founder deletes the group while n1 is stopped.
     assert_eq!(nodes[1].run_larder(&["delete-group", "shop"]).exit_code, 5);
     nodes[1].stop();
     nodes[0].run_ok(&["delete-group", "shop"]);
@@ -352,7 +353,7 @@ fn a_left_or_deleted_group_does_not_come_back() {
     assert_eq!(nodes[1].run_larder(&["invite"]).exit_code, 5);
 }
 
-/// The last admin is lost with its machine: the recovery key makes another one.
+/// The host of the last admin is lost, and the recovery key appoints another admin.
 fn the_recovery_key_regains_a_group_without_admins() {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -375,8 +376,8 @@ fn the_recovery_key_regains_a_group_without_admins() {
     drop(std::fs::remove_file(kept));
 }
 
-/// T6, and joining without a code: a stranger sees no more than that somebody is there; once it asks it is
-/// pending, and six digits on both screens let it in.
+/// A non-member sees that nodes exist, and no data of the group. Its join without a code is pending until six
+/// digits are compared on both screens.
 fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     let lab = Lab::require(3);
     let nodes = start_daemons(&lab, LARDER);
@@ -389,7 +390,7 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     let all = nodes[2].run_ok(&["nodes", "--wide"]) + &nodes[2].run_ok(&["nodes", "--json"]);
     assert!(!all.contains("secretshop") && !all.contains("hiddenname"), "{all}");
     assert_eq!(node_state(&nodes[0], &stranger), "seen");
-    // It asks, and no longer waits for an answer than it takes to be heard.
+    // The command gives up after its timeout; the request stays pending.
     let pairing_attempt = nodes[2].run_larder(&["join", "--alias", "till", "--timeout", "4"]);
     assert_eq!(pairing_attempt.exit_code, 6, "{}", pairing_attempt.stderr);
     assert!(pairing_attempt.stderr.contains("Digits: "), "{}", pairing_attempt.stderr);
@@ -404,7 +405,7 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     let wrong = format!("{:06}", (digits.parse::<u32>().unwrap() + 1) % 1_000_000);
     assert_eq!(nodes[0].run_larder(&["approve", "till", "--role", "node", "--digits", &wrong]).exit_code, 5);
     nodes[0].run_ok(&["approve", "till", "--role", "node", "--digits", digits]);
-    // Its own operator compares too.
+    // The joining node's own operator must compare the digits, too.
     assert!(nodes[2].run_json(&["groups"])["groups"].as_array().unwrap().is_empty());
     let joined = nodes[2].run_larder(&["join", "--alias", "till", "--digits", digits, "--timeout", "20"]);
     assert_eq!(joined.exit_code, 0, "{}", joined.stderr);
@@ -417,8 +418,7 @@ fn a_stranger_sees_no_group_data_and_is_admitted_by_six_digits() {
     wait_until_converged(&nodes);
 }
 
-/// A member that was granted on one side of a cut meets members of the other side first, and a reader writes
-/// nothing.
+/// The role of a member decides what it may write, no matter which member relays its changes.
 fn roles_are_enforced_whoever_relays_changes() {
     let lab = Lab::require(3);
     let nodes = start_cluster(&lab, LARDER);
@@ -440,7 +440,7 @@ fn roles_are_enforced_whoever_relays_changes() {
     assert_eq!(nodes[0].run_larder(&["leave"]).exit_code, 5);
 }
 
-/// `remove` to "refused everywhere reachable", on a network of thirty.
+/// Measures the time from `remove` until all of thirty nodes show the removal.
 fn thirty_nodes_learn_of_a_removal() {
     let lab = Lab::require(30);
     let nodes = start_cluster(&lab, LARDER);
@@ -448,7 +448,7 @@ fn thirty_nodes_learn_of_a_removal() {
     let begun = Instant::now();
     nodes[0].run_ok(&["remove", "n29"]);
     let answered = begun.elapsed();
-    // All are asked at once: one after the other, the asking would take longer than the news.
+    // The nodes are queried in parallel. One after another, the queries would take longer than the removal.
     let learned_after: Vec<Duration> = std::thread::scope(|scope| {
         let ask = |node| {
             wait_until(WAIT_LIMIT, "the news", || (node_state(node, &removed) == "removed").then_some(()));

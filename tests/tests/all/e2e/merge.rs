@@ -1,4 +1,4 @@
-//! Partitions: both sides work on, and what they did is merged.
+//! Partitions: both sides write, and their changes merge after the heal.
 
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_applied, wait_until_converged};
@@ -17,7 +17,7 @@ tests! {
     pausing_sync_loses_no_change,
 }
 
-/// Cuts host 0 off from the others, and waits until it knows.
+/// Cuts host 0 off from the others, and waits until its node has noticed.
 fn cut_off_first_host(lab: &Lab, nodes: &[TestNode<'_>]) {
     let others: Vec<usize> = (1..lab.hosts().len()).collect();
     lab.partition(&[&[0], &others]);
@@ -27,7 +27,7 @@ fn cut_off_first_host(lab: &Lab, nodes: &[TestNode<'_>]) {
     });
 }
 
-/// Heals, and waits for what has to come by itself.
+/// Heals the network and waits until all nodes converge without a command.
 fn heal_and_converge(lab: &Lab, nodes: &[TestNode<'_>]) {
     lab.heal();
     wait_until_converged(nodes);
@@ -41,7 +41,7 @@ fn conflicts(node: &TestNode<'_>) -> Vec<Value> {
     node.run_json(&["conflicts"])["conflicts"].as_array().cloned().unwrap_or_default()
 }
 
-/// `config/a` with its file, on all nodes.
+/// Writes `config/a` and waits for its file on all nodes.
 fn write_base_everywhere(nodes: &[TestNode<'_>]) {
     nodes[0].run_ok(&["set", "config/a", "path=a", "keys.x=base", "keys.y=base"]);
     for node in nodes {
@@ -74,7 +74,7 @@ fn edits_of_different_keys_on_both_sides_are_merged() {
             (text.contains("x=left") && text.contains("y=right")).then_some(())
         });
         assert!(conflicts(node).is_empty());
-        // Who wants to look at what nobody saw as a whole can, and a script is not stopped by it.
+        // `--review` lists edits that merged without being seen together. It does not change the exit code.
         let review = node.run_json(&["conflicts", "--review", "--exit-code"])["conflicts"][0].clone();
         assert_eq!(
             (&review["kind"], &review["resource"]),
@@ -139,7 +139,7 @@ fn edits_of_one_key_on_both_sides_conflict_and_apply_nothing_until_resolved() {
             );
         }
     }
-    // Each keeps what it runs, over a restart too.
+    // Each node keeps its applied value, also after a restart.
     nodes[0].stop();
     nodes[0].start(&["daemon"]);
     wait_until_applied(&nodes[0]);
@@ -148,7 +148,7 @@ fn edits_of_one_key_on_both_sides_conflict_and_apply_nothing_until_resolved() {
     assert_eq!(refused.exit_code, 5);
     assert!(refused.stderr.contains("larder resolve config/a keys.x"), "{}", refused.stderr);
     assert_eq!(nodes[0].run_larder(&["conflicts", "--exit-code"]).exit_code, 10);
-    // Settled by one side's own value, it is gone everywhere.
+    // After a resolution by one side's value, the conflict is gone on every node.
     let id = conflicts(&nodes[2])[0]["id"].as_str().unwrap().to_owned();
     nodes[2].run_ok(&["resolve", "config/a", "keys.x", "--take", "A", "--id", &id[..8], "-m", "A it is"]);
     wait_until_converged(&nodes);

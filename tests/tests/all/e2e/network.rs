@@ -1,4 +1,4 @@
-//! The network: finding each other, getting in, and what strangers may know.
+//! The network: discovery, joining, and what non-members can see.
 
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, start_daemons, wait_until_converged};
@@ -40,7 +40,7 @@ fn peers_are_found_by_address_and_remembered_when_multicast_is_blocked() {
     let code = nodes[0].create_invite(1);
     nodes[1].run_ok(&["join", &code]);
     wait_until_converged(&nodes);
-    // From memory alone, with nothing named: whichever of the two restarts.
+    // Whichever node restarts, it finds the other by its address book alone.
     for index in [1, 0] {
         nodes[index].stop();
         nodes[index].start(&["daemon"]);
@@ -73,7 +73,7 @@ fn static_addresses_and_multicast_work_together() {
 fn a_write_reaches_an_unreachable_member_through_a_third() {
     let lab = Lab::require(3);
     let mut nodes: Vec<TestNode<'_>> = (0..3).map(|index| TestNode::on_host(&lab, index, LARDER)).collect();
-    // 0 and 2 are forbidden to each other by a route that leads nowhere; 1 sees both.
+    // A blackhole route makes hosts 0 and 2 unreachable for each other. Host 1 reaches both.
     for (host, other) in [(0, 2), (2, 0)] {
         let to = format!("{}/32", lab.addr(other));
         let done = lab.host(host).command("ip").args(["route", "add", "blackhole", &to]).status();
@@ -97,7 +97,7 @@ fn a_write_reaches_an_unreachable_member_through_a_third() {
     });
 }
 
-/// Everything that crosses a wire of the lab is looked at: on the host itself, as `tcpdump` would.
+/// The capture runs on a host of the lab and records every packet of its interface, like `tcpdump`.
 fn values_and_names_never_appear_in_captured_packets() {
     let lab = Lab::require(3);
     let file = lab.log_dir().join("capture");
@@ -121,14 +121,14 @@ fn values_and_names_never_appear_in_captured_packets() {
     wait_until(WAIT_LIMIT, "the file", || {
         nodes[0].read_file("falconpath").contains("ternvalue").then_some(())
     });
-    // The stranger sees that there are nodes, and nothing else.
+    // The non-member sees that nodes exist, and nothing of the group.
     let seen = nodes[1].run_ok(&["nodes", "--json"]);
     let (first, second) = (nodes[0].id(), nodes[2].id());
     assert!(seen.contains(&first) && seen.contains(&second));
     capture.stop(WAIT_LIMIT);
     let bytes = std::fs::read(&file).unwrap();
     assert!(bytes.len() > 10_000, "{} bytes captured", bytes.len());
-    // What a node is and where stands in the open.
+    // Node ids and addresses are public, so the capture contains them.
     assert!(
         contains_bytes(&bytes, b"/larder/")
             || contains_bytes(&bytes, b"_p2p")
@@ -204,7 +204,7 @@ fn a_join_waits_for_its_issuer_and_is_completed_by_the_daemon() {
     let ran = nodes[2].run_larder(&["join", &code, "--timeout", "3"]);
     assert_eq!(ran.exit_code, 6, "{}", ran.stderr);
     assert!(ran.stderr.contains("waiting for") || ran.stderr.contains("keeps trying"), "{}", ran.stderr);
-    // Over a restart too.
+    // The join continues after a restart.
     nodes[2].stop();
     nodes[2].start(&["daemon"]);
     nodes[0].start(&["daemon"]);
@@ -233,7 +233,7 @@ fn groups_survive_restarts() {
     }
     assert_eq!(names(&nodes[0]), ["second", "shop"]);
     assert_eq!(names(&nodes[1]), ["shop"]);
-    // What is written to one never shows in the other.
+    // A write in one group never shows in another.
     nodes[0].run_ok(&["set", "config/a", "keys.x=1", "-g", "second"]);
     nodes[0].run_ok(&["set", "config/b", "keys.x=1", "-g", "shop"]);
     let lists_resource_of_second = |text: &str| text.contains("config/a");

@@ -1,4 +1,4 @@
-//! Nodes: that they are there, who they are, and how they end.
+//! Nodes: discovery, identity, copies, and shutdown.
 
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{TestNode, WAIT_LIMIT, start_cluster, wait_until_converged};
@@ -160,7 +160,7 @@ fn a_copied_data_directory_is_reported_and_harms_nobody() {
         .arg(&nodes[2].data_dir)
         .status();
     assert!(copied.unwrap().success());
-    // Both write: the copy while the original is off, the original after that.
+    // Both write: the copy while the original is stopped, then the original.
     nodes[2].start(&["daemon"]);
     wait_until(WAIT_LIMIT, "the copy to say so", || {
         nodes[2].read_log().contains("copied, moved or restored").then_some(())

@@ -1,4 +1,4 @@
-//! The README's chapter "Three hosts", command by command.
+//! The chapter "Three hosts" of the README, command by command.
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,7 @@ tests! {
 
 const README: &str = include_str!("../../../../README.md");
 
-/// The typed lines in order, each with the hosts that it is typed on.
+/// The commands in order, each with the hosts on which it is typed.
 const TYPED_LINES: &[(&str, &[usize])] = &[
     ("larder up shop", &[0]),
     ("larder up", &[1, 2]),
@@ -45,14 +45,14 @@ const TYPED_LINES: &[(&str, &[usize])] = &[
     ("larder restore --at before-friday config/ntp --dry-run", &[2]),
 ];
 
-/// The lines to type of a chapter.
+/// The commands of a chapter.
 fn command_lines_of(chapter: &str) -> Vec<&'static str> {
     let (_, text) = README.split_once(chapter).expect("the chapter");
     let (text, _) = text.split_once("\n## ").expect("an end of the chapter");
     text.split("```").skip(1).step_by(2).flat_map(|block| block.lines().skip(1)).collect()
 }
 
-/// A person at a machine that has Larder installed and nothing set.
+/// A reader of the README at a host with Larder installed and nothing configured.
 struct ReaderAtHost<'a> {
     host: &'a Host,
     home: std::path::PathBuf,
@@ -67,8 +67,8 @@ impl<'a> ReaderAtHost<'a> {
         Self { host: lab.host(index), home, daemon: None }
     }
 
-    /// A shell on the machine. Root's daemon keeps its things below `/var/lib`, of which every machine has
-    /// its own.
+    /// A shell on the host. Root's daemon stores its data below `/var/lib`, so each host gets its own
+    /// `/var/lib`.
     fn shell(&self, line: &str) -> Command {
         let mut command = self.host.command("unshare");
         let path = format!("{}:{}", self.home.join("bin").display(), std::env::var("PATH").unwrap());
@@ -78,7 +78,7 @@ impl<'a> ReaderAtHost<'a> {
         command
     }
 
-    /// Types a line; answers what appears on the screen.
+    /// Runs a command line. Returns its exit code and its output.
     fn run_line(&self, line: &str) -> (i32, String) {
         let output = self.shell(line).stdin(Stdio::null()).output().unwrap();
         let screen = [output.stdout, output.stderr].concat();
@@ -91,7 +91,7 @@ impl<'a> ReaderAtHost<'a> {
         screen
     }
 
-    /// Leaves a daemon running in another terminal, and waits until it answers.
+    /// Starts a daemon in another terminal and waits until it answers.
     fn start_daemon(&mut self, line: &str) {
         let log = self.home.join("screen");
         self.daemon = Some(Process::start(self.shell(&format!("exec {line}")), &log));
@@ -104,7 +104,7 @@ impl<'a> ReaderAtHost<'a> {
         std::fs::read_to_string(self.home.join("screen")).unwrap_or_default()
     }
 
-    /// The file that the README speaks of.
+    /// The contents of the configuration file of the chapter.
     fn read_config_file(&self) -> String {
         let paths = self.run_line_ok("larder paths --json");
         let paths: serde_json::Value = serde_json::from_str(&paths).unwrap();
@@ -159,7 +159,7 @@ fn the_readme_walkthrough_works_as_printed() {
     }
 }
 
-/// What the first machine prints for the others.
+/// The `larder join` line that the first daemon prints.
 fn join_line(first: &ReaderAtHost<'_>) -> String {
     let code = wait_until(WAIT_LIMIT, "a line to paste", || {
         let screen = first.daemon_screen();
@@ -181,8 +181,8 @@ fn all_have(readers: &[ReaderAtHost<'_>], text: &str) -> bool {
     readers.iter().all(|person| person.read_config_file().contains(text))
 }
 
-/// Each side applies what it was told; when they meet, what does not clash merges, and what does stays as it
-/// runs.
+/// Asserts that each side applies its own write, and that after the heal different keys merge and the key in
+/// conflict keeps its applied value.
 fn assert_partition_merges(readers: &[ReaderAtHost<'_>]) {
     let has_text = |at: usize, text: &str| readers[at].read_config_file().contains(text);
     wait_until(WAIT_LIMIT, "each side to apply what it was told", || {

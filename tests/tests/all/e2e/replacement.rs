@@ -1,4 +1,4 @@
-//! A machine is lost, and another takes its place.
+//! A lost node is replaced by another.
 
 use larder_tests::lab::{Lab, wait_until};
 use larder_tests::node::{WAIT_LIMIT, start_cluster, wait_until_converged};
@@ -10,8 +10,8 @@ tests! {
     a_replacement_node_takes_over_alias_labels_and_targets,
 }
 
-/// The new machine is called and labelled like the lost one and runs what was meant for it alone; the lost
-/// one, should it come back, is called nothing and runs that no more.
+/// The new node takes over the alias, the labels and the per-node values of the lost node. If the lost node
+/// comes back, it has no alias and none of these values.
 fn a_replacement_node_takes_over_alias_labels_and_targets() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -53,7 +53,7 @@ fn a_replacement_node_takes_over_alias_labels_and_targets() {
     let log = nodes[2].run_ok(&["log", "-n", "1"]);
     assert!(log.contains("its disk died"), "{log}");
 
-    // One change did it all, so one command takes it back and brings it again.
+    // The replacement is one change, so `undo` takes it back and a second `replace` makes it again.
     nodes[2].run_ok(&["undo"]);
     let row = |on: usize, id: &str| -> Value {
         let rows = nodes[on].run_json(&["nodes"]);
@@ -64,7 +64,7 @@ fn a_replacement_node_takes_over_alias_labels_and_targets() {
     nodes[2].run_ok(&["replace", "n1"]);
     assert_eq!((&row(2, &old)["alias"], &row(2, &new)["alias"]), (&Value::Null, &"n1".into()));
 
-    // It comes back: it is for line 2 still, and nothing names it any more.
+    // The old node comes back. It still has the label, but no alias and no resource of its own.
     nodes[1].start(&["daemon"]);
     wait_until_converged(&nodes);
     wait_until(WAIT_LIMIT, "what is for all of line 2", || {

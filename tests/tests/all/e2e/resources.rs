@@ -1,4 +1,4 @@
-//! Resources: how what is wanted comes to be.
+//! Resources: from the desired state to files on the hosts.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -109,7 +109,7 @@ fn a_removal_made_while_a_node_was_away_is_applied_there() {
     assert_eq!(nodes[1].run_larder(&["get", "file/a"]).exit_code, 4);
     assert_eq!(nodes[1].run_larder(&["rm", "file/a"]).exit_code, 4);
     assert_eq!(nodes[1].run_ok(&["list"]), "");
-    // Made anew, no old field comes back.
+    // A resource that is created again has no old fields.
     nodes[0].run_ok(&["set", "file/a", "path=a"]);
     let fields = nodes[0].run_json(&["get", "file/a"])["fields"].clone();
     assert_eq!(fields, serde_json::json!({ "path": "a", "ensure": "present" }));

@@ -1,4 +1,4 @@
-//! A node gets another key, and stays what it was.
+//! Key rotation: a node gets another key and keeps its role, alias and labels.
 
 use std::path::{Path, PathBuf};
 
@@ -28,8 +28,8 @@ fn copy_dir(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// Runs the node from a copy that has the old key: the node learns that it left, and no member accepts its
-/// writes. Returns where the current data directory was moved to.
+/// Starts a copy of the data directory with the old key. The copy learns that its grant ended, and no member
+/// accepts its writes. Returns the path to which the current data directory was moved.
 fn assert_copy_with_old_key_is_excluded(lab: &Lab, nodes: &mut [TestNode<'_>], copy: &Path) -> PathBuf {
     nodes[0].stop();
     let after = lab.log_dir().join("after");
@@ -44,8 +44,7 @@ fn assert_copy_with_old_key_is_excluded(lab: &Lab, nodes: &mut [TestNode<'_>], c
     after
 }
 
-/// The node stands where it stood, under another id, and goes on; whoever still has the old key writes to
-/// nobody.
+/// The node keeps its role, alias and labels under a new id. A copy with the old key cannot write.
 fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -95,7 +94,7 @@ fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
         );
         assert_eq!(node_state(node, &old), "left");
     }
-    // It writes, is written to, lets in and shuts out, and runs what is meant for it.
+    // The node writes, receives writes, changes membership records, and applies what is selected for it.
     nodes[0].run_ok(&["set", "config/db", "keys.url=two"]);
     wait_until_converged(&nodes);
     wait_until(WAIT_LIMIT, "it is applied", || nodes[0].read_file("db").contains("two").then_some(()));
@@ -118,7 +117,7 @@ fn a_node_with_a_rotated_key_keeps_role_alias_and_labels() {
     wait_until_converged(&nodes);
 }
 
-/// The power goes while the key is changed: the store tells which of the two it is.
+/// The power fails during a rotation. The store decides which of the two keys is valid.
 fn an_interrupted_rotation_is_completed_or_rolled_back() {
     let dir = std::env::temp_dir().join(format!("larder-rotation-{}", std::process::id()));
     let mut node = TestNode::without_host(&dir, "alone", LARDER);
@@ -128,14 +127,14 @@ fn an_interrupted_rotation_is_completed_or_rolled_back() {
     let (key, next) = (node.data_dir.join("node.key"), node.data_dir.join("node.key.next"));
     let old = std::fs::read(&key).unwrap();
 
-    // Before the store knew: as if nothing had been.
+    // If the store does not know the new key, the rotation is rolled back.
     std::fs::write(&next, format!("larder-key-1 {}\n", "07".repeat(32))).unwrap();
     node.start(&["daemon", "--no-mdns"]);
     assert_eq!(node.id(), first);
     node.stop();
     assert!(!next.exists());
 
-    // After: the next start puts the key in place.
+    // If the store knows the new key, the next start puts it in place.
     node.run_ok(&["rotate"]);
     let new = std::fs::read(&key).unwrap();
     assert_ne!(new, old);
@@ -148,7 +147,7 @@ fn an_interrupted_rotation_is_completed_or_rolled_back() {
     node.run_ok(&["set", "config/db", "keys.url=one"]);
     node.stop();
 
-    // A key that is no key changes nothing, and a node may rotate again and again.
+    // An invalid key file changes nothing, and a node can rotate again.
     std::fs::write(&next, "junk").unwrap();
     node.run_ok(&["rotate"]);
     node.start(&["daemon", "--no-mdns"]);

@@ -1,7 +1,6 @@
-//! What only shows after a while: links that flap, clocks that step, daemons that die again and again, many
-//! groups.
+//! Long runs: flapping links, wrong clocks, repeated kills, and several groups.
 //!
-//! `LARDER_LONG=1` plays each of them as long as the acceptance rows say; without it they are short.
+//! `LARDER_LONG=1` runs each test for its full length. Without it they are short.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ fn is_long_run() -> bool {
     std::env::var_os("LARDER_LONG").is_some()
 }
 
-/// Resident memory in MiB and open files of every daemon.
+/// The resident memory in MiB and the number of open files of every daemon.
 fn memory_and_open_files(nodes: &[TestNode<'_>]) -> Vec<(u64, usize)> {
     let daemons = nodes.iter().filter_map(|node| node.daemon.as_ref());
     daemons.map(|daemon| (daemon.resident_bytes() >> 20, daemon.open_file_count())).collect()
@@ -33,11 +32,11 @@ fn change_count(node: &TestNode<'_>) -> u64 {
     node.run_json(&["groups"])["groups"][0]["changes"].as_u64().expect("a count")
 }
 
-/// The time for which the flapping link is down, and then up. It is the workload, so nothing else can be
-/// waited for.
+/// The time for which the flapping link is down, and then up. The test measures this workload, so it waits
+/// for no condition.
 const FLAP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// T10: the link between two halves comes and goes every second; both write.
+/// The link between two halves goes down and up every second while both sides write.
 fn flapping_links_converge_without_growing_memory() {
     let lab = Lab::require(4);
     let nodes = start_cluster(&lab, LARDER);
@@ -83,7 +82,7 @@ fn cut_off_first_host(lab: &Lab, nodes: &[TestNode<'_>]) {
     });
 }
 
-/// E7: whatever one clock says, both sides are merged as ever, and no clock decides who wins.
+/// Both sides merge as usual, whatever one wall clock says, and no clock decides which value wins.
 fn a_wrong_clock_changes_no_merge_result() {
     let lab = Lab::require(3);
     let clock = FakeClock::require(lab.log_dir(), "n0");
@@ -129,7 +128,7 @@ fn a_wrong_clock_changes_no_merge_result() {
                 node.read_file(&format!("both{round}")).contains("x=settled").then_some(())
             });
         }
-        // Back over a restart, as a machine with an empty battery comes up.
+        // After the restart the clock is far back, like that of a host with an empty battery.
         nodes[0].kill();
         clock.set_offset("-50y");
         nodes[0].start(&["daemon"]);
@@ -137,7 +136,7 @@ fn a_wrong_clock_changes_no_merge_result() {
     }
 }
 
-/// Kills daemons at random moments while all of them write, in three groups that share machines.
+/// Kills daemons at random moments while all of them write, in three groups that share hosts.
 fn repeated_kills_lose_no_acknowledged_write_in_any_group() {
     let lab = Lab::require(3);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -167,7 +166,7 @@ fn repeated_kills_lose_no_acknowledged_write_in_any_group() {
                 }
             }
         }
-        // Whichever is in the middle of what the others just sent it.
+        // The killed daemon may be handling changes that the others just sent.
         let victim = (round * 7 + 1) % 3;
         nodes[victim].kill();
         nodes[victim].start(&["daemon"]);
@@ -190,7 +189,7 @@ fn repeated_kills_lose_no_acknowledged_write_in_any_group() {
     }
 }
 
-/// N6 and memory: restarts by the dozen leave nothing behind that grows.
+/// Repeated restarts of a neighbour cost neither memory nor open files.
 fn repeated_restarts_grow_neither_memory_nor_open_files() {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);

@@ -1,4 +1,4 @@
-//! What can be said of the past and be checked: signatures, clocks, and what machines run of what was wanted.
+//! Verified history: signatures, clocks, and the revisions that hosts applied.
 
 use larder::store::Store;
 use larder_core::delta::Delta;
@@ -19,7 +19,7 @@ tests! {
     node_diff_compares_applied_with_desired_state,
 }
 
-/// A node of its own, in a group of its own.
+/// A node without a network, in a group of its own.
 fn new_isolated_node(name: &str) -> (std::path::PathBuf, TestNode<'static>) {
     let dir = std::env::temp_dir().join(format!("larder-{name}-{}", std::process::id()));
     let node = TestNode::without_host(&dir, name, LARDER);
@@ -32,8 +32,7 @@ fn run_write(node: &TestNode<'_>, args: &[&str]) -> String {
     node.run_json(args)["change"].as_str().unwrap().to_owned()
 }
 
-/// Puts another value into a stored change, and a snapshot in front of it, so that no start reads the change
-/// again.
+/// Changes a value in a stored change. Adds a snapshot after it, so that no start reads the change again.
 fn tamper_with_change(store: &Store, id: &str) {
     let (group, row) = store.read_rows(Table::Groups, &[]).unwrap().pop().unwrap();
     let id_of_group = GroupId::from_slice(&group).unwrap();
@@ -177,7 +176,7 @@ fn node_diff_compares_applied_with_desired_state() {
     assert!(text.starts_with("file/motd on n1  pending"), "{text}");
     assert!(text.contains(&format!("applied {}, desired {}", &first[..7], &second[..7])), "{text}");
     assert!(text.contains("\n    -two\n    +TWO\n"), "{text}");
-    // What could not be applied anywhere was applied by nobody.
+    // A resource that is blocked on every host has no applied revision.
     nodes[0].run_ok(&["set", "file/shadow", "path=/etc/shadow", "content=x"]);
     wait_until(WAIT_LIMIT, "it is blocked here", || {
         let diff = nodes[0].run_json(&["diff", "--nodes", "file/shadow"]);

@@ -1,5 +1,5 @@
-//! Watching: killed and resumed, at any moment and across restarts of the daemon, nothing is missed and
-//! nothing comes twice.
+//! `watch` misses no event and repeats none, although it is killed and resumed at any moment and the daemon
+//! restarts.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -26,7 +26,7 @@ tests! {
     a_path_conflict_is_watched_from_start_to_end,
 }
 
-/// A `larder watch --json` that runs, and the whole lines that it wrote.
+/// A running `larder watch --json`, and the complete lines that it wrote.
 struct Watcher {
     child: Child,
     lines: Receiver<String>,
@@ -42,7 +42,7 @@ impl Watcher {
         let (line_sender, lines) = channel();
         std::thread::spawn(move || {
             let mut line = String::new();
-            // A line that is not whole was not written: whoever reads it goes on from the one before.
+            // An incomplete line was not written. The next watcher resumes after the line before it.
             while out.read_line(&mut line).is_ok_and(|read| read > 0) && line.ends_with('\n') {
                 drop(line_sender.send(std::mem::take(&mut line)));
             }
@@ -50,13 +50,13 @@ impl Watcher {
         Self { child, lines }
     }
 
-    /// The next event within that time.
+    /// The next event within `wait`.
     fn next_event(&self, wait: Duration) -> Option<Value> {
         let line = self.lines.recv_timeout(wait).ok()?;
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
     }
 
-    /// Kills it (SIGKILL); answers what it had written and nobody had read.
+    /// Kills the watcher with SIGKILL. Returns the events that it had written and the test had not read.
     fn kill(mut self) -> Vec<Value> {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -64,7 +64,7 @@ impl Watcher {
     }
 }
 
-/// All that was told, and from where to go on.
+/// All events up to now, and the id after which the next watcher resumes.
 #[derive(Default)]
 struct SeenEvents {
     since: Option<String>,
@@ -102,7 +102,7 @@ fn write_until(node: &TestNode<'_>, stop: &AtomicBool, lane: usize) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        // While the daemon is down nothing is written.
+        // Writes fail while the daemon is down.
         node.run_larder(&[
             "set",
             &format!("config/lane{lane}"),
@@ -112,12 +112,12 @@ fn write_until(node: &TestNode<'_>, stop: &AtomicBool, lane: usize) {
     }
 }
 
-/// A random number that depends on nothing but the arguments.
+/// A random number that depends on the arguments only.
 fn pseudo_random(nth: u64, bound: u64) -> u64 {
     TestRng::from_seed(nth).below(bound)
 }
 
-/// Kills a watcher so often while two nodes write; every so many times its daemon too.
+/// Kills a watcher `kills` times while two nodes write, and sometimes its daemon, too.
 fn kill_and_resume(kills: u64) {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -139,7 +139,7 @@ fn kill_and_resume(kills: u64) {
         for nth in 0..kills {
             let since = seen.since.clone().expect("a point to go on from");
             let watching = Watcher::start(&nodes[0], &["--since", &since]);
-            // Most are killed while they write; some before they wrote anything.
+            // Most watchers are killed while they write, some before they have written anything.
             let end = Instant::now() + Duration::from_millis(pseudo_random(nth, 60));
             for _ in 0..pseudo_random(nth + 7, 9) {
                 let left = end.saturating_duration_since(Instant::now());
@@ -191,7 +191,7 @@ fn a_watcher_killed_a_thousand_times_resumes_without_gap_or_repeat() {
     kill_and_resume(1000);
 }
 
-/// What happens to other nodes and to resources is told too, and one that stays waits for its daemon.
+/// A watcher also sees events of other nodes and of resources, and waits while its daemon restarts.
 fn a_watcher_sees_every_kind_of_event_and_waits_for_its_daemon() {
     let lab = Lab::require(2);
     let mut nodes = start_cluster(&lab, LARDER);
@@ -267,7 +267,7 @@ fn watch_fails_on_an_unknown_cursor_and_on_a_daemon_that_stays_away() {
     assert_eq!(nodes[0].run_larder(&["watch"]).exit_code, 3);
 }
 
-/// What is taken back is told, and so is its return; whoever stopped at any of these goes on right after it.
+/// A retraction and a readmission are events. A watcher can resume after either of them.
 fn retractions_and_readmissions_are_watched_and_can_be_resumed_from() {
     let lab = Lab::require(2);
     let nodes = start_cluster(&lab, LARDER);

@@ -1,4 +1,4 @@
-//! Finding each other and linking.
+//! Discovery and links between probes.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn two_members_have_one_link_whoever_starts_first_and_after_an_address_change() 
         let mut both = [a, b];
         wait_until_linked(&mut both, PATIENCE);
         wait_until_single_connections(&mut both);
-        // The same key, another port, then another address too.
+        // One probe restarts with the same key: first on another port, then with another address, too.
         let [mut a, mut b] = both;
         for (round, addr) in [None, Some(format!("10.77.9.{}/16", first + 1))].into_iter().enumerate() {
             a.process.kill();
@@ -129,7 +129,7 @@ fn simultaneous_dials_of_both_sides_end_in_one_connection() {
 }
 
 fn fifty_simultaneous_dials_end_in_one_connection_and_one_link() {
-    // No hosts needed: 127.0.0.1 to 127.0.0.50 are all the same listener.
+    // This test needs no lab: the addresses 127.0.0.1 to 127.0.0.50 all belong to one listener.
     let logs = std::env::temp_dir().join(format!("larder-fifty-{}", std::process::id()));
     std::fs::create_dir_all(&logs).unwrap();
     let start = |seed: u64, args: Vec<String>| {
@@ -144,7 +144,7 @@ fn fifty_simultaneous_dials_end_in_one_connection_and_one_link() {
     let event = a.wait_for_event(0, "an address on loopback", |e| {
         e["ev"] == "listening" && e["addrs"].to_string().contains("127.0.0.1")
     });
-    // The wildcard's port is the one on any other address; without a network there is only loopback's own.
+    // The wildcard listener has one port on all addresses. Without a network, only loopback is reported.
     let addrs: Vec<String> =
         event["addrs"].as_array().unwrap().iter().filter_map(|a| a.as_str().map(Into::into)).collect();
     let port = addrs.iter().find_map(|a| a.strip_prefix("/ip4/127.0.0.1/tcp/")).unwrap().to_owned();

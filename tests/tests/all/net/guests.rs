@@ -1,4 +1,4 @@
-//! Strangers, floods and hostile frames.
+//! Non-members, removed members, and floods of frames.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn a_non_member_gets_a_guest_stream_but_no_member_link() {
     let lab = Lab::require(2);
     let mut member = start_probe(&lab, 0, &["--echo"]);
-    // It believes to be a member, and is not known as one.
+    // The probe believes that it is a member, but the other one does not know it.
     let mut stranger = start_probe(&lab, 1, &["--members", "0"]);
     stranger.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == 0);
     stranger.process.write_line("visit 0");
@@ -28,7 +28,7 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
     stranger.process.write_line(&format!("send {link} 60000 1"));
     stranger.wait_for_event(0, "the echo", |e| e["ev"] == "frame" && e["bytes"] == 60_000);
     assert!(stranger.member_links().is_empty() && member.member_links().is_empty());
-    // More than a visit may carry ends it.
+    // Exceeding the quota of a guest stream closes it.
     for _ in 0..6 {
         stranger.process.write_line(&format!("send {link} 60000 4"));
     }
@@ -37,7 +37,7 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
         ["GuestQuotaExceeded", "QueueFull", "Lost"].contains(&down["reason"].as_str().unwrap()),
         "{down}"
     );
-    // Once it is known, it is let in.
+    // After it became a member, it gets a link.
     member.process.write_line("members 1");
     wait_until(PATIENCE, "linked", || {
         (member.member_links().len() == 1 && stranger.member_links().len() == 1).then_some(())
@@ -48,7 +48,8 @@ fn a_removed_member_loses_its_link() {
     let lab = Lab::require(2);
     let mut both = start_mesh(&lab, &["--frames"]);
     wait_until_linked(&mut both, PATIENCE);
-    // What was sent to it before, it still gets: it may say why it is none any more.
+    // The removed member still receives the frames that were sent before, because they may say why it was
+    // removed.
     let link = both[0].member_links()[&1].link;
     both[0].process.write_line(&format!("send {link} 1000000 3\nmembers"));
     wait_until(PATIENCE, "what was sent before", || {
@@ -69,7 +70,7 @@ fn large_frames_pass_and_a_flood_is_limited() {
     let link = both[0].member_links()[&1].link;
     both[0].process.write_line(&format!("send {link} 2097152 1"));
     both[1].wait_for_event(0, "a frame of 2 MiB", |e| e["ev"] == "frame" && e["bytes"] == 2_097_152);
-    // One that does not read: everything on the way fills, then the queue, then the link ends.
+    // The other probe stops reading. The buffers fill, then the queue, and then the link is closed.
     both[1].process.write_line("deaf");
     let end = wait_until(PATIENCE, "the queue is full", || {
         both[0].process.write_line(&format!("send {link} 1000000 4"));
@@ -85,7 +86,7 @@ fn large_frames_pass_and_a_flood_is_limited() {
     wait_until_linked(&mut both, PATIENCE);
 }
 
-/// Many strangers may be about, none of whom says a word. The one that matters may be any of them.
+/// A node may discover many non-members that send nothing. Its guest streams must still reach every node.
 fn guest_streams_beyond_the_limit_wait_for_their_turn() {
     let limit = larder_net::limits::MAX_OUTGOING_GUEST_STREAMS;
     let lab = Lab::require(limit + 2);
@@ -98,7 +99,8 @@ fn guest_streams_beyond_the_limit_wait_for_their_turn() {
     wait_until(PATIENCE, "as many visits as there may be", || {
         (visitor.events_named("up").len() == limit).then_some(())
     });
-    // Those that say nothing give up their places, and not to one that had a place before.
+    // A silent guest stream is closed for one that waits. A peer that had its turn does not get another
+    // first.
     wait_until(PATIENCE, "the last one's turn", || {
         (visitor.events_named("up").len() == limit + 1).then_some(())
     });

@@ -1,4 +1,4 @@
-//! Hostile strangers: raw libp2p streams that keep to no rule. On loopback, so no lab is needed.
+//! Hostile non-members: raw libp2p streams that break the protocol. They run on loopback and need no lab.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -24,7 +24,8 @@ tests! {
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A stream of a fresh key, and what keeps its connection going; nothing if it was turned away.
+/// Opens a stream with a fresh key. Returns it with the task that drives its connection, or `None` if the
+/// peer refused.
 async fn open_raw_stream(
     addr: &Multiaddr,
     protocol: &str,
@@ -56,7 +57,7 @@ async fn open_raw_stream(
     Some((stream, driving))
 }
 
-/// Two members on loopback, and the first one's address.
+/// Starts two members on loopback. Returns them with the address of the first.
 fn start_two_members(name: &str) -> (Vec<Probe>, Multiaddr, LogDir) {
     let logs = std::env::temp_dir().join(format!("larder-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&logs).unwrap();
@@ -72,7 +73,7 @@ fn start_two_members(name: &str) -> (Vec<Probe>, Multiaddr, LogDir) {
     (both, addr.parse().unwrap(), LogDir(logs))
 }
 
-/// Removed with what is in it at the end of a test that passed.
+/// A directory for logs. It is removed at the end of a passed test.
 struct LogDir(std::path::PathBuf);
 
 impl Drop for LogDir {
@@ -113,8 +114,8 @@ fn hostile_frames_close_only_their_own_guest_stream() {
                 .expect("the visit was ended");
             driving.abort();
         }
-        // A stranger's member link is held back ("not yet"), or dropped where it is not this key's to open
-        // one.
+        // The node answers "not yet" to a member link of a non-member, or closes the stream if this key may
+        // not open the link.
         let (mut stream, driving) =
             open_raw_stream(&addr, "/larder/link/1").await.expect("the protocol is there");
         let mut hello = [0];
@@ -138,7 +139,7 @@ fn two_hundred_fresh_keys_cost_little_memory_and_disturb_no_member() {
             futures::future::join_all((0..200).map(|_| open_raw_stream(&addr, "/larder/guest/1"))).await;
         let mut held = Vec::new();
         for (mut stream, driving) in all.into_iter().flatten() {
-            // As large a claim as is allowed, and never the bytes.
+            // The stream claims the largest allowed frame and never sends its content.
             let _ = stream.write_all(&[0, 0, 255, 255]).await;
             let _ = stream.flush().await;
             held.push((stream, driving));

@@ -1,4 +1,4 @@
-//! Cuts and heals.
+//! Partitions of the network, and links after the heal.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ tests! {
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Cuts `lab` into two halves for `length`, heals it, and prints what it took.
+/// Cuts the hosts into two halves for `length`, heals the network, and reports how long both took.
 fn cut_and_heal(count: usize, length: Duration, args: &[&str], name: &str) {
     let lab = Lab::require(count);
     let mut probes = start_mesh(&lab, args);
@@ -66,7 +66,7 @@ fn a_link_recovers_when_its_cable_is_plugged_in_again() {
     report!("cable: renewed after {renewed:.0} ms");
 }
 
-/// Figures for the record, not for every run: `cargo test -p larder-tests -- --ignored --nocapture
+/// A measurement, not a check. Run it with `cargo test -p larder-tests -- --ignored --nocapture
 /// measure_partitions_of_a_pair`.
 fn measure_partitions_of_a_pair() {
     measure_partitions(2);
@@ -87,13 +87,13 @@ fn measure_partitions(count: usize) {
     }
 }
 
-/// As [`cut_and_heal`], without waiting for the notice where the cut is shorter than that.
+/// Measures as [`cut_and_heal`] does, but does not wait until a short cut is noticed.
 fn measure_partition(count: usize, seconds: u64, name: &str) {
     let lab = Lab::require(count);
     let start = monotonic_ms();
     let mut probes = start_mesh(&lab, &[]);
     let mesh_after = wait_until_linked(&mut probes, PATIENCE) - start;
-    // Start-up is over, and with it the connections' first exchanges.
+    // The first exchanges of the new connections end in this time.
     let quiet = monotonic_ms();
     wait_until(PATIENCE, "quiet", || (monotonic_ms() - quiet > 3000.0).then_some(()));
     let cpu: Vec<_> = probes.iter().map(|probe| probe.process.cpu_time()).collect();
@@ -115,8 +115,8 @@ fn measure_partition(count: usize, seconds: u64, name: &str) {
     let renewed = wait_until(PATIENCE, "renewed", || {
         let links: Vec<_> = probes.iter_mut().map(links_of_probe).collect();
         let all = links.iter().all(|links| links.len() == count - 1);
-        // A cut so short that nobody noticed yet must still end in living links: those older are looked at
-        // again.
+        // A cut may be too short to be noticed. The links that survive it must work, so the check waits until
+        // broken ones would be found.
         let settled = monotonic_ms() - healed > 4000.0;
         (all && settled)
             .then(|| links.iter().flat_map(|l| l.values()).map(|l| l.up_at_ms).fold(healed, f64::max))

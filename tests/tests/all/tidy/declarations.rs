@@ -1,5 +1,5 @@
-//! Checks of what the production code declares: one type a name, few methods a type, a doc sentence for each
-//! public constant and field.
+//! Checks the declarations of the production code: unique type names, a limit of methods for a type, and a
+//! doc sentence for each public constant and field.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ tests! {
 
 const MAX_METHODS: usize = 30;
 const MIN_DOC_WORDS: usize = 3;
-/// First words of a doc comment that does not stand alone.
+/// The first words of a doc comment that does not stand alone.
 const FRAGMENT_OPENINGS: [&str; 17] = [
     "Who", "Whom", "Whose", "Which", "What", "Why", "How", "When", "Where", "Whether", "If", "And", "Or",
     "But", "Such", "Likewise", "Same",
 ];
 
-/// What a crate declares.
+/// The declarations of a crate.
 #[derive(Default)]
 struct Declarations {
     /// The file of each definition, by the name of the type.
@@ -33,7 +33,7 @@ struct Declarations {
     methods: BTreeMap<String, usize>,
     /// Public constants and fields whose doc does not stand alone.
     undocumented: Vec<String>,
-    /// The file that is read.
+    /// The file that is being read.
     file: String,
 }
 

@@ -1,8 +1,8 @@
-//! Refuses circles of imports between the modules of a crate. A module is a file.
+//! Refuses circular imports between the modules of a crate. A module is a file.
 //!
-//! A module depends on another if it names something of it. What a parent re-exports counts as its child's. A
-//! child may use its ancestors freely: that is no dependency here, since parent and child are one unit for a
-//! reader.
+//! A module depends on another if it names an item of it. An item that a parent re-exports belongs to the
+//! child that declares it. A child may use its ancestors freely, because a reader sees parent and child as
+//! one unit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ tests! {
 
 type ModulePath = Vec<String>;
 
-/// The paths that a module names, each as its parts.
+/// The paths that a module names, each as a list of its parts.
 #[derive(Default)]
 pub(super) struct NamedPaths(pub(super) Vec<Vec<String>>);
 
@@ -49,9 +49,9 @@ impl<'ast> Visit<'ast> for NamedPaths {
     }
 }
 
-/// The modules of a crate, with what each declares and re-exports.
+/// The modules of a crate and their re-exports.
 struct CrateMap {
-    /// What each module re-exports: the path below its name.
+    /// The re-exports of each module: the full path by the last name.
     re_exports: BTreeMap<ModulePath, BTreeMap<String, Vec<String>>>,
 }
 

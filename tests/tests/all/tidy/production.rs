@@ -1,4 +1,4 @@
-//! The production code of a crate, parsed: the module tree from `lib.rs` on, without what is compiled for
+//! The parsed production code of a crate: the module tree below `lib.rs`, without code that is compiled for
 //! tests only.
 
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use super::workspace_root;
 /// The crates whose production code is checked.
 pub(super) const CRATES: [&str; 3] = ["core", "net", "node"];
 
-/// One source file.
+/// A source file of a crate.
 pub(super) struct Module {
     /// The path from the root of the project.
     pub(super) file_path: String,
     /// The names of the modules from the crate's root down to this one; empty for `lib.rs`.
     pub(super) module_path: Vec<String>,
-    /// The code.
+    /// The parsed code of the file.
     pub(super) file: File,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn modules(crate_name: &str) -> Vec<Module> {
     modules
 }
 
-/// Reads the module in `path`, whose submodules lie in `dir`.
+/// Reads the module in `path`. Its submodules are in `dir`.
 fn read_module(path: &Path, dir: &Path, module_path: Vec<String>, modules: &mut Vec<Module>) {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut file = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -54,7 +54,6 @@ fn read_module(path: &Path, dir: &Path, module_path: Vec<String>, modules: &mut 
     }
 }
 
-/// Parses Rust code.
 pub(super) fn parse(text: &str) -> syn::Result<File> {
     syn::parse_file(text)
 }

@@ -1,4 +1,5 @@
-//! Checks that `core` is a pure function of its inputs: what it may name and what it may depend on.
+//! Checks that `core` is a pure function of its inputs: the names that it may use and the crates that it may
+//! depend on.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +33,7 @@ const CORE_DEPENDENCIES: [&str; 10] = [
 ];
 /// Modules of `std` that depend on the host.
 const FORBIDDEN_STD_MODULES: [&str; 7] = ["fs", "net", "thread", "env", "process", "io", "os"];
-/// Names by which time, randomness, unordered iteration or a runtime would come into `core`.
+/// The names that would bring time, randomness, unordered iteration or a runtime into `core`.
 const FORBIDDEN_CORE_NAMES: [&str; 9] =
     ["Instant", "SystemTime", "HashMap", "HashSet", "tokio", "libp2p", "rand", "getrandom", "OsRng"];
 

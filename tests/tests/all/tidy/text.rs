@@ -22,7 +22,7 @@ tests! {
 const MAX_LINES: usize = 700;
 /// The largest number of characters of a source line, comments included.
 const MAX_COLUMNS: usize = 110;
-/// Names of modules that say nothing about their content.
+/// The module names that say nothing about the content.
 const VAGUE_NAMES: [&str; 9] =
     ["utils", "util", "common", "manager", "managers", "helper", "helpers", "misc", "shared"];
 
@@ -49,7 +49,7 @@ fn no_source_line_exceeds_the_column_limit() {
     assert_within_allowance("columns", &wrong, advice);
 }
 
-/// The words between backticks that read like names of tests.
+/// The words between backticks that have the form of a test name.
 fn quoted_test_names(text: &str) -> impl Iterator<Item = &str> {
     let is_word =
         |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -57,7 +57,7 @@ fn quoted_test_names(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2).filter(is_name)
 }
 
-/// Documents name the test that shows what they promise. Each of these tests must exist.
+/// Documents name the tests that prove their statements. Each of these tests must exist.
 fn tests_that_documents_name_exist() {
     assert_eq!(quoted_test_names("`a_b_c_d` a_b_c_d `a_b` `A_b_c_d` `x`").collect::<Vec<_>>(), ["a_b_c_d"]);
     let sources = rust_sources();
@@ -86,8 +86,7 @@ fn every_ignored_test_gives_a_reason() {
     assert_none(&wrong, "an ignored test gives the reason and the command that runs it");
 }
 
-/// This binary has a harness of its own: the compiler drops a function with libtest's attribute without a
-/// word.
+/// This binary has its own harness, so the compiler silently drops a function with libtest's attribute.
 fn no_test_of_this_binary_is_left_to_libtest() {
     let attribute = concat!("#[te", "st]");
     let own = rust_sources().into_iter().filter(|(path, _)| path.starts_with("tests/tests/"));

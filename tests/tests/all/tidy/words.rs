@@ -1,4 +1,4 @@
-//! Refuses words in identifiers that the glossary replaced: riddles, puns, and words with several meanings.
+//! Refuses identifiers with words that the glossary replaced: puns, and words with several meanings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ tests! {
     identifiers_are_split_into_words,
 }
 
-/// A word that no identifier may contain, with the word to use.
+/// The words that no identifier may contain, each with the words to use.
 const BANNED: [(&str, &str); 32] = [
     ("air", "say what it is: a socket, a beacon"),
     ("argue", "send_full_membership"),
@@ -46,7 +46,7 @@ const BANNED: [(&str, &str); 32] = [
     ("window", "batch"),
     ("bounds", "limits"),
 ];
-/// Identifiers of the standard library and of dependencies.
+/// The identifiers of the standard library and of dependencies that contain such a word.
 const FOREIGN: [&str; 12] = [
     "fold",
     "try_fold",
@@ -98,7 +98,7 @@ fn objection(identifier: &str) -> Option<String> {
     if identifier.ends_with('_') && identifier.len() > 1 {
         return Some("a name does not end with an underscore".to_owned());
     }
-    // `of` is refused as a name of its own: within a longer name it is an English preposition.
+    // Only the whole identifier `of` is refused. Within a longer name it is an ordinary preposition.
     let is_used = |word: &str| match word {
         "of" => identifier == "of",
         word => words(identifier).iter().any(|part| part == word),
