@@ -1,5 +1,5 @@
-//! Runs every fuzz target on its seeds and on random inputs, without libFuzzer: it needs neither a C++
-//! compiler nor instrumentation. A panic ends the run; the target and the input were printed before.
+//! Runs every fuzz target on its seeds and on random inputs, without libFuzzer. It needs neither a C++
+//! compiler nor instrumentation. A panic ends the run, after the target and the input are printed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use clap::Parser;
 use larder_fuzz::TARGETS;
 use larder_tests::rng::TestRng;
 
-/// The random inputs of each target, beside its seeds.
+/// The number of random inputs for each target, in addition to its seeds.
 const RANDOM_INPUTS: u64 = 100;
 const MAX_RANDOM_BYTES: u64 = 400;
 
@@ -71,7 +71,7 @@ fn target_files(root: &Path) -> BTreeSet<String> {
     paths.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
 }
 
-/// Reads the inputs in a file of seeds, one in hex a line; none if there is no such file.
+/// Reads a file of seeds, one in hex on each line. A missing file holds no seeds.
 fn read_seeds(path: &Path) -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().map(decode_hex).collect()

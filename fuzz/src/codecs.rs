@@ -1,5 +1,5 @@
-//! Decoders of foreign bytes. What they take is written back as it was, and what it is made into does no
-//! harm.
+//! Targets for decoders of untrusted bytes. What a decoder accepts must encode to the same bytes, and must be
+//! harmless afterwards.
 
 use larder_core::delta::Delta;
 use larder_core::delta::automerge_codec;
@@ -17,7 +17,7 @@ use larder_core::wire::presence::Presence;
 use crate::decisions::Decisions;
 use crate::fixture::FIXTURE;
 
-/// A frame on a link, or one on a visit.
+/// Decodes the bytes as a frame of a link and as a frame of a guest stream.
 pub fn fuzz_frame(data: &[u8]) {
     if let Ok(frame) = MemberFrame::decode(data) {
         assert_eq!(MemberFrame::decode(&frame.encode()).as_ref(), Ok(&frame));
@@ -64,7 +64,7 @@ fn check_frame(frame: MemberFrame) {
     }
 }
 
-/// Records travel in portions of a frame each; none is lost, and each portion fits.
+/// Records are split into portions of one frame each. No record is lost, and each portion fits.
 fn check_portions(records: &[Vec<u8>]) {
     records.iter().for_each(|record| check_record_is_canonical(record));
     let portions = guest::split_records(records.to_vec());
@@ -73,7 +73,7 @@ fn check_portions(records: &[Vec<u8>]) {
     assert!(portions.last().is_some_and(|(_, last)| *last));
 }
 
-/// A record has one spelling.
+/// A record has exactly one encoding.
 pub(crate) fn check_record_is_canonical(bytes: &[u8]) {
     if let Ok(record) = SignedRecord::decode(bytes) {
         assert_eq!(record.encode(), bytes);
@@ -81,7 +81,7 @@ pub(crate) fn check_record_is_canonical(bytes: &[u8]) {
     }
 }
 
-/// A delta, or the columns of a window before zstd, or a window as it is sent.
+/// Decodes the bytes as a delta, as uncompressed columns of a batch, or as a compressed batch.
 pub fn fuzz_delta(data: &[u8]) {
     let mut decisions = Decisions::new(data);
     match decisions.next_byte_or_zero() % 4 {
@@ -103,8 +103,8 @@ fn check_delta_is_canonical(bytes: &[u8]) {
     }
 }
 
-/// Whatever can be said as a delta can be composed, said again, and examined by a shard; what passes is
-/// applied.
+/// Every delta can be encoded as an Automerge change, decoded again, and validated by a shard. A valid change
+/// is applied.
 fn check_delta_composes(delta: Delta) {
     let delta = Delta { shard_id: FIXTURE.root.shard_id(), ..delta };
     let Ok(composed) = EncodedChange::new(&FIXTURE.root, delta.clone()) else { return };
@@ -117,7 +117,7 @@ fn check_delta_composes(delta: Delta) {
     );
     assert_eq!(again.as_ref(), Some(&delta), "a change says what its delta said");
     let mut shard = Shard::new(FIXTURE.root.clone());
-    // So that it can pass, its roots are those of an empty shard, if it names only one.
+    // With one dependency, the delta is based on the root of an empty shard so that it can be valid.
     let fitting = Delta {
         deps: if delta.deps.len() == 1 { vec![FIXTURE.root.id()] } else { delta.deps.clone() },
         start_op: FIXTURE.root.max_op() + 1,
@@ -151,7 +151,7 @@ fn check_delta_composes(delta: Delta) {
     }
 }
 
-/// A window that is read can be written and read again.
+/// A batch that can be decoded can be encoded and decoded again.
 fn check_batch_round_trips(sent: &[u8]) {
     let Ok(window) = columnar::decode(&FIXTURE.root, sent) else { return };
     let chain_index = |delta: &Delta| {
@@ -175,7 +175,7 @@ fn check_batch_round_trips(sent: &[u8]) {
     let _ = FIXTURE.operator_copy.clone().ingest_batch(FIXTURE.root.shard_id(), sent);
 }
 
-/// A text that may be an invite code; or a code, printed, with some characters changed.
+/// Parses the bytes as an invite code, and parses a printed code with some characters changed.
 pub fn fuzz_invite_code(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(code) = text.parse::<InviteCode>()
@@ -210,7 +210,7 @@ fn check_code_round_trips(code: &InviteCode) {
     let _ = code.invite_id();
 }
 
-/// A code without what its reader forgives.
+/// A code without the differences that its parser ignores.
 fn normalized_code(text: &str) -> String {
     let text = text.trim().to_ascii_lowercase();
     let body = text.strip_prefix("larder1").unwrap_or(&text);

@@ -1,7 +1,7 @@
-//! What a store may hold after damage: rows gone, changed, doubled, in each other's place.
+//! A store with damaged rows: removed, changed, duplicated or exchanged.
 //!
-//! What must hold: a node comes up from them or says that they are damaged; of what is damaged only what
-//! proves itself is saved, nothing is invented, and from what was saved it comes up.
+//! A node must open it or report the damage. Only rows that can be verified are salvaged, nothing is
+//! invented, and the salvaged rows can be opened.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ use larder_core::store::{MemoryStore, Row, RowReader, Table};
 use crate::decisions::Decisions;
 use crate::fixture::{self, FIXTURE, secret_key};
 
-/// Plays the damage that these bytes are.
+/// Damages a store as the bytes decide, and opens and salvages it.
 pub fn fuzz_rows(data: &[u8]) {
     let mut decisions = Decisions::new(data);
     let mut store = FIXTURE.store.clone();
@@ -97,7 +97,7 @@ fn assert_nothing_invented(node: &Node) {
     }
 }
 
-/// Everything that was ever stored.
+/// The ids of all changes and records in the undamaged store.
 static STORED_IDS: LazyLock<(BTreeSet<ChangeId>, BTreeSet<RecordId>)> = LazyLock::new(|| {
     let node = open_node(&FIXTURE.store).expect("the scene is sound");
     let state = node.group(&fixture::group()).expect("the founder is in it");

@@ -1,15 +1,15 @@
-//! The input of a fuzz target as a series of decisions, on top of [`arbitrary`].
+//! The input of a fuzz target as a series of decisions, based on [`arbitrary`].
 //!
-//! Decisions are read from the front, one byte for most of them, so that a changed byte changes one decision.
-//! Past the end every number is 0.
+//! Decisions are read from the front and mostly take one byte, so that a changed byte changes one decision.
+//! After the end of the input, every number is 0.
 
 use arbitrary::Unstructured;
 
-/// The decisions that are left.
+/// The remaining decisions of an input.
 #[derive(Debug)]
 pub struct Decisions<'a>(Unstructured<'a>);
 
-/// Numbers at the edges of what formats and limits allow.
+/// Numbers near the boundaries of formats and limits.
 const EDGE_NUMBERS: [u64; 24] = [
     0,
     1,
@@ -43,12 +43,12 @@ impl<'a> Decisions<'a> {
         Self(Unstructured::new(bytes))
     }
 
-    /// The next byte; `None` at the end.
+    /// The next byte; `None` at the end of the input.
     pub fn next_byte(&mut self) -> Option<u8> {
         (!self.0.is_empty()).then(|| self.next_byte_or_zero())
     }
 
-    /// The next byte; 0 past the end.
+    /// The next byte; 0 after the end of the input.
     pub fn next_byte_or_zero(&mut self) -> u8 {
         self.0.arbitrary().unwrap_or_default()
     }
@@ -58,7 +58,7 @@ impl<'a> Decisions<'a> {
         self.0.choose_index(len).unwrap_or_default()
     }
 
-    /// One of `options`.
+    /// Chooses one of `options`.
     pub fn choose<'b, T>(&mut self, options: &'b [T]) -> &'b T {
         &options[self.index(options.len())]
     }
@@ -68,12 +68,12 @@ impl<'a> Decisions<'a> {
         self.0.arbitrary().unwrap_or_default()
     }
 
-    /// True in one of `times` cases; false past the end, so that a run comes to its end.
+    /// True in one of `times` cases; false after the end of the input, so that a run ends.
     pub fn one_in(&mut self, times: u8) -> bool {
         self.next_byte().is_some_and(|byte| byte % times == times - 1)
     }
 
-    /// A number: small, at an edge, or any.
+    /// A number that is small, near a boundary, or arbitrary.
     pub fn number(&mut self) -> u64 {
         match self.next_byte_or_zero() {
             small @ 0..=127 => u64::from(small),
@@ -88,12 +88,12 @@ impl<'a> Decisions<'a> {
         self.0.bytes(len).unwrap_or_default()
     }
 
-    /// All bytes that are left.
+    /// All remaining bytes.
     pub fn remaining(&mut self) -> &'a [u8] {
         self.0.bytes(self.0.len()).unwrap_or_default()
     }
 
-    /// 16 bytes that are all the same.
+    /// Sixteen equal bytes.
     pub fn repeated_byte(&mut self) -> [u8; 16] {
         [self.next_byte_or_zero(); 16]
     }

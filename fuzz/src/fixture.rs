@@ -1,5 +1,5 @@
-//! A group of five with a history: who is in it, what its founder has stored, and what an operator knows that
-//! the founder does not.
+//! A group of five members with a history, the stored rows of its founder, and the later changes of an
+//! operator.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -12,19 +12,20 @@ use larder_core::store::{GroupRow, InviteRow, MemoryStore, Row, SnapshotBody, Sn
 use larder_core::value::Value;
 use larder_core::wire::invite_code::InviteCode;
 
-/// The founder: the node that is told everything. Numbers name keys, see [`secret`].
+/// The founder, whose node the targets test. Members are named by the number of their key; see
+/// [`secret_key`].
 pub const FOUNDER: u8 = 1;
-/// An operator, who is up to no good.
+/// An operator, who is hostile in most targets.
 pub const OPERATOR: u8 = 2;
-/// The recovery key.
+/// The recovery key of the group.
 pub const RECOVERY: u8 = 3;
-/// Another admin.
+/// A second admin.
 pub const ADMIN: u8 = 4;
-/// A managed machine.
+/// A member with the role `node`.
 pub const NODE: u8 = 5;
-/// A reader.
+/// A member with the role `reader`.
 pub const READER: u8 = 6;
-/// In no group at all.
+/// A key that is not a member.
 pub const NON_MEMBER: u8 = 7;
 
 /// The key with this number.
@@ -32,21 +33,21 @@ pub fn secret_key(number: u8) -> SecretKey {
     SecretKey::from_bytes(&[number; 32])
 }
 
-/// The group's first record.
+/// The Genesis of the group.
 pub fn genesis() -> SignedRecord {
     create_genesis(&secret_key(FOUNDER), "shop", [9; 16], secret_key(RECOVERY).node_id())
 }
 
-/// The group.
+/// The id of the group.
 pub fn group() -> GroupId {
     genesis().genesis_group_id().unwrap_or(GroupId::ZERO)
 }
 
-/// Everybody but the founder.
+/// All members but the founder, with their roles.
 pub const OTHER_MEMBERS: [(u8, Role); 4] =
     [(OPERATOR, Role::Operator), (ADMIN, Role::Admin), (NODE, Role::Node), (READER, Role::Reader)];
 
-/// What everybody of the group knows, and the grants in the order of [`OTHER_MEMBERS`].
+/// The records of the group, and the grants in the order of [`OTHER_MEMBERS`].
 fn group_records() -> (RecordSet, Vec<GrantId>) {
     let mut records = RecordSet::from_genesis(genesis()).expect("a Genesis");
     let (mut prev, mut grants) = (RecordId::ZERO, Vec::new());
@@ -59,13 +60,13 @@ fn group_records() -> (RecordSet, Vec<GrantId>) {
     (records, grants)
 }
 
-/// A grant to the key with this number.
+/// The body of a grant to the key with this number.
 pub fn grant_to(number: u8, role: Role) -> RecordBody {
     let key = secret_key(number).node_id();
     RecordBody::Grant(Grant { holder: key, role, alias: format!("n{number}"), labels: vec![], invite: None })
 }
 
-/// A record of the group, signed.
+/// Signs a record of the group.
 pub fn sign_record(
     grant_and_key: (GrantId, &SecretKey),
     seq_and_prev: (u64, RecordId),
@@ -76,23 +77,23 @@ pub fn sign_record(
         .sign(grant_and_key.1)
 }
 
-/// All there is before anything happens.
+/// The state before a run.
 pub struct Fixture {
     /// The root of the desired state.
     pub root: ShardRoot,
-    /// The grants of the others, in the order of [`OTHER_MEMBERS`].
+    /// The grants of [`OTHER_MEMBERS`], in their order.
     pub grants: Vec<GrantId>,
-    /// What the founder has stored.
+    /// The stored rows of the founder.
     pub store: MemoryStore,
-    /// The group as the operator has it, who wrote more than the founder has heard of.
+    /// The operator's copy of the group, with changes that the founder does not have.
     pub operator_copy: Group,
-    /// An invite of the founder's.
+    /// An invite code that the founder issued.
     pub code: InviteCode,
-    /// A group that the founder is not in, with a code of it; its founder is the stranger.
+    /// A group that the founder is not in, and an invite code of it. Its founder is [`NON_MEMBER`].
     pub foreign_group: (Group, InviteCode),
 }
 
-/// It is made once.
+/// The shared fixture, which is built once.
 pub static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let (records, grants) = group_records();
     let root = ShardRoot::derive(group(), ShardName::Desired);
@@ -139,7 +140,7 @@ fn create_foreign_group() -> (Group, InviteCode) {
     (group, code)
 }
 
-/// The desired state, written out whole, so that a node comes up from it quickly.
+/// A snapshot of the desired state, with which a node opens quickly.
 fn snapshot(group: &Group) -> Row {
     let shard = group.desired().expect("it stands in any case");
     let graph = shard.graph();
@@ -149,7 +150,7 @@ fn snapshot(group: &Group) -> Row {
     Row::put_encoded(Table::Snapshots, snapshot_key, &SnapshotRow::seal(&body))
 }
 
-/// Writes something as the member with this number; answers the rows.
+/// Writes a change as the member with this number. Returns its rows.
 pub fn write_change(group: &mut Group, number: u8, resource: &str, n: u64) -> Vec<Row> {
     let puts =
         BTreeMap::from([(format!("{resource} keys.k{}", n % 5), Value::from(format!("{number}-{n}")))]);
@@ -167,7 +168,7 @@ fn write_observed(group: &mut Group) -> Vec<Row> {
     written.expect("a member observes").ingest.rows
 }
 
-/// What `from` has of the desired state and `to` has not, as wants.
+/// The ranges of the desired state that `from` has and `to` lacks.
 pub fn missing_ranges(from: &Group, to: &Group) -> Vec<ChainRange> {
     let shard_id = *DESIRED_SHARD_ID;
     let positions = from.shard_states().chain_positions(&shard_id);

@@ -1,5 +1,5 @@
-//! Joining with somebody in between, who drops, doubles, changes and makes up frames: nobody is let in whom
-//! no admin let in, and no two screens agree whose machines did not meet.
+//! A join with a peer in between that drops, repeats, alters and forges frames. No node joins that no admin
+//! admitted, and two screens never show equal digits if their nodes are not connected.
 
 use std::sync::LazyLock;
 
@@ -14,13 +14,13 @@ use larder_core::wire::guest::GuestFrame;
 use crate::decisions::Decisions;
 use crate::fixture::{self, secret_key};
 
-/// A member as it was opened, to be copied: that is dear.
+/// An opened member, which each run copies because opening is slow.
 static MEMBER: LazyLock<JoinSide> =
     LazyLock::new(|| JoinSide::open(fixture::FOUNDER, fixture::FIXTURE.store.clone()));
 static JOINER: LazyLock<JoinSide> =
     LazyLock::new(|| JoinSide::open(fixture::NON_MEMBER, MemoryStore::default()));
 
-/// One side of the visit.
+/// One of the two nodes of the guest stream.
 #[derive(Clone)]
 struct JoinSide {
     node: Node,
@@ -59,7 +59,7 @@ impl JoinSide {
     }
 }
 
-/// A joiner with or without a code, a member, and what the bytes make of the way between.
+/// Runs a join with or without a code. The bytes decide what the peer in between does.
 pub fn fuzz_join_handshake(data: &[u8]) {
     let mut decisions = Decisions::new(data);
     let (mut member, mut joiner) = (MEMBER.clone(), JOINER.clone());
@@ -102,7 +102,7 @@ pub fn fuzz_join_handshake(data: &[u8]) {
     assert!(joins_by_code || approved || !was_admitted, "let in though nobody compared");
 }
 
-/// What somebody in between does to a frame. True if it did anything.
+/// Lets the peer in between alter a frame. Returns true if it did anything.
 fn disturb_frame(
     decisions: &mut Decisions<'_>,
     bytes: &mut Vec<u8>,
@@ -124,7 +124,7 @@ fn disturb_frame(
     true
 }
 
-/// Operators look at both screens, and go on if these agree.
+/// The operators compare both screens, and approve if the digits are equal.
 fn compare_digits(
     decisions: &mut Decisions<'_>,
     member: &mut JoinSide,

@@ -1,7 +1,6 @@
-//! Larder's fuzz targets as functions of bytes. Each file below `fuzz_targets` is one line that calls one of
-//! them.
+//! Larder's fuzz targets as functions of bytes. Each file below `fuzz_targets` calls one of them.
 //!
-//! | module             | holds                                                                             |
+//! | module             | contents                                                                          |
 //! |--------------------|-----------------------------------------------------------------------------------|
 //! | [`codecs`]         | frames, deltas, batches, invite codes: what is decoded encodes to the same bytes  |
 //! | [`text_parsers`]   | manifests, settings, arguments                                                    |
@@ -11,8 +10,8 @@
 //! | [`damaged_rows`]   | rows of a damaged store, of which nothing may be invented                         |
 //! | [`store_file`]     | the store's file with changed bytes                                               |
 //! | [`node_inputs`]    | one node that gets any inputs, stays sound, and answers a write afterwards        |
-//! | [`sim`]            | a world of the simulator, drawn from the bytes                                    |
-//! | [`decisions`]      | bytes as decisions                                                                |
+//! | [`sim`]            | a world of the simulator that the bytes describe                                  |
+//! | [`decisions`]      | the bytes of an input as decisions                                                |
 //! | [`fixture`]        | a group of five members with a history, which the targets share                   |
 
 pub mod codecs;
@@ -27,10 +26,10 @@ pub mod sim;
 pub mod store_file;
 pub mod text_parsers;
 
-/// The body of a fuzz target: it must not panic, whatever the bytes.
+/// A fuzz target. It must not panic, whatever the bytes are.
 pub type FuzzTarget = fn(&[u8]);
 
-/// All targets by the name of their file below `fuzz_targets`.
+/// All targets, by the name of their file below `fuzz_targets`.
 pub const TARGETS: [(&str, FuzzTarget); 15] = [
     ("acceptance", membership::fuzz_acceptance),
     ("args", text_parsers::fuzz_args),

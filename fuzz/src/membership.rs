@@ -1,4 +1,4 @@
-//! Who counts, and what of theirs: the product and the oracle say the same of any set of records and changes.
+//! Membership and acceptance: the product and the oracle must agree on every set of records and changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ use larder_tests::sim::acceptance_oracle;
 use crate::decisions::Decisions;
 use crate::fixture::{self, secret_key};
 
-/// Bytes that may be a signed record: what is read is written back as it was, and a set takes it or says why
-/// not.
+/// Decodes the bytes as a signed record. It must encode to the same bytes, and a record set must accept it or
+/// give a reason.
 pub fn fuzz_signed_record(data: &[u8]) {
     let Ok(signed) = SignedRecord::decode(data) else { return };
     assert_eq!(signed.encode(), data);
@@ -35,7 +35,7 @@ pub fn fuzz_signed_record(data: &[u8]) {
     );
 }
 
-/// A decisions by which holders of grants issue records, in good faith or not.
+/// Lets holders of grants issue records, honest or not, and compares the membership with the oracle's.
 pub fn fuzz_membership(data: &[u8]) {
     let mut decisions = Decisions::new(data);
     let mut world = MembershipWorld::new();
@@ -47,7 +47,7 @@ pub fn fuzz_membership(data: &[u8]) {
     world.assert_oracle_agrees();
 }
 
-/// The same, with changes written under the grants.
+/// Does the same with changes under the grants, and compares the acceptance with the oracle's.
 pub fn fuzz_acceptance(data: &[u8]) {
     let mut decisions = Decisions::new(data);
     let mut world = MembershipWorld::new();
@@ -62,13 +62,13 @@ pub fn fuzz_acceptance(data: &[u8]) {
     world.assert_oracle_agrees();
 }
 
-/// Records and changes, all of them valid.
+/// Valid records and changes.
 struct MembershipWorld {
     records: Vec<SignedRecord>,
     record_set: RecordSet,
     grants: Vec<(GrantId, u8, Role)>,
     changes: BTreeMap<ChangeId, Candidate>,
-    /// All ancestors of each change, and itself.
+    /// All ancestors of each change, and the change itself.
     ancestors: BTreeMap<ChangeId, BTreeSet<ChangeId>>,
     write_count: u64,
 }
@@ -127,7 +127,7 @@ impl MembershipWorld {
             })
             .map(|signed| (signed.record().seq, signed.id()))
             .collect();
-        // After the newest; or after any, which forks the chain.
+        // The record follows the newest record of the chain, or any record, which forks the chain.
         let after = if decisions.one_in(5) { decisions.index(chain.len() + 1) } else { chain.len() };
         let (seq, prev) =
             after.checked_sub(1).map_or((1, RecordId::ZERO), |index| (chain[index].0 + 1, chain[index].1));
@@ -169,15 +169,15 @@ impl MembershipWorld {
         Frontiers { last_record: record, last_changes: changes }
     }
 
-    /// A change on top of some others, as the gate would take it: it follows its own predecessor, and no two
-    /// of its ancestors stand in one place.
+    /// Writes a valid change: it follows its own predecessor, and no two of its ancestors share a position in
+    /// a chain.
     fn write_change(&mut self, decisions: &mut Decisions<'_>) {
         let (grant, number, _) = *decisions.choose(&self.grants);
         let incarnation_byte = [decisions.next_byte_or_zero() % 2];
         let actor = ChainId(larder_core::id::hash16("larder fuzz actor", &[&grant.0, &incarnation_byte]));
         let mine: Vec<ChangeId> =
             self.changes.iter().filter(|(_, valid)| valid.chain_id == actor).map(|(id, _)| *id).collect();
-        // The longest branch is gone on with, mostly; any other place is a fork.
+        // Most changes continue the longest branch. A change at any other position makes a fork.
         let newest = mine.iter().max_by_key(|id| (self.changes[*id].seq, **id)).copied();
         let previous =
             if decisions.one_in(4) && !mine.is_empty() { Some(*decisions.choose(&mine)) } else { newest };
@@ -206,7 +206,7 @@ impl MembershipWorld {
         self.ancestors.insert(id, below.into_iter().chain([id]).collect());
     }
 
-    /// Both orders of placing give one set, and the oracle says the same of it.
+    /// Both orders of insertion must give the same membership, and the oracle must agree with it.
     fn assert_oracle_agrees(&self) {
         let mut backwards = RecordSet::from_genesis(self.records[0].clone()).expect("a Genesis");
         self.records[1..].iter().rev().for_each(|record| drop(backwards.insert(record.clone())));

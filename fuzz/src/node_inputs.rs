@@ -1,9 +1,9 @@
-//! A whole node that is told anything: frames of members and strangers, valid, forged and mutated; requests;
-//! time; a disk that is slow, fails, or forgets what was not confirmed.
+//! A whole node that receives any inputs: valid, forged and mutated frames of members and non-members;
+//! requests; time; and a disk that is slow, fails, or loses unconfirmed batches.
 //!
-//! What must hold: no panic; effects stay in proportion to inputs; every request is answered once; the node
-//! comes up again from whatever became durable; and in the end it answers a write, keeps it, and comes up
-//! equal.
+//! The node must not panic. Its effects stay in proportion to its inputs, and every request gets one
+//! response. It opens again from whatever rows became durable. At the end it answers a write, keeps it, and
+//! opens with an equal state.
 
 mod adversary;
 mod callers;
@@ -29,10 +29,10 @@ use adversary::AdversaryMember;
 use callers::OTHER_CALLERS;
 use node_harness::NodeHarness;
 
-/// Steps of one run.
+/// The largest number of steps of one run.
 const MAX_STEPS: usize = 64;
 
-/// Plays the decisions that these bytes are.
+/// Runs the steps that the bytes decide.
 pub fn fuzz_node_inputs(data: &[u8]) {
     let mut run = InputRun {
         harness: NodeHarness::open(),
@@ -110,7 +110,7 @@ impl InputRun<'_> {
         }
     }
 
-    /// A link that is there, or was, or never was.
+    /// A link that is open, was closed, or never existed.
     fn random_link(&mut self) -> LinkId {
         let links: Vec<LinkId> = self.harness.links().collect();
         if links.is_empty() || self.decisions.one_in(16) {
@@ -283,7 +283,7 @@ impl InputRun<'_> {
     }
 }
 
-/// Bytes with a few of them changed, cut or doubled, once in a while.
+/// Sometimes changes, truncates or repeats some of the bytes.
 fn maybe_mutate(mut bytes: Vec<u8>, decisions: &mut Decisions<'_>) -> Vec<u8> {
     if !decisions.one_in(4) || bytes.is_empty() {
         return bytes;

@@ -1,4 +1,4 @@
-//! Signed records: what is made of them must not depend on the order in which they came.
+//! Signed records: their evaluation must not depend on their order of arrival.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::codecs::check_record_is_canonical;
 use crate::decisions::Decisions;
 use crate::fixture::{self, secret_key};
 
-/// Bytes that may be a record; or a decisions by which members and others issue records, good and bad.
+/// Decodes the bytes as a record, and lets members and others issue valid and invalid records.
 pub fn fuzz_records(data: &[u8]) {
     check_record_is_canonical(data);
     let mut decisions = Decisions::new(data);
@@ -37,7 +37,7 @@ pub fn fuzz_records(data: &[u8]) {
     check_every_grant_is_provable(&forwards);
 }
 
-/// Records of one run.
+/// The largest number of records of one run.
 const MAX_RECORDS: usize = 40;
 
 fn assert_equal_sets(a: &RecordSet, b: &RecordSet, when: &str) {
@@ -51,7 +51,7 @@ fn all_record_ids(records: &RecordSet) -> BTreeSet<RecordId> {
     records.iter().map(SignedRecord::id).collect()
 }
 
-/// Two members tell each other what the other lacks; then both have all.
+/// Two members exchange the records that the other lacks. Afterwards both have all.
 fn exchange_missing(a: &mut RecordSet, b: &mut RecordSet) {
     for _ in 0..2 {
         let to_b = a.missing_for_peer(&all_record_ids(a), &b.chain_tips(&all_record_ids(b)));
@@ -72,7 +72,7 @@ fn add_all(records: &mut RecordSet, sent: Vec<SignedRecord>) {
     }
 }
 
-/// Every grant that counts can be proved to a stranger, record by record.
+/// Every effective grant can be proved to a non-member, record by record.
 fn check_every_grant_is_provable(records: &RecordSet) {
     let members = Membership::evaluate(records);
     for grant in members.grants() {
@@ -86,10 +86,10 @@ fn check_every_grant_is_provable(records: &RecordSet) {
     }
 }
 
-/// Everybody who issues, in good faith or not.
+/// All issuers, honest or not.
 struct RecordIssuer {
     issued: Vec<SignedRecord>,
-    /// Grants that were issued, with the keys they are said to be for.
+    /// The issued grants, each with the key of its holder.
     grants: Vec<(GrantId, SecretKey)>,
 }
 
@@ -116,7 +116,7 @@ impl RecordIssuer {
         self.issued.push(signed);
     }
 
-    /// After the newest record of the chain; sometimes beside or past it.
+    /// The position after the newest record of the chain, or sometimes another position.
     fn seq_and_prev(&self, grant: GrantId, signer: Signer, decisions: &mut Decisions<'_>) -> (u64, RecordId) {
         let is_in_chain = |made: &&SignedRecord| {
             let record = made.record();

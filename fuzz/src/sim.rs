@@ -1,8 +1,8 @@
-//! The simulator, with bytes for its decisions: a whole world that is played as they say.
+//! A run of the simulator with a plan that the bytes describe.
 
 use larder_tests::sim::{generate_plan_from_bytes, run_plan};
 
-/// Plays the plan that these bytes draw.
+/// Runs the plan that the bytes describe.
 pub fn fuzz_sim(data: &[u8]) {
     let plan = generate_plan_from_bytes(data);
     if let Err(failure) = run_plan(&plan) {

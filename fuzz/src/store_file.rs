@@ -1,5 +1,5 @@
-//! The store's file and the roster beside it, with bytes changed or cut off: damage is seen, or makes no
-//! difference.
+//! The store file and the membership backup, with changed or missing bytes. Damage must be detected or have
+//! no effect.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -11,9 +11,9 @@ use larder_tests::disk::FaultyDisk;
 use crate::decisions::Decisions;
 use crate::fixture::FIXTURE;
 
-/// Opens a store whose file was changed as these bytes say; or reads them as a roster.
+/// Opens a store file that the bytes damage, or decodes them as a membership backup.
 pub fn fuzz_store_file(data: &[u8]) {
-    // What the library does on pages that make no sense may be a panic, which is taken for damage.
+    // redb may panic on invalid pages. The store treats such a panic as damage.
     std::panic::set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(|| check_store_file(data)));
     if let Err(panic_payload) = result {
@@ -31,8 +31,7 @@ fn check_store_file(data: &[u8]) {
     }
     let mut bytes = STORE_FILE.clone();
     while let Some(kind) = decisions.next_byte() {
-        // Most of the file is room that holds nothing: what is hit is hit in the used part, more often than
-        // not.
+        // Most of the file is unused, so most damage goes to the used part.
         let span = if kind & 1 == 0 { USED_FILE_BYTES.min(bytes.len()) } else { bytes.len() };
         let at = usize::try_from(decisions.number() | u64::from(decisions.next_byte_or_zero()) << 12)
             .unwrap_or(0)
@@ -55,10 +54,10 @@ fn check_store_file(data: &[u8]) {
     }
 }
 
-/// How much of the file holds something.
+/// The size of the used part of the file, in bytes.
 const USED_FILE_BYTES: usize = 256 << 10;
 
-/// What the store held before its last commit: a file of which the newest commit is gone is as it was then.
+/// The contents of the store before its last commit. A file that lost its newest commit has these contents.
 static STORE_BEFORE_LAST_COMMIT: LazyLock<MemoryStore> = LazyLock::new(|| {
     let mut rows = all_rows(&FIXTURE.store);
     rows.pop();

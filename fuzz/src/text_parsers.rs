@@ -1,5 +1,5 @@
-//! Texts that people write: manifests, settings, arguments. What is read is written so that it is read as the
-//! same.
+//! Texts that people write: manifests, settings and arguments. A parsed text must be written so that it
+//! parses to the same value.
 
 use larder::cli::{Cli, assignment};
 use larder::settings::Settings;
@@ -14,7 +14,8 @@ use larder_core::shard::state::VisibleState;
 
 use crate::fixture::FIXTURE;
 
-/// A manifest: what it makes of an empty group is written as a manifest that makes the same.
+/// Applies a manifest to an empty group, writes the state as a manifest, and checks that this gives the same
+/// state.
 pub fn fuzz_manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     check_tokens(text);
@@ -27,7 +28,7 @@ pub fn fuzz_manifest(data: &[u8]) {
     }
 }
 
-/// The state that a manifest makes of an empty group; `None` if it cannot be.
+/// The state after applying a manifest to an empty group; `None` if the manifest is invalid.
 fn state_of_manifest(text: &str, lenient: bool) -> Option<VisibleState> {
     let entries = manifest::parse(text, lenient).ok()?;
     let edits: Vec<_> = entries.into_iter().map(|entry| entry.into_edit(false)).collect();
@@ -46,7 +47,7 @@ fn visible_fields(state: &VisibleState) -> Vec<(String, Vec<(String, Literal)>)>
     resources(state).iter().filter(is_present).map(|view| (view.name.to_string(), fields(view))).collect()
 }
 
-/// What stands in a manifest, by itself.
+/// Parses the text as each single element of a manifest.
 fn check_tokens(text: &str) {
     if let Ok(path) = text.parse::<FieldPath>() {
         assert_eq!(path.to_string().parse::<FieldPath>(), Ok(path));
@@ -66,7 +67,7 @@ fn check_tokens(text: &str) {
     }
 }
 
-/// A settings file.
+/// Parses a settings file.
 pub fn fuzz_settings(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(failure) = Settings::parse(text, "larder.toml") {
@@ -74,7 +75,7 @@ pub fn fuzz_settings(data: &[u8]) {
     }
 }
 
-/// Arguments of the command, one a line.
+/// Parses command-line arguments, one on each line.
 pub fn fuzz_args(data: &[u8]) {
     use clap::Parser as _;
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -82,7 +83,7 @@ pub fn fuzz_args(data: &[u8]) {
     if let Err(error) = Cli::try_parse_from(["larder"].iter().chain(&args)) {
         assert!(!error.to_string().is_empty(), "a mistake is told");
     }
-    // A value that names a file is read from it, and what is there is none of ours.
+    // A value with `@` names a file to read. The fuzzer must not read files of the host.
     for field in args.iter().filter(|arg| !arg.contains('@')) {
         let _ = assignment::parse_assignment(field);
     }

@@ -1,4 +1,4 @@
-//! The rules, case by case. That they hold together on everything small is tried in the crate `tests`.
+//! Tests of the single rules. The crate `tests` tests all small cases exhaustively.
 
 use super::*;
 use crate::group::accepted_candidates;
@@ -12,13 +12,13 @@ fn secret_key(n: u8) -> SecretKey {
     SecretKey::from_bytes(&[n; 32])
 }
 
-/// A group, record by record.
+/// A group under construction.
 struct TestGroup {
     records: RecordSet,
     candidates: CandidateSet,
 }
 
-/// The founder, who is an admin.
+/// The key number of the founder, an admin.
 const FOUNDER: u8 = 1;
 
 impl TestGroup {
@@ -48,7 +48,7 @@ impl TestGroup {
         self.issue_record(issuer, under, RecordBody::Grant(body))
     }
 
-    /// The founder lets an operator in.
+    /// Makes the founder grant the role `operator` to a new member.
     fn grant_operator(&mut self, n: u8) -> GrantId {
         let genesis = self.genesis();
         self.grant(FOUNDER, genesis, n, Role::Operator)
@@ -137,7 +137,7 @@ fn change_after_a_revocation_is_local_only_until_a_live_member_builds_on_it() {
     group.add_change(3, chain_of_grant(b, 0), b, 3, &[2]);
     group.revoke(FOUNDER, a, b, &[(chain_of_grant(b, 0), 1, 1)]);
     assert_eq!(change_numbers(&group.compute_acceptance().local_only), [2, 3]);
-    // A member that did not know of it built on 2.
+    // A member that did not know of the Revoke builds on change 2.
     group.add_change(4, chain_of_grant(c, 0), c, 1, &[2]);
     let acceptance = group.compute_acceptance();
     assert_eq!(change_numbers(&acceptance.dependency_only), [2]);
@@ -189,7 +189,7 @@ fn frontier_with_an_unknown_change_is_compared_by_seq() {
     group.add_change(30, chain_of_grant(b, 0), b, 3, &[20]);
     group.revoke(FOUNDER, a, b, &[(chain_of_grant(b, 0), 2, 21)]);
     assert_eq!(change_numbers(&group.compute_acceptance().local_only), [30]);
-    // Now it comes, and is another branch.
+    // The unknown change arrives. It is on another branch.
     group.add_change(21, chain_of_grant(b, 0), b, 2, &[1]);
     let acceptance = group.compute_acceptance();
     assert_eq!(change_numbers(&acceptance.local_only), [20, 30]);
@@ -273,7 +273,7 @@ fn at_most_two_unsupported_branches_of_a_chain_are_replicated() {
     let acceptance = group.compute_acceptance();
     assert_eq!(change_numbers(&acceptance.local_only), [2, 3, 5]);
     assert_eq!(change_numbers(&acceptance.replicated_only), [1]);
-    // What another member built on stays, however many branches there are.
+    // A branch on which another member built is kept, however many branches there are.
     group.add_change(20, chain_of_grant(a, 0), a, 1, &[5]);
     let acceptance = group.compute_acceptance();
     assert_eq!(change_numbers(&acceptance.local_only), [2, 3]);

@@ -1,4 +1,5 @@
-//! Random histories of a few writers, exchanged by batches and pushes, checked against invariants of a group.
+//! Random histories of a few writers, exchanged by batches and pushes and checked against the invariants of a
+//! group.
 
 mod edit_conflicts;
 mod edit_transactions;
@@ -19,7 +20,7 @@ use crate::store::{MemoryStore, Table, key};
 use crate::value::Value;
 
 impl Group {
-    /// Gives a chain another end proof, without a check.
+    /// Replaces the end proof of a chain without a check.
     pub(crate) fn replace_end_proof(&mut self, shard_id: &ShardId, chain_id: &ChainId, end_proof: EndProof) {
         let state = self.shards.get_mut(shard_id).unwrap();
         state.shard.chain_mut(chain_id).unwrap().set_end_proof(end_proof);
@@ -80,12 +81,12 @@ fn secret_key(n: u8) -> SecretKey {
     SecretKey::from_bytes(&[n; 32])
 }
 
-/// A group with `n` operators, the first its founder.
+/// A group of `n` operators. The first is the founder.
 fn new_peers(n: u8) -> Vec<TestPeer> {
     new_peers_with_alias(n, "")
 }
 
-/// The same, all but the founder with this alias.
+/// A group of `n` operators in which all but the founder have this alias.
 fn new_peers_with_alias(n: u8, alias: &str) -> Vec<TestPeer> {
     let genesis = create_genesis(&secret_key(1), "shop", [9; 16], secret_key(200).node_id());
     let grant_id = genesis.id();
@@ -115,7 +116,7 @@ fn new_peers_with_alias(n: u8, alias: &str) -> Vec<TestPeer> {
     (1..=n)
         .map(|i| {
             let mut group = Group::new(RecordSet::from_genesis(genesis.clone()).unwrap());
-            // Out of order on purpose: a record waits for the one before it.
+            // The order is reversed, so each record must wait for the one before it.
             let recorded = group.apply_records(records.iter().rev().cloned());
             assert_eq!((recorded.new_records.len(), recorded.fault), (records.len(), None));
             let mut store = MemoryStore::default();
@@ -129,7 +130,7 @@ fn shard_ids(group: &Group) -> Vec<ShardId> {
     group.shards().map(|shard| shard.root().shard_id()).collect()
 }
 
-/// Sends everything that `to` lacks from `from`, batch by batch.
+/// Sends everything that `to` lacks from `from` in batches.
 fn pull_all(from: &mut TestPeer, to: &mut TestPeer) {
     for shard_id in shard_ids(&from.group) {
         for _ in 0..1000 {
@@ -162,7 +163,7 @@ fn single_put(key: &str, value: i64) -> BTreeMap<String, Value> {
     BTreeMap::from([(key.to_owned(), Value::Int(value))])
 }
 
-/// What `to` would ask `from` for in `desired`.
+/// The ranges of `desired` that `to` would request from `from`.
 fn missing_ranges(from: &Group, to: &Group) -> (ShardId, Vec<ChainRange>) {
     let shard_id = from.desired().unwrap().root().shard_id();
     let positions = from.shard_states().chain_positions(&shard_id);
@@ -291,14 +292,14 @@ fn pushed_change_is_accepted_once_and_waits_for_missing_deps() {
     let second = b.write(ShardName::Desired, put_of(2), 0).unwrap();
     b.group.flush_documents();
     let (_, second) = signed_change(b, second);
-    // The answer overtakes what it answers.
+    // The second change arrives before the first.
     let outcome = c.group.ingest_push(shard_id, &second);
     assert!(outcome.new_changes.is_empty() && outcome.has_gap && c.group.orphan_count() == 1);
     let outcome = c.group.ingest_push(shard_id, &first);
     assert_eq!(outcome.new_changes.len(), 2);
     assert_eq!(c.group.orphan_count(), 0);
     assert_eq!(c.group.digest(&[]), b.group.digest(&[]));
-    // A false signature is rejected; the change itself is not.
+    // A false signature is rejected, but the change itself is not.
     let third = b.write(ShardName::Desired, put_of(3), 0).unwrap();
     b.group.flush_documents();
     let (_, third) = signed_change(b, third);

@@ -1,4 +1,4 @@
-//! Frames that no honest peer sends, and what the node does about them.
+//! Frames that no honest peer sends, and the reactions of the node.
 
 mod admin_operations;
 mod driver_contract;
@@ -53,7 +53,7 @@ impl TestNode {
         Self::open(secret, store)
     }
 
-    /// Handles an input. Returns all effects but the stores, once those are durable.
+    /// Handles an input and makes its rows durable. Returns all effects but the stores.
     fn handle_and_store(&mut self, event: Input) -> Vec<Effect> {
         offline::handle(&mut self.node, self.clock, event, |rows| self.store.write(&rows))
     }
@@ -162,7 +162,7 @@ fn join_denial_counts_only_from_a_peer_that_proved_membership() {
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Respond { .. })));
     assert_eq!(host.node.pending_joins().count(), 1);
 
-    // A peer that proved its membership may deny.
+    // A peer that proved its membership may deny a join.
     host.open_link(2, &fixture::operator(), LinkKind::Guest, true);
     let records = vec![fixture::genesis().encode(), fixture::grant().encode()];
     let proof = GuestFrame::ProbeResponse(ProbeResponse { nonce: [1; 16], records, is_last: true });
@@ -179,8 +179,8 @@ fn join_denial_counts_only_from_a_peer_that_proved_membership() {
     assert_eq!(host.node.pending_joins().count(), 0);
 }
 
-/// A guest stream to a member of the first group carries a grant path and a probe for the second group. The
-/// answer to one is not taken for the answer to the other.
+/// A guest stream to a member of the first group carries a grant path, and a probe for the second group. The
+/// response to one must not be mistaken for the response to the other.
 #[test]
 fn node_joins_a_second_group_through_a_member_of_its_first_group() {
     for answer in [GuestFrame::MemberRecognized(fixture::group()), GuestFrame::NotMember] {

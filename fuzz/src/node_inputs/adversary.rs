@@ -1,4 +1,4 @@
-//! What members say who are up to no good: they have keys and grants, and sign whatever they like.
+//! The frames of hostile members, who have keys and grants and sign anything.
 
 use larder_core::delta::columnar::{self, SegmentHeader, SegmentProof};
 use larder_core::delta::encoded_change::EncodedChange;
@@ -23,14 +23,14 @@ use crate::decisions::Decisions;
 use crate::fixture::{self, FIXTURE, secret_key};
 
 pub(super) struct AdversaryMember {
-    /// The group as the operator has it; copied once it writes more.
+    /// The operator's copy of the group. It is cloned when the operator writes more.
     group: Option<Group>,
     write_count: u64,
     /// The records that the second admin issued.
     issued: Vec<SignedRecord>,
 }
 
-/// A change, and the link of its chain at it, for its author to sign.
+/// A change, and the hash of its chain up to it, which the author signs.
 struct ForgedChange {
     encoded: EncodedChange,
     chain_hash: ChainHash,
@@ -45,7 +45,7 @@ impl AdversaryMember {
         self.group.as_ref().unwrap_or(&FIXTURE.operator_copy)
     }
 
-    /// Where a peer stands in a shard, or what it asks for of it.
+    /// Random positions in a shard, or random requested ranges of it.
     fn random_ranges(
         &mut self,
         decisions: &mut Decisions<'_>,
@@ -149,7 +149,7 @@ impl AdversaryMember {
         GroupSummary { record_tips: tips, shard_digests: shards }
     }
 
-    /// What is known already, or more by the second admin, or anything.
+    /// Known records, new records of the second admin, or arbitrary bytes.
     fn random_records(&mut self, decisions: &mut Decisions<'_>) -> Vec<Vec<u8>> {
         match decisions.next_byte_or_zero() % 4 {
             0 => self.group().records().iter().map(SignedRecord::encode).collect(),
@@ -174,7 +174,7 @@ impl AdversaryMember {
                     (seq, prev),
                     body,
                 ));
-                // Sometimes only the newest, which has to wait for those before it.
+                // Sometimes only the newest record is sent, which must wait for those before it.
                 let skip = if decisions.one_in(3) { self.issued.len() - 1 } else { 0 };
                 self.issued.iter().skip(skip).map(SignedRecord::encode).collect()
             }
@@ -200,7 +200,7 @@ impl AdversaryMember {
         }
     }
 
-    /// What the founder lacks, in good faith.
+    /// An honest batch of the changes that the founder lacks.
     fn honest_batch(&mut self, host: &NodeHarness) -> Vec<u8> {
         let Some(state) = host.group() else { return Vec::new() };
         let wants = fixture::missing_ranges(self.group(), &state.group);
@@ -208,7 +208,7 @@ impl AdversaryMember {
         group.next_batch(&FIXTURE.root.shard_id(), &wants).unwrap_or_default().0
     }
 
-    /// A new change, or some that are not new.
+    /// Pushes a new change or some known ones.
     fn random_push(&mut self, decisions: &mut Decisions<'_>) -> PushedChanges {
         if decisions.next_bool() {
             self.write_count += 1;
@@ -253,8 +253,7 @@ impl AdversaryMember {
         SignedPresence { presence_bytes: presence, signature }
     }
 
-    /// A part of the operator's chain with changes altered or added, signed by the operator as if nothing
-    /// were wrong.
+    /// A part of the operator's chain with altered or additional changes, correctly signed by the operator.
     fn forge_segment(
         &mut self,
         decisions: &mut Decisions<'_>,
@@ -264,7 +263,7 @@ impl AdversaryMember {
         self.operator_segment(from, count, decisions)
     }
 
-    /// The operator's changes past `from`, and what is before them.
+    /// The operator's changes after `from`, and the ids of those before.
     fn operator_segment(
         &self,
         from: usize,
@@ -316,7 +315,7 @@ impl AdversaryMember {
         (head, before.to_vec(), out)
     }
 
-    /// Such a part as a window, with proofs that are right or not.
+    /// Encodes such a part as a batch, with correct or incorrect proofs.
     fn forge_batch(&mut self, decisions: &mut Decisions<'_>) -> Vec<u8> {
         let (head, before, changes) = self.forge_segment(decisions);
         let end = head.after + changes.len() as u64;
@@ -382,7 +381,7 @@ fn chain_hash(before: &[ChangeId], changes: &[ForgedChange], ahead: &[ChangeId])
     ids.chain(ahead.iter().copied()).fold(first, |link, id| next_chain_hash(&link, id))
 }
 
-/// A change on top of another predecessor than the one it was written on.
+/// The change with another predecessor in place of its own.
 fn with_predecessor(mut delta: Delta, old: Option<ChangeId>, new: ChangeId) -> Delta {
     for dep in &mut delta.deps {
         if Some(*dep) == old {
@@ -394,7 +393,7 @@ fn with_predecessor(mut delta: Delta, old: Option<ChangeId>, new: ChangeId) -> D
     delta
 }
 
-/// One more change of the same chain.
+/// An additional change at the end of the chain.
 fn extra_change(root: &ShardRoot, head: &SegmentHeader, seq: u64, last: ChangeId, max_op: u64) -> Delta {
     let put = Put { key: format!("config/more keys.k{seq}"), value: Value::from("more"), preds: vec![] };
     Delta {
@@ -410,7 +409,7 @@ fn extra_change(root: &ShardRoot, head: &SegmentHeader, seq: u64, last: ChangeId
     }
 }
 
-/// Something in it is not what the writer's rule gives.
+/// Changes a part of the delta so that it may break the rules of a writer.
 fn alter_delta(mut delta: Delta, decisions: &mut Decisions<'_>) -> Delta {
     match decisions.next_byte_or_zero() % 8 {
         0 => delta.start_op = decisions.number(),

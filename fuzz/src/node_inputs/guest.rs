@@ -1,4 +1,4 @@
-//! What a stranger says on a visit, and a member to one who visits it.
+//! The frames of non-members and members on guest streams.
 
 use larder_core::id::{Digest, RecordId};
 use larder_core::node::LinkId;
@@ -11,7 +11,7 @@ use super::node_harness::NodeHarness;
 use crate::decisions::Decisions;
 use crate::fixture::{self, FIXTURE, secret_key};
 
-/// The nonce that every visitor probes with.
+/// The nonce of every membership probe.
 const NONCE: [u8; 16] = [3; 16];
 
 pub(super) fn random_guest_frame(
@@ -47,7 +47,7 @@ pub(super) fn random_guest_frame(
     }
 }
 
-/// A request to join by the founder's invite.
+/// A join request with the founder's invite.
 pub(super) fn random_join_request(
     decisions: &mut Decisions<'_>,
     proof: &[u8; 16],
@@ -90,8 +90,8 @@ pub(super) fn random_join_answer(decisions: &mut Decisions<'_>, last: bool) -> J
     }
 }
 
-/// Records of the group that the founder is not in, with a grant for it or without; or of its own; or
-/// anything.
+/// Records of the foreign group with or without a grant for the founder, records of its own group, or
+/// arbitrary bytes.
 fn random_records(decisions: &mut Decisions<'_>) -> Vec<Vec<u8>> {
     let elsewhere = FIXTURE.foreign_group.0.records();
     match decisions.next_byte_or_zero() % 8 {

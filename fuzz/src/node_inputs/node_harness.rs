@@ -1,4 +1,4 @@
-//! The node that is told everything, its disk and its links, and what it may never do.
+//! The tested node with its disk and links, and the conditions that it must never violate.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
@@ -19,12 +19,12 @@ use larder_core::wire::guest::GuestFrame;
 use super::row_disk::RowDisk;
 use crate::fixture::{self, FIXTURE, secret_key};
 
-/// A link from the node's side.
+/// A link as the tested node sees it.
 #[derive(Clone, Copy)]
 pub(super) struct HarnessLink {
     pub(super) key_number: u8,
     kind: LinkKind,
-    /// The nonce of the last proof that the node sent on it.
+    /// The nonce of the last probe response that the node sent on this link.
     pub(super) proof_nonce: [u8; 16],
 }
 
@@ -36,12 +36,12 @@ pub(super) struct NodeHarness {
     store_failed: bool,
     links: BTreeMap<LinkId, HarnessLink>,
     next_link: u64,
-    /// Who waits for an answer; true if it must come once everything is durable.
+    /// The pending requests, each with whether it must be answered once everything is durable.
     pending_requests: BTreeMap<RequestId, bool>,
     abandoned_requests: BTreeSet<RequestId>,
     next_request: u64,
     answers: BTreeMap<RequestId, Result<Response, RequestError>>,
-    /// What inputs so far allow for, and what came: effects, and bytes sent.
+    /// The limits that the inputs allow (effects and sent bytes), and the actual numbers.
     allowed_output: (usize, usize),
     actual_output: (usize, usize),
 }
@@ -68,7 +68,7 @@ impl NodeHarness {
         host
     }
 
-    /// Hands an input in, and all that follows from it at once.
+    /// Handles an input and all inputs that follow from it at once.
     pub(super) fn input(&mut self, input: Input) {
         let mut todo = VecDeque::from([input]);
         while let Some(input) = todo.pop_front() {
@@ -77,8 +77,8 @@ impl NodeHarness {
                 Input::Observations { .. } | Input::Request { .. } => 1024,
                 _ => 0,
             };
-            // One input makes a handful of effects a link, and some for what it lists; a whole window is 1
-            // MiB.
+            // An input causes a few effects for each link, and more for the items that it lists. A full batch
+            // has 1 MiB.
             let links = self.links.len() + 1;
             self.allowed_output.0 += 32 + 16 * links + input_bytes / 8;
             self.allowed_output.1 += links * (limits::MAX_FRAME_BYTES + 2 * input_bytes);
@@ -93,7 +93,7 @@ impl NodeHarness {
         }
     }
 
-    /// Answers which links are to be closed.
+    /// Applies effects. Returns the links that the node closes.
     fn apply_effects(&mut self, effects: Vec<Effect>) -> Vec<LinkId> {
         let mut closed = Vec::new();
         self.actual_output.0 += effects.len();
@@ -194,21 +194,21 @@ impl NodeHarness {
     pub(super) fn send_request(&mut self, request: Request) -> RequestId {
         self.next_request += 1;
         let caller = RequestId(self.next_request);
-        // A ping waits for the other side, and a join for a member.
+        // A ping waits for its peer, and a join for a member.
         let must_be_answered = !matches!(request, Request::Ping { .. } | Request::Join { .. });
         self.pending_requests.insert(caller, must_be_answered);
         self.input(Input::Request { caller, request });
         caller
     }
 
-    /// Everybody who waits stops to.
+    /// Cancels all pending requests.
     pub(super) fn abandon_requests(&mut self) {
         let callers: Vec<RequestId> = std::mem::take(&mut self.pending_requests).into_keys().collect();
         self.abandoned_requests.extend(&callers);
         callers.into_iter().for_each(|caller| self.input(Input::RequestCancelled { caller }));
     }
 
-    /// Makes batches durable and says so.
+    /// Makes batches durable and confirms them.
     pub(super) fn confirm_writes(&mut self, count: usize) {
         if self.store_failed {
             return;
@@ -218,13 +218,13 @@ impl NodeHarness {
         }
     }
 
-    /// The disk fails for good.
+    /// Makes the disk fail for good.
     pub(super) fn fail_store(&mut self) {
         self.store_failed = true;
         self.input(Input::StoreFailed { why: "full".to_owned() });
     }
 
-    /// The power goes and comes back.
+    /// Simulates a power failure and a restart.
     pub(super) fn restart(&mut self, extra_batches: usize, store_was_copied: bool) {
         if !self.store_failed {
             self.disk.sync(extra_batches);
@@ -241,7 +241,7 @@ impl NodeHarness {
         self.apply_effects(effects);
     }
 
-    /// What a person may look at any time.
+    /// Runs the queries that a user may make at any time.
     pub(super) fn check_queries(&self) {
         for state in self.node.groups() {
             let views = self.node.member_infos(state);
@@ -261,7 +261,8 @@ impl NodeHarness {
         let _ = (self.node.stranger_infos(), self.node.pending_joins().count());
     }
 
-    /// Whatever happened: it writes, keeps it, and comes up equal.
+    /// Checks that the node writes a change, keeps it, and opens with an equal state, whatever happened
+    /// before.
     pub(super) fn check_final_write(mut self) {
         if self.store_failed {
             let caller = self.send_request(write_request());
@@ -294,7 +295,7 @@ impl NodeHarness {
 
 const NOW: ClockReading = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1_700_000_000 };
 
-/// The node as it first comes up: every run begins with it.
+/// The node after its first start, with which every run begins.
 static FIRST_START: LazyLock<(Node, Vec<Effect>)> =
     LazyLock::new(|| open_node(&RowDisk::new(), NOW, 0, false));
 

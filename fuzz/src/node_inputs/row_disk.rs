@@ -1,4 +1,4 @@
-//! A disk: rows that are durable, and batches on their way there, in order.
+//! A simulated disk: durable rows, and batches that are not durable yet, in order.
 
 use std::collections::VecDeque;
 
@@ -17,13 +17,13 @@ impl RowDisk {
         Self { rows: FIXTURE.store.clone(), pending: VecDeque::new() }
     }
 
-    /// Takes a batch. Batches come in order of token.
+    /// Queues a batch. Batches come in the order of their ids.
     pub(super) fn write(&mut self, token: StoreBatchId, rows: Vec<Row>) {
         assert!(self.pending.back().is_none_or(|(last, _)| *last < token), "tokens rise");
         self.pending.push_back((token, rows));
     }
 
-    /// Makes the oldest batches durable; answers the newest of them.
+    /// Makes the oldest `count` batches durable. Returns the newest of them.
     pub(super) fn sync(&mut self, count: usize) -> Option<StoreBatchId> {
         let count = count.min(self.pending.len());
         let done: Vec<_> = self.pending.drain(..count).collect();
@@ -31,7 +31,7 @@ impl RowDisk {
         done.last().map(|(token, _)| *token)
     }
 
-    /// What is not durable is lost.
+    /// Loses all batches that are not durable.
     pub(super) fn crash(&mut self) {
         self.pending.clear();
     }

@@ -1,16 +1,16 @@
-//! Larder's first figures, each as a ratio to something measured in the same run, since machines differ and
-//! are noisy.
+//! Larder's benchmarks. Each figure is also given as a ratio to something measured in the same run, because
+//! hosts differ and timings are noisy.
 //!
 //! | module            | compares                                                                          |
 //! |-------------------|-----------------------------------------------------------------------------------|
-//! | [`write_latency`] | a write until a neighbour has it, with its floor: a disk, a wire, two signatures  |
+//! | [`write_latency`] | a write until a neighbour has it, with a minimum: disk, round trip, signatures    |
 //! | [`sync`]          | the sync of two copies, with Automerge's own protocol on the same documents       |
 //! | [`retraction`]    | retracting a removed member's changes, with opening the store                     |
-//! | [`queries`]       | questions to a long history, with their time limits                               |
+//! | [`queries`]       | queries of a long history, with their time limits                                 |
 //! | [`node_pair`]     | two nodes in memory, counted in bytes on the wire                                 |
 //!
-//! `cargo bench -p larder-tests` runs all; a name behind `--` runs what contains it. No limit is set here:
-//! what the figures were is in `docs/benchmarks.md`.
+//! `cargo bench -p larder-tests` runs all benchmarks; words after `--` select those whose name contains one.
+//! No limit is checked here. `docs/benchmarks.md` has the results.
 
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a bench says no by a panic")]
 
@@ -22,7 +22,7 @@ mod write_latency;
 
 use std::time::Duration;
 
-/// How often a figure is taken; the median is told.
+/// The number of measurements of a figure. The median is printed.
 const TRIALS: usize = 5;
 
 fn main() {
@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// The middle one, or of an even number the upper of the two.
+/// The median; of an even number of figures, the upper one of the middle two.
 fn median<T: Ord + Copy>(figures: &mut [T]) -> T {
     figures.sort_unstable();
     figures[figures.len() / 2]

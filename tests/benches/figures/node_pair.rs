@@ -1,5 +1,5 @@
-//! Two nodes in one process: stores in memory, a wire that takes no time and counts, and a clock that jumps
-//! to the next alarm. What remains is what the nodes themselves do.
+//! Two nodes in one process, with stores in memory, a network that takes no time and counts bytes, and a
+//! clock that jumps to the next deadline. So only the nodes' own work is measured.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -15,10 +15,10 @@ use larder_core::resource::literal::Literal;
 use larder_core::store::MemoryStore;
 
 const START: i64 = 1_760_000_000;
-/// More inputs than this without getting there is a defect.
+/// The number of inputs after which a run counts as stuck.
 const MAX_INPUTS: usize = 10_000_000;
 
-/// What passed between two nodes, and how long both only waited for an alarm.
+/// The traffic between the nodes, and the time for which both only waited for a deadline.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traffic {
     pub(super) bytes: usize,
@@ -26,7 +26,7 @@ pub(super) struct Traffic {
     pub(super) waited_ms: u64,
 }
 
-/// What is left of two nodes that were switched off.
+/// The stored state of two stopped nodes.
 #[derive(Clone)]
 pub(super) struct StoppedPair {
     stores: [MemoryStore; 2],
@@ -34,7 +34,7 @@ pub(super) struct StoppedPair {
     clock: MonoTime,
 }
 
-/// Two nodes.
+/// Two running nodes and the network between them.
 pub(super) struct NodePair {
     nodes: [Node; 2],
     stores: [MemoryStore; 2],
@@ -58,7 +58,7 @@ fn now(clock: MonoTime) -> ClockReading {
 }
 
 impl NodePair {
-    /// Switches two nodes on. They do not hear each other before [`NodePair::connect`].
+    /// Starts two nodes. They are not connected before [`NodePair::connect`].
     pub(super) fn open(kept: StoppedPair) -> Self {
         let StoppedPair { stores, group, clock } = kept;
         let mut opening_effects = Vec::new();
@@ -95,7 +95,7 @@ impl NodePair {
         pair
     }
 
-    /// Two nodes in one group of which nothing else is known.
+    /// Starts two new nodes in a common new group.
     pub(super) fn with_common_group() -> Self {
         let stores = Default::default();
         let mut pair = Self::open(StoppedPair { stores, group: GroupId::ZERO, clock: MonoTime::default() });
@@ -123,7 +123,7 @@ impl NodePair {
         pair
     }
 
-    /// Ends the link.
+    /// Closes the link.
     pub(super) fn disconnect(&mut self) {
         self.is_connected = false;
         if let Some(link) = self.link.take() {
@@ -132,19 +132,19 @@ impl NodePair {
         self.handle_all_queued();
     }
 
-    /// Gives the two a link, and counts from here.
+    /// Connects the nodes and resets the traffic counts.
     pub(super) fn connect(&mut self) {
         self.is_connected = true;
         self.traffic = Traffic::default();
         self.link_members();
     }
 
-    /// What the two would find on their disks.
+    /// The state that the two nodes have on their disks.
     pub(super) fn stopped_state(&self) -> StoppedPair {
         StoppedPair { stores: self.stores.clone(), group: self.group, clock: self.clock }
     }
 
-    /// Node `side` writes one key of one of a thousand resources.
+    /// Makes node `side` write one key of one of a thousand resources.
     pub(super) fn write(&mut self, side: usize, nth: u64) {
         let resource = format!("config/c{}", nth % 1000).parse().expect("a resource");
         let field = format!("keys.k{}", nth / 1000 % 10).parse().expect("a field");
@@ -163,19 +163,19 @@ impl NodePair {
         assert!(matches!(written, Response::Written(Some(_))), "{written:?}");
     }
 
-    /// The group's document at node `side`, as Automerge saves it.
+    /// The document of the group on node `side`, as Automerge saves it.
     pub(super) fn document(&mut self, side: usize) -> Vec<u8> {
         let group = &mut self.nodes[side].group_mut(&self.group).expect("a member").group;
         group.flush_documents();
         group.desired().expect("a desired state").document().save()
     }
 
-    /// How many changes node `side` has.
+    /// The number of changes on node `side`.
     pub(super) fn change_count(&self, side: usize) -> u64 {
         self.nodes[side].group(&self.group).map_or(0, |state| state.group.shard_states().change_count())
     }
 
-    /// Runs until both know that they have the same, and it is in both documents.
+    /// Runs until both nodes know that they are in sync, and both documents are up to date.
     pub(super) fn run_until_in_sync(&mut self) {
         let group = self.group;
         self.run_until(|pair| {
@@ -218,7 +218,7 @@ impl NodePair {
 
     fn handle_next_input(&mut self) -> bool {
         let Some((side, input)) = self.queue.pop_front() else { return false };
-        // A wire of no length still takes its microsecond, so that time goes on under load.
+        // Each input takes a microsecond, so that time passes under load.
         self.clock.0 += 1;
         let effects = self.nodes[side].handle(now(self.clock), input);
         self.apply_effects(side, effects);
@@ -269,7 +269,7 @@ impl NodePair {
         }
     }
 
-    /// Gives two members that can hear each other a link.
+    /// Opens a link between the nodes, if they are connected and know each other as members.
     fn link_members(&mut self) {
         let known = [0, 1].iter().all(|side| self.members[*side].contains(&secret(1 - side).node_id()));
         if self.is_connected && self.link.is_none() && known {

@@ -1,4 +1,4 @@
-//! Questions to a long history, each compared with what it is to be answered in.
+//! Queries of a long history, each compared with its time limit.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,18 +18,18 @@ use crate::{TRIALS, median, ms};
 
 const RESOURCE_COUNT: u64 = 1_000;
 const FIELDS_PER_RESOURCE: u64 = 12;
-/// Of so many changes one writes the text, another line of it each time.
+/// One change in this many writes a new version of the text, with one different line.
 const TEXT_CHANGE_INTERVAL: u64 = 1_000;
 const TEXT_LINES: u64 = 200;
 
-/// How many writes go into one commit: it is not the disk that is measured.
+/// The number of writes in a commit. It is large because the disk is not measured here.
 const WRITES_PER_COMMIT: u64 = 10_000;
 
-/// What the change of this place writes.
+/// The key and value of the change with this number.
 fn put_of_change(n: u64) -> (String, Value) {
     if n % TEXT_CHANGE_INTERVAL == TEXT_CHANGE_INTERVAL / 2 {
         let version = n / TEXT_CHANGE_INTERVAL;
-        // The newest version up to this one that wrote the line.
+        // The newest version up to this one that changed the line.
         let version_that_wrote = |line: u64| (version + TEXT_LINES - line) / TEXT_LINES * TEXT_LINES + line;
         let lines = (0..TEXT_LINES).map(|line| format!("line {line} {}\n", version_that_wrote(line)));
         return ("file/motd content".to_owned(), Value::Str(lines.collect()));
@@ -38,8 +38,8 @@ fn put_of_change(n: u64) -> (String, Value) {
     (format!("config/r{resource} keys.k{}", n / 7 % FIELDS_PER_RESOURCE), Value::Int(n.cast_signed()))
 }
 
-/// A group in which a thousand resources were written to, one of them ten times as often as the others, in a
-/// store.
+/// Builds and stores a group with changes of a thousand resources. One resource changes ten times as often as
+/// the others.
 fn build_group(changes: u64, store: &Store) -> Group {
     let secret = SecretKey::from_bytes(&[1; 32]);
     let genesis = create_genesis(&secret, "bench", [1; 16], SecretKey::from_bytes(&[9; 32]).node_id());
@@ -77,7 +77,7 @@ fn build_group(changes: u64, store: &Store) -> Group {
     group
 }
 
-/// What is to be answered within how many milliseconds, in a history of a hundred thousand changes.
+/// The time limit of a query, in milliseconds, for a history of a hundred thousand changes.
 const MAX_QUERY_MS: f64 = 100.0;
 const MAX_RESOURCE_QUERY_MS: f64 = 50.0;
 
@@ -99,7 +99,7 @@ fn measure_history(changes: u64, limit_factor: f64) {
     let path = std::env::temp_dir().join(format!("larder-asked-{}.redb", std::process::id()));
     let store = Store::open(&path).expect("a new store");
     let group = build_group(changes, &store);
-    // As the daemon does, once for a question.
+    // Like the daemon, this opens the table once for each query.
     let log = |group: &Group, query: &LogQuery| {
         let rows = store.reader().open_table(Table::Changes);
         history::log(group, query, &|key| rows.as_ref()?.get(key)).len()
@@ -126,7 +126,7 @@ fn measure_history(changes: u64, limit_factor: f64) {
     measure_query(&group, "log config/r0 -n 20", limit_factor * MAX_RESOURCE_QUERY_MS, |group| {
         log(group, &LogQuery { resource: Some(frequent_resource.clone()), ..newest(20) })
     });
-    // As many as the command asks for at once.
+    // The command requests this many entries at once.
     measure_query(&group, "log config/r0: the first page", limit_factor * MAX_RESOURCE_QUERY_MS, |group| {
         log(group, &LogQuery { resource: Some(frequent_resource.clone()), ..newest(500) })
     });
@@ -156,7 +156,7 @@ fn measure_history(changes: u64, limit_factor: f64) {
     std::fs::remove_file(path).expect("the store is removed");
 }
 
-/// `log --verify`, compared with opening the store.
+/// Measures `log --verify` relative to opening the store.
 fn measure_verification(group: &Group, store: &Store) {
     let snapshot = store.snapshot().expect("a store that can be read");
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! A document that gives up what a removed member wrote, compared with making it from its rows as at a start.
+//! Retracting the changes of a removed member, compared with loading the group from its rows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ fn write(group: &mut Group, store: &mut MemoryStore, author: u8, n: u64) {
     store.write(&written.ingest.rows);
 }
 
-/// A group of two in which one wrote all the time and the other a thousand changes at the end, on which
-/// nobody built; and the record that ends its grant with nothing kept.
+/// Builds a group of two authors. The second wrote a thousand changes at the end, on which the first did not
+/// build. Returns it with the record that revokes the second author's grant and keeps none of its changes.
 fn build_group_and_revocation() -> (Group, MemoryStore, SignedRecord) {
     let genesis = create_genesis(&secret(1), "bench", [1; 16], secret(9).node_id());
     let body = RecordBody::Grant(Grant {

@@ -1,6 +1,5 @@
-//! Two copies of one history meet. What Larder's nodes do is measured in one process without disk and wire,
-//! checks and signatures included; Automerge's sync protocol syncs the same two documents, and checks
-//! nothing.
+//! The sync of two copies of one history. Larder's nodes run in one process without a disk or network, and
+//! validate and verify all changes. Automerge's sync protocol syncs the same documents and verifies nothing.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ const LONG_HISTORY_CHANGES: u64 = 100_000;
 const COMMON_CHANGES: u64 = 1_000;
 const DIVERGED_CHANGES: u64 = 10_000;
 
-/// Bytes, messages and time of one meeting.
+/// The bytes, messages and time of one sync.
 #[derive(Clone, Copy)]
 struct SyncCost {
     bytes: usize,
@@ -22,7 +21,7 @@ struct SyncCost {
     time: Duration,
 }
 
-/// Two copies of a long history that are equal meet again.
+/// Measures the sync of two equal copies of a long history.
 pub(super) fn measure_sync_of_equal_copies() {
     let mut pair = NodePair::with_common_group();
     write_changes(&mut pair, &[0], 0..LONG_HISTORY_CHANGES);
@@ -40,7 +39,7 @@ pub(super) fn measure_sync_of_equal_copies() {
     print_cost("automerge, no sync state", no_state, Some(ours));
 }
 
-/// Two copies that each went on alone meet.
+/// Measures the sync of two copies that diverged.
 pub(super) fn measure_sync_of_diverged_copies() {
     let mut pair = NodePair::with_common_group();
     write_changes(&mut pair, &[0], 0..COMMON_CHANGES);
@@ -74,7 +73,7 @@ fn write_changes(pair: &mut NodePair, sides: &[usize], range: std::ops::Range<u6
     println!("  {count} writes, one by one: {:.0} ms", ms(begun.elapsed()));
 }
 
-/// The other side gets everything for the first time: told, not compared.
+/// Sends the whole history to the second node for the first time.
 fn sync_first_copy(pair: &mut NodePair) {
     let begun = Instant::now();
     pair.connect();
@@ -89,7 +88,8 @@ fn sync_first_copy(pair: &mut NodePair) {
     pair.disconnect();
 }
 
-/// Two of Larder's nodes start from their stores and meet; answers also how many changes one has then.
+/// Starts two nodes from their stores and syncs them. Returns the cost, and the number of changes on one node
+/// afterwards.
 fn measure_larder_sync(kept: &StoppedPair) -> (SyncCost, u64) {
     let mut pair = NodePair::open(kept.clone());
     let begun = Instant::now();
@@ -101,14 +101,14 @@ fn measure_larder_sync(kept: &StoppedPair) -> (SyncCost, u64) {
     (cost, pair.change_count(0))
 }
 
-/// The states of two documents that have met.
+/// The sync states of two documents after a sync.
 fn sync_states_after_meeting(documents: &mut [Automerge; 2]) -> [State; 2] {
     let mut states = [State::new(), State::new()];
     exchange_messages(documents, &mut states);
     states
 }
 
-/// What is left of a sync state when the link is gone.
+/// The part of a sync state that survives a reconnect.
 fn reloaded_state(state: &State) -> State {
     State::decode(&state.encode()).expect("a state")
 }
@@ -122,7 +122,7 @@ fn measure_automerge_sync(documents: &mut [Automerge; 2], mut states: [State; 2]
     cost
 }
 
-/// Lets two documents talk until neither has anything to say; answers bytes and messages.
+/// Exchanges messages until neither document has one to send. Returns the numbers of bytes and messages.
 fn exchange_messages(documents: &mut [Automerge; 2], states: &mut [State; 2]) -> (usize, usize) {
     let (mut bytes, mut messages) = (0, 0);
     loop {

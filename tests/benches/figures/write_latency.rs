@@ -1,5 +1,5 @@
-//! From a write's request at one host to its effect on another, against what no way of doing it can leave
-//! out: one durable write, one round trip, one signature made and one checked.
+//! The time from a write at one host to its effect on another, compared with a minimum that no implementation
+//! avoids: one durable write, one round trip, one signature, and one verification.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -21,10 +21,10 @@ use larder_tests::poll::poll;
 use super::{median, ms};
 
 const ROUND_COUNT: usize = 100;
-/// What a small change weighs on the wire and on the disk.
+/// The size of a small change on the network and on the disk, in bytes.
 const WRITE_BYTES: usize = 256;
 
-/// A write at one host, seen on another.
+/// Measures a write at one host until another host shows it.
 pub(super) fn measure_write_latency() {
     let lab = match Lab::new(2) {
         Ok(lab) => lab,
@@ -81,13 +81,13 @@ fn heads(client: &ApiClient) -> Vec<String> {
     heads.heads
 }
 
-/// Looks as often as it can without keeping the others from their work.
+/// Checks the condition often, with pauses that leave the processors to the daemons.
 fn wait_until(mut seen: impl FnMut() -> bool) {
     let seen = poll(WAIT_LIMIT, Duration::from_micros(200), || seen().then_some(()));
     assert!(seen.is_some(), "not seen on the neighbour");
 }
 
-/// The parts that no way of doing it can leave out.
+/// The parts of the minimum.
 struct Baseline {
     file: File,
     near: TcpStream,

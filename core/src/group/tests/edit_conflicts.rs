@@ -1,4 +1,4 @@
-//! Edits of conflicting fields, and the plans of nodes under conflicts, over histories that really diverged.
+//! Edits of conflicting fields, and the plans of nodes with conflicts, in histories that diverged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ fn write_edit(peer: &mut TestPeer, edit: &Edit) {
     peer.write(ShardName::Desired, puts, 0);
 }
 
-/// Two peers that wrote `first` together, and then each without the other.
+/// A peer after two peers wrote `first` together, and then one edit each without knowing of the other's.
 fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> TestPeer {
     let mut all = new_peers(2);
     let [a, b] = &mut all[..] else { panic!() };
@@ -63,7 +63,7 @@ fn edit_concurrent_with_a_removal_is_a_conflict() {
     assert_eq!(conflicts(peer.group.desired().unwrap()).len(), 1);
     assert_eq!(conflicted_field(&peer, &set_field("keys.b", assign(3))), "ensure");
     assert_eq!(conflicted_field(&peer, &set_field("keys.a", assign(3))), "ensure");
-    // What was removed with everybody's consent can be made again.
+    // A resource that was removed without a conflict can be created again.
     let mut alone = new_peers(1).remove(0);
     write_edit(&mut alone, &set_field("keys.a", assign(1)));
     write_edit(&mut alone, &remove_db());
@@ -175,10 +175,10 @@ fn path_claimed_by_two_resources_is_held_until_one_moves() {
     };
     let both = vec!["config/db".to_owned(), "file/motd".to_owned()];
     assert_eq!(observed(peer), (1, Some(2), both));
-    // An edit of the path in conflict is allowed: it resolves the claim.
+    // Editing the path in conflict is allowed, because it resolves the claim.
     write_edit(peer, &set_fields("file/motd", &[("path", "etc/motd")]));
     assert_eq!(observed(peer), (0, None, vec![]));
-    // On nodes that the other resource does not select, the path is free; a removed resource claims no path.
+    // On nodes that the other resource does not select, the path is free. A removed resource claims no path.
     write_edit(peer, &set_fields("file/motd", &[("path", "etc/db"), ("select", "role=none")]));
     assert_eq!(observed(peer), (0, None, vec![]));
     write_edit(peer, &set_fields("file/motd", &[("select", "*")]));

@@ -1,4 +1,4 @@
-//! What edits make of a state that two sides wrote to without knowing of each other.
+//! Edits of a state with concurrent writes of two sides.
 
 use super::*;
 use crate::resource::edit::{Edit, EditError, FieldEdit};
@@ -172,7 +172,7 @@ fn replacement_moves_labels_and_overlays_to_the_new_node() {
         panic!("no target")
     };
     assert!(matches!(&target.action, Action::Apply { fields, .. } if fields.contains_key("keys.x")));
-    // There is nothing left of it to take.
+    // A second replacement has nothing left to move.
     assert_eq!(plan_replacement(&a).resources, BTreeSet::new());
 }
 

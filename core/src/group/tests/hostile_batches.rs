@@ -1,5 +1,4 @@
-//! Windows that no honest member sends. Whatever comes of them, the store must come up again and serve
-//! others.
+//! Batches that no honest member sends. Afterwards the store must still load and serve other members.
 
 use super::*;
 use crate::delta::Delta;
@@ -9,7 +8,7 @@ use crate::id::{ChainId, Sig};
 use crate::limits;
 use crate::shard::chain::{self, ChainHash, EndProof, first_chain_hash, next_chain_hash};
 
-/// A chain as its author can forge it, valid or not.
+/// A chain that its author can forge, valid or not.
 struct ForgedChain {
     secret: SecretKey,
     header: SegmentHeader,
@@ -20,7 +19,7 @@ struct ForgedChain {
 }
 
 impl ForgedChain {
-    /// What `peer` wrote to the desired state.
+    /// The chain that `peer` wrote in the desired state.
     fn from_peer(peer: &mut TestPeer) -> Self {
         peer.group.flush_documents();
         let shard = peer.group.desired().unwrap();
@@ -40,7 +39,7 @@ impl ForgedChain {
         Self { secret: peer.secret.clone(), header, chain_id, shard_id, group, changes }
     }
 
-    /// Adds a change that replaces nothing, though it should.
+    /// Adds an invalid change: it should replace earlier puts, and replaces none.
     fn push_invalid_change(&mut self, root: &ShardRoot, key: &str) {
         let last = self.changes.last().unwrap();
         let put = crate::delta::Put { key: key.to_owned(), value: Value::Int(0), preds: vec![] };
@@ -61,7 +60,7 @@ impl ForgedChain {
         })
     }
 
-    /// The signature of all of it, and of more.
+    /// The end proof of all changes and of further ids ahead.
     fn end_proof(&self, ahead: Vec<ChangeId>) -> EndProof {
         let seq = (self.changes.len() + ahead.len()) as u64;
         let signature =
@@ -160,7 +159,8 @@ fn chain_with_an_invalid_change_is_accepted_up_to_the_last_checkpoint() {
     assert_batch_reaches(&mut peers, &batch, 64);
 }
 
-/// One chain in two segments, so that the signature does not cover the changes that are taken in.
+/// A batch that contains one chain in two segments. The signature does not cover the changes that would be
+/// ingested.
 #[test]
 fn batch_that_names_a_chain_twice_is_rejected() {
     let mut peers = new_peers(3);
@@ -217,7 +217,7 @@ fn first_delta(root: &ShardRoot, grant: GrantId) -> Delta {
     }
 }
 
-/// Signed by `secret`, as is right where the root is.
+/// Signs a delta as the first change of its chain.
 fn sign_delta(root: &ShardRoot, delta: Delta, secret: &SecretKey) -> SignedDelta {
     let chain_id = delta.chain_id(root.group());
     let encoded = EncodedChange::new(root, delta).unwrap();
@@ -242,7 +242,7 @@ fn change_signed_for_one_group_or_shard_is_rejected_in_others() {
         let delta = sign_delta(root, first_delta(root, grant), &founder).delta;
         SignedDelta { delta, signature: signed_change.signature }
     };
-    // Unaltered, and encoded for the other shard so that only the signature is wrong.
+    // Each change is sent unaltered, and encoded for the other shard so that only the signature is wrong.
     for change in [&signed_change, &resigned(&other_root, grant)] {
         let outcome = other.ingest_push(other_root.shard_id(), change);
         assert!(outcome.rejection.is_some() && outcome.new_changes.is_empty(), "{outcome:?}");
@@ -253,7 +253,7 @@ fn change_signed_for_one_group_or_shard_is_rejected_in_others() {
     }
     let fault = other.apply_records(here.group.records().iter().cloned()).fault;
     assert_eq!(fault, Some(crate::record::RecordFault::Foreign));
-    // Signed for that shard, all of it is accepted.
+    // With a signature for that shard, the change is accepted.
     assert_eq!(here.group.ingest_push(desired_root(here).shard_id(), &signed_change).new_changes.len(), 1);
     let right = sign_delta(&observed, first_delta(&observed, genesis), &founder);
     assert_eq!(here.group.ingest_push(observed.shard_id(), &right).new_changes.len(), 1);
@@ -261,7 +261,7 @@ fn change_signed_for_one_group_or_shard_is_rejected_in_others() {
     assert_eq!(other.ingest_push(other_root.shard_id(), &right).new_changes.len(), 1);
 }
 
-/// Automerge lets the greatest counter win: a counter that need not follow from anything would win for ever.
+/// In Automerge the greatest counter wins. A counter that follows from no other would win for ever.
 #[test]
 fn change_with_a_wrong_start_op_is_rejected() {
     let here = &mut new_peers(1)[0];

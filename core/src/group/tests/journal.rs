@@ -1,4 +1,4 @@
-//! The journal lists what counts, each change after its dependencies.
+//! The journal lists the counting entries, each change after its dependencies.
 
 use super::*;
 use crate::id::HistoryEntryId;
@@ -12,8 +12,8 @@ fn journal_rows(store: &MemoryStore, group: GroupId) -> Vec<JournalRow> {
     rows.iter().map(|(_, value)| decode_layout(value).unwrap()).collect()
 }
 
-/// Follows a journal from its beginning: nothing comes twice, or before what it was built on, and in the end
-/// just that counts which the group holds.
+/// Reads a journal from its beginning. No row repeats a state, each change comes after its dependencies, and
+/// at the end exactly the entries of the group count.
 pub(super) fn assert_journal_matches(store: &MemoryStore, group: &Group) {
     let mut counting_set: BTreeSet<HistoryEntryId> = BTreeSet::new();
     let mut times: BTreeMap<HistoryEntryId, u32> = BTreeMap::new();
@@ -102,7 +102,7 @@ fn journal_lists_changes_in_acceptance_order() {
     );
 }
 
-/// As every store of an earlier version is.
+/// Stores of an earlier version have no journal.
 #[test]
 fn store_without_a_journal_gets_one_on_load() {
     let peer = peer_with_history();
@@ -117,7 +117,7 @@ fn store_without_a_journal_gets_one_on_load() {
     assert_eq!(load_group(&store, &peer).take_repair_rows(), [], "once is enough");
 }
 
-/// Rows are lost, damaged, or name changes that are not here. Right rows stay, and new rows correct the rest.
+/// Rows may be missing, damaged, or name unknown changes. Correct rows stay, and new rows correct the others.
 #[test]
 fn damaged_journal_is_repaired_on_load() {
     let peer = peer_with_history();

@@ -10,8 +10,8 @@ use crate::id::{ChainId, GrantId, RecordId};
 use crate::record::{Admit, Frontiers, Revoke, RevokeTarget};
 use crate::shard::chain::{self, EndProof, first_chain_hash, next_chain_hash};
 
-/// What a peer offers of records and changes is brought to another, until that has nothing left to learn of
-/// it.
+/// Sends records and changes of one peer to another, until that has all of them. Returns true if anything was
+/// new.
 pub(super) fn bring_all(from: &mut TestPeer, to: &mut TestPeer) -> bool {
     let records =
         from.group.membership_records().missing_records(&to.group.membership_records().record_tips());
@@ -35,7 +35,7 @@ fn apply_records(to: &mut TestPeer, records: Vec<crate::record::SignedRecord>) -
     to.group.records().len() != before
 }
 
-/// One branch, asked for from further below until it meets what is there.
+/// Requests a branch from further and further back, until the batch connects to known changes.
 fn fetch_branch(
     from: &mut TestPeer,
     to: &mut TestPeer,
@@ -55,7 +55,7 @@ fn fetch_branch(
         has_learnt = true;
         match outcome.diverged_chains.first() {
             Some((_, after_seq)) => after = after_seq.saturating_sub(3),
-            // It builds on what comes with other chains.
+            // The branch builds on changes of other chains, which come later.
             None if outcome.has_gap => return has_learnt,
             None => after = to.group.shard_states().resume_point(&shard_id, &chain_id, tip),
         }
@@ -63,7 +63,7 @@ fn fetch_branch(
     panic!("it goes on for ever");
 }
 
-/// Both ways until both are quiet. Then they are equal.
+/// Syncs two peers in both directions until neither has anything new. Both must then be equal.
 pub(super) fn sync_both_ways(a: &mut TestPeer, b: &mut TestPeer) {
     for _ in 0..50 {
         let first_learnt = bring_all(a, b);
@@ -112,9 +112,9 @@ fn assert_matches_acceptance(peer: &mut TestPeer, context: &str) {
 struct RandomWorld {
     rng: TestRng,
     peers: Vec<TestPeer>,
-    /// Machines as they were once, to be put back.
+    /// Earlier states of nodes, for restoring.
     backups: Vec<Option<TestPeer>>,
-    /// Those that fork and lie.
+    /// The nodes that fork and issue false records.
     hostile: BTreeSet<usize>,
     time: i64,
 }
@@ -153,7 +153,7 @@ impl RandomWorld {
         let peer = &mut self.peers[peer_index];
         let mut newest = peer.group.records().newest_in_chain((grant, Signer::Holder));
         if self.hostile.contains(&peer_index) && self.rng.below(3) == 0 {
-            // Backdated, or a fork of the chain.
+            // The record is backdated, or forks the chain.
             newest = newest.and_then(|(_, id)| peer.group.records().get(&id)).and_then(|signed| {
                 let record = signed.record();
                 (record.seq > 1).then_some((record.seq - 1, record.prev))
@@ -193,7 +193,7 @@ impl RandomWorld {
         let new_incarnation =
             Incarnation(crate::id::hash16("test life", &[&peer.incarnation_count.to_be_bytes()]));
         let note = ChangeNote { time: self.time, ..ChangeNote::default() };
-        // A member that knows that it was removed writes nothing.
+        // A member that knows of its removal writes nothing.
         if let Ok(written) = peer.group.write(&peer.secret, ShardName::Desired, puts, &note, new_incarnation)
         {
             peer.store.write(&written.ingest.rows);
@@ -213,7 +213,7 @@ impl RandomWorld {
         sync_both_ways(&mut self.peers[peer_index], &mut copied);
     }
 
-    /// Keeps a copy of a node, or restores it.
+    /// Keeps a copy of a node, or restores the copy.
     fn back_up_or_restore(&mut self, peer_index: usize) {
         match self.backups[peer_index].take() {
             Some(backup) => self.peers[peer_index] = backup,
@@ -254,7 +254,7 @@ impl RandomWorld {
         self.issue_record(peer_index, grant, body);
     }
 
-    /// Where the chains of a grant are; or something else, of those who lie.
+    /// The frontiers of a grant's chains, or false ones for a hostile node.
     fn random_frontiers(&mut self, peer_index: usize, target: &GrantId, is_lying: bool) -> Frontiers {
         let group = &self.peers[peer_index].group;
         let mut record = group.records().newest_in_chain((*target, Signer::Holder));
@@ -278,7 +278,7 @@ impl RandomWorld {
         Frontiers { last_record: record, last_changes: changes }
     }
 
-    /// A frontier at any valid change that is here.
+    /// A frontier at any known valid change.
     fn frontier_at_any_change(&mut self, peer_index: usize) -> Frontiers {
         let group = &self.peers[peer_index].group;
         let shard = group.desired().unwrap();
@@ -350,8 +350,8 @@ fn peers_of_random_worlds_converge_to_the_pure_acceptance() {
     assert!(forks > 10 && held > 5 && unaccepted > 30, "{forks} {held} {unaccepted}");
 }
 
-/// A branch signed only at its end arrives with its proof, and the branch with support replaces the longer
-/// one.
+/// A branch with one signature at its end arrives with its proof. The branch that others support replaces the
+/// longer one.
 #[test]
 fn supported_branch_replaces_the_longer_one() {
     let mut peers = new_peers(3);
@@ -382,7 +382,7 @@ fn supported_branch_replaces_the_longer_one() {
 }
 
 /// A long document is rebuilt in slices. A change with the position of a retracted one fits only the new
-/// document, and changes that depend on it are validated before that document is done.
+/// document, and changes that depend on it are validated before that document is complete.
 #[test]
 fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
     let mut all = new_peers(4);
@@ -413,7 +413,7 @@ fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
     }
 }
 
-/// Signed by its author, and wrong: it builds on both branches of a fork.
+/// A change that its author signed but that is invalid: it builds on both branches of a fork.
 #[test]
 fn change_on_both_branches_of_a_fork_is_rejected() {
     let mut peers = new_peers(2);

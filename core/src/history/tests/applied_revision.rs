@@ -65,7 +65,7 @@ fn observed_point_includes_concurrent_changes() {
     let mut both = vec![left, right];
     both.sort();
     assert_eq!(point, ObservedPoint { heads: both, is_exact: true });
-    // If the time does not reveal them, the point is the named change.
+    // Without a time that reveals them, the point is the named change.
     let undated = ObservedState { since: 0, ..observed };
     let point = find_observed_point(a.shard(), &resource_name("config/db"), &undated).unwrap();
     assert_eq!(point, ObservedPoint { heads: vec![newest.unwrap()], is_exact: false });

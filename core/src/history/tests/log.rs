@@ -26,7 +26,7 @@ fn converged_nodes_produce_the_same_log() {
             assert_eq!(super::find_entry(&peers[0].group, &found).as_ref(), Some(entry));
             seen.insert(entry.id.clone());
         }
-        // Among what may come next, the latest does, then the smallest id.
+        // Of the entries that may come next, the latest comes first, then the one with the smallest id.
         let mut waiting: BTreeMap<&str, usize> = first.iter().map(|entry| (entry.id.as_str(), 0)).collect();
         for dep in first.iter().flat_map(|entry| &entry.deps) {
             *waiting.get_mut(dep.as_str()).unwrap() += 1;
@@ -93,7 +93,7 @@ fn resource_index_matches_a_full_scan_and_survives_a_store_round_trip() {
                 let found = positions.map(|position| shard.graph().entry_at(*position).unwrap().id);
                 assert_eq!(found.collect::<BTreeSet<_>>(), ids, "seed {seed}");
             }
-            // A row that one node wrote is read by another, to which the changes came in another order.
+            // A node reads the rows of another, which received the changes in another order.
             let row = index.to_row(shard.graph());
             for other in shards.iter().map(|shards| &shards[nth]) {
                 assert_eq!(

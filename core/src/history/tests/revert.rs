@@ -61,7 +61,7 @@ fn expected_revert(
         let current = peer.shard().state().get(key);
         let by = |op: &OpRef| made.iter().find(|(made, ..)| made == op).unwrap().1;
         let all_by_others = current.iter().all(|visible| !reverted.contains(&by(&visible.op)));
-        // What was written over it tells nothing of what was before it.
+        // An overwriting value does not show the values before it.
         let writers = made.iter().map(|(_, id, ..)| id).filter(|id| reverted.contains(id));
         let known = peer.shard().graph().version_of(writers);
         let is_before = |id: &ChangeId| {

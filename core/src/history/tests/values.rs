@@ -114,7 +114,7 @@ fn change_diff_has_old_and_new_values() {
             touches
         );
     }
-    // An old change shows its own effect, and a diff shows what differs between two points.
+    // An old change shows its own effect only. A diff shows all differences between two points.
     assert_eq!(describe_diffs(&diff_of_change(&peer.group, &shard_id, &ids[2])), STEPS[1].1);
     let edits = diff(peer.shard(), &[ids[1]], &[ids[4]], None);
     assert_eq!(
@@ -225,7 +225,7 @@ fn wrong_clocks_do_not_move_other_changes_in_time() {
     assert_eq!(heads_at(a, NOW), [past]);
     assert_eq!(heads_at(a, NOW + 60), sorted(vec![own, past]));
     assert_eq!(heads_at(a, NOW + DAY), sorted(vec![own, past, future]));
-    // A change that builds on the one from the future does not count for the present either.
+    // A change that builds on a change from the future does not count for the present either.
     let late = a.set(&["keys.a=3"], NOW + 120);
     assert_eq!(heads_at(a, NOW + 600), sorted(vec![own, past]));
     assert_eq!(heads_at(a, NOW + DAY), [late]);

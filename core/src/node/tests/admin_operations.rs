@@ -1,4 +1,4 @@
-//! Admin operations and their authority, and pairing.
+//! Admin operations with their authority, and pairing.
 
 use super::*;
 use crate::record::Role;
@@ -62,7 +62,8 @@ fn admin_can_remove_an_operator_but_operator_cannot_remove_an_admin() {
     assert_eq!(member_infos(host).len(), 1);
 }
 
-/// With any grants of the removed node: no change after the named one counts, and all others still do.
+/// A removal works with every grant of the removed node: no change after the named one counts, and all others
+/// do.
 #[test]
 fn removal_with_keep_through_drops_every_later_change() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
@@ -91,7 +92,7 @@ fn removal_with_keep_through_drops_every_later_change() {
     assert_eq!(membership_status(&host, &operator).0, MembershipStatus::Removed);
 }
 
-/// A peer that repeats its challenge gets one long answer.
+/// A peer that repeats its challenge gets only one long answer.
 #[test]
 fn repeated_membership_challenge_on_one_link_is_answered_once() {
     let mut host = TestNode::member(fixture::founder());
@@ -129,7 +130,7 @@ fn promotion_adds_a_grant_and_demotion_revokes_one() {
     );
     assert_eq!(run_admin_op(&mut host, change_role(&operator, Role::Admin)), Ok(()));
     assert_eq!(role(&host, &operator), Some(Role::Admin));
-    // An admin cannot remove the admin that appointed it, but the other way round works.
+    // An admin cannot remove the admin that appointed it. The other way round works.
     let mut host = reopen_with_key(host, operator.clone());
     let remove = |node: &SecretKey| AdminOp::RemoveMember { node: node.node_id().into(), keep_through: None };
     assert_eq!(run_admin_op(&mut host, remove(&founder)), Err(RequestError::NotGrantingAdmin));
@@ -249,7 +250,7 @@ fn removed_member_receives_the_records_before_its_link_closes() {
     }
 }
 
-/// What a former member gets in answer to its grant path.
+/// The answers that a former member gets to its grant path.
 #[test]
 fn removed_node_that_sends_its_grant_path_receives_the_revocation() {
     let (founder, operator) = (fixture::founder(), fixture::operator());
@@ -272,7 +273,7 @@ fn removed_node_that_sends_its_grant_path_receives_the_revocation() {
     assert_eq!(host.receive_guest_frame(2, &shown[0]), [GuestFrame::NotMember]);
 }
 
-/// A node that pairs, and a member.
+/// Starts a node that pairs, and a member.
 fn start_pairing() -> (TestNode, TestNode) {
     let mut joiner = TestNode::open(stranger_key(), MemoryStore::default());
     let mut member = TestNode::member(fixture::founder());
@@ -282,7 +283,7 @@ fn start_pairing() -> (TestNode, TestNode) {
     (joiner, member)
 }
 
-/// A whole guest stream.
+/// Runs a complete guest stream.
 fn run_guest_stream(joiner: &mut TestNode, member: &mut TestNode, link: u64) {
     member.open_link(link, &stranger_key(), LinkKind::Guest, false);
     let mut frames: Vec<_> = joiner
@@ -385,7 +386,7 @@ fn incoming_pairings_are_limited_and_can_be_rejected() {
         "the denied one has its place"
     );
     assert_eq!(member.node.limit_stats().iter().count(), 2, "{:?}", member.node.limit_stats());
-    // A node that is no admin does not answer.
+    // A node that is not an admin does not answer.
     let mut operator = TestNode::member(fixture::operator());
     operator.open_link(1, &stranger_key(), LinkKind::Guest, false);
     let commitment = pairing::commitment(&stranger_key().node_id(), &[1; 16]);

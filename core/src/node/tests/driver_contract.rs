@@ -1,4 +1,4 @@
-//! What the node promises to its caller.
+//! The guarantees of the node to its caller.
 
 use super::super::*;
 use crate::group::ChangeNote;

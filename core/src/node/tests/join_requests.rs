@@ -1,4 +1,4 @@
-//! Join requests: valid and forged ones, their pace, and peers of other versions.
+//! Join requests: valid and forged requests, their pace, and peers with other versions.
 
 use super::*;
 use crate::id::RecordId;

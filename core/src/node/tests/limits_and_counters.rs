@@ -1,4 +1,4 @@
-//! Limits: what they defer, and that their hits are counted.
+//! Limits: the work that they defer, and the counts of their hits.
 
 use super::*;
 use crate::delta::{Delta, Put, SignedDelta};
@@ -48,7 +48,7 @@ fn pushes_of_one_author_are_rate_limited() {
         );
     }
     assert_eq!(hit_count(&host, "changes of one author pushed at once"), 100);
-    // Later, as many are allowed as were earned since.
+    // Later, as many are allowed as the elapsed time earned.
     host.clock.mono = host.clock.mono.plus_ms(50);
     for n in 0..100 {
         host.receive_member_frame(

@@ -1,4 +1,4 @@
-//! A few nodes that are wired by hand.
+//! Tests with a few nodes that are connected by hand.
 
 use super::super::*;
 use crate::id::ChangeId;
@@ -179,7 +179,7 @@ fn unrequested_range_response_is_ignored() {
     let (group, mut all) = open_members(2);
     let [a, b] = &mut all[..] else { panic!() };
     link_nodes(clock_at(1), a, b);
-    // A push is held back, and the batch that holds its change comes without a request.
+    // The push is delayed, and the batch with its change comes without a request.
     a.write(clock_at(2), group, 1);
     let group_data = &mut a.node.groups.get_mut(&group).unwrap().group;
     let shard_id = group_data.desired().unwrap().root().shard_id();
@@ -228,7 +228,7 @@ fn join_denial_ends_only_the_join_it_answers() {
     let join = |code: InviteCode| Request::Join { code, alias: String::new(), labels: vec![] };
     let link_up =
         |link, peer, opened| Input::LinkUp { link, peer, kind: LinkKind::Guest, opened_here: opened };
-    // Joins with a bad code on one guest stream, whose answer is held back.
+    // The node joins with a bad code on one guest stream, whose answer is delayed.
     let (_, _) = c.request(clock_at(2), join(example_code(group, 9)));
     let run_guest_stream = |a: &mut PeerNode, c: &mut PeerNode, link: LinkId| {
         let mut to_a = c.handle_input(clock_at(3), link_up(link, a.node.own_id(), true));
@@ -259,7 +259,7 @@ fn join_denial_ends_only_the_join_it_answers() {
     };
     deliver_response(&mut c, &denied_responses[0]);
     assert!(!c.responses.contains_key(&caller), "that was the other code");
-    // A denial of the good code that comes after the grant.
+    // The denial of the good code arrives after the grant.
     let later_responses = run_guest_stream(&mut a, &mut c, LinkId(4));
     deliver_response(&mut c, &granted_responses[0]);
     assert!(c.node.group(&group).is_some());
@@ -343,7 +343,7 @@ fn anti_entropy_never_exceeds_the_pending_bytes_of_a_link() {
     );
 }
 
-/// Linked nodes. Frames are delivered unless `is_lost` names their direction.
+/// Several linked nodes. A frame is delivered unless `is_lost` names its direction.
 struct TestMesh {
     nodes: Vec<PeerNode>,
     is_lost: fn(usize, usize) -> bool,
@@ -398,8 +398,8 @@ impl TestMesh {
     }
 }
 
-/// A push is left to the neighbour that claims a link with the receiver. If that one does not push,
-/// anti-entropy repairs it.
+/// A node leaves a push to the neighbour that claims a link with the receiver. If that neighbour does not
+/// push, anti-entropy repairs it.
 #[test]
 fn change_that_a_linked_peer_withholds_is_fetched_from_another_peer() {
     let (group, all) = open_members(3);

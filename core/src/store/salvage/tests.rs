@@ -7,7 +7,7 @@ use crate::id::{ChangeId, Incarnation};
 use crate::shard::root::ShardName;
 use crate::value::Value;
 
-/// A group in which the founder wrote so often; every tenth change is the operator's, if that one writes too.
+/// A group with `count` changes of the founder. With `with_operator`, every tenth change is the operator's.
 fn store_with_changes(count: i64, with_operator: bool) -> MemoryStore {
     let mut group = Group::new(fixture::records());
     let mut store = MemoryStore::default();
@@ -34,7 +34,7 @@ fn load_group(store: &MemoryStore) -> Group {
     Group::load(store, fixture::group(), fixture::genesis().id()).unwrap()
 }
 
-/// The group that comes up from what was saved.
+/// Loads the group from the salvaged rows.
 fn load_salvaged(salvaged: &SalvagedGroup) -> Group {
     let mut store = MemoryStore::default();
     store.write(&salvaged.rows);
@@ -49,7 +49,7 @@ fn rows_of(store: &MemoryStore, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
     store.read_rows(table, &key::for_group(fixture::group())).unwrap()
 }
 
-/// What was saved is proved to others too, wherever it is cut: a node that has nothing takes all of it.
+/// Counts the salvaged changes that a new node accepts. Their signatures must prove them to others, too.
 fn count_changes_proved_to_a_new_node(group: &mut Group) -> usize {
     let shard = group.desired().unwrap().root().shard_id();
     let positions = group.shard_states().chain_positions(&shard);
@@ -80,7 +80,7 @@ fn intact_store_is_salvaged_completely() {
     assert_eq!(load_salvaged(&salvaged).digest(&[]), load_group(&store).digest(&[]));
 }
 
-/// A flipped bit in any row is noticed, or has no effect.
+/// A flipped bit in any row is detected or has no effect.
 #[test]
 fn rows_with_a_flipped_bit_are_never_accepted() {
     let store = store_with_changes(70, true);
@@ -108,7 +108,7 @@ fn rows_with_a_flipped_bit_are_never_accepted() {
     assert!(detected > 5, "{detected}");
 }
 
-/// A row that is gone takes with it what was built on it, and no more; what is left is proved.
+/// A damaged row loses the changes that depend on it, and no others. The remaining ones are proved.
 #[test]
 fn every_change_before_a_damaged_row_is_salvaged() {
     let store = store_with_changes(140, false);
@@ -124,8 +124,8 @@ fn every_change_before_a_damaged_row_is_salvaged() {
     }
 }
 
-/// A lost signature in the middle: what is left ends before it, and is proved by the next one wherever it is
-/// cut.
+/// A signature in the middle is lost. The salvaged changes end before it, and the next signature proves them
+/// at any cut.
 #[test]
 fn chain_ends_before_a_missing_checkpoint_signature() {
     for (nth, expected) in [(0, 0), (1, 64)] {
@@ -138,7 +138,7 @@ fn chain_ends_before_a_missing_checkpoint_signature() {
     }
 }
 
-/// Without signatures nothing of another's chain is believed; one's own is signed again.
+/// Without signatures, no change of another's chain is salvaged. The node signs its own chain again.
 #[test]
 fn own_changes_are_salvaged_without_their_signatures() {
     let mut damaged = store_with_changes(140, false);
@@ -153,7 +153,7 @@ fn own_changes_are_salvaged_without_their_signatures() {
     assert_eq!(count_changes_proved_to_a_new_node(&mut load_salvaged(&salvaged)), 140);
 }
 
-/// The `own-tips` row alone shows how many changes the chain had.
+/// Only the `own-tips` row shows how many changes the chain had.
 #[test]
 fn missing_tip_of_the_own_chain_is_reported_as_incomplete() {
     let mut damaged = store_with_changes(70, false);

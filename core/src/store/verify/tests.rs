@@ -6,7 +6,7 @@ use crate::shard::root::ShardName;
 use crate::store::{MemoryStore, Row};
 use crate::value::Value;
 
-/// A group in which the founder wrote, and the operator every fourth change.
+/// A group with `count` changes. Every fourth is the operator's, the others are the founder's.
 fn store_with_changes(count: i64) -> MemoryStore {
     let mut group = Group::new(fixture::records());
     let mut store = MemoryStore::default();
@@ -42,7 +42,7 @@ fn intact_store_has_no_failures_and_reports_its_counts() {
     assert_eq!(verify_store(&store_with_changes(0)).changes, 0);
 }
 
-/// Whatever bit of a change is turned, that change is named, and no other.
+/// Verification names exactly the change in which a bit is flipped.
 #[test]
 fn tampered_change_is_the_only_reported_failure() {
     let store = store_with_changes(140);
@@ -59,7 +59,7 @@ fn tampered_change_is_the_only_reported_failure() {
     }
 }
 
-/// Whoever changes the name too has everything consistent but the signature.
+/// If the id of the change is altered as well, only the signature reveals it.
 #[test]
 fn replaced_change_with_a_consistent_hash_is_reported_as_unsigned() {
     let store = store_with_changes(40);
@@ -86,7 +86,7 @@ fn replaced_change_with_a_consistent_hash_is_reported_as_unsigned() {
     assert!(report.failures.iter().any(|failed| failed.reason.contains("did not sign")), "{report:?}");
 }
 
-/// Any row that is gone, and any turned bit of a signature or record, is found.
+/// Verification finds every missing row, and every flipped bit of a signature or record.
 #[test]
 fn every_missing_or_altered_proof_row_is_reported() {
     let store = store_with_changes(200);
