@@ -2,7 +2,7 @@
 //! result, and the result must equal that of an independent oracle.
 //!
 //! The default scope takes seconds. `LARDER_SCOPE=whole` tests the whole scope that a test's comment names,
-//! which takes minutes in the release profile.
+//! which takes an hour or two in the release profile.
 
 mod histories;
 mod records;
