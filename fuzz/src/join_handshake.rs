@@ -1,5 +1,6 @@
 //! A join with a peer in between that drops, repeats, alters and forges frames. No node joins that no admin
-//! admitted, and two screens never show equal digits if their nodes are not connected.
+//! admitted, none is admitted before the digits on both screens were equal, and the digits differ only if the
+//! peer in between interfered.
 
 use std::sync::LazyLock;
 
