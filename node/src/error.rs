@@ -243,6 +243,7 @@ impl CliError {
             | EditError::ReservedResource(_)
             | EditError::NotAList(..)
             | EditError::InvalidLabelText(_)
+            | EditError::AliasBeginsId { .. }
             | EditError::InvalidTag(_)
             | EditError::TooManyFields => Self::usage(text),
         }

@@ -30,6 +30,11 @@ pub fn decode(text: &str, len: usize) -> Option<Vec<u8>> {
     (bytes.len() == len).then_some(bytes)
 }
 
+/// True if `text` consists of characters of the alphabet, and is not empty.
+pub fn is_base32(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| ALPHABET.contains(c))
+}
+
 /// The character of the alphabet that `c` stands for, or `None` if there is none.
 pub fn normalize_char(c: char) -> Option<char> {
     match c.to_ascii_lowercase() {

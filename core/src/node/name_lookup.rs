@@ -4,6 +4,7 @@
 //! Requests carry typed names, and [`Node::handle`] looks them up under the same `now` in which it acts: what
 //! a name meant when it was typed and what the node changes cannot differ by an input in between.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
 use super::effect::RequestError;
@@ -13,12 +14,15 @@ use crate::group::{Group, UnacceptedChange};
 use crate::history;
 use crate::id::{ChangeId, GroupId, HistoryEntryId, InviteId, NodeId};
 use crate::record::SignedRecord;
-use crate::resource::edit::Edit;
+use crate::resource::edit::{Edit, EditError};
 use crate::resource::history_tag;
 use crate::resource::view::NodeLabels;
 use crate::shard::Shard;
 use crate::typed_name::{ChangeName, GroupName, HistoryPoint, NodeName};
 use crate::wire::invite_code::InviteCode;
+
+/// The shortest prefix of an id that competes with an alias of the same text, in characters.
+const MIN_ID_PREFIX_CHARS: usize = 4;
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,29 +84,39 @@ pub enum LookupError {
     NotDesired(String),
 }
 
-/// The only candidate that `text` means: one whose alias it is, or else one whose id begins with it, in
-/// either case.
+/// The only candidate that `text` names: by its full id, by its alias, or by a prefix of its id. Ids are
+/// compared without regard to case.
+///
+/// A full id always names its owner. An alias that is also a prefix of another candidate's id is ambiguous,
+/// so that an alias cannot redirect a command to another node. A prefix shorter than
+/// [`MIN_ID_PREFIX_CHARS`] does not compete with an alias: a short alias stays usable in a large group.
 pub fn unique<T: Copy + Display>(
     kind: NameKind,
     text: &str,
     candidates: impl IntoIterator<Item = (T, Option<String>)>,
 ) -> Result<T, LookupError> {
-    let (prefix, mut by_alias, mut by_id) = (text.trim().to_ascii_lowercase(), Vec::new(), Vec::new());
+    let prefix = text.trim().to_ascii_lowercase();
+    let (mut by_alias, mut by_prefix) = (BTreeMap::new(), BTreeMap::new());
     for (candidate, alias) in candidates {
-        if alias.as_deref() == Some(text) && !text.is_empty() {
-            by_alias.push(candidate);
+        let id = candidate.to_string();
+        if id == prefix {
+            return Ok(candidate);
         }
-        if !prefix.is_empty() && candidate.to_string().starts_with(&prefix) {
-            by_id.push(candidate);
+        if alias.as_deref() == Some(text) && !text.is_empty() {
+            by_alias.insert(id, candidate);
+        } else if !prefix.is_empty() && id.starts_with(&prefix) {
+            by_prefix.insert(id, candidate);
         }
     }
-    let matches = if by_alias.is_empty() { by_id } else { by_alias };
-    match matches.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(LookupError::NotFound(kind, text.to_owned())),
-        several => {
-            let mut candidates: Vec<String> = several.iter().map(ToString::to_string).collect();
-            candidates.sort_unstable();
+    let mut matches = by_alias;
+    if matches.is_empty() || prefix.len() >= MIN_ID_PREFIX_CHARS {
+        matches.append(&mut by_prefix);
+    }
+    match matches.first_key_value() {
+        None => Err(LookupError::NotFound(kind, text.to_owned())),
+        Some((_, only)) if matches.len() == 1 => Ok(*only),
+        Some(_) => {
+            let candidates = matches.into_keys().collect();
             Err(LookupError::Ambiguous { kind, text: text.to_owned(), candidates })
         }
     }
@@ -244,7 +258,15 @@ fn resolve_edit(state: &GroupState, edit: Edit) -> Result<Edit, RequestError> {
         Edit::SetOnNode { node, resource, fields } => {
             Edit::SetOnNode { node: find_member(state, &node)?.into(), resource, fields }
         }
-        Edit::SetAlias(node, alias) => Edit::SetAlias(find_member(state, &node)?.into(), alias),
+        Edit::SetAlias(node, alias) => {
+            let node = find_member(state, &node)?;
+            if let Some(alias) = alias.as_ref().filter(|alias| alias.len() >= MIN_ID_PREFIX_CHARS)
+                && let Some(owner) = state.group.members().node_with_id_prefix(alias, &node)
+            {
+                return Err(EditError::AliasBeginsId { alias: alias.clone(), owner }.into());
+            }
+            Edit::SetAlias(node.into(), alias)
+        }
         Edit::SetLabels(node, labels) => Edit::SetLabels(find_member(state, &node)?.into(), labels),
         Edit::SetTag { name, point, force } => {
             let point = HistoryPoint::Heads(find_heads(state.desired_shard()?, &point)?);
@@ -274,8 +296,13 @@ impl Node {
             [] => Err(LookupError::NoGroup),
             [one] => Ok(one.group.id()),
             several => {
-                let names = several.iter().map(|state| state.group.name().to_owned());
-                Err(LookupError::GroupNotNamed(names.collect()))
+                let names: BTreeSet<&str> = several.iter().map(|state| state.group.name()).collect();
+                let are_unique = names.len() == several.len();
+                let name = |state: &&GroupState| match are_unique {
+                    true => state.group.name().to_owned(),
+                    false => format!("{} ({})", state.group.id().short(), state.group.name()),
+                };
+                Err(LookupError::GroupNotNamed(several.iter().map(name).collect()))
             }
         }
     }
@@ -308,10 +335,49 @@ pub(super) fn find_join_request(
         let waiting = state.into_iter().flat_map(GroupState::waiting_joins);
         candidates.extend(waiting.map(|(terms, _)| (terms.joiner, Some(terms.alias.clone()))));
     }
-    // An id goes before an alias here: a stranger chooses its alias, and could choose the id of another.
-    let ids = candidates.iter().map(|(id, _)| (*id, None));
-    match unique(NameKind::JoinRequest, text, ids) {
-        Err(LookupError::NotFound(..)) => unique(NameKind::JoinRequest, text, candidates),
-        found => found,
+    unique(NameKind::JoinRequest, text, candidates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KITCHEN: &str = "0c5vtp2k";
+    const TILL: &str = "beefy7zz";
+
+    /// Looks `text` up among two nodes, of which the second has an alias.
+    fn find(text: &str, alias: &str) -> Result<&'static str, LookupError> {
+        unique(NameKind::Node, text, [(KITCHEN, None), (TILL, Some(alias.to_owned()))])
+    }
+
+    #[test]
+    fn a_full_id_names_its_owner_whatever_aliases_say() {
+        assert_eq!(find(KITCHEN, KITCHEN), Ok(KITCHEN));
+        assert_eq!(find("0C5VTP2K", KITCHEN), Ok(KITCHEN));
+    }
+
+    #[test]
+    fn an_alias_that_begins_another_id_is_ambiguous() {
+        let both = LookupError::Ambiguous {
+            kind: NameKind::Node,
+            text: "0c5vtp2".to_owned(),
+            candidates: vec![KITCHEN.to_owned(), TILL.to_owned()],
+        };
+        assert_eq!(find("0c5vtp2", "0c5vtp2"), Err(both));
+        assert_eq!(find("0c5vtp", "0c5vtp2"), Ok(KITCHEN));
+    }
+
+    #[test]
+    fn a_short_alias_goes_before_a_prefix() {
+        assert_eq!(find("0c", "0c"), Ok(TILL));
+        assert_eq!(find("0c", "till"), Ok(KITCHEN));
+        assert_eq!(find("beefy7", "beefy7"), Ok(TILL), "the alias and the prefix name one node");
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_not_found() {
+        for text in ["", " ", "x", "0c5vtp2kk"] {
+            assert_eq!(find(text, "till"), Err(LookupError::NotFound(NameKind::Node, text.to_owned())));
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::record_set::RecordChainId;
 use super::{Frontiers, RecordBody, RecordSet, Revoke, RevokeTarget, Role, SignedRecord, Signer};
-use crate::id::{ChainId, ChangeId, GrantId, InviteId, NodeId, RecordId};
+use crate::id::{ChainId, ChangeId, GrantId, InviteId, NodeId, RecordId, base32};
 use crate::shard::root::ShardName;
 
 /// A grant that counts, with the data that membership needs.
@@ -129,6 +129,16 @@ impl Membership {
     /// The nodes whose grants have all ended.
     pub fn former_members(&self) -> BTreeSet<NodeId> {
         self.grants.values().map(|grant| grant.holder).filter(|key| !self.is_member(key)).collect()
+    }
+
+    /// The other member or former member whose id begins with `text`, in either case.
+    pub fn node_with_id_prefix(&self, text: &str, except: &NodeId) -> Option<NodeId> {
+        let prefix = text.to_ascii_lowercase();
+        if !base32::is_base32(&prefix) {
+            return None;
+        }
+        let mut others = self.nodes().chain(self.former_members()).filter(|node| node != except);
+        others.find(|node| node.to_string().starts_with(&prefix))
     }
 
     /// The highest role of the node's live grants.

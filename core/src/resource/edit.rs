@@ -7,6 +7,7 @@ use super::field_ref::FieldRef;
 use super::literal::{Literal, plain};
 use super::name::ResourceName;
 use super::schema::SchemaError;
+use crate::id::NodeId;
 use crate::limits;
 use crate::typed_name::{HistoryPoint, NodeName};
 use crate::value::Value;
@@ -145,6 +146,14 @@ pub enum EditError {
         alias = limits::MAX_NAME_BYTES, label = limits::MAX_LABEL_BYTES
     )]
     InvalidLabelText(String),
+    /// The alias is the beginning of another node's id.
+    #[error("the alias `{alias}` begins the id of another node, {owner}; choose another alias")]
+    AliasBeginsId {
+        /// The alias that the edit sets.
+        alias: String,
+        /// The node whose id begins with it.
+        owner: NodeId,
+    },
     /// The name cannot be the name of a tag.
     #[error(
         "`{0}` is not a valid tag: use letters, digits and . _ @ + -, begin with a letter, digit or _, and \

@@ -140,7 +140,7 @@ impl EditTransaction<'_> {
     }
 
     fn put_tag(&mut self, name: &str, value: Value) -> Result<(), EditError> {
-        let is_hex = name.chars().all(|c| c.is_ascii_hexdigit());
+        let is_hex = history_tag::looks_like_change_id(name);
         let looks_like_date = name.starts_with(|c: char| c.is_ascii_digit()) && name.contains('-');
         let looks_like_time = looks_like_date || ["now", "today", "yesterday"].contains(&name);
         let resource = ResourceName::for_tag(name).ok().filter(|_| !is_hex && !looks_like_time);

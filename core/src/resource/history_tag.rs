@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A tag names all heads that were known when it was made. It is a change of `desired` like any other, so it
-//! reaches every node and can be moved, deleted and reverted.
+//! reaches every node and can be moved, deleted and reverted. A tag whose name could be a change id is
+//! ignored, wherever it comes from.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,11 @@ use crate::id::ChangeId;
 use crate::shard::Shard;
 use crate::shard::state::VisibleValue;
 use crate::value::Value;
+
+/// True if `name` consists of hex digits. Such a name is reserved for the ids of changes.
+pub(crate) fn looks_like_change_id(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_hexdigit())
+}
 
 /// The only field of a tag.
 pub(crate) const HEADS_FIELD: &str = "heads";
@@ -56,6 +62,9 @@ fn decode_tag(
     let winner = visible.last()?;
     let (Value::Str(text), HEADS_FIELD) = (&winner.value, field) else { return None };
     let heads: Vec<ChangeId> = text.split(',').map(ChangeId::parse).collect::<Option<_>>()?;
+    if looks_like_change_id(resource.name()) {
+        return None;
+    }
     let change = shard.graph().entry_of_op(&winner.op)?.id;
     Some(HistoryTag { name: resource.name().to_owned(), heads, change })
 }

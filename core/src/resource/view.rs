@@ -7,7 +7,7 @@ use super::list_item::{self, ListItem};
 use super::literal::Literal;
 use super::name::ResourceName;
 use crate::delta::OpRef;
-use crate::id::{Digest, NodeId, hash16};
+use crate::id::{Digest, NodeId, SHORT_ID_CHARS, hash16};
 use crate::record::Membership;
 use crate::shard::state::{VisibleState, VisibleValue};
 use crate::value::Value;
@@ -192,6 +192,8 @@ pub struct NodeLabels {
     pub labels: BTreeMap<String, String>,
     /// The keys of labels in conflict, or `alias`.
     pub conflicted: Vec<String>,
+    /// The alias that is ignored, because another node's id begins with it.
+    pub ignored_alias: Option<String>,
 }
 
 impl NodeLabels {
@@ -255,6 +257,16 @@ impl NodeLabels {
                 });
             }
         }
+        labels.ignore_alias_that_begins_an_id(members, node);
         labels
+    }
+
+    /// An alias can be written elsewhere before this node checks it. One that begins another node's id would
+    /// redirect selectors and commands to the wrong node.
+    fn ignore_alias_that_begins_an_id(&mut self, members: &Membership, node: &NodeId) {
+        let begins_id = |alias: &String| {
+            alias.len() >= SHORT_ID_CHARS && members.node_with_id_prefix(alias, node).is_some()
+        };
+        self.ignored_alias = self.alias.take_if(|alias| begins_id(alias));
     }
 }

@@ -2,6 +2,7 @@
 
 use larder_core::id::GroupId;
 use larder_core::node::{GroupState, MembershipEnd, MembershipStatus, Node, RequestError};
+use larder_core::resource::view::NodeLabels;
 
 use crate::error::{CliError, ExitKind};
 use crate::time;
@@ -43,6 +44,7 @@ pub(super) fn group_warnings(local_node: &Node, state: &GroupState) -> Vec<Strin
         forked_member_warnings(state)
             .map(|text| format!("{text}. What the other branches say is in `larder quarantine list`")),
     );
+    lines.extend(ignored_alias_warnings(state));
     for id in state.group.members().unsupported() {
         lines.push(format!("membership record {} is not understood by this version", id.short()));
     }
@@ -58,6 +60,21 @@ pub(super) fn group_warnings(local_node: &Node, state: &GroupState) -> Vec<Strin
         ));
     }
     lines
+}
+
+/// The members whose alias is ignored, a sentence each.
+fn ignored_alias_warnings(state: &GroupState) -> impl Iterator<Item = String> {
+    let members = state.group.members();
+    let desired = state.group.desired();
+    members.nodes().filter_map(move |node| {
+        let alias = NodeLabels::read(desired?.state(), members, &node).ignored_alias?;
+        let owner = members.node_with_id_prefix(&alias, &node)?;
+        Some(format!(
+            "the alias `{alias}` of {} is ignored: the id of {} begins with it; `larder alias` sets another",
+            node.short(),
+            owner.short()
+        ))
+    })
 }
 
 /// How many changes of the desired state are kept aside: what nodes reported of themselves is not worth a

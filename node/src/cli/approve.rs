@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::Args;
 use hyper::Method;
+use larder_core::node::{NameKind, name_lookup};
 
 use super::admin_request::{ROLES, send_admin_request};
 use super::context::{CommandContext, CommandResult};
@@ -43,9 +44,9 @@ pub(super) fn approve(context: &CommandContext, args: ApproveArgs) -> CommandRes
 /// Asks for the digits that the other screen shows. A node that joins with an invite code needs none.
 fn prompt_for_digits(context: &CommandContext, node: &str) -> Result<Option<String>, CliError> {
     let pending: PendingList = context.client.get(&context.group_path(&["join-requests"]), &[])?;
-    let matches_node = |id: &str, alias: &str| id.starts_with(&node.to_ascii_lowercase()) || alias == node;
-    let has_code =
-        pending.pending.iter().any(|row| matches_node(&row.id, &row.alias) && row.waiting_for.is_some());
+    let rows = pending.pending.iter().map(|row| (row.id.as_str(), Some(row.alias.clone())));
+    let id = name_lookup::unique(NameKind::JoinRequest, node, rows)?;
+    let has_code = pending.pending.iter().any(|row| row.id == id && row.waiting_for.is_some());
     if has_code {
         return Ok(None);
     }

@@ -11,6 +11,7 @@ mod history;
 mod late_introduction;
 mod membership;
 mod merge;
+mod names;
 mod network;
 mod node_identity;
 mod readme;
@@ -37,6 +38,7 @@ pub(crate) fn tests() -> Vec<crate::harness::Test> {
         late_introduction::tests(),
         membership::tests(),
         merge::tests(),
+        names::tests(),
         network::tests(),
         node_identity::tests(),
         readme::tests(),
