@@ -85,6 +85,7 @@ mod peer;
 mod transport;
 
 pub use config::{Config, StartError};
+pub use discovery::mdns::check_mdns_port;
 pub use event::{DiscoverySource, DownReason, GuestStreamError, LinkId, LinkKind, LinkRefusal, NetEvent};
 pub use event_channel::EventReceiver;
 pub use handle::{NetHandle, SendFrameError, start};

@@ -14,6 +14,12 @@ pub const MAX_COMMIT_ROWS: usize = 20_000;
 pub const STORE_CACHE_BYTES: usize = 16 << 20;
 /// Bytes of writes that are kept in memory while a store is opened. Usually only headers are written.
 pub const DEFERRED_WRITE_BYTES: usize = 64 << 20;
+/// Lines of the log that wait for a slow reader of standard error. Further lines are dropped.
+pub const LOG_QUEUE_LINES: usize = 4096;
+/// How long the daemon waits after a failed accept on its socket, for example when descriptors run out.
+pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How often the daemon checks that its socket file still exists.
+pub const SOCKET_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest membership backup that is read, in bytes. The records of all groups of a node need far less.
 pub const MEMBERSHIP_BACKUP_BYTES: u64 = 256 << 20;

@@ -77,6 +77,18 @@ impl<'a> TestNode<'a> {
     /// Starts the daemon and waits until it answers. `args` begin with `up` or `daemon`.
     pub fn start(&mut self, args: &[&str]) {
         self.start_without_waiting(args);
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the daemon with its standard error at `stderr`, and waits until it answers.
+    pub fn start_with_stderr(&mut self, args: &[&str], stderr: Stdio) {
+        let mut command = self.command(&self.binary);
+        command.args(args);
+        self.daemon = Some(Process::start_with_stderr(command, &self.log_path(), stderr));
+        self.wait_until_it_answers();
+    }
+
+    fn wait_until_it_answers(&mut self) {
         wait_until(WAIT_LIMIT, &format!("{} answers", self.name), || {
             if let Some(status) = self.daemon.as_mut().and_then(Process::exit_status) {
                 panic!("{} ended with {status}: {}", self.name, self.read_log());
@@ -89,13 +101,16 @@ impl<'a> TestNode<'a> {
     pub fn start_without_waiting(&mut self, args: &[&str]) {
         let mut command = self.command(&self.binary);
         command.args(args);
-        let log = self.log_dir.join(format!("{}.log", self.name));
-        self.daemon = Some(Process::start(command, &log));
+        self.daemon = Some(Process::start(command, &self.log_path()));
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.log_dir.join(format!("{}.log", self.name))
     }
 
     /// The output and the log of the daemon up to now.
     pub fn read_log(&self) -> String {
-        std::fs::read_to_string(self.log_dir.join(format!("{}.log", self.name))).unwrap_or_default()
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// Kills the daemon with SIGKILL.

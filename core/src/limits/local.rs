@@ -157,6 +157,12 @@ pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 1_000;
 pub const MAX_AUTHOR_PUSH_BURST: usize = 4_096;
 /// The time, in milliseconds, that a presence message waits for further changes of this node's links.
 pub const PRESENCE_DEBOUNCE_MS: u64 = 50;
+/// The time, in milliseconds, that a presence message waits for each member beyond
+/// [`SMALL_GROUP_MEMBERS`]. Presence of every member to every other grows with the square of the group, and
+/// would need two processors at about 34 members that all link up at once.
+pub const PRESENCE_DEBOUNCE_PER_MEMBER_MS: u64 = 25;
+/// The number of members up to which presence is sent and passed on without an additional delay.
+pub const SMALL_GROUP_MEMBERS: usize = 8;
 
 // --- The store ---
 

@@ -21,7 +21,7 @@ impl SyncHandler<'_, '_> {
         if self.state.paused || self.state.sessions.contains_key(&link) {
             return;
         }
-        self.state.sessions.insert(link, SyncSession::new(peer));
+        self.state.sessions.insert(link, SyncSession::new(peer, self.ctx.now.mono));
         self.state.mark_alive(self.ctx, peer);
         self.send_digest(link);
         self.state.request_presence(self.ctx.now.mono, limits::PRESENCE_DEBOUNCE_MS);

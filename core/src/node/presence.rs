@@ -66,10 +66,17 @@ impl GroupState {
         }
     }
 
-    /// Sends the next presence after at most `delay_ms`.
+    /// Sends the next presence after at most `delay_ms`, or after the settle time of a large group.
     pub(super) fn request_presence(&mut self, now: MonoTime, delay_ms: u64) {
-        let due = now.plus_ms(delay_ms);
+        let due = now.plus_ms(delay_ms.max(self.presence_settle_ms()));
         self.presence_due = Some(self.presence_due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// The time, in milliseconds, for which links of a group of this size settle; 0 in a small group. While
+    /// many links come up at once, each node tells all of them in few messages.
+    fn presence_settle_ms(&self) -> u64 {
+        let extra_members = self.group.members().nodes().count().saturating_sub(limits::SMALL_GROUP_MEMBERS);
+        extra_members as u64 * limits::PRESENCE_DEBOUNCE_PER_MEMBER_MS
     }
 
     /// Records a sign of life of a member.
@@ -97,9 +104,13 @@ impl GroupState {
         }
         self.mark_alive(ctx, node);
         ctx.outbox.push(Effect::LearnAddresses { peer: node, addresses: presence.addresses.clone() });
+        let settle_ms = self.presence_settle_ms();
         for (other, session) in &self.sessions {
+            // The presence of a node that has just linked up names few of its links: it would be passed on to
+            // members that are about to hear the node itself.
+            let is_settling = now.ms_since(session.opened_at) < settle_ms;
             let is_known_there = session.peer == node || self.liveness.claims_link(sender, &session.peer);
-            if *other != link && !is_known_there && !ctx.is_backpressured(*other) {
+            if *other != link && !is_settling && !is_known_there && !ctx.is_backpressured(*other) {
                 ctx.send(*other, &GroupFrame::Presence(signed.clone()));
             }
         }

@@ -51,6 +51,8 @@ struct SentSummary {
 pub struct SyncSession {
     /// The neighbour's node id.
     pub peer: NodeId,
+    /// When the session was opened.
+    pub(super) opened_at: MonoTime,
     /// What is known of the neighbour's chains.
     pub(super) view: PeerView,
     phase: SyncPhase,
@@ -73,9 +75,10 @@ pub struct SyncSession {
 }
 
 impl SyncSession {
-    pub(super) fn new(peer: NodeId) -> Self {
+    pub(super) fn new(peer: NodeId, opened_at: MonoTime) -> Self {
         Self {
             peer,
+            opened_at,
             view: PeerView::default(),
             phase: SyncPhase::Comparing,
             has_synced: false,

@@ -1,13 +1,19 @@
 //! mDNS of libp2p, with a bound on its memory.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use libp2p::PeerId;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limit_stats::LimitStats;
 use crate::limits;
+
+/// The UDP port of multicast DNS (RFC 6762, section 3).
+const MDNS_PORT: u16 = 5353;
 
 /// The mDNS behaviour, or nothing where multicast is disabled or failed.
 pub(crate) type MdnsBehaviour = Toggle<mdns::tokio::Behaviour>;
@@ -22,6 +28,20 @@ pub(crate) fn new_mdns_behaviour(is_enabled: bool, local_peer_id: PeerId) -> Mdn
     let behaviour =
         behaviour.inspect_err(|error| tracing::warn!(%error, "mDNS failed; discovery uses the beacon only"));
     Toggle::from(behaviour.ok())
+}
+
+/// Checks that this process could receive multicast DNS: `Err` if another program holds the port for itself.
+///
+/// mDNS of libp2p reports no error then, and finds no peer. The beacon still does.
+pub fn check_mdns_port() -> io::Result<()> {
+    check_shared_port(MDNS_PORT)
+}
+
+fn check_shared_port(port: u16) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())
 }
 
 /// Pauses mDNS when it holds too many records.
@@ -59,5 +79,21 @@ impl MdnsLimiter {
             self.paused_until = None;
             *mdns = new_mdns_behaviour(true, local_peer_id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_another_program_holds_is_an_error() {
+        let exclusive = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = exclusive.local_addr().unwrap().port();
+        assert_eq!(check_shared_port(port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(exclusive);
+        check_shared_port(port).unwrap();
     }
 }

@@ -75,6 +75,11 @@ fn check_network(local_node: &Node, check_list: &mut CheckList) {
     } else {
         check_list.push_check("network", "good", format!("listens on {}", addresses.join(" ")), None);
     }
+    if let Err(error) = larder_net::check_mdns_port() {
+        let text = format!("UDP port 5353 cannot be used: {error}; discovery by mDNS does not work");
+        let hint = "another program holds the port for itself: stop it, or name peers with --peer ADDRESS";
+        check_list.push_check("discovery", "care", text, Some(hint));
+    }
     let has_others = |state: &GroupState| local_node.member_infos(state).iter().any(|view| !view.is_self);
     let non_members = local_node.stranger_infos().into_iter().map(|view| view.id);
     let reachable: BTreeSet<NodeId> = local_node

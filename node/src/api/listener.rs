@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::http::request::Parts;
-use axum::serve::IncomingStream;
+use axum::serve::{IncomingStream, Listener};
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -19,12 +19,13 @@ use super::{ApiContext, router};
 use crate::daemon::{DaemonHandle, EventBus, stop_requested};
 use crate::data_dir::DataDir;
 use crate::error::CliError;
+use crate::limits::{ACCEPT_RETRY_DELAY, SOCKET_CHECK_INTERVAL};
 
-/// The open door.
+/// The open socket of the local API.
 #[derive(Debug)]
 pub struct SocketListener {
     path: PathBuf,
-    listener: Option<UnixListener>,
+    listener: Option<ApiListener>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -47,12 +48,8 @@ impl SocketListener {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(cannot("look at", error)),
         }
-        // From its first moment nobody else can open it.
-        let old_umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
-        let listener = UnixListener::bind(&path);
-        rustix::process::umask(old_umask);
-        let listener = listener.map_err(|error| cannot("open", error))?;
-        set_permissions(&path, socket_group)?;
+        let socket_group = socket_group.map(str::to_owned);
+        let listener = ApiListener::bind(path.clone(), socket_group)?;
         Ok(Self { path, listener: Some(listener), task: None })
     }
 
@@ -83,6 +80,68 @@ impl SocketListener {
     }
 }
 
+/// Accepts the connections of the local API. It makes the socket file again when something removed it, such as
+/// a cleaner of temporary files.
+#[derive(Debug)]
+struct ApiListener {
+    path: PathBuf,
+    socket_group: Option<String>,
+    listener: UnixListener,
+}
+
+impl ApiListener {
+    fn bind(path: PathBuf, socket_group: Option<String>) -> Result<Self, CliError> {
+        // Only the owner can open the socket from its first moment on.
+        let old_umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let listener = UnixListener::bind(&path);
+        rustix::process::umask(old_umask);
+        let listener = listener.map_err(|error| {
+            CliError::failed(format!("cannot open the socket {}: {error}", path.display()))
+                .with_hint("name another with --socket or LARDER_SOCKET")
+        })?;
+        set_permissions(&path, socket_group.as_deref())?;
+        Ok(Self { path, socket_group, listener })
+    }
+
+    /// Binds again if the socket file is gone. Another file in its place stays: it may be the socket of another
+    /// daemon.
+    fn restore_socket_file(&mut self) {
+        if self.path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            match Self::bind(self.path.clone(), self.socket_group.clone()) {
+                Ok(listener) => {
+                    tracing::warn!(path = %self.path.display(), "the socket file was removed; it is there again");
+                    *self = listener;
+                }
+                Err(error) => tracing::warn!(%error, "the socket file was removed"),
+            }
+        }
+    }
+}
+
+impl Listener for ApiListener {
+    type Io = tokio::net::UnixStream;
+    type Addr = tokio::net::unix::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok(connection) => return connection,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection of the local API");
+                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                    }
+                },
+                () = tokio::time::sleep(SOCKET_CHECK_INTERVAL) => self.restore_socket_file(),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
 fn set_permissions(path: &Path, group: Option<&str>) -> Result<(), CliError> {
     let cannot_protect =
         |error: io::Error| CliError::failed(format!("cannot protect {}: {error}", path.display()));
@@ -103,8 +162,8 @@ fn set_permissions(path: &Path, group: Option<&str>) -> Result<(), CliError> {
 #[derive(Clone, Debug, Default)]
 pub struct RequestUser(pub String);
 
-impl Connected<IncomingStream<'_, UnixListener>> for RequestUser {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+impl Connected<IncomingStream<'_, ApiListener>> for RequestUser {
+    fn connect_info(stream: IncomingStream<'_, ApiListener>) -> Self {
         let Ok(peer) = stream.io().peer_cred() else { return Self::default() };
         Self::from_uid(peer.uid())
     }

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use larder_net::Multiaddr;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use super::context::{CommandContext, CommandResult};
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::data_dir::read_text_file;
 use crate::error::CliError;
+use crate::limits::LOG_QUEUE_LINES;
 use crate::output::Styler;
 use crate::settings::Settings;
 
@@ -50,8 +54,8 @@ impl DaemonArgs {
             log: None,
         };
         let settings = flags.or_defaults(Settings::load(self.config.as_deref(), &context.data_dir)?);
-        let join = self.join.as_deref().map(read_invite_code).transpose()?;
-        Ok(DaemonOptions { data_dir: context.data_dir.clone(), settings, join_code: join })
+        let join_code = self.join.as_deref().map(read_invite_code);
+        Ok(DaemonOptions { data_dir: context.data_dir.clone(), settings, join_code })
     }
 }
 
@@ -75,7 +79,7 @@ pub(super) fn run_daemon(
     options: DaemonOptions,
     on_start: impl AsyncFnOnce(&Daemon) -> Result<(), CliError>,
 ) -> CommandResult {
-    log_to_stderr(options.settings.log.as_deref())?;
+    let _log_flusher = log_to_stderr(options.settings.log.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -107,9 +111,10 @@ pub(super) fn run_daemon(
 }
 
 /// Logs to standard error. The level comes from `LARDER_LOG`, or else from the settings, or else is `info`.
-fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
-    use tracing_subscriber::filter::Targets;
-    use tracing_subscriber::prelude::*;
+///
+/// A thread of its own writes the lines. A reader that stops reading, a full disk or a closed pipe costs lines,
+/// and never stops the daemon. The returned guard writes the last lines when it is dropped.
+fn log_to_stderr(configured_level: Option<&str>) -> Result<WorkerGuard, CliError> {
     let level = std::env::var("LARDER_LOG").ok();
     let level = level.as_deref().or(configured_level).unwrap_or("info");
     // Libraries log details at `info` that operators cannot use.
@@ -122,9 +127,16 @@ fn log_to_stderr(configured_level: Option<&str>) -> Result<(), CliError> {
         CliError::usage(format!("`{level}` is not a log level: {error}"))
             .with_hint("use error, warn, info, debug or trace")
     })?;
-    let colors = Styler::for_stderr().is_colored;
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
+    let (writer, flusher) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LOG_QUEUE_LINES)
+        .finish(std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(Styler::for_stderr().is_colored)
+        // The layer would report a failed write on standard error, and panic when that fails too.
+        .log_internal_errors(false);
     // A second daemon in the same process keeps the subscriber of the first one.
     drop(tracing_subscriber::registry().with(layer).with(filter).try_init());
-    Ok(())
+    Ok(flusher)
 }

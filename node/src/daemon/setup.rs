@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use larder_core::id::{GroupId, NodeId, SecretKey};
-use larder_core::node::{Effect, Request};
+use larder_core::node::{Effect, Node, Request};
 use larder_core::wire::invite_code::InviteCode;
 use larder_net::{EventReceiver, Multiaddr, NetHandle};
 use tokio::sync::watch;
@@ -32,8 +32,8 @@ pub struct DaemonOptions {
     pub data_dir: DataDir,
     /// Flags and settings file, together.
     pub settings: Settings,
-    /// A code to join by, unless the node is in that group already.
-    pub join_code: Option<InviteCode>,
+    /// The invite code of the group to join at the first start, or the error of reading it.
+    pub join_code: Option<Result<InviteCode, CliError>>,
 }
 
 /// A running daemon.
@@ -53,7 +53,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a daemon. What fails leaves nothing running.
     pub async fn start(options: DaemonOptions) -> Result<Self, CliError> {
-        let DaemonOptions { data_dir: place, settings, join_code: join } = options;
+        let DaemonOptions { data_dir: place, settings, join_code } = options;
         place.create()?;
         rotate::finish_rotation(&place)?;
         let secret = identity::load_or_create_key(&place)?;
@@ -62,6 +62,7 @@ impl Daemon {
         let open_args = OpenArgs { data_dir: place.clone(), secret: secret.clone(), clock };
         let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, applied: runs, store } =
             open_args.open()?;
+        let join_code = usable_join_code(join_code, &node)?;
         let providers = open_providers(&place, &settings)?;
         let (net, events) = start_network(secret, &settings, &daemon_rows)?;
         let listener = SocketListener::open(&place, settings.socket_group.as_deref())?;
@@ -97,7 +98,7 @@ impl Daemon {
         handle.store_rows(daemon_rows.identity_rows).await?;
         let listener = listener.serve(handle.clone(), place.clone(), event_bus, stopping);
         let daemon = Self { handle, node_id, data_dir: place, stop, owner_task, reconciler_task, listener };
-        if let Some(code) = join {
+        if let Some(code) = join_code {
             daemon.join_in_background(code);
         }
         Ok(daemon)
@@ -154,6 +155,20 @@ async fn run_owner(owner: Owner, initial_effects: Vec<Effect>, stopping: watch::
     owner.run(initial_effects, stopping).await;
 }
 
+/// The code to join by. A node that is in a group has used its code, and the file of the code may be gone.
+fn usable_join_code(
+    join_code: Option<Result<InviteCode, CliError>>,
+    node: &Node,
+) -> Result<Option<InviteCode>, CliError> {
+    match join_code.transpose() {
+        Err(error) if node.groups().next().is_some() => {
+            tracing::warn!(%error, "--join is ignored: this node is in a group already");
+            Ok(None)
+        }
+        code => code,
+    }
+}
+
 fn open_providers(data_dir: &DataDir, settings: &Settings) -> Result<Providers, CliError> {
     let default_roots = [data_dir.files_dir()];
     let roots = match &settings.roots {
@@ -177,6 +192,9 @@ fn start_network(
     config.preferred_port = daemon_rows.last_port.unwrap_or(config.preferred_port);
     config.static_peers = settings.peers.clone().unwrap_or_default();
     config.is_multicast_enabled = settings.mdns.unwrap_or(true);
+    if let Some(error) = larder_net::check_mdns_port().err().filter(|_| config.is_multicast_enabled) {
+        tracing::warn!(%error, "another program holds UDP port 5353: mDNS finds no peer, only the beacon does");
+    }
     let parse_addresses = |addresses: &Vec<String>| {
         addresses.iter().filter_map(|address| address.parse::<Multiaddr>().ok()).collect()
     };

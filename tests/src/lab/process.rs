@@ -30,6 +30,15 @@ impl Process {
         Self { child, log_path: log.to_owned() }
     }
 
+    /// Starts `command` with its standard error at `stderr`. Its standard output goes to `log`.
+    pub fn start_with_stderr(mut command: Command, log: &Path, stderr: Stdio) -> Self {
+        let out = File::options().create(true).append(true).open(log);
+        let out = out.unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        command.stdin(Stdio::piped()).stdout(out).stderr(stderr);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, log_path: log.to_owned() }
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -8,6 +8,7 @@ mod document;
 mod durability;
 mod editor;
 mod history;
+mod large_group;
 mod late_introduction;
 mod membership;
 mod merge;
@@ -19,6 +20,7 @@ mod replacement;
 mod resources;
 mod rotation;
 mod soak;
+mod surroundings;
 mod time_travel;
 mod watch;
 
@@ -35,6 +37,7 @@ pub(crate) fn tests() -> Vec<crate::harness::Test> {
         durability::tests(),
         editor::tests(),
         history::tests(),
+        large_group::tests(),
         late_introduction::tests(),
         membership::tests(),
         merge::tests(),
@@ -46,6 +49,7 @@ pub(crate) fn tests() -> Vec<crate::harness::Test> {
         resources::tests(),
         rotation::tests(),
         soak::tests(),
+        surroundings::tests(),
         time_travel::tests(),
         watch::tests(),
     ]
