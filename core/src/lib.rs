@@ -61,9 +61,9 @@
 //!         for effect in effects {
 //!             match effect {
 //!                 // Store all rows or none, then report it: the response waits for that.
-//!                 Effect::Store { batch, rows } => {
+//!                 Effect::Store { batch_id, rows } => {
 //!                     store.write(&rows);
-//!                     next.extend(node.handle(now, Input::Stored { token: batch }));
+//!                     next.extend(node.handle(now, Input::Stored { batch_id }));
 //!                 }
 //!                 Effect::Respond { response, .. } => responses.push(response.expect("a valid request")),
 //!                 // A daemon also sends frames, opens links and guest streams, and wakes its reconciler.
@@ -89,7 +89,7 @@
 //!
 //! // Create a group.
 //! let request = Request::CreateGroup { name: "shop".to_owned() };
-//! let input = Input::Request { caller: RequestId(1), request };
+//! let input = Input::Request { request_id: RequestId(1), request };
 //! let responses = drive(&mut node, &mut store, now, input);
 //! let [Response::GroupCreated { group, .. }] = responses[..] else { panic!("a group") };
 //!
@@ -108,7 +108,7 @@
 //!     note: ChangeNote { message, user: "root".to_owned(), ..ChangeNote::default() },
 //!     allow_unknown: false,
 //! });
-//! let input = Input::Request { caller: RequestId(2), request };
+//! let input = Input::Request { request_id: RequestId(2), request };
 //! let responses = drive(&mut node, &mut store, now, input);
 //! assert!(matches!(responses[..], [Response::Written(Some(_))]), "the change is durable now");
 //!

@@ -11,7 +11,7 @@ pub struct LimitStats(BTreeMap<&'static str, LimitHit>);
 pub struct LimitHit {
     /// The limit's value.
     pub limit: usize,
-    /// How often the limit was reached.
+    /// The number of times that the limit was reached.
     pub count: u64,
 }
 

@@ -39,6 +39,7 @@ mod input;
 mod join;
 mod links;
 mod liveness;
+mod lookup_error;
 mod membership_proof;
 mod membership_status;
 pub mod name_lookup;
@@ -48,6 +49,8 @@ mod observed_writer;
 pub mod offline;
 mod outbox;
 mod pairing;
+mod pending_joins;
+mod pending_observations;
 mod presence;
 mod protocol_error;
 mod push_limiter;
@@ -70,11 +73,11 @@ pub use input::{
     AdminOp, AdminRequest, ClockReading, Input, LinkId, LinkKind, MonoTime, Request, RequestId,
     RevertCommand, RevertTarget, StoreBatchId, WriteRequest,
 };
-pub use join::{JoinPhase, PendingJoin};
+pub use lookup_error::{LookupError, NameKind};
 pub use membership_status::{MembershipEnd, MembershipStatus};
-pub use name_lookup::{LookupError, NameKind};
 pub use node_info::{DiscoveredNode, NodeInfo, NodeState};
 pub use pairing::{IncomingPairing, OutgoingPairing};
+pub use pending_joins::{JoinPhase, PendingJoin};
 pub use protocol_error::ProtocolError;
 pub use session::SyncSession;
 pub use write::{RevertPlan, plan_revert, plan_write};
@@ -90,10 +93,11 @@ use group_state::{GroupContext, MemberLink};
 use guest_backoff::GuestBackoff;
 use guest_opener::GuestOpener;
 use guest_streams::GuestStreams;
-use join::PendingJoins;
 use links::PendingPing;
+use node_context::NodeContext;
 use outbox::Outbox;
-use pairing::Pairings;
+use pairing::{Pairings, exchange};
+use pending_joins::PendingJoins;
 use presence::LocalInfo;
 use rng::SeededRng;
 
@@ -208,7 +212,7 @@ impl Node {
         self.now = ClockReading { mono: self.now.mono.max(now.mono), unix_secs: now.unix_secs };
         if self.outbox.failure().is_some() {
             // Memory holds what the disk does not, so no input may build on it.
-            if let Input::Request { caller: request_id, request } = input {
+            if let Input::Request { request_id, request } = input {
                 self.handle_request(request_id, request);
             }
             return self.outbox.take_ready();
@@ -218,8 +222,8 @@ impl Node {
             Input::NodeDiscovered { peer, addresses } => {
                 GuestOpener { node: self }.on_node_discovered(peer, addresses)
             }
-            Input::LinkUp { link, peer, kind, opened_here } => {
-                self.link_handler().on_link_up(link, peer, kind, opened_here)
+            Input::LinkUp { link, peer, kind, is_opened_here } => {
+                self.link_handler().on_link_up(link, peer, kind, is_opened_here)
             }
             Input::LinkDown { link } => self.link_handler().on_link_down(link),
             Input::FrameReceived { link, bytes } => self.link_handler().on_frame(link, &bytes),
@@ -232,8 +236,8 @@ impl Node {
             Input::LimitHit { limit_name, limit, hits } => {
                 self.limit_stats.record_many(limit_name, limit, hits)
             }
-            Input::Stored { token: batch } => self.outbox.on_stored(batch),
-            Input::StoreFailed { why: reason } => {
+            Input::Stored { batch_id: batch } => self.outbox.on_stored(batch),
+            Input::StoreFailed { reason } => {
                 self.outbox.on_store_failed(&reason);
                 self.outbox.push(Effect::Event(NodeEvent::StoreFailed { reason }));
             }
@@ -243,13 +247,13 @@ impl Node {
                     state.request_presence(self.now.mono, limits::PRESENCE_DEBOUNCE_MS);
                 }
             }
-            Input::Observations { group, reports } => {
+            Input::Observations { group, observations } => {
                 if let Some(state) = self.groups.get_mut(&group) {
-                    state.observations.queue(reports, self.now.mono);
+                    state.observations.queue(observations, self.now.mono);
                 }
             }
-            Input::Request { caller: request_id, request } => self.handle_request(request_id, request),
-            Input::RequestCancelled { caller: request_id } => {
+            Input::Request { request_id, request } => self.handle_request(request_id, request),
+            Input::RequestCancelled { request_id } => {
                 self.pending_joins.cancel_request(request_id);
                 self.pending_pings.retain(|_, pending| pending.request_id != request_id);
             }
@@ -302,18 +306,18 @@ impl Node {
                     }
                 }
                 Request::StartPairing { alias, labels } => {
-                    pairing::start(&mut self.context(), (alias, labels));
+                    exchange::start(&mut self.context(), (alias, labels));
                     GuestOpener { node: self }.open_due_guest_streams();
                     Ok(Response::Done)
                 }
-                Request::ConfirmDigits { digits } => pairing::confirm(&mut self.context(), digits),
+                Request::ConfirmDigits { digits } => exchange::confirm(&mut self.context(), digits),
                 Request::StopPairing => {
                     self.pairings.outgoing = None;
                     Ok(Response::Done)
                 }
                 Request::RejectJoin { group, node } => {
                     match name_lookup::find_join_request(self, &group, &node) {
-                        Ok(joiner) => pairing::reject(&mut self.context(), &joiner),
+                        Ok(joiner) => exchange::reject(&mut self.context(), &joiner),
                         Err(error) => Err(error.into()),
                     }
                 }
@@ -376,6 +380,29 @@ impl Node {
                 limit_stats: &mut self.limit_stats,
             },
         ))
+    }
+
+    /// The guest streams, and the rest of the node that their handlers need.
+    fn split(&mut self) -> (&mut GuestStreams, NodeContext<'_>) {
+        let ctx = NodeContext {
+            now: self.now,
+            own_id: self.own_id,
+            secret: &self.secret,
+            rng: &mut self.rng,
+            groups: &mut self.groups,
+            links: &mut self.links,
+            joins: &mut self.pending_joins,
+            pairings: &mut self.pairings,
+            backoff: &mut self.guest_backoff,
+            outbox: &mut self.outbox,
+            limit_stats: &mut self.limit_stats,
+        };
+        (&mut self.guest_streams, ctx)
+    }
+
+    /// The rest of the node, without its guest streams.
+    fn context(&mut self) -> NodeContext<'_> {
+        self.split().1
     }
 
     /// This node's id.

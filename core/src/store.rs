@@ -78,7 +78,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All tables.
+    /// All tables, in the order of their ids.
     pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Groups,

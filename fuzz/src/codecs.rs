@@ -45,8 +45,8 @@ fn check_frame(frame: MemberFrame) {
             assert!(tips.len() <= have.record_tips.len());
         }
         GroupFrame::RecordBatch(bundle) | GroupFrame::GrantPath(bundle) => check_portions(&bundle.records),
-        GroupFrame::RangeResponse(window) => {
-            let _ = columnar::decode(&FIXTURE.root, &window.columns);
+        GroupFrame::RangeResponse(batch) => {
+            let _ = columnar::decode(&FIXTURE.root, &batch.columns);
         }
         GroupFrame::Push(push) => {
             push.changes.iter().for_each(|change| check_delta_is_canonical(&change.delta))
@@ -153,23 +153,23 @@ fn check_delta_composes(delta: Delta) {
 
 /// A batch that can be decoded can be encoded and decoded again.
 fn check_batch_round_trips(sent: &[u8]) {
-    let Ok(window) = columnar::decode(&FIXTURE.root, sent) else { return };
+    let Ok(batch) = columnar::decode(&FIXTURE.root, sent) else { return };
     let chain_index = |delta: &Delta| {
         let is_chain_of_delta = |(head, _): &(columnar::SegmentHeader, columnar::SegmentProof)| {
             (head.grant, head.incarnation) == (delta.grant, delta.incarnation)
         };
-        window.segments.iter().position(is_chain_of_delta).expect("a change of a chain that the window names")
+        batch.segments.iter().position(is_chain_of_delta).expect("a change of a chain that the batch names")
     };
-    let indexed: Vec<IndexedDelta<'_>> = window
+    let indexed: Vec<IndexedDelta<'_>> = batch
         .changes
         .iter()
         .map(|change| (chain_index(change.delta()), change.id(), change.delta()))
         .collect();
-    let again = columnar::encode(&FIXTURE.root, &window.segments, &indexed);
+    let again = columnar::encode(&FIXTURE.root, &batch.segments, &indexed);
     let again = columnar::decode(&FIXTURE.root, &again).expect("what was read is written so that it is read");
-    assert_eq!(again.segments, window.segments);
-    assert!(again.changes.iter().map(EncodedChange::id).eq(window.changes.iter().map(EncodedChange::id)));
-    for change in &window.changes {
+    assert_eq!(again.segments, batch.segments);
+    assert!(again.changes.iter().map(EncodedChange::id).eq(batch.changes.iter().map(EncodedChange::id)));
+    for change in &batch.changes {
         check_delta_is_canonical(change.bytes());
     }
     let _ = FIXTURE.operator_copy.clone().ingest_batch(FIXTURE.root.shard_id(), sent);

@@ -185,8 +185,8 @@ static DESIRED_SHARD_ID: LazyLock<larder_core::id::ShardId> =
 
 fn send_missing(from: &mut Group, to: &mut Group) -> Vec<Row> {
     let wants = missing_ranges(from, to);
-    let (window, _) = from.next_batch(&DESIRED_SHARD_ID, &wants).expect("something to send");
-    let taken = to.ingest_batch(*DESIRED_SHARD_ID, &window);
+    let (batch, _) = from.next_batch(&DESIRED_SHARD_ID, &wants).expect("something to send");
+    let taken = to.ingest_batch(*DESIRED_SHARD_ID, &batch);
     assert!(taken.rejection.is_none() && !taken.new_changes.is_empty());
     taken.rows
 }

@@ -56,7 +56,7 @@ impl JoinSide {
 
     fn request(&mut self, request: Request) -> Vec<Vec<u8>> {
         self.next_request += 1;
-        self.handle_input(Input::Request { caller: RequestId(self.next_request), request })
+        self.handle_input(Input::Request { request_id: RequestId(self.next_request), request })
     }
 }
 
@@ -74,12 +74,17 @@ pub fn fuzz_join_handshake(data: &[u8]) {
         (secret_key(fixture::NON_MEMBER).node_id(), secret_key(fixture::FOUNDER).node_id());
     joiner.handle_input(Input::NodeDiscovered { peer: at_joiner, addresses: vec![] });
     let link = LinkId(1);
-    member.handle_input(Input::LinkUp { link, peer: at_member, kind: LinkKind::Guest, opened_here: false });
+    member.handle_input(Input::LinkUp {
+        link,
+        peer: at_member,
+        kind: LinkKind::Guest,
+        is_opened_here: false,
+    });
     let first = joiner.handle_input(Input::LinkUp {
         link,
         peer: at_joiner,
         kind: LinkKind::Guest,
-        opened_here: true,
+        is_opened_here: true,
     });
     let mut frames: Vec<(bool, Vec<u8>)> = first.into_iter().map(|bytes| (true, bytes)).collect();
     let (mut disturbed, mut approved) = (false, false);

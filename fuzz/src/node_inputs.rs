@@ -166,9 +166,9 @@ impl InputRun<'_> {
             code: self.decisions.number().cast_signed(),
             message: String::from_utf8_lossy(self.decisions.bytes()).into_owned(),
         };
-        let reports = vec![(self.random_resource(), observed)];
+        let observations = vec![(self.random_resource(), observed)];
         let group = self.random_group();
-        self.harness.input(Input::Observations { group, reports });
+        self.harness.input(Input::Observations { group, observations });
     }
 
     fn random_group(&mut self) -> GroupId {

@@ -116,7 +116,7 @@ impl Adversary {
     pub fn request(&mut self, request: Request) {
         self.next_request += 1;
         let request_id = RequestId(self.next_request);
-        self.input(Input::Request { caller: request_id, request });
+        self.input(Input::Request { request_id, request });
     }
 
     /// Joins with an invite code. Returns true once the node is in the group and has a member link.
@@ -174,9 +174,9 @@ impl Adversary {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Store { batch: token, rows } => {
+                Effect::Store { batch_id, rows } => {
                     self.store.write(&rows);
-                    self.input(Input::Stored { token });
+                    self.input(Input::Stored { batch_id });
                 }
                 Effect::Send { link, bytes } => {
                     let _ = self.net.send_frame(link, bytes);
@@ -206,7 +206,7 @@ impl Adversary {
             }
             NetEvent::LinkUp { link, peer, kind, is_opened_here: opened, .. } => {
                 self.links.insert(link, (peer, kind));
-                self.input(Input::LinkUp { link, peer, kind, opened_here: opened });
+                self.input(Input::LinkUp { link, peer, kind, is_opened_here: opened });
             }
             NetEvent::LinkDown { link, .. } => {
                 self.links.remove(&link);

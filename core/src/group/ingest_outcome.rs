@@ -37,7 +37,7 @@ pub struct IngestOutcome {
     pub rows: Vec<Row>,
     /// True if a change waits for others that are not here: the caller should ask the peer for its positions.
     pub has_gap: bool,
-    /// Why a change was rejected; the peer that wrote or sent it is at fault.
+    /// The reason why a change was rejected; the peer that wrote or sent it is at fault.
     pub rejection: Option<IngestFault>,
     /// Chains of a batch of which no change could be taken in.
     pub stuck_chains: Vec<ChainId>,

@@ -17,11 +17,11 @@ use crate::store::{Row, Table, key};
 pub struct RecordOutcome {
     /// The records that are new here, in an order in which each can be inserted at once.
     pub new_records: Vec<SignedRecord>,
-    /// Why the first record that can never be inserted is invalid.
+    /// The reason why the first record that can never be inserted is invalid.
     pub fault: Option<RecordFault>,
     /// The rows to make durable.
     pub rows: Vec<Row>,
-    /// What the new records did to the group's changes.
+    /// The effect of the new records on the group's changes.
     pub ingest: IngestOutcome,
 }
 

@@ -31,7 +31,7 @@ pub struct FieldBlame {
 /// A change and its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeOrigin {
-    /// The change.
+    /// The change that wrote the value.
     pub change: ChangeId,
     /// The node that wrote the change, if its grant is known.
     pub node: Option<NodeId>,

@@ -44,7 +44,7 @@ impl FieldOp {
 /// The fields of one resource on which a change had the same effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldChanges {
-    /// The resource.
+    /// The changed resource.
     pub resource: ResourceName,
     /// The paths of the fields, in order. An item of a list counts as its list.
     pub fields: Vec<String>,

@@ -13,7 +13,7 @@ use crate::shard::Shard;
 /// One field with different values at two points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldDiff {
-    /// The resource.
+    /// The resource that differs.
     pub resource: ResourceName,
     /// The path of the field, or `state` for an observed state.
     pub field: String,

@@ -34,7 +34,7 @@ pub struct LogQuery {
     pub limit: Option<usize>,
     /// True to include observed states and membership records.
     pub include_all_sources: bool,
-    /// If given, only changes of `desired` that are these heads or their ancestors.
+    /// The heads to which the changes of `desired` are limited: these and their ancestors; `None` for all.
     pub heads: Option<Vec<ChangeId>>,
 }
 

@@ -8,18 +8,15 @@ use super::Node;
 use super::admission::requests::JoinRequestHandler;
 use super::effect::{RequestError, Response};
 use super::group_state::{GroupContext, GroupState};
-use super::input::{AdminOp, AdminRequest};
+use super::input::{AdminOp, AdminRequest, AliasAndLabels};
 use super::name_lookup::{self, find_change, find_unaccepted};
-use super::pairing;
+use super::pairing::exchange;
 use super::record_issuer::{Authority, RecordIssuer};
 use crate::group::ChangeNote;
 use crate::id::{ChangeId, GrantId, NodeId, SecretKey};
 use crate::record::{Admit, EffectiveGrant, Forget, Frontiers, Grant, RecordBody, Role};
 use crate::shard::root::ShardName;
 use crate::typed_name::ChangeName;
-
-/// The alias and labels of a grant.
-pub(super) type AliasAndLabels = (String, Vec<(String, String)>);
 
 impl Node {
     pub(super) fn handle_admin_request(&mut self, request: AdminRequest) -> Result<Response, RequestError> {
@@ -38,7 +35,7 @@ impl Node {
         };
         // The terms of a pairing are not part of the group.
         let pairing_terms =
-            joiner.map(|(node, digits)| (node, pairing::requested_terms(self, &node, digits)));
+            joiner.map(|(node, digits)| (node, exchange::requested_terms(self, &node, digits)));
         let response =
             self.with_group(&group.into(), |state, ctx| execute(state, ctx, request, pairing_terms))?;
         if let Some((node, _)) = joiner {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::input::{LinkId, RequestId, StoreBatchId};
-use super::name_lookup::LookupError;
+use super::lookup_error::LookupError;
 use super::protocol_error::ProtocolError;
 use crate::group::WriteError;
 use crate::history::RevertError;
@@ -21,7 +21,7 @@ pub enum Effect {
     /// [`super::Input::Stored`].
     Store {
         /// The id of the batch.
-        batch: StoreBatchId,
+        batch_id: StoreBatchId,
         /// The rows.
         rows: Vec<Row>,
     },

@@ -52,12 +52,18 @@ pub(super) struct GuestStreams {
 impl GuestStreams {
     /// The peers to which this node opened a stream.
     pub(super) fn peers_opened_to(&self) -> BTreeSet<NodeId> {
-        let opened_here = |stream: &&GuestStream| matches!(stream.side, Side::Opener(_));
-        self.streams.values().filter(opened_here).map(|stream| stream.peer).collect()
+        let is_opened_here = |stream: &&GuestStream| matches!(stream.side, Side::Opener(_));
+        self.streams.values().filter(is_opened_here).map(|stream| stream.peer).collect()
     }
 
     /// A guest stream came up.
-    pub(super) fn on_up(&mut self, ctx: &mut NodeContext<'_>, link: LinkId, peer: NodeId, opened_here: bool) {
+    pub(super) fn on_up(
+        &mut self,
+        ctx: &mut NodeContext<'_>,
+        link: LinkId,
+        peer: NodeId,
+        is_opened_here: bool,
+    ) {
         if self.streams.len() >= limits::MAX_GUEST_STREAMS {
             ctx.limit_stats.record("guest streams at once", limits::MAX_GUEST_STREAMS);
             return ctx.close(link, "this node has too many guest streams");
@@ -65,7 +71,7 @@ impl GuestStreams {
         if ctx.outbox.has_failed() {
             return ctx.close(link, "the store failed");
         }
-        let side = match opened_here {
+        let side = match is_opened_here {
             false => Side::Responder(Responder::new()),
             true => {
                 let mut opener = Opener::new(ctx, &peer);

@@ -59,6 +59,9 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreBatchId(pub u64);
 
+/// The alias and labels of a node, or those that it asks for.
+pub(super) type AliasAndLabels = (String, Vec<(String, String)>);
+
 /// The kind of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
@@ -89,7 +92,7 @@ pub enum Input {
         /// The kind of the stream.
         kind: LinkKind,
         /// True if this node opened it.
-        opened_here: bool,
+        is_opened_here: bool,
     },
     /// A link or guest stream has ended.
     LinkDown {
@@ -132,12 +135,12 @@ pub enum Input {
     /// All batches up to this one are durable.
     Stored {
         /// The newest durable batch.
-        token: StoreBatchId,
+        batch_id: StoreBatchId,
     },
     /// A batch could not be stored. No later batch will be.
     StoreFailed {
         /// The error of the store.
-        why: String,
+        reason: String,
     },
     /// The multiaddresses at which this node listens.
     OwnAddresses(Vec<String>),
@@ -146,19 +149,19 @@ pub enum Input {
         /// The group.
         group: GroupId,
         /// The observed resources; those not named did not change.
-        reports: Vec<(ResourceName, ObservedState)>,
+        observations: Vec<(ResourceName, ObservedState)>,
     },
     /// An operator sends a request.
     Request {
         /// The id under which the caller waits for the response.
-        caller: RequestId,
+        request_id: RequestId,
         /// The request.
         request: Request,
     },
     /// A caller no longer waits for the response.
     RequestCancelled {
         /// The id of the request.
-        caller: RequestId,
+        request_id: RequestId,
     },
 }
 
@@ -257,9 +260,9 @@ pub enum Request {
 /// A request that changes the membership of a group, or what counts by it.
 #[derive(Clone)]
 pub struct AdminRequest {
-    /// The group.
+    /// The group that the request concerns.
     pub group: GroupName,
-    /// The operation.
+    /// The requested operation.
     pub op: AdminOp,
     /// The operator's local user.
     pub user: String,
@@ -347,11 +350,11 @@ pub enum AdminOp {
 /// A write to a group's desired state.
 #[derive(Clone)]
 pub struct WriteRequest {
-    /// The group.
+    /// The group that the request concerns.
     pub group: GroupName,
     /// The edits: all of them are written, or none.
     pub edits: Vec<Edit>,
-    /// If given, the write is refused unless these are the heads of the desired state.
+    /// The heads that the desired state must have, or the write is refused; `None` for any.
     pub expected_heads: Option<Vec<ChangeName>>,
     /// The note of the change.
     pub note: ChangeNote,
@@ -369,9 +372,9 @@ impl fmt::Debug for WriteRequest {
 /// A request to take back changes.
 #[derive(Clone, Debug)]
 pub struct RevertCommand {
-    /// The group.
+    /// The group that the request concerns.
     pub group: GroupName,
-    /// What is taken back.
+    /// The changes that are taken back.
     pub target: RevertTarget,
     /// The note of the change. An empty message is filled in; so is the command of an undo or revert.
     pub note: ChangeNote,

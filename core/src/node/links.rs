@@ -32,7 +32,7 @@ pub(super) struct LinkHandler<'n> {
 }
 
 impl LinkHandler<'_> {
-    pub(super) fn on_link_up(&mut self, link: LinkId, peer: NodeId, kind: LinkKind, opened_here: bool) {
+    pub(super) fn on_link_up(&mut self, link: LinkId, peer: NodeId, kind: LinkKind, is_opened_here: bool) {
         match kind {
             LinkKind::Member => {
                 self.node.links.insert(link, MemberLink::new(peer, self.node.now.mono));
@@ -46,7 +46,7 @@ impl LinkHandler<'_> {
             }
             LinkKind::Guest => {
                 let (guest_streams, mut ctx) = self.node.split();
-                guest_streams.on_up(&mut ctx, link, peer, opened_here);
+                guest_streams.on_up(&mut ctx, link, peer, is_opened_here);
             }
         }
     }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Node;
 use super::effect::Effect;
 use super::group_state::{GroupContext, GroupState, MemberLink};
 use super::guest_backoff::GuestBackoff;
-use super::guest_streams::GuestStreams;
 use super::input::{ClockReading, LinkId};
-use super::join::PendingJoins;
 use super::outbox::Outbox;
 use super::pairing::Pairings;
+use super::pending_joins::PendingJoins;
 use super::rng::SeededRng;
 use crate::id::{GroupId, NodeId, SecretKey};
 use crate::limit_stats::LimitStats;
@@ -69,30 +67,5 @@ impl NodeContext<'_> {
 
     pub(super) fn close(&mut self, link: LinkId, reason: impl Into<String>) {
         self.outbox.push(Effect::Close { link, reason: reason.into() });
-    }
-}
-
-impl Node {
-    /// The guest streams, and the rest of the node that their handlers need.
-    pub(super) fn split(&mut self) -> (&mut GuestStreams, NodeContext<'_>) {
-        let ctx = NodeContext {
-            now: self.now,
-            own_id: self.own_id,
-            secret: &self.secret,
-            rng: &mut self.rng,
-            groups: &mut self.groups,
-            links: &mut self.links,
-            joins: &mut self.pending_joins,
-            pairings: &mut self.pairings,
-            backoff: &mut self.guest_backoff,
-            outbox: &mut self.outbox,
-            limit_stats: &mut self.limit_stats,
-        };
-        (&mut self.guest_streams, ctx)
-    }
-
-    /// The rest of the node, without its guest streams.
-    pub(super) fn context(&mut self) -> NodeContext<'_> {
-        self.split().1
     }
 }

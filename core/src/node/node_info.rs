@@ -16,9 +16,9 @@ use crate::value::Value;
 pub struct DiscoveredNode {
     /// The multiaddresses at which the node listens.
     pub addresses: Vec<String>,
-    /// When the node was last seen.
+    /// The monotonic time at which the node was last seen.
     pub last_seen_at: MonoTime,
-    /// When the node was last seen, in seconds since 1970.
+    /// The wall clock when the node was last seen, in seconds since 1970.
     pub last_seen_unix_secs: i64,
 }
 
@@ -58,7 +58,7 @@ impl NodeState {
 pub struct NodeInfo {
     /// The node id.
     pub id: NodeId,
-    /// The alias.
+    /// The alias of the node.
     pub alias: Option<String>,
     /// True if another member has the same alias.
     pub is_alias_ambiguous: bool,
@@ -68,23 +68,24 @@ pub struct NodeInfo {
     pub role: Option<Role>,
     /// The state of the node.
     pub state: NodeState,
-    /// When the node was last heard, in seconds since 1970; `None` if not since this daemon started.
+    /// The time of the last sign of life, in seconds since 1970; `None` if there was none since this daemon
+    /// started.
     pub last_heard: Option<i64>,
     /// The multiaddresses at which the node listens.
     pub addresses: Vec<String>,
-    /// The labels.
+    /// The labels of the node.
     pub labels: BTreeMap<String, String>,
     /// The software that the node runs.
     pub software: String,
     /// The name of the node's host.
     pub host: String,
-    /// How many changes the node lacks, as far as is known.
+    /// The number of changes that the node lacks, as far as is known.
     pub missing_changes: Option<u64>,
-    /// How many resources failed on the node.
+    /// The number of resources that failed on the node.
     pub failed_resources: u64,
     /// True if the node's history forked: its data directory was copied or restored.
     pub is_forked: bool,
-    /// Who ended the membership of the node, when and why.
+    /// The author, time and reason of the end of the node's membership.
     pub membership_end: Option<MembershipEnd>,
 }
 

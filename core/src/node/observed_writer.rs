@@ -5,41 +5,16 @@ use std::collections::BTreeMap;
 
 use super::effect::NodeEvent;
 use super::group_state::{GroupContext, GroupState};
-use super::input::MonoTime;
 use crate::group::{ChangeNote, WriteError};
 use crate::id::RecordId;
-use crate::limits;
 use crate::resource::ResourceName;
 use crate::resource::observed::ObservedState;
 use crate::shard::root::ShardName;
 use crate::value::Value;
 
-/// The observations that are not written yet.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PendingObservations {
-    unwritten: BTreeMap<ResourceName, ObservedState>,
-    /// When they are written.
-    pub(super) write_due: Option<MonoTime>,
-    last_write: Option<MonoTime>,
-}
-
-impl PendingObservations {
-    pub(super) fn queue(&mut self, observations: Vec<(ResourceName, ObservedState)>, now: MonoTime) {
-        self.unwritten.extend(observations);
-        if self.unwritten.is_empty() {
-            return;
-        }
-        let earliest = self.last_write.map_or(now, |at| at.plus_ms(limits::OBSERVED_MIN_INTERVAL_MS));
-        self.write_due.get_or_insert(now.plus_ms(limits::OBSERVED_DEBOUNCE_MS).max(earliest));
-    }
-}
-
 /// Writes the pending observations of a group as one change.
 pub(super) fn write_observations(state: &mut GroupState, ctx: &mut GroupContext<'_>) {
-    let pending = &mut state.observations;
-    pending.write_due = None;
-    pending.last_write = Some(ctx.now.mono);
-    let observations = std::mem::take(&mut pending.unwritten);
+    let observations = state.observations.take(ctx.now.mono);
     let puts = changed_observations(state.group.observed_shard_of(&ctx.own_id), observations);
     let note = ChangeNote { time: ctx.now.unix_secs, ..ChangeNote::default() };
     // The grant in the name is a placeholder: the group picks this node's oldest grant that may observe.

@@ -24,9 +24,9 @@ pub fn carry_out(
     let (mut pending, mut others) = (VecDeque::from(effects), Vec::new());
     while let Some(effect) = pending.pop_front() {
         match effect {
-            Effect::Store { batch, rows } => {
+            Effect::Store { batch_id, rows } => {
                 store(rows);
-                pending.extend(node.handle(now, Input::Stored { token: batch }));
+                pending.extend(node.handle(now, Input::Stored { batch_id }));
             }
             effect => others.push(effect),
         }

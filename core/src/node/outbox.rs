@@ -27,7 +27,7 @@ impl Outbox {
             return;
         }
         self.last_issued = StoreBatchId(self.last_issued.0 + 1);
-        self.ready.push(Effect::Store { batch: self.last_issued, rows });
+        self.ready.push(Effect::Store { batch_id: self.last_issued, rows });
     }
 
     /// Adds an effect that waits for all batches issued so far. After a store failure only responses and
@@ -35,11 +35,11 @@ impl Outbox {
     pub(super) fn push(&mut self, effect: Effect) {
         match (&self.failure, effect) {
             (Some(_), effect) if !matches!(effect, Effect::Respond { .. } | Effect::Event(_)) => {}
-            (Some(reason), Effect::Respond { request_id: caller, response: Ok(response) })
+            (Some(reason), Effect::Respond { request_id, response: Ok(response) })
                 if reports_durable_write(&response) =>
             {
                 let response = Err(RequestError::StoreFailed(reason.clone()));
-                self.ready.push(Effect::Respond { request_id: caller, response });
+                self.ready.push(Effect::Respond { request_id, response });
             }
             (_, effect) if self.last_durable >= self.last_issued => self.ready.push(effect),
             (_, effect) => self.waiting.push_back((self.last_issued, effect)),
@@ -79,9 +79,9 @@ impl Outbox {
     pub(super) fn on_store_failed(&mut self, reason: &str) {
         self.failure = Some(reason.to_owned());
         for (_, effect) in std::mem::take(&mut self.waiting) {
-            if let Effect::Respond { request_id: caller, .. } = effect {
+            if let Effect::Respond { request_id, .. } = effect {
                 let response = Err(RequestError::StoreFailed(reason.to_owned()));
-                self.ready.push(Effect::Respond { request_id: caller, response });
+                self.ready.push(Effect::Respond { request_id, response });
             }
         }
         self.last_durable = self.last_issued;

@@ -63,7 +63,7 @@ impl TestNode {
             link: LinkId(link),
             peer: peer.node_id(),
             kind,
-            opened_here: opened,
+            is_opened_here: opened,
         })
     }
 
@@ -86,7 +86,7 @@ impl TestNode {
 
     fn request(&mut self, request: Request) -> Vec<Effect> {
         self.request_count += 1;
-        self.handle_and_store(Input::Request { caller: RequestId(self.request_count), request })
+        self.handle_and_store(Input::Request { request_id: RequestId(self.request_count), request })
     }
 
     fn can_write(&mut self, value: &str) -> bool {

@@ -24,7 +24,7 @@ use crate::shard::root::ShardName;
 /// A grant that counts, with the data that membership needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveGrant {
-    /// The grant.
+    /// The id of the grant.
     pub grant: GrantId,
     /// The key that holds the grant.
     pub holder: NodeId,
@@ -48,7 +48,7 @@ pub type ChangeFrontier = BTreeMap<ChainId, (u64, ChangeId)>;
 /// One Revoke that ended a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// The record.
+    /// The record that ended the grant.
     pub record: RecordId,
     /// True if the holder ended the grant: it left, or rotated its key.
     pub by_holder: bool,

@@ -60,7 +60,7 @@ pub struct Conflict {
     pub id: Digest,
     /// The kind of the conflict.
     pub kind: ConflictKind,
-    /// The resource.
+    /// The resource in conflict.
     pub resource: ResourceName,
     /// The path of the field; `ensure` for an edit/remove conflict.
     pub field: String,

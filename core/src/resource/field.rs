@@ -17,10 +17,10 @@ pub struct FieldPath(Vec<String>);
 
 /// The error of parsing a field path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a field: expected dotted keys, such as keys.url or keys.\"a b\" ({why})")]
+#[error("`{text}` is not a field: expected dotted keys, such as keys.url or keys.\"a b\" ({reason})")]
 pub struct FieldPathError {
     text: String,
-    why: String,
+    reason: String,
 }
 
 impl FieldPath {
@@ -92,7 +92,7 @@ impl FromStr for FieldPath {
     type Err = FieldPathError;
 
     fn from_str(text: &str) -> Result<Self, FieldPathError> {
-        let error = |why: &str| FieldPathError { text: text.to_owned(), why: why.to_owned() };
+        let error = |reason: &str| FieldPathError { text: text.to_owned(), reason: reason.to_owned() };
         let keys = toml_edit::Key::parse(text).map_err(|parse_error| error(parse_error.message()))?;
         Self::new(keys.iter().map(|key| key.get().to_owned()).collect())
             .ok_or_else(|| error("an empty or too long path"))

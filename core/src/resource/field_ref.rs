@@ -12,7 +12,7 @@ const OBSERVED_FIELD: &str = "state";
 /// One field of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldRef {
-    /// The resource.
+    /// The resource of the field.
     pub resource: ResourceName,
     /// The field's canonical path. It is empty for an observed value, which has no field.
     pub path: String,

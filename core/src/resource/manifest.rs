@@ -43,7 +43,7 @@ pub struct ManifestError {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// The mistake.
+    /// A description of the mistake.
     pub reason: String,
 }
 

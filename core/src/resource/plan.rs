@@ -28,7 +28,7 @@ pub type AppliedFields = BTreeMap<ResourceName, FieldValues>;
 /// The plan for one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The resource.
+    /// The planned resource.
     pub resource: ResourceName,
     /// The revision of the resource from which the plan follows.
     pub revision: String,

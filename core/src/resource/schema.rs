@@ -41,7 +41,7 @@ pub struct ResourceSchema {
     pub summary: &'static str,
     /// The fields without which a resource cannot be applied.
     pub required: &'static [&'static str],
-    /// The fields.
+    /// The paths and types of all fields.
     pub fields: &'static [(&'static str, FieldType)],
     /// The tables: prefixes of paths, with the type of the fields below.
     pub tables: &'static [(&'static str, FieldType)],

@@ -30,7 +30,7 @@ const UNKNOWN_VALUE: &str = "a value that no change can put";
 pub struct ShardFault {
     /// The name of the isolated shard.
     pub shard_name: String,
-    /// What went wrong, for the bug report.
+    /// The defect, in words for a bug report.
     pub description: String,
 }
 

@@ -7,7 +7,7 @@ use crate::id::{ChainId, ChangeId, GrantId, GroupId, InviteId, NodeId, RecordId,
 /// The parts of a key of `changes` or `unaccepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeKey {
-    /// The group.
+    /// The group of the change.
     pub group: GroupId,
     /// The shard that the change belongs to.
     pub shard_id: ShardId,

@@ -41,7 +41,7 @@ pub struct VerifyReport {
 pub struct VerifyFailure {
     /// The id of the change, record or chain, in hex.
     pub id: String,
-    /// What is wrong with it, as shown to operators.
+    /// The fault that was found, as operators see it.
     pub reason: String,
 }
 

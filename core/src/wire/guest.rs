@@ -123,7 +123,7 @@ pub struct JoinTerms {
 /// may ask in its name).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// The terms.
+    /// The terms of the join.
     pub terms: JoinTerms,
     /// The signature by the invite's key.
     pub invite_signature: Sig,

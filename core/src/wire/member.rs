@@ -89,7 +89,7 @@ pub struct Hello {
 /// One hash over all that the sender holds of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDigest {
-    /// The hash.
+    /// The hash of what the sender holds of the group.
     pub digest: Digest,
     /// The shards that the sender left out of the hash.
     pub omitted_shards: Vec<ShardId>,
@@ -194,7 +194,7 @@ pub struct SignedPresence {
 /// A join request on its way to the issuer of the invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardedJoin {
-    /// How many more times members may forward the request.
+    /// The number of times that members may still forward the request.
     pub hops: u8,
     /// The join request.
     pub request: JoinRequest,

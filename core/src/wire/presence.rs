@@ -18,7 +18,7 @@ use crate::limits;
 /// What a member announces of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// The group.
+    /// The group of the member.
     pub group: GroupId,
     /// The node id of the member.
     pub node: NodeId,
@@ -36,7 +36,7 @@ pub struct Presence {
     pub linked_peers: Vec<[u8; 8]>,
     /// The digest of all that the member holds of the group.
     pub digest: Digest,
-    /// How many changes the member holds.
+    /// The number of changes that the member holds.
     pub change_count: u64,
 }
 

@@ -99,17 +99,20 @@ impl NodeHarness {
         self.actual_output.0 += effects.len();
         for effect in effects {
             match effect {
-                Effect::Store { batch: token, rows } => self.disk.write(token, rows),
+                Effect::Store { batch_id, rows } => self.disk.write(batch_id, rows),
                 Effect::Send { link, bytes } => {
                     self.actual_output.1 += bytes.len();
                     assert!(bytes.len() <= limits::MAX_FRAME_BYTES, "a frame fits a frame");
                     self.on_frame_sent(link, &bytes);
                 }
                 Effect::Close { link, .. } => closed.push(link),
-                Effect::Respond { request_id: caller, response: answer } => {
-                    let waited = self.pending_requests.remove(&caller).is_some();
-                    assert!(waited || self.abandoned_requests.remove(&caller), "{caller:?} is answered once");
-                    self.answers.insert(caller, answer);
+                Effect::Respond { request_id, response: answer } => {
+                    let waited = self.pending_requests.remove(&request_id).is_some();
+                    assert!(
+                        waited || self.abandoned_requests.remove(&request_id),
+                        "{request_id:?} is answered once"
+                    );
+                    self.answers.insert(request_id, answer);
                 }
                 Effect::OpenGuestStream { .. }
                 | Effect::SetMembers(_)
@@ -158,7 +161,7 @@ impl NodeHarness {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         self.links.insert(link, HarnessLink { key_number: person, kind, proof_nonce: [0; 16] });
-        self.input(Input::LinkUp { link, peer: secret_key(person).node_id(), kind, opened_here: opened });
+        self.input(Input::LinkUp { link, peer: secret_key(person).node_id(), kind, is_opened_here: opened });
         link
     }
 
@@ -193,19 +196,19 @@ impl NodeHarness {
 
     pub(super) fn send_request(&mut self, request: Request) -> RequestId {
         self.next_request += 1;
-        let caller = RequestId(self.next_request);
+        let request_id = RequestId(self.next_request);
         // A ping waits for its peer, and a join for a member.
         let must_be_answered = !matches!(request, Request::Ping { .. } | Request::Join { .. });
-        self.pending_requests.insert(caller, must_be_answered);
-        self.input(Input::Request { caller, request });
-        caller
+        self.pending_requests.insert(request_id, must_be_answered);
+        self.input(Input::Request { request_id, request });
+        request_id
     }
 
     /// Cancels all pending requests.
     pub(super) fn abandon_requests(&mut self) {
-        let callers: Vec<RequestId> = std::mem::take(&mut self.pending_requests).into_keys().collect();
-        self.abandoned_requests.extend(&callers);
-        callers.into_iter().for_each(|caller| self.input(Input::RequestCancelled { caller }));
+        let request_ids: Vec<RequestId> = std::mem::take(&mut self.pending_requests).into_keys().collect();
+        self.abandoned_requests.extend(&request_ids);
+        request_ids.into_iter().for_each(|request_id| self.input(Input::RequestCancelled { request_id }));
     }
 
     /// Makes batches durable and confirms them.
@@ -213,15 +216,15 @@ impl NodeHarness {
         if self.store_failed {
             return;
         }
-        if let Some(token) = self.disk.sync(count) {
-            self.input(Input::Stored { token });
+        if let Some(batch_id) = self.disk.sync(count) {
+            self.input(Input::Stored { batch_id });
         }
     }
 
     /// Makes the disk fail for good.
     pub(super) fn fail_store(&mut self) {
         self.store_failed = true;
-        self.input(Input::StoreFailed { why: "full".to_owned() });
+        self.input(Input::StoreFailed { reason: "full".to_owned() });
     }
 
     /// Simulates a power failure and a restart.
@@ -265,9 +268,9 @@ impl NodeHarness {
     /// before.
     pub(super) fn check_final_write(mut self) {
         if self.store_failed {
-            let caller = self.send_request(write_request());
+            let request_id = self.send_request(write_request());
             assert!(
-                matches!(self.answers.get(&caller), Some(Err(RequestError::StoreFailed(_)))),
+                matches!(self.answers.get(&request_id), Some(Err(RequestError::StoreFailed(_)))),
                 "it says so"
             );
             self.restart(0, false);
@@ -276,9 +279,9 @@ impl NodeHarness {
         assert!(!self.pending_requests.values().any(|must| *must), "all were answered");
         self.send_request(Request::SetPaused { group: fixture::group().into(), paused: false });
         self.confirm_writes(usize::MAX);
-        let caller = self.send_request(write_request());
+        let request_id = self.send_request(write_request());
         self.confirm_writes(usize::MAX);
-        let answer = self.answers.get(&caller);
+        let answer = self.answers.get(&request_id);
         let Some(Ok(Response::Written(Some(id)))) = answer else {
             panic!("a write is answered by {answer:?}")
         };

@@ -18,9 +18,9 @@ impl RowDisk {
     }
 
     /// Queues a batch. Batches come in the order of their ids.
-    pub(super) fn write(&mut self, token: StoreBatchId, rows: Vec<Row>) {
-        assert!(self.pending.back().is_none_or(|(last, _)| *last < token), "tokens rise");
-        self.pending.push_back((token, rows));
+    pub(super) fn write(&mut self, batch_id: StoreBatchId, rows: Vec<Row>) {
+        assert!(self.pending.back().is_none_or(|(last, _)| *last < batch_id), "batch ids rise");
+        self.pending.push_back((batch_id, rows));
     }
 
     /// Makes the oldest `count` batches durable. Returns the newest of them.
@@ -28,7 +28,7 @@ impl RowDisk {
         let count = count.min(self.pending.len());
         let done: Vec<_> = self.pending.drain(..count).collect();
         done.iter().for_each(|(_, rows)| self.rows.write(rows));
-        done.last().map(|(token, _)| *token)
+        done.last().map(|(batch_id, _)| *batch_id)
     }
 
     /// Loses all batches that are not durable.

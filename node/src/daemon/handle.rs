@@ -103,9 +103,9 @@ impl DaemonHandle {
     pub(super) async fn report_observed(
         &self,
         group: GroupId,
-        reports: Vec<(ResourceName, ObservedState)>,
+        observations: Vec<(ResourceName, ObservedState)>,
     ) -> Result<(), DaemonStopping> {
-        self.send_command(OwnerCommand::ReportObserved(group, reports)).await
+        self.send_command(OwnerCommand::ReportObserved(group, observations)).await
     }
 
     /// Writes rows of the daemon's own.

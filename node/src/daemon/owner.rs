@@ -144,10 +144,10 @@ impl Owner {
     fn on_commit_outcome(&mut self, outcome: CommitOutcome) {
         match outcome {
             CommitOutcome::Stored(batch_id) => {
-                self.handle_input(Input::Stored { token: batch_id });
+                self.handle_input(Input::Stored { batch_id });
                 self.event_bus.on_stored();
             }
-            CommitOutcome::Failed { why: reason, unwritten_rows: rows } => {
+            CommitOutcome::Failed { reason, unwritten_rows: rows } => {
                 let retry_at = tokio::time::Instant::now() + limits::STORE_REOPEN_DELAY;
                 self.outage = Some(StoreOutage {
                     retry_at,
@@ -155,7 +155,7 @@ impl Owner {
                     unwritten_rows: BTreeMap::new(),
                 });
                 self.write_own_rows(rows);
-                self.handle_input(Input::StoreFailed { why: reason });
+                self.handle_input(Input::StoreFailed { reason });
             }
         }
     }
@@ -212,19 +212,19 @@ impl Owner {
         match command {
             OwnerCommand::Request(request_id, request, response_sender) => {
                 self.response_senders.insert(request_id, response_sender);
-                self.handle_input(Input::Request { caller: request_id, request });
+                self.handle_input(Input::Request { request_id, request });
             }
             OwnerCommand::Cancel(request_id) => {
                 if self.response_senders.remove(&request_id).is_some() {
-                    self.handle_input(Input::RequestCancelled { caller: request_id });
+                    self.handle_input(Input::RequestCancelled { request_id });
                 }
             }
             OwnerCommand::Query(query) => {
                 self.collect_limit_hits();
                 query(&mut self.node);
             }
-            OwnerCommand::ReportObserved(group, reports) => {
-                self.handle_input(Input::Observations { group, reports })
+            OwnerCommand::ReportObserved(group, observations) => {
+                self.handle_input(Input::Observations { group, observations })
             }
             OwnerCommand::StoreRows(rows) => self.write_own_rows(rows),
             // The receiver may be gone.
@@ -255,7 +255,7 @@ impl Owner {
                 tracing::debug!(link = link.0, peer = %peer.short(), ?kind, "link up");
                 self.links.insert(link);
                 self.publish_link_event(kind, peer, TransientKind::Linked);
-                self.handle_input(Input::LinkUp { link, peer, kind, opened_here: opened });
+                self.handle_input(Input::LinkUp { link, peer, kind, is_opened_here: opened });
             }
             NetEvent::LinkDown { link, peer, reason } => {
                 tracing::debug!(link = link.0, peer = %peer.short(), %reason, "link down");
@@ -322,8 +322,8 @@ impl Owner {
     fn apply_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Store { batch: token, rows } => {
-                    self.writer.queue(WriteBatch { id: Some(token), rows })
+                Effect::Store { batch_id, rows } => {
+                    self.writer.queue(WriteBatch { id: Some(batch_id), rows })
                 }
                 // If the link is gone, its `LinkDown` was received or follows.
                 Effect::Send { link, bytes } => drop(self.net.send_frame(link, bytes)),
@@ -340,8 +340,8 @@ impl Owner {
                     let addrs = addresses.iter().filter_map(|text| text.parse().ok()).collect();
                     self.net.learn_addresses(peer, addrs);
                 }
-                Effect::Respond { request_id: caller, response: answer } => {
-                    if let Some(sender) = self.response_senders.remove(&caller) {
+                Effect::Respond { request_id, response: answer } => {
+                    if let Some(sender) = self.response_senders.remove(&request_id) {
                         drop(sender.send(answer));
                     }
                 }

@@ -156,7 +156,7 @@ impl OfflineRunner {
                 user: user.to_owned(),
                 message: message.to_owned(),
             };
-            let input = Input::Request { caller: RequestId(nth), request: Request::Admin(request) };
+            let input = Input::Request { request_id: RequestId(nth), request: Request::Admin(request) };
             let effects = self.node.handle(self.clock.now(), input);
             match self.run_effects(effects) {
                 Some(result) => drop(result?),

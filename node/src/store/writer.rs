@@ -28,7 +28,7 @@ pub enum CommitOutcome {
     /// A commit failed. This writer writes nothing more.
     Failed {
         /// The error text.
-        why: String,
+        reason: String,
         /// The daemon's own rows that were not written. The next writer must write them.
         unwritten_rows: Vec<Row>,
     },
@@ -106,7 +106,7 @@ fn run_writer(
             batches.extend(batch_receiver.try_iter());
             let rows = batches.into_iter().filter(|batch| batch.id.is_none());
             let rows = rows.flat_map(|batch| batch.rows).collect();
-            drop(outcomes.send(CommitOutcome::Failed { why: error.to_string(), unwritten_rows: rows }));
+            drop(outcomes.send(CommitOutcome::Failed { reason: error.to_string(), unwritten_rows: rows }));
             return;
         }
         let is_backed_up = |row: &Row| matches!(row.table, Table::Records | Table::Groups);

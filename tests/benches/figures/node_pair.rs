@@ -194,8 +194,8 @@ impl NodePair {
 
     fn request(&mut self, side: usize, request: Request) -> Response {
         self.next_id += 1;
-        let caller = RequestId(self.next_id);
-        self.queue.push_back((side, Input::Request { caller, request }));
+        let request_id = RequestId(self.next_id);
+        self.queue.push_back((side, Input::Request { request_id, request }));
         self.run_until(|pair| !pair.answers.is_empty());
         self.answers.pop_front().expect("just seen")
     }
@@ -237,9 +237,9 @@ impl NodePair {
     fn apply_effects(&mut self, side: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Store { batch: token, rows } => {
+                Effect::Store { batch_id, rows } => {
                     self.stores[side].write(&rows);
-                    self.queue.push_back((side, Input::Stored { token }));
+                    self.queue.push_back((side, Input::Stored { batch_id }));
                 }
                 Effect::Send { link, bytes } => {
                     self.traffic.frames += 1;
@@ -282,7 +282,7 @@ impl NodePair {
         let link = LinkId(self.next_id);
         for side in [1 - by, by] {
             let peer = secret(1 - side).node_id();
-            self.queue.push_back((side, Input::LinkUp { link, peer, kind, opened_here: side == by }));
+            self.queue.push_back((side, Input::LinkUp { link, peer, kind, is_opened_here: side == by }));
         }
         link
     }

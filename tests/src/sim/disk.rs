@@ -18,17 +18,17 @@ pub(super) struct SimDisk {
 
 impl SimDisk {
     /// Queues a batch. [`SimDisk::sync`] makes it durable.
-    pub(super) fn write(&mut self, token: StoreBatchId, rows: Vec<Row>) {
-        self.pending.push_back((token, rows));
+    pub(super) fn write(&mut self, batch_id: StoreBatchId, rows: Vec<Row>) {
+        self.pending.push_back((batch_id, rows));
     }
 
     /// Makes the oldest `count` batches durable, as one commit. Returns the newest of them.
     pub(super) fn sync(&mut self, count: usize) -> Option<StoreBatchId> {
         let mut newest = None;
         for _ in 0..count {
-            let Some((token, rows)) = self.pending.pop_front() else { break };
+            let Some((batch_id, rows)) = self.pending.pop_front() else { break };
             self.rows.write(&rows);
-            newest = Some(token);
+            newest = Some(batch_id);
         }
         newest
     }

@@ -297,7 +297,7 @@ fn check_group(
     read: &mut StoredStateReader,
 ) -> Result<(), Violation> {
     let disk = &node.disk.rows;
-    let not_accepted = |words| (Invariant::Accepted, words);
+    let not_accepted = |detail| (Invariant::Accepted, detail);
     check_memory_acceptance(state).map_err(not_accepted)?;
     if !durable {
         return Ok(());
@@ -307,8 +307,9 @@ fn check_group(
         read.read_members(disk, group, state.group.records().genesis()).map_err(not_accepted)?;
     let stored = read.read_changes(disk, &records).map_err(not_accepted)?;
     check_stored_acceptance(state, &members, &stored).map_err(not_accepted)?;
-    check_authority(state, &records, &stored).map_err(|words| (Invariant::Authority, words))?;
-    journal::check_journal(&state.group, disk, node.was_damaged).map_err(|words| (Invariant::Journal, words))
+    check_authority(state, &records, &stored).map_err(|detail| (Invariant::Authority, detail))?;
+    journal::check_journal(&state.group, disk, node.was_damaged)
+        .map_err(|detail| (Invariant::Journal, detail))
 }
 
 fn check_limits(state: &GroupState) -> Result<(), Violation> {
@@ -413,8 +414,8 @@ pub(super) fn check_healed_group(world: &mut World, group: GroupId) -> Result<()
     for node in &members {
         let other = snapshot(world, *node, group);
         if other.as_ref() != Some(&first) {
-            let words = format!("node {node} shows something else than node {}", members[0]);
-            return Err((Invariant::Converged, words));
+            let detail = format!("node {node} shows something else than node {}", members[0]);
+            return Err((Invariant::Converged, detail));
         }
         check_whole_node(&world.nodes[*node], &mut world.stored_state)?;
         check_refetched(&world.nodes[*node], group, members.len())?;
@@ -469,9 +470,9 @@ fn check_against_history_oracle(shard: &Shard, group: GroupId) -> Result<(), Vio
         .collect();
     let naive = history.conflicts();
     if found_conflicts != naive {
-        let words =
+        let detail =
             format!("{name} shows the conflicts {found_conflicts:?}, and its history gives {naive:?}");
-        return Err((Invariant::Conflicts, words));
+        return Err((Invariant::Conflicts, detail));
     }
     Ok(())
 }

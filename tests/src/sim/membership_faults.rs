@@ -19,8 +19,8 @@ use super::runner::{Runner, core_role};
 
 impl Runner<'_> {
     /// Applies an operation that can change the membership or what counts of a member.
-    pub(super) fn apply_membership_fault(&mut self, node: usize, act: &PlannedOp) {
-        match act {
+    pub(super) fn apply_membership_fault(&mut self, node: usize, op: &PlannedOp) {
+        match op {
             PlannedOp::RemoveMember { group, target } => {
                 let target = self.key(*target);
                 self.request_admin_op(
@@ -71,10 +71,9 @@ impl Runner<'_> {
         self.world.nodes[node % self.plan.nodes].secret.node_id()
     }
 
-    fn request_admin_op(&mut self, node: usize, group: usize, act: Deed) {
+    fn request_admin_op(&mut self, node: usize, group: usize, op: Deed) {
         let group = self.group(group);
-        let govern =
-            AdminRequest { group: group.into(), op: act, user: "sim".to_owned(), message: String::new() };
+        let govern = AdminRequest { group: group.into(), op, user: "sim".to_owned(), message: String::new() };
         self.world.send_request(node, Request::Admin(govern));
     }
 

@@ -18,8 +18,8 @@ use super::runner::Runner;
 const LIST_FIELD: &str = "keys.list";
 
 impl Runner<'_> {
-    pub(super) fn apply_op(&mut self, node: usize, act: &PlannedOp) {
-        match act {
+    pub(super) fn apply_op(&mut self, node: usize, op: &PlannedOp) {
+        match op {
             PlannedOp::Set { group, resource, key, value } => {
                 let edit = FieldEdit::Assign(Literal::Scalar(Value::from(value.as_str())));
                 self.set_field(node, *group, *resource, &format!("keys.k{key}"), edit);
@@ -47,13 +47,13 @@ impl Runner<'_> {
                     self.world.coverage.record("late-join");
                 }
             }
-            _ if act.changes_membership() => self.apply_membership_fault(node, act),
-            _ => self.apply_fault(node, act),
+            _ if op.changes_membership() => self.apply_membership_fault(node, op),
+            _ => self.apply_fault(node, op),
         }
     }
 
-    fn apply_fault(&mut self, node: usize, act: &PlannedOp) {
-        match act {
+    fn apply_fault(&mut self, node: usize, op: &PlannedOp) {
+        match op {
             PlannedOp::Cut { cut } => self.apply_cut(cut),
             PlannedOp::HealCuts => self.heal_cuts(),
             PlannedOp::Crash { pause, kept } => self.world.crash_node(node, *pause, *kept),
@@ -204,8 +204,8 @@ impl Runner<'_> {
             code: 0,
             message: String::new(),
         };
-        let reports = vec![(resource_name(resource), observed)];
-        self.world.deliver_input(node, Input::Observations { group: self.group(group), reports });
+        let observations = vec![(resource_name(resource), observed)];
+        self.world.deliver_input(node, Input::Observations { group: self.group(group), observations });
     }
 }
 

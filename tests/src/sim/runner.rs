@@ -133,11 +133,11 @@ impl Runner<'_> {
         }
     }
 
-    fn wait_for_response(&mut self, caller: RequestId, what: &str) -> Result<Response, Violation> {
+    fn wait_for_response(&mut self, request_id: RequestId, what: &str) -> Result<Response, Violation> {
         let until = self.world.now + SETUP_LIMIT_US;
-        self.world.run_until(until, |world| world.answers.contains_key(&caller));
+        self.world.run_until(until, |world| world.answers.contains_key(&request_id));
         self.check_violations()?;
-        match self.world.answers.remove(&caller) {
+        match self.world.answers.remove(&request_id) {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err((Invariant::Sound, format!("{what}: {error}"))),
             None => Err((Invariant::Sound, format!("{what}: no answer"))),
@@ -150,10 +150,11 @@ impl Runner<'_> {
         for (group_index, group) in self.plan.groups.iter().enumerate() {
             let founder = group.members[0].0;
             self.world.founding_node = Some(founder);
-            let caller =
+            let request_id =
                 self.world.send_request(founder, Request::CreateGroup { name: format!("sim{group_index}") });
             self.world.founding_node = None;
-            let Response::GroupCreated { group: id, .. } = self.wait_for_response(caller, "found")? else {
+            let Response::GroupCreated { group: id, .. } = self.wait_for_response(request_id, "found")?
+            else {
                 return Err(wrong("found"));
             };
             self.groups.push(id);
@@ -165,15 +166,15 @@ impl Runner<'_> {
                     max_uses: 32,
                     expires_unix_secs: i64::MAX,
                 };
-                let caller = self.world.send_request(founder, request);
-                let Response::InviteCreated(code) = self.wait_for_response(caller, "invite")? else {
+                let request_id = self.world.send_request(founder, request);
+                let Response::InviteCreated(code) = self.wait_for_response(request_id, "invite")? else {
                     return Err(wrong("invite"));
                 };
                 self.codes.insert((group_index, role.to_byte()), code);
             }
             for (node, part) in &group.members[1..] {
-                let Some(caller) = self.join_group(*node, group_index, *part) else { continue };
-                let Response::Joined(_) = self.wait_for_response(caller, "join")? else {
+                let Some(request_id) = self.join_group(*node, group_index, *part) else { continue };
+                let Response::Joined(_) = self.wait_for_response(request_id, "join")? else {
                     return Err(wrong("join"));
                 };
             }
@@ -282,9 +283,9 @@ impl Runner<'_> {
             if !self.world.run_until(until, |world| is_converged(world, group)) {
                 self.check_violations()?;
                 let state = describe_group(&self.world, group);
-                let words =
+                let detail =
                     format!("not equal within {} s after the heal\n{state}", HEAL_LIMIT_US / SECOND_US);
-                return Err((Invariant::Converged, words));
+                return Err((Invariant::Converged, detail));
             }
         }
         if line {
@@ -361,7 +362,7 @@ impl Runner<'_> {
 
     /// Checks that every item that was added to a list is in it, if no operation removed an item or the list.
     fn check_list_items_kept(&mut self, group_index: usize, group: GroupId) -> Result<(), Violation> {
-        let takes = |act: &PlannedOp| match act {
+        let takes = |op: &PlannedOp| match op {
             PlannedOp::Take { group, .. } | PlannedOp::Remove { group, .. } => {
                 group % self.groups.len() == group_index
             }

@@ -75,8 +75,8 @@ impl EventTrace {
             Input::Tick => self.hash_parts(now, &[&node_bytes, b"tick"]),
             // This input is frequent, and expensive to print.
             Input::NodeDiscovered { peer, .. } => self.hash_parts(now, &[&node_bytes, b"seen", &peer.0]),
-            Input::Stored { token } => {
-                self.hash_parts(now, &[&node_bytes, b"stored", &token.0.to_be_bytes()])
+            Input::Stored { batch_id } => {
+                self.hash_parts(now, &[&node_bytes, b"stored", &batch_id.0.to_be_bytes()])
             }
             other => self.hash_parts(now, &[&node_bytes, format!("{other:?}").as_bytes()]),
         }
@@ -102,9 +102,9 @@ impl EventTrace {
             Effect::Send { link, bytes } => {
                 self.hash_parts(now, &[&node_bytes, b"send", &link.0.to_be_bytes(), bytes])
             }
-            Effect::Store { batch: token, rows } => {
-                let token = token.0.to_be_bytes();
-                let mut parts: Vec<&[u8]> = vec![&node_bytes, b"store", &token];
+            Effect::Store { batch_id, rows } => {
+                let batch_id = batch_id.0.to_be_bytes();
+                let mut parts: Vec<&[u8]> = vec![&node_bytes, b"store", &batch_id];
                 for row in rows {
                     parts.extend([
                         row.table.name().as_bytes(),
@@ -127,7 +127,7 @@ impl EventTrace {
             Effect::Send { link, bytes } => {
                 format!("{node} -> frame of kind {:?}, {} bytes, link {}", bytes.first(), bytes.len(), link.0)
             }
-            Effect::Store { batch: token, rows } => format!("{node} -> store {} rows, {token:?}", rows.len()),
+            Effect::Store { batch_id, rows } => format!("{node} -> store {} rows, {batch_id:?}", rows.len()),
             other => format!("{node} -> {other:?}"),
         });
     }

@@ -161,8 +161,8 @@ impl World {
     }
 
     /// Records a violation.
-    pub(super) fn record_violation(&mut self, what: Invariant, words: String) {
-        self.violations.push((what, words));
+    pub(super) fn record_violation(&mut self, what: Invariant, detail: String) {
+        self.violations.push((what, detail));
     }
 
     /// Sends a request to a node.
@@ -178,13 +178,15 @@ impl World {
         adds: Option<(u8, String)>,
     ) -> RequestId {
         self.next_request += 1;
-        let caller = RequestId(self.next_request);
+        let request_id = RequestId(self.next_request);
         if let Request::Write(WriteRequest { group: GroupName::Id(group), .. }) = &request {
-            self.pending_writes
-                .insert(caller, PendingWrite { node, group: *group, list_item: adds, is_forgotten: false });
+            self.pending_writes.insert(
+                request_id,
+                PendingWrite { node, group: *group, list_item: adds, is_forgotten: false },
+            );
         }
-        self.deliver_input(node, Input::Request { caller, request });
-        caller
+        self.deliver_input(node, Input::Request { request_id, request });
+        request_id
     }
 
     /// Delivers an input to a node, if the node runs.
@@ -199,7 +201,7 @@ impl World {
         self.schedule_tick(node);
         match check_if_changed(&self.nodes[node], self.nodes[node].checked, &mut self.stored_state) {
             Ok(held) => self.nodes[node].checked = held,
-            Err((what, words)) => self.record_violation(what, format!("node {node}: {words}")),
+            Err((what, detail)) => self.record_violation(what, format!("node {node}: {detail}")),
         }
     }
 
@@ -229,9 +231,9 @@ impl World {
             self.trace.record_effect(self.now, node, &effect);
             self.check_effect(node, &effect);
             match effect {
-                Effect::Store { batch: token, rows } => {
+                Effect::Store { batch_id, rows } => {
                     self.traffic += 1;
-                    self.nodes[node].disk.write(token, rows);
+                    self.nodes[node].disk.write(batch_id, rows);
                     self.schedule_disk_sync(node);
                 }
                 Effect::Send { link, bytes } => self.send_frame(node, link, bytes),
@@ -241,19 +243,19 @@ impl World {
                     self.schedule_event(delay, WorldEvent::Visit { node, to: peer });
                 }
                 Effect::SetMembers(members) => self.nodes[node].linked_members = members,
-                Effect::Respond { request_id: caller, response: answer } => self.on_response(caller, answer),
+                Effect::Respond { request_id, response: answer } => self.on_response(request_id, answer),
                 Effect::LearnAddresses { .. } | Effect::DesiredChanged { .. } | Effect::Event(_) => {}
             }
         }
     }
 
-    fn on_response(&mut self, caller: RequestId, answer: Result<Response, RequestError>) {
-        let waiting = self.pending_writes.remove(&caller);
+    fn on_response(&mut self, request_id: RequestId, answer: Result<Response, RequestError>) {
+        let waiting = self.pending_writes.remove(&request_id);
         self.check_response(waiting.as_ref(), &answer);
         if let (Some(waiting), Ok(Response::Written(Some(change)))) = (waiting, &answer) {
             self.acknowledged_writes.insert(*change, waiting);
         }
-        self.answers.insert(caller, answer);
+        self.answers.insert(request_id, answer);
     }
 
     /// Handles the next event. Returns false if there is none.

@@ -74,7 +74,7 @@ fn rows_of_a_new_group() -> Vec<Row> {
     let now = ClockReading { mono: MonoTime(1), unix_secs: 1_700_000_000 };
     let (mut node, _) = Node::open(config, now, &MemoryStore::default()).unwrap();
     let request = Request::CreateGroup { name: "shop".to_owned() };
-    let effects = node.handle(now, Input::Request { caller: RequestId(1), request });
+    let effects = node.handle(now, Input::Request { request_id: RequestId(1), request });
     let rows = |effect| match effect {
         Effect::Store { rows, .. } => rows,
         _ => Vec::new(),

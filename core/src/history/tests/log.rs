@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::id::HistoryEntryId;
-use crate::node::name_lookup::{LookupError, NameKind, find_history_object};
+use crate::node::name_lookup::find_history_object;
+use crate::node::{LookupError, NameKind};
 
 #[test]
 fn converged_nodes_produce_the_same_log() {

@@ -84,11 +84,11 @@ impl JoinRequestHandler<'_, '_> {
     }
 
     fn remember_route(&mut self, request: &JoinRequest, route: ReplyRoute) -> bool {
-        let has_room = self.state.admission.remember_route(request.id(), route, self.ctx.now.mono);
-        if !has_room {
+        let is_remembered = self.state.admission.remember_route(request.id(), route, self.ctx.now.mono);
+        if !is_remembered {
             self.ctx.limit_stats.record(WAITING_JOINS_LIMIT, limits::MAX_WAITING_JOINS);
         }
-        has_room
+        is_remembered
     }
 
     fn find_linked_issuer(&self, request: &JoinRequest) -> Option<LinkId> {

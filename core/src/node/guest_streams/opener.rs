@@ -33,7 +33,7 @@ use crate::node::membership_proof::{
     apply_records, build_record_set, collect_records, full_membership, grant_proof_of,
 };
 use crate::node::node_context::NodeContext;
-use crate::node::pairing;
+use crate::node::pairing::exchange;
 use crate::node::protocol_error::ProtocolError;
 use crate::record::{Membership, RecordSet, SignedRecord};
 use crate::wire::guest::{
@@ -41,7 +41,7 @@ use crate::wire::guest::{
 };
 
 #[derive(Clone, Debug)]
-enum Phase {
+enum OpenerPhase {
     /// No exchange has begun.
     Ready,
     /// A grant path was sent.
@@ -74,7 +74,7 @@ enum Phase {
 
 #[derive(Clone, Debug)]
 pub(super) struct Opener {
-    phase: Phase,
+    phase: OpenerPhase,
     /// The shared groups in which this node has not begun to prove its membership.
     unproved: VecDeque<GroupId>,
     /// True if this node and the peer are members of one group.
@@ -86,7 +86,7 @@ impl Opener {
         let shared = ctx.groups.values().filter(|state| state.group.members().is_member(peer));
         let shared = shared.filter(|state| state.is_member(&ctx.own_id));
         let unproved: VecDeque<GroupId> = shared.map(|state| state.group.id()).collect();
-        Self { phase: Phase::Ready, is_fellow_member: !unproved.is_empty(), unproved }
+        Self { phase: OpenerPhase::Ready, is_fellow_member: !unproved.is_empty(), unproved }
     }
 
     /// Begins the next exchange. Closes the stream for `reason` if there is none.
@@ -101,26 +101,26 @@ impl Opener {
             let proof = ctx.groups.get(&group).and_then(|state| grant_proof_of(&state.group, &ctx.own_id));
             if let Some(proof) = proof {
                 send_grant_path(ctx, link, group, &proof);
-                self.phase = Phase::Proving { group, has_sent_all: false, received: Vec::new() };
+                self.phase = OpenerPhase::Proving { group, has_sent_all: false, received: Vec::new() };
                 return Step::KeepOpen;
             }
         }
         let last_probed = match self.phase {
-            Phase::Probing { group, .. } => Some(group),
+            OpenerPhase::Probing { group, .. } => Some(group),
             _ => None,
         };
         if let Some(group) = ctx.joins.next_to_probe(last_probed) {
             let nonce = ctx.rng.next_nonce();
             let probe = MembershipProbe::new(group, &ctx.own_id, &peer, nonce);
             ctx.send(link, &GuestFrame::MembershipProbe(probe));
-            self.phase = Phase::Probing { group, nonce, received: Vec::new() };
+            self.phase = OpenerPhase::Probing { group, nonce, received: Vec::new() };
             return Step::KeepOpen;
         }
         if !self.is_fellow_member
-            && let Some(request) = pairing::request_to(ctx, peer)
+            && let Some(request) = exchange::request_to(ctx, peer)
         {
             ctx.send(link, &GuestFrame::PairingRequest(request));
-            self.phase = Phase::Pairing;
+            self.phase = OpenerPhase::Pairing;
             return Step::KeepOpen;
         }
         Step::Close(reason)
@@ -135,33 +135,33 @@ impl Opener {
     ) -> Result<Step, ProtocolError> {
         match (&self.phase, frame) {
             (_, GuestFrame::Unknown(_)) => Ok(Step::KeepOpen),
-            (Phase::Proving { group, .. }, GuestFrame::MemberRecognized(recognized))
+            (OpenerPhase::Proving { group, .. }, GuestFrame::MemberRecognized(recognized))
                 if *group == recognized =>
             {
                 Ok(self.start_next(ctx, link, peer, "the peer recognized this node as a member"))
             }
-            (Phase::Proving { .. } | Phase::Probing { .. }, GuestFrame::NotMember) => {
+            (OpenerPhase::Proving { .. } | OpenerPhase::Probing { .. }, GuestFrame::NotMember) => {
                 Ok(self.start_next(ctx, link, peer, "the peer is in none of these groups"))
             }
-            (Phase::Pairing, GuestFrame::NotMember) => Ok(Step::Close("the peer cannot admit a node")),
-            (Phase::Proving { .. }, GuestFrame::MembershipEnded(ended)) => {
+            (OpenerPhase::Pairing, GuestFrame::NotMember) => Ok(Step::Close("the peer cannot admit a node")),
+            (OpenerPhase::Proving { .. }, GuestFrame::MembershipEnded(ended)) => {
                 self.on_membership_ended(ctx, link, peer, &ended)
             }
-            (Phase::Probing { .. }, GuestFrame::ProbeResponse(response)) => {
+            (OpenerPhase::Probing { .. }, GuestFrame::ProbeResponse(response)) => {
                 self.on_probe_response(ctx, link, peer, &response)
             }
-            (Phase::Joining { .. }, GuestFrame::JoinResponse(response)) => {
+            (OpenerPhase::Joining { .. }, GuestFrame::JoinResponse(response)) => {
                 self.on_join_response(ctx, response)
             }
-            (Phase::Pairing, GuestFrame::PairingNonce(nonce)) => {
+            (OpenerPhase::Pairing, GuestFrame::PairingNonce(nonce)) => {
                 if let Some(own_nonce) = ctx.pairings.on_nonce(&peer, nonce)? {
                     ctx.send(link, &GuestFrame::PairingReveal(own_nonce));
                 }
                 Ok(Step::KeepOpen)
             }
-            (Phase::Pairing, GuestFrame::JoinResponse(response)) => {
+            (OpenerPhase::Pairing, GuestFrame::JoinResponse(response)) => {
                 ctx.pairings.on_response(&peer, &response)?;
-                pairing::join_if_confirmed(ctx);
+                exchange::join_if_confirmed(ctx);
                 Ok(Step::KeepOpen)
             }
             _ => Err(ProtocolError::UnexpectedFrame),
@@ -177,7 +177,7 @@ impl Opener {
         peer: NodeId,
         ended: &GrantPath,
     ) -> Result<Step, ProtocolError> {
-        let Phase::Proving { group, has_sent_all, received } = &mut self.phase else {
+        let OpenerPhase::Proving { group, has_sent_all, received } = &mut self.phase else {
             return Err(ProtocolError::UnexpectedFrame);
         };
         if ended.group != *group {
@@ -212,7 +212,7 @@ impl Opener {
         peer: NodeId,
         response: &ProbeResponse,
     ) -> Result<Step, ProtocolError> {
-        let Phase::Probing { group, nonce, received } = &mut self.phase else {
+        let OpenerPhase::Probing { group, nonce, received } = &mut self.phase else {
             return Err(ProtocolError::UnexpectedFrame);
         };
         collect_records(received, &response.records)?;
@@ -241,7 +241,7 @@ impl Opener {
         let invite = terms.invite_id;
         let request = JoinRequest::sign(terms, &join.code.invite_key(), ctx.secret);
         ctx.send(link, &GuestFrame::JoinRequest(request));
-        self.phase = Phase::Joining { group, invite, member_records, received: Vec::new() };
+        self.phase = OpenerPhase::Joining { group, invite, member_records, received: Vec::new() };
         Ok(Step::KeepOpen)
     }
 
@@ -250,7 +250,7 @@ impl Opener {
         ctx: &mut NodeContext<'_>,
         response: JoinResponse,
     ) -> Result<Step, ProtocolError> {
-        let Phase::Joining { group, invite, member_records, received } = &mut self.phase else {
+        let OpenerPhase::Joining { group, invite, member_records, received } = &mut self.phase else {
             return Err(ProtocolError::UnexpectedFrame);
         };
         match response {

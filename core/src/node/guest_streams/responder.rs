@@ -31,7 +31,7 @@ use crate::wire::guest::{
 use crate::wire::pairing::PairingRequest;
 
 #[derive(Clone, Debug)]
-enum Phase {
+enum ResponderPhase {
     /// No exchange is under way.
     Idle,
     /// A grant path has arrived in part.
@@ -48,22 +48,22 @@ enum Phase {
 
 #[derive(Clone, Debug)]
 pub(super) struct Responder {
-    phase: Phase,
+    phase: ResponderPhase,
 }
 
 impl Responder {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Idle }
+        Self { phase: ResponderPhase::Idle }
     }
 
     pub(super) fn is_pairing(&self) -> bool {
-        matches!(self.phase, Phase::Pairing)
+        matches!(self.phase, ResponderPhase::Pairing)
     }
 
     #[cfg(test)]
     pub(super) fn partial_record_count(&self) -> usize {
         match &self.phase {
-            Phase::Verifying { received, .. } => received.len(),
+            ResponderPhase::Verifying { received, .. } => received.len(),
             _ => 0,
         }
     }
@@ -78,11 +78,11 @@ impl Responder {
         match (&self.phase, frame) {
             (_, GuestFrame::GrantPath(path)) => self.on_grant_path(ctx, link, peer, &path)?,
             (_, GuestFrame::MembershipProbe(probe)) => self.on_probe(ctx, link, peer, &probe),
-            (Phase::Probed { group, nonces }, GuestFrame::JoinRequest(request)) => {
+            (ResponderPhase::Probed { group, nonces }, GuestFrame::JoinRequest(request)) => {
                 on_join_request(ctx, link, peer, (*group, *nonces), &request)?;
             }
             (_, GuestFrame::PairingRequest(request)) => self.on_pairing_request(ctx, link, peer, request),
-            (Phase::Pairing, GuestFrame::PairingReveal(nonce)) => {
+            (ResponderPhase::Pairing, GuestFrame::PairingReveal(nonce)) => {
                 if ctx.pairings.incoming.on_reveal(&peer, nonce)? {
                     send_grant(ctx, link, &peer);
                 }
@@ -108,13 +108,13 @@ impl Responder {
             }
             return Ok(());
         }
-        let mut received = match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Verifying { group: earlier, received } if earlier == group => received,
+        let mut received = match std::mem::replace(&mut self.phase, ResponderPhase::Idle) {
+            ResponderPhase::Verifying { group: earlier, received } if earlier == group => received,
             _ => Vec::new(),
         };
         collect_records(&mut received, &path.records)?;
         if !path.is_last {
-            self.phase = Phase::Verifying { group, received };
+            self.phase = ResponderPhase::Verifying { group, received };
             return Ok(());
         }
         let Some((state, mut group_ctx)) = ctx.group(group) else { return Ok(()) };
@@ -136,7 +136,7 @@ impl Responder {
         let probed = ctx.groups.values().find(|state| probe.matches_group(state.group.id(), &peer, &own_id));
         let proof = probed.and_then(|state| Some((state.group.id(), grant_proof_of(&state.group, &own_id)?)));
         let Some((group, proof)) = proof else { return ctx.send(link, &GuestFrame::NotMember) };
-        self.phase = Phase::Probed { group, nonces: (probe.nonce, nonce) };
+        self.phase = ResponderPhase::Probed { group, nonces: (probe.nonce, nonce) };
         ctx.send_records(link, &proof, |records, is_last| {
             GuestFrame::ProbeResponse(ProbeResponse { nonce, records, is_last })
         });
@@ -155,7 +155,7 @@ impl Responder {
         let nonce = ctx.rng.next_nonce();
         let reply = match ctx.pairings.incoming.on_request(peer, request, nonce, ctx.now) {
             Some(reply) => {
-                self.phase = Phase::Pairing;
+                self.phase = ResponderPhase::Pairing;
                 reply
             }
             None => {

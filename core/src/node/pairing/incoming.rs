@@ -26,16 +26,16 @@ pub struct IncomingPairing {
     pub alias: String,
     /// The labels that the joiner asks for.
     pub labels: Vec<(String, String)>,
-    /// When the joiner first asked, in seconds since 1970.
+    /// The time at which the joiner first asked, in seconds since 1970.
     pub requested_unix_secs: i64,
     commitment: Digest,
     own_nonce: [u8; 16],
     last_request_at: MonoTime,
-    phase: Phase,
+    phase: IncomingPhase,
 }
 
 #[derive(Clone, Debug)]
-enum Phase {
+enum IncomingPhase {
     /// The joiner has committed to its nonce.
     Committed,
     /// The joiner has revealed its nonce, so the digits are known.
@@ -55,9 +55,9 @@ impl IncomingPairings {
         own_id: NodeId,
     ) -> impl Iterator<Item = (NodeId, &IncomingPairing, Option<u32>)> {
         self.0.iter().filter_map(move |(joiner, pairing)| match &pairing.phase {
-            Phase::Denied => None,
-            Phase::Committed => Some((*joiner, pairing, None)),
-            Phase::Revealed { joiner_nonce } => {
+            IncomingPhase::Denied => None,
+            IncomingPhase::Committed => Some((*joiner, pairing, None)),
+            IncomingPhase::Revealed { joiner_nonce } => {
                 let digits = digits(joiner, &own_id, (joiner_nonce, &pairing.own_nonce));
                 Some((*joiner, pairing, Some(digits)))
             }
@@ -90,7 +90,7 @@ impl IncomingPairings {
             commitment,
             own_nonce: nonce,
             last_request_at: now.mono,
-            phase: Phase::Committed,
+            phase: IncomingPhase::Committed,
         };
         let reply = pairing.reply();
         self.0.insert(joiner, pairing);
@@ -107,15 +107,15 @@ impl IncomingPairings {
         if pairing.commitment != commitment(joiner, &joiner_nonce) {
             return Err(ProtocolError::PairingCommitmentBroken);
         }
-        if !matches!(pairing.phase, Phase::Denied) {
-            pairing.phase = Phase::Revealed { joiner_nonce };
+        if !matches!(pairing.phase, IncomingPhase::Denied) {
+            pairing.phase = IncomingPhase::Revealed { joiner_nonce };
         }
         Ok(true)
     }
 
     /// An operator rejects a joiner. False if it does not ask to pair.
     pub(super) fn reject(&mut self, joiner: &NodeId) -> bool {
-        self.0.get_mut(joiner).map(|pairing| pairing.phase = Phase::Denied).is_some()
+        self.0.get_mut(joiner).map(|pairing| pairing.phase = IncomingPhase::Denied).is_some()
     }
 
     /// When the first joiner will not have asked for too long.
@@ -133,8 +133,12 @@ impl IncomingPairings {
 impl IncomingPairing {
     fn reply(&self) -> GuestFrame {
         match self.phase {
-            Phase::Denied => GuestFrame::JoinResponse(JoinResponse::Denied(JoinDenial::DeclinedByOperator)),
-            Phase::Committed | Phase::Revealed { .. } => GuestFrame::PairingNonce(self.own_nonce),
+            IncomingPhase::Denied => {
+                GuestFrame::JoinResponse(JoinResponse::Denied(JoinDenial::DeclinedByOperator))
+            }
+            IncomingPhase::Committed | IncomingPhase::Revealed { .. } => {
+                GuestFrame::PairingNonce(self.own_nonce)
+            }
         }
     }
 }

@@ -18,8 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{GroupId, NodeId};
 use crate::limits;
-use crate::node::admin::AliasAndLabels;
-use crate::node::input::MonoTime;
+use crate::node::input::{AliasAndLabels, MonoTime};
 use crate::node::membership_proof::collect_records;
 use crate::node::protocol_error::ProtocolError;
 use crate::record::SignedRecord;
@@ -35,11 +34,11 @@ pub struct OutgoingPairing {
     labels: Vec<(String, String)>,
     started_at: MonoTime,
     peers: BTreeMap<NodeId, PairingPeer>,
-    phase: Phase,
+    phase: OutgoingPhase,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum OutgoingPhase {
     /// The operator has confirmed no digits.
     Comparing,
     /// The operator confirmed the digits of this member.
@@ -104,7 +103,7 @@ impl OutgoingPairing {
     ) -> Self {
         let (peers, phase) = match earlier {
             Some(earlier) if earlier.joined_group().is_none() => (earlier.peers, earlier.phase),
-            _ => (BTreeMap::new(), Phase::Comparing),
+            _ => (BTreeMap::new(), OutgoingPhase::Comparing),
         };
         Self { alias, labels, started_at: now, peers, phase }
     }
@@ -112,8 +111,8 @@ impl OutgoingPairing {
     /// The group that this node entered by this pairing.
     pub fn joined_group(&self) -> Option<GroupId> {
         match self.phase {
-            Phase::Joined(group) => Some(group),
-            Phase::Comparing | Phase::Confirmed(_) => None,
+            OutgoingPhase::Joined(group) => Some(group),
+            OutgoingPhase::Comparing | OutgoingPhase::Confirmed(_) => None,
         }
     }
 
@@ -188,19 +187,19 @@ impl OutgoingPairing {
             self.peers_with_digits(own_id).find(|(_, digits, is_denied)| *digits == confirmed && !is_denied);
         let Some((member, ..)) = member else { return false };
         if self.joined_group().is_none() {
-            self.phase = Phase::Confirmed(member);
+            self.phase = OutgoingPhase::Confirmed(member);
         }
         true
     }
 
     /// Takes the grant of the confirmed member, once it is complete.
     pub(super) fn take_confirmed_grant(&mut self) -> Option<(NodeId, Vec<SignedRecord>)> {
-        let Phase::Confirmed(member) = self.phase else { return None };
+        let OutgoingPhase::Confirmed(member) = self.phase else { return None };
         let peer = self.peers.get_mut(&member)?;
         matches!(peer.phase, PeerPhase::Granted { .. }).then(|| (member, peer.forget_grant()))
     }
 
     pub(super) fn on_joined(&mut self, group: GroupId) {
-        self.phase = Phase::Joined(group);
+        self.phase = OutgoingPhase::Joined(group);
     }
 }

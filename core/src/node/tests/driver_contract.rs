@@ -36,8 +36,8 @@ fn write_request(group: GroupId) -> Request {
 }
 
 /// Handles a request and confirms every batch at once. Returns the effects.
-fn request_and_store(node: &mut Node, caller: u64, request: Request) -> Vec<Effect> {
-    let input = Input::Request { caller: RequestId(caller), request };
+fn request_and_store(node: &mut Node, request_id: u64, request: Request) -> Vec<Effect> {
+    let input = Input::Request { request_id: RequestId(request_id), request };
     offline::handle(node, clock_at(1), input, drop)
 }
 
@@ -57,13 +57,13 @@ fn after_a_store_failure_the_node_sends_nothing() {
     let group = create_group(&mut node);
     let peer = SecretKey::from_bytes(&[2; 32]).node_id();
     let link = LinkId(7);
-    node.handle(clock_at(2), Input::LinkUp { link, peer, kind: LinkKind::Member, opened_here: true });
+    node.handle(clock_at(2), Input::LinkUp { link, peer, kind: LinkKind::Member, is_opened_here: true });
     let hello = Hello { newest_version: 1, min_version: 1, software: String::new() };
     node.handle(clock_at(2), Input::FrameReceived { link, bytes: MemberFrame::Hello(hello).encode() });
     let effects =
-        node.handle(clock_at(3), Input::Request { caller: RequestId(2), request: write_request(group) });
+        node.handle(clock_at(3), Input::Request { request_id: RequestId(2), request: write_request(group) });
     assert!(matches!(effects.as_slice(), [Effect::Store { .. }]), "{effects:?}");
-    let effects = node.handle(clock_at(4), Input::StoreFailed { why: "disk full".into() });
+    let effects = node.handle(clock_at(4), Input::StoreFailed { reason: "disk full".into() });
     let is_store_failure = |effect: &Effect| {
         matches!(effect, Effect::Respond { response: Err(RequestError::StoreFailed(_)), .. })
     };
@@ -77,8 +77,10 @@ fn after_a_store_failure_the_node_sends_nothing() {
         node.handle(clock_at(100_001), Input::FrameReceived { link, bytes: MemberFrame::Ping(1).encode() })
             .is_empty()
     );
-    let effects = node
-        .handle(clock_at(100_002), Input::Request { caller: RequestId(3), request: write_request(group) });
+    let effects = node.handle(
+        clock_at(100_002),
+        Input::Request { request_id: RequestId(3), request: write_request(group) },
+    );
     assert!(matches!(effects.as_slice(), [effect] if is_store_failure(effect)), "{effects:?}");
     assert_eq!(node.store_failure(), Some("disk full"));
 }

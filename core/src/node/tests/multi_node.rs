@@ -66,29 +66,29 @@ impl PeerNode {
         let (mut sent, mut newest) = (Vec::new(), None);
         for effect in effects {
             match effect {
-                Effect::Store { batch: token, rows } => {
+                Effect::Store { batch_id, rows } => {
                     self.store.write(&rows);
-                    self.stored_batches.push(token);
-                    newest = Some(token);
+                    self.stored_batches.push(batch_id);
+                    newest = Some(batch_id);
                 }
                 Effect::Send { link, bytes } => sent.push((link, bytes)),
-                Effect::Respond { request_id: caller, response: answer } => {
-                    drop(self.responses.insert(caller, answer))
+                Effect::Respond { request_id, response: answer } => {
+                    drop(self.responses.insert(request_id, answer))
                 }
                 effect => self.other_effects.push(effect),
             }
         }
-        if let Some(token) = newest.filter(|_| self.confirms_stores) {
-            sent.extend(self.handle_input(now, Input::Stored { token }));
+        if let Some(batch_id) = newest.filter(|_| self.confirms_stores) {
+            sent.extend(self.handle_input(now, Input::Stored { batch_id }));
         }
         sent
     }
 
     fn request(&mut self, now: ClockReading, request: Request) -> (RequestId, Vec<(LinkId, Vec<u8>)>) {
         self.request_count += 1;
-        let caller = RequestId(self.request_count);
-        let sent = self.handle_input(now, Input::Request { caller, request });
-        (caller, sent)
+        let request_id = RequestId(self.request_count);
+        let sent = self.handle_input(now, Input::Request { request_id, request });
+        (request_id, sent)
     }
 
     fn write(
@@ -151,8 +151,8 @@ fn stored_group_rows(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>)
 fn link_nodes(now: ClockReading, a: &mut PeerNode, b: &mut PeerNode) {
     let (ka, kb) = (a.node.own_id(), b.node.own_id());
     let kind = LinkKind::Member;
-    let to_b = a.handle_input(now, Input::LinkUp { link: LINK, peer: kb, kind, opened_here: true });
-    let to_a = b.handle_input(now, Input::LinkUp { link: LINK, peer: ka, kind, opened_here: false });
+    let to_b = a.handle_input(now, Input::LinkUp { link: LINK, peer: kb, kind, is_opened_here: true });
+    let to_a = b.handle_input(now, Input::LinkUp { link: LINK, peer: ka, kind, is_opened_here: false });
     exchange_frames(now, a, b, to_a, to_b);
 }
 
@@ -214,7 +214,7 @@ fn join_denial_ends_only_the_join_it_answers() {
     use crate::wire::guest::{GuestFrame, JoinDenial, JoinResponse};
     let (group, mut all) = open_members(1);
     let mut a = all.remove(0);
-    let (caller, _) = a.request(
+    let (request_id, _) = a.request(
         clock_at(1),
         Request::CreateInvite {
             group: group.into(),
@@ -223,11 +223,11 @@ fn join_denial_ends_only_the_join_it_answers() {
             expires_unix_secs: i64::MAX,
         },
     );
-    let Some(Ok(Response::InviteCreated(good))) = a.responses.remove(&caller) else { panic!() };
+    let Some(Ok(Response::InviteCreated(good))) = a.responses.remove(&request_id) else { panic!() };
     let mut c = PeerNode::new(3, &MemoryStore::default());
     let join = |code: InviteCode| Request::Join { code, alias: String::new(), labels: vec![] };
     let link_up =
-        |link, peer, opened| Input::LinkUp { link, peer, kind: LinkKind::Guest, opened_here: opened };
+        |link, peer, opened| Input::LinkUp { link, peer, kind: LinkKind::Guest, is_opened_here: opened };
     // The node joins with a bad code on one guest stream, whose answer is delayed.
     let (_, _) = c.request(clock_at(2), join(example_code(group, 9)));
     let run_guest_stream = |a: &mut PeerNode, c: &mut PeerNode, link: LinkId| {
@@ -249,7 +249,7 @@ fn join_denial_ends_only_the_join_it_answers() {
     };
     let denied_responses = run_guest_stream(&mut a, &mut c, LinkId(2));
     assert!(matches!(denied_responses[..], [(_, JoinResponse::Denied(JoinDenial::UnknownInvite))]));
-    let (caller, _) = c.request(clock_at(4), join(good));
+    let (request_id, _) = c.request(clock_at(4), join(good));
     let granted_responses = run_guest_stream(&mut a, &mut c, LinkId(3));
     let deliver_response = |c: &mut PeerNode, (link, answer): &(LinkId, JoinResponse)| {
         c.handle_input(
@@ -258,13 +258,13 @@ fn join_denial_ends_only_the_join_it_answers() {
         )
     };
     deliver_response(&mut c, &denied_responses[0]);
-    assert!(!c.responses.contains_key(&caller), "that was the other code");
+    assert!(!c.responses.contains_key(&request_id), "that was the other code");
     // The denial of the good code arrives after the grant.
     let later_responses = run_guest_stream(&mut a, &mut c, LinkId(4));
     deliver_response(&mut c, &granted_responses[0]);
     assert!(c.node.group(&group).is_some());
     deliver_response(&mut c, &(later_responses[0].0, JoinResponse::Denied(JoinDenial::UsedUp)));
-    assert!(!c.responses.contains_key(&caller), "what is granted stays granted");
+    assert!(!c.responses.contains_key(&request_id), "what is granted stays granted");
     assert_eq!(c.node.pending_joins().count(), 1);
 }
 
@@ -309,9 +309,9 @@ fn anti_entropy_never_exceeds_the_pending_bytes_of_a_link() {
     let (ka, kb) = (a.node.own_id(), b.node.own_id());
     let kind = LinkKind::Member;
     let mut to_b =
-        a.handle_input(clock_at(1), Input::LinkUp { link: LINK, peer: kb, kind, opened_here: true });
+        a.handle_input(clock_at(1), Input::LinkUp { link: LINK, peer: kb, kind, is_opened_here: true });
     let mut to_a =
-        b.handle_input(clock_at(1), Input::LinkUp { link: LINK, peer: ka, kind, opened_here: false });
+        b.handle_input(clock_at(1), Input::LinkUp { link: LINK, peer: ka, kind, is_opened_here: false });
     let (mut pending, mut max_pending, mut total_bytes) = (0, 0, 0);
     let mut count_sent = |sent: &[(LinkId, Vec<u8>)], pending: &mut usize| {
         let bytes: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
@@ -364,7 +364,7 @@ impl TestMesh {
             let mut sent_frames = Vec::new();
             for (node_index, peer, opened) in [(a, b, true), (b, a, false)] {
                 let (link, peer) = (Self::link_of(a, b), self.nodes[peer].node.own_id());
-                let up = Input::LinkUp { link, peer, kind: LinkKind::Member, opened_here: opened };
+                let up = Input::LinkUp { link, peer, kind: LinkKind::Member, is_opened_here: opened };
                 sent_frames.push((node_index, self.nodes[node_index].handle_input(now, up)));
             }
             sent_frames.into_iter().for_each(|(node_index, sent)| self.deliver(now, node_index, sent));

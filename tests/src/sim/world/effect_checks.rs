@@ -114,8 +114,8 @@ impl World {
             return;
         };
         if !self.was_invited(&group, to) {
-            let words = format!("node {node} sends {frame:?} of {} that {to} is not in", group.short());
-            self.record_violation(Invariant::Members, words);
+            let detail = format!("node {node} sends {frame:?} of {} that {to} is not in", group.short());
+            self.record_violation(Invariant::Members, detail);
         }
         self.check_frame_to_non_member(node, to, group, &frame);
         match &frame {
@@ -160,8 +160,8 @@ impl World {
         }
         let since = *self.non_member_since.entry((node, to, group)).or_insert(self.now);
         if self.now - since > QUEUED_GRACE_US {
-            let words = format!("node {node} sends {frame:?} to {to}, which it knows to be no member");
-            self.record_violation(Invariant::NonMembers, words);
+            let detail = format!("node {node} sends {frame:?} to {to}, which it knows to be no member");
+            self.record_violation(Invariant::NonMembers, detail);
         }
     }
 
@@ -205,8 +205,8 @@ impl World {
         let is_still_quarantined =
             |id: &&ChangeId| since(id).is_some_and(|since| self.now - since > QUEUED_GRACE_US / 6);
         if let Some(id) = ids.iter().find(is_still_quarantined) {
-            let words = format!("node {node} passes {} on, which is in its quarantine", id.short());
-            self.record_violation(Invariant::NonMembers, words);
+            let detail = format!("node {node} passes {} on, which is in its quarantine", id.short());
+            self.record_violation(Invariant::NonMembers, detail);
         }
     }
 
@@ -244,9 +244,9 @@ impl World {
             let durable = rows.iter().any(|(_, stored)| *stored == change.delta)
                 || unaccepted_rows.iter().any(|(_, stored)| is_unaccepted(stored));
             if !durable {
-                let words =
+                let detail =
                     format!("node {node} pushes change {} of a chain before it is durable", delta.seq);
-                self.record_violation(Invariant::Durable, words);
+                self.record_violation(Invariant::Durable, detail);
             }
         }
     }
@@ -284,8 +284,8 @@ impl World {
                 // The change became unaccepted while it was being stored.
                 return;
             }
-            let words = format!("node {} does not show what it acknowledged", waiting.node);
-            return self.record_violation(Invariant::OwnWrites, words);
+            let detail = format!("node {} does not show what it acknowledged", waiting.node);
+            return self.record_violation(Invariant::OwnWrites, detail);
         };
         let (Some(desired), seq, id) = (desired, entry.seq, entry.id) else { return };
         let Some(chain) = desired.graph().chain_of(entry) else { return };
@@ -294,8 +294,8 @@ impl World {
         // The change may have become unaccepted in the meantime, with its row not yet moved back.
         let Ok(unaccepted_rows) = node.disk.rows.read_rows(Table::Unaccepted, &row);
         if stored.is_empty() && unaccepted_rows.is_empty() {
-            let words = format!("node {} acknowledged {} before it was durable", waiting.node, id.short());
-            self.record_violation(Invariant::Durable, words);
+            let detail = format!("node {} acknowledged {} before it was durable", waiting.node, id.short());
+            self.record_violation(Invariant::Durable, detail);
         }
     }
 

@@ -227,8 +227,14 @@ impl World {
             self.coverage.record("two-groups");
         }
         let link = self.network.open_stream(a, b, LinkKind::Member);
-        self.deliver_input(a, Input::LinkUp { link, peer: id_b, kind: LinkKind::Member, opened_here: true });
-        self.deliver_input(b, Input::LinkUp { link, peer: id_a, kind: LinkKind::Member, opened_here: false });
+        self.deliver_input(
+            a,
+            Input::LinkUp { link, peer: id_b, kind: LinkKind::Member, is_opened_here: true },
+        );
+        self.deliver_input(
+            b,
+            Input::LinkUp { link, peer: id_a, kind: LinkKind::Member, is_opened_here: false },
+        );
     }
 
     pub(super) fn open_guest_stream(&mut self, from: usize, to: NodeId) {
@@ -243,9 +249,12 @@ impl World {
         let me = self.nodes[from].secret.node_id();
         self.deliver_input(
             to_index,
-            Input::LinkUp { link, peer: me, kind: LinkKind::Guest, opened_here: false },
+            Input::LinkUp { link, peer: me, kind: LinkKind::Guest, is_opened_here: false },
         );
-        self.deliver_input(from, Input::LinkUp { link, peer: to, kind: LinkKind::Guest, opened_here: true });
+        self.deliver_input(
+            from,
+            Input::LinkUp { link, peer: to, kind: LinkKind::Guest, is_opened_here: true },
+        );
     }
 }
 

@@ -57,8 +57,8 @@ impl World {
         });
         let lost: Vec<_> = lost.map(|(change, _)| change.short()).collect();
         if !lost.is_empty() {
-            let words = format!("node {node} came back without {} that it acknowledged", lost.join(" "));
-            self.record_violation(Invariant::Durable, words);
+            let detail = format!("node {node} came back without {} that it acknowledged", lost.join(" "));
+            self.record_violation(Invariant::Durable, detail);
         }
     }
 
@@ -159,11 +159,11 @@ impl World {
             let kept = self.storage_rng.index(pending + 1);
             self.nodes[node].disk.crash(kept);
             self.schedule_event(until.saturating_sub(self.now).max(1), WorldEvent::Reopen { node, boot });
-            return self.deliver_input(node, Input::StoreFailed { why: why.to_owned() });
+            return self.deliver_input(node, Input::StoreFailed { reason: why.to_owned() });
         }
         let count = usize::try_from(self.storage_rng.between(1, pending as u64)).unwrap_or(1);
-        if let Some(token) = self.nodes[node].disk.sync(count) {
-            self.deliver_input(node, Input::Stored { token });
+        if let Some(batch_id) = self.nodes[node].disk.sync(count) {
+            self.deliver_input(node, Input::Stored { batch_id });
         }
         if self.nodes[node].disk.pending() > 0 && self.nodes[node].boot_count == boot {
             self.schedule_disk_sync(node);
