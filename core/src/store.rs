@@ -155,6 +155,14 @@ pub trait RowReader {
     /// The error if rows cannot be read.
     type Error: std::fmt::Display;
 
+    /// Calls `on_row` with the rows of `table` from the key `from` on, by key, until it returns false.
+    fn scan_from(
+        &self,
+        table: Table,
+        from: &[u8],
+        on_row: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Self::Error>;
+
     /// Calls `on_row` with every row of `table` whose key begins with `prefix`, by key; with `from`, only
     /// from that key on.
     fn scan(
@@ -163,7 +171,15 @@ pub trait RowReader {
         prefix: &[u8],
         from: Option<&[u8]>,
         on_row: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(), Self::Error>;
+    ) -> Result<(), Self::Error> {
+        self.scan_from(table, from.unwrap_or(prefix).max(prefix), &mut |key, value| {
+            let is_below_prefix = key.starts_with(prefix);
+            if is_below_prefix {
+                on_row(key, value);
+            }
+            is_below_prefix
+        })
+    }
 
     /// The rows of `table` whose key begins with `prefix`, by key.
     fn read_rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<StoredRow>, Self::Error> {

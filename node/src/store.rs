@@ -224,13 +224,12 @@ pub fn damaged_store_error(path: &Path, reason: &str) -> CliError {
 impl RowReader for Store {
     type Error = StoreError;
 
-    fn scan(
+    fn scan_from(
         &self,
         table: Table,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        on_row: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        on_row: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        self.snapshot()?.scan(table, prefix, from, on_row)
+        self.snapshot()?.scan_from(table, from, on_row)
     }
 }

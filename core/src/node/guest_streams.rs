@@ -13,9 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::input::{LinkId, MonoTime};
 use super::node_context::NodeContext;
 use super::protocol_error::ProtocolError;
-use crate::id::NodeId;
+use crate::id::{GroupId, NodeId};
 use crate::limits;
-use crate::wire::guest::GuestFrame;
+use crate::record::SignedRecord;
+use crate::wire::EncodedRecords;
+use crate::wire::guest::{GrantPath, GuestFrame, split_records};
 use opener::Opener;
 use responder::Responder;
 
@@ -41,6 +43,37 @@ struct GuestStream {
     peer: NodeId,
     last_activity: MonoTime,
     side: Side,
+}
+
+/// A guest stream while it is handled, with what the node lends.
+struct OpenStream<'a, 'n> {
+    ctx: &'a mut NodeContext<'n>,
+    link: LinkId,
+    peer: NodeId,
+}
+
+impl OpenStream<'_, '_> {
+    fn send(&mut self, frame: &GuestFrame) {
+        self.ctx.send(self.link, frame);
+    }
+
+    /// Sends records in as many frames as they need. `frame` gets the records of one frame, and whether it is
+    /// the last.
+    fn send_records(&mut self, records: &[SignedRecord], frame: impl Fn(EncodedRecords, bool) -> GuestFrame) {
+        for (records, is_last) in split_records(records.iter().map(SignedRecord::encode).collect()) {
+            self.send(&frame(records, is_last));
+        }
+    }
+
+    /// Sends records of `group`, in frames of one kind.
+    fn send_grant_path(
+        &mut self,
+        group: GroupId,
+        records: &[SignedRecord],
+        frame: fn(GrantPath) -> GuestFrame,
+    ) {
+        self.send_records(records, |records, is_last| frame(GrantPath { group, records, is_last }));
+    }
 }
 
 /// All open guest streams.
@@ -75,7 +108,8 @@ impl GuestStreams {
             false => Side::Responder(Responder::new()),
             true => {
                 let mut opener = Opener::new(ctx, &peer);
-                if let Step::Close(reason) = opener.start_next(ctx, link, peer, "nothing to ask or prove") {
+                let mut stream = OpenStream { ctx, link, peer };
+                if let Step::Close(reason) = opener.start_next(&mut stream, "nothing to ask or prove") {
                     return ctx.close(link, reason);
                 }
                 Side::Opener(opener)
@@ -102,18 +136,18 @@ impl GuestStreams {
             return Ok(());
         }
         stream.last_activity = ctx.now.mono;
-        let peer = stream.peer;
+        let mut open = OpenStream { ctx, link, peer: stream.peer };
         let step =
             GuestFrame::decode(bytes).map_err(ProtocolError::from).and_then(|frame| match &mut stream.side {
-                Side::Opener(opener) => opener.on_frame(ctx, link, peer, frame),
-                Side::Responder(responder) => responder.on_frame(ctx, link, peer, frame),
+                Side::Opener(opener) => opener.on_frame(&mut open, frame),
+                Side::Responder(responder) => responder.on_frame(&mut open, frame),
             });
         match step {
             Ok(Step::KeepOpen) => drop(self.streams.insert(link, stream)),
             Ok(Step::Close(reason)) => ctx.close(link, reason),
             Err(error) => {
                 ctx.close(link, error.to_string());
-                return Err((peer, error));
+                return Err((stream.peer, error));
             }
         }
         Ok(())
@@ -125,7 +159,7 @@ impl GuestStreams {
             if let Side::Responder(responder) = &stream.side
                 && responder.is_pairing()
             {
-                responder::send_grant(ctx, *link, &joiner);
+                responder::send_grant(&mut OpenStream { ctx: &mut *ctx, link: *link, peer: joiner });
             }
         }
     }

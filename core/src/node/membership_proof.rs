@@ -98,11 +98,13 @@ pub(super) fn answer_challenge(state: &mut GroupState, ctx: &mut GroupContext<'_
     }
 }
 
-/// Decodes records that arrive in several frames, and appends them to `received`.
+/// Decodes records that arrive in several frames, and appends them to `received`. Returns all of them with
+/// the last frame.
 pub(super) fn collect_records(
     received: &mut Vec<SignedRecord>,
     encoded: &EncodedRecords,
-) -> Result<(), ProtocolError> {
+    is_last: bool,
+) -> Result<Option<Vec<SignedRecord>>, ProtocolError> {
     let mut size: usize = received.iter().map(SignedRecord::encoded_len).sum();
     for bytes in encoded {
         let record = SignedRecord::decode(bytes)?;
@@ -112,7 +114,7 @@ pub(super) fn collect_records(
             return Err(ProtocolError::TooManyRecords);
         }
     }
-    Ok(())
+    Ok(is_last.then(|| std::mem::take(received)))
 }
 
 /// The set of these records; `None` if they do not hold the Genesis record of `group`.

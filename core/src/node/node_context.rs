@@ -12,9 +12,7 @@ use super::pending_joins::PendingJoins;
 use super::rng::SeededRng;
 use crate::id::{GroupId, NodeId, SecretKey};
 use crate::limit_stats::LimitStats;
-use crate::record::SignedRecord;
-use crate::wire::EncodedRecords;
-use crate::wire::guest::{GuestFrame, split_records};
+use crate::wire::guest::GuestFrame;
 
 /// The parts of a node that joins, pairings and guest streams need, lent for one input.
 pub(super) struct NodeContext<'a> {
@@ -50,19 +48,6 @@ impl NodeContext<'_> {
     /// Sends a frame on a guest stream.
     pub(super) fn send(&mut self, link: LinkId, frame: &GuestFrame) {
         self.outbox.push(Effect::Send { link, bytes: frame.encode() });
-    }
-
-    /// Sends records in as many frames as they need. `frame` gets the records of one frame, and whether it is
-    /// the last.
-    pub(super) fn send_records(
-        &mut self,
-        link: LinkId,
-        records: &[SignedRecord],
-        frame: impl Fn(EncodedRecords, bool) -> GuestFrame,
-    ) {
-        for (records, is_last) in split_records(records.iter().map(SignedRecord::encode).collect()) {
-            self.send(link, &frame(records, is_last));
-        }
     }
 
     pub(super) fn close(&mut self, link: LinkId, reason: impl Into<String>) {

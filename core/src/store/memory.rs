@@ -10,6 +10,17 @@ use super::{Row, RowReader, Table};
 pub struct MemoryStore(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
 impl MemoryStore {
+    /// A copy of all rows that `store` holds.
+    pub fn copy_of<R: RowReader>(store: &R) -> Result<Self, R::Error> {
+        let mut copied = Self::default();
+        for table in Table::ALL {
+            store.scan(table, &[], None, &mut |key, value| {
+                copied.0.insert((table, key.to_vec()), value.to_vec());
+            })?;
+        }
+        Ok(copied)
+    }
+
     /// Applies a batch of rows.
     pub fn write(&mut self, rows: &[Row]) {
         for row in rows {
@@ -35,20 +46,14 @@ impl MemoryStore {
 impl RowReader for MemoryStore {
     type Error = Infallible;
 
-    fn scan(
+    fn scan_from(
         &self,
         table: Table,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        on_row: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        on_row: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Infallible> {
-        let from = (table, from.unwrap_or(prefix).max(prefix).to_vec());
-        let rows = self.0.range(from..);
-        for ((_, key), value) in
-            rows.take_while(|((row_table, key), _)| *row_table == table && key.starts_with(prefix))
-        {
-            on_row(key, value);
-        }
+        let mut rows = self.0.range((table, from.to_vec())..).take_while(|((owner, _), _)| *owner == table);
+        let _ = rows.all(|((_, key), value)| on_row(key, value));
         Ok(())
     }
 }

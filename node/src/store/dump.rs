@@ -49,21 +49,18 @@ impl StoreSnapshot {
 impl RowReader for StoreSnapshot {
     type Error = StoreError;
 
-    fn scan(
+    fn scan_from(
         &self,
         table: Table,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        on_row: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        on_row: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         let Some(table) = open_table(&self.0, table)? else { return Ok(()) };
-        let from = from.unwrap_or(prefix).max(prefix);
         for row in table.range::<&[u8]>(from..)? {
             let (key, value) = row?;
-            if !key.value().starts_with(prefix) {
+            if !on_row(key.value(), value.value()) {
                 break;
             }
-            on_row(key.value(), value.value());
         }
         Ok(())
     }

@@ -16,7 +16,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use larder_core::id::{GroupId, hash};
+use larder_core::codec::checksum;
+use larder_core::id::GroupId;
 use larder_core::record::SignedRecord;
 use larder_core::store::salvage::KnownGroup;
 use larder_core::store::{GroupRow, RowReader, Table, decode_layout, encode_layout, key};
@@ -27,6 +28,8 @@ use crate::limits;
 
 const BACKUP_VERSION: u8 = 1;
 const HEADER_BYTES: usize = 33;
+/// The hash context of the checksum.
+const BACKUP_CONTEXT: &str = "larder 1 roster";
 
 /// The file of a node's membership backup.
 #[derive(Debug)]
@@ -80,23 +83,19 @@ fn read_groups(store: &Store) -> Result<Vec<KnownGroup>, super::StoreError> {
 
 type BackupLayout = Vec<(GroupId, bool, Vec<Vec<u8>>)>;
 
-fn checksum(body: &[u8]) -> [u8; 32] {
-    hash("larder 1 roster", &[body])
-}
-
 fn encode(groups: &[KnownGroup]) -> Vec<u8> {
     let records = |group: &KnownGroup| group.records.iter().map(SignedRecord::encode).collect();
     let groups: BackupLayout =
         groups.iter().map(|group| (group.group, group.paused, records(group))).collect();
     let body = encode_layout(&groups);
-    [[BACKUP_VERSION].as_slice(), &checksum(&body), &body].concat()
+    [[BACKUP_VERSION].as_slice(), &checksum(BACKUP_CONTEXT, &body), &body].concat()
 }
 
 /// Decodes the content of the file. Returns `None` if it is damaged.
 pub fn decode(bytes: &[u8]) -> Option<Vec<KnownGroup>> {
     let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
     let (version, stored_checksum) = header.split_first()?;
-    if *version != BACKUP_VERSION || stored_checksum != checksum(body) {
+    if *version != BACKUP_VERSION || stored_checksum != checksum(BACKUP_CONTEXT, body) {
         return None;
     }
     let groups: BackupLayout = decode_layout(body)?;

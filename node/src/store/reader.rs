@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Weak};
 
-use larder_core::store::{StoredRow, Table};
+use larder_core::store::{RowReader, StoredRow, Table};
 use redb::{Database, ReadableDatabase};
 
-use super::{ReadTable, Store, StoreError, open_table};
+use super::{ReadTable, Store, StoreError, StoreSnapshot, open_table};
 
 /// Reads a store while it is open. A reader does not keep the store open: the daemon closes a store that
 /// failed, and readers then return nothing.
@@ -48,16 +48,14 @@ impl StoreReader {
         limit: usize,
     ) -> Result<Option<Vec<StoredRow>>, StoreError> {
         let Some(database) = self.0.upgrade() else { return Ok(None) };
-        let read = database.begin_read()?;
-        let Some(table) = open_table(&read, table)? else { return Ok(Some(Vec::new())) };
         let mut rows = Vec::new();
-        for row in table.range::<&[u8]>(from.max(prefix)..)?.take(limit) {
-            let (key, value) = row?;
-            if !key.value().starts_with(prefix) {
-                break;
+        StoreSnapshot(database.begin_read()?).scan_from(table, from.max(prefix), &mut |key, value| {
+            let is_wanted = rows.len() < limit && key.starts_with(prefix);
+            if is_wanted {
+                rows.push((key.to_vec(), value.to_vec()));
             }
-            rows.push((key.value().to_vec(), value.value().to_vec()));
-        }
+            is_wanted
+        })?;
         Ok(Some(rows))
     }
 

@@ -25,9 +25,8 @@
 
 use std::collections::VecDeque;
 
-use super::Step;
+use super::{OpenStream, Step};
 use crate::id::{GroupId, InviteId, NodeId};
-use crate::node::input::LinkId;
 use crate::node::join;
 use crate::node::membership_proof::{
     apply_records, build_record_set, collect_records, full_membership, grant_proof_of,
@@ -90,17 +89,15 @@ impl Opener {
     }
 
     /// Begins the next exchange. Closes the stream for `reason` if there is none.
-    pub(super) fn start_next(
-        &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
-        reason: &'static str,
-    ) -> Step {
+    pub(super) fn start_next(&mut self, stream: &mut OpenStream<'_, '_>, reason: &'static str) -> Step {
         while let Some(group) = self.unproved.pop_front() {
-            let proof = ctx.groups.get(&group).and_then(|state| grant_proof_of(&state.group, &ctx.own_id));
+            let proof = stream
+                .ctx
+                .groups
+                .get(&group)
+                .and_then(|state| grant_proof_of(&state.group, &stream.ctx.own_id));
             if let Some(proof) = proof {
-                send_grant_path(ctx, link, group, &proof);
+                stream.send_grant_path(group, &proof, GuestFrame::GrantPath);
                 self.phase = OpenerPhase::Proving { group, has_sent_all: false, received: Vec::new() };
                 return Step::KeepOpen;
             }
@@ -109,17 +106,17 @@ impl Opener {
             OpenerPhase::Probing { group, .. } => Some(group),
             _ => None,
         };
-        if let Some(group) = ctx.joins.next_to_probe(last_probed) {
-            let nonce = ctx.rng.next_nonce();
-            let probe = MembershipProbe::new(group, &ctx.own_id, &peer, nonce);
-            ctx.send(link, &GuestFrame::MembershipProbe(probe));
+        if let Some(group) = stream.ctx.joins.next_to_probe(last_probed) {
+            let nonce = stream.ctx.rng.next_nonce();
+            let probe = MembershipProbe::new(group, &stream.ctx.own_id, &stream.peer, nonce);
+            stream.send(&GuestFrame::MembershipProbe(probe));
             self.phase = OpenerPhase::Probing { group, nonce, received: Vec::new() };
             return Step::KeepOpen;
         }
         if !self.is_fellow_member
-            && let Some(request) = exchange::request_to(ctx, peer)
+            && let Some(request) = exchange::request_to(stream.ctx, stream.peer)
         {
-            ctx.send(link, &GuestFrame::PairingRequest(request));
+            stream.send(&GuestFrame::PairingRequest(request));
             self.phase = OpenerPhase::Pairing;
             return Step::KeepOpen;
         }
@@ -128,9 +125,7 @@ impl Opener {
 
     pub(super) fn on_frame(
         &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
+        stream: &mut OpenStream<'_, '_>,
         frame: GuestFrame,
     ) -> Result<Step, ProtocolError> {
         match (&self.phase, frame) {
@@ -138,30 +133,30 @@ impl Opener {
             (OpenerPhase::Proving { group, .. }, GuestFrame::MemberRecognized(recognized))
                 if *group == recognized =>
             {
-                Ok(self.start_next(ctx, link, peer, "the peer recognized this node as a member"))
+                Ok(self.start_next(stream, "the peer recognized this node as a member"))
             }
             (OpenerPhase::Proving { .. } | OpenerPhase::Probing { .. }, GuestFrame::NotMember) => {
-                Ok(self.start_next(ctx, link, peer, "the peer is in none of these groups"))
+                Ok(self.start_next(stream, "the peer is in none of these groups"))
             }
             (OpenerPhase::Pairing, GuestFrame::NotMember) => Ok(Step::Close("the peer cannot admit a node")),
             (OpenerPhase::Proving { .. }, GuestFrame::MembershipEnded(ended)) => {
-                self.on_membership_ended(ctx, link, peer, &ended)
+                self.on_membership_ended(stream, &ended)
             }
             (OpenerPhase::Probing { .. }, GuestFrame::ProbeResponse(response)) => {
-                self.on_probe_response(ctx, link, peer, &response)
+                self.on_probe_response(stream, &response)
             }
             (OpenerPhase::Joining { .. }, GuestFrame::JoinResponse(response)) => {
-                self.on_join_response(ctx, response)
+                self.on_join_response(stream, response)
             }
             (OpenerPhase::Pairing, GuestFrame::PairingNonce(nonce)) => {
-                if let Some(own_nonce) = ctx.pairings.on_nonce(&peer, nonce)? {
-                    ctx.send(link, &GuestFrame::PairingReveal(own_nonce));
+                if let Some(own_nonce) = stream.ctx.pairings.on_nonce(&stream.peer, nonce)? {
+                    stream.send(&GuestFrame::PairingReveal(own_nonce));
                 }
                 Ok(Step::KeepOpen)
             }
             (OpenerPhase::Pairing, GuestFrame::JoinResponse(response)) => {
-                ctx.pairings.on_response(&peer, &response)?;
-                exchange::join_if_confirmed(ctx);
+                stream.ctx.pairings.on_response(&stream.peer, &response)?;
+                exchange::join_if_confirmed(stream.ctx);
                 Ok(Step::KeepOpen)
             }
             _ => Err(ProtocolError::UnexpectedFrame),
@@ -172,9 +167,7 @@ impl Opener {
     /// reason.
     fn on_membership_ended(
         &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
+        stream: &mut OpenStream<'_, '_>,
         ended: &GrantPath,
     ) -> Result<Step, ProtocolError> {
         let OpenerPhase::Proving { group, has_sent_all, received } = &mut self.phase else {
@@ -183,23 +176,26 @@ impl Opener {
         if ended.group != *group {
             return Err(ProtocolError::UnexpectedFrame);
         }
-        collect_records(received, &ended.records)?;
-        if !ended.is_last {
+        let Some(records) = collect_records(received, &ended.records, ended.is_last)? else {
             return Ok(Step::KeepOpen);
-        }
-        let (group, records) = (*group, std::mem::take(received));
-        let applied = match ctx.group(group) {
+        };
+        let group = *group;
+        let applied = match stream.ctx.group(group) {
             Some((state, mut ctx)) => apply_records(state, &mut ctx, records),
             None => Ok(()),
         };
-        let all = ctx.groups.get(&group).and_then(|state| full_membership(state, &ctx.own_id, &peer));
+        let all = stream
+            .ctx
+            .groups
+            .get(&group)
+            .and_then(|state| full_membership(state, &stream.ctx.own_id, &stream.peer));
         let step = match all {
             Some(all) if !*has_sent_all => {
                 *has_sent_all = true;
-                send_grant_path(ctx, link, group, &all);
+                stream.send_grant_path(group, &all, GuestFrame::GrantPath);
                 Step::KeepOpen
             }
-            _ => self.start_next(ctx, link, peer, "the peer takes this node for a former member"),
+            _ => self.start_next(stream, "the peer takes this node for a former member"),
         };
         applied.map(|()| step)
     }
@@ -207,47 +203,44 @@ impl Opener {
     /// The peer answered a probe. If it proved that it is a member, it gets the join request.
     fn on_probe_response(
         &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
+        stream: &mut OpenStream<'_, '_>,
         response: &ProbeResponse,
     ) -> Result<Step, ProtocolError> {
         let OpenerPhase::Probing { group, nonce, received } = &mut self.phase else {
             return Err(ProtocolError::UnexpectedFrame);
         };
-        collect_records(received, &response.records)?;
-        if !response.is_last {
+        let Some(records) = collect_records(received, &response.records, response.is_last)? else {
             return Ok(Step::KeepOpen);
-        }
+        };
         let (group, nonce) = (*group, *nonce);
-        let member_records = build_record_set(group, std::mem::take(received))
-            .ok_or(ProtocolError::GrantPathWithoutGenesis)?;
-        if !Membership::evaluate(&member_records).is_member(&peer) {
+        let member_records =
+            build_record_set(group, records).ok_or(ProtocolError::GrantPathWithoutGenesis)?;
+        if !Membership::evaluate(&member_records).is_member(&stream.peer) {
             return Err(ProtocolError::GrantPathOfOtherNode);
         }
-        let Some(join) = ctx.joins.unfinished(&group) else {
-            return Ok(self.start_next(ctx, link, peer, "this node has joined the group"));
+        let Some(join) = stream.ctx.joins.unfinished(&group) else {
+            return Ok(self.start_next(stream, "this node has joined the group"));
         };
         let terms = JoinTerms {
             group,
             invite_id: join.code.invite_id(),
             issuer_fingerprint: join.code.issuer_fingerprint,
-            joiner: ctx.own_id,
-            contacted_member: peer,
+            joiner: stream.ctx.own_id,
+            contacted_member: stream.peer,
             nonces: (nonce, response.nonce),
             alias: join.alias.clone(),
             labels: join.labels.clone(),
         };
         let invite = terms.invite_id;
-        let request = JoinRequest::sign(terms, &join.code.invite_key(), ctx.secret);
-        ctx.send(link, &GuestFrame::JoinRequest(request));
+        let request = JoinRequest::sign(terms, &join.code.invite_key(), stream.ctx.secret);
+        stream.send(&GuestFrame::JoinRequest(request));
         self.phase = OpenerPhase::Joining { group, invite, member_records, received: Vec::new() };
         Ok(Step::KeepOpen)
     }
 
     fn on_join_response(
         &mut self,
-        ctx: &mut NodeContext<'_>,
+        stream: &mut OpenStream<'_, '_>,
         response: JoinResponse,
     ) -> Result<Step, ProtocolError> {
         let OpenerPhase::Joining { group, invite, member_records, received } = &mut self.phase else {
@@ -255,32 +248,25 @@ impl Opener {
         };
         match response {
             JoinResponse::Granted { records, is_last } => {
-                collect_records(received, &records)?;
-                if !is_last {
+                let Some(records) = collect_records(received, &records, is_last)? else {
                     return Ok(Step::KeepOpen);
-                }
-                for record in std::mem::take(received) {
+                };
+                for record in records {
                     member_records.insert(record);
                 }
-                match join::enter_group(ctx, member_records.clone())? {
+                match join::enter_group(stream.ctx, member_records.clone())? {
                     true => Ok(Step::Close("this node has joined the group")),
                     false => Ok(Step::Close("the member that granted the join is no longer an admin")),
                 }
             }
             JoinResponse::Denied(denial) => {
-                join::on_denied(ctx, *group, invite, denial);
+                join::on_denied(stream.ctx, *group, invite, denial);
                 Ok(Step::Close("the join was denied"))
             }
             JoinResponse::WaitingForIssuer { issuer_name } => {
-                ctx.joins.on_waiting_for_issuer(group, issuer_name);
+                stream.ctx.joins.on_waiting_for_issuer(group, issuer_name);
                 Ok(Step::KeepOpen)
             }
         }
     }
-}
-
-fn send_grant_path(ctx: &mut NodeContext<'_>, link: LinkId, group: GroupId, records: &[SignedRecord]) {
-    ctx.send_records(link, records, |records, is_last| {
-        GuestFrame::GrantPath(GrantPath { group, records, is_last })
-    });
 }

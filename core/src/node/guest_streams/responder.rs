@@ -13,12 +13,11 @@
 
 use std::collections::BTreeSet;
 
-use super::Step;
-use crate::id::{GroupId, NodeId};
+use super::{OpenStream, Step};
+use crate::id::GroupId;
 use crate::limits;
 use crate::node::admission::ReplyRoute;
 use crate::node::admission::requests::{JoinRequestHandler, grant_responses};
-use crate::node::input::LinkId;
 use crate::node::membership_proof::{
     PathVerdict, apply_records, collect_records, grant_proof_of, judge_grant_path,
 };
@@ -70,21 +69,19 @@ impl Responder {
 
     pub(super) fn on_frame(
         &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
+        stream: &mut OpenStream<'_, '_>,
         frame: GuestFrame,
     ) -> Result<Step, ProtocolError> {
         match (&self.phase, frame) {
-            (_, GuestFrame::GrantPath(path)) => self.on_grant_path(ctx, link, peer, &path)?,
-            (_, GuestFrame::MembershipProbe(probe)) => self.on_probe(ctx, link, peer, &probe),
+            (_, GuestFrame::GrantPath(path)) => self.on_grant_path(stream, &path)?,
+            (_, GuestFrame::MembershipProbe(probe)) => self.on_probe(stream, &probe),
             (ResponderPhase::Probed { group, nonces }, GuestFrame::JoinRequest(request)) => {
-                on_join_request(ctx, link, peer, (*group, *nonces), &request)?;
+                on_join_request(stream, (*group, *nonces), &request)?;
             }
-            (_, GuestFrame::PairingRequest(request)) => self.on_pairing_request(ctx, link, peer, request),
+            (_, GuestFrame::PairingRequest(request)) => self.on_pairing_request(stream, request),
             (ResponderPhase::Pairing, GuestFrame::PairingReveal(nonce)) => {
-                if ctx.pairings.incoming.on_reveal(&peer, nonce)? {
-                    send_grant(ctx, link, &peer);
+                if stream.ctx.pairings.incoming.on_reveal(&stream.peer, nonce)? {
+                    send_grant(stream);
                 }
             }
             (_, GuestFrame::Unknown(_)) => {}
@@ -95,16 +92,14 @@ impl Responder {
 
     fn on_grant_path(
         &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
+        stream: &mut OpenStream<'_, '_>,
         path: &GrantPath,
     ) -> Result<(), ProtocolError> {
         let group = path.group;
-        if !ctx.groups.contains_key(&group) {
+        if !stream.ctx.groups.contains_key(&group) {
             // Nothing is kept of a group that this node is not in.
             if path.is_last {
-                ctx.send(link, &GuestFrame::NotMember);
+                stream.send(&GuestFrame::NotMember);
             }
             return Ok(());
         }
@@ -112,58 +107,56 @@ impl Responder {
             ResponderPhase::Verifying { group: earlier, received } if earlier == group => received,
             _ => Vec::new(),
         };
-        collect_records(&mut received, &path.records)?;
-        if !path.is_last {
+        let Some(records) = collect_records(&mut received, &path.records, path.is_last)? else {
             self.phase = ResponderPhase::Verifying { group, received };
             return Ok(());
-        }
-        let Some((state, mut group_ctx)) = ctx.group(group) else { return Ok(()) };
-        let ids: BTreeSet<_> = received.iter().map(SignedRecord::id).collect();
-        let applied = apply_records(state, &mut group_ctx, received);
-        match judge_grant_path(state, &group_ctx.own_id, &peer, &ids) {
-            PathVerdict::Recognized => ctx.send(link, &GuestFrame::MemberRecognized(group)),
-            PathVerdict::Unknown => ctx.send(link, &GuestFrame::NotMember),
-            PathVerdict::Ended(evidence) => ctx.send_records(link, &evidence, |records, is_last| {
-                GuestFrame::MembershipEnded(GrantPath { group, records, is_last })
-            }),
+        };
+        let Some((state, mut group_ctx)) = stream.ctx.group(group) else { return Ok(()) };
+        let ids: BTreeSet<_> = records.iter().map(SignedRecord::id).collect();
+        let applied = apply_records(state, &mut group_ctx, records);
+        match judge_grant_path(state, &group_ctx.own_id, &stream.peer, &ids) {
+            PathVerdict::Recognized => stream.send(&GuestFrame::MemberRecognized(group)),
+            PathVerdict::Unknown => stream.send(&GuestFrame::NotMember),
+            PathVerdict::Ended(evidence) => {
+                stream.send_grant_path(group, &evidence, GuestFrame::MembershipEnded);
+            }
         }
         applied
     }
 
-    fn on_probe(&mut self, ctx: &mut NodeContext<'_>, link: LinkId, peer: NodeId, probe: &MembershipProbe) {
-        let nonce = ctx.rng.next_nonce();
-        let own_id = ctx.own_id;
-        let probed = ctx.groups.values().find(|state| probe.matches_group(state.group.id(), &peer, &own_id));
+    fn on_probe(&mut self, stream: &mut OpenStream<'_, '_>, probe: &MembershipProbe) {
+        let nonce = stream.ctx.rng.next_nonce();
+        let own_id = stream.ctx.own_id;
+        let probed = stream
+            .ctx
+            .groups
+            .values()
+            .find(|state| probe.matches_group(state.group.id(), &stream.peer, &own_id));
         let proof = probed.and_then(|state| Some((state.group.id(), grant_proof_of(&state.group, &own_id)?)));
-        let Some((group, proof)) = proof else { return ctx.send(link, &GuestFrame::NotMember) };
+        let Some((group, proof)) = proof else { return stream.send(&GuestFrame::NotMember) };
         self.phase = ResponderPhase::Probed { group, nonces: (probe.nonce, nonce) };
-        ctx.send_records(link, &proof, |records, is_last| {
+        stream.send_records(&proof, |records, is_last| {
             GuestFrame::ProbeResponse(ProbeResponse { nonce, records, is_last })
         });
     }
 
-    fn on_pairing_request(
-        &mut self,
-        ctx: &mut NodeContext<'_>,
-        link: LinkId,
-        peer: NodeId,
-        request: PairingRequest,
-    ) {
-        if !can_admit(ctx) {
-            return ctx.send(link, &GuestFrame::NotMember);
+    fn on_pairing_request(&mut self, stream: &mut OpenStream<'_, '_>, request: PairingRequest) {
+        if !can_admit(stream.ctx) {
+            return stream.send(&GuestFrame::NotMember);
         }
-        let nonce = ctx.rng.next_nonce();
-        let reply = match ctx.pairings.incoming.on_request(peer, request, nonce, ctx.now) {
+        let nonce = stream.ctx.rng.next_nonce();
+        let reply = match stream.ctx.pairings.incoming.on_request(stream.peer, request, nonce, stream.ctx.now)
+        {
             Some(reply) => {
                 self.phase = ResponderPhase::Pairing;
                 reply
             }
             None => {
-                ctx.limit_stats.record("nodes that ask to pair", limits::MAX_INCOMING_PAIRINGS);
+                stream.ctx.limit_stats.record("nodes that ask to pair", limits::MAX_INCOMING_PAIRINGS);
                 GuestFrame::NotMember
             }
         };
-        ctx.send(link, &reply);
+        stream.send(&reply);
     }
 }
 
@@ -177,32 +170,31 @@ fn can_admit(ctx: &NodeContext<'_>) -> bool {
 
 /// A join request counts only on the stream whose nonces and nodes it names.
 fn on_join_request(
-    ctx: &mut NodeContext<'_>,
-    link: LinkId,
-    peer: NodeId,
+    stream: &mut OpenStream<'_, '_>,
     (group, nonces): (GroupId, ([u8; 16], [u8; 16])),
     request: &JoinRequest,
 ) -> Result<(), ProtocolError> {
     let terms = &request.terms;
     let is_consistent = terms.group == group
-        && terms.joiner == peer
-        && terms.contacted_member == ctx.own_id
+        && terms.joiner == stream.peer
+        && terms.contacted_member == stream.ctx.own_id
         && terms.nonces == nonces
         && request.has_valid_signatures();
     if !is_consistent {
-        ctx.send(link, &GuestFrame::JoinResponse(JoinResponse::Denied(JoinDenial::InvalidSignature)));
+        stream.send(&GuestFrame::JoinResponse(JoinResponse::Denied(JoinDenial::InvalidSignature)));
         return Err(ProtocolError::InvalidJoinRequest);
     }
-    if let Some((state, mut ctx)) = ctx.group(group) {
-        JoinRequestHandler { state, ctx: &mut ctx }.handle(request, ReplyRoute::GuestStream(link));
+    if let Some((state, mut ctx)) = stream.ctx.group(group) {
+        JoinRequestHandler { state, ctx: &mut ctx }.handle(request, ReplyRoute::GuestStream(stream.link));
     }
     Ok(())
 }
 
-/// Sends `joiner` its grant, if an admin has approved it.
-pub(super) fn send_grant(ctx: &mut NodeContext<'_>, link: LinkId, joiner: &NodeId) {
-    let responses = ctx.groups.values().find_map(|state| grant_responses(&state.group, joiner));
+/// Sends the peer its grant, if an admin has approved it.
+pub(super) fn send_grant(stream: &mut OpenStream<'_, '_>) {
+    let groups = stream.ctx.groups.values();
+    let responses = groups.map(|state| &state.group).find_map(|group| grant_responses(group, &stream.peer));
     for response in responses.unwrap_or_default() {
-        ctx.send(link, &GuestFrame::JoinResponse(response));
+        stream.send(&GuestFrame::JoinResponse(response));
     }
 }

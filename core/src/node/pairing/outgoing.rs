@@ -170,10 +170,8 @@ impl OutgoingPairing {
         match (&mut peer.phase, response) {
             (phase, JoinResponse::Denied(_)) => *phase = PeerPhase::Denied { peer_nonce: phase.peer_nonce() },
             (PeerPhase::Compared { peer_nonce, received }, JoinResponse::Granted { records, is_last }) => {
-                collect_records(received, records)?;
-                if *is_last {
-                    let (peer_nonce, records) = (*peer_nonce, std::mem::take(received));
-                    peer.phase = PeerPhase::Granted { peer_nonce, records };
+                if let Some(records) = collect_records(received, records, *is_last)? {
+                    peer.phase = PeerPhase::Granted { peer_nonce: *peer_nonce, records };
                 }
             }
             _ => {}
