@@ -2,11 +2,13 @@
 //! compiler nor instrumentation. A panic ends the run, after the target and the input are printed.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use clap::Parser;
 use larder_fuzz::TARGETS;
+use larder_fuzz::seeds::{decode_hex, encode_hex, generated_seeds};
 use larder_tests::rng::TestRng;
 
 /// The number of random inputs for each target, in addition to its seeds.
@@ -21,6 +23,9 @@ struct Args {
     /// Draw the random inputs from this seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Write the seeds that follow from the sources, instead of checking that they are up to date.
+    #[arg(long)]
+    write_seeds: bool,
 }
 
 fn main() {
@@ -30,7 +35,13 @@ fn main() {
     assert_eq!(target_files(root), listed, "fuzz_targets and TARGETS");
     let filter = args.filter.unwrap_or_default();
     for (name, run) in TARGETS.iter().filter(|(name, _)| name.contains(&filter)) {
-        let mut inputs = read_seeds(&root.join("seeds").join(format!("{name}.hex")));
+        let seed_file = root.join("seeds").join(format!("{name}.hex"));
+        if args.write_seeds {
+            write_generated_seeds(name, &seed_file);
+        }
+        let mut inputs = read_seeds(&seed_file);
+        let is_current = generated_seeds(name).is_none_or(|generated| generated == inputs);
+        assert!(is_current, "the seeds of {name} are old; write them again with --write-seeds");
         let seeds = inputs.len();
         let mut rng = TestRng::new(args.seed, name);
         inputs.extend((0..RANDOM_INPUTS).map(|_| {
@@ -59,25 +70,25 @@ struct PrintOnPanic<'a> {
 impl Drop for PrintOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let hex: String = self.input.iter().map(|byte| format!("{byte:02x}")).collect();
-            println!("{} fails on {hex}", self.name);
+            println!("{} fails on {}", self.name, encode_hex(self.input));
         }
     }
 }
 
 fn target_files(root: &Path) -> BTreeSet<String> {
-    let files = std::fs::read_dir(root.join("fuzz_targets")).expect("the targets are files");
+    let files = fs::read_dir(root.join("fuzz_targets")).expect("the targets are files");
     let paths = files.map(|entry| entry.expect("a readable entry").path());
     paths.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
 }
 
-/// Reads a file of seeds, one in hex on each line. A missing file holds no seeds.
+/// Reads a file of seeds, one in hex on each line.
 fn read_seeds(path: &Path) -> Vec<Vec<u8>> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines().map(decode_hex).collect()
 }
 
-fn decode_hex(line: &str) -> Vec<u8> {
-    let digits: Vec<u8> = line.chars().filter_map(|c| c.to_digit(16)?.try_into().ok()).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+fn write_generated_seeds(target: &str, path: &Path) {
+    let Some(seeds) = generated_seeds(target) else { return };
+    let text: String = seeds.iter().map(|seed| encode_hex(seed) + "\n").collect();
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

@@ -11,6 +11,7 @@
 //! | [`store_file`]     | the store's file with changed bytes                                               |
 //! | [`node_inputs`]    | one node that gets any inputs, stays sound, and answers a write afterwards        |
 //! | [`sim`]            | a world of the simulator that the bytes describe                                  |
+//! | [`seeds`]          | seeds that follow from real encodings and texts                                   |
 //! | [`decisions`]      | the bytes of an input as decisions                                                |
 //! | [`fixture`]        | a group of five members with a history, which the targets share                   |
 
@@ -22,6 +23,7 @@ pub mod join_handshake;
 pub mod membership;
 pub mod node_inputs;
 pub mod records;
+pub mod seeds;
 pub mod sim;
 pub mod store_file;
 pub mod text_parsers;
