@@ -138,6 +138,8 @@ pub mod record;
 pub mod resource;
 pub mod shard;
 pub mod store;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
 pub mod typed_name;
 pub mod value;
 pub mod wire;

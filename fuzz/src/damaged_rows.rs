@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use larder_core::id::{ChangeId, RecordId};
-use larder_core::node::{ClockReading, MonoTime, Node, NodeConfig};
+use larder_core::node::Node;
 use larder_core::record::SignedRecord;
 use larder_core::store::LoadError;
 use larder_core::store::salvage::{KnownGroup, salvage_all};
 use larder_core::store::{MemoryStore, Row, RowReader, Table};
+use larder_core::test_support::{TestNode, node_config};
 
 use crate::decisions::Decisions;
 use crate::fixture::{self, FIXTURE, secret_key};
@@ -73,15 +74,8 @@ fn damage_row(store: &mut MemoryStore, step: u8, decisions: &mut Decisions<'_>) 
 }
 
 fn open_node(store: &MemoryStore) -> Result<Node, LoadError> {
-    let config = NodeConfig {
-        secret: secret_key(fixture::FOUNDER),
-        rng_seed: [1; 32],
-        software: "fuzz".to_owned(),
-        host_name: "host".to_owned(),
-        store_was_copied: false,
-    };
-    let now = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1_700_000_000 };
-    Node::open(config, now, store).map(|(node, _)| node)
+    let config = node_config(secret_key(fixture::FOUNDER));
+    Node::open(config, TestNode::START, store).map(|(node, _)| node)
 }
 
 fn assert_nothing_invented(node: &Node) {

@@ -9,6 +9,8 @@ use larder_core::id::{GrantId, GroupId, Incarnation, RecordId, SecretKey};
 use larder_core::record::{Grant, Record, RecordBody, RecordSet, Role, SignedRecord, Signer, create_genesis};
 use larder_core::shard::root::{ShardName, ShardRoot};
 use larder_core::store::{GroupRow, InviteRow, MemoryStore, Row, SnapshotBody, SnapshotRow, Table, key};
+use larder_core::test_support;
+pub use larder_core::test_support::secret_key;
 use larder_core::value::Value;
 use larder_core::wire::invite_code::InviteCode;
 
@@ -27,11 +29,6 @@ pub const NODE: u8 = 5;
 pub const READER: u8 = 6;
 /// A key that is not a member.
 pub const NON_MEMBER: u8 = 7;
-
-/// The key with this number.
-pub fn secret_key(number: u8) -> SecretKey {
-    SecretKey::from_bytes(&[number; 32])
-}
 
 /// The Genesis of the group.
 pub fn genesis() -> SignedRecord {
@@ -170,14 +167,7 @@ fn write_observed(group: &mut Group) -> Vec<Row> {
 
 /// The ranges of the desired state that `from` has and `to` lacks.
 pub fn missing_ranges(from: &Group, to: &Group) -> Vec<ChainRange> {
-    let shard_id = *DESIRED_SHARD_ID;
-    let positions = from.shard_states().chain_positions(&shard_id);
-    let missing = positions.iter().filter_map(|position| {
-        let (after, upto) =
-            (to.shard_states().accepted_len(&shard_id, &position.chain_id), *position.tips.first()?);
-        (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
-    });
-    missing.collect()
+    test_support::missing_ranges(from, to, &DESIRED_SHARD_ID)
 }
 
 static DESIRED_SHARD_ID: LazyLock<larder_core::id::ShardId> =

@@ -4,60 +4,28 @@
 
 use std::sync::LazyLock;
 
-use larder_core::node::{
-    AdminOp, AdminRequest, ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig,
-    Request, RequestId, offline,
-};
+use larder_core::node::{AdminOp, AdminRequest, Effect, Input, LinkId, LinkKind, Request};
 use larder_core::record::Role;
 use larder_core::store::MemoryStore;
+use larder_core::test_support::{TestNode, secret_key};
 use larder_core::wire::guest::GuestFrame;
 
 use crate::decisions::Decisions;
-use crate::fixture::{self, secret_key};
+use crate::fixture;
 
 /// An opened member, which each run copies because opening is slow.
-static MEMBER: LazyLock<JoinSide> =
-    LazyLock::new(|| JoinSide::open(fixture::FOUNDER, fixture::FIXTURE.store.clone()));
-static JOINER: LazyLock<JoinSide> =
-    LazyLock::new(|| JoinSide::open(fixture::NON_MEMBER, MemoryStore::default()));
+static MEMBER: LazyLock<TestNode> =
+    LazyLock::new(|| TestNode::open(secret_key(fixture::FOUNDER), fixture::FIXTURE.store.clone()));
+static JOINER: LazyLock<TestNode> =
+    LazyLock::new(|| TestNode::open(secret_key(fixture::NON_MEMBER), MemoryStore::default()));
 
-/// One of the two nodes of the guest stream.
-#[derive(Clone)]
-struct JoinSide {
-    node: Node,
-    store: MemoryStore,
-    now: ClockReading,
-    next_request: u64,
-}
-
-impl JoinSide {
-    fn open(number: u8, store: MemoryStore) -> Self {
-        let config = NodeConfig {
-            secret: secret_key(number),
-            rng_seed: [number; 32],
-            software: "fuzz".into(),
-            host_name: "here".into(),
-            store_was_copied: false,
-        };
-        let now = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1_700_000_000 };
-        let (node, _) = Node::open(config, now, &store).expect("a good store");
-        Self { node, store, now, next_request: 0 }
-    }
-
-    /// Hands an input to the node. Returns the frames that it sends.
-    fn handle_input(&mut self, input: Input) -> Vec<Vec<u8>> {
-        let effects = offline::handle(&mut self.node, self.now, input, |rows| self.store.write(&rows));
-        let sent = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Send { bytes, .. } => Some(bytes),
-            _ => None,
-        });
-        sent.collect()
-    }
-
-    fn request(&mut self, request: Request) -> Vec<Vec<u8>> {
-        self.next_request += 1;
-        self.handle_input(Input::Request { request_id: RequestId(self.next_request), request })
-    }
+/// The frames among effects.
+fn sent_frames(effects: Vec<Effect>) -> Vec<Vec<u8>> {
+    let sent = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Send { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    sent.collect()
 }
 
 /// Runs a join with or without a code. The bytes decide what the peer in between does.
@@ -70,22 +38,11 @@ pub fn fuzz_join_handshake(data: &[u8]) {
         false => Request::StartPairing { alias: "till".into(), labels: vec![] },
     };
     joiner.request(request);
-    let (at_member, at_joiner) =
-        (secret_key(fixture::NON_MEMBER).node_id(), secret_key(fixture::FOUNDER).node_id());
-    joiner.handle_input(Input::NodeDiscovered { peer: at_joiner, addresses: vec![] });
+    let (joiner_key, member_key) = (secret_key(fixture::NON_MEMBER), secret_key(fixture::FOUNDER));
+    joiner.handle(Input::NodeDiscovered { peer: member_key.node_id(), addresses: vec![] });
     let link = LinkId(1);
-    member.handle_input(Input::LinkUp {
-        link,
-        peer: at_member,
-        kind: LinkKind::Guest,
-        is_opened_here: false,
-    });
-    let first = joiner.handle_input(Input::LinkUp {
-        link,
-        peer: at_joiner,
-        kind: LinkKind::Guest,
-        is_opened_here: true,
-    });
+    member.open_link(link.0, &joiner_key, LinkKind::Guest, false);
+    let first = sent_frames(joiner.open_link(link.0, &member_key, LinkKind::Guest, true));
     let mut frames: Vec<(bool, Vec<u8>)> = first.into_iter().map(|bytes| (true, bytes)).collect();
     let (mut disturbed, mut approved) = (false, false);
     for _ in 0..64 {
@@ -95,15 +52,17 @@ pub fn fuzz_join_handshake(data: &[u8]) {
         let (to_member, mut bytes) = frames.remove(0);
         disturbed |= disturb_frame(&mut decisions, &mut bytes, &mut frames, to_member);
         let side = if to_member { &mut member } else { &mut joiner };
-        let answers = side.handle_input(Input::FrameReceived { link, bytes });
+        let answers = sent_frames(side.receive(link, bytes));
         frames.extend(answers.into_iter().map(|bytes| (!to_member, bytes)));
         if !joins_by_code && !approved && decisions.next_bool() {
             approved = compare_digits(&mut decisions, &mut member, &mut joiner, disturbed, &mut frames);
         }
     }
     let joiner_is_member = joiner.node.group(&fixture::group()).is_some();
-    let was_admitted =
-        member.node.group(&fixture::group()).is_some_and(|state| state.group.members().is_member(&at_member));
+    let was_admitted = member
+        .node
+        .group(&fixture::group())
+        .is_some_and(|state| state.group.members().is_member(&joiner_key.node_id()));
     assert!(!joiner_is_member || was_admitted, "in a group that never let it in");
     assert!(joins_by_code || approved || !was_admitted, "let in though nobody compared");
 }
@@ -133,8 +92,8 @@ fn disturb_frame(
 /// The operators compare both screens, and approve if the digits are equal.
 fn compare_digits(
     decisions: &mut Decisions<'_>,
-    member: &mut JoinSide,
-    joiner: &mut JoinSide,
+    member: &mut TestNode,
+    joiner: &mut TestNode,
     disturbed: bool,
     frames: &mut Vec<(bool, Vec<u8>)>,
 ) -> bool {
@@ -157,7 +116,7 @@ fn compare_digits(
     let op = AdminOp::ApproveJoin { node: joiner_id.into(), role, digits: Some(member_digits) };
     let admin_request =
         AdminRequest { group: fixture::group().into(), op, user: String::new(), message: String::new() };
-    let answers = member.request(Request::Admin(admin_request));
+    let answers = sent_frames(member.request(Request::Admin(admin_request)).1);
     frames.extend(answers.into_iter().map(|bytes| (false, bytes)));
     joiner.request(Request::ConfirmDigits { digits: member_digits });
     true

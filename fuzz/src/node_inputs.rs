@@ -9,7 +9,6 @@ mod adversary;
 mod callers;
 mod guest;
 mod node_harness;
-mod row_disk;
 
 use larder_core::group::ChangeNote;
 use larder_core::id::{GroupId, InviteId};

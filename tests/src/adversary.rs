@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use larder_core::group::Group;
 use larder_core::id::{GrantId, NodeId, SecretKey, ShardId};
 use larder_core::node::{
-    ClockReading, Effect, GroupState, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig, Request, RequestId,
+    ClockReading, Effect, GroupState, Input, LinkId, LinkKind, MonoTime, Node, Request, RequestId,
 };
 use larder_core::store::MemoryStore;
+use larder_core::test_support::node_config;
 use larder_core::wire::invite_code::InviteCode;
 use larder_net::{EventReceiver, Multiaddr, NetEvent, NetHandle};
 
@@ -54,14 +55,8 @@ impl Adversary {
         config.listen_addrs = vec!["/ip4/0.0.0.0/tcp/0".parse().expect("an address")];
         let (net, events) = larder_net::start(config).expect("a network");
         let store = MemoryStore::default();
-        let node_config = NodeConfig {
-            secret: secret.clone(),
-            rng_seed: [seed; 32],
-            software: "adversary".to_owned(),
-            host_name: "adversary".to_owned(),
-            store_was_copied: false,
-        };
-        let (node, effects) = Node::open(node_config, now(Instant::now()), &store).expect("an empty store");
+        let (node, effects) =
+            Node::open(node_config(secret.clone()), now(Instant::now()), &store).expect("an empty store");
         let mut adversary = Self {
             secret,
             net,

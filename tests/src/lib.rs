@@ -30,4 +30,4 @@ pub mod probe;
 pub mod requirement;
 pub mod sim;
 
-pub use sim::rng;
+pub use larder_core::test_support::rng;

@@ -7,7 +7,6 @@
 //!
 //! | module              | contents                                                                        |
 //! |---------------------|---------------------------------------------------------------------------------|
-//! | [`rng`]             | independent streams of random numbers from one seed                             |
 //! | `plan`              | everything that is decided before a run, as plain data                          |
 //! | `plan_generator`    | makes a plan from a seed: groups, faults, workload, steps                       |
 //! | `runner`            | one run from plan to verdict, in phases                                         |
@@ -15,10 +14,10 @@
 //! | `membership_faults` | operations that change the membership, roll hosts back, or forge                |
 //! | `world`             | the event queue, the nodes with their lives and links                           |
 //! | `network`           | who can reach whom, and the streams between them                                |
-//! | `disk`              | durable rows, and batches that are not durable yet                              |
-//! | `invariants`        | the invariants                                                                  |
+//! | `invariants`        | the invariants, and what must hold for a group after a heal                     |
+//! | `node_checks`       | what must hold on one node at any time                                          |
+//! | `convergence`       | what the members of a group show, and whether all show the same                 |
 //! | `stored_state`      | what a node has stored, read from its rows alone                                |
-//! | `journal`           | the journal, as a watcher reads it                                              |
 //! | `durability`        | what was acknowledged and must not be lost                                      |
 //! | `history_oracle`    | a naive reader of a history, to compare with                                    |
 //! | [`acceptance_oracle`] | membership and acceptance, written apart from the product                     |
@@ -29,18 +28,17 @@
 
 pub mod acceptance_oracle;
 pub mod canary;
+mod convergence;
 mod coverage;
-mod disk;
 mod durability;
 mod history_oracle;
 mod invariants;
-mod journal;
 mod membership_faults;
 mod network;
+mod node_checks;
 mod ops;
 mod plan;
 mod plan_generator;
-pub mod rng;
 mod runner;
 mod shrink;
 mod stored_state;

@@ -2,12 +2,14 @@
 
 use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, Put, SignedDelta, Value};
+use crate::group::{ChangeNote, Group};
 use crate::id::{ChainId, ChangeId, GrantId, GroupId, Incarnation, InviteId, RecordId, SecretKey};
 use crate::record::{Grant, Record, RecordBody, RecordSet, Role, SignedRecord, Signer, create_genesis};
 use crate::shard::Shard;
 use crate::shard::chain::{self, Chain, first_chain_hash, next_chain_hash};
 use crate::shard::root::{ShardName, ShardRoot};
 use crate::shard::validate::Validation;
+use crate::store::MemoryStore;
 
 /// The founder, an admin.
 pub(crate) fn founder() -> SecretKey {
@@ -57,6 +59,22 @@ pub(crate) fn records() -> RecordSet {
     records.insert(grant());
     assert_eq!(records.len(), 2);
     records
+}
+
+/// The rows of the group after `count` writes of the founder, or of the operator where `is_by_operator`.
+pub(crate) fn stored_changes(count: i64, is_by_operator: impl Fn(i64) -> bool) -> MemoryStore {
+    let mut group = Group::new(records());
+    let mut store = MemoryStore::default();
+    store.write(&group.initial_rows());
+    for nth in 0..count {
+        let (secret, incarnation) = if is_by_operator(nth) { (operator(), 2) } else { (founder(), 1) };
+        let puts = [(format!("config/a keys.k{nth}"), Value::Int(nth))].into();
+        let (note, incarnation) = (ChangeNote::default(), Incarnation([incarnation; 16]));
+        let outcome = group.write(&secret, ShardName::Desired, puts, &note, incarnation).unwrap();
+        store.write(&outcome.ingest.rows);
+        group.flush_documents();
+    }
+    store
 }
 
 /// The root of the desired state.

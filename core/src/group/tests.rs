@@ -17,6 +17,7 @@ use crate::record::{Grant, Record, RecordBody, Role, Signer, create_genesis};
 use crate::shard::chain::EndProof;
 use crate::shard::root::ShardRoot;
 use crate::store::{MemoryStore, Table, key};
+use crate::test_support::{GroupPeer, TestRng, missing_ranges, pull_all, secret_key};
 use crate::value::Value;
 
 impl Group {
@@ -27,39 +28,7 @@ impl Group {
     }
 }
 
-/// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-/// 2014).
-struct TestRng(u64);
-
-impl TestRng {
-    fn below(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
-
-struct TestPeer {
-    secret: SecretKey,
-    group: Group,
-    store: MemoryStore,
-    incarnation_count: u64,
-}
-
-impl TestPeer {
-    fn write(&mut self, shard: ShardName, puts: BTreeMap<String, Value>, time: i64) -> Option<ChangeId> {
-        self.incarnation_count += 1;
-        let note =
-            ChangeNote { message: "why".into(), user: "root".into(), command: "larder set".into(), time };
-        let new_incarnation =
-            Incarnation(crate::id::hash16("test life", &[&self.incarnation_count.to_be_bytes()]));
-        let written = self.group.write(&self.secret, shard, puts, &note, new_incarnation).unwrap();
-        self.store.write(&written.ingest.rows);
-        written.change_id
-    }
-
+impl GroupPeer {
     fn apply_outcome(&mut self, outcome: IngestOutcome) -> IngestOutcome {
         assert_eq!(outcome.rejection, None);
         self.store.write(&outcome.rows);
@@ -77,105 +46,20 @@ impl TestPeer {
     }
 }
 
-fn secret_key(n: u8) -> SecretKey {
-    SecretKey::from_bytes(&[n; 32])
-}
-
-/// A group of `n` operators. The first is the founder.
-fn new_peers(n: u8) -> Vec<TestPeer> {
-    new_peers_with_alias(n, "")
-}
-
-/// A group of `n` operators in which all but the founder have this alias.
-fn new_peers_with_alias(n: u8, alias: &str) -> Vec<TestPeer> {
-    let genesis = create_genesis(&secret_key(1), "shop", [9; 16], secret_key(200).node_id());
-    let grant_id = genesis.id();
-    let mut records = vec![];
-    let mut prev = crate::id::RecordId::ZERO;
-    for i in 2..=n {
-        let grant = Grant {
-            holder: secret_key(i).node_id(),
-            role: Role::Operator,
-            alias: alias.to_owned(),
-            labels: vec![],
-            invite: None,
-        };
-        let record = Record {
-            group: genesis.genesis_group_id().unwrap(),
-            grant: grant_id,
-            signer: Signer::Holder,
-            seq: u64::from(i) - 1,
-            prev,
-            body: RecordBody::Grant(grant),
-            note: None,
-        }
-        .sign(&secret_key(1));
-        prev = record.id();
-        records.push(record);
-    }
-    (1..=n)
-        .map(|i| {
-            let mut group = Group::new(RecordSet::from_genesis(genesis.clone()).unwrap());
-            // The order is reversed, so each record must wait for the one before it.
-            let recorded = group.apply_records(records.iter().rev().cloned());
-            assert_eq!((recorded.new_records.len(), recorded.fault), (records.len(), None));
-            let mut store = MemoryStore::default();
-            store.write(&recorded.rows);
-            TestPeer { secret: secret_key(i), group, store, incarnation_count: 1000 * u64::from(i) }
-        })
-        .collect()
+/// A group with `count` operators, the first its founder.
+fn new_peers(count: u8) -> Vec<GroupPeer> {
+    GroupPeer::new_group(count, |_| String::new())
 }
 
 fn shard_ids(group: &Group) -> Vec<ShardId> {
     group.shards().map(|shard| shard.root().shard_id()).collect()
 }
 
-/// Sends everything that `to` lacks from `from` in batches.
-fn pull_all(from: &mut TestPeer, to: &mut TestPeer) {
-    for shard_id in shard_ids(&from.group) {
-        for _ in 0..1000 {
-            let ranges: Vec<ChainRange> = from
-                .group
-                .shard_states()
-                .chain_positions(&shard_id)
-                .iter()
-                .filter_map(|position| {
-                    let after = to.group.shard_states().accepted_len(&shard_id, &position.chain_id);
-                    let upto = *position.tips.first()?;
-                    (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
-                })
-                .collect();
-            let Some((batch, _)) = from.group.next_batch(&shard_id, &ranges) else { break };
-            let outcome = to.group.ingest_batch(shard_id, &batch);
-            let outcome = to.apply_outcome(outcome);
-            assert!(!outcome.new_changes.is_empty() && !outcome.has_gap, "each batch contains new changes");
-        }
-    }
-}
-
-/// A second node with the same key and the same store.
-fn copy_peer(peer: &TestPeer) -> TestPeer {
-    let (secret, group, store) = (peer.secret.clone(), peer.group.clone(), peer.store.clone());
-    TestPeer { secret, group, store, incarnation_count: peer.incarnation_count }
-}
-
 fn single_put(key: &str, value: i64) -> BTreeMap<String, Value> {
     BTreeMap::from([(key.to_owned(), Value::Int(value))])
 }
 
-/// The ranges of `desired` that `to` would request from `from`.
-fn missing_ranges(from: &Group, to: &Group) -> (ShardId, Vec<ChainRange>) {
-    let shard_id = from.desired().unwrap().root().shard_id();
-    let positions = from.shard_states().chain_positions(&shard_id);
-    let ranges = positions.iter().filter_map(|position| {
-        let after = to.shard_states().accepted_len(&shard_id, &position.chain_id);
-        let upto = position.tips[0];
-        (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
-    });
-    (shard_id, ranges.collect())
-}
-
-fn check_documents(peer: &mut TestPeer) {
+fn check_documents(peer: &mut GroupPeer) {
     peer.group.flush_documents();
     for shard in peer.group.shards() {
         assert_eq!(shard.document().fault(), None);
@@ -215,7 +99,7 @@ fn random_value(rng: &mut TestRng, n: u64) -> Value {
 }
 
 fn random_history(seed: u64) {
-    let mut rng = TestRng(seed);
+    let mut rng = TestRng::from_seed(seed);
     let mut peers = new_peers(2 + rng.below(4) as u8);
     let steps = 20 + rng.below(150);
     for step in 0..steps {
@@ -275,7 +159,7 @@ fn pushed_change_is_accepted_once_and_waits_for_missing_deps() {
     let mut peers = new_peers(3);
     let put_of = |n: u64| BTreeMap::from([(format!("config/db keys.k{n}"), Value::Int(1))]);
     let [a, b, c] = &mut peers[..] else { panic!() };
-    let signed_change = |peer: &TestPeer, id: ChangeId| {
+    let signed_change = |peer: &GroupPeer, id: ChangeId| {
         let shard = peer.group.desired().unwrap();
         let entry = shard.graph().get(&id).unwrap();
         let chain_id = shard.graph().chain_of(entry).unwrap().id;
@@ -416,7 +300,7 @@ fn message_text_that_looks_like_trailers_round_trips() {
         "User: ",
         "Command: ",
     ];
-    let mut rng = TestRng(7);
+    let mut rng = TestRng::from_seed(7);
     for _ in 0..20_000 {
         let message: String =
             (0..rng.below(7)).map(|_| pieces[rng.below(pieces.len() as u64) as usize]).collect();
@@ -457,7 +341,8 @@ fn false_signature_in_a_batch_rejects_only_its_own_chain() {
     a.write(ShardName::Desired, single_put("config/db keys.a", 1), 0);
     let valid_id = c.write(ShardName::Desired, single_put("config/db keys.c", 1), 0).unwrap();
     pull_all(a, c);
-    let (shard_id, ranges) = missing_ranges(&c.group, &b.group);
+    let shard_id = c.group.desired().unwrap().root().shard_id();
+    let ranges = missing_ranges(&c.group, &b.group, &shard_id);
     let batch = c.group.next_batch(&shard_id, &ranges).unwrap().0;
     let root = c.group.desired().unwrap().root().clone();
     let mut read = crate::delta::columnar::decode(&root, &batch).unwrap();

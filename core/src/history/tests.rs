@@ -9,9 +9,9 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::group::{ChainRange, ChangeNote, Group};
-use crate::id::{ChangeId, Incarnation, NodeId, RecordId, SecretKey, Sig, hash16};
-use crate::record::{Grant, Record, RecordBody, RecordSet, Role, Signer, create_genesis};
+use crate::group::{ChangeNote, Group};
+use crate::id::{ChangeId, Incarnation, NodeId, RecordId, SecretKey, Sig};
+use crate::record::{Grant, Record, RecordBody, Role, Signer};
 use crate::resource::conflict::conflicts;
 use crate::resource::edit::{Edit as Draft, FieldEdit, Resolution};
 use crate::resource::edit_transaction::plan_edits;
@@ -21,33 +21,12 @@ use crate::shard::Shard;
 use crate::shard::chain::EndProof;
 use crate::shard::root::ShardName;
 use crate::shard::state::VisibleState;
-use crate::store::{MemoryStore, RowReader, Table};
+use crate::store::{RowReader, Table};
+use crate::test_support::{GroupPeer, TestRng, pull_all, secret_key};
 use crate::typed_name::HistoryPoint;
 use crate::value::Value;
 
-/// A small deterministic generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-/// 2014).
-struct TestRng(u64);
-
-impl TestRng {
-    fn next_below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
-struct HistoryTestPeer {
-    secret: SecretKey,
-    group: Group,
-    incarnations: u64,
-    user: &'static str,
-    store: MemoryStore,
-}
-
-impl HistoryTestPeer {
+impl GroupPeer {
     fn shard(&self) -> &Shard {
         self.group.desired().unwrap()
     }
@@ -57,14 +36,9 @@ impl HistoryTestPeer {
     }
 
     fn put(&mut self, shard: ShardName, puts: BTreeMap<String, Value>, time: i64) -> Option<ChangeId> {
-        self.incarnations += 1;
-        let incarnation = Incarnation(hash16("test life", &[&self.incarnations.to_be_bytes()]));
-        let note =
-            ChangeNote { message: "why".into(), user: self.user.into(), command: "larder set".into(), time };
-        let outcome = self.group.write(&self.secret, shard, puts, &note, incarnation).unwrap();
+        let change_id = self.write(shard, puts, time);
         self.group.flush_documents();
-        self.store.write(&outcome.ingest.rows);
-        outcome.change_id
+        change_id
     }
 
     fn edit(&mut self, edits: &[Draft], time: i64) -> ChangeId {
@@ -117,63 +91,18 @@ fn field_edit(text: &str) -> (FieldPath, FieldEdit) {
     (path.parse().unwrap(), edit)
 }
 
-fn secret(n: u8) -> SecretKey {
-    SecretKey::from_bytes(&[n; 32])
-}
-
-/// Peers of a group with `n` operators. The first is the founder.
-fn peers(n: u8) -> Vec<HistoryTestPeer> {
-    let genesis = create_genesis(&secret(1), "shop", [9; 16], secret(200).node_id());
-    let (group, grant) = (genesis.genesis_group_id().unwrap(), genesis.id());
-    let mut records = vec![];
-    let mut prev = RecordId::ZERO;
-    for i in 2..=n {
-        let alias = if i == 2 { "plc".to_owned() } else { String::new() };
-        let body =
-            Grant { holder: secret(i).node_id(), role: Role::Operator, alias, labels: vec![], invite: None };
-        let (signer, seq) = (Signer::Holder, u64::from(i) - 1);
-        let record = Record { group, grant, signer, seq, prev, body: RecordBody::Grant(body), note: None }
-            .sign(&secret(1));
-        prev = record.id();
-        records.push(record);
-    }
-    let peer = |i: u8| {
-        let mut group = Group::new(RecordSet::from_genesis(genesis.clone()).unwrap());
-        assert_eq!(group.apply_records(records.iter().cloned()).fault, None);
-        let user = ["ann", "ben", "cem"][usize::from(i) % 3];
-        HistoryTestPeer {
-            secret: secret(i),
-            group,
-            incarnations: 1000 * u64::from(i),
-            user,
-            store: MemoryStore::default(),
-        }
-    };
-    (1..=n).map(peer).collect()
+/// Peers of a group with `count` operators. The first is the founder, and the second has the alias `plc`.
+fn peers(count: u8) -> Vec<GroupPeer> {
+    GroupPeer::new_group(count, |number| if number == 2 { "plc".to_owned() } else { String::new() })
 }
 
 /// Copies everything that `from` has to `to`.
-fn pull(from: &mut HistoryTestPeer, to: &mut HistoryTestPeer) {
-    let shard_ids: Vec<_> = from.group.shards().map(|shard| shard.root().shard_id()).collect();
-    for shard_id in shard_ids {
-        loop {
-            let positions = from.group.shard_states().chain_positions(&shard_id);
-            let want = |position: &crate::group::Position| {
-                let after = to.group.shard_states().accepted_len(&shard_id, &position.chain_id);
-                let upto = *position.tips.first()?;
-                (upto.seq > after).then_some(ChainRange { chain_id: position.chain_id, after, upto })
-            };
-            let wants: Vec<ChainRange> = positions.iter().filter_map(want).collect();
-            let Some((batch, _)) = from.group.next_batch(&shard_id, &wants) else { break };
-            let outcome = to.group.ingest_batch(shard_id, &batch);
-            to.store.write(&outcome.rows);
-            assert!(outcome.rejection.is_none() && !outcome.new_changes.is_empty());
-        }
-    }
+fn pull(from: &mut GroupPeer, to: &mut GroupPeer) {
+    pull_all(from, to);
     to.group.flush_documents();
 }
 
-fn sync(peers: &mut [HistoryTestPeer]) {
+fn sync(peers: &mut [GroupPeer]) {
     for _ in 0..2 {
         for i in 0..peers.len() {
             for j in (0..peers.len()).filter(|j| *j != i).collect::<Vec<_>>() {
@@ -185,18 +114,16 @@ fn sync(peers: &mut [HistoryTestPeer]) {
 }
 
 /// A random history with divergence, merges, lists and unreliable clocks.
-fn random_history(seed: u64) -> Vec<HistoryTestPeer> {
-    let mut rng = TestRng(seed);
-    let mut peers = peers(2 + rng.next_below(3) as u8);
-    let skews: Vec<i64> =
-        peers.iter().map(|_| [0, 0, 86_400, -1_000_000][rng.next_below(4) as usize]).collect();
-    for step in 0..30 + rng.next_below(90) as i64 {
-        let peer_index = rng.next_below(peers.len() as u64) as usize;
+fn random_history(seed: u64) -> Vec<GroupPeer> {
+    let mut rng = TestRng::from_seed(seed);
+    let mut peers = peers(2 + rng.below(3) as u8);
+    let skews: Vec<i64> = peers.iter().map(|_| [0, 0, 86_400, -1_000_000][rng.below(4) as usize]).collect();
+    for step in 0..30 + rng.below(90) as i64 {
+        let peer_index = rng.below(peers.len() as u64) as usize;
         let time = 1_000_000 + 60 * step + skews[peer_index];
-        match rng.next_below(8) {
+        match rng.below(8) {
             0 | 1 => {
-                let other_index =
-                    (peer_index + 1 + rng.next_below(peers.len() as u64 - 1) as usize) % peers.len();
+                let other_index = (peer_index + 1 + rng.below(peers.len() as u64 - 1) as usize) % peers.len();
                 let [from, to] = peers.get_disjoint_mut([peer_index, other_index]).unwrap();
                 pull(from, to);
             }
@@ -206,12 +133,11 @@ fn random_history(seed: u64) -> Vec<HistoryTestPeer> {
                 peers[peer_index].put(ShardName::Observed(RecordId::ZERO), puts, time);
             }
             _ => {
-                let resource =
-                    resource_name(["config/db", "config/web", "file/motd"][rng.next_below(3) as usize]);
-                let field = ["keys.a", "keys.b", "keys.list"][rng.next_below(3) as usize];
-                let text = match (field, rng.next_below(3)) {
-                    ("keys.list", 0) => format!("{field}-={}", rng.next_below(4)),
-                    ("keys.list", _) => format!("{field}+={}", rng.next_below(4)),
+                let resource = resource_name(["config/db", "config/web", "file/motd"][rng.below(3) as usize]);
+                let field = ["keys.a", "keys.b", "keys.list"][rng.below(3) as usize];
+                let text = match (field, rng.below(3)) {
+                    ("keys.list", 0) => format!("{field}-={}", rng.below(4)),
+                    ("keys.list", _) => format!("{field}+={}", rng.below(4)),
                     (_, 0) => format!("{field}-"),
                     _ => format!("{field}={step}"),
                 };

@@ -8,41 +8,18 @@ mod multi_node;
 
 use super::*;
 use crate::golden::fixture;
-use crate::group::{ChangeNote, Position, Tip};
+use crate::group::{Position, Tip};
 use crate::id::{ChainId, ChangeId, InviteId};
 use crate::limits;
 use crate::record::{SignedRecord, Signer};
-use crate::resource::edit::{Edit, FieldEdit};
-use crate::resource::literal::Literal;
 use crate::store::{MemoryStore, Row, key};
-use crate::value::Value;
+use crate::test_support::{TestNode, set_request};
 use crate::wire::guest::{
     GrantPath, GuestFrame, JoinDenial, JoinRequest, JoinResponse, JoinTerms, MembershipProbe, ProbeResponse,
 };
 use crate::wire::member::{GroupFrame, GroupSummary, Hello, MemberFrame, ShardPositions};
 
-/// A node whose store confirms every batch at once.
-struct TestNode {
-    node: Node,
-    store: MemoryStore,
-    clock: ClockReading,
-    request_count: u64,
-}
-
 impl TestNode {
-    fn open(secret: SecretKey, store: MemoryStore) -> Self {
-        let config = NodeConfig {
-            secret,
-            rng_seed: [8; 32],
-            software: "test".into(),
-            host_name: "here".into(),
-            store_was_copied: false,
-        };
-        let now = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1_700_000_000 };
-        let (node, _) = Node::open(config, now, &store).unwrap();
-        Self { node, store, clock: now, request_count: 0 }
-    }
-
     /// A member of the fixture group.
     fn member(secret: SecretKey) -> Self {
         let mut store = MemoryStore::default();
@@ -53,57 +30,23 @@ impl TestNode {
         Self::open(secret, store)
     }
 
-    /// Handles an input and makes its rows durable. Returns all effects but the stores.
-    fn handle_and_store(&mut self, event: Input) -> Vec<Effect> {
-        offline::handle(&mut self.node, self.clock, event, |rows| self.store.write(&rows))
-    }
-
-    fn open_link(&mut self, link: u64, peer: &SecretKey, kind: LinkKind, opened: bool) -> Vec<Effect> {
-        self.handle_and_store(Input::LinkUp {
-            link: LinkId(link),
-            peer: peer.node_id(),
-            kind,
-            is_opened_here: opened,
-        })
-    }
-
     fn receive_member_frame(&mut self, link: u64, frame: &MemberFrame) -> Vec<Effect> {
-        self.handle_and_store(Input::FrameReceived { link: LinkId(link), bytes: frame.encode() })
+        self.receive(LinkId(link), frame.encode())
     }
 
     fn receive_guest_frame(&mut self, link: u64, frame: &GuestFrame) -> Vec<GuestFrame> {
-        let effects =
-            self.handle_and_store(Input::FrameReceived { link: LinkId(link), bytes: frame.encode() });
+        let effects = self.receive(LinkId(link), frame.encode());
         effects.iter().filter_map(sent_guest_frame).collect()
     }
 
     /// True if the node closes a guest stream after this frame.
     fn closes_stream_on(&mut self, link: u64, frame: &GuestFrame) -> bool {
-        let effects =
-            self.handle_and_store(Input::FrameReceived { link: LinkId(link), bytes: frame.encode() });
+        let effects = self.receive(LinkId(link), frame.encode());
         effects.iter().any(|effect| matches!(effect, Effect::Close { .. }))
     }
 
-    fn request(&mut self, request: Request) -> Vec<Effect> {
-        self.request_count += 1;
-        self.handle_and_store(Input::Request { request_id: RequestId(self.request_count), request })
-    }
-
     fn can_write(&mut self, value: &str) -> bool {
-        let field = FieldEdit::Assign(Literal::Scalar(Value::from(value)));
-        let edit = Edit::Set {
-            resource: "config/db".parse().unwrap(),
-            fields: vec![("keys.url".parse().unwrap(), field)],
-            replace: false,
-        };
-        let write = WriteRequest {
-            group: fixture::group().into(),
-            edits: vec![edit],
-            expected_heads: None,
-            note: ChangeNote::default(),
-            allow_unknown: false,
-        };
-        let effects = self.request(Request::Write(write));
+        let (_, effects) = self.request(set_request(fixture::group(), "config/db", "keys.url", value));
         effects
             .iter()
             .any(|effect| matches!(effect, Effect::Respond { response: Ok(Response::Written(Some(_))), .. }))
@@ -155,10 +98,10 @@ fn impossible_positions_from_a_peer_are_ignored() {
 fn join_denial_counts_only_from_a_peer_that_proved_membership() {
     let mut host = TestNode::open(SecretKey::from_bytes(&[21; 32]), MemoryStore::default());
     host.request(Request::Join { code: example_code(), alias: String::new(), labels: vec![] });
-    host.handle_and_store(Input::NodeDiscovered { peer: stranger_key().node_id(), addresses: vec![] });
+    host.handle(Input::NodeDiscovered { peer: stranger_key().node_id(), addresses: vec![] });
     host.open_link(1, &stranger_key(), LinkKind::Guest, true);
     let denied = GuestFrame::JoinResponse(JoinResponse::Denied(JoinDenial::UsedUp));
-    let effects = host.handle_and_store(Input::FrameReceived { link: LinkId(1), bytes: denied.encode() });
+    let effects = host.handle(Input::FrameReceived { link: LinkId(1), bytes: denied.encode() });
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Respond { .. })));
     assert_eq!(host.node.pending_joins().count(), 1);
 
@@ -171,7 +114,7 @@ fn join_denial_counts_only_from_a_peer_that_proved_membership() {
     assert!(host.receive_guest_frame(2, &proof).is_empty(), "one request a visit");
     host.open_link(3, &fixture::operator(), LinkKind::Guest, true);
     host.receive_guest_frame(3, &proof);
-    let effects = host.handle_and_store(Input::FrameReceived { link: LinkId(3), bytes: denied.encode() });
+    let effects = host.handle(Input::FrameReceived { link: LinkId(3), bytes: denied.encode() });
     let is_join_denied = |effect: &Effect| {
         matches!(effect, Effect::Respond { response: Err(RequestError::JoinDenied(JoinDenial::UsedUp)), .. })
     };
@@ -263,7 +206,7 @@ fn size_of_a_received_grant_path_is_limited() {
     let record: SignedRecord = record.sign(&fixture::founder());
     let (encoded, mut records) = (vec![record.encode(); 200], Vec::new());
     let accepted_batches =
-        std::iter::from_fn(|| membership_proof::collect_records(&mut records, &encoded).ok())
+        std::iter::from_fn(|| membership_proof::collect_records(&mut records, &encoded, false).ok())
             .take(1000)
             .count();
     assert!((20..50).contains(&accepted_batches), "{accepted_batches} portions");
@@ -283,7 +226,7 @@ fn closed_links_leave_no_state_behind() {
         let effects =
             host.receive_member_frame(n, &GroupFrame::GroupSummary(have).in_group(fixture::group()));
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Send { .. })), "who are you?");
-        host.handle_and_store(Input::LinkDown { link: LinkId(n) });
+        host.handle(Input::LinkDown { link: LinkId(n) });
     }
     let state = host.node.group(&fixture::group()).unwrap();
     assert!(state.proof_requested.is_empty() && state.sessions.is_empty());

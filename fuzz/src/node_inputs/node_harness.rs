@@ -3,20 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 
-use larder_core::group::ChangeNote;
 use larder_core::limits;
 use larder_core::node::{
-    ClockReading, Effect, GroupState, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig, Request,
-    RequestError, RequestId, Response, WriteRequest,
+    ClockReading, Effect, GroupState, Input, LinkId, LinkKind, Node, NodeConfig, Request, RequestError,
+    RequestId, Response,
 };
 use larder_core::resource::conflict::conflicts;
-use larder_core::resource::edit::{Edit, FieldEdit};
-use larder_core::resource::literal::Literal;
 use larder_core::resource::view::resources;
-use larder_core::value::Value;
+use larder_core::test_support::{TestDisk, TestNode, node_config, set_request};
 use larder_core::wire::guest::GuestFrame;
 
-use super::row_disk::RowDisk;
 use crate::fixture::{self, FIXTURE, secret_key};
 
 /// A link as the tested node sees it.
@@ -30,7 +26,7 @@ pub(super) struct HarnessLink {
 
 pub(super) struct NodeHarness {
     node: Node,
-    disk: RowDisk,
+    disk: TestDisk,
     now: ClockReading,
     boots: u8,
     store_failed: bool,
@@ -51,7 +47,7 @@ impl NodeHarness {
         let (node, effects) = FIRST_START.clone();
         let mut host = Self {
             node,
-            disk: RowDisk::new(),
+            disk: TestDisk::new(FIXTURE.store.clone()),
             now: NOW,
             boots: 0,
             store_failed: false,
@@ -229,10 +225,7 @@ impl NodeHarness {
 
     /// Simulates a power failure and a restart.
     pub(super) fn restart(&mut self, extra_batches: usize, store_was_copied: bool) {
-        if !self.store_failed {
-            self.disk.sync(extra_batches);
-        }
-        self.disk.crash();
+        self.disk.crash(if self.store_failed { 0 } else { extra_batches });
         self.store_failed = false;
         self.boots = self.boots.wrapping_add(1);
         self.links.clear();
@@ -296,36 +289,18 @@ impl NodeHarness {
     }
 }
 
-const NOW: ClockReading = ClockReading { mono: MonoTime(1_000_000), unix_secs: 1_700_000_000 };
+const NOW: ClockReading = TestNode::START;
 
 /// The node after its first start, with which every run begins.
 static FIRST_START: LazyLock<(Node, Vec<Effect>)> =
-    LazyLock::new(|| open_node(&RowDisk::new(), NOW, 0, false));
+    LazyLock::new(|| open_node(&TestDisk::new(FIXTURE.store.clone()), NOW, 0, false));
 
-fn open_node(disk: &RowDisk, now: ClockReading, boots: u8, store_was_copied: bool) -> (Node, Vec<Effect>) {
-    let config = NodeConfig {
-        secret: secret_key(fixture::FOUNDER),
-        rng_seed: [boots; 32],
-        software: "fuzz".to_owned(),
-        host_name: "host".to_owned(),
-        store_was_copied,
-    };
+fn open_node(disk: &TestDisk, now: ClockReading, boots: u8, store_was_copied: bool) -> (Node, Vec<Effect>) {
+    let config = node_config(secret_key(fixture::FOUNDER));
+    let config = NodeConfig { rng_seed: [boots; 32], store_was_copied, ..config };
     Node::open(config, now, &disk.rows).expect("it comes up from what is durable")
 }
 
 fn write_request() -> Request {
-    let value = FieldEdit::Assign(Literal::Scalar(Value::from("the end")));
-    let edit = Edit::Set {
-        resource: "config/the-end".parse().expect("a name"),
-        fields: vec![("keys.last".parse().expect("a path"), value)],
-        replace: false,
-    };
-    let group = FIXTURE.root.group();
-    Request::Write(WriteRequest {
-        group: group.into(),
-        edits: vec![edit],
-        expected_heads: None,
-        note: ChangeNote::default(),
-        allow_unknown: false,
-    })
+    set_request(FIXTURE.root.group(), "config/the-end", "keys.last", "the end")
 }

@@ -6,13 +6,13 @@ use std::collections::{BTreeSet, VecDeque};
 use larder_core::group::ChangeNote;
 use larder_core::id::{GroupId, NodeId, SecretKey};
 use larder_core::node::{
-    ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Node, NodeConfig, Request, RequestId, Response,
-    WriteRequest,
+    ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Request, RequestId, Response, WriteRequest,
 };
 use larder_core::record::Role;
 use larder_core::resource::edit::{Edit, FieldEdit};
 use larder_core::resource::literal::Literal;
 use larder_core::store::MemoryStore;
+use larder_core::test_support::{TestNode, node_config};
 
 const START: i64 = 1_760_000_000;
 /// The number of inputs after which a run counts as stuck.
@@ -36,8 +36,7 @@ pub(super) struct StoppedPair {
 
 /// Two running nodes and the network between them.
 pub(super) struct NodePair {
-    nodes: [Node; 2],
-    stores: [MemoryStore; 2],
+    nodes: [TestNode; 2],
     members: [BTreeSet<NodeId>; 2],
     queue: VecDeque<(usize, Input)>,
     answers: VecDeque<Response>,
@@ -63,14 +62,8 @@ impl NodePair {
         let StoppedPair { stores, group, clock } = kept;
         let mut opening_effects = Vec::new();
         let nodes = [0, 1].map(|side| {
-            let config = NodeConfig {
-                secret: secret(side),
-                rng_seed: [u8::try_from(side).unwrap_or(0) + 7; 32],
-                software: "bench".to_owned(),
-                host_name: format!("host-{side}"),
-                store_was_copied: false,
-            };
-            let (node, effects) = Node::open(config, now(clock), &stores[side]).expect("a store to open");
+            let (node, effects) =
+                TestNode::open_at(node_config(secret(side)), now(clock), stores[side].clone());
             opening_effects.push(effects);
             node
         });
@@ -78,7 +71,6 @@ impl NodePair {
         let passed = Traffic::default();
         let mut pair = Self {
             nodes,
-            stores,
             members,
             queue,
             answers,
@@ -113,7 +105,7 @@ impl NodePair {
         };
         let Response::InviteCreated(code) = pair.request(0, invite) else { panic!("no invite") };
         pair.is_connected = true;
-        let founder = pair.nodes[0].own_id();
+        let founder = pair.nodes[0].node.own_id();
         pair.queue
             .push_back((1, Input::NodeDiscovered { peer: founder, addresses: vec!["/bench/0".to_owned()] }));
         let joined = pair.request(1, Request::Join { code, alias: String::new(), labels: Vec::new() });
@@ -141,7 +133,11 @@ impl NodePair {
 
     /// The state that the two nodes have on their disks.
     pub(super) fn stopped_state(&self) -> StoppedPair {
-        StoppedPair { stores: self.stores.clone(), group: self.group, clock: self.clock }
+        StoppedPair {
+            stores: [0, 1].map(|side| self.nodes[side].store.clone()),
+            group: self.group,
+            clock: self.clock,
+        }
     }
 
     /// Makes node `side` write one key of one of a thousand resources.
@@ -165,27 +161,28 @@ impl NodePair {
 
     /// The document of the group on node `side`, as Automerge saves it.
     pub(super) fn document(&mut self, side: usize) -> Vec<u8> {
-        let group = &mut self.nodes[side].group_mut(&self.group).expect("a member").group;
+        let group = &mut self.nodes[side].node.group_mut(&self.group).expect("a member").group;
         group.flush_documents();
         group.desired().expect("a desired state").document().save()
     }
 
     /// The number of changes on node `side`.
     pub(super) fn change_count(&self, side: usize) -> u64 {
-        self.nodes[side].group(&self.group).map_or(0, |state| state.group.shard_states().change_count())
+        self.nodes[side].node.group(&self.group).map_or(0, |state| state.group.shard_states().change_count())
     }
 
     /// Runs until both nodes know that they are in sync, and both documents are up to date.
     pub(super) fn run_until_in_sync(&mut self) {
         let group = self.group;
         self.run_until(|pair| {
-            pair.nodes.iter().all(|node| {
-                node.group(&group)
+            pair.nodes.iter().all(|host| {
+                host.node
+                    .group(&group)
                     .is_some_and(|state| state.neighbour_sessions().any(|(_, session)| session.is_in_sync()))
             })
         });
         let digests = [0, 1].map(|side| {
-            let state = self.nodes[side].group_mut(&group).expect("a member");
+            let state = self.nodes[side].node.group_mut(&group).expect("a member");
             state.group.flush_documents();
             state.digest()
         });
@@ -220,13 +217,14 @@ impl NodePair {
         let Some((side, input)) = self.queue.pop_front() else { return false };
         // Each input takes a microsecond, so that time passes under load.
         self.clock.0 += 1;
-        let effects = self.nodes[side].handle(now(self.clock), input);
+        self.nodes[side].now = now(self.clock);
+        let effects = self.nodes[side].handle(input);
         self.apply_effects(side, effects);
         true
     }
 
     fn advance_to_next_wake(&mut self) {
-        let wakes = [0, 1].map(|side| self.nodes[side].next_wake_at());
+        let wakes = [0, 1].map(|side| self.nodes[side].node.next_wake_at());
         let next = wakes.into_iter().flatten().min().expect("a linked node has a deadline");
         let next = next.max(MonoTime(self.clock.0 + 1));
         self.traffic.waited_ms += next.ms_since(self.clock);
@@ -237,10 +235,6 @@ impl NodePair {
     fn apply_effects(&mut self, side: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Store { batch_id, rows } => {
-                    self.stores[side].write(&rows);
-                    self.queue.push_back((side, Input::Stored { batch_id }));
-                }
                 Effect::Send { link, bytes } => {
                     self.traffic.frames += 1;
                     self.traffic.bytes += bytes.len();
@@ -264,6 +258,7 @@ impl NodePair {
                 Effect::OpenGuestStream { .. }
                 | Effect::LearnAddresses { .. }
                 | Effect::DesiredChanged { .. }
+                | Effect::Store { .. }
                 | Effect::Event(_) => {}
             }
         }

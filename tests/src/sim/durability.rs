@@ -4,7 +4,8 @@
 use larder_core::group::{Group, UnacceptedReason};
 use larder_core::id::{ChangeId, GroupId};
 
-use super::invariants::{GroupSnapshot, Invariant, Violation, largest_member_set};
+use super::convergence::{GroupSnapshot, largest_member_set};
+use super::invariants::{Invariant, Violation};
 use super::world::World;
 
 /// Checks that every acknowledged change is in the history. In a run where members can be removed and chains

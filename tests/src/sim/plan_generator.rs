@@ -1,7 +1,7 @@
 //! Derives a plan from random numbers: groups, faults, workload and steps.
 
 use super::plan::{DamageExtent, Faults, GroupPlan, NetworkCut, Plan, PlanRole, PlannedOp, SECOND_US, Step};
-use super::rng::TestRng;
+use crate::rng::TestRng;
 
 /// The operations that the writers of a plan mostly do, with their shares.
 struct Workload {

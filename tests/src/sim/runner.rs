@@ -7,18 +7,19 @@
 //! * quiet: only presence frames may be sent;
 //! * cold restart: every node starts from its disk alone and must be equal.
 
+mod situations;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::id::GroupId;
-use larder_core::node::{GroupState, MembershipStatus, Request, RequestId, Response};
+use larder_core::node::{GroupState, Request, RequestId, Response};
 use larder_core::record::Role;
-use larder_core::resource::conflict::{ConflictKind, conflicts};
+use larder_core::resource::conflict::conflicts;
 use larder_core::wire::invite_code::InviteCode;
 
+use super::convergence::{GroupSnapshot, describe_group, is_converged, largest_member_set, snapshot};
 use super::coverage::Coverage;
-use super::invariants::{
-    Invariant, Violation, check_healed_group, describe_group, is_converged, largest_member_set, snapshot,
-};
+use super::invariants::{Invariant, Violation, check_healed_group};
 use super::plan::{Plan, PlanRole, PlannedOp, SECOND_US};
 use super::trace::EventTrace;
 use super::world::World;
@@ -228,32 +229,6 @@ impl Runner<'_> {
         self.world.run_until(until, |_| false);
     }
 
-    /// Records the rare situations that only the state of the nodes shows.
-    fn record_coverage(&mut self) {
-        let mut reached = BTreeSet::new();
-        for group in &self.groups {
-            let mut sizes = Vec::new();
-            for node in &self.world.nodes {
-                let Some(state) = node.core_node.as_ref().and_then(|core_node| core_node.group(group)) else {
-                    continue;
-                };
-                sizes.push((state.group.shard_states().change_count(), state.paused));
-                if state.group.orphan_count() > 0 {
-                    reached.insert("waited");
-                }
-                reached.extend(membership_coverage(state));
-            }
-            let most = sizes.iter().map(|(size, _)| *size).max().unwrap_or(0);
-            if sizes.iter().any(|(size, paused)| *paused && size + 5 < most) {
-                reached.insert("paused-behind");
-            }
-            if sizes.iter().any(|(size, _)| size + 1000 < most) {
-                reached.insert("backlog");
-            }
-        }
-        reached.into_iter().for_each(|name| self.world.coverage.record(name));
-    }
-
     /// Ends the faults and connects all nodes: with each other, or in a line. All members must become equal.
     fn heal_and_converge(&mut self) -> Result<u64, Violation> {
         self.heal_cuts();
@@ -410,7 +385,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn all_snapshots(&mut self) -> Vec<Option<super::invariants::GroupSnapshot>> {
+    fn all_snapshots(&mut self) -> Vec<Option<GroupSnapshot>> {
         let mut all = Vec::new();
         for group in self.groups.clone() {
             all.extend((0..self.plan.nodes).map(|node| snapshot(&mut self.world, node, group)));
@@ -442,24 +417,6 @@ impl Runner<'_> {
             values: larder_core::id::hash16("larder sim values", &[values.join("\n").as_bytes()]),
         }
     }
-
-    /// Records the kinds of conflicts that a node sees.
-    pub(super) fn mark_conflicts(&mut self, found: &[larder_core::resource::conflict::Conflict]) {
-        for conflict in found {
-            let name = match conflict.kind {
-                ConflictKind::EditRemove => "edit-remove",
-                ConflictKind::RemovedAuthor => "removed-author",
-                ConflictKind::Value if conflict.field == "keys.list" => "conflict-list",
-                ConflictKind::Value => "conflict",
-                // A claim concerns several resources; no mark asks for it.
-                ConflictKind::Claim => continue,
-            };
-            self.world.coverage.record(name);
-            if conflict.sides.len() > 2 {
-                self.world.coverage.record("conflict-three");
-            }
-        }
-    }
 }
 
 pub(super) fn core_role(role: PlanRole) -> Role {
@@ -469,43 +426,4 @@ pub(super) fn core_role(role: PlanRole) -> Role {
         PlanRole::Node => Role::Node,
         PlanRole::Reader => Role::Reader,
     }
-}
-
-/// The coverage marks that a node's membership, unaccepted changes and forks give.
-fn membership_coverage(state: &GroupState) -> Vec<&'static str> {
-    let (group, members) = (&state.group, state.group.members());
-    let mut seen = Vec::new();
-    if members
-        .former_members()
-        .iter()
-        .any(|key| MembershipStatus::for_key(members, key) == MembershipStatus::Removed)
-    {
-        seen.push("removed");
-    }
-    if members
-        .former_members()
-        .iter()
-        .any(|key| MembershipStatus::for_key(members, key) == MembershipStatus::Left)
-    {
-        seen.push("left");
-    }
-    if members.nodes().any(|key| members.ended_grants_of(&key).next().is_some()) {
-        seen.push("grant-ended");
-    }
-    if group.shards().any(|shard| !shard.dependency_only().is_empty()) {
-        seen.push("held");
-    }
-    for change in group.shard_states().unaccepted_sets().flat_map(|(_, set)| set.iter()) {
-        seen.push(if change.is_replicated { "kept-aside" } else { "quarantined" });
-    }
-    if group.shard_states().forks().next().is_some() {
-        seen.push("forked");
-    }
-    if members.admitted_frontiers().next().is_some() {
-        seen.push("readmitted");
-    }
-    if state.has_duplicate_key {
-        seen.push("twin");
-    }
-    seen
 }

@@ -25,12 +25,13 @@ use larder_core::typed_name::GroupName;
 pub(super) use node::SimNode;
 
 use super::coverage::Coverage;
-use super::invariants::{Invariant, check_if_changed};
+use super::invariants::Invariant;
 use super::network::SimNetwork;
+use super::node_checks::check_if_changed;
 use super::plan::{Faults, Plan};
-use super::rng::TestRng;
 use super::stored_state::StoredStateReader;
 use super::trace::EventTrace;
+use crate::rng::TestRng;
 
 /// An event, and the node or link that it concerns.
 #[derive(Clone, Debug)]

@@ -8,8 +8,9 @@ use larder::data_dir::DataDir;
 use larder::store::recover::{self, RecoveryReport};
 use larder::store::{MembershipBackup, Store};
 use larder_core::id::SecretKey;
-use larder_core::node::{ClockReading, Effect, Input, MonoTime, Node, NodeConfig, Request, RequestId};
+use larder_core::node::{Input, Node, Request, RequestId, offline};
 use larder_core::store::{MemoryStore, Row, RowReader, Table};
+use larder_core::test_support::{TestNode, node_config};
 
 tests! {
     replacing_a_damaged_store_survives_a_crash_at_any_step,
@@ -43,7 +44,7 @@ impl TempDataDir {
     fn recover_and_open(&self) -> (MemoryStore, Option<RecoveryReport>) {
         let (store, loss) = recover::open_or_recover(&self.data_dir(), &node_secret())
             .unwrap_or_else(|failure| panic!("{failure}"));
-        (contents(&store), loss)
+        (MemoryStore::copy_of(&store).unwrap(), loss)
     }
 }
 
@@ -53,33 +54,15 @@ impl Drop for TempDataDir {
     }
 }
 
-fn contents(store: &Store) -> MemoryStore {
-    let mut all = MemoryStore::default();
-    for table in Table::ALL {
-        let rows = store.read_rows(table, &[]).unwrap();
-        all.write(&rows.into_iter().map(|(key, value)| Row::put(table, key, value)).collect::<Vec<_>>());
-    }
-    all
-}
-
 /// The rows that a node stores when it creates a group.
 fn rows_of_a_new_group() -> Vec<Row> {
-    let config = NodeConfig {
-        secret: node_secret(),
-        rng_seed: [1; 32],
-        software: "test".to_owned(),
-        host_name: "here".to_owned(),
-        store_was_copied: false,
-    };
-    let now = ClockReading { mono: MonoTime(1), unix_secs: 1_700_000_000 };
-    let (mut node, _) = Node::open(config, now, &MemoryStore::default()).unwrap();
+    let config = node_config(node_secret());
+    let (mut node, _) = Node::open(config, TestNode::START, &MemoryStore::default()).unwrap();
     let request = Request::CreateGroup { name: "shop".to_owned() };
-    let effects = node.handle(now, Input::Request { request_id: RequestId(1), request });
-    let rows = |effect| match effect {
-        Effect::Store { rows, .. } => rows,
-        _ => Vec::new(),
-    };
-    effects.into_iter().flat_map(rows).collect()
+    let input = Input::Request { request_id: RequestId(1), request };
+    let mut rows = Vec::new();
+    offline::handle(&mut node, TestNode::START, input, |batch| rows.extend(batch));
+    rows
 }
 
 /// A data directory with a damaged store and a membership backup.

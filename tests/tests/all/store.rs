@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use larder::store::{Store, StoreOpenError};
-use larder_core::store::{MemoryStore, Row, RowReader, Table};
+use larder_core::store::{MemoryStore, Row, Table};
 use larder_tests::disk::{CrashOutcome, DiskDamage, DiskFault, FaultDuration, FaultyDisk};
 use larder_tests::rng::TestRng;
 
@@ -66,12 +66,7 @@ fn expected_stores(commits: &[Vec<Row>]) -> Vec<MemoryStore> {
 }
 
 fn contents(store: &Store) -> MemoryStore {
-    let mut all = MemoryStore::default();
-    for table in Table::ALL {
-        let rows = store.read_rows(table, &[]).unwrap();
-        all.write(&rows.into_iter().map(|(key, value)| Row::put(table, key, value)).collect::<Vec<_>>());
-    }
-    all
+    MemoryStore::copy_of(store).unwrap()
 }
 
 /// A disk with a new store. The daemon creates a store under another name and renames it when it is complete,

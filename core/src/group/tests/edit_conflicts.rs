@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{TestPeer, new_peers, pull_all, secret_key};
+use super::new_peers;
 use crate::id::NodeId;
 use crate::resource::concurrent_edits::find_concurrent_edits;
 use crate::resource::conflict::conflicts;
@@ -13,6 +13,7 @@ use crate::resource::path_conflict::path_conflicts;
 use crate::resource::plan::{Action, AppliedFields, plan_targets};
 use crate::resource::view::{NodeLabels, ResourceView};
 use crate::shard::root::ShardName;
+use crate::test_support::{GroupPeer, pull_all, secret_key};
 use crate::value::Value;
 
 fn assign(value: impl Into<Value>) -> FieldEdit {
@@ -28,17 +29,17 @@ fn remove_db() -> Edit {
     Edit::Remove("config/db".parse().unwrap())
 }
 
-fn plan_puts(peer: &TestPeer, edit: &Edit) -> Result<BTreeMap<String, Value>, EditError> {
+fn plan_puts(peer: &GroupPeer, edit: &Edit) -> Result<BTreeMap<String, Value>, EditError> {
     plan_edits(peer.group.desired().unwrap(), std::slice::from_ref(edit), false)
 }
 
-fn write_edit(peer: &mut TestPeer, edit: &Edit) {
+fn write_edit(peer: &mut GroupPeer, edit: &Edit) {
     let puts = plan_puts(peer, edit).unwrap();
     peer.write(ShardName::Desired, puts, 0);
 }
 
 /// A peer after two peers wrote `first` together, and then one edit each without knowing of the other's.
-fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> TestPeer {
+fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> GroupPeer {
     let mut all = new_peers(2);
     let [a, b] = &mut all[..] else { panic!() };
     first.iter().for_each(|edit| write_edit(a, edit));
@@ -49,7 +50,7 @@ fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> TestPeer {
     all.swap_remove(0)
 }
 
-fn conflicted_field(peer: &TestPeer, edit: &Edit) -> String {
+fn conflicted_field(peer: &GroupPeer, edit: &Edit) -> String {
     match plan_puts(peer, edit) {
         Err(EditError::Conflicted(field)) => field.path,
         other => panic!("{other:?}"),
@@ -101,9 +102,9 @@ fn equal_list_item_is_removed_though_the_first_copy_is_gone() {
 
 #[test]
 fn alias_of_a_grant_can_be_removed_and_set_again() {
-    let mut peer = super::new_peers_with_alias(2, "plc").remove(0);
+    let mut peer = GroupPeer::new_group(2, |_| "plc".to_owned()).remove(0);
     let node = secret_key(2).node_id();
-    let alias = |peer: &TestPeer| {
+    let alias = |peer: &GroupPeer| {
         NodeLabels::read(peer.group.desired().unwrap().state(), peer.group.members(), &node).alias
     };
     assert_eq!(alias(&peer).as_deref(), Some("plc"));
@@ -160,7 +161,7 @@ fn path_claimed_by_two_resources_is_held_until_one_moves() {
     write_edit(peer, &set_fields("config/db", &[("path", "etc/db"), ("format", "properties")]));
     write_edit(peer, &set_fields("file/motd", &[("path", "etc//./db"), ("content", "x")]));
     write_edit(peer, &set_fields("file/other", &[("path", "etc/other"), ("content", "x")]));
-    let observed = |peer: &TestPeer| {
+    let observed = |peer: &GroupPeer| {
         let (desired, members) = (peer.group.desired().unwrap(), peer.group.members());
         let found = path_conflicts(desired, members);
         let is_path_held =
@@ -189,7 +190,7 @@ fn path_claimed_by_two_resources_is_held_until_one_moves() {
 
 #[test]
 fn concurrent_edits_without_conflict_are_listed_until_the_next_write() {
-    let concurrent_sides = |peer: &TestPeer| -> Vec<Vec<String>> {
+    let concurrent_sides = |peer: &GroupPeer| -> Vec<Vec<String>> {
         let all = find_concurrent_edits(peer.group.desired().unwrap());
         let join = |fields: &BTreeSet<String>| fields.iter().cloned().collect::<Vec<_>>().join(" ");
         all.iter().map(|one| one.changes.values().map(join).collect()).collect()

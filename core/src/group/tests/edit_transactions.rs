@@ -27,7 +27,7 @@ fn assign_list(items: &[&str]) -> FieldEdit {
     FieldEdit::Assign(Literal::List(items.iter().map(|item| Value::from(*item)).collect()))
 }
 
-impl TestPeer {
+impl GroupPeer {
     fn plan_puts(&self, edits: &[Edit]) -> Result<BTreeMap<String, Value>, EditError> {
         plan_edits(self.group.desired().unwrap(), edits, false)
     }
@@ -43,7 +43,7 @@ impl TestPeer {
 }
 
 /// Two operators with the same `config/a`.
-fn diverging_pair(fields: &[(&str, FieldEdit)]) -> (TestPeer, TestPeer) {
+fn diverging_pair(fields: &[(&str, FieldEdit)]) -> (GroupPeer, GroupPeer) {
     let mut all = new_peers(2);
     let (mut b, mut a) = (all.pop().unwrap(), all.pop().unwrap());
     a.write_edit(set_fields(fields, false));
@@ -106,7 +106,7 @@ fn alias_can_be_set_and_removed() {
     let (mut a, b) = diverging_pair(&[("path", assign_text("a"))]);
     let node = b.secret.node_id();
     let read_alias =
-        |a: &TestPeer| NodeLabels::read(a.group.desired().unwrap().state(), a.group.members(), &node).alias;
+        |a: &GroupPeer| NodeLabels::read(a.group.desired().unwrap().state(), a.group.members(), &node).alias;
     a.write_edit(Edit::SetAlias(node.into(), Some("till".to_owned())));
     assert_eq!(read_alias(&a).as_deref(), Some("till"));
     a.write_edit(Edit::SetAlias(node.into(), None));
@@ -147,7 +147,7 @@ fn replacement_moves_labels_and_overlays_to_the_new_node() {
         ],
         false,
     ));
-    let plan_replacement = |a: &TestPeer| {
+    let plan_replacement = |a: &GroupPeer| {
         let desired = a.group.desired().unwrap();
         plan_node_replacement(desired.state(), a.group.members(), &old, &new)
     };

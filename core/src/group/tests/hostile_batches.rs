@@ -20,7 +20,7 @@ struct ForgedChain {
 
 impl ForgedChain {
     /// The chain that `peer` wrote in the desired state.
-    fn from_peer(peer: &mut TestPeer) -> Self {
+    fn from_peer(peer: &mut GroupPeer) -> Self {
         peer.group.flush_documents();
         let shard = peer.group.desired().unwrap();
         let root = shard.root().clone();
@@ -88,17 +88,17 @@ impl ForgedChain {
     }
 }
 
-fn write_key(peer: &mut TestPeer, n: u64) {
+fn write_key(peer: &mut GroupPeer, n: u64) {
     let puts = BTreeMap::from([(format!("config/db keys.k{n}"), Value::Int(n as i64))]);
     peer.write(ShardName::Desired, puts, 0);
 }
 
-fn desired_root(peer: &TestPeer) -> ShardRoot {
+fn desired_root(peer: &GroupPeer) -> ShardRoot {
     peer.group.desired().unwrap().root().clone()
 }
 
 /// Ingests a batch of any content, and checks that the group is intact afterwards.
-fn assert_batch_reaches(peers: &mut [TestPeer], batch: &[u8], reach: u64) {
+fn assert_batch_reaches(peers: &mut [GroupPeer], batch: &[u8], reach: u64) {
     let (first, rest) = peers.split_first_mut().unwrap();
     let root = desired_root(first);
     let forged = ForgedChain::from_peer(first);

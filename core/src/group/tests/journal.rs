@@ -3,6 +3,7 @@
 use super::*;
 use crate::id::HistoryEntryId;
 use crate::store::{JournalRow, RowReader, decode_layout};
+use crate::test_support::journal::{check_journal, counting_entries};
 
 /// The rows of a journal, in order.
 fn journal_rows(store: &MemoryStore, group: GroupId) -> Vec<JournalRow> {
@@ -15,47 +16,14 @@ fn journal_rows(store: &MemoryStore, group: GroupId) -> Vec<JournalRow> {
 /// Reads a journal from its beginning. No row repeats a state, each change comes after its dependencies, and
 /// at the end exactly the entries of the group count.
 pub(super) fn assert_journal_matches(store: &MemoryStore, group: &Group) {
-    let mut counting_set: BTreeSet<HistoryEntryId> = BTreeSet::new();
-    let mut times: BTreeMap<HistoryEntryId, u32> = BTreeMap::new();
-    for row in journal_rows(store, group.id()) {
-        let has_changed = if row.is_accepted {
-            counting_set.insert(row.subject)
-        } else {
-            counting_set.remove(&row.subject)
-        };
-        assert!(has_changed, "{row:?} changes nothing");
-        let count = times.entry(row.subject).or_default();
-        *count += 1;
-        assert_eq!(row.occurrence, *count, "{row:?}");
-        let HistoryEntryId::Change { shard_id, id } = row.subject else { continue };
-        let graph = group.shard_by_id(&shard_id).map(Shard::graph);
-        for dep in graph.and_then(|graph| Some(graph.deps(graph.get(&id)?))).into_iter().flatten() {
-            let known = counting_set.contains(&HistoryEntryId::Change { shard_id, id: dep.id });
-            assert!(dep.seq == 0 || known || !row.is_accepted, "{row:?} comes before what it was built on");
-        }
-    }
-    assert_eq!(counting_set, counting_subjects(group));
-}
-
-fn counting_subjects(group: &Group) -> BTreeSet<HistoryEntryId> {
-    let subjects_of = |shard: &Shard| {
-        let shard_id = shard.root().shard_id();
-        shard
-            .graph()
-            .iter()
-            .map(|entry| HistoryEntryId::Change { shard_id, id: entry.id })
-            .collect::<Vec<_>>()
-    };
-    let records =
-        group.membership_records().offered_records().map(|record| HistoryEntryId::Record(record.id()));
-    group.shards().flat_map(subjects_of).chain(records).collect()
+    assert_eq!(check_journal(group, store, false), Ok(()));
 }
 
 fn single_str_put(key: &str, value: &str) -> BTreeMap<String, Value> {
     [(key.to_owned(), Value::from(value))].into()
 }
 
-fn peer_with_history() -> TestPeer {
+fn peer_with_history() -> GroupPeer {
     let mut all = new_peers(2);
     let (first, second) = all.split_at_mut(1);
     let (first_peer, second_peer) = (&mut first[0], &mut second[0]);
@@ -73,7 +41,7 @@ fn peer_with_history() -> TestPeer {
     all.remove(0)
 }
 
-fn load_group(store: &MemoryStore, peer: &TestPeer) -> Group {
+fn load_group(store: &MemoryStore, peer: &GroupPeer) -> Group {
     Group::load(store, peer.group.id(), peer.group.records().genesis()).unwrap()
 }
 
@@ -150,7 +118,7 @@ fn damaged_journal_is_repaired_on_load() {
                     counting_set.remove(&row.subject)
                 };
             }
-            assert_eq!(counting_set, counting_subjects(&peer.group), "row {nth}");
+            assert_eq!(counting_set, counting_entries(&peer.group), "row {nth}");
             assert_eq!(load_group(&store, &peer).take_repair_rows(), [], "once is enough");
         }
     }

@@ -12,7 +12,7 @@ use crate::shard::chain::{self, EndProof, first_chain_hash, next_chain_hash};
 
 /// Sends records and changes of one peer to another, until that has all of them. Returns true if anything was
 /// new.
-pub(super) fn bring_all(from: &mut TestPeer, to: &mut TestPeer) -> bool {
+pub(super) fn bring_all(from: &mut GroupPeer, to: &mut GroupPeer) -> bool {
     let records =
         from.group.membership_records().missing_records(&to.group.membership_records().record_tips());
     let mut has_learnt = apply_records(to, records);
@@ -26,7 +26,7 @@ pub(super) fn bring_all(from: &mut TestPeer, to: &mut TestPeer) -> bool {
     has_learnt
 }
 
-fn apply_records(to: &mut TestPeer, records: Vec<crate::record::SignedRecord>) -> bool {
+fn apply_records(to: &mut GroupPeer, records: Vec<crate::record::SignedRecord>) -> bool {
     let before = to.group.records().len();
     let recorded = to.group.apply_records(records);
     assert_eq!(recorded.fault, None);
@@ -37,8 +37,8 @@ fn apply_records(to: &mut TestPeer, records: Vec<crate::record::SignedRecord>) -
 
 /// Requests a branch from further and further back, until the batch connects to known changes.
 fn fetch_branch(
-    from: &mut TestPeer,
-    to: &mut TestPeer,
+    from: &mut GroupPeer,
+    to: &mut GroupPeer,
     (shard_id, chain_id, tip): (ShardId, ChainId, Tip),
 ) -> bool {
     let mut after = to.group.shard_states().resume_point(&shard_id, &chain_id, tip);
@@ -64,7 +64,7 @@ fn fetch_branch(
 }
 
 /// Syncs two peers in both directions until neither has anything new. Both must then be equal.
-pub(super) fn sync_both_ways(a: &mut TestPeer, b: &mut TestPeer) {
+pub(super) fn sync_both_ways(a: &mut GroupPeer, b: &mut GroupPeer) {
     for _ in 0..50 {
         let first_learnt = bring_all(a, b);
         let second_learnt = bring_all(b, a);
@@ -76,7 +76,7 @@ pub(super) fn sync_both_ways(a: &mut TestPeer, b: &mut TestPeer) {
     panic!("it does not end");
 }
 
-fn assert_matches_acceptance(peer: &mut TestPeer, context: &str) {
+fn assert_matches_acceptance(peer: &mut GroupPeer, context: &str) {
     check_documents(peer);
     for shard in peer.group.shards() {
         let shard_id = shard.root().shard_id();
@@ -111,9 +111,9 @@ fn assert_matches_acceptance(peer: &mut TestPeer, context: &str) {
 
 struct RandomWorld {
     rng: TestRng,
-    peers: Vec<TestPeer>,
+    peers: Vec<GroupPeer>,
     /// Earlier states of nodes, for restoring.
-    backups: Vec<Option<TestPeer>>,
+    backups: Vec<Option<GroupPeer>>,
     /// The nodes that fork and issue false records.
     hostile: BTreeSet<usize>,
     time: i64,
@@ -121,18 +121,13 @@ struct RandomWorld {
 
 impl RandomWorld {
     fn new(seed: u64) -> Self {
-        let mut rng = TestRng(seed);
+        let mut rng = TestRng::from_seed(seed);
         let count = 2 + rng.below(4) as usize;
         let mut peers = new_peers(1);
         for n in 2..=count {
             let mut group = Group::new(peers[0].group.records().clone());
             group.own_tips.clear();
-            peers.push(TestPeer {
-                secret: secret_key(n as u8),
-                group,
-                store: MemoryStore::default(),
-                incarnation_count: 1000 * n as u64,
-            });
+            peers.push(GroupPeer::new(n as u8, group));
         }
         let hostile = (1..count).filter(|_| rng.below(3) == 0).collect();
         let backups = (0..count).map(|_| None).collect();
@@ -189,9 +184,7 @@ impl RandomWorld {
         let puts =
             BTreeMap::from([(format!("config/db keys.k{}", self.rng.below(4)), Value::Int(self.time))]);
         let peer = &mut self.peers[peer_index];
-        peer.incarnation_count += 1;
-        let new_incarnation =
-            Incarnation(crate::id::hash16("test life", &[&peer.incarnation_count.to_be_bytes()]));
+        let new_incarnation = peer.next_incarnation();
         let note = ChangeNote { time: self.time, ..ChangeNote::default() };
         // A member that knows of its removal writes nothing.
         if let Ok(written) = peer.group.write(&peer.secret, ShardName::Desired, puts, &note, new_incarnation)
@@ -202,7 +195,7 @@ impl RandomWorld {
 
     /// Writes two changes at one position.
     fn fork_chain(&mut self, peer_index: usize) {
-        let mut copied = copy_peer(&self.peers[peer_index]);
+        let mut copied = self.peers[peer_index].clone();
         self.write_random(peer_index);
         copied.group.flush_documents();
         std::mem::swap(&mut self.peers[peer_index], &mut copied);
@@ -217,7 +210,7 @@ impl RandomWorld {
     fn back_up_or_restore(&mut self, peer_index: usize) {
         match self.backups[peer_index].take() {
             Some(backup) => self.peers[peer_index] = backup,
-            None => self.backups[peer_index] = Some(copy_peer(&self.peers[peer_index])),
+            None => self.backups[peer_index] = Some(self.peers[peer_index].clone()),
         }
     }
 
@@ -317,7 +310,7 @@ fn run_world(seed: u64) -> (usize, usize, usize) {
         }
     }
     let first = world.peers[0].group.digest(&[]);
-    let visible_values = |peer: &TestPeer| -> Vec<_> {
+    let visible_values = |peer: &GroupPeer| -> Vec<_> {
         let state = peer.group.desired().unwrap().state();
         state.iter().map(|(key, visible)| (key.to_owned(), visible.to_vec())).collect()
     };
@@ -359,7 +352,7 @@ fn supported_branch_replaces_the_longer_one() {
     for n in 0..70 {
         a.write(ShardName::Desired, single_put("config/db keys.a", n), 0);
     }
-    let mut copied = copy_peer(a);
+    let mut copied = a.clone();
     for n in 100..140 {
         a.write(ShardName::Desired, single_put("config/db keys.a", n), 0);
     }
@@ -395,7 +388,7 @@ fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
     }
     d.write(ShardName::Desired, single_put("config/db keys.k6", -4), 0);
     pull_all(d, c);
-    let mut copied = copy_peer(a);
+    let mut copied = a.clone();
     a.write(ShardName::Desired, single_put("config/db keys.k0", -1), 0);
     pull_all(a, c);
     copied.write(ShardName::Desired, single_put("config/db keys.k1", -2), 0);
@@ -418,7 +411,7 @@ fn supported_branch_is_accepted_while_a_long_document_rebuilds() {
 fn change_on_both_branches_of_a_fork_is_rejected() {
     let mut peers = new_peers(2);
     let [a, b] = &mut peers[..] else { panic!() };
-    let mut copied = copy_peer(a);
+    let mut copied = a.clone();
     let one_side = a.write(ShardName::Desired, single_put("config/db keys.a", 1), 0).unwrap();
     let other = copied.write(ShardName::Desired, single_put("config/db keys.a", 2), 0).unwrap();
     sync_both_ways(a, b);

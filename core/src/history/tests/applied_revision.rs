@@ -5,12 +5,7 @@ use crate::resource::observed::{ObservedState, ResourceState};
 use crate::resource::view::ResourceView;
 
 /// The node reports a state for the revision of `config/db` that it knows.
-fn write_observed(
-    peer: &mut HistoryTestPeer,
-    state: ResourceState,
-    change: ChangeId,
-    since: i64,
-) -> ObservedState {
+fn write_observed(peer: &mut GroupPeer, state: ResourceState, change: ChangeId, since: i64) -> ObservedState {
     let view = ResourceView::read(peer.shard().state(), &resource_name("config/db")).unwrap();
     let (change, revision) = (change.to_string()[..16].to_owned(), view.revision());
     let observed = ObservedState { state, change, revision, since, code: 0, message: String::new() };
@@ -21,7 +16,7 @@ fn write_observed(
     observed
 }
 
-fn observed_shard(peer: &HistoryTestPeer) -> &Shard {
+fn observed_shard(peer: &GroupPeer) -> &Shard {
     peer.group.observed_shard_of(&peer.secret.node_id()).unwrap()
 }
 

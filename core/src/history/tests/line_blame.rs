@@ -9,7 +9,7 @@ fn motd() -> ResourceName {
 }
 
 /// The lines of the field, as `get` prints them.
-fn visible_lines(peer: &HistoryTestPeer) -> Vec<String> {
+fn visible_lines(peer: &GroupPeer) -> Vec<String> {
     let value = blame(&peer.group, &motd(), Some(FIELD), &peer.heads(), &no_stored_rows)
         .pop()
         .map(|blame| blame.value);
@@ -24,7 +24,7 @@ fn text_literal(lines: &[String]) -> Literal {
 }
 
 /// Writes the field with an edit, or with a resolution if it is in conflict.
-fn write_lines(peer: &mut HistoryTestPeer, lines: &[String], time: i64) -> ChangeId {
+fn write_lines(peer: &mut GroupPeer, lines: &[String], time: i64) -> ChangeId {
     let is_conflicted = conflicts(peer.shard()).iter().any(|conflict| conflict.resource == motd());
     let edit = if is_conflicted {
         let resolution = Resolution::UseValue(text_literal(lines));
@@ -37,7 +37,7 @@ fn write_lines(peer: &mut HistoryTestPeer, lines: &[String], time: i64) -> Chang
 }
 
 /// The lines of all sides. All lines that ever existed have one order, so that no line moves.
-fn merged_lines(peer: &HistoryTestPeer) -> Vec<String> {
+fn merged_lines(peer: &GroupPeer) -> Vec<String> {
     let visible = peer.shard().state().get("file/motd content");
     let lines = visible.iter().flat_map(|side| side.value.as_str().unwrap_or_default().lines());
     lines.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
@@ -49,19 +49,19 @@ fn new_line(rng: &mut TestRng, lines: &[String], index: usize, write: i64) -> St
     let previous_rank = index.checked_sub(1).and_then(|before| rank(lines.get(before))).unwrap_or(0);
     let next_rank = rank(lines.get(index)).unwrap_or(1 << 59);
     assert!(next_rank - previous_rank > 1, "there is room between two lines");
-    format!("{:018}/{write}", previous_rank + 1 + rng.next_below(next_rank - previous_rank - 1))
+    format!("{:018}/{write}", previous_rank + 1 + rng.below(next_rank - previous_rank - 1))
 }
 
 /// Changes at least one line.
 fn edit_random_lines(rng: &mut TestRng, lines: &mut Vec<String>, write: i64) {
-    for _ in 0..rng.next_below(3) {
-        let index = rng.next_below(lines.len() as u64 + 1) as usize;
-        match rng.next_below(2) {
+    for _ in 0..rng.below(3) {
+        let index = rng.below(lines.len() as u64 + 1) as usize;
+        match rng.below(2) {
             0 if index < lines.len() => drop(lines.remove(index)),
             _ => lines.insert(index, new_line(rng, lines, index, write)),
         }
     }
-    let index = rng.next_below(lines.len() as u64 + 1) as usize;
+    let index = rng.below(lines.len() as u64 + 1) as usize;
     lines.insert(index, new_line(rng, lines, index, write));
 }
 
@@ -69,14 +69,13 @@ fn edit_random_lines(rng: &mut TestRng, lines: &mut Vec<String>, write: i64) {
 fn blame_attributes_each_line_to_the_change_that_wrote_it() {
     let mut merged = 0;
     for seed in 0..30 {
-        let mut rng = TestRng(seed);
-        let mut peers = peers(2 + rng.next_below(2) as u8);
+        let mut rng = TestRng::from_seed(seed);
+        let mut peers = peers(2 + rng.below(2) as u8);
         let mut writes: BTreeMap<String, (ChangeId, NodeId, &str)> = BTreeMap::new();
         for step in 0..40_i64 {
-            let peer_index = rng.next_below(peers.len() as u64) as usize;
-            if rng.next_below(3) == 0 {
-                let other_index =
-                    (peer_index + 1 + rng.next_below(peers.len() as u64 - 1) as usize) % peers.len();
+            let peer_index = rng.below(peers.len() as u64) as usize;
+            if rng.below(3) == 0 {
+                let other_index = (peer_index + 1 + rng.below(peers.len() as u64 - 1) as usize) % peers.len();
                 let [from, to] = peers.get_disjoint_mut([peer_index, other_index]).unwrap();
                 pull(from, to);
                 continue;

@@ -279,13 +279,13 @@ fn log_lists_membership_records_with_their_signers() {
     assert_eq!(log.len(), 3);
     for (entry, on) in log.iter().zip([Some(&log[1]), Some(&log[2]), None]) {
         assert_eq!(entry.deps, on.iter().map(|on| on.id.clone()).collect::<Vec<_>>());
-        let by_founder: Option<NodeId> = Some(secret(1).node_id());
+        let by_founder: Option<NodeId> = Some(secret_key(1).node_id());
         assert_eq!((entry.source, entry.node, entry.verified), (LogSource::Membership, by_founder, true));
     }
     assert_eq!(peer.log(&LogQuery::default()), []);
     // The recovery key belongs to no node.
     let grant = Grant {
-        holder: secret(2).node_id(),
+        holder: secret_key(2).node_id(),
         role: Role::Admin,
         alias: "b".into(),
         labels: vec![],
@@ -300,7 +300,7 @@ fn log_lists_membership_records_with_their_signers() {
         body: RecordBody::Grant(grant),
         note: None,
     };
-    let record = record.sign(&secret(200));
+    let record = record.sign(&secret_key(200));
     assert_eq!(peer.group.apply_records([record.clone()]).fault, None);
     let entry = find_entry(&peer.group, &HistoryEntryId::Record(record.id())).unwrap();
     assert_eq!((entry.node, entry.verified), (None, true));

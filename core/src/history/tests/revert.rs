@@ -13,7 +13,7 @@ fn revert_request<'a>(changes: impl IntoIterator<Item = &'a ChangeId>) -> Revert
     RevertRequest::Revert { changes: changes.into_iter().copied().collect(), cancelled: BTreeSet::new() }
 }
 
-fn all_puts(peer: &HistoryTestPeer) -> Puts {
+fn all_puts(peer: &GroupPeer) -> Puts {
     let mut puts = Puts::new();
     for (id, delta) in peer.shard().deltas_after(&crate::shard::graph::VersionVector::default()) {
         let chain_id = delta.chain_id(peer.group.id());
@@ -41,8 +41,8 @@ fn visible_values(state: &VisibleState) -> BTreeMap<String, Value> {
 }
 
 fn random_subset(rng: &mut TestRng, ids: &[ChangeId]) -> BTreeSet<ChangeId> {
-    let count = 1 + rng.next_below(3);
-    (0..count).map(|_| ids[rng.next_below(ids.len() as u64) as usize]).collect()
+    let count = 1 + rng.below(3);
+    (0..count).map(|_| ids[rng.below(ids.len() as u64) as usize]).collect()
 }
 
 fn field_of(key: &str) -> (ResourceName, String) {
@@ -52,7 +52,7 @@ fn field_of(key: &str) -> (ResourceName, String) {
 
 /// The expected result of a revert: the puts, or the overwritten fields.
 fn expected_revert(
-    peer: &HistoryTestPeer,
+    peer: &GroupPeer,
     puts: &Puts,
     reverted: &BTreeSet<ChangeId>,
 ) -> Result<BTreeMap<String, Value>, BTreeSet<(ResourceName, String)>> {
@@ -103,9 +103,9 @@ fn revert_equals_a_replay_without_the_reverted_changes() {
     for seed in 0..60 {
         let mut peers = random_history(seed);
         sync(&mut peers);
-        let mut rng = TestRng(seed ^ 0xbac0);
+        let mut rng = TestRng::from_seed(seed ^ 0xbac0);
         for _ in 0..12 {
-            let peer_index = rng.next_below(peers.len() as u64) as usize;
+            let peer_index = rng.below(peers.len() as u64) as usize;
             let ids: Vec<ChangeId> = peers[peer_index].shard().graph().iter().map(|entry| entry.id).collect();
             let reverted = random_subset(&mut rng, &ids);
             let (before, puts) = (peers[peer_index].shard().state().clone(), all_puts(&peers[peer_index]));
@@ -166,7 +166,7 @@ fn restore_returns_resources_to_their_past_values() {
     for seed in 100..160 {
         let mut peers = random_history(seed);
         sync(&mut peers);
-        let mut rng = TestRng(seed ^ 0x4e57);
+        let mut rng = TestRng::from_seed(seed ^ 0x4e57);
         for _ in 0..6 {
             let peer = &mut peers[0];
             let ids: Vec<ChangeId> = peer.shard().graph().iter().map(|entry| entry.id).collect();
@@ -176,7 +176,7 @@ fn restore_returns_resources_to_their_past_values() {
                 ResourceScope::Kind("config".into()),
                 ResourceScope::Resource(resource_name("config/db")),
                 ResourceScope::Resource(resource_name("file/motd")),
-            ][rng.next_below(4) as usize]
+            ][rng.below(4) as usize]
                 .clone();
             let (before, past) = (peer.shard().state().clone(), state_at(peer.shard(), &heads));
             let request = RevertRequest::Restore { heads, scope: scope.clone() };
@@ -223,7 +223,7 @@ fn restore_skips_unchanged_values_and_tags() {
         25,
     );
     peer.set(&["keys.a=1"], 30);
-    let revert = |peer: &HistoryTestPeer, ids: &[ChangeId]| {
+    let revert = |peer: &GroupPeer, ids: &[ChangeId]| {
         plan_revert(peer.shard(), peer.group.members(), &revert_request(ids))
     };
     assert_eq!(revert(peer, &[second]), Ok(BTreeMap::new()), "it says 1 already");
@@ -247,7 +247,7 @@ fn repeated_undo_reverts_older_changes() {
     let mut peers = peers(2);
     let [me, other] = &mut peers[..] else { panic!("two") };
     let node = me.secret.node_id();
-    let undo_newest = |peer: &mut HistoryTestPeer, time| {
+    let undo_newest = |peer: &mut GroupPeer, time| {
         let UndoableChange { change: id, cancelled } = newest_undoable_change(&peer.group, &node)?;
         let request = RevertRequest::Revert { changes: BTreeSet::from([id]), cancelled };
         let puts = plan_revert(peer.shard(), peer.group.members(), &request).unwrap();
@@ -267,7 +267,7 @@ fn repeated_undo_reverts_older_changes() {
     assert_eq!(undo_newest(me, 50), None, "what others wrote is theirs to undo");
     let three = me.set(&["keys.a=3"], 60);
     assert_eq!(undo_newest(me, 70), Some(three));
-    let value = |peer: &HistoryTestPeer, field: &str| {
+    let value = |peer: &GroupPeer, field: &str| {
         ResourceView::read(peer.shard().state(), &resource_name("config/db")).unwrap().value(field)
     };
     assert_eq!((value(me, "keys.a"), value(me, "keys.b").is_some()), (None, true));
@@ -279,14 +279,13 @@ fn revert_restores_the_alias_from_the_grant() {
     let mut peers = peers(2);
     let node = peers[1].secret.node_id();
     let peer = &mut peers[0];
-    let labels_of =
-        |peer: &HistoryTestPeer| NodeLabels::read(peer.shard().state(), peer.group.members(), &node);
+    let labels_of = |peer: &GroupPeer| NodeLabels::read(peer.shard().state(), peer.group.members(), &node);
     let labels = vec![("line".to_owned(), Some("2".to_owned()))];
     let renamed = peer.edit(
         &[Draft::SetAlias(node.into(), Some("press".into())), Draft::SetLabels(node.into(), labels)],
         10,
     );
-    let revert = |peer: &mut HistoryTestPeer, id: ChangeId, time| {
+    let revert = |peer: &mut GroupPeer, id: ChangeId, time| {
         let puts = plan_revert(peer.shard(), peer.group.members(), &revert_request(&[id])).unwrap();
         peer.put(ShardName::Desired, puts, time).unwrap()
     };

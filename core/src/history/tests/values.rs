@@ -9,12 +9,12 @@ fn past_state_equals_a_replay_of_its_changes() {
         let mut peers = random_history(seed);
         sync(&mut peers);
         let shard = peers[0].shard();
-        let mut rng = TestRng(seed);
+        let mut rng = TestRng::from_seed(seed);
         let ids: Vec<ChangeId> = shard.graph().iter().map(|entry| entry.id).collect();
         for _ in 0..40 {
-            let count = 1 + rng.next_below(3);
+            let count = 1 + rng.below(3);
             let heads: Vec<ChangeId> =
-                (0..count).map(|_| ids[rng.next_below(ids.len() as u64) as usize]).collect();
+                (0..count).map(|_| ids[rng.below(ids.len() as u64) as usize]).collect();
             let clock = shard.graph().version_of(&heads);
             let mut replayed = VisibleState::default();
             for (id, delta) in shard.deltas_after(&crate::shard::graph::VersionVector::default()) {
@@ -208,7 +208,7 @@ fn wrong_clocks_do_not_move_other_changes_in_time() {
     let own = a.set(&["keys.a=2"], NOW + 60);
     let future = ahead.set(&["keys.b=1"], NOW + DAY);
     let past = behind.set(&["keys.c=1"], 0);
-    let heads_at = |peer: &HistoryTestPeer, time| heads_at_time(peer.shard(), time);
+    let heads_at = |peer: &GroupPeer, time| heads_at_time(peer.shard(), time);
     assert_eq!(
         heads_at(behind, NOW - 1),
         [behind.shard().root().id()],

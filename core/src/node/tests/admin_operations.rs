@@ -8,7 +8,7 @@ use crate::wire::pairing;
 fn run_admin_op(host: &mut TestNode, op: AdminOp) -> Result<(), RequestError> {
     let request =
         AdminRequest { group: fixture::group().into(), op, user: "ann".into(), message: "because".into() };
-    let effects = host.request(Request::Admin(request));
+    let (_, effects) = host.request(Request::Admin(request));
     let response = effects.into_iter().find_map(|effect| match effect {
         Effect::Respond { response: answer, .. } => Some(answer.map(drop)),
         _ => None,
@@ -113,7 +113,7 @@ fn repeated_membership_challenge_on_one_link_is_answered_once() {
         ),
         (1, 0)
     );
-    host.handle_and_store(Input::LinkDown { link: LinkId(1) });
+    host.handle(Input::LinkDown { link: LinkId(1) });
     host.open_link(2, &fixture::operator(), LinkKind::Member, true);
     host.receive_member_frame(2, &hello_frame());
     assert_eq!(count_grant_paths(host.receive_member_frame(2, &challenge)), 1, "a new link may ask anew");
@@ -234,7 +234,7 @@ fn removed_member_receives_the_records_before_its_link_closes() {
         other.receive_member_frame(1, &hello_frame());
         let request =
             AdminRequest { group: fixture::group().into(), op, user: String::new(), message: String::new() };
-        let effects = host.request(Request::Admin(request));
+        let (_, effects) = host.request(Request::Admin(request));
         let records_sent = |effect: &Effect| match effect {
             Effect::Send { link: LinkId(1), bytes } => match MemberFrame::decode(bytes) {
                 Ok(frame @ MemberFrame::Group(_, GroupFrame::RecordBatch(_))) => Some(frame),
@@ -278,7 +278,7 @@ fn start_pairing() -> (TestNode, TestNode) {
     let mut joiner = TestNode::open(stranger_key(), MemoryStore::default());
     let mut member = TestNode::member(fixture::founder());
     joiner.request(Request::StartPairing { alias: "till".into(), labels: vec![] });
-    joiner.handle_and_store(Input::NodeDiscovered { peer: fixture::founder().node_id(), addresses: vec![] });
+    joiner.handle(Input::NodeDiscovered { peer: fixture::founder().node_id(), addresses: vec![] });
     run_guest_stream(&mut joiner, &mut member, 1);
     (joiner, member)
 }
@@ -332,7 +332,7 @@ fn node_joins_without_a_code_once_both_operators_confirm_the_digits() {
     assert_eq!(joiner.node.groups().count(), 0, "its own operator has not agreed yet");
     let is_wrong_digits =
         |effect: &Effect| matches!(effect, Effect::Respond { response: Err(RequestError::WrongDigits), .. });
-    let wrong = joiner.request(Request::ConfirmDigits { digits: (joiner_digits + 1) % 1_000_000 });
+    let (_, wrong) = joiner.request(Request::ConfirmDigits { digits: (joiner_digits + 1) % 1_000_000 });
     assert!(wrong.iter().any(is_wrong_digits));
     joiner.request(Request::ConfirmDigits { digits: joiner_digits });
     assert_eq!(role(&joiner, &stranger_key()), Some(Role::Node));
@@ -363,7 +363,7 @@ fn pairing_fails_when_a_side_reveals_another_nonce_than_it_committed_to() {
 #[test]
 fn incoming_pairings_are_limited_and_can_be_rejected() {
     let (_, mut member) = start_pairing();
-    let effects =
+    let (_, effects) =
         member.request(Request::RejectJoin { group: GroupName::Only, node: stranger_key().node_id().into() });
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Respond { response: Ok(_), .. })));
     assert_eq!(member.node.incoming_pairings().count(), 0);

@@ -1,48 +1,24 @@
 //! The guarantees of the node to its caller.
 
 use super::super::*;
-use crate::group::ChangeNote;
-use crate::resource::edit::{Edit, FieldEdit};
-use crate::resource::literal::Literal;
 use crate::store::MemoryStore;
+use crate::test_support::{TestNode, secret_key, set_request};
 use crate::wire::member::{Hello, MemberFrame};
 
 fn clock_at(ms: u64) -> ClockReading {
-    ClockReading { mono: MonoTime(ms * 1000), unix_secs: 1_700_000_000 }
+    ClockReading { mono: TestNode::START.mono.plus_ms(ms), ..TestNode::START }
 }
 
-fn open_node(key: u8) -> Node {
-    let secret = SecretKey::from_bytes(&[key; 32]);
-    let config = NodeConfig {
-        secret,
-        rng_seed: [key; 32],
-        software: "t".into(),
-        host_name: "t".into(),
-        store_was_copied: false,
-    };
-    Node::open(config, clock_at(0), &MemoryStore::default()).unwrap().0
+fn open_node(key: u8) -> TestNode {
+    TestNode::open(secret_key(key), MemoryStore::default())
 }
 
 fn write_request(group: GroupId) -> Request {
-    let fields = vec![("keys.x".parse().unwrap(), FieldEdit::Assign(Literal::Scalar("1".into())))];
-    let edits = vec![Edit::Set { resource: "config/a".parse().unwrap(), fields, replace: false }];
-    Request::Write(WriteRequest {
-        group: group.into(),
-        edits,
-        expected_heads: None,
-        note: ChangeNote::default(),
-        allow_unknown: false,
-    })
+    set_request(group, "config/a", "keys.x", "1")
 }
 
-/// Handles a request and confirms every batch at once. Returns the effects.
-fn request_and_store(node: &mut Node, request_id: u64, request: Request) -> Vec<Effect> {
-    let input = Input::Request { request_id: RequestId(request_id), request };
-    offline::handle(node, clock_at(1), input, drop)
-}
-
-fn create_group(node: &mut Node) -> GroupId {
-    let effects = request_and_store(node, 1, Request::CreateGroup { name: "shop".into() });
+fn create_group(node: &mut TestNode) -> GroupId {
+    let (_, effects) = node.request(Request::CreateGroup { name: "shop".into() });
     let group = effects.iter().find_map(|effect| match effect {
         Effect::Respond { response: Ok(Response::GroupCreated { group, .. }), .. } => Some(*group),
         _ => None,
@@ -53,8 +29,9 @@ fn create_group(node: &mut Node) -> GroupId {
 /// A write whose batch fails is answered with the failure, and the node sends nothing from then on.
 #[test]
 fn after_a_store_failure_the_node_sends_nothing() {
-    let mut node = open_node(1);
-    let group = create_group(&mut node);
+    let mut host = open_node(1);
+    let group = create_group(&mut host);
+    let mut node = host.node;
     let peer = SecretKey::from_bytes(&[2; 32]).node_id();
     let link = LinkId(7);
     node.handle(clock_at(2), Input::LinkUp { link, peer, kind: LinkKind::Member, is_opened_here: true });
@@ -91,17 +68,12 @@ fn second_join_of_a_group_ends_the_first_request() {
     let mut node = open_node(1);
     let code = InviteCode::new(GroupId([9; 16]), &SecretKey::from_bytes(&[3; 32]).node_id(), [4; 16]);
     let join_request = || Request::Join { code: code.clone(), alias: String::new(), labels: Vec::new() };
-    assert!(
-        !request_and_store(&mut node, 1, join_request())
-            .iter()
-            .any(|effect| matches!(effect, Effect::Respond { .. }))
-    );
-    let effects = request_and_store(&mut node, 2, join_request());
-    let is_join_replaced = |effect: &Effect| {
-        matches!(
-            effect,
-            Effect::Respond { request_id: RequestId(1), response: Err(RequestError::JoinReplaced) }
-        )
+    let (first, effects) = node.request(join_request());
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Respond { .. })));
+    let (_, effects) = node.request(join_request());
+    let is_join_replaced = |effect: &Effect| match effect {
+        Effect::Respond { request_id, response: Err(RequestError::JoinReplaced) } => *request_id == first,
+        _ => false,
     };
     assert_eq!(effects.iter().filter(|effect| is_join_replaced(effect)).count(), 1, "{effects:?}");
 }

@@ -34,8 +34,7 @@ fn joiner_sends_no_request_to_a_peer_that_does_not_prove_membership() {
         host.open_link(link, &stranger_key(), LinkKind::Guest, true);
         let records = records.iter().map(SignedRecord::encode).collect();
         let proof = GuestFrame::ProbeResponse(ProbeResponse { nonce: [1; 16], records, is_last: true });
-        let effects =
-            host.handle_and_store(Input::FrameReceived { link: LinkId(link), bytes: proof.encode() });
+        let effects = host.handle(Input::FrameReceived { link: LinkId(link), bytes: proof.encode() });
         assert_eq!(effects.iter().filter_map(sent_guest_frame).collect::<Vec<_>>(), [], "{description}");
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Close { .. })), "{description}");
     }
@@ -46,7 +45,7 @@ fn joiner_sends_no_request_to_a_peer_that_does_not_prove_membership() {
 fn join_request_is_valid_only_for_its_joiner_and_its_guest_stream() {
     let (group, joiner) = (fixture::group(), stranger_key());
     let mut host = TestNode::member(fixture::founder());
-    let effects = host.request(Request::CreateInvite {
+    let (_, effects) = host.request(Request::CreateInvite {
         group: group.into(),
         role: Role::Node,
         max_uses: 9,
@@ -105,21 +104,21 @@ fn guest_streams_are_opened_often_at_first_and_rarely_later() {
         [start_pairing, Request::Join { code: example_code(), alias: String::new(), labels: vec![] }]
     {
         let mut host = TestNode::open(SecretKey::from_bytes(&[21; 32]), MemoryStore::default());
-        host.handle_and_store(Input::NodeDiscovered { peer: stranger_key().node_id(), addresses: vec![] });
-        let (start, mut opened_at_ms) = (host.clock.mono, Vec::new());
-        let mut effects = host.request(request.clone());
+        host.handle(Input::NodeDiscovered { peer: stranger_key().node_id(), addresses: vec![] });
+        let (start, mut opened_at_ms) = (host.now.mono, Vec::new());
+        let (_, mut effects) = host.request(request.clone());
         for ms in (0..30_000).step_by(500) {
-            host.clock.mono = start.plus_ms(ms);
-            effects.extend(host.handle_and_store(Input::Tick));
+            host.now.mono = start.plus_ms(ms);
+            effects.extend(host.handle(Input::Tick));
             if effects.iter().any(|effect| matches!(effect, Effect::OpenGuestStream { .. })) {
-                host.handle_and_store(Input::GuestStreamFailed { peer: stranger_key().node_id() });
+                host.handle(Input::GuestStreamFailed { peer: stranger_key().node_id() });
                 opened_at_ms.push(ms);
             }
             effects.clear();
         }
         assert_eq!(opened_at_ms, [0, 2_000, 4_000, 10_000, 16_000, 22_000, 28_000]);
         // A new request starts at once.
-        let effects = host.request(request);
+        let (_, effects) = host.request(request);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::OpenGuestStream { .. })));
     }
 }
@@ -139,6 +138,6 @@ fn incompatible_version_closes_the_link_and_unknown_frames_are_ignored() {
         assert_eq!(effects.iter().any(is_version_event), !is_compatible, "{effects:?}");
         assert_eq!(effects.iter().any(is_close), !is_compatible, "{effects:?}");
     }
-    let effects = host.handle_and_store(Input::FrameReceived { link: LinkId(1), bytes: vec![200, 1, 2, 3] });
+    let effects = host.handle(Input::FrameReceived { link: LinkId(1), bytes: vec![200, 1, 2, 3] });
     assert!(effects.is_empty(), "{effects:?}");
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::delta::{Delta, Put, SignedDelta};
 use crate::id::{GrantId, Incarnation, RecordId, Sig};
 use crate::record::{Forget, RecordBody};
+use crate::value::Value;
 use crate::wire::member::{GroupFrame, PushedChanges, RecordBatch};
 
 fn linked_node() -> TestNode {
@@ -49,7 +50,7 @@ fn pushes_of_one_author_are_rate_limited() {
     }
     assert_eq!(hit_count(&host, "changes of one author pushed at once"), 100);
     // Later, as many are allowed as the elapsed time earned.
-    host.clock.mono = host.clock.mono.plus_ms(50);
+    host.now.mono = host.now.mono.plus_ms(50);
     for n in 0..100 {
         host.receive_member_frame(
             1,
@@ -92,7 +93,7 @@ fn waiting_changes_and_records_are_limited_and_dropped_ones_are_counted() {
         );
     }
     assert_eq!(hit_count(&host, "membership records that wait for others"), 7);
-    host.handle_and_store(Input::LimitHit { limit_name: "connections", limit: 9, hits: 3 });
-    host.handle_and_store(Input::LimitHit { limit_name: "connections", limit: 9, hits: 2 });
+    host.handle(Input::LimitHit { limit_name: "connections", limit: 9, hits: 3 });
+    host.handle(Input::LimitHit { limit_name: "connections", limit: 9, hits: 2 });
     assert_eq!(hit_count(&host, "connections"), 5, "the network has bounds of its own");
 }

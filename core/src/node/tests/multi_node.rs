@@ -3,111 +3,63 @@
 use super::super::*;
 use crate::id::ChangeId;
 use crate::limits;
-use crate::record::{Grant, Record, RecordBody, Role, Signer, create_genesis};
-use crate::resource::edit::{Edit, FieldEdit};
-use crate::resource::literal::Literal;
+use crate::record::Role;
 use crate::store::{MemoryStore, Row, key};
-use crate::value::Value;
+use crate::test_support::{TestNode, node_config, operator_records, secret_key, set_request};
 use crate::wire::member::{GroupFrame, RangeResponse};
 
-/// A node with its store.
+/// A node, with the responses and other effects that it gave.
 struct PeerNode {
-    node: Node,
-    store: MemoryStore,
-    /// False while stores are not confirmed.
-    confirms_stores: bool,
-    stored_batches: Vec<StoreBatchId>,
-    request_count: u64,
+    host: TestNode,
     responses: BTreeMap<RequestId, Result<Response, RequestError>>,
     other_effects: Vec<Effect>,
 }
 
 const LINK: LinkId = LinkId(1);
 
-fn key_of(n: u8) -> SecretKey {
-    SecretKey::from_bytes(&[n; 32])
-}
-
 fn clock_at(ms: u64) -> ClockReading {
-    ClockReading { mono: MonoTime(ms * 1000), unix_secs: 1_700_000_000 }
+    ClockReading { mono: MonoTime(ms * 1000), ..TestNode::START }
 }
 
 impl PeerNode {
     fn new(n: u8, rows: &MemoryStore) -> Self {
-        let config = NodeConfig {
-            secret: key_of(n),
-            rng_seed: [n; 32],
-            software: "test".to_owned(),
-            host_name: format!("host-{n}"),
-            store_was_copied: false,
-        };
-        let (node, effects) = Node::open(config, clock_at(0), rows).unwrap();
-        let (stored_batches, responses, other_effects) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let mut peer = Self {
-            node,
-            store: rows.clone(),
-            confirms_stores: true,
-            stored_batches,
-            request_count: 0,
-            responses,
-            other_effects,
-        };
-        assert!(peer.carry_out(clock_at(0), effects).is_empty());
+        let (host, effects) = TestNode::open_at(node_config(secret_key(n)), clock_at(0), rows.clone());
+        let mut peer = Self { host, responses: BTreeMap::new(), other_effects: Vec::new() };
+        assert!(peer.sort_effects(effects).is_empty());
         peer
     }
 
     /// Handles an input. Returns the frames to be sent.
     fn handle_input(&mut self, now: ClockReading, input: Input) -> Vec<(LinkId, Vec<u8>)> {
-        let effects = self.node.handle(now, input);
-        self.carry_out(now, effects)
+        self.host.now = now;
+        let effects = self.host.handle(input);
+        self.sort_effects(effects)
     }
 
-    fn carry_out(&mut self, now: ClockReading, effects: Vec<Effect>) -> Vec<(LinkId, Vec<u8>)> {
-        let (mut sent, mut newest) = (Vec::new(), None);
+    fn sort_effects(&mut self, effects: Vec<Effect>) -> Vec<(LinkId, Vec<u8>)> {
+        let mut sent = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Store { batch_id, rows } => {
-                    self.store.write(&rows);
-                    self.stored_batches.push(batch_id);
-                    newest = Some(batch_id);
-                }
                 Effect::Send { link, bytes } => sent.push((link, bytes)),
-                Effect::Respond { request_id, response: answer } => {
-                    drop(self.responses.insert(request_id, answer))
-                }
+                Effect::Respond { request_id, response } => drop(self.responses.insert(request_id, response)),
                 effect => self.other_effects.push(effect),
             }
-        }
-        if let Some(batch_id) = newest.filter(|_| self.confirms_stores) {
-            sent.extend(self.handle_input(now, Input::Stored { batch_id }));
         }
         sent
     }
 
     fn request(&mut self, now: ClockReading, request: Request) -> (RequestId, Vec<(LinkId, Vec<u8>)>) {
-        self.request_count += 1;
-        let request_id = RequestId(self.request_count);
-        let sent = self.handle_input(now, Input::Request { request_id, request });
-        (request_id, sent)
+        self.host.now = now;
+        let (request_id, effects) = self.host.request(request);
+        (request_id, self.sort_effects(effects))
     }
 
-    fn write(
-        &mut self,
-        now: ClockReading,
-        group: GroupId,
-        value: i64,
-    ) -> (RequestId, Vec<(LinkId, Vec<u8>)>) {
-        let value = FieldEdit::Assign(Literal::Scalar(Value::Int(value)));
-        let fields = vec![("keys.k".parse().unwrap(), value)];
-        let edits = vec![Edit::Set { resource: "config/x".parse().unwrap(), fields, replace: false }];
-        let note = crate::group::ChangeNote::default();
-        let write =
-            WriteRequest { group: group.into(), edits, expected_heads: None, note, allow_unknown: false };
-        self.request(now, Request::Write(write))
+    fn write(&mut self, now: ClockReading, group: GroupId, value: i64) -> Vec<(LinkId, Vec<u8>)> {
+        self.request(now, set_request(group, "config/x", "keys.k", value)).1
     }
 
     fn heads(&self, group: GroupId) -> Vec<ChangeId> {
-        self.node.group(&group).unwrap().group.desired().unwrap().graph().heads()
+        self.host.node.group(&group).unwrap().group.desired().unwrap().graph().heads()
     }
 }
 
@@ -126,30 +78,26 @@ fn memory_store(rows: &[Row]) -> MemoryStore {
 /// The stored rows of a group of `n` operators with these labels: its group row, Genesis, and the grants in
 /// order.
 fn stored_group_rows(n: u16, labels: &[(String, String)]) -> (GroupId, Vec<Row>) {
-    let genesis = create_genesis(&key_of(1), "shop", [0; 16], key_of(200).node_id());
-    let group = genesis.genesis_group_id().unwrap();
-    let row = GroupRow { version: 1, genesis: genesis.id(), paused: false, refetching: false };
+    let holder = |number: u16| {
+        let mut seed = [number as u8; 32];
+        seed[31] = seed[31].wrapping_add((number >> 8) as u8 * 100);
+        (SecretKey::from_bytes(&seed).node_id(), String::new(), labels.to_vec())
+    };
+    let records = operator_records((2..=n).map(holder));
+    let group = records[0].genesis_group_id().unwrap();
+    let row = GroupRow { version: 1, genesis: records[0].id(), paused: false, refetching: false };
     let mut rows = vec![Row::put_encoded(Table::Groups, key::for_group(group), &row)];
-    rows.push(Row::put(Table::Records, key::record(group, genesis.id()), genesis.encode()));
-    let mut prev = crate::id::RecordId::ZERO;
-    for i in 2..=n {
-        let (low, high) = (i as u8, (i >> 8) as u8);
-        let bytes: Vec<u8> =
-            (0..32).map(|index| if index == 31 && high > 0 { high + 100 } else { low }).collect();
-        let key = SecretKey::from_bytes(bytes.as_slice().try_into().unwrap()).node_id();
-        let (role, alias, labels) = (Role::Operator, String::new(), labels.to_vec());
-        let body = RecordBody::Grant(Grant { holder: key, role, alias, labels, invite: None });
-        let (grant, signer, seq) = (genesis.id(), Signer::Holder, u64::from(i) - 1);
-        let record = Record { group, grant, signer, seq, prev, body, note: None }.sign(&key_of(1));
-        prev = record.id();
-        rows.push(Row::put(Table::Records, crate::store::key::record(group, record.id()), record.encode()));
-    }
+    rows.extend(
+        records
+            .iter()
+            .map(|record| Row::put(Table::Records, key::record(group, record.id()), record.encode())),
+    );
     (group, rows)
 }
 
 /// Brings up a link between two nodes and delivers all frames that follow.
 fn link_nodes(now: ClockReading, a: &mut PeerNode, b: &mut PeerNode) {
-    let (ka, kb) = (a.node.own_id(), b.node.own_id());
+    let (ka, kb) = (a.host.node.own_id(), b.host.node.own_id());
     let kind = LinkKind::Member;
     let to_b = a.handle_input(now, Input::LinkUp { link: LINK, peer: kb, kind, is_opened_here: true });
     let to_a = b.handle_input(now, Input::LinkUp { link: LINK, peer: ka, kind, is_opened_here: false });
@@ -181,7 +129,7 @@ fn unrequested_range_response_is_ignored() {
     link_nodes(clock_at(1), a, b);
     // The push is delayed, and the batch with its change comes without a request.
     a.write(clock_at(2), group, 1);
-    let group_data = &mut a.node.groups.get_mut(&group).unwrap().group;
+    let group_data = &mut a.host.node.groups.get_mut(&group).unwrap().group;
     let shard_id = group_data.desired().unwrap().root().shard_id();
     let position = group_data.shard_states().chain_positions(&shard_id)[0].clone();
     let range = crate::group::ChainRange { chain_id: position.chain_id, after: 0, upto: position.tips[0] };
@@ -195,7 +143,7 @@ fn unrequested_range_response_is_ignored() {
 }
 
 fn example_code(group: GroupId, n: u8) -> InviteCode {
-    InviteCode::new(group, &key_of(1).node_id(), [n; 16])
+    InviteCode::new(group, &secret_key(1).node_id(), [n; 16])
 }
 
 #[test]
@@ -231,8 +179,8 @@ fn join_denial_ends_only_the_join_it_answers() {
     // The node joins with a bad code on one guest stream, whose answer is delayed.
     let (_, _) = c.request(clock_at(2), join(example_code(group, 9)));
     let run_guest_stream = |a: &mut PeerNode, c: &mut PeerNode, link: LinkId| {
-        let mut to_a = c.handle_input(clock_at(3), link_up(link, a.node.own_id(), true));
-        let mut to_c = a.handle_input(clock_at(3), link_up(link, c.node.own_id(), false));
+        let mut to_a = c.handle_input(clock_at(3), link_up(link, a.host.node.own_id(), true));
+        let mut to_c = a.handle_input(clock_at(3), link_up(link, c.host.node.own_id(), false));
         let mut held_responses = Vec::new();
         while !to_a.is_empty() || !to_c.is_empty() {
             for (link, bytes) in std::mem::take(&mut to_a) {
@@ -262,10 +210,10 @@ fn join_denial_ends_only_the_join_it_answers() {
     // The denial of the good code arrives after the grant.
     let later_responses = run_guest_stream(&mut a, &mut c, LinkId(4));
     deliver_response(&mut c, &granted_responses[0]);
-    assert!(c.node.group(&group).is_some());
+    assert!(c.host.node.group(&group).is_some());
     deliver_response(&mut c, &(later_responses[0].0, JoinResponse::Denied(JoinDenial::UsedUp)));
     assert!(!c.responses.contains_key(&request_id), "what is granted stays granted");
-    assert_eq!(c.node.pending_joins().count(), 1);
+    assert_eq!(c.host.node.pending_joins().count(), 1);
 }
 
 #[test]
@@ -306,7 +254,7 @@ fn anti_entropy_never_exceeds_the_pending_bytes_of_a_link() {
     let (group, rows) = stored_group_rows(700, &labels);
     let (mut a, mut b) =
         (PeerNode::new(1, &memory_store(&rows)), PeerNode::new(2, &memory_store(&rows[..3])));
-    let (ka, kb) = (a.node.own_id(), b.node.own_id());
+    let (ka, kb) = (a.host.node.own_id(), b.host.node.own_id());
     let kind = LinkKind::Member;
     let mut to_b =
         a.handle_input(clock_at(1), Input::LinkUp { link: LINK, peer: kb, kind, is_opened_here: true });
@@ -336,7 +284,7 @@ fn anti_entropy_never_exceeds_the_pending_bytes_of_a_link() {
             to_a.extend(b.handle_input(clock_at(2), Input::FrameReceived { link, bytes }));
         }
     }
-    assert_eq!(b.node.group(&group).unwrap().group.records().len(), 700);
+    assert_eq!(b.host.node.group(&group).unwrap().group.records().len(), 700);
     assert!(
         total_bytes > 5 << 20 && max_pending <= limits::MAX_LINK_PENDING_BYTES + limits::MAX_FRAME_BYTES,
         "{max_pending} of {total_bytes}"
@@ -363,7 +311,7 @@ impl TestMesh {
         for (a, b) in self.pairs() {
             let mut sent_frames = Vec::new();
             for (node_index, peer, opened) in [(a, b, true), (b, a, false)] {
-                let (link, peer) = (Self::link_of(a, b), self.nodes[peer].node.own_id());
+                let (link, peer) = (Self::link_of(a, b), self.nodes[peer].host.node.own_id());
                 let up = Input::LinkUp { link, peer, kind: LinkKind::Member, is_opened_here: opened };
                 sent_frames.push((node_index, self.nodes[node_index].handle_input(now, up)));
             }
@@ -406,13 +354,15 @@ fn change_that_a_linked_peer_withholds_is_fetched_from_another_peer() {
     let mut mesh = TestMesh { nodes: all, is_lost: |_, _| false };
     mesh.link_all(clock_at(1));
     let knows_of_link = |mesh: &TestMesh| {
-        let last = mesh.nodes[2].node.own_id();
-        mesh.nodes[1].node.groups[&group].liveness.claims_link(Some(mesh.nodes[0].node.own_id()), &last)
+        let last = mesh.nodes[2].host.node.own_id();
+        mesh.nodes[1].host.node.groups[&group]
+            .liveness
+            .claims_link(Some(mesh.nodes[0].host.node.own_id()), &last)
     };
     let now = mesh.run_until(2, 10_000, knows_of_link);
     // From now on frames from the first node to the last are lost.
     mesh.is_lost = |from, to| from + to == 2;
-    let (_, sent) = mesh.nodes[0].write(clock_at(now), group, 7);
+    let sent = mesh.nodes[0].write(clock_at(now), group, 7);
     mesh.deliver(clock_at(now), 0, sent);
     let has_same_heads = |mesh: &TestMesh, node_index: usize| {
         mesh.nodes[node_index].heads(group) == mesh.nodes[0].heads(group)
@@ -431,7 +381,7 @@ impl TestMesh {
     fn count_ticks_in_one_minute(&mut self) -> Vec<u32> {
         let mut ticks = vec![0; self.nodes.len()];
         loop {
-            let deadlines = self.nodes.iter().map(|peer| peer.node.next_wake_at());
+            let deadlines = self.nodes.iter().map(|peer| peer.host.node.next_wake_at());
             let next = deadlines.enumerate().filter_map(|(index, due)| Some((due?, index))).min();
             let Some((mono, index)) = next.filter(|(due, _)| *due <= clock_at(60_000).mono) else {
                 return ticks;

@@ -2,27 +2,12 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::golden::fixture;
-use crate::group::{ChainRange, ChangeNote, Tip};
-use crate::id::{ChangeId, Incarnation};
-use crate::shard::root::ShardName;
-use crate::value::Value;
+use crate::group::{ChainRange, Tip};
+use crate::id::ChangeId;
 
-/// A group with `count` changes of the founder. With `with_operator`, every tenth change is the operator's.
+/// A group in which the founder wrote `count` changes; every tenth is the operator's, if that one writes too.
 fn store_with_changes(count: i64, with_operator: bool) -> MemoryStore {
-    let mut group = Group::new(fixture::records());
-    let mut store = MemoryStore::default();
-    store.write(&group.initial_rows());
-    for nth in 0..count {
-        let by_operator = with_operator && nth % 10 == 9;
-        let secret = if by_operator { fixture::operator() } else { fixture::founder() };
-        let puts = [(format!("config/a keys.k{nth}"), Value::Int(nth))].into();
-        let incarnation = Incarnation([if by_operator { 2 } else { 1 }; 16]);
-        let outcome =
-            group.write(&secret, ShardName::Desired, puts, &ChangeNote::default(), incarnation).unwrap();
-        store.write(&outcome.ingest.rows);
-        group.flush_documents();
-    }
-    store
+    fixture::stored_changes(count, |nth| with_operator && nth % 10 == 9)
 }
 
 fn salvage(damaged: &MemoryStore, node_key: &SecretKey) -> Option<SalvagedGroup> {

@@ -1,27 +1,12 @@
 use super::*;
 use crate::golden::fixture;
-use crate::group::ChangeNote;
-use crate::id::Incarnation;
 use crate::shard::root::ShardName;
 use crate::store::{MemoryStore, Row};
 use crate::value::Value;
 
-/// A group with `count` changes. Every fourth is the operator's, the others are the founder's.
+/// A group in which the founder wrote, and the operator every fourth change.
 fn store_with_changes(count: i64) -> MemoryStore {
-    let mut group = Group::new(fixture::records());
-    let mut store = MemoryStore::default();
-    store.write(&group.initial_rows());
-    for nth in 0..count {
-        let by_operator = nth % 4 == 3;
-        let secret = if by_operator { fixture::operator() } else { fixture::founder() };
-        let puts = [(format!("config/a keys.k{nth}"), Value::Int(nth))].into();
-        let incarnation = Incarnation([if by_operator { 2 } else { 1 }; 16]);
-        let outcome =
-            group.write(&secret, ShardName::Desired, puts, &ChangeNote::default(), incarnation).unwrap();
-        store.write(&outcome.ingest.rows);
-        group.flush_documents();
-    }
-    store
+    fixture::stored_changes(count, |nth| nth % 4 == 3)
 }
 
 fn verify_store(store: &MemoryStore) -> VerifyReport {

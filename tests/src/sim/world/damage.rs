@@ -13,8 +13,8 @@ use larder_core::store::salvage::{KnownGroup, SALVAGED_TABLES, salvage_all};
 use larder_core::store::{GroupRow, MemoryStore, Row, RowReader, Table, decode_layout, key};
 
 use super::super::plan::DamageExtent;
-use super::super::rng::TestRng;
 use super::World;
+use crate::rng::TestRng;
 
 impl World {
     /// Crashes a node and damages its store before it restarts.

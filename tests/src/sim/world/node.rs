@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use larder_core::id::{NodeId, SecretKey};
 use larder_core::node::{ClockReading, MonoTime, Node};
 use larder_core::store::MemoryStore;
+use larder_core::test_support::TestDisk;
 
-use super::super::disk::SimDisk;
-use super::super::invariants::CheckedState;
+use super::super::node_checks::CheckedState;
 
 /// The wall-clock time at which every world begins.
 const START_WALL_SECONDS: i64 = 1_700_000_000;
@@ -18,7 +18,9 @@ pub(in super::super) struct SimNode {
     pub(in super::super) secret: SecretKey,
     /// The core's node, while it runs.
     pub(in super::super) core_node: Option<Node>,
-    pub(in super::super) disk: SimDisk,
+    pub(in super::super) disk: TestDisk,
+    /// The time until which every commit fails, and the reason.
+    pub(super) disk_fails_until: Option<(u64, &'static str)>,
     /// The number of starts and crashes. An event of an earlier run of the node is ignored.
     pub(super) boot_count: u64,
     /// The members that the node wants links with.
@@ -59,7 +61,8 @@ impl SimNode {
         Self {
             secret,
             core_node: None,
-            disk: SimDisk::default(),
+            disk: TestDisk::default(),
+            disk_fails_until: None,
             boot_count: 0,
             linked_members: BTreeSet::new(),
             clock_offset: 0,

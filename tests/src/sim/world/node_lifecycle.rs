@@ -2,7 +2,8 @@
 
 use larder_core::node::{Input, Node, NodeConfig};
 
-use super::super::invariants::{CheckedState, Invariant};
+use super::super::invariants::Invariant;
+use super::super::node_checks::CheckedState;
 use super::links::CUT_NOTICE_US;
 use super::{World, WorldEvent};
 
@@ -72,8 +73,8 @@ impl World {
         let sim_node = &mut self.nodes[node];
         sim_node.dies_after = None;
         sim_node.frozen_until = 0;
-        sim_node.disk.failing_until = None;
-        let kept = usize::try_from(kept % (sim_node.disk.pending() as u64 + 1)).unwrap_or(0);
+        sim_node.disk_fails_until = None;
+        let kept = usize::try_from(kept % (sim_node.disk.pending_count() as u64 + 1)).unwrap_or(0);
         let lost = sim_node.disk.crash(kept);
         sim_node.linked_members.clear();
         sim_node.boot_count += 1;
@@ -132,7 +133,7 @@ impl World {
     /// Makes every commit fail for a while. Afterwards the daemon opens its store again.
     pub(in super::super) fn start_disk_failure(&mut self, node: usize, full: bool, pause: u64) {
         let why = if full { "no space left on device" } else { "input/output error" };
-        self.nodes[node].disk.failing_until = Some((self.now + pause, why));
+        self.nodes[node].disk_fails_until = Some((self.now + pause, why));
         self.trace.record_event(self.now, &format!("disk of {node}: {why}"));
     }
 
@@ -150,8 +151,8 @@ impl World {
             return;
         }
         self.nodes[node].is_syncing = false;
-        let pending = self.nodes[node].disk.pending();
-        if let Some((until, why)) = self.nodes[node].disk.failing_until
+        let pending = self.nodes[node].disk.pending_count();
+        if let Some((until, why)) = self.nodes[node].disk_fails_until
             && pending > 0
             && until > self.now
         {
@@ -165,7 +166,7 @@ impl World {
         if let Some(batch_id) = self.nodes[node].disk.sync(count) {
             self.deliver_input(node, Input::Stored { batch_id });
         }
-        if self.nodes[node].disk.pending() > 0 && self.nodes[node].boot_count == boot {
+        if self.nodes[node].disk.pending_count() > 0 && self.nodes[node].boot_count == boot {
             self.schedule_disk_sync(node);
         }
     }

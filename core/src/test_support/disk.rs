@@ -3,27 +3,35 @@
 
 use std::collections::VecDeque;
 
-use larder_core::node::StoreBatchId;
-use larder_core::store::{MemoryStore, Row};
+use crate::node::StoreBatchId;
+use crate::store::{MemoryStore, Row};
 
 /// The disk of one node.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk {
+pub struct TestDisk {
     /// The durable rows.
-    pub(super) rows: MemoryStore,
+    pub rows: MemoryStore,
     pending: VecDeque<(StoreBatchId, Vec<Row>)>,
-    /// The time until which every commit fails, and the reason.
-    pub(super) failing_until: Option<(u64, &'static str)>,
 }
 
-impl SimDisk {
-    /// Queues a batch. [`SimDisk::sync`] makes it durable.
-    pub(super) fn write(&mut self, batch_id: StoreBatchId, rows: Vec<Row>) {
+impl TestDisk {
+    /// A disk that holds `rows`.
+    pub fn new(rows: MemoryStore) -> Self {
+        Self { rows, pending: VecDeque::new() }
+    }
+
+    /// Queues a batch. [`TestDisk::sync`] makes it durable.
+    ///
+    /// # Panics
+    ///
+    /// If the node issued a later batch before.
+    pub fn write(&mut self, batch_id: StoreBatchId, rows: Vec<Row>) {
+        assert!(self.pending.back().is_none_or(|(last, _)| *last < batch_id), "batch ids rise");
         self.pending.push_back((batch_id, rows));
     }
 
     /// Makes the oldest `count` batches durable, as one commit. Returns the newest of them.
-    pub(super) fn sync(&mut self, count: usize) -> Option<StoreBatchId> {
+    pub fn sync(&mut self, count: usize) -> Option<StoreBatchId> {
         let mut newest = None;
         for _ in 0..count {
             let Some((batch_id, rows)) = self.pending.pop_front() else { break };
@@ -34,13 +42,13 @@ impl SimDisk {
     }
 
     /// The number of batches that are not durable.
-    pub(super) fn pending(&self) -> usize {
+    pub fn pending_count(&self) -> usize {
         self.pending.len()
     }
 
     /// Simulates a power failure or a disk failure. The oldest `kept_batches` batches become durable, but the
     /// node gets no confirmation. Returns the number of lost batches.
-    pub(super) fn crash(&mut self, kept_batches: usize) -> usize {
+    pub fn crash(&mut self, kept_batches: usize) -> usize {
         self.sync(kept_batches);
         let lost = self.pending.len();
         self.pending.clear();

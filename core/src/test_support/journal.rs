@@ -1,17 +1,17 @@
 //! Checks a node's journal by reading its rows, as `watch` does.
 
-use larder_core::id::HistoryEntryId;
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_core::group::Group;
-use larder_core::record::SignedRecord;
-use larder_core::shard::Shard;
-use larder_core::store::{JournalRow, MemoryStore, RowReader, Table, decode_layout, key};
+use crate::group::Group;
+use crate::id::HistoryEntryId;
+use crate::record::SignedRecord;
+use crate::shard::Shard;
+use crate::store::{JournalRow, MemoryStore, RowReader, Table, decode_layout, key};
 
 /// Reads a journal from its beginning. Each row must be new, each change must come after its dependencies,
 /// and at the end exactly the entries that the group holds must count. If the store was `damaged`, only the
 /// end is checked.
-pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) -> Result<(), String> {
+pub fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) -> Result<(), String> {
     let rows =
         disk.read_rows(Table::Journal, &key::for_group(group.id())).map_err(|error| error.to_string())?;
     let mut accepted: BTreeSet<HistoryEntryId> = BTreeSet::new();
@@ -32,7 +32,7 @@ pub(super) fn check_journal(group: &Group, disk: &MemoryStore, damaged: bool) ->
             return Err(format!("the journal tells {row:?} before {dep:?}, which it was built on"));
         }
     }
-    if accepted != expected_entries(group) {
+    if accepted != counting_entries(group) {
         return Err("the journal says that other things count than do".to_owned());
     }
     Ok(())
@@ -50,7 +50,8 @@ fn missing_dependency(
     deps.map(|dep| HistoryEntryId::Change { shard_id, id: dep.id }).find(|dep| !accepted.contains(dep))
 }
 
-fn expected_entries(group: &Group) -> BTreeSet<HistoryEntryId> {
+/// The changes and records of a group that count.
+pub fn counting_entries(group: &Group) -> BTreeSet<HistoryEntryId> {
     let shard_entries = |shard: &Shard| {
         let shard_id = shard.root().shard_id();
         shard

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use larder_core::id::hash16;
+use crate::id::hash16;
 
 /// A stream of random numbers by SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 /// generators", 2014). Bytes of a fuzzer may come first.
