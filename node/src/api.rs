@@ -1,4 +1,4 @@
-//! The local API: HTTP over a Unix socket. Whoever may open the socket may do everything that this node may.
+//! The local API: HTTP over a Unix socket. A user who can open the socket can do all that the node can.
 //!
 //! | path                                   | methods           | what it is                               |
 //! |----------------------------------------|-------------------|------------------------------------------|
@@ -45,8 +45,8 @@
 //! | `.../verification`                     | GET               | verifies the whole store, one line a step |
 //!
 //! `...` stands for `/v1/groups/{group}`; `{group}` is a name, a prefix of the id, or `-` for the only group
-//! of this node. Every answer is one JSON document of a [`crate::dto`] type, but for the two streams of lines
-//! and the two files; every refusal is a `larder.error/1`.
+//! of this node. Every response is one JSON document of a [`crate::dto`] type, except for the two streams of
+//! lines and the two files. Every error is a `larder.error/1`.
 
 pub mod admin;
 mod backup;
@@ -94,7 +94,7 @@ use crate::limits;
 /// The parts of the daemon that request handlers use.
 #[derive(Clone, Debug)]
 pub struct ApiContext {
-    /// The way to the task that owns the node.
+    /// The handle of the owner task.
     pub handle: DaemonHandle,
     /// The paths of this node's files.
     pub data_dir: Arc<DataDir>,
@@ -112,7 +112,7 @@ impl ApiContext {
     }
 }
 
-/// A refused request as the caller reads it.
+/// The error of a request, in words for the operator.
 fn request_error(local_node: &Node, error: RequestError) -> CliError {
     match error {
         RequestError::MembershipEnded(group) => warnings::membership_error(local_node, &group),
@@ -121,10 +121,10 @@ fn request_error(local_node: &Node, error: RequestError) -> CliError {
 }
 
 fn unexpected_response() -> CliError {
-    CliError::failed("the node gave an answer that belongs to another request; please report this")
+    CliError::failed("the node gave the response of another request; please report this")
 }
 
-/// The answer of a handler.
+/// The result of a handler.
 type ApiResult<V> = Result<JsonResponse<V>, CliError>;
 
 /// A JSON response.
@@ -158,25 +158,25 @@ fn json_response<V: HasSchema>(status: StatusCode, value: &V) -> Response {
     }
 }
 
-/// The JSON body of a request; a body that cannot be read is refused with a `larder.error/1`.
+/// The JSON body of a request. An invalid body is a `larder.error/1`.
 #[derive(Debug, FromRequest)]
 #[from_request(via(axum::Json), rejection(CliError))]
 pub struct RequestBody<T>(pub T);
 
-/// The query parameters of a request; those that cannot be read are refused likewise.
+/// The query parameters of a request. Invalid parameters are a `larder.error/1`.
 #[derive(Debug, FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(CliError))]
 pub struct QueryParams<T>(pub T);
 
 impl From<JsonRejection> for CliError {
     fn from(rejection: JsonRejection) -> Self {
-        Self::usage(format!("the body of the request cannot be read: {}", rejection.body_text()))
+        Self::usage(format!("the body of the request is not valid: {}", rejection.body_text()))
     }
 }
 
 impl From<QueryRejection> for CliError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::usage(format!("the parameters of the request cannot be read: {}", rejection.body_text()))
+        Self::usage(format!("the parameters of the request are not valid: {}", rejection.body_text()))
     }
 }
 

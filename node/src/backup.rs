@@ -101,7 +101,7 @@ pub fn create_backup(
         format: BACKUP_FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: secret.node_id().to_string(),
-        time: JsonTime(crate::daemon::wall_clock_seconds()),
+        time: JsonTime(crate::time::wall_clock_seconds()),
         groups,
         files,
     };
@@ -122,7 +122,7 @@ fn backup_groups(store: &Store, secret: larder_core::id::SecretKey) -> Result<Ve
         host_name: String::new(),
         store_was_copied: false,
     };
-    let now = ClockReading { mono: MonoTime(0), unix_secs: crate::daemon::wall_clock_seconds() };
+    let now = ClockReading { mono: MonoTime(0), unix_secs: crate::time::wall_clock_seconds() };
     let (mut local_node, _) = Node::open(config, now, store)
         .map_err(|error| CliError::failed(format!("cannot open the copy of the store: {error}")))?;
     let ids: Vec<GroupId> = local_node.groups().map(|state| state.group.id()).collect();

@@ -63,6 +63,7 @@ mod role;
 mod rotate;
 mod set;
 mod show;
+mod standard_streams;
 mod status;
 mod sync;
 mod tag;

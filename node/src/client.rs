@@ -33,12 +33,12 @@ impl ApiClient {
         Self { socket }
     }
 
-    /// True if something answers there.
+    /// True if a daemon answers at the socket.
     pub fn is_daemon_running(&self) -> bool {
         std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
     }
 
-    /// Gets a document.
+    /// Sends a GET request.
     pub fn get<V: HasSchema>(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<V, CliError> {
         self.send_json(Method::GET, &with_query(path, query), Vec::new(), limits::RESPONSE_TIMEOUT)
     }
@@ -58,7 +58,7 @@ impl ApiClient {
         self.send(Method::POST, path, body)
     }
 
-    /// Posts a JSON body to something that may take longer than other requests to answer.
+    /// Posts a JSON body, and waits up to `timeout` for the response.
     pub fn post_with_timeout<V: HasSchema>(
         &self,
         path: &str,
@@ -68,7 +68,7 @@ impl ApiClient {
         self.send_json(Method::POST, path, request_body(body)?, timeout)
     }
 
-    /// Posts the values of a document, at most [`limits::MAX_DOC_PLAN_BYTES`]: more than one change can hold.
+    /// Posts the values of a document, at most [`limits::MAX_DOC_PLAN_BYTES`].
     pub fn post_doc_plan<V: HasSchema>(&self, path: &str, body: &impl Serialize) -> Result<V, CliError> {
         let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
         if body.len() > limits::MAX_DOC_PLAN_BYTES {
@@ -80,7 +80,7 @@ impl ApiClient {
         self.send_json(Method::POST, path, body, limits::RESPONSE_TIMEOUT)
     }
 
-    /// Writes the file that the daemon answers to `sink`, piece by piece as it comes. Returns its length.
+    /// Writes the file that the daemon sends to `sink`, chunk by chunk. Returns its length.
     pub fn download(
         &self,
         path: &str,
@@ -105,13 +105,12 @@ impl ApiClient {
         })
     }
 
-    /// Deletes something.
+    /// Sends a DELETE request.
     pub fn delete<V: HasSchema>(&self, path: &str) -> Result<V, CliError> {
         self.send_json(Method::DELETE, path, Vec::new(), limits::RESPONSE_TIMEOUT)
     }
 
-    /// Calls `on_line` with each line that the daemon answers, until it returns false, the daemon ends the
-    /// answer or is gone.
+    /// Calls `on_line` with each line that the daemon sends, until it returns false, or the response ends.
     pub fn follow_lines(
         &self,
         path: &str,
@@ -154,7 +153,7 @@ impl ApiClient {
         Err(serde_json::from_slice::<CliError>(&body).unwrap_or_else(unreadable_response))
     }
 
-    /// Sends a request whose answer comes piece by piece.
+    /// Sends a request whose response is a stream.
     async fn open_stream(&self, path: &str) -> Result<Incoming, CliError> {
         let response =
             with_timeout(limits::RESPONSE_TIMEOUT, self.exchange(Method::GET, path, Vec::new())).await?;
@@ -228,7 +227,7 @@ impl ApiClient {
 pub enum FollowEnd {
     /// `on_line` returned false.
     CallerStopped,
-    /// The daemon ended the answer, or is gone.
+    /// The response ended, or the daemon is gone.
     DaemonGone,
 }
 
@@ -277,7 +276,8 @@ fn interrupted_response(error: &dyn std::fmt::Display) -> CliError {
     CliError::failed(format!("the answer of the daemon broke off: {error}"))
 }
 
-/// The path of something in a group, its segments percent-encoded. Without a group: the only one of the node.
+/// The path of a resource of the API in a group, with percent-encoded segments. Without a group, it is the
+/// node's only group.
 pub fn group_path(group: Option<&str>, segments: &[&str]) -> String {
     let mut path = "/v1/groups".to_owned();
     for segment in [group.unwrap_or(ONLY_GROUP)].iter().chain(segments) {

@@ -1,6 +1,8 @@
-//! What the daemon answers and the commands print: one type a schema, the same on both sides of the socket.
-//!
-//! The JSON that `--json` prints is these types as they are, with their schema as first field.
+//! The JSON bodies of the local API, which the daemon writes, commands read, and `--json` prints. Each type
+//! that is a whole body has a schema, which is the first field of the JSON.
+
+#[macro_use]
+mod word_enum;
 
 mod backup;
 mod blame;
@@ -26,36 +28,42 @@ use serde::{Deserialize, Serialize};
 pub use backup::{BackupFile, BackupGroup, BackupManifest, RestoreResult, RotateResult};
 pub use blame::{BlameField, BlameLine, BlameReport, ChangeOrigin};
 pub use doc::{DocAuthorEntry, DocAuthorList, DocExport, DocKeys};
-pub use doctor::{DoctorCheck, DoctorReport};
+pub use doctor::{CheckState, DoctorCheck, DoctorReport};
 pub use edit::EditBuffer;
-pub use event::WatchEvent;
+pub use event::{EventKind, EventOp, WatchEvent};
 pub use group::{
-    CreatedGroup, CreatedInvite, GroupEntry, GroupList, InviteEntry, InviteList, InviteState, JoinedGroup,
-    JoiningGroup, NodePaths,
+    CreatedGroup, CreatedInvite, GroupEntry, GroupList, GroupStatus, InviteEntry, InviteList, InviteState,
+    JoinedGroup, JoiningGroup, NodePaths,
 };
-pub use history::{ChangeDetail, ChangeEntry, ChangeLog, DiffReport, FieldDiff, TouchedResource, WritePlan};
+pub use history::{
+    ChangeDetail, ChangeEntry, ChangeLog, ChangeSource, ClockFault, DiffReport, FieldDiff, FieldOp,
+    TouchedResource, WritePlan,
+};
 pub use join_requests::{
-    PairingPeerEntry, PairingStatus, PendingList, PendingNode, QuarantineList, QuarantinedChange,
+    PairingPeerEntry, PairingStatus, PendingList, PendingNode, QuarantineList, QuarantineState,
+    QuarantinedChange,
 };
-pub use node::{NodeEntry, NodeList, PingResult, ReplaceResult};
+pub use node::{MemberRole, NodeEntry, NodeList, NodeState, PingResult, ReplaceResult};
 pub use node_diff::{NodeDiffReport, NodeDrift, ResourceDrift};
 pub use resource::{
-    ConflictEntry, ConflictList, ConflictSide, ExportedManifest, ResourceEntry, ResourceList, ResourceValues,
-    WriteResult,
+    ConflictEntry, ConflictKind, ConflictList, ConflictSide, ExportedManifest, ResourceEntry, ResourceList,
+    ResourceValues, WriteResult,
 };
 pub use revert::{RevertResult, TagEntry, TagList};
-pub use status::{GroupRef, NodeResourceStatus, ResourceStatus, StatusReport, StatusSummary};
+pub use status::{
+    GroupRef, NodeResourceState, NodeResourceStatus, ResourceStatus, StatusReport, StatusSummary,
+};
 pub use sync::{GroupHeads, NodeRef, PeerSync, PeerSyncState, SyncReport};
 pub use value::{JsonTime, JsonValue};
 pub use verify::{TaskProgress, VerifyFailure, VerifyReport};
 
-/// Something that is answered whole.
+/// A type that is a whole JSON body.
 pub trait HasSchema: Serialize + DeserializeOwned {
-    /// Its name and major version, as scripts check it.
+    /// The schema's name and major version.
     const SCHEMA: &'static str;
 }
 
-/// A view with its schema in front.
+/// A body with its schema as the first field.
 #[derive(Debug, Serialize)]
 pub struct WithSchema<'a, V> {
     schema: &'static str,
@@ -64,13 +72,13 @@ pub struct WithSchema<'a, V> {
 }
 
 impl<'a, V: HasSchema> WithSchema<'a, V> {
-    /// Puts the schema in front.
+    /// Adds the schema to `body`.
     pub fn new(body: &'a V) -> Self {
         Self { schema: V::SCHEMA, body }
     }
 }
 
-/// A view that says that something was done, and nothing more.
+/// The body of a response that only says that the request succeeded.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Acknowledged {}
 

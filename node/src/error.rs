@@ -1,4 +1,4 @@
-//! Why something did not work, as people, scripts and the local API say it.
+//! Errors with their exit codes, as commands print them and as the local API sends them.
 
 use larder_core::group::WriteError;
 use larder_core::history::RevertError;
@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_CANDIDATES_SHOWN;
 
-/// How a command ends. The numbers are a promise to scripts.
+/// The exit code of a command. The numbers never change, because scripts use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "u8", from = "u8")]
 pub enum ExitKind {
-    /// It failed.
+    /// The command failed.
     Failed,
-    /// Bad flag, malformed value or manifest.
+    /// An argument, value or manifest is not valid.
     Usage,
-    /// The daemon cannot be reached, or is in no group.
+    /// The daemon cannot be reached, or the node is not in the group.
     Unreachable,
-    /// Something was named that is not here.
+    /// There is nothing with the given name.
     NotFound,
-    /// Refused: policy, role, base moved, conflict, or a code that cannot be used.
+    /// The request was refused: role, moved base, conflict, or a code that cannot be used.
     Refused,
-    /// Recorded, but not done everywhere.
+    /// The request was accepted, but is not complete.
     Partial,
-    /// `--exit-code`: there are differences.
+    /// With `--exit-code`: there are differences.
     Differs,
 }
 
@@ -57,58 +57,56 @@ impl From<u8> for ExitKind {
     }
 }
 
-/// Schema `larder.error/1`.
+/// An error of a command or of the local API: `larder.error/1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct CliError {
-    /// A word for scripts.
+    /// The error code, a word for scripts.
     pub code: String,
-    /// How the command ends.
+    /// The exit code of the command.
     pub exit: ExitKind,
-    /// What happened, and whose fault it is.
+    /// The error in words: what happened, and whose fault it is.
     pub text: String,
-    /// What to do next.
+    /// The advice: what to do next.
     pub hint: Option<String>,
 }
 
 impl CliError {
-    /// A failure without a hint.
+    /// An error without a hint.
     pub fn new(exit: ExitKind, code: &str, text: impl Into<String>) -> Self {
         Self { code: code.to_owned(), exit, text: text.into(), hint: None }
     }
 
-    /// The same with one.
+    /// Adds a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The caller's fault: a flag or value that does not fit.
+    /// An error of the caller: an argument or value that is not valid.
     pub fn usage(text: impl Into<String>) -> Self {
         Self::new(ExitKind::Usage, "usage", text)
     }
 
-    /// The caller's fault: nothing here is called so.
+    /// An error of the caller: a name without a thing.
     pub fn not_found(text: impl Into<String>) -> Self {
         Self::new(ExitKind::NotFound, "not-found", text)
     }
 
-    /// The system's fault, mostly.
+    /// An error of the host or of Larder.
     pub fn failed(text: impl Into<String>) -> Self {
         Self::new(ExitKind::Failed, "failed", text)
     }
 }
 
-/// What to do about a copy that was damaged.
-pub const REFETCH_HINT: &str = "it comes back by itself with the first member that is reached (see \
-    `larder sync status`); with no other member, \
-                              restore the data directory from a backup";
+/// The advice for a damaged copy.
+pub const REFETCH_HINT: &str = "the node fetches it again from the first member that it reaches (see \
+    `larder sync status`); if there is no other member, restore the data directory from a backup";
 
-/// What to do before a node that is up can be replaced.
+/// The advice for the replacement of a node that is up.
 const REPLACED_NODE_IS_UP_HINT: &str = "stop its daemon and wait until `larder nodes` shows it as away, or \
-    remove it with \
-                                        `larder remove`";
+    remove it with `larder remove`";
 
 impl From<RequestError> for CliError {
     fn from(request_error: RequestError) -> Self {
@@ -119,13 +117,13 @@ impl From<RequestError> for CliError {
             RequestError::MembershipEnded(_) => (
                 ExitKind::Refused,
                 "no-member",
-                "ask an admin for a code, and come back with `larder join CODE`",
+                "ask an admin for an invite code, and run `larder join CODE`",
             ),
             RequestError::GroupNameTaken(_) => (ExitKind::Refused, "member", "see `larder groups`"),
             RequestError::NothingToUndo => (
                 ExitKind::NotFound,
                 "not-found",
-                "see `larder log`; `larder revert CHANGE` takes back what any node did",
+                "see `larder log`; `larder revert CHANGE` takes back a change of any node",
             ),
             RequestError::EmptyScope(_) => (ExitKind::NotFound, "not-found", "see `larder log`"),
             RequestError::CannotReplaceSelf => (ExitKind::Usage, "usage", ""),
@@ -137,9 +135,7 @@ impl From<RequestError> for CliError {
             RequestError::HeadsChanged(_) => {
                 (ExitKind::Refused, "base-moved", "see `larder diff`, then try again")
             }
-            RequestError::NotAdmin => {
-                (ExitKind::Refused, "role", "ask an admin: `larder nodes` shows who is one")
-            }
+            RequestError::NotAdmin => (ExitKind::Refused, "role", "ask an admin; `larder nodes` lists them"),
             RequestError::NotGrantingAdmin => {
                 (ExitKind::Refused, "role", "see `larder nodes`, and `larder recover --key FILE`")
             }
@@ -147,8 +143,8 @@ impl From<RequestError> for CliError {
             RequestError::LastAdmin => (
                 ExitKind::Refused,
                 "last-admin",
-                "make another node admin first with `larder role NODE admin`, or end the group with `larder \
-                 delete-group`",
+                "first make another node admin with `larder role NODE admin`, or delete the group with \
+                 `larder delete-group`",
             ),
             RequestError::NotMember => (ExitKind::NotFound, "not-found", "see `larder nodes`"),
             RequestError::StillMember => {
@@ -158,7 +154,7 @@ impl From<RequestError> for CliError {
             RequestError::RoleUnchanged(_) => (ExitKind::Refused, "same", ""),
             RequestError::ChangeByOtherNode => (ExitKind::NotFound, "not-found", "see `larder log`"),
             RequestError::WrongRecoveryKey => {
-                (ExitKind::Refused, "recovery-key", "the file is called recovery-GROUP.key")
+                (ExitKind::Refused, "recovery-key", "use the file recovery-GROUP.key of this group")
             }
             RequestError::NotUnaccepted => (ExitKind::NotFound, "not-found", "see `larder quarantine list`"),
             RequestError::SameChainTwice => (ExitKind::Usage, "usage", "see `larder quarantine list`"),
@@ -193,7 +189,7 @@ impl CliError {
         let text = error.to_string();
         match error {
             LookupError::NoGroup => Self::new(ExitKind::Unreachable, "no-group", text)
-                .with_hint("found one with `larder init NAME`, or join one with `larder join CODE`"),
+                .with_hint("create one with `larder init NAME`, or join one with `larder join CODE`"),
             LookupError::GroupNotNamed(names) => {
                 Self::usage(text).with_hint(format!("one of: {}", names.join(", ")))
             }
@@ -218,7 +214,7 @@ impl CliError {
                     .with_hint(format!("one of: {}{more}", shown.join(", ")))
             }
             LookupError::NotDesired(_) => Self::new(ExitKind::Refused, "not-desired", text)
-                .with_hint("see `larder show`; memberships are changed by `larder role` and `larder remove`"),
+                .with_hint("see `larder show`; `larder role` and `larder remove` change the membership"),
         }
     }
 
@@ -235,7 +231,7 @@ impl CliError {
                 Self::not_found(text).with_hint("see `larder conflicts`")
             }
             EditError::TagExists(..) => Self::new(ExitKind::Refused, "tag-exists", text)
-                .with_hint("move it with --force, or take another name"),
+                .with_hint("move it with --force, or choose another name"),
             EditError::UnknownTag(_) => Self::not_found(text).with_hint("see `larder tag`"),
             EditError::UnresolvedName(_) => Self::failed(text),
             EditError::Schema(_)
@@ -252,13 +248,12 @@ impl CliError {
     fn from_revert_error(error: &RevertError) -> Self {
         let text = error.to_string();
         match error {
-            RevertError::Overwritten(_) => Self::new(ExitKind::Refused, "overwritten", text).with_hint(
-                "revert those changes with it, newest included, or set the fields as they should be",
-            ),
+            RevertError::Overwritten(_) => Self::new(ExitKind::Refused, "overwritten", text)
+                .with_hint("revert the later changes too, or set the fields with `larder set`"),
             RevertError::Conflicted(_) => Self::new(ExitKind::Refused, "conflict", text)
-                .with_hint("settle it first: see `larder conflicts`, `larder resolve`"),
+                .with_hint("resolve it first: see `larder conflicts` and `larder resolve`"),
             RevertError::TooManyFields => {
-                Self::usage(text).with_hint("put back one kind or resource at a time")
+                Self::usage(text).with_hint("restore one kind or resource at a time")
             }
             RevertError::Unreadable(_) => Self::failed(text),
         }
@@ -268,13 +263,13 @@ impl CliError {
         let text = error.to_string();
         match error {
             WriteError::Role(_) | WriteError::NotMember => Self::new(ExitKind::Refused, "role", text)
-                .with_hint("an operator or admin may: see `larder nodes`"),
+                .with_hint("ask an operator or admin; `larder nodes` lists them"),
             _ => Self::failed(text),
         }
     }
 
     fn from_denial(denial: JoinDenial) -> Self {
         Self::new(ExitKind::Refused, "denied", denial.to_string())
-            .with_hint("ask an admin of the group for a new code: `larder invite`")
+            .with_hint("ask an admin of the group for a new code, with `larder invite`")
     }
 }

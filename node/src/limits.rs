@@ -16,9 +16,9 @@ pub const STORE_CACHE_BYTES: usize = 16 << 20;
 pub const DEFERRED_WRITE_BYTES: usize = 64 << 20;
 /// Lines of the log that wait for a slow reader of standard error. Further lines are dropped.
 pub const LOG_QUEUE_LINES: usize = 4096;
-/// How long the daemon waits after a failed accept on its socket, for example when descriptors run out.
+/// The time that the daemon waits after a failed accept on its socket, for example without free descriptors.
 pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How often the daemon checks that its socket file still exists.
+/// The time between two checks of the daemon that its socket file still exists.
 pub const SOCKET_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest membership backup that is read, in bytes. The records of all groups of a node need far less.
@@ -39,11 +39,11 @@ pub const MAX_FILE_BYTES: u64 = 4 << 20;
 pub const DUMP_CHUNK_BYTES: usize = 64 << 10;
 /// Chunks of a streamed response that wait for the client.
 pub const STREAM_QUEUE_CHUNKS: usize = 16;
-/// How long a streamed response waits until the client reads the next chunk.
+/// The time that a streamed response waits until the client reads the next chunk.
 pub const STREAM_SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of rows in one commit while a store is filled from a dump.
 pub const LOAD_COMMIT_BYTES: usize = 8 << 20;
-/// How often a command shows the progress of a backup or restore.
+/// The time between two progress messages of a backup or restore.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Directories `before-restore-N` that a data directory may hold.
 pub const MAX_RESTORE_BACKUPS: usize = 1000;
@@ -61,15 +61,15 @@ pub const DOC_READER_CPU_SECONDS: u64 = 120;
 /// Longest request of `doc plan` to the daemon, in bytes: all keys and values of a document as JSON.
 pub const MAX_DOC_PLAN_BYTES: usize = 64 << 20;
 
-/// How long a command waits for the daemon's response before it reports that the daemon hangs.
+/// The time that a command waits for the daemon's response before it reports that the daemon hangs.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long `join` waits by default. The daemon continues to try after that.
+/// The time that `join` waits by default. The daemon continues to try after that.
 pub const JOIN_TIMEOUT: &str = "30s";
-/// How long `ping` waits for one response.
+/// The time that `ping` waits for one response.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long `sync now` waits until all linked neighbours are in sync.
+/// The time that `sync now` waits until all linked neighbours are in sync.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stopping daemon waits for its links, for running providers and for the disk, each.
+/// The time that a stopping daemon waits for each of its links, its running providers and the disk.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs of `log --verify` at the same time.
@@ -77,18 +77,18 @@ pub const CONCURRENT_VERIFIES: usize = 1;
 /// Changes between two progress messages of `log --verify`.
 pub const VERIFY_PROGRESS_CHANGES: u64 = 2048;
 
-/// How often `edit` tries again after other resources of the group changed.
+/// Attempts of `edit` to write while other resources of the group change.
 pub const MAX_EDIT_TRIES: usize = 16;
 
-/// How long the daemon delays the response about a pairing while nothing changes. It is short, because the
-/// command has its own timeout.
+/// The time that the daemon delays the response about a pairing while nothing changes. It is short, because
+/// the command has its own timeout.
 pub const PAIRING_POLL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often `watch` tries to reach a daemon that has ended.
+/// The time between two attempts of `watch` to reach a daemon that has ended.
 pub const WATCH_RECONNECT_INTERVAL: Duration = Duration::from_millis(300);
-/// How often `demo` checks whether a step is complete.
+/// The time between two checks of `demo` whether a step is complete.
 pub const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long one step of `demo` may take on a slow host.
+/// The time that one step of `demo` may take on a slow host.
 pub const DEMO_STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Resources that are applied at the same time. A provider that hangs delays only its own resource.
@@ -109,7 +109,7 @@ pub const MAX_WATCH_TOUCHED_RESOURCES: usize = 256;
 /// Longest event of `watch`, in bytes. A change may touch [`larder_core::limits::MAX_PUTS_PER_CHANGE`]
 /// fields.
 pub const MAX_EVENT_LINE_BYTES: usize = 32 << 20;
-/// How long `watch` waits by default for a daemon that has ended.
+/// The time that `watch` waits by default for a daemon that has ended.
 pub const WATCH_RECONNECT_TIMEOUT: &str = "1m";
 
 /// Addresses that the store keeps for each node.
@@ -117,7 +117,7 @@ pub const MAX_ADDRESSES_PER_NODE: usize = 4;
 /// Nodes whose addresses the store keeps.
 pub const MAX_REMEMBERED_NODES: usize = 1024;
 
-/// How far the time of a change may be ahead of this host's clock before it is marked, in seconds. Clocks
+/// Seconds by which the time of a change may be ahead of this host's clock before `log` marks it. Clocks
 /// differ a little.
 pub const MAX_CLOCK_AHEAD_SECONDS: i64 = 300;
 /// Entries of a whole log in the first request. Each request doubles the number, because it reads the earlier
@@ -127,11 +127,11 @@ pub const LOG_PAGE_ENTRIES: usize = 500;
 pub const DEFAULT_LOG_ENTRIES: usize = 50;
 /// Candidates that an error names when a prefix is ambiguous.
 pub const MAX_CANDIDATES_SHOWN: usize = 10;
-/// How long a command compares two texts line by line. It shows the remaining lines as replaced.
+/// The time for which a command compares two texts line by line. It shows the remaining lines as replaced.
 pub const TEXT_DIFF_TIMEOUT: Duration = Duration::from_millis(500);
 /// Characters of a value in a table. `get` and `--json` show the whole value.
 pub const MAX_TABLE_VALUE_CHARS: usize = 60;
-/// How long an invite is valid by default, in seconds.
+/// Seconds for which an invite is valid by default.
 pub const DEFAULT_INVITE_SECONDS: i64 = 3600;
 /// The longest validity of an invite, in seconds: ten years.
 pub const MAX_INVITE_SECONDS: i64 = 10 * 366 * 86_400;

@@ -1,12 +1,18 @@
-//! Times and durations as people type and read them.
+//! The wall clock, and times and durations as people type and read them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
 use crate::error::CliError;
+
+/// The time in seconds since 1970; 0 before that.
+pub fn wall_clock_seconds() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
+}
 
 /// True if the text is a time, and not a change id or a tag. Tags contain no spaces.
 pub fn looks_like_time(text: &str) -> bool {

@@ -22,15 +22,6 @@ pub enum FieldOp {
 }
 
 impl FieldOp {
-    /// The name of the operation in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Set => "set",
-            Self::Unset => "unset",
-            Self::Remove => "remove",
-        }
-    }
-
     /// The operation that gives `field` this value.
     pub(super) fn from_value(field: &str, value: Option<&Literal>) -> Self {
         match value {

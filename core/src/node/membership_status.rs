@@ -27,17 +27,6 @@ pub enum MembershipStatus {
 }
 
 impl MembershipStatus {
-    /// The name of the status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Member => "member",
-            Self::Left => "left",
-            Self::Removed => "removed",
-            Self::Dissolved => "dissolved",
-            Self::Stranger => "stranger",
-        }
-    }
-
     /// Evaluates the status of `key`.
     pub fn for_key(members: &Membership, key: &NodeId) -> Self {
         if members.dissolved_by().is_some() {

@@ -39,20 +39,6 @@ pub enum NodeState {
     Seen,
 }
 
-impl NodeState {
-    /// The name of the state.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Away => "away",
-            Self::Left => "left",
-            Self::Removed => "removed",
-            Self::Pending => "pending",
-            Self::Seen => "seen",
-        }
-    }
-}
-
 /// What the `nodes` command shows of one node.
 #[derive(Clone, Debug)]
 pub struct NodeInfo {

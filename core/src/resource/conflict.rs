@@ -27,18 +27,6 @@ pub enum ConflictKind {
     Claim,
 }
 
-impl ConflictKind {
-    /// The name of the kind in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Value => "value",
-            Self::EditRemove => "edit/remove",
-            Self::RemovedAuthor => "removed-author",
-            Self::Claim => "claim",
-        }
-    }
-}
-
 /// One side of a conflict: all visible puts of one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConflictSide {

@@ -4,11 +4,10 @@ use axum::extract::{Path, State};
 use larder_core::group::ChangeNote;
 use larder_core::id::SecretKey;
 use larder_core::node::{AdminOp, AdminRequest, Request, Response};
-use larder_core::record::Role;
 use larder_core::typed_name::{ChangeName, GroupName, NodeName};
 use serde::{Deserialize, Serialize};
 
-use super::params::GroupPath;
+use super::params::{GroupPath, parse_digits, parse_role};
 use super::{ApiContext, ApiResult, JsonResponse, RequestBody, RequestUser};
 use crate::dto::WriteResult;
 use crate::error::CliError;
@@ -17,7 +16,7 @@ use crate::identity;
 /// Body of `DELETE /v1/groups/{group}/members/{node}`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RemoveMemberBody {
-    /// The last of the member's changes that counts; without it, all that are here count.
+    /// The last of the member's changes that counts; without it, all that this node has count.
     pub keep_through: Option<ChangeName>,
     /// The operator's reason.
     pub message: String,
@@ -60,7 +59,7 @@ pub struct RecoveryKeyBody {
 /// Body of `POST /v1/groups/{group}/quarantine/readmit` and of `.../rewrite`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QuarantineBody {
-    /// The changes.
+    /// The ids of the changes.
     pub changes: Vec<ChangeName>,
     /// The operator's reason.
     pub message: String,
@@ -71,9 +70,9 @@ pub struct QuarantineBody {
 /// Body of `POST /v1/groups/{group}/join-requests/{node}/approval`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ApproveBody {
-    /// The role that the node gets.
+    /// The role for the node.
     pub role: String,
-    /// The digits that its screen shows, if it asks without a code.
+    /// The digits that the node's screen shows, if it asks without a code.
     pub digits: Option<String>,
     /// The operator's reason.
     pub message: String,
@@ -185,21 +184,17 @@ pub(super) async fn approve_join(
     user: RequestUser,
     RequestBody(body): RequestBody<ApproveBody>,
 ) -> ApiResult<WriteResult> {
-    let digits = body.digits.as_deref().map(super::join_requests::parse_digits).transpose()?;
+    let digits = body.digits.as_deref().map(parse_digits).transpose()?;
     let op = AdminOp::ApproveJoin { node: node.into(), role: parse_role(&body.role)?, digits };
     run_admin_op(&api, group, op, (user, body.message)).await
 }
 
-/// The role of that name.
-pub(super) fn parse_role(name: &str) -> Result<Role, CliError> {
-    let unknown_role = || CliError::usage(format!("`{name}` is not a role: admin, operator, node or reader"));
-    Role::parse(name).ok_or_else(unknown_role)
-}
-
-/// The recovery key in the text of its file, in which lines that begin with # are comments.
+/// Parses the file of a recovery key. Lines that begin with # are comments.
 fn parse_recovery_key(text: &str) -> Result<SecretKey, CliError> {
     let line = text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty());
-    let no_key =
-        || CliError::usage("that file holds no recovery key").with_hint("it is called recovery-GROUP.key");
+    let no_key = || {
+        CliError::usage("the file contains no recovery key")
+            .with_hint("use the file recovery-GROUP.key of this group")
+    };
     line.and_then(identity::parse_key).ok_or_else(no_key)
 }

@@ -1,4 +1,4 @@
-//! The store as it is now, row by row, while the daemon goes on.
+//! Sends all rows of the store, as of one moment, while the daemon continues to write.
 
 use std::io;
 
@@ -23,17 +23,18 @@ pub(super) async fn dump_store(State(api): State<ApiContext>) -> Result<Response
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::new(body)).into_response())
 }
 
-/// Sends all rows. Who takes none for long is gone, or holds back a store that would grow meanwhile.
+/// Sends all rows. A caller that reads nothing for a time is dropped, because the store cannot free pages
+/// while its snapshot is in use.
 fn send_dump(runtime: &Handle, snapshot: &StoreSnapshot, mut chunks: Sender<Bytes, io::Error>) {
     let mut send_chunk = |chunk: Vec<u8>| {
         let send = tokio::time::timeout(limits::STREAM_SEND_TIMEOUT, chunks.send_data(Bytes::from(chunk)));
         match runtime.block_on(send) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(io::Error::other("nobody takes it")),
+            Ok(Err(_)) | Err(_) => Err(io::Error::other("the caller stopped reading")),
         }
     };
     if let Err(error) = snapshot.write_dump(&mut send_chunk) {
-        tracing::warn!(%error, "a backup broke off");
+        tracing::warn!(%error, "a backup ended early");
         chunks.abort(error);
     }
 }

@@ -1,4 +1,4 @@
-//! Who wrote what a resource says.
+//! The authors of the fields and lines of a resource.
 
 use axum::extract::State;
 use larder_core::history;

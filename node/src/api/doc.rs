@@ -20,13 +20,13 @@ use crate::dto::{DocAuthorEntry, DocAuthorList, JsonValue, WritePlan};
 use crate::error::CliError;
 use crate::limits;
 
-/// Those who may unite a document now: each needs memory for a whole one more.
+/// The exports that may run at the same time. Each needs memory for a whole document.
 static EXPORT_SLOTS: Semaphore = Semaphore::const_new(limits::CONCURRENT_DOC_EXPORTS);
 
-/// Values that a document wants.
+/// Body of `POST /v1/groups/{group}/document/plan`: the values of a foreign document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DocPlanBody {
-    /// Keys of the desired state, each with its value; `None` for nothing.
+    /// The keys of the desired state, each with its value; `None` for unset.
     pub values: BTreeMap<String, Option<JsonValue>>,
 }
 
@@ -52,10 +52,10 @@ pub(super) async fn export(
         Ok::<_, CliError>(ExportParts::from_shards(state.group.shards())?)
     };
     let parts = api.handle.query(query).await??;
-    // It takes a second for a hundred thousand changes; the machine goes on meanwhile.
+    // A hundred thousand changes take a second, so the owner task does not wait for it.
     let export_task = tokio::task::spawn_blocking(move || parts.export()).await;
     let bytes = export_task
-        .map_err(|error| CliError::failed(format!("the document cannot be united: {error}")))??;
+        .map_err(|error| CliError::failed(format!("the document could not be exported: {error}")))??;
     Ok(([(header::CONTENT_TYPE, "application/vnd.automerge")], Bytes::from(bytes)).into_response())
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn plan(
                 }
             };
             let current = desired.state().winner(&key);
-            // To unset what was never set is no difference.
+            // A key that was never set cannot be unset.
             if current.unwrap_or(&Value::Null) != &value {
                 puts.insert(key, value);
             }

@@ -1,4 +1,4 @@
-//! What is wrong with this node, and what to do about it.
+//! The checks of `doctor`: findings about this node, with advice.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use larder_core::node::{GroupState, Node, NodeState};
 use larder_core::resource::path_conflict::all_conflicts;
 
 use super::{ApiContext, ApiResult, JsonResponse, warnings};
-use crate::dto::{DoctorCheck, DoctorReport};
+use crate::dto::{CheckState, DoctorCheck, DoctorReport};
 use crate::error::REFETCH_HINT;
 use crate::output::pluralize;
 
@@ -16,18 +16,18 @@ pub(super) async fn doctor(State(api): State<ApiContext>) -> ApiResult<DoctorRep
     Ok(JsonResponse(DoctorReport { checks: api.handle.query(|local_node| run_checks(local_node)).await? }))
 }
 
-/// A list of findings under way.
+/// The checks so far, and the group of the next ones.
 struct CheckList {
     group: Option<String>,
     checks: Vec<DoctorCheck>,
 }
 
 impl CheckList {
-    fn push_check(&mut self, topic: &str, state: &str, text: impl Into<String>, hint: Option<&str>) {
+    fn push_check(&mut self, topic: &str, state: CheckState, text: impl Into<String>, hint: Option<&str>) {
         self.checks.push(DoctorCheck {
             group: self.group.clone(),
             topic: topic.to_owned(),
-            state: state.to_owned(),
+            state,
             text: text.into(),
             hint: hint.map(str::to_owned),
         });
@@ -37,28 +37,27 @@ impl CheckList {
 fn run_checks(local_node: &Node) -> Vec<DoctorCheck> {
     let mut check_list = CheckList { group: None, checks: Vec::new() };
     match local_node.store_failure() {
-        None => check_list.push_check("store", "good", "takes writes", None),
+        None => check_list.push_check("store", CheckState::Good, "works", None),
         Some(why) => check_list.push_check(
             "store",
-            "bad",
-            format!("takes no writes: {why}"),
-            Some("free or repair the disk; the daemon goes on by itself"),
+            CheckState::Bad,
+            format!("cannot be written: {why}"),
+            Some("free or repair the disk; the daemon then continues by itself"),
         ),
     }
     check_network(local_node, &mut check_list);
     for (limit, stats) in local_node.limit_stats().iter() {
-        let message =
-            format!("{limit}: there were {} at once, and {} more were put off", stats.limit, stats.count);
+        let message = format!("{limit}: the limit of {} was reached, {} times", stats.limit, stats.count);
         check_list.push_check(
             "bound",
-            "care",
+            CheckState::Care,
             message,
-            Some("with log = \"debug\" the daemon's log says who does this"),
+            Some("set log = \"debug\" to see the causes in the daemon's log"),
         );
     }
     if local_node.groups().count() == 0 {
-        let join_hint = "found one with `larder init NAME`, or join one with `larder join`";
-        check_list.push_check("group", "care", "this node is in no group", Some(join_hint));
+        let join_hint = "create one with `larder init NAME`, or join one with `larder join`";
+        check_list.push_check("group", CheckState::Care, "this node is in no group", Some(join_hint));
     }
     for state in local_node.groups() {
         check_list.group = Some(state.group.name().to_owned());
@@ -70,15 +69,25 @@ fn run_checks(local_node: &Node) -> Vec<DoctorCheck> {
 fn check_network(local_node: &Node, check_list: &mut CheckList) {
     let addresses = local_node.own_info().addresses;
     if addresses.is_empty() {
-        let network_hint = "is the machine on a network? See `larder logs`, or the daemon's output";
-        check_list.push_check("network", "bad", "this node listens nowhere", Some(network_hint));
+        let network_hint = "connect the host to a network, and read the daemon's log";
+        check_list.push_check(
+            "network",
+            CheckState::Bad,
+            "this node listens on no address",
+            Some(network_hint),
+        );
     } else {
-        check_list.push_check("network", "good", format!("listens on {}", addresses.join(" ")), None);
+        check_list.push_check(
+            "network",
+            CheckState::Good,
+            format!("listens on {}", addresses.join(" ")),
+            None,
+        );
     }
     if let Err(error) = larder_net::check_mdns_port() {
         let text = format!("UDP port 5353 cannot be used: {error}; discovery by mDNS does not work");
         let hint = "another program holds the port for itself: stop it, or name peers with --peer ADDRESS";
-        check_list.push_check("discovery", "care", text, Some(hint));
+        check_list.push_check("discovery", CheckState::Care, text, Some(hint));
     }
     let has_others = |state: &GroupState| local_node.member_infos(state).iter().any(|view| !view.is_self);
     let non_members = local_node.stranger_infos().into_iter().map(|view| view.id);
@@ -93,21 +102,21 @@ fn check_network(local_node: &Node, check_list: &mut CheckList) {
             ADDRESS of another node";
         check_list.push_check(
             "neighbours",
-            "care",
-            "no other node is heard on this network",
+            CheckState::Care,
+            "no other node was found on this network",
             Some(multicast_hint),
         );
     } else {
         check_list.push_check(
             "neighbours",
-            "good",
-            format!("{} heard", pluralize(reachable_count, "other node")),
+            CheckState::Good,
+            format!("{} found", pluralize(reachable_count, "other node")),
             None,
         );
     }
 }
 
-/// The other members that can be heard.
+/// The other members that are reachable.
 fn reachable_members(local_node: &Node, state: &GroupState) -> Vec<NodeId> {
     let members = local_node.member_infos(state).into_iter();
     members.filter(|view| !view.is_self && view.state == NodeState::Up).map(|view| view.id).collect()
@@ -118,16 +127,19 @@ fn check_group(local_node: &Node, state: &GroupState, check_list: &mut CheckList
         None => {
             let role = state.group.members().role_of(&local_node.own_id());
             let role = role.map(|role| role.to_string()).unwrap_or_default();
-            check_list.push_check("membership", "good", format!("member, as {role}"), None);
+            check_list.push_check("membership", CheckState::Good, format!("member, as {role}"), None);
         }
-        Some(text) => {
-            check_list.push_check("membership", "care", text, Some("come back with `larder join CODE`"))
-        }
+        Some(text) => check_list.push_check(
+            "membership",
+            CheckState::Care,
+            text,
+            Some("join again with `larder join CODE`"),
+        ),
     }
     check_document(local_node, state, check_list);
     if state.has_duplicate_key {
-        // To be expected of what was put back; the other side of a copy has no such excuse.
-        let severity = if state.store_was_copied { "care" } else { "bad" };
+        // A restored node is expected to meet its old changes. Other nodes should never meet theirs.
+        let severity = if state.store_was_copied { CheckState::Care } else { CheckState::Bad };
         check_list.push_check(
             "copies",
             severity,
@@ -138,51 +150,66 @@ fn check_group(local_node: &Node, state: &GroupState, check_list: &mut CheckList
     if state.store_was_copied {
         check_list.push_check(
             "copies",
-            "care",
+            CheckState::Care,
             warnings::STORE_WAS_COPIED,
             Some(warnings::STORE_WAS_COPIED_HINT),
         );
     }
     for text in warnings::forked_member_warnings(state) {
-        check_list.push_check("copies", "care", text, Some("stop the copy; see `larder quarantine list`"));
+        check_list.push_check(
+            "copies",
+            CheckState::Care,
+            text,
+            Some("stop the copy; see `larder quarantine list`"),
+        );
     }
     let unaccepted_count = warnings::unaccepted_desired_count(state);
     if unaccepted_count > 0 {
-        let message = format!("{} kept aside, without effect", pluralize(unaccepted_count, "change"));
-        check_list.push_check("quarantine", "care", message, Some("see `larder quarantine list`"));
+        let message = format!("{} without effect", pluralize(unaccepted_count, "unaccepted change"));
+        check_list.push_check("quarantine", CheckState::Care, message, Some("see `larder quarantine list`"));
     }
     if !state.group.members().unsupported().is_empty() {
-        let message = "there are membership records that this version does not understand";
-        check_list.push_check("version", "care", message, Some("upgrade this node"));
+        let message = "there are membership records of a kind that this version does not know";
+        check_list.push_check("version", CheckState::Care, message, Some("upgrade this node"));
     }
 }
 
 fn check_document(local_node: &Node, state: &GroupState, check_list: &mut CheckList) {
     if state.refetching {
-        check_list.push_check("copy", "bad", "this node's copy was damaged", Some(REFETCH_HINT));
+        check_list.push_check("copy", CheckState::Bad, "this node's copy was damaged", Some(REFETCH_HINT));
     }
     for shard_id in state.group.shard_states().faulty_shards() {
         let fault = state.group.shard_by_id(&shard_id).and_then(|shard| shard.document().fault().cloned());
         let message = fault.map(|fault| fault.to_string()).unwrap_or_default();
-        check_list.push_check("defect", "bad", message, Some("restart the daemon, and report this"));
+        check_list.push_check(
+            "defect",
+            CheckState::Bad,
+            message,
+            Some("restart the daemon, and report this"),
+        );
     }
     if state.group.shard_states().is_rebuilding() {
         check_list.push_check(
             "document",
-            "care",
-            "is made anew without what it gave up; this takes seconds",
+            CheckState::Care,
+            "the document is being rebuilt; this takes seconds",
             None,
         );
     }
     if state.paused && state.group.members().is_member(&local_node.own_id()) {
-        check_list.push_check("sync", "care", "is paused", Some("go on with `larder sync resume`"));
+        check_list.push_check(
+            "sync",
+            CheckState::Care,
+            "synchronisation is paused",
+            Some("continue with `larder sync resume`"),
+        );
     }
     let conflict_count =
         state.group.desired().map_or(0, |desired| all_conflicts(desired, state.group.members()).len());
     if conflict_count > 0 {
         check_list.push_check(
             "conflicts",
-            "care",
+            CheckState::Care,
             pluralize(conflict_count, "conflict"),
             Some("see `larder conflicts`"),
         );

@@ -1,4 +1,4 @@
-//! A resource for an editor: as a manifest, with what tells whether it moves meanwhile.
+//! A resource as text for an editor, with the revision that shows whether it changes meanwhile.
 
 use axum::extract::State;
 use larder_core::node::{Node, RequestError};
@@ -53,7 +53,7 @@ fn read_buffer(desired: &Shard, resource: &ResourceName) -> Result<EditBuffer, C
     })
 }
 
-/// A manifest of a resource that is not there.
+/// The manifest for a resource that does not exist.
 fn template_for(resource: &ResourceName) -> Result<String, EditError> {
     let schema = schema::find_schema(resource.kind());
     let schema =

@@ -1,4 +1,4 @@
-//! Groups: founding and listing them.
+//! Creates and lists groups.
 
 use std::path::PathBuf;
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::{ApiContext, ApiResult, JsonResponse, RequestBody, unexpected_response};
 use crate::daemon::DaemonHandle;
 use crate::data_dir::{DataDir, create_secret_file};
-use crate::dto::{CreatedGroup, GroupEntry, GroupList, JoiningGroup, NodePaths};
+use crate::dto::{CreatedGroup, GroupEntry, GroupList, JoiningGroup, MemberRole, NodePaths};
 use crate::error::CliError;
 use crate::identity;
 
-/// What `init` asks for.
+/// Body of `POST /v1/groups`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreateGroupBody {
-    /// What to call the group.
+    /// The name of the group.
     pub name: String,
 }
 
@@ -25,7 +25,7 @@ pub(super) async fn get_paths(State(api): State<ApiContext>) -> ApiResult<NodePa
     Ok(JsonResponse(node_paths(&api.data_dir, true)))
 }
 
-/// A node's paths.
+/// The paths of a node's files.
 pub fn node_paths(data_dir: &DataDir, running: bool) -> NodePaths {
     let to_string = |path: PathBuf| path.display().to_string();
     NodePaths {
@@ -49,11 +49,11 @@ fn read_groups(local_node: &Node) -> GroupList {
         .map(|state| GroupEntry {
             id: state.group.id().to_string(),
             name: state.group.name().to_owned(),
-            role: state.group.members().role_of(&own_id).map(|role| role.to_string()),
+            role: state.group.members().role_of(&own_id).map(MemberRole::from),
             members: state.group.members().nodes().count(),
             changes: state.group.shard_states().change_count(),
             paused: state.paused,
-            status: MembershipStatus::for_key(state.group.members(), &own_id).as_str().to_owned(),
+            status: MembershipStatus::for_key(state.group.members(), &own_id).into(),
         })
         .collect();
     groups.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
@@ -74,7 +74,7 @@ pub(super) async fn post_group(
     Ok(JsonResponse(CreatedGroup { id: id.to_string(), name: body.name, recovery_key }))
 }
 
-/// Founds a group, and writes its recovery key into the data directory.
+/// Creates a group, and writes its recovery key into the data directory.
 pub async fn create_group(
     handle: &DaemonHandle,
     data_dir: &DataDir,
@@ -87,16 +87,15 @@ pub async fn create_group(
     };
     let key_path = data_dir.recovery_key_file(&group.to_string());
     let text = format!(
-        "# The recovery key of the Larder group \"{}\". Whoever has it can regain the group: keep it off \
-         this machine.\n{}",
+        "# The recovery key of the Larder group \"{}\". Anyone who has it can take over the group. Move this \
+         file to another host.\n{}",
         name.escape_default(),
         identity::format_key(&recovery)
     );
     create_secret_file(&key_path, &text).map_err(|error| {
         CliError::failed(format!(
-            "the group was founded, but its recovery key could not be written to {}: {error}; without it \
-             nobody can \
-             regain the group if all admins are lost",
+            "the group was created, but its recovery key could not be written to {}: {error}; without the \
+             key, nobody can recover the group if all admins are lost",
             key_path.display()
         ))
     })?;

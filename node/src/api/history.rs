@@ -1,4 +1,4 @@
-//! Questions to the past.
+//! Queries of the history: log, one change, and differences.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +15,16 @@ use serde::Deserialize;
 use super::params::{AtQuery, GroupPath, group_state, node_ref, parse_point, parse_resource};
 use super::record_summary::entry_message;
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
-use crate::daemon::wall_clock_seconds;
 use crate::dto::{
-    ChangeDetail, ChangeEntry, ChangeLog, DiffReport, FieldDiff, JsonTime, JsonValue, TouchedResource,
+    ChangeDetail, ChangeEntry, ChangeLog, ChangeSource, ClockFault, DiffReport, FieldDiff, JsonTime,
+    JsonValue, TouchedResource,
 };
 use crate::error::CliError;
 use crate::limits;
 use crate::store::StoreReader;
-use crate::time;
+use crate::time::{self, wall_clock_seconds};
 
-/// What `log` asks for.
+/// The parameters of `GET /v1/groups/{group}/changes`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct LogQuery {
     at: Option<String>,
@@ -34,22 +34,22 @@ pub(super) struct LogQuery {
     since: Option<String>,
     until: Option<String>,
     limit: Option<usize>,
-    /// How many of the newest were asked for before.
+    /// The number of newest entries to leave out, because an earlier request had them.
     #[serde(default)]
     skip: usize,
     #[serde(default)]
     all: bool,
-    /// With what each change did.
+    /// True to add the values that each change wrote.
     #[serde(default)]
     edits: bool,
 }
 
-/// What `diff` asks for.
+/// The parameters of `GET /v1/groups/{group}/diff`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct DiffQuery {
-    /// From where; the root if left out.
+    /// The older point; without it, the root.
     from: Option<String>,
-    /// To where; the present if left out.
+    /// The newer point; without it, the present.
     to: Option<String>,
     resource: Option<String>,
 }
@@ -60,7 +60,7 @@ pub(super) fn heads_at(desired: &Shard, text: &str) -> Result<Vec<ChangeId>, Cli
     Ok(find_heads(desired, &parse_point(text)?)?)
 }
 
-/// Heads as they are told: the root is no change that anybody could ask for.
+/// The ids of heads, without the root, which is not a change that `show` knows.
 pub(super) fn head_ids(desired: &Shard, heads: &[ChangeId]) -> Vec<String> {
     heads.iter().filter(|id| **id != desired.root().id()).map(ToString::to_string).collect()
 }
@@ -97,7 +97,7 @@ fn read_log(
         user: params.user.clone(),
         since: parse_time(&params.since)?,
         until: parse_time(&params.until)?,
-        // One more than is shown tells whether there are more.
+        // One more entry than is shown, to see whether there are more.
         limit: params.limit.map(|limit| limit.saturating_add(1)),
         skip: params.skip,
         include_all_sources: params.all,
@@ -108,7 +108,7 @@ fn read_log(
     if let (Some(name), true) = (&log_query.resource, entries.is_empty() && params.skip == 0) {
         let was_known = larder_core::resource::view::ResourceView::read(desired.state(), name).is_some();
         if !was_known {
-            return Err(CliError::not_found(format!("no resource {name} was ever here"))
+            return Err(CliError::not_found(format!("there was never a resource {name} in this group"))
                 .with_hint("see `larder log`"));
         }
     }
@@ -127,9 +127,9 @@ fn read_log(
 
 fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> ChangeEntry {
     let source = match entry.source {
-        LogSource::Desired => "desired",
-        LogSource::Observed(_) => "observed",
-        LogSource::Membership => "membership",
+        LogSource::Desired => ChangeSource::Desired,
+        LogSource::Observed(_) => ChangeSource::Observed,
+        LogSource::Membership => ChangeSource::Membership,
     };
     let edits = match find_history_object(&state.group, &entry.id) {
         Ok(HistoryEntryId::Change { shard_id, id }) if with_edits => {
@@ -138,10 +138,10 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
         _ => Vec::new(),
     };
     let message = entry_message(&state.group, &entry);
-    let clock_warning = clock_deviation(&entry).map(str::to_owned);
+    let clock = clock_fault(&entry);
     ChangeEntry {
         id: entry.id,
-        source: source.to_owned(),
+        source,
         node: entry.node.map(|node| node_ref(state, &node)),
         user: entry.note.user,
         time: JsonTime(entry.note.time),
@@ -150,25 +150,21 @@ fn change_entry(state: &GroupState, entry: LogEntry, with_edits: bool) -> Change
         deps: entry.deps,
         parents: entry.parents,
         verified: entry.verified,
-        clock: clock_warning,
-        touches: entry
-            .field_changes
-            .into_iter()
-            .map(|touch| TouchedResource {
-                resource: touch.resource.to_string(),
-                fields: touch.fields,
-                op: touch.op.as_str().to_owned(),
-            })
-            .collect(),
+        clock,
+        touches: entry.field_changes.into_iter().map(touched_resource).collect(),
         edits,
     }
 }
 
-/// What the author's clock did, if it disagreed with others.
-fn clock_deviation(entry: &LogEntry) -> Option<&'static str> {
+pub(super) fn touched_resource(touch: history::FieldChanges) -> TouchedResource {
+    TouchedResource { resource: touch.resource.to_string(), fields: touch.fields, op: touch.op.into() }
+}
+
+/// The fault of the author's clock that an entry shows.
+fn clock_fault(entry: &LogEntry) -> Option<ClockFault> {
     match entry.note.time > wall_clock_seconds().saturating_add(limits::MAX_CLOCK_AHEAD_SECONDS) {
-        true => Some("ahead"),
-        false => entry.is_clock_behind.then_some("behind"),
+        true => Some(ClockFault::Ahead),
+        false => entry.is_clock_behind.then_some(ClockFault::Behind),
     }
 }
 
@@ -176,7 +172,7 @@ pub(super) fn field_diff(edit: history::FieldDiff) -> FieldDiff {
     FieldDiff {
         resource: edit.resource.to_string(),
         field: edit.field,
-        op: edit.op.as_str().to_owned(),
+        op: edit.op.into(),
         old: edit.old.map(JsonValue),
         new: edit.new.map(JsonValue),
         change: edit.change.map(|id| id.to_string()),
@@ -213,11 +209,11 @@ fn read_change(
         let (change, at) = (log.changes.into_iter().next(), log.at);
         return change
             .map(|change| ChangeDetail { change, at })
-            .ok_or_else(|| CliError::not_found(format!("no change of {target} here")));
+            .ok_or_else(|| CliError::not_found(format!("there is no change of {target}")));
     }
     let lookup = find_history_object(&state.group, target)?;
     let entry = history::find_entry(&state.group, &lookup);
-    let entry = entry.ok_or_else(|| CliError::not_found(format!("no change `{target}` here")))?;
+    let entry = entry.ok_or_else(|| CliError::not_found(format!("there is no change `{target}`")))?;
     Ok(ChangeDetail { change: change_entry(state, entry, true), at: None })
 }
 

@@ -1,4 +1,4 @@
-//! Machines that ask to be let in, from both sides.
+//! Join requests: those that this node received, and its own pairing.
 
 use axum::extract::{Path, State};
 use data_encoding::HEXLOWER;
@@ -7,7 +7,8 @@ use larder_core::node::{Node, Request};
 use larder_core::typed_name::GroupName;
 use serde::{Deserialize, Serialize};
 
-use super::params::GroupPath;
+use super::members::joined_group;
+use super::params::{GroupPath, parse_digits};
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
 use crate::dto::{
     Acknowledged, JoinedGroup, JsonTime, PairingPeerEntry, PairingStatus, PendingList, PendingNode,
@@ -15,28 +16,20 @@ use crate::dto::{
 use crate::error::CliError;
 use crate::limits;
 
-/// What `join` without a code asks for.
+/// Body of `POST /v1/pairing`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PairingBody {
-    /// What to be called.
+    /// The alias to ask for.
     pub alias: Option<String>,
     /// The labels to ask for.
     pub labels: Vec<(String, String)>,
 }
 
-/// What this node's operator saw where it is let in.
+/// Body of `PUT /v1/pairing/digits`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfirmPairingBody {
-    /// Six digits.
+    /// The digits that the admin's screen shows.
     pub digits: String,
-}
-
-/// Six digits, as they were typed.
-pub fn parse_digits(text: &str) -> Result<u32, CliError> {
-    let compact: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
-    let is_valid = compact.len() == 6 && compact.chars().all(|c| c.is_ascii_digit());
-    let number = compact.parse().ok().filter(|_| is_valid);
-    number.ok_or_else(|| CliError::usage("the digits are six, as the other screen shows them"))
 }
 
 pub(super) async fn list_join_requests(
@@ -122,10 +115,10 @@ pub(super) async fn cancel_pairing(State(api): State<ApiContext>) -> ApiResult<A
     Ok(JsonResponse(Acknowledged {}))
 }
 
-/// What of this node's asking was seen already.
+/// The parameters of `GET /v1/pairing`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PairingQuery {
-    /// The mark of what was seen; an answer waits for something else, but not longer than
+    /// The version of the status that the caller has. The response waits for another one, at most
     /// [`limits::PAIRING_POLL_TIMEOUT`].
     seen: Option<String>,
 }
@@ -159,11 +152,7 @@ fn read_pairing_status(local_node: &Node) -> PairingStatus {
         digits: format!("{digits:06}"),
         denied,
     });
-    let joined = pairing.joined_group().and_then(|group| local_node.group(&group)).map(|state| JoinedGroup {
-        id: state.group.id().to_string(),
-        name: state.group.name().to_owned(),
-        role: state.group.members().role_of(&own_id).map(|role| role.to_string()).unwrap_or_default(),
-    });
+    let joined = pairing.joined_group().and_then(|group| joined_group(local_node.group(&group)?, &own_id));
     with_version(pairing.joined_group().is_none(), peers.collect(), joined)
 }
 

@@ -1,4 +1,4 @@
-//! The socket: opened for its owner (and a group, if the operator names one), closed with the daemon.
+//! The Unix socket of the local API. Only its owner can open it, and a system group if the settings name one.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -30,30 +30,30 @@ pub struct SocketListener {
 }
 
 impl SocketListener {
-    /// Opens the socket. One that a killed daemon left behind is replaced; one that answers is not.
+    /// Opens the socket. A socket file that a killed daemon left behind is replaced.
     pub fn open(data_dir: &DataDir, socket_group: Option<&str>) -> Result<Self, CliError> {
         let path = data_dir.socket.clone();
         let cannot = |action: &str, error: io::Error| {
             CliError::failed(format!("cannot {action} the socket {}: {error}", path.display()))
-                .with_hint("name another with --socket or LARDER_SOCKET")
+                .with_hint("choose another path with --socket or LARDER_SOCKET")
         };
         match UnixStream::connect(&path) {
             Ok(_) => {
-                return Err(CliError::failed(format!("another daemon answers at {}", path.display()))
-                    .with_hint("stop it first, or name another socket with --socket"));
+                return Err(CliError::failed(format!("another daemon uses the socket {}", path.display()))
+                    .with_hint("stop that daemon, or choose another path with --socket"));
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(&path).map_err(|error| cannot("replace", error))?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(cannot("look at", error)),
+            Err(error) => return Err(cannot("connect to", error)),
         }
         let socket_group = socket_group.map(str::to_owned);
         let listener = ApiListener::bind(path.clone(), socket_group)?;
         Ok(Self { path, listener: Some(listener), task: None })
     }
 
-    /// Answers requests until the daemon stops.
+    /// Serves requests until the daemon stops.
     #[must_use]
     pub fn serve(
         mut self,
@@ -74,14 +74,14 @@ impl SocketListener {
         self
     }
 
-    /// Closes it: the path is free again.
+    /// Removes the socket file.
     pub fn close(self) {
         drop(std::fs::remove_file(&self.path));
     }
 }
 
-/// Accepts the connections of the local API. It makes the socket file again when something removed it, such as
-/// a cleaner of temporary files.
+/// Accepts the connections of the local API. It makes the socket file again when something removed it, such
+/// as a cleaner of temporary files.
 #[derive(Debug)]
 struct ApiListener {
     path: PathBuf,
@@ -97,19 +97,19 @@ impl ApiListener {
         rustix::process::umask(old_umask);
         let listener = listener.map_err(|error| {
             CliError::failed(format!("cannot open the socket {}: {error}", path.display()))
-                .with_hint("name another with --socket or LARDER_SOCKET")
+                .with_hint("choose another path with --socket or LARDER_SOCKET")
         })?;
         set_permissions(&path, socket_group.as_deref())?;
         Ok(Self { path, socket_group, listener })
     }
 
-    /// Binds again if the socket file is gone. Another file in its place stays: it may be the socket of another
-    /// daemon.
+    /// Binds again if the socket file is gone. Another file in its place stays: it may be the socket of
+    /// another daemon.
     fn restore_socket_file(&mut self) {
         if self.path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             match Self::bind(self.path.clone(), self.socket_group.clone()) {
                 Ok(listener) => {
-                    tracing::warn!(path = %self.path.display(), "the socket file was removed; it is there again");
+                    tracing::warn!(path = %self.path.display(), "the socket file was removed and made again");
                     *self = listener;
                 }
                 Err(error) => tracing::warn!(%error, "the socket file was removed"),
@@ -143,14 +143,15 @@ impl Listener for ApiListener {
 }
 
 fn set_permissions(path: &Path, group: Option<&str>) -> Result<(), CliError> {
-    let cannot_protect =
-        |error: io::Error| CliError::failed(format!("cannot protect {}: {error}", path.display()));
+    let cannot_protect = |error: io::Error| {
+        CliError::failed(format!("cannot set the permissions of {}: {error}", path.display()))
+    };
     let mode = match group {
         None => 0o600,
         Some(name) => {
             let lookup = nix::unistd::Group::from_name(name).ok().flatten();
             let group =
-                lookup.ok_or_else(|| CliError::usage(format!("this system has no group `{name}`")))?;
+                lookup.ok_or_else(|| CliError::usage(format!("there is no system group `{name}`")))?;
             std::os::unix::fs::chown(path, None, Some(group.gid.as_raw())).map_err(cannot_protect)?;
             0o660
         }
@@ -158,7 +159,7 @@ fn set_permissions(path: &Path, group: Option<&str>) -> Result<(), CliError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(cannot_protect)
 }
 
-/// Who opened the socket, as the system says.
+/// The name of the user who sent a request, as the kernel reports it.
 #[derive(Clone, Debug, Default)]
 pub struct RequestUser(pub String);
 
@@ -170,7 +171,7 @@ impl Connected<IncomingStream<'_, ApiListener>> for RequestUser {
 }
 
 impl RequestUser {
-    /// Who runs this process.
+    /// The user of this process.
     pub fn current_process() -> Self {
         Self::from_uid(rustix::process::geteuid().as_raw())
     }

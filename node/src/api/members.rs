@@ -1,48 +1,47 @@
-//! Members: who there is, and how others get in.
+//! The members of a group, invites, and joining with a code.
 
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use larder_core::id::{GroupId, InviteId};
+use larder_core::id::{GroupId, InviteId, NodeId};
 use larder_core::node::{GroupState, LookupError, Node, Request, Response};
 use larder_core::record::Role;
 use larder_core::typed_name::GroupName;
 use larder_core::wire::invite_code::InviteCode;
 use serde::{Deserialize, Serialize};
 
-use super::admin::parse_role;
-use super::params::{GroupPath, group_state, node_ref};
+use super::params::{GroupPath, group_state, node_ref, parse_role};
 use super::{ApiContext, ApiResult, JsonResponse, RequestBody, unexpected_response};
-use crate::daemon::{DaemonHandle, wall_clock_seconds};
+use crate::daemon::DaemonHandle;
 use crate::dto::{
     Acknowledged, CreatedInvite, InviteEntry, InviteList, InviteState, JoinedGroup, JsonTime, NodeEntry,
     NodeList, PingResult,
 };
 use crate::error::{CliError, ExitKind};
 use crate::limits;
+use crate::time::wall_clock_seconds;
 
-/// What `invite` asks for.
+/// Body of `POST /v1/groups/{group}/invites`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InviteBody {
-    /// Into which group.
-    /// With which role.
+    /// The role of the nodes that join with the code.
     pub role: String,
-    /// For how many.
+    /// The number of nodes that can join with the code.
     pub uses: u32,
-    /// For how long, in seconds from now.
+    /// The validity in seconds from now.
     pub valid_seconds: i64,
 }
 
-/// What `join` asks for.
+/// Body of `POST /v1/joins`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JoinBody {
-    /// The code.
+    /// The invite code.
     pub code: String,
-    /// What to be called.
+    /// The alias to ask for.
     pub alias: Option<String>,
     /// The labels to ask for.
     pub labels: Vec<(String, String)>,
-    /// How long to wait, in milliseconds.
+    /// The time to wait for admission, in milliseconds.
     pub timeout_ms: u64,
 }
 
@@ -66,7 +65,7 @@ fn read_nodes(local_node: &Node, group: &GroupName) -> Result<NodeList, CliError
     };
     let shared_aliases = nodes.iter().filter(|node| node.alias_twice).filter_map(|node| node.alias.clone());
     for alias in shared_aliases.collect::<std::collections::BTreeSet<_>>() {
-        warnings.push(format!("more than one node is called `{alias}`: name them by id, or rename one"));
+        warnings.push(format!("several nodes have the alias `{alias}`; use their ids, or change an alias"));
     }
     let mut non_members: Vec<NodeEntry> =
         local_node.stranger_infos().into_iter().map(NodeEntry::from).collect();
@@ -106,7 +105,7 @@ fn invite_entry(
     };
     InviteEntry {
         id: id.to_string(),
-        role: Role::from_byte(row.role_byte).to_string(),
+        role: Role::from_byte(row.role_byte).into(),
         uses: row.max_uses,
         used: used_count,
         created: JsonTime(row.created_at),
@@ -123,7 +122,7 @@ pub(super) async fn post_invite(
     create_invite(&api.handle, group, &body).await.map(JsonResponse)
 }
 
-/// Makes an invite.
+/// Creates an invite.
 pub async fn create_invite(
     handle: &DaemonHandle,
     group: GroupName,
@@ -131,7 +130,9 @@ pub async fn create_invite(
 ) -> Result<CreatedInvite, CliError> {
     let role = parse_role(&body.role)?;
     if body.uses == 0 || !(1..=limits::MAX_INVITE_SECONDS).contains(&body.valid_seconds) {
-        return Err(CliError::usage("an invite has at least one use, and lasts from a second to ten years"));
+        return Err(CliError::usage(
+            "an invite has at least one use, and is valid for one second to ten years",
+        ));
     }
     let expires = wall_clock_seconds() + body.valid_seconds;
     let request = Request::CreateInvite { group, role, max_uses: body.uses, expires_unix_secs: expires };
@@ -142,7 +143,7 @@ pub async fn create_invite(
         code: code.to_string(),
         id: code.invite_id().to_string(),
         group: code.group.to_string(),
-        role: role.to_string(),
+        role: role.into(),
         uses: body.uses,
         expires: JsonTime(expires),
     })
@@ -164,7 +165,7 @@ pub(super) async fn join_group(
     let code: InviteCode =
         body.code.parse().map_err(|error: larder_core::wire::invite_code::InviteCodeError| {
             CliError::new(ExitKind::Usage, "mistyped", error.to_string())
-                .with_hint("compare it with the one that was given to you")
+                .with_hint("copy the whole code again")
         })?;
     let group = code.group;
     let request = Request::Join { code, alias: body.alias.unwrap_or_default(), labels: body.labels };
@@ -175,15 +176,19 @@ pub(super) async fn join_group(
     }
     let query = move |local_node: &mut Node| {
         let state = local_node.group(&group)?;
-        let role = state.group.members().role_of(&local_node.own_id());
-        let role = role.map(|role| role.to_string()).unwrap_or_default();
-        Some(JoinedGroup { id: group.to_string(), name: state.group.name().to_owned(), role })
+        joined_group(state, &local_node.own_id())
     };
     let joined = api.handle.query(query).await?;
     joined.map(JsonResponse).ok_or_else(|| CliError::failed("the group is gone"))
 }
 
-/// Why a join takes its time.
+/// The group that `own_id` is a member of, as the result of a join.
+pub(super) fn joined_group(state: &GroupState, own_id: &NodeId) -> Option<JoinedGroup> {
+    let role = state.group.members().role_of(own_id)?.into();
+    Some(JoinedGroup { id: state.group.id().to_string(), name: state.group.name().to_owned(), role })
+}
+
+/// Explains why a join is not complete yet.
 async fn pending_join_error(api: &ApiContext, group: GroupId) -> Result<CliError, CliError> {
     let query = move |local_node: &mut Node| {
         let join = local_node.pending_joins().find(|(id, _)| **id == group).map(|(_, join)| join);
@@ -195,14 +200,14 @@ async fn pending_join_error(api: &ApiContext, group: GroupId) -> Result<CliError
     };
     let (granted, issuer, non_member_count) = api.handle.query(query).await?;
     let text = match (granted, issuer, non_member_count) {
-        (true, _, _) => "the group let this node in; its document is still on the way".to_owned(),
-        (_, Some(issuer), _) => format!("waiting for {issuer}, who issued the code and cannot be reached"),
-        (_, None, 0) => "no other node was heard on this network yet".to_owned(),
-        (_, None, _) => "no node that was heard is in that group yet".to_owned(),
+        (true, _, _) => "the group admitted this node; its document has not arrived yet".to_owned(),
+        (_, Some(issuer), _) => format!("waiting for {issuer}, which issued the code and cannot be reached"),
+        (_, None, 0) => "no other node was found on this network yet".to_owned(),
+        (_, None, _) => "no node that was found is a member of that group".to_owned(),
     };
     Ok(CliError::new(ExitKind::Partial, "waiting", text).with_hint(
-        "the daemon keeps trying, over restarts too: see `larder groups`. Where multicast is \
-            blocked, start it with --peer ADDRESS",
+        "the daemon continues to try, also after a restart; see `larder groups`. Where multicast is \
+         blocked, start the daemon with --peer ADDRESS",
     ))
 }
 
@@ -218,7 +223,7 @@ pub(super) async fn ping_node(
         Ok(Ok(Response::RoundTrip { node, micros })) => (node, micros),
         Ok(Ok(_)) => return Err(unexpected_response()),
         Ok(Err(failure)) if failure.code == "no-link" => {
-            return Err(no_answer(format!("no link with {name} now")).with_hint("see `larder nodes`"));
+            return Err(no_answer(format!("there is no link with {name}")).with_hint("see `larder nodes`"));
         }
         Ok(Err(failure)) => return Err(failure),
         Err(_) => {

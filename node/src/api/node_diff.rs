@@ -1,4 +1,4 @@
-//! What nodes run, against what is wanted.
+//! The differences between what nodes have applied and the desired state.
 
 use axum::extract::State;
 use larder_core::history;
@@ -17,10 +17,10 @@ use super::{ApiContext, ApiResult, JsonResponse, QueryParams};
 use crate::dto::{NodeDiffReport, NodeDrift, NodeResourceStatus, ResourceDrift, ResourceStatus};
 use crate::error::CliError;
 
-/// What `diff --nodes` asks for.
+/// The parameters of `GET /v1/groups/{group}/drift`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NodeDiffQuery {
-    /// Only this one.
+    /// The resource, as `<kind>/<name>`; without it, all.
     resource: Option<String>,
 }
 
@@ -53,8 +53,7 @@ fn read_node_diff(
 
 fn node_drifts(state: &GroupState, row: &ResourceStatus) -> Result<Vec<NodeDrift>, CliError> {
     let (desired, name) = (state.desired_shard()?, parse_resource(&row.resource)?);
-    // What was released is not meant for that node any more.
-    let drifted = row.nodes.iter().filter(|node| !matches!(node.state.as_str(), "applied" | "released"));
+    let drifted = row.nodes.iter().filter(|node| !status::is_settled(&node.state));
     Ok(drifted.map(|node| node_drift(state, desired, &name, node)).collect())
 }
 
@@ -72,7 +71,7 @@ fn node_drift(
     let from = match (&last_applied, &applied_revision) {
         (_, Some(seen)) => Some(seen.heads.clone()),
         (None, None) => Some(vec![desired.root().id()]),
-        // It applied what is not here: nothing can be said of the difference.
+        // The node applied a change that this node does not have, so the difference is not known.
         (Some(_), None) => None,
     };
     let diff = |from: Vec<ChangeId>| history::diff(desired, &from, &desired.graph().heads(), Some(name));

@@ -1,4 +1,4 @@
-//! Parameters of requests: the group in the path, resources, and points of the history.
+//! Parameters of requests: the group in the path, resources, points of the history, roles and digits.
 
 use std::convert::Infallible;
 
@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use larder_core::history::ResourceScope;
 use larder_core::id::NodeId;
 use larder_core::node::{GroupState, Node};
+use larder_core::record::Role;
 use larder_core::resource::ResourceName;
 use larder_core::resource::name::ResourceNameError;
 use larder_core::typed_name::{GroupName, HistoryPoint};
@@ -63,17 +64,17 @@ impl<S: Send + Sync> FromRequestParts<S> for ResourcePath {
 /// A point of the history, as `?at=` gives it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct AtQuery {
-    /// A time, tag or change; the present if left out.
+    /// The point: a time, tag or change. Without it, the present.
     pub at: Option<String>,
 }
 
-/// The group that is meant, to look into.
+/// The state of the group with this name.
 pub fn group_state<'a>(local_node: &'a mut Node, name: &GroupName) -> Result<&'a mut GroupState, CliError> {
     let id = local_node.find_group(name)?;
     local_node.group_mut(&id).ok_or_else(|| CliError::failed("the group is gone"))
 }
 
-/// The same, for what only a member may do.
+/// The state of the group with this name, for a request that only a member may send.
 pub fn own_group_state<'a>(
     local_node: &'a mut Node,
     name: &GroupName,
@@ -82,7 +83,7 @@ pub fn own_group_state<'a>(
     group_state(local_node, &id.into())
 }
 
-/// A member as it is named in passing.
+/// The id and alias of a member.
 pub fn node_ref(state: &GroupState, node: &NodeId) -> NodeRef {
     NodeRef { id: node.to_string(), alias: state.alias_of(node) }
 }
@@ -97,21 +98,35 @@ pub fn parse_point(text: &str) -> Result<HistoryPoint, CliError> {
     time::parse_time(text).map(HistoryPoint::Time).map_err(not_found)
 }
 
-/// A resource that a request reads or removes: a text that is no resource name names nothing here.
+/// A resource that a request reads or removes. A text that is not a resource name is not found.
 pub fn parse_resource(text: &str) -> Result<ResourceName, CliError> {
     let not_found =
         |error: ResourceNameError| CliError::not_found(error.to_string()).with_hint("see `larder list`");
     text.parse().map_err(not_found)
 }
 
-/// Resources that a request is about: one, those of a kind, or without a text all.
+/// The resources that a request is about: one, those of a kind, or without a text all.
 pub fn parse_scope(text: Option<&str>) -> Result<ResourceScope, CliError> {
     match text {
         None => Ok(ResourceScope::Everything),
         Some(text) if text.contains('/') => parse_resource(text).map(ResourceScope::Resource),
-        // A kind is valid if a resource of it could be.
+        // A kind is valid if a resource can have it.
         Some(kind) => {
             parse_resource(&format!("{kind}/x")).map(|name| ResourceScope::Kind(name.kind().to_owned()))
         }
     }
+}
+
+/// Parses the name of a role.
+pub fn parse_role(name: &str) -> Result<Role, CliError> {
+    let unknown_role = || CliError::usage(format!("`{name}` is not a role: admin, operator, node or reader"));
+    Role::parse(name).ok_or_else(unknown_role)
+}
+
+/// Parses six digits as a person types them.
+pub fn parse_digits(text: &str) -> Result<u32, CliError> {
+    let compact: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
+    let is_valid = compact.len() == 6 && compact.chars().all(|c| c.is_ascii_digit());
+    let number = compact.parse().ok().filter(|_| is_valid);
+    number.ok_or_else(|| CliError::usage("type the six digits that the other screen shows"))
 }

@@ -1,4 +1,4 @@
-//! What is valid and yet not part of the document: why, and who could bring it in.
+//! The unaccepted changes of a group, each with the reason and with advice.
 
 use axum::extract::State;
 use larder_core::group::{ChangeNote, UnacceptedChange, UnacceptedReason};
@@ -11,7 +11,7 @@ use larder_core::value::Value;
 
 use super::params::{GroupPath, group_state, node_ref};
 use super::{ApiContext, ApiResult, JsonResponse};
-use crate::dto::{JsonTime, JsonValue, QuarantineList, QuarantinedChange};
+use crate::dto::{JsonTime, JsonValue, QuarantineList, QuarantineState, QuarantinedChange};
 use crate::time;
 
 pub(super) async fn list_quarantine(
@@ -58,9 +58,9 @@ fn quarantined_change(
         user: note.user,
         time: JsonTime(note.time),
         message: note.message,
-        state: if change.is_replicated { "aside" } else { "quarantine" }.to_owned(),
+        state: if change.is_replicated { QuarantineState::Replicated } else { QuarantineState::Quarantine },
         reason: reason_text(state, state.group.unaccepted_reason(shard_id, change)),
-        readmit_hint: "any admin, with `larder quarantine readmit`; or an operator writes it again"
+        readmit_hint: "an admin runs `larder quarantine readmit`, or an operator `larder quarantine rewrite`"
             .to_owned(),
         puts: puts.collect(),
     }
@@ -77,22 +77,19 @@ fn reason_text(state: &GroupState, reason: UnacceptedReason) -> String {
             };
             let revoked_at = record.and_then(|record| record.note.as_ref()).map(|remark| remark.time);
             let on_date = revoked_at.map(|when| format!(" on {}", time::local(when))).unwrap_or_default();
-            format!(
-                "its author's membership was ended by {revoked_by}{on_date}, who let no more of its changes \
-                 count"
-            )
+            format!("{revoked_by} ended the membership of its author{on_date}; this change does not count")
         }
         UnacceptedReason::GrantIneffective => {
-            "whoever let its author in had no right to do so any more".to_owned()
+            "the node that admitted its author was no admin any more".to_owned()
         }
         UnacceptedReason::LostFork(winner) => {
-            format!("its author's history forked, and the branch of {} stays", winner.short())
+            format!("the history of its author forked, and the branch of {} was kept", winner.short())
         }
         UnacceptedReason::BuiltOnUnaccepted(dependency) => {
-            format!("it was built on {}, which is not part of the document", dependency.short())
+            format!("it builds on {}, which is unaccepted", dependency.short())
         }
         UnacceptedReason::TooManyBranches => {
-            "its author's history has more branches than are kept".to_owned()
+            "the history of its author has more branches than a node keeps".to_owned()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The desired state, now or at a point of the past.
+//! The desired state and its conflicts, at present or at a point of the history.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -30,26 +30,26 @@ use crate::dto::{
 };
 use crate::error::CliError;
 
-/// Which part of the desired state.
+/// The parameters of `list` and `export`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ResourceQuery {
-    /// When.
+    /// The point of the history; without it, the present.
     at: Option<String>,
-    /// `<kind>` or `<kind>/<name>`.
+    /// The resources, as `<kind>` or `<kind>/<name>`; without it, all.
     resource: Option<String>,
 }
 
-/// Which fields of a resource.
+/// The parameters of `get` and `blame`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct FieldQuery {
-    /// A time, tag or change; the present if left out.
+    /// The point of the history; without it, the present.
     pub(super) at: Option<String>,
-    /// One field, and those below it; all if left out.
+    /// A field, together with those below it; without it, all.
     pub(super) field: Option<String>,
 }
 
-/// The state at that point, or as much of it as one resource needs; and which point that is, if it is not the
-/// present.
+/// The state at a point, or the part of it that one resource needs; with the heads of the point, if it is not
+/// the present.
 fn document_at<'a>(
     desired: &'a Shard,
     at_text: Option<&str>,
@@ -64,7 +64,7 @@ fn document_at<'a>(
     Ok((Cow::Owned(document), Some(head_ids(desired, &heads))))
 }
 
-/// The resources that are there, of a kind or all.
+/// The resources that exist, of one kind or of all.
 fn present_resources<'a>(state: &'a Desired, kind: Option<&str>) -> Vec<ResourceView<'a>> {
     let is_present = |view: &ResourceView<'_>| {
         view.name.is_managed() && !view.is_removed() && !view.set_values().is_empty()
@@ -74,7 +74,7 @@ fn present_resources<'a>(state: &'a Desired, kind: Option<&str>) -> Vec<Resource
     views
 }
 
-/// The resources named by `KIND` or `KIND/NAME`. What names nothing is an error.
+/// The resources named by `KIND` or `KIND/NAME`. A name without a resource is an error.
 fn find_resources<'a>(state: &'a Desired, text: Option<&str>) -> Result<Vec<ResourceView<'a>>, CliError> {
     let Some(text) = text else { return Ok(present_resources(state, None)) };
     if text.contains('/') {
@@ -156,7 +156,7 @@ pub(super) async fn get_resource(
     api.handle.query(query).await?
 }
 
-/// Leaves one field, or those below it.
+/// Keeps only one field and those below it.
 fn keep_field(values: &mut ResourceValues, field: &str) -> Result<(), CliError> {
     let no_field = || CliError::not_found(format!("{} has no field `{field}`", values.resource));
     let path =
@@ -192,11 +192,11 @@ pub(super) async fn export_manifest(
     api.handle.query(query).await?
 }
 
-/// What `conflicts` asks for.
+/// The parameters of `conflicts`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ConflictsQuery {
     at: Option<String>,
-    /// With what was touched on both sides and does not clash.
+    /// True to list concurrent edits too.
     #[serde(default)]
     review: bool,
 }
@@ -230,7 +230,7 @@ pub(super) async fn list_conflicts(
 fn conflict_entry(state: &GroupState, desired: &Shard, conflict: &conflict::Conflict) -> dto::ConflictEntry {
     dto::ConflictEntry {
         id: conflict.id.to_string(),
-        kind: conflict.kind.as_str().to_owned(),
+        kind: conflict.kind.into(),
         resource: conflict.resource.to_string(),
         field: conflict.field.clone(),
         base: conflict.base.clone().map(JsonValue),
@@ -250,7 +250,7 @@ fn review_entry(state: &GroupState, desired: &Shard, edits: &ConcurrentEdits) ->
     };
     dto::ConflictEntry {
         id: edits.id.to_string(),
-        kind: "review".to_owned(),
+        kind: dto::ConflictKind::Review,
         resource: edits.resource.to_string(),
         field: String::new(),
         base: None,
@@ -279,7 +279,7 @@ fn conflict_side(state: &GroupState, desired: &Shard, side: &conflict::ConflictS
     }
 }
 
-/// The nodes that say that they keep what they run.
+/// The nodes that report the resource as held.
 fn nodes_holding(state: &GroupState, resource: &ResourceName) -> Vec<dto::NodeRef> {
     let members = state.group.members();
     let key = resource.to_string();

@@ -18,13 +18,13 @@ use crate::error::CliError;
 /// Body of `POST /v1/groups/{group}/reverts`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RevertBody {
-    /// What is taken back.
+    /// The changes to take back.
     pub target: RevertTarget,
-    /// The operator's reason; if empty, the message of the change says what was taken back.
+    /// The operator's reason. If it is empty, the node writes a message that names the reverted changes.
     pub message: String,
-    /// The command line; that of an undo or revert is written by the node.
+    /// The command line. The node writes that of an undo or revert itself.
     pub command: String,
-    /// True to only answer what would differ.
+    /// True to return the effect without a write.
     pub dry_run: bool,
 }
 

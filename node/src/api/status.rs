@@ -1,4 +1,4 @@
-//! How things stand: resources on nodes, heads, and who has what.
+//! The state of resources on nodes, heads, and the progress of synchronisation.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use larder_core::node::name_lookup::find_heads;
 use larder_core::node::{GroupState, Node, NodeState, Request, RequestError};
 use larder_core::resource::ResourceName;
 use larder_core::resource::assignment::{LabelledNode, is_selected};
-use larder_core::resource::observed::ObservedState;
+use larder_core::resource::observed::{ObservedState, ResourceState};
 use larder_core::resource::path_conflict::all_conflicts;
 use larder_core::resource::view::{NodeLabels, ResourceView, resources};
 use larder_core::typed_name::GroupName;
@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 use super::params::{AtQuery, GroupPath, group_state, parse_point, parse_resource};
 use super::{ApiContext, ApiResult, JsonResponse, QueryParams, RequestBody};
 use crate::dto::{
-    GroupHeads, GroupRef, JsonTime, NodeResourceStatus, PeerSync, PeerSyncState, ResourceStatus,
-    StatusReport, StatusSummary, SyncReport,
+    GroupHeads, GroupRef, JsonTime, NodeResourceState, NodeResourceStatus, PeerSync, PeerSyncState,
+    ResourceStatus, StatusReport, StatusSummary, SyncReport,
 };
 use crate::error::CliError;
 use crate::limits;
 
-/// What `status` asks for.
+/// The parameters of `GET /v1/groups/{group}/status`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct StatusQuery {
-    /// Only this one.
+    /// The resource, as `<kind>/<name>`; without it, all.
     resource: Option<String>,
 }
 
@@ -84,7 +84,7 @@ fn applying_nodes(state: &GroupState) -> Result<Vec<ApplyingNode>, CliError> {
         .collect())
 }
 
-/// How the resources stand, or one of them.
+/// Reads the state of all resources, or of one.
 pub(super) fn read_status(
     state: &mut GroupState,
     only: Option<&ResourceName>,
@@ -100,9 +100,9 @@ pub(super) fn read_status(
     for view in views.iter().filter(|view| view.name.is_managed()) {
         let statuses: Vec<NodeResourceStatus> =
             nodes_applying.iter().filter_map(|node| node_resource_status(view, node)).collect();
-        // What was removed is of interest until everybody has done so.
-        let is_settled = statuses.iter().all(|node| node.state == "applied" || node.state == "released");
-        if view.is_removed() && is_settled {
+        // A removed resource is listed until all nodes have removed it.
+        let all_settled = statuses.iter().all(|node| is_settled(&node.state));
+        if view.is_removed() && all_settled {
             continue;
         }
         for node_status in &statuses {
@@ -124,17 +124,23 @@ pub(super) fn read_status(
     Ok(StatusReport { group, summary, conflicts, warnings: Vec::new(), resources: rows })
 }
 
-/// `None` if the resource is not meant for that node, and it never had to do with it.
+/// True if the node has nothing left to do for the resource.
+pub(super) fn is_settled(state: &NodeResourceState) -> bool {
+    matches!(state, NodeResourceState::Applied | NodeResourceState::Released)
+}
+
+/// The state of a resource on a node; `None` if the resource neither applies to the node nor was released
+/// by it.
 fn node_resource_status(view: &ResourceView<'_>, node: &ApplyingNode) -> Option<NodeResourceStatus> {
     let observed = node.observed.get(&view.name.to_string());
     let is_selected_here = is_selected(view, &LabelledNode { id: node.id, labels: &node.labels });
-    if !is_selected_here && observed.is_none_or(|observed| observed.state.as_str() != "released") {
+    if !is_selected_here && observed.is_none_or(|observed| observed.state != ResourceState::Released) {
         return None;
     }
     let pending_status = NodeResourceStatus {
         id: node.id.to_string(),
         alias: node.labels.alias.clone(),
-        state: "pending".to_owned(),
+        state: NodeResourceState::Pending,
         change: observed.map(|observed| observed.change.clone()).filter(|change| !change.is_empty()),
         since: observed.map(|observed| JsonTime(observed.since)),
         reason: String::new(),
@@ -142,7 +148,7 @@ fn node_resource_status(view: &ResourceView<'_>, node: &ApplyingNode) -> Option<
     match observed {
         Some(observed) if observed.revision == view.revision() || !is_selected_here => {
             Some(NodeResourceStatus {
-                state: observed.state.as_str().to_owned(),
+                state: observed.state.as_str().to_owned().into(),
                 reason: observed.message.clone(),
                 ..pending_status
             })

@@ -1,6 +1,6 @@
-//! Everything that is stored of a group, looked at once more while the daemon goes on.
+//! Verifies the stored rows of a group while the daemon continues to work.
 //!
-//! The answer comes in lines: how far it is, now and then, and at the end what was found.
+//! The response is one JSON document a line: the progress from time to time, and the result at the end.
 
 use std::convert::Infallible;
 
@@ -23,7 +23,8 @@ use crate::error::CliError;
 use crate::limits;
 use crate::store::StoreSnapshot;
 
-/// Each takes a processor for itself until it is done, whether or not anybody still waits for it.
+/// The verifications that may run at the same time. Each uses one processor until it is complete, even if its
+/// caller has gone.
 static VERIFY_SLOTS: Semaphore = Semaphore::const_new(limits::CONCURRENT_VERIFIES);
 
 pub(super) async fn verify_group(
@@ -31,7 +32,7 @@ pub(super) async fn verify_group(
     GroupPath(group): GroupPath,
 ) -> Result<Response, CliError> {
     let slot = VERIFY_SLOTS.try_acquire().map_err(|_| {
-        CliError::failed("the store is being verified already").with_hint("try again when that is done")
+        CliError::failed("the store is being verified already").with_hint("wait until that is complete")
     })?;
     let query = move |local_node: &mut Node| {
         let state = group_state(local_node, &group)?;
@@ -55,7 +56,7 @@ fn run_verify(
 ) {
     let mut on_progress = |verified: u64| {
         if verified.is_multiple_of(limits::VERIFY_PROGRESS_CHANGES) {
-            // Whoever is slow hears of the next step.
+            // A slow caller misses a step.
             drop(lines.try_send(Frame::data(json_line(&TaskProgress { done: verified, total }))));
         }
     };
@@ -64,7 +65,7 @@ fn run_verify(
         Err(error) => json_line(&CliError::failed(error.to_string()).with_hint("check the disk")),
     };
     drop(slot);
-    // Whoever asked may have gone.
+    // The caller may have gone.
     drop(runtime.block_on(tokio::time::timeout(limits::STREAM_SEND_TIMEOUT, lines.send_data(last_line))));
 }
 

@@ -1,13 +1,12 @@
-//! Watching: what happens in a group, an event a line, for as long as the caller listens.
+//! `watch`: the events of a group, one a line, until the caller ends.
 //!
 //! ```text
-//! journal (durable)      1 2 3 4 5 6 7 ...     read from where the caller left off, page by page
-//! passing (not kept)           up   away       told between, to those who watch just then
+//! durable events      1 2 3 4 5 6 7 ...     read from the journal, page by page, from the caller's cursor
+//! transient events         up   away        sent in between, to present watchers only
 //! ```
 //!
-//! Nothing is sent but what the caller takes: a slow one is behind in the journal, and costs no memory. What
-//! passes carries the id of the last event of the journal before it, so there is always a point to go on
-//! from.
+//! The next events are read when the caller has taken the last ones, so a slow caller needs no memory. A
+//! transient event carries the id of the durable event before it, which is a cursor too.
 
 mod conflicts;
 mod cursor;
@@ -28,33 +27,33 @@ use serde::Deserialize;
 
 use super::params::{GroupPath, group_state, node_ref, parse_scope};
 use super::{ApiContext, QueryParams};
-use crate::daemon::{
-    DaemonHandle, EventWatcher, TransientEvent, TransientKind, WatchItem, wall_clock_seconds,
-};
-use crate::dto::{JsonTime, WatchEvent, WithSchema};
+use crate::daemon::{DaemonHandle, EventWatcher, TransientEvent, TransientKind, WatchItem};
+use crate::dto::{EventKind, EventOp, JsonTime, WatchEvent, WithSchema};
 use crate::error::CliError;
 use crate::limits;
 use crate::store::StoreReader;
+use crate::time::wall_clock_seconds;
 use conflicts::ConflictTracker;
 use cursor::Cursor;
 
-/// What `watch` asks for.
+/// The parameters of `GET /v1/groups/{group}/events`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct WatchQuery {
-    /// The event after which to go on; from now on if left out.
+    /// The cursor after which to start; without it, now.
     since: Option<String>,
-    /// `<kind>` or `<kind>/<name>`: only what touches that.
+    /// The resources, as `<kind>` or `<kind>/<name>`; without it, all.
     path: Option<String>,
 }
 
-/// True of an event that touches what is meant.
+/// True for an event that touches a resource in scope.
 fn is_in_scope(scope: &ResourceScope, event: &WatchEvent) -> bool {
     let covers =
         |resource: &str| resource.parse().is_ok_and(|resource: ResourceName| scope.contains(&resource));
     let touches = || event.touches.iter().any(|touch| covers(&touch.resource));
-    // What was touched by what is gone cannot be told any more: rather one line too many than one too few.
-    let unknown = event.op == "retracted" && event.kind == "change" && event.touches.is_empty();
-    let is_always_shown = *scope == ResourceScope::Everything || event.kind == "stream" || unknown;
+    // The resources of a retracted change may not be known any more. It is shown, so that none is missed.
+    let unknown =
+        event.op == EventOp::Retracted && event.kind == EventKind::Change && event.touches.is_empty();
+    let is_always_shown = *scope == ResourceScope::Everything || event.kind == EventKind::Stream || unknown;
     is_always_shown || event.resource.as_deref().is_some_and(covers) || touches()
 }
 
@@ -77,7 +76,7 @@ pub(super) async fn watch_group(
         None => cursor::cursor_at_end(&reader, group),
     });
     let start = start.await?;
-    let start_event = WatchEvent { text: name, ..stream_event("start") };
+    let start_event = WatchEvent { text: name, ..WatchEvent::new(EventKind::Stream, EventOp::Start) };
     let stream = WatchStream {
         handle: api.handle,
         watcher,
@@ -95,7 +94,7 @@ pub(super) async fn watch_group(
     Ok((content_type, Body::from_stream(lines)).into_response())
 }
 
-/// Reads the disk, on a thread that may wait for it.
+/// Reads the disk on a blocking thread.
 async fn read_blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, CliError> + Send + 'static,
 ) -> Result<T, CliError> {
@@ -103,25 +102,21 @@ async fn read_blocking<T: Send + 'static>(
     read.unwrap_or_else(|error| Err(CliError::failed(format!("the journal could not be read: {error}"))))
 }
 
-fn stream_event(op: &str) -> WatchEvent {
-    WatchEvent { kind: "stream".to_owned(), op: op.to_owned(), ..WatchEvent::default() }
-}
-
-/// One caller who watches one group.
+/// The stream of events to one caller about one group.
 struct WatchStream {
     handle: DaemonHandle,
     watcher: EventWatcher,
     group: GroupId,
     scope: ResourceScope,
-    /// What to read next, and the id of what was told last.
+    /// The next row to read, and the id of the last event.
     cursor: Cursor,
     conflicts: ConflictTracker,
-    /// What is said before anything else.
+    /// The first event, until it is sent.
     start_event: Option<WatchEvent>,
 }
 
 impl WatchStream {
-    /// The next events; `None` when the daemon stops.
+    /// Waits for the next events; `None` when the daemon stops.
     async fn next_events(&mut self) -> Option<Vec<WatchEvent>> {
         if let Some(start_event) = self.start_event.take() {
             return Some(vec![self.as_transient(start_event)]);
@@ -153,8 +148,8 @@ impl WatchStream {
         }
     }
 
-    /// Reads on in the journal; `None` at its end.
-    #[allow(clippy::option_option, reason = "the end of the journal is not that of the daemon")]
+    /// Reads the next page of the journal; `Some(None)` at its end, `None` when the daemon stops.
+    #[allow(clippy::option_option, reason = "the end of the journal is not the end of the daemon")]
     async fn read_journal_page(&mut self) -> Option<Option<Vec<WatchEvent>>> {
         let (group, number, reader) = (self.group, self.cursor.row_number, self.watcher.reader());
         let rows =
@@ -203,7 +198,7 @@ impl WatchStream {
         Some(events)
     }
 
-    /// What was heard, as an event, if it is one of this group.
+    /// Makes an event of an item from the bus, if it is about this group.
     async fn watch_item_event(&mut self, item: WatchItem) -> Option<Option<WatchEvent>> {
         match item {
             WatchItem::Transient(transient) if transient.group == self.group => {
@@ -213,13 +208,14 @@ impl WatchStream {
                 Some(Some(self.as_transient(WatchEvent { node, ..transient_event(&transient) })))
             }
             WatchItem::Lost(lost) => {
-                Some(Some(self.as_transient(WatchEvent { lost: Some(lost), ..stream_event("lost") })))
+                let event = WatchEvent::new(EventKind::Stream, EventOp::Lost);
+                Some(Some(self.as_transient(WatchEvent { lost: Some(lost), ..event })))
             }
             WatchItem::Transient(_) | WatchItem::Committed | WatchItem::Stopping => Some(None),
         }
     }
 
-    /// An event that is told once: whoever goes on after it goes on after what the journal told before it.
+    /// Completes a transient event. Its cursor is that of the durable event before it.
     fn as_transient(&self, event: WatchEvent) -> WatchEvent {
         let time = event.time.or(Some(JsonTime(wall_clock_seconds())));
         WatchEvent { id: self.cursor.event_id.clone(), durable: false, time, ..event }
@@ -228,7 +224,7 @@ impl WatchStream {
     fn to_json_lines(&self, events: Vec<WatchEvent>) -> Bytes {
         let mut lines = Vec::new();
         for event in events {
-            // A view has nothing that JSON cannot say.
+            // An event can always be encoded.
             if serde_json::to_writer(&mut lines, &WithSchema::new(&event)).is_ok() {
                 lines.push(b'\n');
             }
@@ -239,19 +235,18 @@ impl WatchStream {
 
 fn transient_event(transient: &TransientEvent) -> WatchEvent {
     let (kind, op) = match transient.kind {
-        TransientKind::Linked => ("net", "linked"),
-        TransientKind::Unlinked => ("net", "unlinked"),
-        TransientKind::Up => ("net", "up"),
-        TransientKind::Away => ("net", "away"),
-        TransientKind::InSync => ("sync", "in-sync"),
-        TransientKind::Refetched => ("sync", "refetched"),
+        TransientKind::Linked => (EventKind::Net, EventOp::Linked),
+        TransientKind::Unlinked => (EventKind::Net, EventOp::Unlinked),
+        TransientKind::Up => (EventKind::Net, EventOp::Up),
+        TransientKind::Away => (EventKind::Net, EventOp::Away),
+        TransientKind::InSync => (EventKind::Sync, EventOp::InSync),
+        TransientKind::Refetched => (EventKind::Sync, EventOp::Refetched),
     };
-    let time = Some(JsonTime(transient.time));
-    WatchEvent { kind: kind.to_owned(), op: op.to_owned(), time, ..WatchEvent::default() }
+    WatchEvent { time: Some(JsonTime(transient.time)), ..WatchEvent::new(kind, op) }
 }
 
-/// The next rows of a journal, with their numbers; those that cannot be read tell nothing. While the store
-/// does not work there are none: it is read on when it does.
+/// Reads the next rows of a journal with their numbers; `None` for a row that cannot be decoded. There are no
+/// rows while the store is out of order.
 fn read_journal_rows(reader: &StoreReader, group: GroupId, number: u64) -> Vec<(u64, Option<JournalRow>)> {
     let from = key::journal(group, number);
     let rows = reader.read_page(Table::Journal, &key::for_group(group), &from, limits::WATCH_PAGE_ROWS);

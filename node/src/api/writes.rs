@@ -17,7 +17,7 @@ use crate::error::CliError;
 pub struct WriteBody {
     /// The edits: all of them are written, or none.
     pub edits: Vec<Edit>,
-    /// If given, the write is refused unless these are the heads of the desired state.
+    /// The expected heads of the desired state. If the heads differ, the write is refused.
     pub expected_heads: Option<Vec<ChangeName>>,
     /// The operator's reason.
     pub message: String,

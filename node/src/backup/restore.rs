@@ -51,7 +51,7 @@ pub fn restore_backup(
     }
     let staging_dir = stage_files(data_dir, dir, &backup, on_progress)?;
     let moved_to = (!existing.is_empty()).then(|| move_existing(&data_dir.path, &existing)).transpose()?;
-    move_into_place(&staging_dir, &data_dir.path)?;
+    move_into_data_dir(&staging_dir, &data_dir.path)?;
     Ok(RestoreResult {
         data: data_dir.path.display().to_string(),
         moved_to: moved_to.map(|path| path.display().to_string()),
@@ -143,7 +143,7 @@ fn move_existing(data_path: &Path, existing: &[OsString]) -> Result<PathBuf, Cli
         .with_hint(format!("delete the directories {REPLACED_DIR_PREFIX}N that you no longer need")))
 }
 
-fn move_into_place(staging_dir: &Path, data_path: &Path) -> Result<(), CliError> {
+fn move_into_data_dir(staging_dir: &Path, data_path: &Path) -> Result<(), CliError> {
     let mut names: Vec<OsString> = list_entries(staging_dir)?
         .into_iter()
         .filter(|name| name.to_str().is_some_and(is_backed_up))

@@ -18,11 +18,11 @@ pub(super) const GLOBAL_OPTIONS: &str = "Global options";
 Exit codes:
    0  done
    1  failed
-   2  wrong usage: a bad option, value or manifest
+   2  wrong usage: an option, value or manifest is not valid
    3  the daemon cannot be reached, or this node is in no group
    4  not found, or an ambiguous name
-   5  refused: by role, by a guard, by a conflict, or because the group has changed
-   6  written, but not done on every node
+   5  refused: the role, a conflict, or an option such as --base does not allow it
+   6  accepted, but not complete yet
   10  differences exist (with --exit-code)")]
 pub struct Cli {
     #[command(flatten)]

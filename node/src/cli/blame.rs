@@ -15,7 +15,7 @@ use crate::time;
 pub(super) struct BlameArgs {
     /// The resource, as KIND/NAME
     resource: String,
-    /// A field, or the common start of several fields
+    /// A field, or the beginning of the path of several fields, such as keys
     field: Option<String>,
     #[command(flatten)]
     at_args: AtArgs,

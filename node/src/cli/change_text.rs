@@ -1,6 +1,6 @@
 //! The one-line summary of a change, as `log` and `watch` print it.
 
-use crate::dto::TouchedResource;
+use crate::dto::{FieldOp, TouchedResource};
 use crate::output::{escape, short_id};
 
 /// Summarises the fields that a change touches, at most three resources with four fields each.
@@ -10,13 +10,13 @@ pub(super) fn summarize_touches(touches: &[TouchedResource]) -> String {
             Some(id) => format!("node/{}", short_id(id)),
             None => escape(&touch.resource),
         };
-        match (touch.op.as_str(), touch.fields.as_slice()) {
-            ("remove", _) => format!("{name} removed"),
+        match (&touch.op, touch.fields.as_slice()) {
+            (FieldOp::Remove, _) => format!("{name} removed"),
             (_, []) => name,
             (op, fields) => {
                 let parts: Vec<String> = fields.iter().take(4).map(|field| escape(field)).collect();
                 let more = if fields.len() > 4 { ", ..." } else { "" };
-                let op = if op == "unset" { " unset" } else { "" };
+                let op = if *op == FieldOp::Unset { " unset" } else { "" };
                 format!("{name}{op} {}{more}", parts.join(", "))
             }
         }

@@ -83,6 +83,9 @@ pub(super) enum MemberCommand {
     /// Reject a pending join request
     Deny(deny::DenyArgs),
     /// Change the role of a node
+    ///
+    /// A `reader` reads the group. A `node` also applies the desired state and reports its own state. An
+    /// `operator` also changes the desired state. An `admin` also changes the membership.
     Role(role::RoleArgs),
     /// Take over the alias, labels and values of another node
     ///
@@ -91,8 +94,8 @@ pub(super) enum MemberCommand {
     Replace(replace::ReplaceArgs),
     /// End the membership of a node
     ///
-    /// Changes of the node that are here still count, up to --keep-through. Changes that arrive later are
-    /// quarantined.
+    /// The changes of the removed node that this node has still count, or those up to --keep-through. Changes
+    /// that arrive later are quarantined.
     Remove(remove::RemoveArgs),
     /// Delete the status reports of a former member
     Forget(forget::ForgetArgs),
@@ -102,8 +105,12 @@ pub(super) enum MemberCommand {
     /// fork of its author's history.
     Quarantine(quarantine::QuarantineArgs),
     /// Leave the group
+    ///
+    /// The data of the group stays readable on this node, but is no longer updated.
     Leave(leave::LeaveArgs),
     /// Delete the group for all members
+    ///
+    /// The data of the group stays readable on each node, but nobody can change it. This cannot be undone.
     DeleteGroup(delete_group::DeleteGroupArgs),
     /// Make this node an admin with the recovery key
     ///
@@ -181,7 +188,7 @@ pub(super) enum HistoryCommand {
     ///
     /// `restore` makes a new change that takes back everything since that point.
     Restore(restore::RestoreArgs),
-    /// Name a point of the history, or list the names
+    /// Give a name to a point of the history, or list the tags
     Tag(tag::TagArgs),
     /// Print events as they happen
     ///
@@ -199,14 +206,14 @@ pub(super) enum SyncCommand {
     ///
     /// Two nodes with the same digest have the same data of the group.
     Heads(heads::HeadsArgs),
-    /// Export the document to an Automerge file, or compare one
+    /// Export the document to an Automerge file, or compare such a file
     Doc(doc::DocArgs),
 }
 
 /// Commands that keep a node running.
 #[derive(Debug, Subcommand)]
 pub(super) enum OperationsCommand {
-    /// Check this node and say how to fix what is wrong
+    /// Check this node, and suggest how to fix problems
     Doctor,
     /// Print the paths of this node's files
     Paths,
@@ -215,6 +222,8 @@ pub(super) enum OperationsCommand {
     /// The backup contains the private key of the node. Keep it secret.
     Backup(backup::BackupArgs),
     /// Restore a backup while the daemon is stopped
+    ///
+    /// The restored node fetches what it lacks from other members. Never run the same node twice.
     RestoreBackup(restore_backup::RestoreBackupArgs),
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),

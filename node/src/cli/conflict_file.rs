@@ -230,7 +230,7 @@ fn push_quoted(out: &mut String, plain: Option<&JsonValue>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dto::{JsonTime, NodeRef};
+    use crate::dto::{ConflictKind, JsonTime, NodeRef};
 
     fn side(tag: &str, value: Option<Literal>, winner: bool) -> ConflictSide {
         let node = Some(NodeRef { id: "abcdefghij".to_owned(), alias: Some(format!("n{tag}")) });
@@ -254,7 +254,7 @@ mod tests {
         let values = values.into_iter().zip(["A", "B", "C"]);
         ConflictEntry {
             id: "00".to_owned(),
-            kind: "value".to_owned(),
+            kind: ConflictKind::Value,
             resource: "config/a".to_owned(),
             field: "keys.x".to_owned(),
             base: base.map(JsonValue),

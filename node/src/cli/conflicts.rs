@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::history_point::AtArgs;
-use crate::dto;
+use crate::dto::{self, ConflictKind};
 use crate::error::ExitKind;
 use crate::output::{
     Style, Table, escape, format_value_short, node_ref_name, plain_cell, pluralize, short_id, styled_cell,
@@ -30,7 +30,8 @@ pub(super) fn conflicts(context: &CommandContext, args: &ConflictsArgs) -> Comma
     let review = ("review", args.review.then_some("true"));
     let found: dto::ConflictList =
         context.client.get(&context.group_path(&["conflicts"]), &[args.at_args.query_param(), review])?;
-    let conflict_count = found.conflicts.iter().filter(|conflict| conflict.kind != "review").count();
+    let conflict_count =
+        found.conflicts.iter().filter(|conflict| conflict.kind != ConflictKind::Review).count();
     args.at_args.report(context, found.at.as_deref());
     context.print(&found, |found| {
         found.conflicts.iter().map(|conflict| render_conflict(context, conflict)).collect()
@@ -55,7 +56,7 @@ fn render_conflict(context: &CommandContext, conflict: &dto::ConflictEntry) -> S
         out,
         "{}  {}  {}",
         styler.paint(Style::Bold, &title),
-        styler.paint(Style::Warning, &escape(&conflict.kind)),
+        styler.paint(Style::Warning, &escape(conflict.kind.as_str())),
         styler.paint(Style::Dim, &format!("id {}", short_id(&conflict.id)))
     );
     let mut table = Table::new(&["TAG", "VALUE", "NODE", "USER", "TIME", "CHANGE"]);
@@ -72,14 +73,17 @@ fn render_conflict(context: &CommandContext, conflict: &dto::ConflictEntry) -> S
     for line in table.render(styler).lines() {
         let _ = writeln!(out, "  {line}");
     }
-    match conflict.kind.as_str() {
-        "claim" => out.push_str(
+    match conflict.kind {
+        ConflictKind::Claim => out.push_str(
             "  These resources claim the same path. Change `path` or `select`, or remove all but one.\n",
         ),
-        "review" => {
+        ConflictKind::Review => {
             out.push_str("  Both edits count. The next change of the resource removes it from this list.\n")
         }
-        _ => {}
+        ConflictKind::Value
+        | ConflictKind::EditRemove
+        | ConflictKind::RemovedAuthor
+        | ConflictKind::Unknown(_) => {}
     }
     if conflict.base.is_some() {
         let _ = writeln!(out, "  before: {}", format_value_short(conflict.base.as_ref()));

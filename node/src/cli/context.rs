@@ -1,7 +1,6 @@
 //! The paths, the client and the output of a command.
 
-use std::io::Write as _;
-
+pub(super) use super::standard_streams::{print_stderr, print_stdout};
 use crate::api::params::parse_resource;
 use crate::client::ApiClient;
 use crate::data_dir::DataDir;
@@ -51,35 +50,17 @@ impl CommandContext {
         print_stdout(&text(view))
     }
 
-    /// The path of a resource, or of something of it: `resource` is `KIND/NAME`.
+    /// The path of a resource in the API, or of a part of it. `resource` is `KIND/NAME`.
     pub(super) fn resource_path(&self, resource: &str, rest: &[&str]) -> Result<String, CliError> {
         let name = parse_resource(resource)?;
         let segments = ["resources", name.kind(), name.name()];
         Ok(self.group_path(&[&segments, rest].concat()))
     }
 
-    /// The path of something in the group that the command is for.
+    /// A path of the API in the group of the command.
     pub(super) fn group_path(&self, segments: &[&str]) -> String {
         crate::client::group_path(self.group.as_deref(), segments)
     }
-}
-
-/// Writes to standard output. A closed pipe is not an error.
-pub(super) fn print_stdout(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::failed(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes a line to standard error.
-pub(super) fn print_stderr(text: &str) {
-    let mut err = std::io::stderr().lock();
-    // If standard error is closed, there is no other place for the text.
-    drop(writeln!(err, "{text}"));
 }
 
 /// Prints a text as it is, and ends the command.

@@ -112,8 +112,8 @@ pub(super) fn run_daemon(
 
 /// Logs to standard error. The level comes from `LARDER_LOG`, or else from the settings, or else is `info`.
 ///
-/// A thread of its own writes the lines. A reader that stops reading, a full disk or a closed pipe costs lines,
-/// and never stops the daemon. The returned guard writes the last lines when it is dropped.
+/// A thread of its own writes the lines. A reader that stops reading, a full disk or a closed pipe costs
+/// lines, and never stops the daemon. The returned guard writes the last lines when it is dropped.
 fn log_to_stderr(configured_level: Option<&str>) -> Result<WorkerGuard, CliError> {
     let level = std::env::var("LARDER_LOG").ok();
     let level = level.as_deref().or(configured_level).unwrap_or("info");

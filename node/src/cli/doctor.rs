@@ -1,7 +1,7 @@
 //! `doctor`: checks this node.
 
 use super::context::{CommandContext, CommandResult};
-use crate::dto::DoctorReport;
+use crate::dto::{CheckState, DoctorReport};
 use crate::error::ExitKind;
 use crate::output::{Style, Table, plain_cell, styled_cell};
 
@@ -9,21 +9,21 @@ use crate::output::{Style, Table, plain_cell, styled_cell};
 pub(super) fn doctor(context: &CommandContext) -> CommandResult {
     let report: DoctorReport = context.client.get("/v1/doctor", &[])?;
     context.print(&report, |report| render_doctor(context, report))?;
-    Ok(report.checks.iter().any(|check| check.state == "bad").then_some(ExitKind::Failed))
+    Ok(report.checks.iter().any(|check| check.state == CheckState::Bad).then_some(ExitKind::Failed))
 }
 
 fn render_doctor(context: &CommandContext, report: &DoctorReport) -> String {
     let mut table = Table::new(&["GROUP", "ABOUT", "STATE", "FOUND", "WHAT TO DO"]);
     for check in &report.checks {
-        let style = match check.state.as_str() {
-            "good" => Style::Good,
-            "bad" => Style::Bad,
-            _ => Style::Warning,
+        let style = match check.state {
+            CheckState::Good => Style::Good,
+            CheckState::Bad => Style::Bad,
+            CheckState::Care | CheckState::Unknown(_) => Style::Warning,
         };
         table.push_row(vec![
             plain_cell(check.group.as_deref().unwrap_or_default()),
             plain_cell(&check.topic),
-            styled_cell(&check.state, style),
+            styled_cell(check.state.as_str(), style),
             plain_cell(&check.text),
             plain_cell(check.hint.as_deref().unwrap_or_default()),
         ]);

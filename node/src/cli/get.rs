@@ -16,7 +16,7 @@ use crate::output::{Style, escape, format_value, format_value_short};
 pub(super) struct GetArgs {
     /// The resource, as KIND/NAME
     resource: String,
-    /// A field, or the common start of several fields
+    /// A field, or the beginning of the path of several fields, such as keys
     field: Option<String>,
     #[command(flatten)]
     at_args: AtArgs,

@@ -1,7 +1,7 @@
 //! `groups`: the groups of this node.
 
 use super::context::{CommandContext, CommandResult, NO_GROUP_HINT, print_stderr};
-use crate::dto::GroupList;
+use crate::dto::{GroupList, GroupStatus, MemberRole};
 use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
 
 pub(super) fn groups(context: &CommandContext) -> CommandResult {
@@ -22,13 +22,13 @@ fn render_groups(context: &CommandContext, groups: &GroupList) -> String {
         table.push_row(vec![
             styled_cell(short_id(&group.id), Style::Id),
             plain_cell(&group.name),
-            plain_cell(group.role.as_deref().unwrap_or_default()),
+            plain_cell(group.role.as_ref().map_or("", MemberRole::as_str)),
             plain_cell(group.members.to_string()),
             plain_cell(group.changes.to_string()),
-            match group.status.as_str() {
-                "" | "member" if group.paused => styled_cell("paused", Style::Warning),
-                "" | "member" => plain_cell(""),
-                status => styled_cell(status, Style::Warning),
+            match &group.status {
+                GroupStatus::Member if group.paused => styled_cell("paused", Style::Warning),
+                GroupStatus::Member => plain_cell(""),
+                status => styled_cell(status.as_str(), Style::Warning),
             },
         ]);
     }

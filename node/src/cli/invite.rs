@@ -79,7 +79,7 @@ fn render_invites(context: &CommandContext, invites: &InviteList) -> String {
         let style = if invite.state == InviteState::Open { Style::Good } else { Style::Dim };
         table.push_row(vec![
             styled_cell(short_id(&invite.id), Style::Id),
-            plain_cell(&invite.role),
+            plain_cell(invite.role.as_str()),
             plain_cell(format!("{}/{}", invite.used, invite.uses)),
             styled_cell(invite.state.as_str(), style),
             plain_cell(time::local(invite.created.0)),

@@ -10,7 +10,7 @@ use super::change_text::summarize_touches;
 use super::context::{CommandContext, CommandResult, print_stderr};
 use super::diff_text::render_edits;
 use super::history_point::AtArgs;
-use crate::dto::{self, ChangeEntry};
+use crate::dto::{self, ChangeEntry, ChangeSource};
 use crate::error::CliError;
 use crate::limits;
 use crate::output::history_graph::{GraphCharset, GraphEntry, draw_graph};
@@ -159,7 +159,10 @@ pub(super) fn render_graph(styler: Styler, charset: GraphCharset, log: &dto::Cha
 fn entry_lines(styler: Styler, row: &ChangeEntry) -> Vec<String> {
     let author = author_name(&row.user, row.node.as_ref());
     let time = time::local(row.time.0);
-    let source = if row.source == "desired" { String::new() } else { format!(" [{}]", row.source) };
+    let source = match &row.source {
+        ChangeSource::Desired => String::new(),
+        source => format!(" [{}]", escape(source.as_str())),
+    };
     let unverified_mark = if row.verified { "" } else { "  (NOT verified)" };
     let clock_mark = if row.clock.is_some() { " (clock?)" } else { "" };
     let mut lines = vec![format!(
@@ -178,7 +181,7 @@ fn entry_lines(styler: Styler, row: &ChangeEntry) -> Vec<String> {
 
 fn summarize_entry(row: &ChangeEntry) -> String {
     if row.touches.is_empty() {
-        let merges = row.source == "desired" && row.deps.len() > 1;
+        let merges = row.source == ChangeSource::Desired && row.deps.len() > 1;
         return if merges { "(merge)".to_owned() } else { String::new() };
     }
     summarize_touches(&row.touches)

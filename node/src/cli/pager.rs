@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::context::print_stdout;
+use super::standard_streams::print_stdout;
 use crate::error::CliError;
 
 /// The pager if no variable names one. It exits if the text fits on the screen, keeps colours, and

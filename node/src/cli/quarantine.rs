@@ -31,12 +31,12 @@ enum QuarantineSubcommand {
         #[arg(long)]
         all: bool,
     },
-    /// Show one of these changes
+    /// Show one of these changes with its values
     Show {
         /// Id of the change
         change: String,
     },
-    /// Accept changes with everything that they build on (role admin)
+    /// Accept changes with everything that they build on (needs the role admin)
     Readmit {
         /// Ids of the newest changes, one for each author
         #[arg(required = true, value_name = "CHANGE")]
@@ -44,7 +44,7 @@ enum QuarantineSubcommand {
         #[command(flatten)]
         message_args: MessageArgs,
     },
-    /// Write the values of these changes again, as a change of this node (role operator)
+    /// Write the values of these changes again, as a change of this node (needs the role operator)
     Rewrite {
         /// Ids of the changes, in the order to write them
         #[arg(required = true, value_name = "CHANGE")]
@@ -116,7 +116,7 @@ fn render_quarantine(context: &CommandContext, quarantine: &dto::QuarantineList)
             plain_cell(node_name(&change.node.id, change.node.alias.as_deref())),
             plain_cell(&change.user),
             plain_cell(time::local(change.time.0)),
-            styled_cell(&change.state, Style::Warning),
+            styled_cell(change.state.as_str(), Style::Warning),
             plain_cell(&change.reason),
         ]);
     }
@@ -146,7 +146,7 @@ fn render_change(context: &CommandContext, change: &QuarantinedChange) -> String
     push_line("user", &change.user);
     push_line("time", &time::local(change.time.0));
     push_line("shard", &change.shard);
-    push_line("state", &change.state);
+    push_line("state", change.state.as_str());
     push_line("why", &change.reason);
     push_line("readmit", &change.readmit_hint);
     if !change.message.is_empty() {

@@ -15,7 +15,7 @@ use crate::output::escape;
 pub(super) struct RemoveArgs {
     /// Alias or id of the node
     node: String,
-    /// Last change of the node that still counts [default: all changes that are here]
+    /// Last change of the node that still counts [default: all that this node has]
     #[arg(long, value_name = "CHANGE")]
     keep_through: Option<String>,
     #[command(flatten)]

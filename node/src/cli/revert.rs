@@ -51,7 +51,7 @@ pub(super) fn send_revert(
     send_revert_body(context, &request, past_verb)
 }
 
-/// Sends the request, and prints what came of it.
+/// Sends the request, and prints the result.
 pub(super) fn send_revert_body(
     context: &CommandContext,
     request: &RevertBody,

@@ -7,7 +7,7 @@ use clap::Args;
 use super::context::{CommandContext, CommandResult};
 use super::diff_text::render_edits;
 use super::history_point::AtArgs;
-use crate::dto::{self, ChangeEntry};
+use crate::dto::{self, ChangeEntry, ClockFault};
 use crate::output::{Style, Styler, escape, node_ref_name, short_id};
 use crate::time;
 
@@ -37,7 +37,7 @@ pub(super) fn render_change(styler: Styler, row: &ChangeEntry) -> String {
         }
     };
     push_fact("change", styler.paint(Style::Id, &escape(&row.id)));
-    push_fact("source", row.source.clone());
+    push_fact("source", escape(row.source.as_str()));
     push_fact(
         "node",
         row.node
@@ -46,10 +46,10 @@ pub(super) fn render_change(styler: Styler, row: &ChangeEntry) -> String {
             .unwrap_or_default(),
     );
     push_fact("user", escape(&row.user));
-    let clock_remark = match row.clock.as_deref() {
-        Some("behind") => "  (clock? earlier than the changes it builds on)",
-        Some("ahead") => "  (clock? in the future)",
-        _ => "",
+    let clock_remark = match &row.clock {
+        Some(ClockFault::Behind) => "  (clock? earlier than the changes it builds on)",
+        Some(ClockFault::Ahead) => "  (clock? in the future)",
+        None | Some(ClockFault::Unknown(_)) => "",
     };
     push_fact("time", time::local(row.time.0) + &styler.paint(Style::Warning, clock_remark));
     push_fact("command", escape(&row.command));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
-use crate::dto;
+use crate::dto::{self, NodeResourceState};
 use crate::error::ExitKind;
 use crate::output::{Style, Table, TableCell, escape, node_name, plain_cell, short_id, styled_cell};
 
@@ -33,8 +33,8 @@ pub(super) fn status(context: &CommandContext, args: &StatusArgs) -> CommandResu
             print_stderr(&format!("warning: {}", escape(warning)));
         }
     }
-    let is_converged =
-        status.summary.counts().iter().all(|(state, _)| *state == "applied") && status.conflicts == 0;
+    let is_converged = status.summary.counts().iter().all(|(state, _)| *state == NodeResourceState::Applied)
+        && status.conflicts == 0;
     Ok((args.exit_code && !is_converged).then_some(ExitKind::Differs))
 }
 
@@ -77,12 +77,16 @@ fn render_status(context: &CommandContext, status: &dto::StatusReport) -> String
     out
 }
 
-fn state_cell(state: &str) -> TableCell {
+fn state_cell(state: &NodeResourceState) -> TableCell {
     let style = match state {
-        "applied" => Style::Good,
-        "failed" | "drifted" => Style::Bad,
-        "pending" | "released" => Style::Dim,
-        _ => Style::Warning,
+        NodeResourceState::Applied => Style::Good,
+        NodeResourceState::Failed | NodeResourceState::Drifted => Style::Bad,
+        NodeResourceState::Pending | NodeResourceState::Released => Style::Dim,
+        NodeResourceState::Held
+        | NodeResourceState::Blocked
+        | NodeResourceState::Paused
+        | NodeResourceState::Unsupported
+        | NodeResourceState::Unknown(_) => Style::Warning,
     };
-    styled_cell(state, style)
+    styled_cell(state.as_str(), style)
 }

@@ -5,10 +5,9 @@ use hyper::Method;
 
 use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::api::status::SyncBody;
-use crate::daemon::wall_clock_seconds;
 use crate::dto::{self, PeerSyncState};
 use crate::output::{Style, Table, plain_cell, short_id, styled_cell};
-use crate::time;
+use crate::time::{self, wall_clock_seconds};
 
 /// Arguments of `sync`.
 #[derive(Debug, Args)]
@@ -19,9 +18,9 @@ pub(super) struct SyncArgs {
 
 #[derive(Debug, Subcommand)]
 enum SyncSubcommand {
-    /// Show what each other member lacks
+    /// Show what each member lacks (the default)
     Status,
-    /// Compare with all linked members now
+    /// Synchronise with all linked members now
     Now,
     /// Stop synchronising this group; no change is lost
     Pause,
@@ -59,7 +58,7 @@ fn render_sync(context: &CommandContext, sync: &dto::SyncReport) -> String {
         let style = match peer.state {
             PeerSyncState::InSync => Style::Good,
             PeerSyncState::Away => Style::Dim,
-            PeerSyncState::Syncing | PeerSyncState::Indirect => Style::Warning,
+            PeerSyncState::Syncing | PeerSyncState::Indirect | PeerSyncState::Unknown(_) => Style::Warning,
         };
         let format_lag =
             |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());

@@ -5,8 +5,9 @@ use larder_core::value::Value;
 
 use super::{blame, diff, diff_text, log, show};
 use crate::dto::{
-    BlameField, BlameLine, BlameReport, ChangeEntry, ChangeLog, ChangeOrigin, FieldDiff, JsonTime, JsonValue,
-    NodeDiffReport, NodeDrift, NodeRef, ResourceDrift, TouchedResource,
+    BlameField, BlameLine, BlameReport, ChangeEntry, ChangeLog, ChangeOrigin, ChangeSource, ClockFault,
+    FieldDiff, FieldOp, JsonTime, JsonValue, NodeDiffReport, NodeDrift, NodeRef, NodeResourceState,
+    ResourceDrift, TouchedResource,
 };
 use crate::output::Styler;
 use crate::output::history_graph::GraphCharset;
@@ -43,7 +44,7 @@ fn text_value(value: &str) -> Option<JsonValue> {
 }
 
 fn edit_row(resource: &str, field: &str, old: Option<JsonValue>, new: Option<JsonValue>) -> FieldDiff {
-    let op = if new.is_some() { "set" } else { "unset" }.to_owned();
+    let op = if new.is_some() { FieldOp::Set } else { FieldOp::Unset };
     let (resource, field, change) = (resource.to_owned(), field.to_owned(), Some(padded_id("c4")));
     FieldDiff { resource, field, op, old, new, change }
 }
@@ -67,7 +68,7 @@ fn log_row(first: &str, second: i64, deps: &[&str]) -> ChangeEntry {
     let deps: Vec<String> = deps.iter().map(|dep| padded_id(dep)).collect();
     ChangeEntry {
         id: padded_id(first),
-        source: "desired".to_owned(),
+        source: ChangeSource::Desired,
         node: node_ref("till"),
         user: "ann".to_owned(),
         time: JsonTime(NOON + second),
@@ -77,14 +78,14 @@ fn log_row(first: &str, second: i64, deps: &[&str]) -> ChangeEntry {
         deps,
         verified: true,
         clock: None,
-        touches: vec![touch_row("config/db", &["keys.url"], "set")],
+        touches: vec![touch_row("config/db", &["keys.url"], FieldOp::Set)],
         edits: Vec::new(),
     }
 }
 
-fn touch_row(resource: &str, fields: &[&str], op: &str) -> TouchedResource {
+fn touch_row(resource: &str, fields: &[&str], op: FieldOp) -> TouchedResource {
     let fields = fields.iter().map(|field| (*field).to_owned()).collect();
-    TouchedResource { resource: resource.to_owned(), fields, op: op.to_owned() }
+    TouchedResource { resource: resource.to_owned(), fields, op }
 }
 
 /// A history that diverges and merges, with two wrong clocks and one invalid signature.
@@ -94,8 +95,8 @@ fn sample_log() -> ChangeLog {
         node: node_ref("stray"),
         user: String::new(),
         touches: vec![
-            touch_row("file/motd", &["ensure"], "remove"),
-            touch_row("node/ac44eyabcdef", &["labels.role"], "unset"),
+            touch_row("file/motd", &["ensure"], FieldOp::Remove),
+            touch_row("node/ac44eyabcdef", &["labels.role"], FieldOp::Unset),
         ],
         ..log_row("e5", 40, &["c3"])
     };
@@ -103,15 +104,15 @@ fn sample_log() -> ChangeLog {
         node: node_ref("lab"),
         user: "ben\u{7}".to_owned(),
         message: "longer hours\nas agreed".to_owned(),
-        clock: Some("behind".to_owned()),
-        touches: vec![touch_row("config/db", &["a", "b", "c", "d", "e"], "set")],
+        clock: Some(ClockFault::Behind),
+        touches: vec![touch_row("config/db", &["a", "b", "c", "d", "e"], FieldOp::Set)],
         ..log_row("d4", 30, &["c3"])
     };
     let doubtful =
-        ChangeEntry { verified: false, clock: Some("ahead".to_owned()), ..log_row("c3", 20, &["b2"]) };
+        ChangeEntry { verified: false, clock: Some(ClockFault::Ahead), ..log_row("c3", 20, &["b2"]) };
     let observed = ChangeEntry {
-        source: "observed".to_owned(),
-        touches: vec![touch_row("config/db", &["state"], "set")],
+        source: ChangeSource::Observed,
+        touches: vec![touch_row("config/db", &["state"], FieldOp::Set)],
         ..log_row("b2", 10, &[])
     };
     ChangeLog {
@@ -176,19 +177,22 @@ fn blame_matches_its_snapshot() {
 
 #[test]
 fn node_diff_matches_its_snapshot() {
-    let drift = |alias: &str, state: &str, applied: Option<&str>, exact: bool| NodeDrift {
+    let drift = |alias: &str, state: NodeResourceState, applied: Option<&str>, exact: bool| NodeDrift {
         id: format!("{alias}nodeid"),
         alias: Some(alias.to_owned()),
-        state: state.to_owned(),
-        reason: if state == "failed" { "permission denied: etc/x\u{7}".to_owned() } else { String::new() },
+        reason: match state {
+            NodeResourceState::Failed => "permission denied: etc/x\u{7}".to_owned(),
+            _ => String::new(),
+        },
+        state,
         applied: applied.map(padded_id),
         exact,
         edits: if exact { sample_edits()[..3].to_vec() } else { Vec::new() },
     };
     let nodes = vec![
-        drift("till", "failed", Some("a1"), true),
-        drift("lab", "pending", None, true),
-        drift("ship", "held", Some("b2"), false),
+        drift("till", NodeResourceState::Failed, Some("a1"), true),
+        drift("lab", NodeResourceState::Pending, None, true),
+        drift("ship", NodeResourceState::Held, Some("b2"), false),
     ];
     let row = ResourceDrift { resource: "config/db".to_owned(), newest_change: Some(padded_id("c4")), nodes };
     looks!("diff_nodes", diff::nodes::render_node_diff(PLAIN, &NodeDiffReport { resources: vec![row] }));

@@ -8,7 +8,7 @@ use clap::Args;
 use super::change_text::summarize_touches;
 use super::context::{CommandContext, CommandResult, print_stderr};
 use crate::client::FollowEnd;
-use crate::dto::WatchEvent;
+use crate::dto::{EventKind, EventOp, WatchEvent};
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 use crate::output::{Style, escape, node_name, node_ref_name, pluralize, short_id};
@@ -93,10 +93,10 @@ impl WatchClient {
             CliError::failed(format!("the daemon sent an invalid event: {error}"))
                 .with_hint("restart the daemon after an upgrade, so that both have the same version")
         })?;
-        let is_event = event.kind != "stream";
+        let is_event = event.kind != EventKind::Stream;
         let has_reader = match context.json {
             true => write_stdout(&[line, b"\n"].concat())?,
-            false if event.op == "start" => {
+            false if event.op == EventOp::Start => {
                 self.print_start(context, &event);
                 true
             }
@@ -140,18 +140,21 @@ fn render_event(context: &CommandContext, event: &WatchEvent) -> String {
     let styler = context.styler;
     let time = event.time.map_or_else(|| " ".repeat(19), |time| time::local(time.0));
     let change = event.change.as_deref().map_or_else(|| " ".repeat(7), short_id);
-    let kind = styler.paint(event_style(event), &format!("{:8}", escape(&event.kind)));
+    let kind = styler.paint(event_style(event), &format!("{:8}", escape(event.kind.as_str())));
     let (time, change) = (styler.paint(Style::Dim, &time), styler.paint(Style::Id, &change));
     format!("{time}  {kind}  {change}  {}", describe_event(event)).trim_end().to_owned()
 }
 
 fn event_style(event: &WatchEvent) -> Style {
-    match (event.kind.as_str(), event.op.as_str()) {
-        ("apply", "failed" | "blocked" | "unsupported") | ("stream", _) => Style::Bad,
-        ("conflict", "settled") | ("apply", "applied") | ("net", "up" | "linked") | ("sync", _) => {
-            Style::Good
-        }
-        ("conflict" | "hold" | "drift", _) | ("net", _) | (_, "retracted") => Style::Warning,
+    match (&event.kind, &event.op) {
+        (EventKind::Apply, EventOp::Failed | EventOp::Blocked | EventOp::Unsupported)
+        | (EventKind::Stream, _) => Style::Bad,
+        (EventKind::Conflict, EventOp::Settled)
+        | (EventKind::Apply, EventOp::Applied)
+        | (EventKind::Net, EventOp::Up | EventOp::Linked)
+        | (EventKind::Sync, _) => Style::Good,
+        (EventKind::Conflict | EventKind::Hold | EventKind::Drift | EventKind::Net, _)
+        | (_, EventOp::Retracted) => Style::Warning,
         _ => Style::Bold,
     }
 }
@@ -165,36 +168,38 @@ fn describe_event(event: &WatchEvent) -> String {
     };
     let with_reason =
         |text: &str| if text.is_empty() { String::new() } else { format!(": {}", escape(text)) };
-    match (event.kind.as_str(), event.op.as_str()) {
-        ("change", "accepted") => {
+    let op = escape(event.op.as_str());
+    match (&event.kind, &event.op) {
+        (EventKind::Change, EventOp::Accepted) => {
             let message = event.text.lines().next().map(escape).filter(|line| !line.is_empty());
             let message = message.map(|line| format!("  \"{line}\"")).unwrap_or_default();
             format!("{}  {}{message}", event_author(event), touched_or("(no field)"))
         }
-        ("change", _) => format!("{}  {}  no longer counts", node(), touched_or("a change")),
-        ("member", _) => format!("{}  {}", event_author(event), escape(&event.text)),
-        ("apply" | "hold" | "drift", op) => {
-            format!("{}  {resource} {}{}", node(), escape(op), with_reason(&event.text))
+        (EventKind::Change, _) => format!("{}  {}  no longer counts", node(), touched_or("a change")),
+        (EventKind::Member, _) => format!("{}  {}", event_author(event), escape(&event.text)),
+        (EventKind::Apply | EventKind::Hold | EventKind::Drift, _) => {
+            format!("{}  {resource} {op}{}", node(), with_reason(&event.text))
         }
-        ("conflict", op) => {
+        (EventKind::Conflict, event_op) => {
             let field = event.field.as_deref().map(escape).unwrap_or_default();
-            let advice = if op == "settled" { "" } else { ": see `larder conflicts`" };
-            format!(
-                "{resource} {field} {}{advice}",
-                if op == "appeared" { "in conflict".to_owned() } else { escape(op) }
-            )
+            let (what, advice) = match event_op {
+                EventOp::Appeared => ("in conflict", ": see `larder conflicts`"),
+                EventOp::Settled => ("no longer in conflict", ""),
+                _ => (op.as_str(), ": see `larder conflicts`"),
+            };
+            format!("{resource} {field} {what}{advice}")
         }
-        ("net", op) => format!("{} {}", node(), escape(op)),
-        ("sync", "in-sync") => format!("in sync with {}", node()),
-        ("sync", _) => "this copy is complete again".to_owned(),
-        ("stream", _) => {
+        (EventKind::Net, _) => format!("{} {op}", node()),
+        (EventKind::Sync, EventOp::InSync) => format!("in sync with {}", node()),
+        (EventKind::Sync, _) => "this copy is complete again".to_owned(),
+        (EventKind::Stream, _) => {
             let lost_count = event.lost.unwrap_or_default();
             format!(
                 "{} lost because the output was too slow; no change is missing",
                 pluralize(usize::try_from(lost_count).unwrap_or(usize::MAX), "transient event")
             )
         }
-        (_, op) => format!("{} {resource}{}", escape(op), with_reason(&event.text)),
+        (EventKind::Unknown(_), _) => format!("{op} {resource}{}", with_reason(&event.text)),
     }
 }
 
@@ -209,11 +214,11 @@ fn event_author(event: &WatchEvent) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dto::{NodeRef, TouchedResource};
+    use crate::dto::{FieldOp, NodeRef, TouchedResource};
 
     fn event(kind: &str, op: &str) -> WatchEvent {
         let node = Some(NodeRef { id: "abcdefghijk".to_owned(), alias: Some("ship\u{1b}[31m".to_owned()) });
-        WatchEvent { kind: kind.to_owned(), op: op.to_owned(), node, ..WatchEvent::default() }
+        WatchEvent { node, ..WatchEvent::new(kind.to_owned().into(), op.to_owned().into()) }
     }
 
     #[test]
@@ -221,7 +226,7 @@ mod tests {
         let touch = TouchedResource {
             resource: "config/a".to_owned(),
             fields: vec!["keys.x\n".to_owned()],
-            op: "set".to_owned(),
+            op: FieldOp::Set,
         };
         let change = WatchEvent {
             user: "root\r".to_owned(),

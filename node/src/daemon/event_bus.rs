@@ -1,8 +1,7 @@
-//! What those who watch wait for: that something became durable, which they read from the journal themselves,
-//! and what passes and is written down nowhere.
+//! The event bus: it wakes watchers when rows became durable, and carries transient events to them.
 //!
-//! Nobody waits for them. A watcher that is slow reads the journal when it can; of what passes it loses the
-//! oldest, and is told how much.
+//! Watchers read durable events from the journal themselves. The bus never waits for a watcher: a slow one
+//! loses the oldest transient events, and learns how many.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,42 +9,43 @@ use larder_core::id::{GroupId, NodeId};
 use larder_core::node::NodeEvent;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
-use super::owner::wall_clock_seconds;
+use super::stop::stop_requested;
 use crate::error::{CliError, ExitKind};
 use crate::limits;
 use crate::store::StoreReader;
+use crate::time::wall_clock_seconds;
 
-/// Something that happened and is written down nowhere.
+/// An event that is not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransientEvent {
-    /// In which group.
+    /// The group that the event is about.
     pub group: GroupId,
-    /// When, by this node's clock, in seconds since 1970.
+    /// The time in seconds since 1970, by this node's clock.
     pub time: i64,
-    /// With whom, if with anybody.
+    /// The member that the event is about, if there is one.
     pub peer: Option<NodeId>,
-    /// What.
+    /// The kind of the event.
     pub kind: TransientKind,
 }
 
-/// What happened.
+/// The kind of a transient event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransientKind {
-    /// A link with a member stands.
+    /// A link with a member opened.
     Linked,
-    /// It ended.
+    /// A link with a member closed.
     Unlinked,
-    /// A member can be heard again,
+    /// A member became reachable.
     Up,
-    /// or not any more.
+    /// A member became unreachable.
     Away,
-    /// Everything that a neighbour has is here.
+    /// This node has everything that a neighbour has.
     InSync,
-    /// What was damaged in this copy is whole again.
+    /// The damaged copy of a group is complete again.
     Refetched,
 }
 
-/// Where it is told. Cheap to copy.
+/// The event bus. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EventBus(Arc<EventBusInner>);
 
@@ -71,45 +71,45 @@ impl EventBus {
         }))
     }
 
-    /// Something became durable.
+    /// Wakes the watchers after a commit.
     pub(super) fn on_stored(&self) {
         self.0.commits.send_replace(());
     }
 
-    /// The machine took in something: what it shows may be another than before.
+    /// Wakes the subscribers of [`EventBus::subscribe_inputs`] after an input.
     pub(super) fn on_input_handled(&self) {
         if self.0.inputs.receiver_count() > 0 {
             self.0.inputs.send_replace(());
         }
     }
 
-    /// Changes each time that the machine takes in something, and when the daemon stops.
+    /// Returns a receiver that changes after each input of the node, and one for the stop of the daemon.
     pub fn subscribe_inputs(&self) -> (watch::Receiver<()>, watch::Receiver<bool>) {
         (self.0.inputs.subscribe(), self.0.stopping.clone())
     }
 
-    /// A way to read the store as it is now.
+    /// Returns a reader of the store.
     pub fn reader(&self) -> StoreReader {
         self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The store was opened anew.
+    /// Replaces the reader after the store was opened again.
     pub(super) fn on_store_reopened(&self, reader: StoreReader) {
         *self.0.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
         self.on_stored();
     }
 
-    /// True if anybody watches.
+    /// True if there is a watcher.
     pub(super) fn is_watched(&self) -> bool {
         self.0.transient.receiver_count() > 0
     }
 
     pub(super) fn publish(&self, group: GroupId, peer: Option<NodeId>, kind: TransientKind) {
-        // Nobody may be watching.
+        // There may be no watcher.
         drop(self.0.transient.send(TransientEvent { group, time: wall_clock_seconds(), peer, kind }));
     }
 
-    /// Tells of a notice, if it is news for a group.
+    /// Publishes an event of the node, if watchers of a group see such events.
     pub(super) fn on_node_event(&self, event: &NodeEvent) {
         match event {
             NodeEvent::ReachabilityChanged { group, peer, is_reachable: up } => {
@@ -121,25 +121,23 @@ impl EventBus {
         }
     }
 
-    /// Begins to watch; a failure if too many do.
+    /// Adds a watcher, unless there are too many.
     pub fn subscribe(&self) -> Result<EventWatcher, CliError> {
         let slot = Arc::clone(&self.0.watcher_slots).try_acquire_owned().map_err(|_| {
-            CliError::new(ExitKind::Refused, "full", "as many commands watch this daemon as may")
-                .with_hint("end one of them first")
+            CliError::new(ExitKind::Refused, "full", "too many commands watch this daemon")
+                .with_hint("end another `larder watch` first")
         })?;
-        let (durable, passing) = (self.0.commits.subscribe(), self.0.transient.subscribe());
-        let stopping = self.0.stopping.clone();
         Ok(EventWatcher {
             event_bus: self.clone(),
-            commits: durable,
-            transient: passing,
-            stopping,
+            commits: self.0.commits.subscribe(),
+            transient: self.0.transient.subscribe(),
+            stopping: self.0.stopping.clone(),
             _slot: slot,
         })
     }
 }
 
-/// One who watches.
+/// A watcher of the bus.
 #[derive(Debug)]
 pub struct EventWatcher {
     event_bus: EventBus,
@@ -149,21 +147,21 @@ pub struct EventWatcher {
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a watcher gets.
+/// An item that a watcher receives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WatchItem {
-    /// Something may be durable that was not before.
+    /// Rows may have become durable.
     Committed,
-    /// Something passed.
+    /// A transient event happened.
     Transient(TransientEvent),
-    /// So many things passed that it was too slow for.
+    /// The watcher was too slow for this number of transient events.
     Lost(u64),
     /// The daemon stops.
     Stopping,
 }
 
 impl EventWatcher {
-    /// A way to read the store.
+    /// Returns a reader of the store.
     pub fn reader(&self) -> StoreReader {
         self.event_bus.reader()
     }
@@ -173,7 +171,7 @@ impl EventWatcher {
         self.commits.mark_unchanged();
     }
 
-    /// What has passed already, if anything has.
+    /// Returns the next transient event that is waiting.
     pub fn try_next(&mut self) -> Option<WatchItem> {
         use broadcast::error::TryRecvError;
         match self.transient.try_recv() {
@@ -183,17 +181,17 @@ impl EventWatcher {
         }
     }
 
-    /// Waits for the next.
+    /// Waits for the next item.
     pub async fn next(&mut self) -> WatchItem {
         use broadcast::error::RecvError;
         tokio::select! {
             biased;
-            () = super::stop_requested(&mut self.stopping) => WatchItem::Stopping,
+            () = stop_requested(&mut self.stopping) => WatchItem::Stopping,
             changed = self.commits.changed() => match changed {
                 Ok(()) => WatchItem::Committed,
                 Err(_) => WatchItem::Stopping,
             },
-            passing = self.transient.recv() => match passing {
+            event = self.transient.recv() => match event {
                 Ok(event) => WatchItem::Transient(event),
                 Err(RecvError::Lagged(lost)) => WatchItem::Lost(lost),
                 Err(RecvError::Closed) => WatchItem::Stopping,

@@ -1,4 +1,4 @@
-//! What the API and the keeper hold of the daemon: a way to ask the one task that owns the machine.
+//! The handle by which the API and the reconciler reach the owner task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,26 +14,26 @@ use crate::error::{CliError, ExitKind};
 use crate::limits;
 use crate::store::StoreSnapshot;
 
-/// A look at the machine, taken between two inputs.
+/// A function that reads the node between two inputs.
 pub(super) type NodeQuery = Box<dyn FnOnce(&mut Node) + Send>;
 
-/// Something asked of the driver.
+/// A command to the owner task.
 pub(super) enum OwnerCommand {
-    /// A request to the machine, with the way back.
+    /// A request to the node, and where to send the response.
     Request(RequestId, Request, oneshot::Sender<Result<Response, RequestError>>),
-    /// Whoever asked waits no longer.
+    /// The caller of a request no longer waits.
     Cancel(RequestId),
-    /// A look.
+    /// A query of the node.
     Query(NodeQuery),
-    /// What the providers found, and what this machine runs since.
+    /// The states of resources, as the providers found them.
     ReportObserved(GroupId, Vec<(ResourceName, ObservedState)>),
-    /// Rows that are the daemon's own.
+    /// Rows of the daemon itself.
     StoreRows(Vec<Row>),
-    /// What is durable now.
+    /// A request for a snapshot of the durable rows.
     Snapshot(oneshot::Sender<Result<StoreSnapshot, CliError>>),
 }
 
-/// The daemon is stopping.
+/// The error of a command that came while the daemon stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon is stopping")]
 pub struct DaemonStopping;
@@ -44,14 +44,14 @@ impl From<DaemonStopping> for CliError {
     }
 }
 
-/// A way to ask. Cheap to copy.
+/// The handle of the owner task. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DaemonHandle {
     commands: mpsc::Sender<OwnerCommand>,
     next_request_id: Arc<AtomicU64>,
 }
 
-/// Tells the driver when nobody waits for an answer any more.
+/// Cancels a request if its caller stops waiting.
 struct CancelOnDrop {
     request_id: RequestId,
     commands: mpsc::Sender<OwnerCommand>,
@@ -61,7 +61,7 @@ struct CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if !self.is_answered {
-            // Full means that the driver is behind; a hangup that is lost only costs an answer to nobody.
+            // If the queue is full, the request is not cancelled. Its response is then dropped.
             drop(self.commands.try_send(OwnerCommand::Cancel(self.request_id)));
         }
     }
@@ -88,7 +88,7 @@ impl DaemonHandle {
         Ok(result)
     }
 
-    /// Looks at the machine.
+    /// Runs a query of the node.
     pub async fn query<T: Send + 'static>(
         &self,
         query_fn: impl FnOnce(&mut Node) -> T + Send + 'static,
@@ -99,7 +99,7 @@ impl DaemonHandle {
         result.await.map_err(|_| DaemonStopping)
     }
 
-    /// Tells what the providers found.
+    /// Reports the states of resources.
     pub(super) async fn report_observed(
         &self,
         group: GroupId,
@@ -108,19 +108,19 @@ impl DaemonHandle {
         self.send_command(OwnerCommand::ReportObserved(group, observations)).await
     }
 
-    /// Writes rows of the daemon's own.
+    /// Writes rows of the daemon itself.
     pub(super) async fn store_rows(&self, rows: Vec<Row>) -> Result<(), DaemonStopping> {
         self.send_command(OwnerCommand::StoreRows(rows)).await
     }
 
-    /// What is durable now: everything that was acknowledged before this is in it.
+    /// Returns a snapshot of the durable rows. It has everything that was acknowledged before.
     pub async fn snapshot(&self) -> Result<StoreSnapshot, CliError> {
         let (result_sender, result) = oneshot::channel();
         self.send_command(OwnerCommand::Snapshot(result_sender)).await?;
         result.await.map_err(|_| DaemonStopping)?
     }
 
-    async fn send_command(&self, ask: OwnerCommand) -> Result<(), DaemonStopping> {
-        self.commands.send(ask).await.map_err(|_| DaemonStopping)
+    async fn send_command(&self, command: OwnerCommand) -> Result<(), DaemonStopping> {
+        self.commands.send(command).await.map_err(|_| DaemonStopping)
     }
 }

@@ -1,5 +1,5 @@
-//! Opening what a node has on its disk: the store, the machine that follows from it, and what the daemon
-//! keeps beside. It is done when the daemon starts, and again when a disk that failed works again.
+//! Opens the store, the node that its rows describe, and the daemon's own rows. The daemon does this when it
+//! starts, and again after its disk failed.
 
 use std::collections::BTreeMap;
 
@@ -8,50 +8,49 @@ use larder_core::node::{Effect, Node, NodeConfig};
 use larder_core::resource::plan::AppliedFields;
 use larder_core::store::LoadError;
 use larder_core::store::{Row, RowReader, Table, decode_layout};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::owner::ProcessClock;
+use super::clock::ProcessClock;
 use super::reconciler::Reconciler;
 use crate::data_dir::DataDir;
 use crate::error::CliError;
 use crate::identity;
 use crate::store::recover::{self, RecoveryReport};
-use crate::store::{CommitOutcome, MembershipBackup, Store, StoreWriter, damaged_store_error};
+use crate::store::{Store, damaged_store_error};
 
-/// Software and version, as it is told to others.
+/// The software and version that peers see.
 const SOFTWARE_VERSION: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
-/// The version of the store as a whole: which tables there are, and what they mean together.
+/// The version of the store as a whole: its tables, and their meaning together.
 const STORE_FORMAT: u8 = 1;
 
-/// What it takes to open a node's store.
+/// The arguments to open a node.
 pub(super) struct OpenArgs {
     pub(super) data_dir: DataDir,
     pub(super) secret: SecretKey,
     pub(super) clock: ProcessClock,
 }
 
-/// A node as its disk has it.
+/// A node that was opened from its store.
 pub(super) struct OpenedNode {
-    pub(super) machine: Node,
-    /// What the machine wants done first.
-    pub(super) first: Vec<Effect>,
-    pub(super) kept: DaemonRows,
+    pub(super) node: Node,
+    pub(super) initial_effects: Vec<Effect>,
+    pub(super) daemon_rows: DaemonRows,
     pub(super) applied: BTreeMap<GroupId, AppliedFields>,
     pub(super) store: Store,
 }
 
-/// What is read from the store besides what the machine reads.
+/// The daemon's own rows of the store.
 pub(super) struct DaemonRows {
     pub(super) last_port: Option<u16>,
     pub(super) addresses_by_node: BTreeMap<NodeId, Vec<String>>,
-    /// True if the store is not where it was made.
+    /// True if the store was copied or moved since it was last open.
     store_was_copied: bool,
-    /// Where it is, to be written once what follows from that is durable.
+    /// The rows that identify the store. They are written after the effects of `store_was_copied`, so that a
+    /// crash in between does not hide a copy.
     pub(super) identity_rows: Vec<Row>,
 }
 
 impl OpenArgs {
-    /// Opens everything. What is damaged is set aside, and the node goes on with what could be saved.
+    /// Opens the node. A damaged store is moved away and replaced by what could be saved of it.
     pub(super) fn open(&self) -> Result<OpenedNode, CliError> {
         let (store, report) = recover::open_or_recover(&self.data_dir, &self.secret)?;
         if let Some(report) = &report {
@@ -59,7 +58,7 @@ impl OpenArgs {
         }
         match self.load_node(store)? {
             Ok(opened) => Ok(opened),
-            // Every page is as it was written, and yet the rows make no sense.
+            // The pages of the store are intact, but its rows are not valid.
             Err(reason) if report.is_none() => {
                 let (store, report) = recover::replace_damaged(&self.data_dir, &reason, &self.secret)?;
                 log_recovery(&report);
@@ -70,7 +69,7 @@ impl OpenArgs {
         }
     }
 
-    /// Reads a node back; `Ok(Err)` where its rows are damaged.
+    /// Loads the node from the store; `Ok(Err)` if the rows are damaged.
     fn load_node(&self, store: Store) -> Result<Result<OpenedNode, String>, CliError> {
         let daemon_rows = DaemonRows::read(&store, &self.data_dir, self.secret.node_id())?;
         let config = NodeConfig {
@@ -92,50 +91,32 @@ impl OpenArgs {
             Ok(applied) => applied,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        Ok(Ok(OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, applied, store }))
+        Ok(Ok(OpenedNode { node, initial_effects, daemon_rows, applied, store }))
     }
 }
 
-/// Says what was damaged, and what became of it.
+/// Logs what was damaged, and what was saved.
 fn log_recovery(report: &RecoveryReport) {
     let moved_to = report
         .moved_to
         .as_ref()
-        .map_or_else(|| "nowhere: nothing was left of it".to_owned(), |path| path.display().to_string());
+        .map_or_else(|| "nowhere: the file was missing".to_owned(), |path| path.display().to_string());
     tracing::error!(
         why = report.reason,
-        set_aside = moved_to,
-        "the store is damaged; a new one was made of what could be saved"
+        moved_to,
+        "the store is damaged; a new store holds what could be saved"
     );
     for (group, changes, is_incomplete) in &report.groups {
         match is_incomplete {
             true => {
-                tracing::error!(group = %group.short(), saved = changes, "the rest of this group is fetched \
-                    from its members")
+                tracing::error!(group = %group.short(), saved = changes, "the rest of this group will \
+                    be fetched from its members")
             }
-            false => tracing::warn!(group = %group.short(), saved = changes, "all of this group was saved"),
+            false => {
+                tracing::warn!(group = %group.short(), saved = changes, "this group was saved completely")
+            }
         }
     }
-}
-
-/// Starts the thread that writes, and answers with what it is told by. The rows are written first: if even
-/// that fails, the disk does not work.
-pub(super) fn start_writer(
-    store: Store,
-    data_dir: &DataDir,
-    rows: &[Row],
-) -> Result<(StoreWriter, UnboundedReceiver<CommitOutcome>), CliError> {
-    let cannot_write = |error: &dyn std::fmt::Display| {
-        CliError::failed(format!("the store {} cannot be written: {error}", data_dir.store_file().display()))
-            .with_hint("the data directory must be writable, and have room")
-    };
-    store.commit(rows).map_err(|error| cannot_write(&error))?;
-    let membership_backup = MembershipBackup::new(data_dir.membership_backup_file());
-    membership_backup.update(&store).map_err(|error| cannot_write(&error))?;
-    let (outcomes, outcome_receiver) = unbounded_channel();
-    let writer = StoreWriter::start(store, membership_backup, outcomes)
-        .map_err(|error| CliError::failed(format!("cannot start a thread: {error}")))?;
-    Ok((writer, outcome_receiver))
 }
 
 impl DaemonRows {
@@ -147,18 +128,18 @@ impl DaemonRows {
             get_meta("format")?.as_deref().and_then(<[u8]>::first).filter(|format| **format > STORE_FORMAT)
         {
             return Err(CliError::failed(format!(
-                "a newer version of larder wrote {} (format {format}, and this one knows {STORE_FORMAT})",
+                "a newer version of Larder wrote {} (format {format}; this version reads {STORE_FORMAT})",
                 data_dir.store_file().display()
             ))
             .with_hint("run the newer version; nothing was changed"));
         }
         if get_meta("node")?.is_some_and(|node| node != own_id.0) {
             return Err(CliError::failed(format!(
-                "{} belongs to another node than {}",
+                "the store {} and the key {} belong to different nodes",
                 data_dir.store_file().display(),
                 data_dir.key_file().display()
             ))
-            .with_hint("put back the key that belongs to it, or begin anew in an empty data directory"));
+            .with_hint("restore the key that belongs to the store, or start with an empty data directory"));
         }
         let fingerprint = identity::store_fingerprint(data_dir).map_err(|error| damaged(&error))?;
         let store_was_copied = get_meta("mark")?.is_some_and(|stored| !fingerprint.matches(&stored));

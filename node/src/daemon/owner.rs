@@ -3,21 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use larder_core::id::NodeId;
-use larder_core::node::{
-    ClockReading, Effect, Input, LinkId, LinkKind, MonoTime, Node, RequestError, RequestId, Response,
-};
+use larder_core::node::{Effect, Input, LinkId, LinkKind, Node, RequestError, RequestId, Response};
 use larder_core::store::{Row, Table, key};
 use larder_net::{EventReceiver, Multiaddr, NetEvent, NetHandle};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock::ProcessClock;
 use super::dirty_groups::DirtyGroups;
 use super::event_bus::{EventBus, TransientKind};
+use super::event_log;
 use super::handle::OwnerCommand;
-use super::open::{OpenArgs, OpenedNode, start_writer};
-use super::{event_log, stop_requested};
+use super::open::{OpenArgs, OpenedNode};
+use super::stop::stop_requested;
 use crate::error::CliError;
 use crate::limits;
 use crate::store::{CommitOutcome, StoreSnapshot, StoreWriter, WriteBatch};
@@ -56,37 +56,12 @@ pub(super) struct StoreOutage {
     unwritten_rows: BTreeMap<(Table, Vec<u8>), Row>,
 }
 
-/// The clock of the process: monotonic time from its start, and the host's wall clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ProcessClock(Instant);
-
-impl ProcessClock {
-    pub(super) fn start_now() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(super) fn now(self) -> ClockReading {
-        let mono = MonoTime(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX));
-        ClockReading { mono, unix_secs: wall_clock_seconds() }
-    }
-
-    fn to_instant(self, mono_time: MonoTime) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(self.0 + std::time::Duration::from_micros(mono_time.0))
-    }
-}
-
 /// Returns at `deadline`, or never if there is none.
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-/// Seconds since 1970; 0 before that.
-pub(crate) fn wall_clock_seconds() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Owner {
@@ -178,11 +153,10 @@ impl Owner {
     fn reopen_from_disk(&mut self, unwritten_rows: &BTreeMap<(Table, Vec<u8>), Row>) -> Result<(), CliError> {
         // The writer thread releases the file as it ends.
         self.writer.close();
-        let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, store, .. } =
-            self.open_args.open()?;
+        let OpenedNode { node, initial_effects, daemon_rows, store, .. } = self.open_args.open()?;
         let rows: Vec<Row> = unwritten_rows.values().cloned().chain(daemon_rows.identity_rows).collect();
         let reader = store.reader();
-        (self.writer, self.commit_outcomes) = start_writer(store, &self.open_args.data_dir, &rows)?;
+        (self.writer, self.commit_outcomes) = StoreWriter::start(store, &self.open_args.data_dir, &rows)?;
         self.node = node;
         // The node that had these requests is gone.
         for (_, sender) in std::mem::take(&mut self.response_senders) {

@@ -1,9 +1,8 @@
-//! The keeper: brings this machine to what its groups want, a few resources at a time, and reports how they
-//! stand.
+//! The reconciler: applies the desired state of the groups to this host, a few resources at a time, and
+//! reports the state of each.
 //!
-//! It is woken by changes of the desired state only, and by its own wish to try again what failed. A resource
-//! that hangs holds one worker and nothing else; while it is at work, newer wishes for it wait and the newest
-//! is done next.
+//! It wakes when the desired state changes, and to retry resources that failed. A resource that hangs
+//! occupies one worker only. While a worker applies a resource, the newest target waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,30 +19,31 @@ use tokio::time::Instant;
 
 use super::dirty_groups::DirtyGroups;
 use super::handle::{DaemonHandle, DaemonStopping};
-use super::owner::wall_clock_seconds;
-use super::stop_requested;
+use super::stop::stop_requested;
 use crate::limits;
 use crate::provider::{AppliedState, ApplyOutcome, Providers};
 use crate::store::{Store, StoreError};
+use crate::time::wall_clock_seconds;
 
 /// One resource of one group.
 type ResourceKey = (GroupId, ResourceName);
 
-/// What is known of one resource here.
+/// The work on one resource.
 #[derive(Default)]
 struct ResourceTask {
-    /// What is to be done next.
+    /// The target to apply next.
     pending_target: Option<Target>,
-    /// What was done last.
+    /// The target that was applied last.
     last_target: Option<Target>,
-    /// True while a worker is at it.
+    /// True while a worker applies the resource.
     is_running: bool,
-    /// How often it failed in a row, and when it is tried again.
+    /// The number of failures in a row.
     consecutive_failures: u32,
+    /// When a failed resource is applied again.
     retry_at: Option<Instant>,
 }
 
-/// See the module.
+/// The task that applies the desired state to this host.
 pub(super) struct Reconciler {
     handle: DaemonHandle,
     providers: Arc<Providers>,
@@ -62,13 +62,13 @@ impl Reconciler {
         Self { handle, providers: Arc::new(providers), applied, tasks, workers }
     }
 
-    /// What this machine runs, as it was written down.
+    /// Reads what this host has applied.
     pub(super) fn read_applied(store: &Store) -> Result<BTreeMap<GroupId, AppliedFields>, StoreError> {
         let mut applied: BTreeMap<GroupId, AppliedFields> = BTreeMap::new();
         for (row_key, value) in store.read_rows(Table::Applied, &[])? {
             let Some((group, name)) = row_key.split_at_checked(16) else { continue };
             let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
-            // A row that cannot be read is one resource that this machine forgot it runs: it is applied anew.
+            // A resource whose row cannot be read is applied again.
             if let (Some(group), Some(name), Some(fields)) =
                 (GroupId::from_slice(group), name, decode_layout::<FieldValues>(&value))
             {
@@ -108,13 +108,13 @@ impl Reconciler {
         drop(tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, drain_workers).await);
     }
 
-    /// Asks what is wanted in the groups that changed.
+    /// Plans the targets of the groups that changed.
     async fn refresh_targets(&mut self, groups: BTreeSet<GroupId>) -> Result<(), DaemonStopping> {
         for group in groups {
             let applied = self.applied.get(&group).cloned().unwrap_or_default();
             let targets = self.handle.query(move |local_node| {
                 let own_id = local_node.own_id();
-                // A copy that was damaged may lack what is wanted: nothing is brought to that.
+                // A damaged copy may lack resources, so nothing is applied from it.
                 let state = local_node.group(&group).filter(|state| !state.refetching)?;
                 Some(plan_targets(state.group.desired()?, state.group.members(), &own_id, &applied))
             });
@@ -139,7 +139,7 @@ impl Reconciler {
         }
     }
 
-    /// Sets free workers to what is wanted.
+    /// Starts workers for the waiting targets.
     fn start_workers(&mut self) {
         for ((group, resource), task) in &mut self.tasks {
             if self.workers.len() >= limits::MAX_APPLY_WORKERS {
@@ -168,7 +168,7 @@ impl Reconciler {
         }
     }
 
-    /// Writes down what this machine runs now, and reports it.
+    /// Stores what this host has applied, and reports the state of the resource.
     async fn on_applied(
         &mut self,
         key: ResourceKey,
@@ -177,7 +177,7 @@ impl Reconciler {
     ) -> Result<(), DaemonStopping> {
         let (group, resource) = key.clone();
         let state_name = outcome.state.as_str().to_owned();
-        tracing::info!(group = %group.short(), %resource, state = state_name, "looked after");
+        tracing::info!(group = %group.short(), %resource, state = state_name, "applied a resource");
         let task = self.tasks.entry(key).or_default();
         task.is_running = false;
         if outcome.state == ResourceState::Failed {

@@ -1,15 +1,15 @@
-//! A new key for a node, while no daemon runs: every group hears that the next key stands where this one
-//! stood.
+//! `rotate`: gives a node a new key while no daemon runs. In every group, the next key takes over the grant.
 //!
 //! ```text
-//! node.key.next   the next key, on the disk before anything names it
-//! store.redb      in one commit: in every group the grant to the next key and the end of this one's,
+//! node.key.next   the next key, written before anything refers to it
+//! store.redb      one commit: in every group the grant of the next key and the end of the old grant,
 //!                 and the id of the node that owns the store
-//! groups.kept     the records once more
+//! groups.kept     the second copy of the records
 //! node.key        <- node.key.next
 //! ```
 //!
-//! Whatever stops this in between, the store tells whether it was done: [`finish`] ends it, or takes it back.
+//! After an interruption the store shows whether the commit was made. [`finish_rotation`] then completes the
+//! rotation, or undoes it.
 
 use std::fs;
 use std::io;
@@ -23,8 +23,8 @@ use larder_core::record::Role;
 use larder_core::resource::view::NodeLabels;
 use larder_core::store::{Row, Table};
 
+use super::clock::ProcessClock;
 use super::open::{OpenArgs, OpenedNode};
-use super::owner::ProcessClock;
 use crate::backup::restore::daemon_running_error;
 use crate::data_dir::{DataDir, create_secret_file, read_text_file};
 use crate::dto::RotateResult;
@@ -32,7 +32,7 @@ use crate::error::{CliError, ExitKind};
 use crate::identity;
 use crate::store::{MembershipBackup, Store, damaged_store_error};
 
-/// Gives the node at `place` a new key. `user` and `words` say who did it, and why.
+/// Gives the node in `data_dir` a new key. `user` and `message` become the author and reason of the records.
 pub fn rotate_key(data_dir: &DataDir, user: &str, message: &str) -> Result<RotateResult, CliError> {
     let store_path = data_dir.store_file();
     if !store_path.exists() || !data_dir.key_file().exists() {
@@ -47,21 +47,22 @@ pub fn rotate_key(data_dir: &DataDir, user: &str, message: &str) -> Result<Rotat
     let (old, next_secret) = (secret.node_id(), SecretKey::from_bytes(&identity::random_seed()?));
     let clock = ProcessClock::start_now();
     let opened = OpenArgs { data_dir: data_dir.clone(), secret, clock }.open()?;
-    let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, store, .. } = opened;
+    let OpenedNode { node, initial_effects, daemon_rows, store, .. } = opened;
     let mut runner = OfflineRunner { node, clock, rows: daemon_rows.identity_rows };
     runner.run_effects(initial_effects);
     let groups = runner.rotate_in_groups(old, next_secret.node_id(), user, message)?;
     runner.rows.push(Row::put(Table::Meta, b"node".to_vec(), next_secret.node_id().0.to_vec()));
 
     let cannot_write = |target: &str, error: &dyn std::fmt::Display| {
-        CliError::failed(format!("cannot write {target}: {error}"))
-            .with_hint("nothing was changed; the data directory must be writable, and have room")
+        CliError::failed(format!("cannot write {target}: {error}")).with_hint(
+            "nothing was changed; make the data directory writable, and free some space on its disk",
+        )
     };
     let next_key_file = data_dir.next_key_file();
     create_secret_file(&next_key_file, identity::format_key(&next_secret))
         .map_err(|error| cannot_write(&next_key_file.display().to_string(), &error))?;
     store.commit(&runner.rows).map_err(|error| cannot_write("the store", &error))?;
-    // From here on it is done, and only has to be ended.
+    // The rotation is committed. `finish_rotation` completes it if one of the next steps fails.
     MembershipBackup::new(data_dir.membership_backup_file())
         .update(&store)
         .map_err(|error| unfinished_rotation(&error))?;
@@ -70,7 +71,7 @@ pub fn rotate_key(data_dir: &DataDir, user: &str, message: &str) -> Result<Rotat
     Ok(RotateResult { old: old.to_string(), new: next_secret.node_id().to_string(), groups })
 }
 
-/// Ends what a rotation began that did not come to its end; if nothing was done yet, takes it back.
+/// Completes an interrupted rotation, or undoes it if it was not committed.
 pub(super) fn finish_rotation(data_dir: &DataDir) -> Result<(), CliError> {
     let (next_key_file, store_path) = (data_dir.next_key_file(), data_dir.store_file());
     let text = match read_text_file(&next_key_file) {
@@ -80,7 +81,7 @@ pub(super) fn finish_rotation(data_dir: &DataDir) -> Result<(), CliError> {
             return Err(CliError::failed(format!("cannot read {}: {error}", next_key_file.display())));
         }
     };
-    // A store that does not open does not tell whose it is: then both keys stay where they are.
+    // A store that cannot be opened does not show its owner. Both keys then stay.
     let Some(store) = store_path.exists().then(|| Store::open(&store_path).ok()).flatten() else {
         return Ok(());
     };
@@ -99,11 +100,11 @@ fn install_next_key(data_dir: &DataDir) -> io::Result<()> {
 }
 
 fn unfinished_rotation(error: &dyn std::fmt::Display) -> CliError {
-    CliError::failed(format!("the node has a new key, which is not in place yet: {error}"))
-        .with_hint("free or repair the disk; the next start of the daemon puts it in place")
+    CliError::failed(format!("the node has a new key, but the key file could not be replaced: {error}"))
+        .with_hint("free or repair the disk; the next start of the daemon replaces the key file")
 }
 
-/// The machine without a network, and what it wants stored.
+/// A node without a network, with the rows to store.
 struct OfflineRunner {
     node: Node,
     clock: ProcessClock,
@@ -122,7 +123,7 @@ impl OfflineRunner {
         })
     }
 
-    /// Hands over every membership, or none; answers with the names of the groups.
+    /// Rotates the key in all groups, or in none. Returns the names of the groups.
     fn rotate_in_groups(
         &mut self,
         old: NodeId,
@@ -160,7 +161,7 @@ impl OfflineRunner {
             let effects = self.node.handle(self.clock.now(), input);
             match self.run_effects(effects) {
                 Some(result) => drop(result?),
-                None => return Err(CliError::failed("a group gave no answer; please report this")),
+                None => return Err(CliError::failed("the node did not answer; please report this")),
             }
         }
         Ok(groups.into_iter().map(|(_, name, _)| name).collect())
@@ -172,10 +173,10 @@ fn not_admin_error(group: &str, role: Option<Role>) -> CliError {
     CliError::new(
         ExitKind::Refused,
         "role",
-        format!("this node is {role} in {group}, and only an admin can hand its membership to another key"),
+        format!("this node is {role} in group {group}; only an admin can rotate its key"),
     )
     .with_hint(
-        "an admin can make it one for that (`larder role NODE admin`) and take it back afterwards; \
-         or let the machine join anew with an empty data directory, and remove the old node",
+        "ask an admin to run `larder role NODE admin` before, and to restore the role afterwards; \
+         or join with an empty data directory, and remove the old node",
     )
 }

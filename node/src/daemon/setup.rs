@@ -1,4 +1,4 @@
-//! Starting a daemon, in the order in which it can fail: data directory, key, store, machine, network, door.
+//! Starts a daemon: data directory, key, store, node, network, socket. What fails leaves nothing running.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,11 +11,12 @@ use larder_net::{EventReceiver, Multiaddr, NetHandle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::clock::ProcessClock;
 use super::dirty_groups::DirtyGroups;
 use super::event_bus::EventBus;
 use super::handle::DaemonHandle;
-use super::open::{DaemonRows, OpenArgs, OpenedNode, start_writer};
-use super::owner::{Owner, ProcessClock};
+use super::open::{DaemonRows, OpenArgs, OpenedNode};
+use super::owner::Owner;
 use super::reconciler::Reconciler;
 use super::rotate;
 use crate::api::SocketListener;
@@ -24,13 +25,14 @@ use crate::error::CliError;
 use crate::identity;
 use crate::provider::{Providers, WriteRoots};
 use crate::settings::Settings;
+use crate::store::StoreWriter;
 
-/// What a daemon is started with.
+/// The options of a daemon.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
-    /// Where it keeps its things.
+    /// The data directory of the node.
     pub data_dir: DataDir,
-    /// Flags and settings file, together.
+    /// The settings, from flags and from the settings file.
     pub settings: Settings,
     /// The invite code of the group to join at the first start, or the error of reading it.
     pub join_code: Option<Result<InviteCode, CliError>>,
@@ -39,9 +41,9 @@ pub struct DaemonOptions {
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    /// A way to ask it.
+    /// The handle of the owner task.
     pub handle: DaemonHandle,
-    /// Who it is.
+    /// The id of the node.
     pub node_id: NodeId,
     data_dir: DataDir,
     stop: watch::Sender<bool>,
@@ -51,25 +53,24 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon. What fails leaves nothing running.
+    /// Starts a daemon.
     pub async fn start(options: DaemonOptions) -> Result<Self, CliError> {
-        let DaemonOptions { data_dir: place, settings, join_code } = options;
-        place.create()?;
-        rotate::finish_rotation(&place)?;
-        let secret = identity::load_or_create_key(&place)?;
+        let DaemonOptions { data_dir, settings, join_code } = options;
+        data_dir.create()?;
+        rotate::finish_rotation(&data_dir)?;
+        let secret = identity::load_or_create_key(&data_dir)?;
         let node_id = secret.node_id();
         let clock = ProcessClock::start_now();
-        let open_args = OpenArgs { data_dir: place.clone(), secret: secret.clone(), clock };
-        let OpenedNode { machine: node, first: initial_effects, kept: daemon_rows, applied: runs, store } =
-            open_args.open()?;
+        let open_args = OpenArgs { data_dir: data_dir.clone(), secret: secret.clone(), clock };
+        let OpenedNode { node, initial_effects, daemon_rows, applied, store } = open_args.open()?;
         let join_code = usable_join_code(join_code, &node)?;
-        let providers = open_providers(&place, &settings)?;
+        let providers = open_providers(&data_dir, &settings)?;
         let (net, events) = start_network(secret, &settings, &daemon_rows)?;
-        let listener = SocketListener::open(&place, settings.socket_group.as_deref())?;
+        let listener = SocketListener::open(&data_dir, settings.socket_group.as_deref())?;
 
-        // Where the store lies is written only after what follows from its being elsewhere, see below.
+        // The identity rows are written below, after the node's first effects.
         let reader = store.reader();
-        let (writer, commit_outcomes) = start_writer(store, &place, &[])?;
+        let (writer, commit_outcomes) = StoreWriter::start(store, &data_dir, &[])?;
         let (handle, commands) = DaemonHandle::new_pair();
         let dirty_groups = Arc::<DirtyGroups>::default();
         let (stop, stopping) = watch::channel(false);
@@ -92,24 +93,24 @@ impl Daemon {
             open_args,
             outage: None,
         };
-        let reconciler = Reconciler::new(handle.clone(), providers, runs);
+        let reconciler = Reconciler::new(handle.clone(), providers, applied);
         let reconciler_task = tokio::spawn(reconciler.run(dirty_groups, stopping.clone()));
         let owner_task = tokio::spawn(run_owner(owner, initial_effects, stopping.clone()));
         handle.store_rows(daemon_rows.identity_rows).await?;
-        let listener = listener.serve(handle.clone(), place.clone(), event_bus, stopping);
-        let daemon = Self { handle, node_id, data_dir: place, stop, owner_task, reconciler_task, listener };
+        let listener = listener.serve(handle.clone(), data_dir.clone(), event_bus, stopping);
+        let daemon = Self { handle, node_id, data_dir, stop, owner_task, reconciler_task, listener };
         if let Some(code) = join_code {
             daemon.join_in_background(code);
         }
         Ok(daemon)
     }
 
-    /// Founds a group, and writes its recovery key beside the node's.
+    /// Creates a group, and writes its recovery key into the data directory.
     pub async fn create_group(&self, name: &str) -> Result<(GroupId, PathBuf), CliError> {
         crate::api::groups::create_group(&self.handle, &self.data_dir, name).await
     }
 
-    /// Begins to join; the daemon goes on trying until it is in or refused.
+    /// Starts to join a group. The node tries until it is admitted or denied.
     fn join_in_background(&self, code: InviteCode) {
         let handle = self.handle.clone();
         tokio::spawn(async move {
@@ -127,7 +128,7 @@ impl Daemon {
         });
     }
 
-    /// Waits until the daemon ends by itself, which it does only if one of its parts does.
+    /// Waits until a task of the daemon ends by itself, which is a defect.
     pub async fn wait_until_ended(&mut self) {
         tokio::select! {
             _ = &mut self.owner_task => {}
@@ -135,9 +136,9 @@ impl Daemon {
         }
     }
 
-    /// Stops it: goodbyes are said and everything is on the disk when this returns.
+    /// Stops the daemon: closes its links, and returns when all rows are durable.
     pub async fn stop(self) {
-        // Nobody listens if all parts have ended already.
+        // The receivers are gone if all tasks have ended.
         let _ = self.stop.send(true);
         self.listener.close();
         let join_task =
@@ -176,8 +177,7 @@ fn open_providers(data_dir: &DataDir, settings: &Settings) -> Result<Providers, 
         None => WriteRoots::open_or_create(&default_roots),
     };
     let roots = roots.map_err(|error| {
-        CliError::usage(format!("a root cannot be used: {error}"))
-            .with_hint("a root is a directory that exists")
+        CliError::usage(format!("a root cannot be used: {error}")).with_hint("give directories that exist")
     })?;
     Ok(Providers::new(roots, &data_dir.previous_dir()))
 }
@@ -193,7 +193,7 @@ fn start_network(
     config.static_peers = settings.peers.clone().unwrap_or_default();
     config.is_multicast_enabled = settings.mdns.unwrap_or(true);
     if let Some(error) = larder_net::check_mdns_port().err().filter(|_| config.is_multicast_enabled) {
-        tracing::warn!(%error, "another program holds UDP port 5353: mDNS finds no peer, only the beacon does");
+        tracing::warn!(%error, "another program holds UDP port 5353: the beacon finds peers, mDNS does not");
     }
     let parse_addresses = |addresses: &Vec<String>| {
         addresses.iter().filter_map(|address| address.parse::<Multiaddr>().ok()).collect()

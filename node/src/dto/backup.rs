@@ -1,23 +1,23 @@
-//! Backups: what one holds, and what became of one. And what became of a node's key.
+//! The results of `backup`, `restore-backup` and `rotate`.
 
 use serde::{Deserialize, Serialize};
 
 use super::{HasSchema, JsonTime};
 
-/// `larder.backup/1`: what is in a backup. It is its file `MANIFEST_FILE` too.
+/// The manifest of a backup: `larder.backup/1`, and the backup's file `MANIFEST_FILE`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupManifest {
-    /// The layout of the backup.
+    /// The version of the backup's layout.
     pub format: u32,
-    /// The version of Larder that wrote it.
+    /// The version of Larder that made the backup.
     pub version: String,
-    /// The whole id of the node it is of.
+    /// The id of the node.
     pub node: String,
-    /// When it was made, by this machine's clock.
+    /// The time of the backup, by the host's clock.
     pub time: JsonTime,
-    /// The groups that the node was in.
+    /// The groups of the node.
     pub groups: Vec<BackupGroup>,
-    /// Every other file of it.
+    /// Every other file of the backup.
     pub files: Vec<BackupFile>,
 }
 
@@ -28,37 +28,37 @@ impl HasSchema for BackupManifest {
 /// One group in a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupGroup {
-    /// Its whole id.
+    /// The group's id.
     pub id: String,
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// What `heads` printed there then.
+    /// The digest of the group, as `heads` shows it.
     pub digest: String,
-    /// How many changes it held.
+    /// The number of changes.
     pub changes: u64,
 }
 
 /// One file in a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupFile {
-    /// Its path in the backup, and in the data directory.
+    /// The path in the backup and in the data directory.
     pub path: String,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
-    /// Its mode, in octal.
+    /// The file mode, in octal.
     pub mode: String,
-    /// The BLAKE3 hash of its contents, in hex.
+    /// The BLAKE3 hash of the content, in hex.
     pub blake3: String,
 }
 
-/// `larder.restore-backup/1`.
+/// The result of `restore-backup`: `larder.restore-backup/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RestoreResult {
     /// The data directory that was filled.
     pub data: String,
-    /// Where everything is that was in it; `None` if nothing was.
+    /// The directory to which the former content was moved, if there was any.
     pub moved_to: Option<String>,
-    /// What was put in place.
+    /// The manifest of the restored backup.
     pub backup: BackupManifest,
 }
 
@@ -66,14 +66,14 @@ impl HasSchema for RestoreResult {
     const SCHEMA: &'static str = "larder.restore-backup/1";
 }
 
-/// `larder.rotate/1`.
+/// The result of `rotate`: `larder.rotate/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RotateResult {
-    /// The whole id that the node had.
+    /// The node id before the rotation.
     pub old: String,
-    /// The one that it has now.
+    /// The node id after the rotation.
     pub new: String,
-    /// The names of the groups that were told.
+    /// The names of the groups in which the node was rotated.
     pub groups: Vec<String>,
 }
 

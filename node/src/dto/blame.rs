@@ -1,17 +1,17 @@
-//! Who wrote what stands.
+//! The authors of a resource's fields and lines.
 
 use serde::{Deserialize, Serialize};
 
 use super::{HasSchema, JsonTime, JsonValue, NodeRef};
 
-/// `larder.blame/1`.
+/// The response of `blame`: `larder.blame/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BlameReport {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// The fields that are set, in order.
+    /// The fields that are set, in order of path.
     pub fields: Vec<BlameField>,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -20,43 +20,43 @@ impl HasSchema for BlameReport {
     const SCHEMA: &'static str = "larder.blame/1";
 }
 
-/// One field.
+/// One field with its author.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BlameField {
-    /// Its path.
+    /// The field's path.
     pub field: String,
-    /// Its value; of several, the winner.
+    /// The field's value; of a conflict, the winner.
     pub value: JsonValue,
-    /// Who wrote it.
+    /// The change that wrote the value.
     #[serde(flatten)]
     pub origin: ChangeOrigin,
-    /// Of a text with more than one line, each by itself.
+    /// The lines of a text that has more than one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<BlameLine>,
 }
 
-/// One line of a text.
+/// One line of a text with its author.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BlameLine {
-    /// The line, without what ends it.
+    /// The line without its line ending.
     pub text: String,
-    /// Who wrote it.
+    /// The change that wrote the line.
     #[serde(flatten)]
     pub origin: ChangeOrigin,
-    /// True if it may be older than that: nobody looked further back.
+    /// True if the search ended at this change, so that the line may be older.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_older: bool,
 }
 
-/// A change that wrote something, and whose it was.
+/// A change and its author.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeOrigin {
-    /// Its whole id.
+    /// The id of the change.
     pub change: String,
-    /// The node that wrote it.
+    /// The node that wrote the change.
     pub node: Option<NodeRef>,
-    /// The user there.
+    /// The user on that node.
     pub user: String,
-    /// When, by that node's clock.
+    /// The time of the change, by the clock of its author.
     pub time: JsonTime,
 }

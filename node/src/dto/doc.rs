@@ -1,4 +1,4 @@
-//! The document as a file, and what is in one.
+//! The document as an Automerge file.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{HasSchema, JsonValue, NodeRef};
 
-/// `larder.doc-export/1`.
+/// The result of `doc export`: `larder.doc-export/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DocExport {
     /// The file that was written.
     pub file: String,
-    /// Its length.
+    /// The length of the file in bytes.
     pub bytes: u64,
 }
 
@@ -19,10 +19,10 @@ impl HasSchema for DocExport {
     const SCHEMA: &'static str = "larder.doc-export/1";
 }
 
-/// `larder.doc-authors/1`: what the actors of the document stand for.
+/// The nodes behind the actors of the document: `larder.doc-authors/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DocAuthorList {
-    /// In order of shard and actor.
+    /// The actors, in order of shard and actor.
     pub authors: Vec<DocAuthorEntry>,
 }
 
@@ -30,25 +30,25 @@ impl HasSchema for DocAuthorList {
     const SCHEMA: &'static str = "larder.doc-authors/1";
 }
 
-/// One actor.
+/// One actor of the document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DocAuthorEntry {
     /// The actor, as Automerge writes it.
     pub actor: String,
-    /// The node that writes under it; `None` of the one change that every node derives for itself.
+    /// The node that writes as this actor; `None` for the actor of the root.
     pub node: Option<NodeRef>,
-    /// The key of the document's root under which it writes.
+    /// The shard, which is a key in the root of the document.
     pub shard: String,
-    /// How many changes it wrote.
+    /// The number of changes.
     pub changes: u64,
 }
 
-/// `larder.doc-keys/1`: what a foreign document wants, in plain values.
+/// The keys and values of a foreign document: `larder.doc-keys/1`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DocKeys {
-    /// Key and value of `desired`; `None` where it says that nothing is set.
+    /// The keys of `desired` with their values; `None` for a key that is unset.
     pub keys: BTreeMap<String, Option<JsonValue>>,
-    /// How many keys were left out, because no field is called so or can hold such a value.
+    /// The number of keys that are no field, or whose value no field can have.
     pub skipped_keys: usize,
 }
 

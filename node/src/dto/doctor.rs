@@ -1,13 +1,13 @@
-//! What is wrong with a node.
+//! The findings of `doctor`.
 
 use serde::{Deserialize, Serialize};
 
 use super::HasSchema;
 
-/// `larder.doctor/1`.
+/// The response of `doctor`: `larder.doctor/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DoctorReport {
-    /// Everything that was looked at, this node first, then group by group.
+    /// The checks of this node, then those of each group.
     pub checks: Vec<DoctorCheck>,
 }
 
@@ -15,17 +15,29 @@ impl HasSchema for DoctorReport {
     const SCHEMA: &'static str = "larder.doctor/1";
 }
 
-/// One thing that was looked at.
+/// One check with its result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DoctorCheck {
-    /// The group's name; `None` of the node itself.
+    /// The group's name; `None` for a check of the node itself.
     pub group: Option<String>,
-    /// A word for what it is about.
+    /// The subject of the check, in one word.
     pub topic: String,
-    /// `good`, `care` or `bad`.
-    pub state: String,
-    /// What was found.
+    /// The severity of the finding.
+    pub state: CheckState,
+    /// The finding in words.
     pub text: String,
-    /// What to do next, if anything.
+    /// The advice to the operator, if there is any.
     pub hint: Option<String>,
+}
+
+word_enum! {
+    /// The severity of a finding.
+    pub enum CheckState {
+        /// No action is needed.
+        Good = "good",
+        /// An operator should read the finding.
+        Care = "care",
+        /// The node does not work as it should.
+        Bad = "bad",
+    }
 }

@@ -1,21 +1,21 @@
-//! A resource on its way into an editor.
+//! A resource that an operator edits.
 
 use serde::{Deserialize, Serialize};
 
 use super::HasSchema;
 
-/// `larder.edit/1`.
+/// A resource as text for an editor: `larder.edit/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EditBuffer {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// True if it is there; else the manifest is a template.
+    /// True if the resource exists. Otherwise the manifest is a template.
     pub exists: bool,
-    /// The manifest.
+    /// The manifest, as TOML.
     pub manifest: String,
-    /// The heads of the desired state that it was read at.
+    /// The heads of the desired state from which the manifest was made.
     pub heads: Vec<String>,
-    /// Stands for exactly this state of the resource; empty if nobody ever wrote to it.
+    /// The revision of the resource; empty for a resource that was never written.
     pub revision: String,
 }
 

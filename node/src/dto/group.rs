@@ -1,15 +1,16 @@
-//! Groups, and the ways into them.
+//! Groups and invites.
 
+use larder_core::node::MembershipStatus;
 use serde::{Deserialize, Serialize};
 
-use super::{HasSchema, JsonTime};
+use super::{HasSchema, JsonTime, MemberRole};
 
-/// `larder.groups/1`.
+/// The response of `groups`: `larder.groups/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupList {
-    /// Those this node is in, by name.
+    /// The groups of this node, by name.
     pub groups: Vec<GroupEntry>,
-    /// Those it is about to join, by id.
+    /// The groups that this node is joining, by id.
     pub joining: Vec<JoiningGroup>,
 }
 
@@ -17,43 +18,70 @@ impl HasSchema for GroupList {
     const SCHEMA: &'static str = "larder.groups/1";
 }
 
-/// One group.
+/// One group of this node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupEntry {
-    /// Its whole id.
+    /// The group's id.
     pub id: String,
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// This node's role in it.
-    pub role: Option<String>,
-    /// How many members it has.
+    /// This node's role; `None` if this node is not a member.
+    pub role: Option<MemberRole>,
+    /// The number of members.
     pub members: usize,
-    /// How many changes it holds.
+    /// The number of changes.
     pub changes: u64,
-    /// True while syncing is paused.
+    /// True while synchronisation is paused on this node.
     pub paused: bool,
-    /// `member`, `left`, `removed` or `dissolved`.
-    #[serde(default)]
-    pub status: String,
+    /// This node's membership status.
+    pub status: GroupStatus,
 }
 
-/// A join under way.
+word_enum! {
+    /// The membership status of this node in a group.
+    pub enum GroupStatus {
+        /// This node is a member.
+        Member = "member",
+        /// This node left the group.
+        Left = "left",
+        /// This node was removed from the group.
+        Removed = "removed",
+        /// The group was deleted.
+        Dissolved = "dissolved",
+        /// This node was never a member.
+        Stranger = "stranger",
+    }
+}
+
+impl From<MembershipStatus> for GroupStatus {
+    fn from(status: MembershipStatus) -> Self {
+        match status {
+            MembershipStatus::Member => Self::Member,
+            MembershipStatus::Left => Self::Left,
+            MembershipStatus::Removed => Self::Removed,
+            MembershipStatus::Dissolved => Self::Dissolved,
+            MembershipStatus::Stranger => Self::Stranger,
+        }
+    }
+}
+
+/// A group that this node is joining.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JoiningGroup {
-    /// The group's whole id.
+    /// The group's id.
     pub id: String,
-    /// Whom it waits for, if a member said so.
+    /// The node that issued the code, if a member reported that it waits for it.
     pub waiting_for: Option<String>,
 }
 
-/// `larder.init/1`.
+/// The result of `init`: `larder.init/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreatedGroup {
-    /// The new group.
+    /// The new group's id.
     pub id: String,
-    /// Its name.
+    /// The new group's name.
     pub name: String,
-    /// Where its recovery key was written.
+    /// The path of the file with the recovery key.
     pub recovery_key: String,
 }
 
@@ -61,20 +89,20 @@ impl HasSchema for CreatedGroup {
     const SCHEMA: &'static str = "larder.init/1";
 }
 
-/// `larder.invite/1`.
+/// The result of `invite`: `larder.invite/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreatedInvite {
-    /// The code. Shown once: it is kept nowhere.
+    /// The invite code. It is shown once and stored nowhere.
     pub code: String,
-    /// The invite's id, by which it is listed and revoked.
+    /// The invite's id, which `invite list` and `invite revoke` use.
     pub id: String,
-    /// Into which group.
+    /// The id of the group that the code admits to.
     pub group: String,
-    /// With which role.
-    pub role: String,
-    /// For how many.
+    /// The role of the nodes that join with the code.
+    pub role: MemberRole,
+    /// The number of nodes that can join with the code.
     pub uses: u32,
-    /// Until when.
+    /// The time at which the code expires.
     pub expires: JsonTime,
 }
 
@@ -82,10 +110,10 @@ impl HasSchema for CreatedInvite {
     const SCHEMA: &'static str = "larder.invite/1";
 }
 
-/// `larder.invites/1`.
+/// The response of `invite list`: `larder.invites/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InviteList {
-    /// The invites made here, oldest first.
+    /// The invites that this node made, oldest first.
     pub invites: Vec<InviteEntry>,
 }
 
@@ -93,78 +121,66 @@ impl HasSchema for InviteList {
     const SCHEMA: &'static str = "larder.invites/1";
 }
 
-/// One invite.
+/// One invite that this node made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InviteEntry {
-    /// Its whole id.
+    /// The invite's id.
     pub id: String,
-    /// The role it gives.
-    pub role: String,
-    /// How often it may be used.
+    /// The role of the nodes that join with the code.
+    pub role: MemberRole,
+    /// The number of nodes that can join with the code.
     pub uses: u32,
-    /// How often it was, as far as is known here.
+    /// The number of nodes that joined with the code, as far as this node knows.
     pub used: usize,
-    /// When it was made.
+    /// The time at which the invite was made.
     pub created: JsonTime,
-    /// When it ends.
+    /// The time at which the code expires.
     pub expires: JsonTime,
-    /// Whether a node can join by it.
+    /// The state of the invite.
     pub state: InviteState,
 }
 
-/// Whether a node can join by an invite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InviteState {
-    /// It can.
-    Open,
-    /// It was used as often as it may be.
-    Used,
-    /// Its time is over.
-    Expired,
-    /// An admin revoked it.
-    Revoked,
-}
-
-impl InviteState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Used => "used",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
+word_enum! {
+    /// The state of an invite.
+    pub enum InviteState {
+        /// A node can join with the code.
+        Open = "open",
+        /// The code was used as often as it may be.
+        Used = "used",
+        /// The code expired.
+        Expired = "expired",
+        /// An admin revoked the invite.
+        Revoked = "revoked",
     }
 }
 
-/// `larder.join/1`.
+/// The result of `join`: `larder.join/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JoinedGroup {
-    /// The group's whole id.
+    /// The group's id.
     pub id: String,
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// With which role.
-    pub role: String,
+    /// This node's role.
+    pub role: MemberRole,
 }
 
 impl HasSchema for JoinedGroup {
     const SCHEMA: &'static str = "larder.join/1";
 }
 
-/// `larder.paths/1`.
+/// The paths of this node's files: `larder.paths/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodePaths {
     /// The data directory.
     pub data: String,
-    /// The local door.
+    /// The Unix socket of the local API.
     pub socket: String,
-    /// The node's key.
+    /// The file with the node's key.
     pub key: String,
-    /// The store.
+    /// The file of the store.
     pub store: String,
-    /// The settings file, whether there is one or not.
+    /// The settings file, which may not exist.
     pub settings: String,
     /// True if a daemon answers at the socket.
     pub running: bool,

@@ -1,4 +1,4 @@
-//! What happened.
+//! The history: log entries, differences, and the plan of a write.
 
 use larder_core::resource::ResourceName;
 use larder_core::resource::edit_transaction;
@@ -10,16 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{HasSchema, JsonTime, JsonValue, NodeRef};
 
-/// `larder.log/1`.
+/// The response of `log`: `larder.log/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangeLog {
-    /// The heads that this is the history of.
+    /// The heads whose history is listed.
     pub heads: Vec<String>,
-    /// Newest first; every change before what it was built on.
+    /// The entries, newest first, each before the changes that it builds on.
     pub changes: Vec<ChangeEntry>,
-    /// True if there are older ones that were not asked for.
+    /// True if there are older entries.
     pub more: bool,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -31,55 +31,98 @@ impl HasSchema for ChangeLog {
 /// One change, or one membership record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangeEntry {
-    /// Its whole id.
+    /// The id of the change or record.
     pub id: String,
-    /// `desired`, `observed` or `membership`.
-    pub source: String,
+    /// The part of the group that it belongs to.
+    pub source: ChangeSource,
     /// The node that wrote it.
     pub node: Option<NodeRef>,
-    /// The user there.
+    /// The user on that node.
     pub user: String,
-    /// When, by that node's clock.
+    /// The time of writing, by the clock of the author.
     pub time: JsonTime,
-    /// Why, in the operator's words.
+    /// The operator's reason; of a record, what it does.
     pub message: String,
-    /// The command, with its values cut out.
+    /// The command line, without its values.
     pub command: String,
-    /// What it was built on, apart from what that was built on itself.
+    /// The changes that it directly builds on.
     pub deps: Vec<String>,
-    /// The same of the changes that are listed: what lines of a graph lead to.
+    /// The nearest listed entries that it builds on, to which a graph draws its lines.
     #[serde(default)]
     pub parents: Vec<String>,
-    /// True if its author's signature holds.
+    /// True if the author's signature is valid.
     pub verified: bool,
-    /// What its author's clock did: `behind` what it was built on, `ahead` of this node's own; left out where
-    /// it disagreed with neither.
+    /// The fault of the author's clock, if `time` shows one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock: Option<String>,
-    /// What it touches.
+    pub clock: Option<ClockFault>,
+    /// The resources that it touches.
     pub touches: Vec<TouchedResource>,
-    /// What it did, if that was asked for.
+    /// The fields that it changed, if the request asked for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<FieldDiff>,
 }
 
-/// One touched resource.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TouchedResource {
-    /// `<kind>/<name>`.
-    pub resource: String,
-    /// The fields.
-    pub fields: Vec<String>,
-    /// `set`, `unset` or `remove`.
-    pub op: String,
+word_enum! {
+    /// The part of the group that a log entry belongs to.
+    pub enum ChangeSource {
+        /// A change of the desired state.
+        Desired = "desired",
+        /// A change of a node's observed state.
+        Observed = "observed",
+        /// A membership record.
+        Membership = "membership",
+    }
 }
 
-/// `larder.show/1`: one change and what it did.
+word_enum! {
+    /// A fault of the clock of a change's author.
+    pub enum ClockFault {
+        /// The change is dated before a change that it builds on.
+        Behind = "behind",
+        /// The change is dated in the future.
+        Ahead = "ahead",
+    }
+}
+
+/// A resource that a change touches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TouchedResource {
+    /// The resource, as `<kind>/<name>`.
+    pub resource: String,
+    /// The paths of the fields.
+    pub fields: Vec<String>,
+    /// The effect on the fields.
+    pub op: FieldOp,
+}
+
+word_enum! {
+    /// The effect of a change on a field.
+    pub enum FieldOp {
+        /// The change set the field.
+        Set = "set",
+        /// The change unset the field.
+        Unset = "unset",
+        /// The change removed the resource.
+        Remove = "remove",
+    }
+}
+
+impl From<larder_core::history::FieldOp> for FieldOp {
+    fn from(op: larder_core::history::FieldOp) -> Self {
+        match op {
+            larder_core::history::FieldOp::Set => Self::Set,
+            larder_core::history::FieldOp::Unset => Self::Unset,
+            larder_core::history::FieldOp::Remove => Self::Remove,
+        }
+    }
+}
+
+/// The response of `show`: `larder.show/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangeDetail {
-    /// The change.
+    /// The change or record.
     pub change: ChangeEntry,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -88,16 +131,16 @@ impl HasSchema for ChangeDetail {
     const SCHEMA: &'static str = "larder.show/1";
 }
 
-/// `larder.diff/1`.
+/// The response of `diff`: `larder.diff/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DiffReport {
-    /// The heads on one side,
+    /// The heads of the older side.
     pub from: Vec<String>,
-    /// and on the other.
+    /// The heads of the newer side.
     pub to: Vec<String>,
-    /// What differs, in order of resource and field.
+    /// The fields that differ, in order of resource and field.
     pub edits: Vec<FieldDiff>,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -109,27 +152,27 @@ impl HasSchema for DiffReport {
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldDiff {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
     /// The field's path.
     pub field: String,
-    /// `set`, `unset` or `remove`.
-    pub op: String,
-    /// What it was; `None` for unset.
+    /// The effect on the field.
+    pub op: FieldOp,
+    /// The former value; `None` for unset.
     pub old: Option<JsonValue>,
-    /// What it is.
+    /// The new value; `None` for unset.
     pub new: Option<JsonValue>,
-    /// The change that wrote that.
+    /// The change that wrote the new value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
 }
 
-/// `larder.plan/1`: what a write would do.
+/// The effect that a write would have: `larder.plan/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WritePlan {
-    /// The heads that it was drawn up against: what `apply --base` takes.
+    /// The heads to which the plan applies, for `apply --base`.
     pub base: Vec<String>,
-    /// What would differ, in order of resource and field.
+    /// The fields that would change, in order of resource and field.
     pub edits: Vec<FieldDiff>,
 }
 
@@ -138,7 +181,7 @@ impl HasSchema for WritePlan {
 }
 
 impl WritePlan {
-    /// What these puts would change.
+    /// Computes the effect of `puts` on the desired state.
     pub fn new(desired: &Shard, puts: &BTreeMap<String, Value>) -> Self {
         let after = edit_transaction::preview_state(desired.state(), puts);
         let touched: BTreeSet<ResourceName> =
@@ -160,17 +203,15 @@ impl WritePlan {
                     continue;
                 }
                 let is_removal = path == "ensure" && new.as_ref().is_some_and(|new| *new == absent_literal());
-                let op = if is_removal {
-                    "remove"
-                } else if new.is_some() {
-                    "set"
-                } else {
-                    "unset"
+                let op = match new {
+                    Some(_) if is_removal => FieldOp::Remove,
+                    Some(_) => FieldOp::Set,
+                    None => FieldOp::Unset,
                 };
                 edits.push(FieldDiff {
                     resource: name.to_string(),
                     field: path.to_owned(),
-                    op: op.to_owned(),
+                    op,
                     old: old.map(JsonValue),
                     new: new.map(JsonValue),
                     change: None,

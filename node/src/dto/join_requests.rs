@@ -1,14 +1,14 @@
-//! Who asks to be let in, and what is kept aside.
+//! Join requests, pairing, and quarantined changes.
 
 use serde::{Deserialize, Serialize};
 
 use super::sync::NodeRef;
-use super::{HasSchema, JsonTime};
+use super::{HasSchema, JoinedGroup, JsonTime, JsonValue};
 
-/// `larder.pending/1`.
+/// The response of `pending`: `larder.pending/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PendingList {
-    /// Machines that ask to be let in, by id.
+    /// The nodes that ask to join, by id.
     pub pending: Vec<PendingNode>,
 }
 
@@ -16,35 +16,35 @@ impl HasSchema for PendingList {
     const SCHEMA: &'static str = "larder.pending/1";
 }
 
-/// A machine that asks to be let in.
+/// A node that asks to join.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PendingNode {
-    /// Its whole id.
+    /// The node's id.
     pub id: String,
-    /// What it would like to be called.
+    /// The alias that the node asks for.
     pub alias: String,
-    /// The labels it would like.
+    /// The labels that the node asks for.
     pub labels: Vec<(String, String)>,
-    /// Since when; `None` where it came by a code.
+    /// The time of the first request of a node without a code; `None` for a node with a code.
     pub since: Option<JsonTime>,
-    /// What its screen must show, where it came without a code.
+    /// The digits that the screen of a node without a code must show.
     pub digits: Option<String>,
-    /// Who issued its code and cannot be reached, where it came by one.
+    /// The node that issued the code of a node with one, and that cannot be reached.
     pub waiting_for: Option<String>,
-    /// Where it listens.
+    /// The addresses at which the node listens.
     pub addrs: Vec<String>,
 }
 
-/// `larder.asking/1`: how this node's own asking stands.
+/// The state of this node's own join request without a code: `larder.asking/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PairingStatus {
-    /// True while it asks.
+    /// True while the request is open.
     pub is_active: bool,
-    /// The members that heard it.
+    /// The members that received the request.
     pub peers: Vec<PairingPeerEntry>,
-    /// The group that let it in.
-    pub joined: Option<super::JoinedGroup>,
-    /// Stands for all of that: who has seen it waits for something else.
+    /// The group that admitted this node.
+    pub joined: Option<JoinedGroup>,
+    /// A hash of this state, with which a caller waits until the state changes.
     pub version: String,
 }
 
@@ -52,21 +52,21 @@ impl HasSchema for PairingStatus {
     const SCHEMA: &'static str = "larder.asking/1";
 }
 
-/// A member that shows to its operator that this node asks.
+/// A member that shows this node's request to its operator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PairingPeerEntry {
-    /// Its whole id.
+    /// The member's id.
     pub id: String,
-    /// What its screen must show.
+    /// The digits that the member's screen must show.
     pub digits: String,
-    /// True if an operator there said no.
+    /// True if the member's operator rejected the request.
     pub denied: bool,
 }
 
-/// `larder.quarantine/1`.
+/// The response of `quarantine list`: `larder.quarantine/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QuarantineList {
-    /// Valid changes that are not part of the document, oldest first.
+    /// The unaccepted changes, oldest first.
     pub changes: Vec<QuarantinedChange>,
 }
 
@@ -74,27 +74,37 @@ impl HasSchema for QuarantineList {
     const SCHEMA: &'static str = "larder.quarantine/1";
 }
 
-/// A valid change that is not part of the document.
+/// An unaccepted change: it is valid, but not part of the document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QuarantinedChange {
-    /// Its whole id.
+    /// The id of the change.
     pub id: String,
-    /// The shard it belongs to.
+    /// The name of the shard that the change belongs to.
     pub shard: String,
-    /// Who wrote it.
+    /// The node that wrote the change.
     pub node: NodeRef,
-    /// The user there.
+    /// The user on that node.
     pub user: String,
-    /// When, by that node's clock.
+    /// The time of the change, by the clock of its author.
     pub time: JsonTime,
-    /// Why, in that operator's words.
+    /// The operator's reason for the change.
     pub message: String,
-    /// `quarantine`: here alone; `aside`: members keep it and pass it on.
-    pub state: String,
-    /// Why it is not part of the document.
+    /// The nodes that keep the change.
+    pub state: QuarantineState,
+    /// The reason why the change is unaccepted.
     pub reason: String,
-    /// Who could bring it in, and how.
+    /// The advice how to readmit the change.
     pub readmit_hint: String,
-    /// What it puts where: `<kind>/<name> <field>` and the value.
-    pub puts: Vec<(String, Option<super::JsonValue>)>,
+    /// The keys that the change puts, each with its value; `None` for unset.
+    pub puts: Vec<(String, Option<JsonValue>)>,
+}
+
+word_enum! {
+    /// The nodes that keep an unaccepted change.
+    pub enum QuarantineState {
+        /// Only this node keeps the change.
+        Quarantine = "quarantine",
+        /// Members keep the change and pass it on.
+        Replicated = "aside",
+    }
 }

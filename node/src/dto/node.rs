@@ -1,18 +1,19 @@
-//! Nodes.
+//! Nodes and their roles.
 
 use std::collections::BTreeMap;
 
 use larder_core::node::NodeInfo;
+use larder_core::record::Role;
 use serde::{Deserialize, Serialize};
 
 use super::{HasSchema, JsonTime};
 
-/// `larder.nodes/1`.
+/// The response of `nodes`: `larder.nodes/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeList {
-    /// This node first.
+    /// The nodes, this node first.
     pub nodes: Vec<NodeEntry>,
-    /// What an operator should know about them.
+    /// The warnings about the group and its nodes.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -21,75 +22,127 @@ impl HasSchema for NodeList {
     const SCHEMA: &'static str = "larder.nodes/1";
 }
 
-/// One node.
+/// One member, former member or discovered node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeEntry {
-    /// Its whole id.
+    /// The node's id.
     pub id: String,
-    /// What it is called.
+    /// The node's alias.
     pub alias: Option<String>,
-    /// True if another member is called the same.
+    /// True if another member has the same alias.
     pub alias_twice: bool,
-    /// True of the node that answers.
+    /// True for the node that answers.
     #[serde(rename = "self")]
     pub is_self: bool,
-    /// Its role; `None` of a node that is no member.
-    pub role: Option<String>,
-    /// `up`, `away`, `left`, `removed`, `pending` or `seen`.
-    pub state: String,
-    /// When it was heard last.
-    pub heard: Option<JsonTime>,
-    /// Where it listens.
+    /// The node's role; `None` for a node that is not a member.
+    pub role: Option<MemberRole>,
+    /// The state of the node.
+    pub state: NodeState,
+    /// The time at which the node was last heard.
+    #[serde(rename = "heard")]
+    pub last_heard: Option<JsonTime>,
+    /// The addresses at which the node listens.
     pub addrs: Vec<String>,
-    /// Its labels.
+    /// The node's labels.
     pub labels: BTreeMap<String, String>,
-    /// Its software and version.
+    /// The software that the node runs, with its version.
     pub version: String,
-    /// Its host name.
+    /// The name of the node's host.
     pub host: String,
-    /// How many changes it lacks.
+    /// The number of changes that the node lacks, if it is known.
     pub behind: Option<u64>,
-    /// How many resources failed there.
+    /// The number of resources that failed on the node.
     pub failed: u64,
-    /// True if its history forked: its data directory was copied, or set back.
+    /// True if the node's history forked: its data directory was copied or restored.
     #[serde(default)]
     pub forked: bool,
-    /// Of a node that left or was removed: who ended its membership, when and why.
+    /// The end of the membership of a former member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<MembershipEnd>,
 }
 
-/// Who ended a membership.
+word_enum! {
+    /// The state of a node.
+    pub enum NodeState {
+        /// This node, or a member that is reachable.
+        Up = "up",
+        /// A member that is not reachable.
+        Away = "away",
+        /// A former member that left.
+        Left = "left",
+        /// A former member that was removed.
+        Removed = "removed",
+        /// A node that asks to join.
+        Pending = "pending",
+        /// A node on the LAN that is not a member.
+        Seen = "seen",
+    }
+}
+
+impl From<larder_core::node::NodeState> for NodeState {
+    fn from(state: larder_core::node::NodeState) -> Self {
+        match state {
+            larder_core::node::NodeState::Up => Self::Up,
+            larder_core::node::NodeState::Away => Self::Away,
+            larder_core::node::NodeState::Left => Self::Left,
+            larder_core::node::NodeState::Removed => Self::Removed,
+            larder_core::node::NodeState::Pending => Self::Pending,
+            larder_core::node::NodeState::Seen => Self::Seen,
+        }
+    }
+}
+
+word_enum! {
+    /// The role of a member.
+    pub enum MemberRole {
+        /// Changes the membership and the desired state.
+        Admin = "admin",
+        /// Changes the desired state.
+        Operator = "operator",
+        /// Applies the desired state and reports its own.
+        Node = "node",
+        /// Reads the group, and applies nothing.
+        Reader = "reader",
+    }
+}
+
+impl From<Role> for MemberRole {
+    fn from(role: Role) -> Self {
+        role.to_string().into()
+    }
+}
+
+/// The end of a membership.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MembershipEnd {
-    /// The whole id of the node that did; `None` if it was done with the recovery key.
+    /// The id of the node that revoked the grant; `None` for the recovery key.
     pub revoked_by: Option<String>,
-    /// The user there.
+    /// The user on that node.
     pub user: String,
-    /// When, by that node's clock.
+    /// The time of the revocation, by the clock of that node.
     pub time: JsonTime,
-    /// Why, in that operator's words.
+    /// The operator's reason.
     pub message: String,
 }
 
 impl From<NodeInfo> for NodeEntry {
-    fn from(view: NodeInfo) -> Self {
+    fn from(info: NodeInfo) -> Self {
         Self {
-            id: view.id.to_string(),
-            alias: view.alias,
-            alias_twice: view.is_alias_ambiguous,
-            is_self: view.is_self,
-            role: view.role.map(|role| role.to_string()),
-            state: view.state.as_str().to_owned(),
-            heard: view.last_heard.map(JsonTime),
-            addrs: view.addresses,
-            labels: view.labels,
-            version: view.software,
-            host: view.host,
-            behind: view.missing_changes,
-            failed: view.failed_resources,
-            forked: view.is_forked,
-            ended: view.membership_end.map(|ended| MembershipEnd {
+            id: info.id.to_string(),
+            alias: info.alias,
+            alias_twice: info.is_alias_ambiguous,
+            is_self: info.is_self,
+            role: info.role.map(MemberRole::from),
+            state: info.state.into(),
+            last_heard: info.last_heard.map(JsonTime),
+            addrs: info.addresses,
+            labels: info.labels,
+            version: info.software,
+            host: info.host,
+            behind: info.missing_changes,
+            failed: info.failed_resources,
+            forked: info.is_forked,
+            ended: info.membership_end.map(|ended| MembershipEnd {
                 revoked_by: ended.signer.map(|by| by.to_string()),
                 user: ended.note.user,
                 time: JsonTime(ended.note.time),
@@ -99,14 +152,14 @@ impl From<NodeInfo> for NodeEntry {
     }
 }
 
-/// `larder.ping/1`: one answer of a neighbour.
+/// The response of `ping`: `larder.ping/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PingResult {
-    /// Who answered.
+    /// The id of the member that answered.
     pub id: String,
-    /// What it is called.
+    /// The alias of the member.
     pub alias: Option<String>,
-    /// After how many milliseconds.
+    /// The round trip in milliseconds.
     pub ms: f64,
 }
 
@@ -114,20 +167,20 @@ impl HasSchema for PingResult {
     const SCHEMA: &'static str = "larder.ping/1";
 }
 
-/// `larder.replace/1`: what this node took over.
+/// The result of `replace`: `larder.replace/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReplaceResult {
-    /// The whole id of the node in whose place it stands.
+    /// The id of the replaced node.
     pub old: String,
-    /// True if that one is still a member.
+    /// True if the replaced node is still a member.
     pub is_member: bool,
-    /// What that one was called, and this one is now.
+    /// The alias that this node took over.
     pub alias: Option<String>,
-    /// Its labels.
+    /// The labels that this node took over.
     pub labels: BTreeMap<String, String>,
-    /// The resources that named it by its id, and now name this node.
+    /// The resources that named the replaced node by its id and now name this node.
     pub resources: Vec<String>,
-    /// The change; `None` if nothing differed.
+    /// The change that was written; `None` if nothing differed.
     pub change: Option<String>,
 }
 

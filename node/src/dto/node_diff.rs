@@ -1,13 +1,13 @@
-//! What nodes run against what is wanted.
+//! What nodes have applied, compared with the desired state.
 
 use serde::{Deserialize, Serialize};
 
-use super::{FieldDiff, HasSchema};
+use super::{FieldDiff, HasSchema, NodeResourceState};
 
-/// `larder.nodediff/1`.
+/// The response of `diff --nodes`: `larder.nodediff/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeDiffReport {
-    /// In order of name; those that every node runs as wanted are left out.
+    /// The resources that some node has not applied as desired, in order of name.
     pub resources: Vec<ResourceDrift>,
 }
 
@@ -15,34 +15,33 @@ impl HasSchema for NodeDiffReport {
     const SCHEMA: &'static str = "larder.nodediff/1";
 }
 
-/// One resource.
+/// A resource that some node has not applied as desired.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResourceDrift {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// Its newest change.
+    /// The newest change of the resource.
     pub newest_change: Option<String>,
-    /// The nodes that do not run it as wanted.
+    /// The nodes that have not applied the resource as desired.
     pub nodes: Vec<NodeDrift>,
 }
 
-/// One node that runs something else.
+/// A node that has not applied a resource as desired.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeDrift {
-    /// The node's whole id.
+    /// The node's id.
     pub id: String,
-    /// What it is called.
+    /// The node's alias.
     pub alias: Option<String>,
-    /// How it stands there: `pending`, `failed`, `held`, ...
-    pub state: String,
-    /// Why.
+    /// The state of the resource on the node.
+    pub state: NodeResourceState,
+    /// The reason for the state.
     pub reason: String,
-    /// The newest change of the resource that was in what the node applied last; `None` if it never applied
-    /// it.
+    /// The newest change of the resource in what the node applied last; `None` if it never applied it.
     pub applied: Option<String>,
-    /// False if the node knew of more than that change, and this one cannot tell of what: then `edits` may be
-    /// too many.
+    /// False if the node applied more than that change and this node cannot tell what. Then `edits` may list
+    /// too much.
     pub exact: bool,
-    /// What leads from what it applied to what is wanted.
+    /// The differences between what the node applied and the desired state.
     pub edits: Vec<FieldDiff>,
 }

@@ -1,17 +1,18 @@
-//! Resources, as they are wanted.
+//! The resources of the desired state, and their conflicts.
 
 use std::collections::BTreeMap;
 
+use larder_core::resource::conflict;
 use serde::{Deserialize, Serialize};
 
-use super::{HasSchema, JsonTime, JsonValue};
+use super::{HasSchema, JsonTime, JsonValue, NodeRef};
 
-/// `larder.list/1`.
+/// The response of `list`: `larder.list/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResourceList {
-    /// In order of name.
+    /// The resources, in order of name.
     pub resources: Vec<ResourceEntry>,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -20,31 +21,31 @@ impl HasSchema for ResourceList {
     const SCHEMA: &'static str = "larder.list/1";
 }
 
-/// One resource.
+/// One resource in a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResourceEntry {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// How many fields are set.
+    /// The number of fields that are set.
     pub fields: usize,
-    /// Whom it is meant for; `None` for all.
+    /// The selector; `None` if the resource applies to all nodes.
     pub select: Option<String>,
-    /// How many conflicts it has.
+    /// The number of conflicts.
     pub conflicts: usize,
-    /// Its path, if it has one.
+    /// The path on the host, if the resource has one.
     pub path: Option<String>,
 }
 
-/// `larder.get/1`.
+/// The response of `get`: `larder.get/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResourceValues {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// The fields that are set, by path. Where one is in conflict, the winner.
+    /// The fields that are set, by path. The value of a field in conflict is the winner.
     pub fields: BTreeMap<String, JsonValue>,
-    /// The fields in conflict.
+    /// The paths of the fields in conflict.
     pub conflicted: Vec<String>,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -53,14 +54,14 @@ impl HasSchema for ResourceValues {
     const SCHEMA: &'static str = "larder.get/1";
 }
 
-/// `larder.export/1`.
+/// The response of `export`: `larder.export/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExportedManifest {
-    /// The manifest.
+    /// The manifest, as TOML.
     pub manifest: String,
-    /// `RESOURCE FIELD` of every field in conflict: the winner was written.
+    /// The fields in conflict, as `RESOURCE FIELD`. The manifest has the winner of each.
     pub conflicted: Vec<String>,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -69,10 +70,10 @@ impl HasSchema for ExportedManifest {
     const SCHEMA: &'static str = "larder.export/1";
 }
 
-/// `larder.write/1`.
+/// The result of a write: `larder.write/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WriteResult {
-    /// The change; `None` if nothing differed and nothing was written.
+    /// The change that was written; `None` if nothing differed.
     pub change: Option<String>,
 }
 
@@ -80,12 +81,12 @@ impl HasSchema for WriteResult {
     const SCHEMA: &'static str = "larder.write/1";
 }
 
-/// `larder.conflicts/1`.
+/// The response of `conflicts`: `larder.conflicts/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConflictList {
-    /// In order of resource and field.
+    /// The conflicts, in order of resource and field.
     pub conflicts: Vec<ConflictEntry>,
-    /// The heads that `--at` stands for, none if nothing was written by then; left out of the present.
+    /// The heads at the point that `--at` names; absent for the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<String>>,
 }
@@ -97,38 +98,64 @@ impl HasSchema for ConflictList {
 /// One conflict.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConflictEntry {
-    /// Stands for exactly these values.
+    /// The hash of the conflict's values, which changes when one of them does.
     pub id: String,
-    /// `value`, `edit/remove`, `removed-author`; `claim`, whose values are the resources that want one path;
-    /// `review`, whose values are the fields that each side wrote, and which is no clash.
-    pub kind: String,
-    /// `<kind>/<name>`.
+    /// The kind of the conflict.
+    pub kind: ConflictKind,
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// The field; empty of a `review`.
+    /// The field's path; empty for concurrent edits.
     pub field: String,
-    /// What all sides started from, if that was one value.
+    /// The last common value of all sides, if there was exactly one.
     pub base: Option<JsonValue>,
-    /// The nodes that keep what they run because of it.
-    pub held_on: Vec<super::sync::NodeRef>,
-    /// The sides.
+    /// The nodes that hold the resource because of a conflict.
+    pub held_on: Vec<NodeRef>,
+    /// The sides, in order of tag.
     pub values: Vec<ConflictSide>,
 }
 
-/// One side.
+word_enum! {
+    /// The kind of a conflict.
+    pub enum ConflictKind {
+        /// Concurrent changes gave one field different values.
+        Value = "value",
+        /// One side removed the resource, and another edited it.
+        EditRemove = "edit/remove",
+        /// The value was written by a removed member only.
+        RemovedAuthor = "removed-author",
+        /// Several resources want the same path. The values are these resources.
+        Claim = "claim",
+        /// Concurrent edits without a conflict. The values are the fields that each side wrote.
+        Review = "review",
+    }
+}
+
+impl From<conflict::ConflictKind> for ConflictKind {
+    fn from(kind: conflict::ConflictKind) -> Self {
+        match kind {
+            conflict::ConflictKind::Value => Self::Value,
+            conflict::ConflictKind::EditRemove => Self::EditRemove,
+            conflict::ConflictKind::RemovedAuthor => Self::RemovedAuthor,
+            conflict::ConflictKind::Claim => Self::Claim,
+        }
+    }
+}
+
+/// One side of a conflict.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConflictSide {
-    /// `A`, `B`, ...
+    /// The side's tag: `A`, `B` and so on.
     pub tag: String,
-    /// The value; `None` where that side unset the field.
+    /// The side's value; `None` if the side unset the field.
     pub value: Option<JsonValue>,
-    /// The change that wrote it.
+    /// The change that wrote the value.
     pub change: String,
-    /// The node that wrote it.
-    pub node: Option<super::sync::NodeRef>,
-    /// The user there.
+    /// The node that wrote the change.
+    pub node: Option<NodeRef>,
+    /// The user on that node.
     pub user: String,
-    /// When, by that node's clock.
+    /// The time of the change, by the clock of its author.
     pub time: JsonTime,
-    /// True of the side that `get` prints.
+    /// True for the side that `get` prints.
     pub winner: bool,
 }

@@ -1,17 +1,17 @@
-//! What was put back, and the names for points to go back to.
+//! The results of reverts, and tags.
 
 use serde::{Deserialize, Serialize};
 
 use super::{FieldDiff, HasSchema, JsonTime, NodeRef};
 
-/// `larder.back/1`: what `undo`, `revert` and `restore` did, or would do.
+/// The effect of `undo`, `revert` or `restore`: `larder.back/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RevertResult {
-    /// The change that was made; `None` if nothing differed, or if it was only asked.
+    /// The change that was written; `None` for a dry run, or if nothing differed.
     pub change: Option<String>,
-    /// The changes that were reverted; of a restore, the heads whose state was put back.
+    /// The changes that were reverted; for a restore, the heads of the restored state.
     pub sources: Vec<String>,
-    /// What differs by it, in order of resource and field.
+    /// The fields that differ afterwards, in order of resource and field.
     pub edits: Vec<FieldDiff>,
 }
 
@@ -19,10 +19,10 @@ impl HasSchema for RevertResult {
     const SCHEMA: &'static str = "larder.back/1";
 }
 
-/// `larder.tags/1`.
+/// The response of `tag`: `larder.tags/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TagList {
-    /// In order of name.
+    /// The tags, in order of name.
     pub tags: Vec<TagEntry>,
 }
 
@@ -30,21 +30,21 @@ impl HasSchema for TagList {
     const SCHEMA: &'static str = "larder.tags/1";
 }
 
-/// A name for a point of the past.
+/// One tag: a name for a point of the history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TagEntry {
-    /// Its name: what `--at` takes.
+    /// The tag's name, for `--at`.
     pub name: String,
-    /// The changes that it stands for, with all that they build on.
+    /// The heads at the tagged point.
     pub heads: Vec<String>,
-    /// The change that made it.
+    /// The change that made the tag.
     pub change: String,
-    /// The node that wrote that,
+    /// The node that wrote the change.
     pub node: Option<NodeRef>,
-    /// the user there,
+    /// The user on that node.
     pub user: String,
-    /// when, by that node's clock,
+    /// The time of the change, by the clock of its author.
     pub time: JsonTime,
-    /// and why.
+    /// The operator's reason.
     pub message: String,
 }

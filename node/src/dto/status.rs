@@ -1,22 +1,22 @@
-//! How resources stand on the nodes.
+//! The state of resources on nodes.
 
 use serde::{Deserialize, Serialize};
 
 use super::{HasSchema, JsonTime};
 
-/// `larder.status/1`.
+/// The response of `status`: `larder.status/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// Which group.
+    /// The group that the report is about.
     pub group: GroupRef,
-    /// How many (resource, node) pairs stand how.
+    /// The number of (resource, node) pairs in each state.
     pub summary: StatusSummary,
-    /// How many conflicts there are.
+    /// The number of unresolved conflicts.
     pub conflicts: usize,
-    /// What an operator should know besides.
+    /// The warnings about the group.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// In order of name.
+    /// The resources, in order of name.
     pub resources: Vec<ResourceStatus>,
 }
 
@@ -27,89 +27,113 @@ impl HasSchema for StatusReport {
 /// A group's id and name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupRef {
-    /// Its whole id.
+    /// The group's id.
     pub id: String,
-    /// Its name.
+    /// The group's name.
     pub name: String,
 }
 
-/// Counts.
+word_enum! {
+    /// The state of a resource on a node.
+    pub enum NodeResourceState {
+        /// The host has the desired state.
+        Applied = "applied",
+        /// The node has not reported on the newest change of the resource.
+        Pending = "pending",
+        /// The resource is in conflict, and the node keeps what it applied before.
+        Held = "held",
+        /// The node tried to apply the resource and failed.
+        Failed = "failed",
+        /// The resource was changed on the host after the node applied it.
+        Drifted = "drifted",
+        /// The node did not try: its policy forbids it, or a field is missing.
+        Blocked = "blocked",
+        /// An operator paused the resource on the node.
+        Paused = "paused",
+        /// The resource no longer applies to the node and was left as it was.
+        Released = "released",
+        /// The node's version does not know the kind or a field.
+        Unsupported = "unsupported",
+    }
+}
+
+/// The number of (resource, node) pairs in each state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusSummary {
-    /// As wanted.
+    /// The number of pairs in state `applied`.
     pub applied: usize,
-    /// Not reported yet.
+    /// The number of pairs in state `pending`.
     pub pending: usize,
-    /// In conflict, left as they are.
+    /// The number of pairs in state `held`.
     pub held: usize,
-    /// Tried without success.
+    /// The number of pairs in state `failed`.
     pub failed: usize,
-    /// Changed by somebody else.
+    /// The number of pairs in state `drifted`.
     pub drifted: usize,
-    /// Not tried: policy, or a missing field.
+    /// The number of pairs in state `blocked`.
     pub blocked: usize,
-    /// Left alone for a while.
+    /// The number of pairs in state `paused`.
     pub paused: usize,
-    /// Not understood there.
+    /// The number of pairs in state `unsupported`.
     pub unsupported: usize,
 }
 
 impl StatusSummary {
-    /// The counter of a state; `None` of those that are not counted.
-    pub fn counter_mut(&mut self, state: &str) -> Option<&mut usize> {
+    /// The counter of a state; `None` for a state that is not counted.
+    pub fn counter_mut(&mut self, state: &NodeResourceState) -> Option<&mut usize> {
         Some(match state {
-            "applied" => &mut self.applied,
-            "pending" => &mut self.pending,
-            "held" => &mut self.held,
-            "failed" => &mut self.failed,
-            "drifted" => &mut self.drifted,
-            "blocked" => &mut self.blocked,
-            "paused" => &mut self.paused,
-            "unsupported" => &mut self.unsupported,
-            _ => return None,
+            NodeResourceState::Applied => &mut self.applied,
+            NodeResourceState::Pending => &mut self.pending,
+            NodeResourceState::Held => &mut self.held,
+            NodeResourceState::Failed => &mut self.failed,
+            NodeResourceState::Drifted => &mut self.drifted,
+            NodeResourceState::Blocked => &mut self.blocked,
+            NodeResourceState::Paused => &mut self.paused,
+            NodeResourceState::Unsupported => &mut self.unsupported,
+            NodeResourceState::Released | NodeResourceState::Unknown(_) => return None,
         })
     }
 
-    /// The counts that are not zero, with their words.
-    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+    /// The counts that are not zero.
+    pub fn counts(&self) -> Vec<(NodeResourceState, usize)> {
         let all = [
-            ("applied", self.applied),
-            ("pending", self.pending),
-            ("held", self.held),
-            ("failed", self.failed),
-            ("drifted", self.drifted),
-            ("blocked", self.blocked),
-            ("paused", self.paused),
-            ("unsupported", self.unsupported),
+            (NodeResourceState::Applied, self.applied),
+            (NodeResourceState::Pending, self.pending),
+            (NodeResourceState::Held, self.held),
+            (NodeResourceState::Failed, self.failed),
+            (NodeResourceState::Drifted, self.drifted),
+            (NodeResourceState::Blocked, self.blocked),
+            (NodeResourceState::Paused, self.paused),
+            (NodeResourceState::Unsupported, self.unsupported),
         ];
         all.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 }
 
-/// One resource.
+/// One resource with its state on each node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResourceStatus {
-    /// `<kind>/<name>`.
+    /// The resource, as `<kind>/<name>`.
     pub resource: String,
-    /// True if it is to be removed.
+    /// True if nodes are to remove the resource.
     pub removed: bool,
-    /// The nodes it is meant for.
+    /// The nodes that the resource applies to.
     pub nodes: Vec<NodeResourceStatus>,
 }
 
-/// How a resource stands on one node.
+/// The state of a resource on one node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeResourceStatus {
-    /// The node's whole id.
+    /// The node's id.
     pub id: String,
-    /// What it is called.
+    /// The node's alias.
     pub alias: Option<String>,
-    /// `applied`, `pending`, ...
-    pub state: String,
-    /// The newest change of the resource that the node had seen.
+    /// The state of the resource.
+    pub state: NodeResourceState,
+    /// The newest change of the resource that the node had applied or tried.
     pub change: Option<String>,
-    /// Since when, by the node's clock.
+    /// The time since which the state holds, by the node's clock.
     pub since: Option<JsonTime>,
-    /// Why.
+    /// The reason for the state.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! Who has what.
+//! Heads, digests and the progress of synchronisation.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{HasSchema, JsonTime};
 
-/// A node as it is named in passing.
+/// A node's id and alias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRef {
-    /// Its whole id.
+    /// The node's id.
     pub id: String,
-    /// What it is called.
+    /// The node's alias.
     pub alias: Option<String>,
 }
 
-/// `larder.heads/1`.
+/// The response of `heads`: `larder.heads/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupHeads {
-    /// The group's whole id.
+    /// The group's id.
     pub group: String,
-    /// Those of the desired state: what `apply --base` takes.
+    /// The heads of the desired state, for `apply --base`.
     pub heads: Vec<String>,
-    /// Those of what each node observed.
+    /// The heads of each node's observed state.
     pub observed: BTreeMap<String, Vec<String>>,
-    /// Covers every shard and record: equal means that two nodes have the same.
+    /// The digest of all changes and records. Two nodes with equal digests hold the same.
     pub digest: String,
 }
 
@@ -32,10 +32,10 @@ impl HasSchema for GroupHeads {
     const SCHEMA: &'static str = "larder.heads/1";
 }
 
-/// `larder.sync/1`.
+/// The response of `sync`: `larder.sync/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SyncReport {
-    /// True while this node is paused.
+    /// True while synchronisation is paused on this node.
     pub paused: bool,
     /// The other members.
     pub peers: Vec<PeerSync>,
@@ -45,45 +45,33 @@ impl HasSchema for SyncReport {
     const SCHEMA: &'static str = "larder.sync/1";
 }
 
-/// How the synchronisation with a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PeerSyncState {
-    /// Both have the same.
-    InSync,
-    /// They are exchanging changes.
-    Syncing,
-    /// It is up, but only reached through other members.
-    Indirect,
-    /// It cannot be reached.
-    Away,
-}
-
-impl PeerSyncState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InSync => "in-sync",
-            Self::Syncing => "syncing",
-            Self::Indirect => "indirect",
-            Self::Away => "away",
-        }
+word_enum! {
+    /// The progress of synchronisation with a member.
+    pub enum PeerSyncState {
+        /// Both nodes hold the same.
+        InSync = "in-sync",
+        /// The nodes are exchanging changes.
+        Syncing = "syncing",
+        /// The member is up, but there is no link with it.
+        Indirect = "indirect",
+        /// The member cannot be reached.
+        Away = "away",
     }
 }
 
-/// One other member.
+/// The synchronisation with one other member.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PeerSync {
-    /// Its whole id.
+    /// The member's id.
     pub id: String,
-    /// What it is called.
+    /// The member's alias.
     pub alias: Option<String>,
-    /// Whether its copy and this node's agree.
+    /// The progress of synchronisation.
     pub state: PeerSyncState,
-    /// Changes here that it lacks.
+    /// The number of changes that the member lacks, if it is known.
     pub ahead: Option<u64>,
-    /// Changes there that are missing here.
+    /// The number of changes that this node lacks, if it is known.
     pub behind: Option<u64>,
-    /// When it was heard last.
+    /// The time at which the member was last heard.
     pub contact: Option<JsonTime>,
 }

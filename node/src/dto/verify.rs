@@ -1,19 +1,19 @@
-//! What became of looking at everything that is stored.
+//! The result of `log --verify`.
 
 use serde::{Deserialize, Serialize};
 
 use super::HasSchema;
 
-/// `larder.verify/1`.
+/// The result of verifying a group: `larder.verify/1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
-    /// Changes that were looked at, of all shards.
+    /// The number of changes that were verified.
     pub changes: u64,
-    /// Membership records that were looked at.
+    /// The number of membership records that were verified.
     pub records: u64,
-    /// What is not as its author signed it; the first of it, if there is much.
+    /// The changes and records that failed. The list is limited.
     pub failed: Vec<VerifyFailure>,
-    /// How much else is not.
+    /// The number of failures that are not listed.
     pub more: u64,
 }
 
@@ -21,21 +21,21 @@ impl HasSchema for VerifyReport {
     const SCHEMA: &'static str = "larder.verify/1";
 }
 
-/// One change or record that is not as it was signed.
+/// A change or record that is not as its author signed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyFailure {
-    /// Its whole id.
+    /// The id of the change or record.
     pub id: String,
-    /// What is wrong with it.
+    /// The reason why it failed.
     pub reason: String,
 }
 
-/// `larder.progress/1`: how far something is that takes a while.
+/// The progress of a long task: `larder.progress/1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskProgress {
-    /// So much is done,
+    /// The amount that is done.
     pub done: u64,
-    /// of about so much.
+    /// The estimated total amount.
     pub total: u64,
 }
 

@@ -6,9 +6,11 @@ use std::thread::JoinHandle;
 
 use larder_core::node::StoreBatchId;
 use larder_core::store::{Row, Table};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{MembershipBackup, Store, StoreError, StoreSnapshot};
+use crate::data_dir::DataDir;
+use crate::error::CliError;
 use crate::limits;
 
 /// Rows that become durable together.
@@ -43,19 +45,30 @@ pub struct StoreWriter {
 }
 
 impl StoreWriter {
-    /// Starts the thread.
+    /// Writes `rows` and the membership backup, and starts the thread. If this fails, the disk does not work.
     pub fn start(
         store: Store,
-        membership_backup: MembershipBackup,
-        outcomes: UnboundedSender<CommitOutcome>,
-    ) -> std::io::Result<Self> {
+        data_dir: &DataDir,
+        rows: &[Row],
+    ) -> Result<(Self, UnboundedReceiver<CommitOutcome>), CliError> {
+        let cannot_write = |error: &dyn std::fmt::Display| {
+            let path = data_dir.store_file();
+            CliError::failed(format!("cannot write the store {}: {error}", path.display()))
+                .with_hint("make the data directory writable, and free some space on its disk")
+        };
+        store.commit(rows).map_err(|error| cannot_write(&error))?;
+        let membership_backup = MembershipBackup::new(data_dir.membership_backup_file());
+        membership_backup.update(&store).map_err(|error| cannot_write(&error))?;
+        let (outcomes, outcome_receiver) = unbounded_channel();
         let (batches, batch_receiver) = sync_channel(limits::STORE_QUEUE_BATCHES);
         let store = Arc::new(store);
         let thread_store = Arc::clone(&store);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run_writer(&thread_store, &membership_backup, &batch_receiver, &outcomes))?;
-        Ok(Self { batches: Some(batches), store: Some(store), thread: Some(thread) })
+            .spawn(move || run_writer(&thread_store, &membership_backup, &batch_receiver, &outcomes))
+            .map_err(|error| CliError::failed(format!("cannot start a thread: {error}")))?;
+        let writer = Self { batches: Some(batches), store: Some(store), thread: Some(thread) };
+        Ok((writer, outcome_receiver))
     }
 
     /// Queues a batch. Blocks while the queue is full, so that the daemon receives nothing more from
@@ -137,11 +150,10 @@ mod tests {
     fn confirmed_batches_survive_reopening() {
         let dir = std::env::temp_dir().join(format!("larder-store-{}", std::process::id()));
         drop(std::fs::create_dir_all(&dir));
-        let path = dir.join("store.redb");
-        let (outcomes, mut outcome_receiver) = tokio::sync::mpsc::unbounded_channel();
-        let membership_backup = MembershipBackup::new(dir.join("groups.kept"));
-        let mut writer =
-            StoreWriter::start(Store::open(&path).unwrap(), membership_backup, outcomes).unwrap();
+        let data_dir = DataDir { socket: dir.join("socket"), path: dir.clone() };
+        let path = data_dir.store_file();
+        let (mut writer, mut outcome_receiver) =
+            StoreWriter::start(Store::open(&path).unwrap(), &data_dir, &[]).unwrap();
         for nth in 1..=100 {
             writer.queue(WriteBatch { id: Some(StoreBatchId(nth)), rows: vec![meta_row(nth, "x")] });
         }

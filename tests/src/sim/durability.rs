@@ -3,6 +3,7 @@
 
 use larder_core::group::{Group, UnacceptedReason};
 use larder_core::id::{ChangeId, GroupId};
+use larder_core::node::MembershipStatus;
 
 use super::convergence::{GroupSnapshot, largest_member_set};
 use super::invariants::{Invariant, Violation};
@@ -99,8 +100,7 @@ fn describe_locations(world: &World, group: GroupId, change: &ChangeId) -> Strin
         let Some(desired) = group_copy.desired() else { continue };
         let shard_id = desired.root().shard_id();
         let key = world.nodes[node].secret.node_id();
-        let membership_status =
-            larder_core::node::MembershipStatus::for_key(group_copy.members(), &key).as_str();
+        let membership_status = MembershipStatus::for_key(group_copy.members(), &key);
         let unaccepted = group_copy.unaccepted_in(&shard_id).and_then(|set| set.get(change));
         let location = match (desired.graph().contains(change), unaccepted) {
             (true, _) => "shown".to_owned(),
@@ -111,7 +111,7 @@ fn describe_locations(world: &World, group: GroupId, change: &ChangeId) -> Strin
             ),
             _ => "nowhere".to_owned(),
         };
-        out.push(format!("node {node}, {membership_status}: {location}"));
+        out.push(format!("node {node}, {membership_status:?}: {location}"));
     }
     out.join("; ")
 }

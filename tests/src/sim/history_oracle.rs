@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::delta::Delta;
 use larder_core::id::{ChangeId, GroupId};
+use larder_core::resource::conflict::ConflictKind;
 use larder_core::shard::Shard;
 use larder_core::value::Value;
 
 /// The counter and the actor of a put.
 pub(super) type OpId = (u64, [u8; 16]);
 /// The resource, field and kind of a conflict.
-pub(super) type ConflictKey = (String, String, &'static str);
+pub(super) type ConflictKey = (String, String, ConflictKind);
 
 /// One put that no other put replaced.
 #[derive(Clone, Debug)]
@@ -87,16 +88,16 @@ impl History {
         for (resource, fields) in self.fields() {
             for (field, keys) in &fields {
                 if keys.iter().any(|key| self.has_only_held_values(key)) {
-                    out.insert((resource.clone(), (*field).to_owned(), "removed-author"));
+                    out.insert((resource.clone(), (*field).to_owned(), ConflictKind::RemovedAuthor));
                 } else if self.has_differing_values(keys) {
-                    out.insert((resource.clone(), (*field).to_owned(), "value"));
+                    out.insert((resource.clone(), (*field).to_owned(), ConflictKind::Value));
                 }
             }
             let known = out
                 .iter()
                 .any(|(conflict_resource, field, _)| *conflict_resource == resource && field == "ensure");
             if !known && self.is_edited_while_removed(&fields) {
-                out.insert((resource, "ensure".to_owned(), "edit/remove"));
+                out.insert((resource, "ensure".to_owned(), ConflictKind::EditRemove));
             }
         }
         out

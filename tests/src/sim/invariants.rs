@@ -146,10 +146,8 @@ fn check_against_history_oracle(shard: &Shard, group: GroupId) -> Result<(), Vio
     if visible_ops != history.visible() {
         return Err((Invariant::Values, format!("{name} shows other values than its history gives")));
     }
-    let found_conflicts: BTreeSet<history_oracle::ConflictKey> = conflicts(shard)
-        .into_iter()
-        .map(|one| (one.resource.to_string(), one.field, one.kind.as_str()))
-        .collect();
+    let found_conflicts: BTreeSet<history_oracle::ConflictKey> =
+        conflicts(shard).into_iter().map(|one| (one.resource.to_string(), one.field, one.kind)).collect();
     let naive = history.conflicts();
     if found_conflicts != naive {
         let detail =

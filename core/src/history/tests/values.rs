@@ -44,7 +44,7 @@ fn describe_diffs(edits: &[FieldDiff]) -> Vec<String> {
     let edit = |edit: &FieldDiff| {
         format!(
             "{} {} {}: {} -> {}",
-            edit.op.as_str(),
+            op_name(edit.op),
             edit.resource,
             edit.field,
             value(&edit.old),
@@ -54,9 +54,13 @@ fn describe_diffs(edits: &[FieldDiff]) -> Vec<String> {
     edits.iter().map(edit).collect()
 }
 
+fn op_name(op: FieldOp) -> String {
+    format!("{op:?}").to_lowercase()
+}
+
 fn describe_field_changes(entry: &LogEntry) -> Vec<String> {
     let touch =
-        |touch: &FieldChanges| format!("{} {} {}", touch.op.as_str(), touch.resource, touch.fields.join(","));
+        |touch: &FieldChanges| format!("{} {} {}", op_name(touch.op), touch.resource, touch.fields.join(","));
     entry.field_changes.iter().map(touch).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Conflicts that appear and go while somebody watches.
+//! Tracks the conflicts of a group for one watcher.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use larder_core::resource::path_conflict::{all_conflicts, path_conflicts};
 use larder_core::resource::view::ResourceView;
 use larder_core::shard::Shard;
 
-use crate::dto::WatchEvent;
+use crate::dto::{EventKind, EventOp, WatchEvent};
 use crate::limits;
 
-/// Where there is a conflict: a field of a resource, and what sort it is.
+/// The position of a conflict: the resource, the field and the kind.
 type ConflictKey = (ResourceName, String, ConflictKind);
 
-/// The conflicts that there were when somebody looked last, and where there may be others since.
+/// The conflicts at the last check, and the resources to check next.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConflictTracker {
     known_conflicts: BTreeMap<ConflictKey, Digest>,
     touched_resources: BTreeSet<ResourceName>,
-    /// True if there may be others anywhere.
+    /// True if all resources must be checked.
     check_all: bool,
 }
 
@@ -31,7 +31,7 @@ fn conflict_key(conflict: &Conflict) -> (ConflictKey, Digest) {
 }
 
 impl ConflictTracker {
-    /// Those that there are now.
+    /// The tracker of the present conflicts.
     pub(super) fn current(desired: &Shard, members: &Membership) -> Self {
         Self {
             known_conflicts: all_conflicts(desired, members).iter().map(conflict_key).collect(),
@@ -39,15 +39,15 @@ impl ConflictTracker {
         }
     }
 
-    /// Notes what an event may have brought about.
+    /// Marks the resources in which an event may have changed conflicts.
     pub(super) fn on_event(&mut self, event: &WatchEvent) {
-        match (event.kind.as_str(), event.op.as_str()) {
-            ("change", "accepted") if !event.touches.is_empty() => {
+        match (&event.kind, &event.op) {
+            (EventKind::Change, EventOp::Accepted) if !event.touches.is_empty() => {
                 let names = event.touches.iter().filter_map(|touch| touch.resource.parse().ok());
                 self.touched_resources.extend(names);
             }
-            // Who counts and what was taken back decides what is held, anywhere.
-            ("change" | "member", _) => self.check_all = true,
+            // Membership and retracted changes can affect every resource.
+            (EventKind::Change | EventKind::Member, _) => self.check_all = true,
             _ => {}
         }
         if self.touched_resources.len() > limits::MAX_WATCH_TOUCHED_RESOURCES {
@@ -58,13 +58,13 @@ impl ConflictTracker {
         }
     }
 
-    /// True if there may be others.
+    /// True if there is something to check.
     pub(super) fn needs_check(&self) -> bool {
         self.check_all || !self.touched_resources.is_empty()
     }
 
-    /// Looks again. Where not everything is durable, what is seen may vanish: nothing is said then, and it is
-    /// still due.
+    /// Checks the marked resources, and returns an event for each conflict that differs. While rows are not
+    /// durable it does nothing, because a crash could take the conflict away.
     pub(super) fn check(
         &mut self,
         local_node: &Node,
@@ -82,7 +82,7 @@ impl ConflictTracker {
                 let in_touched = views
                     .flat_map(|view| conflicts_of(desired, &view))
                     .map(|conflict| conflict_key(&conflict));
-                // What several resources claim is between any of them.
+                // A claim can involve any two resources.
                 let claims = path_conflicts(desired, members);
                 let is_same =
                     |(name, _, kind): &ConflictKey| *kind != ConflictKind::Claim && !touched.contains(name);
@@ -95,21 +95,19 @@ impl ConflictTracker {
         };
         let previous = std::mem::replace(&mut self.known_conflicts, current);
         let added = self.known_conflicts.iter().filter_map(|(key, id)| match previous.get(key) {
-            None => Some(conflict_event(key, "appeared")),
-            Some(old_id) if old_id != id => Some(conflict_event(key, "changed")),
+            None => Some(conflict_event(key, EventOp::Appeared)),
+            Some(old_id) if old_id != id => Some(conflict_event(key, EventOp::Changed)),
             Some(_) => None,
         });
         let resolved = previous.keys().filter(|key| !self.known_conflicts.contains_key(*key));
-        added.chain(resolved.map(|key| conflict_event(key, "settled"))).collect()
+        added.chain(resolved.map(|key| conflict_event(key, EventOp::Settled))).collect()
     }
 }
 
-fn conflict_event((resource, field, _): &ConflictKey, op: &str) -> WatchEvent {
+fn conflict_event((resource, field, _): &ConflictKey, op: EventOp) -> WatchEvent {
     WatchEvent {
-        kind: "conflict".to_owned(),
-        op: op.to_owned(),
         resource: Some(resource.to_string()),
         field: Some(field.clone()),
-        ..WatchEvent::default()
+        ..WatchEvent::new(EventKind::Conflict, op)
     }
 }

@@ -1,12 +1,12 @@
-//! Points of the journal at which to go on.
+//! Cursors: points of the journal at which `watch` continues.
 //!
 //! ```text
 //! 3f2a9c1...        after the change or record with that id
-//! 3f2a9c1....2      after the second row about it: it was taken back, or came to count again
+//! 3f2a9c1....2      after the second row about it: it was retracted, or accepted again
 //! 3f2a9c1...+1      after its first event, of several
 //! ```
 //!
-//! Whoever goes on after an event gives its `id` back as it is. A person gives the first digits of a change.
+//! The `id` of an event is a cursor. A person may type a prefix of a change id.
 
 use std::collections::BTreeSet;
 
@@ -19,18 +19,18 @@ use crate::error::{CliError, ExitKind};
 use crate::limits;
 use crate::store::StoreReader;
 
-/// Where to begin to read.
+/// A position in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
     /// The first row to read.
     pub(super) row_number: u64,
-    /// How many events of it were told already.
+    /// The number of events of that row to skip.
     pub(super) events_seen: usize,
-    /// The point itself, in full.
+    /// The position as text, with the whole id.
     pub(super) event_id: String,
 }
 
-/// What a text names.
+/// A parsed cursor.
 #[derive(Debug, PartialEq, Eq)]
 struct CursorText {
     id_prefix: String,
@@ -38,7 +38,7 @@ struct CursorText {
     event_number: Option<usize>,
 }
 
-/// The id of an event: the `part`th of `parts` that a row tells, from 1 on.
+/// The id of an event: the one with `event_number`, from 1 on, among `event_count` events of a row.
 pub(super) fn event_id(row: &JournalRow, event_number: usize, event_count: usize) -> String {
     let occurrence_suffix = if row.occurrence > 1 { format!(".{}", row.occurrence) } else { String::new() };
     let event_suffix = if event_number < event_count { format!("+{event_number}") } else { String::new() };
@@ -70,7 +70,7 @@ impl CursorText {
 
     fn to_cursor(&self, number: u64, row: &JournalRow) -> Cursor {
         match self.event_number {
-            // How many there are is seen when the row is read.
+            // The number of events is known when the row is read.
             Some(part) => {
                 Cursor { row_number: number, events_seen: part, event_id: event_id(row, part, usize::MAX) }
             }
@@ -81,12 +81,12 @@ impl CursorText {
     }
 }
 
-/// After the row that a text names.
+/// The cursor after the row that a text names.
 pub(super) fn cursor_after(reader: &StoreReader, group: GroupId, text: &str) -> Result<Cursor, CliError> {
     let unknown_id = || {
-        CliError::not_found(format!("no change or record `{text}` was told on this node")).with_hint(
-            "see `larder log --all`; without --since, `watch` begins now. After a store was lost or \
-             damaged, ids that were told may be gone",
+        CliError::not_found(format!("this node has had no event `{text}`")).with_hint(
+            "see `larder log --all`; without --since, `watch` starts now. After a store was damaged or \
+             restored, earlier ids may be gone",
         )
     };
     let parsed = CursorText::parse(text.trim()).ok_or_else(unknown_id)?;
@@ -97,7 +97,7 @@ pub(super) fn cursor_after(reader: &StoreReader, group: GroupId, text: &str) -> 
             cursor = Some(parsed.to_cursor(number, &row));
             ids.insert(row.subject.hex_id());
         }
-        // A whole id is found once, mostly near the end.
+        // A whole id is unique, and mostly near the end.
         (cursor.is_none() || parsed.id_prefix.len() < 64) && ids.len() <= limits::MAX_CANDIDATES_SHOWN
     })?;
     match ids.len() {
@@ -109,7 +109,7 @@ pub(super) fn cursor_after(reader: &StoreReader, group: GroupId, text: &str) -> 
     }
 }
 
-/// After everything that is durable.
+/// The cursor after the last durable row.
 pub(super) fn cursor_at_end(reader: &StoreReader, group: GroupId) -> Result<Cursor, CliError> {
     let mut cursor = Cursor { row_number: 1, events_seen: 0, event_id: String::new() };
     scan_backwards(reader, group, &mut |number, row| {
@@ -133,9 +133,9 @@ fn scan_backwards(
         CliError::new(
             ExitKind::Failed,
             "storage",
-            "the store does not work, and so the journal cannot be read",
+            "the journal cannot be read, because the store does not work",
         )
-        .with_hint("free or repair the disk, and the daemon goes on by itself")
+        .with_hint("free or repair the disk; the daemon then continues by itself")
     };
     match reader.scan_backwards(Table::Journal, &key::for_group(group), &mut decode_row) {
         Ok(true) => Ok(()),

@@ -1,4 +1,4 @@
-//! What a row of the journal tells, as events.
+//! The events of one row of the journal.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,12 @@ use larder_core::shard::root::ShardName;
 use larder_core::store::JournalRow;
 
 use super::cursor;
+use crate::api::history::touched_resource;
 use crate::api::params::node_ref;
 use crate::api::record_summary::entry_message;
-use crate::dto::{JsonTime, TouchedResource, WatchEvent};
+use crate::dto::{EventKind, EventOp, FieldOp, JsonTime, TouchedResource, WatchEvent};
 
-/// The events of a row, each with the id to go on after it.
+/// The events of a row, each with its cursor.
 pub(super) fn row_events(state: &GroupState, row: &JournalRow) -> Vec<WatchEvent> {
     let mut events = match (row.subject, row.is_accepted) {
         (HistoryEntryId::Record(id), _) => vec![member_event(state, &id, row.is_accepted)],
@@ -34,46 +35,37 @@ pub(super) fn row_events(state: &GroupState, row: &JournalRow) -> Vec<WatchEvent
     events
 }
 
-fn new_event(kind: &str, op: &str) -> WatchEvent {
-    WatchEvent { kind: kind.to_owned(), op: op.to_owned(), ..WatchEvent::default() }
-}
-
 fn accepted_events(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> Vec<WatchEvent> {
     let entry = history::find_entry(&state.group, &HistoryEntryId::Change { shard_id: *shard_id, id: *id });
-    // It was taken back since, which is told by a later row.
-    let Some(entry) = entry else { return vec![new_event("change", "accepted")] };
+    // The change was retracted since. A later row reports that.
+    let Some(entry) = entry else { return vec![WatchEvent::new(EventKind::Change, EventOp::Accepted)] };
     let shard = state.group.shard_by_id(shard_id);
     let is_observed_shard = shard.is_some_and(|shard| shard.root().name() != ShardName::Desired);
     let delta = is_observed_shard.then(|| shard?.read_delta(id)).flatten();
     let report_events: Vec<WatchEvent> =
         delta.iter().flat_map(|delta| report_events(state, &entry, delta)).collect();
-    if report_events.is_empty() { vec![change_event(state, entry, "accepted")] } else { report_events }
+    if report_events.is_empty() { vec![change_event(state, entry)] } else { report_events }
 }
 
-fn change_event(state: &GroupState, entry: LogEntry, op: &str) -> WatchEvent {
-    let touches = entry.field_changes.into_iter().map(|touch| TouchedResource {
-        resource: touch.resource.to_string(),
-        fields: touch.fields,
-        op: touch.op.as_str().to_owned(),
-    });
+fn change_event(state: &GroupState, entry: LogEntry) -> WatchEvent {
     WatchEvent {
         time: Some(JsonTime(entry.note.time)),
         node: entry.node.map(|node| node_ref(state, &node)),
         user: entry.note.user,
-        touches: touches.collect(),
+        touches: entry.field_changes.into_iter().map(touched_resource).collect(),
         text: entry.note.message,
         command: entry.note.command,
-        ..new_event("change", op)
+        ..WatchEvent::new(EventKind::Change, EventOp::Accepted)
     }
 }
 
-/// What a machine says of its resources in one change: an event for each, in order of name.
+/// The states of resources that a node reports in one change: an event for each, in order of name.
 fn report_events(state: &GroupState, entry: &LogEntry, delta: &Delta) -> Vec<WatchEvent> {
     let report_event = |resource: &str, observed: ObservedState| {
         let kind = match observed.state {
-            ResourceState::Held => "hold",
-            ResourceState::Drifted => "drift",
-            _ => "apply",
+            ResourceState::Held => EventKind::Hold,
+            ResourceState::Drifted => EventKind::Drift,
+            _ => EventKind::Apply,
         };
         WatchEvent {
             time: Some(JsonTime(observed.since)),
@@ -81,7 +73,7 @@ fn report_events(state: &GroupState, entry: &LogEntry, delta: &Delta) -> Vec<Wat
             resource: Some(resource.to_owned()),
             text: observed.message,
             seen: observed.change,
-            ..new_event(kind, observed.state.as_str())
+            ..WatchEvent::new(kind, observed.state.as_str().to_owned().into())
         }
     };
     let puts: BTreeMap<&str, _> = delta.puts.iter().map(|put| (put.key.as_str(), &put.value)).collect();
@@ -90,7 +82,7 @@ fn report_events(state: &GroupState, entry: &LogEntry, delta: &Delta) -> Vec<Wat
         .collect()
 }
 
-/// What does not count any more says what it touched as long as it is kept aside.
+/// The event of a retracted change. It lists the touched resources while the change is kept as unaccepted.
 fn retracted_event(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> WatchEvent {
     let unaccepted = state.group.unaccepted_in(shard_id).and_then(|unaccepted_set| unaccepted_set.get(id));
     let mut touched: BTreeMap<ResourceName, Vec<String>> = BTreeMap::new();
@@ -99,42 +91,42 @@ fn retracted_event(state: &GroupState, shard_id: &ShardId, id: &ChangeId) -> Wat
             touched.entry(name).or_default().push(field.to_string());
         }
     }
-    let touched_resource = |(resource, fields): (ResourceName, Vec<String>)| TouchedResource {
+    let to_touched = |(resource, fields): (ResourceName, Vec<String>)| TouchedResource {
         resource: resource.to_string(),
         fields,
-        op: "set".to_owned(),
+        op: FieldOp::Set,
     };
     WatchEvent {
         node: unaccepted.map(|unaccepted| node_ref(state, &unaccepted.author)),
         time: unaccepted.map(|unaccepted: &UnacceptedChange| JsonTime(unaccepted.delta().time)),
-        touches: touched.into_iter().map(touched_resource).collect(),
-        ..new_event("change", "retracted")
+        touches: touched.into_iter().map(to_touched).collect(),
+        ..WatchEvent::new(EventKind::Change, EventOp::Retracted)
     }
 }
 
 fn member_event(state: &GroupState, id: &RecordId, is_in_effect: bool) -> WatchEvent {
     let Some(entry) = history::find_entry(&state.group, &HistoryEntryId::Record(*id)) else {
-        return new_event("member", "retracted");
+        return WatchEvent::new(EventKind::Member, EventOp::Retracted);
     };
     let record = state.group.records().get(id).map(|signed| signed.record());
     let op = match record.map(|record| &record.body) {
-        _ if !is_in_effect => "retracted",
-        Some(RecordBody::Genesis(_)) => "founded",
-        Some(RecordBody::Grant(_)) => "granted",
+        _ if !is_in_effect => EventOp::Retracted,
+        Some(RecordBody::Genesis(_)) => EventOp::Founded,
+        Some(RecordBody::Grant(_)) => EventOp::Granted,
         Some(RecordBody::Revoke(revoke)) if matches!(revoke.target, RevokeTarget::Invite(_)) => {
-            "invite-revoked"
+            EventOp::InviteRevoked
         }
-        Some(RecordBody::Revoke(_)) => "revoked",
-        Some(RecordBody::Admit(_)) => "admitted",
-        Some(RecordBody::Forget(_)) => "forgotten",
-        Some(RecordBody::Dissolve) => "dissolved",
-        Some(RecordBody::Unknown { .. }) | None => "unsupported",
+        Some(RecordBody::Revoke(_)) => EventOp::Revoked,
+        Some(RecordBody::Admit(_)) => EventOp::Admitted,
+        Some(RecordBody::Forget(_)) => EventOp::Forgotten,
+        Some(RecordBody::Dissolve) => EventOp::Dissolved,
+        Some(RecordBody::Unknown { .. }) | None => EventOp::Unsupported,
     };
     WatchEvent {
         text: entry_message(&state.group, &entry),
         time: (entry.note.time != 0).then_some(JsonTime(entry.note.time)),
         node: entry.node.map(|node| node_ref(state, &node)),
         user: entry.note.user,
-        ..new_event("member", op)
+        ..WatchEvent::new(EventKind::Member, op)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::cli::context::{CommandContext, CommandResult, print_stderr};
 use crate::cli::diff_text::render_edits;
-use crate::dto::{NodeDiffReport, NodeDrift};
+use crate::dto::{NodeDiffReport, NodeDrift, NodeResourceState};
 use crate::output::{Style, Styler, escape, node_name, short_id};
 
 pub(super) fn diff_nodes(context: &CommandContext, resource: Option<&str>) -> CommandResult {
@@ -25,9 +25,9 @@ pub(in crate::cli) fn render_node_diff(styler: Styler, diff: &NodeDiffReport) ->
                 out.push('\n');
             }
             let resource = styler.paint(Style::Bold, &escape(&row.resource));
-            let style =
-                if drift.state == "failed" || drift.state == "drifted" { Style::Bad } else { Style::Warning };
-            let state = styler.paint(style, &escape(&drift.state));
+            let is_bad = matches!(drift.state, NodeResourceState::Failed | NodeResourceState::Drifted);
+            let style = if is_bad { Style::Bad } else { Style::Warning };
+            let state = styler.paint(style, &escape(drift.state.as_str()));
             let reason =
                 if drift.reason.is_empty() { String::new() } else { format!(": {}", escape(&drift.reason)) };
             let _ = writeln!(

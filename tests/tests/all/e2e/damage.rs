@@ -65,11 +65,7 @@ fn a_damaged_store_is_reported_replaced_and_fetched_again() {
     // The node writes on, and no node mistakes it for a second daemon with the same key.
     nodes[1].run_ok(&["set", "config/db", "keys.after=1"]);
     wait_until_converged(&nodes);
-    assert!(
-        !nodes[1].read_log().contains("another daemon runs with this node's key"),
-        "{}",
-        nodes[1].read_log()
-    );
+    assert!(!nodes[1].read_log().contains("another daemon uses this node's key"), "{}", nodes[1].read_log());
     nodes[1].kill();
     nodes[1].start(&["daemon"]);
     wait_until_converged(&nodes);

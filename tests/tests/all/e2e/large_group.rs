@@ -11,8 +11,8 @@ tests! {
     #[ignore = "thirty daemons on one computer: a figure to take on a quiet one, `cargo test \
         thirty_nodes -- --ignored --nocapture`"]
     thirty_nodes_learn_of_a_removal,
-    #[ignore = "forty daemons on one computer (LARDER_HOSTS sets another number): a figure to take on a quiet \
-        one, `cargo test --release a_large_group -- --ignored --nocapture`"]
+    #[ignore = "forty daemons on one computer (LARDER_HOSTS sets another number): a figure to take on a \
+        quiet one, `cargo test --release a_large_group -- --ignored --nocapture`"]
     a_large_group_joins_and_heals,
 }
 
@@ -107,8 +107,8 @@ fn a_large_group_joins_and_heals() {
     let cpu = cpu_time(&nodes).saturating_sub(cpu_before);
     wait_until_converged(&nodes);
     report!(
-        "{hosts} hosts: all joined after {joined:.1?}; after a heal of {}|{} the last host has the other side's \
-         change after {healed:.2?}; processor time of the heal {cpu:.1?}",
+        "{hosts} hosts: all joined after {joined:.1?}; after a heal of {}|{} the last host has the other \
+         side's change after {healed:.2?}; processor time of the heal {cpu:.1?}",
         left.len(),
         right.len()
     );

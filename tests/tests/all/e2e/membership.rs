@@ -136,7 +136,7 @@ fn changes_of_a_member_removed_during_a_cut_are_held_or_unaccepted() {
     let late = unaccepted_changes(&nodes[2]);
     assert_eq!(late.len(), 1, "{late:?}");
     assert_eq!(late[0]["state"], "quarantine");
-    assert!(late[0]["reason"].as_str().unwrap().contains("membership was ended"), "{late:?}");
+    assert!(late[0]["reason"].as_str().unwrap().contains("ended the membership of its author"), "{late:?}");
     assert_eq!(unaccepted_changes(&nodes[0]).len() + unaccepted_changes(&nodes[1]).len(), 0);
     assert_eq!(nodes[0].read_file("db"), "url=one\nhonest=1\n", "the machine keeps what stood before");
     // A resolution on one node resolves the conflict on all.

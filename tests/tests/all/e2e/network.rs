@@ -146,7 +146,7 @@ fn values_and_names_never_appear_in_captured_packets() {
 }
 
 fn contains_bytes(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
+    bytes.windows(word.len()).any(|part| part == word)
 }
 
 fn unusable_codes_are_refused_with_a_reason() {

@@ -181,7 +181,7 @@ fn a_copied_data_directory_is_reported_and_harms_nobody() {
     });
     wait_until_converged(&nodes[..2]);
     let warned = nodes[1].run_larder(&["nodes"]).stderr;
-    assert!(warned.contains("a copy of its data directory"), "{warned}");
+    assert!(warned.contains("a copy of the data directory"), "{warned}");
     assert_eq!(nodes[0].run_json(&["conflicts"])["conflicts"], Value::Array(vec![]));
 }
 

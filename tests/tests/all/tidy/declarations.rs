@@ -104,6 +104,13 @@ impl<'ast> Visit<'ast> for Declarations {
         self.check_doc(&item.ident.to_string(), &item.vis, &item.attrs);
     }
 
+    /// A macro that takes the definition of an enum defines that enum.
+    fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
+        if let Ok(defined) = syn::parse2::<syn::ItemEnum>(item.mac.tokens.clone()) {
+            self.add_type(&defined.ident);
+        }
+    }
+
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
         if let (None, Type::Path(path)) = (&item.trait_, item.self_ty.as_ref())
             && let Some(name) = path.path.segments.last()
@@ -158,13 +165,14 @@ fn every_public_constant_and_field_has_a_doc_sentence() {
 }
 
 fn declaration_checks_find_violations() {
-    let text = "struct A; mod inner { pub struct A { /// Who.\n pub by: u8, /// The author's node id.\n pub \
+    let text = "word_enum! { enum B { One = \"one\" } }
+        struct A; mod inner { pub struct A { /// Who.\n pub by: u8, /// The author's node id.\n pub \
         author: u8 } }
         /// Bytes that one frame may have.\n pub const MAX_FRAME_BYTES: u8 = 1;
         impl A { fn one(&self) {} } impl A { fn two(&self) {} } impl Clone for A { fn clone(&self) {} }";
     let mut found = Declarations::default();
     found.visit_file(&parse(text).expect("it is Rust"));
-    assert_eq!(found.types["A"].len(), 2);
+    assert_eq!((found.types["A"].len(), found.types["B"].len()), (2, 1));
     assert_eq!(found.methods["A"], 2);
     assert_none(&found.undocumented[1..], "only one lacks a doc");
     assert!(found.undocumented[0].contains("A.by"), "{:?}", found.undocumented);
