@@ -5,6 +5,8 @@
 //! | `/v1/paths`                            | GET               | the paths of this node's files           |
 //! | `/v1/doctor`                           | GET               | findings about this node, with advice    |
 //! | `/v1/backup`                           | GET               | the rows of the store                    |
+//! | `/v1/kept`, `/v1/kept/{id}`            | GET               | contents that Larder replaced on this host |
+//! | `/v1/kept/{id}/restoration`            | POST              | writes such contents back                |
 //! | `/v1/joins`                            | POST              | joins a group by an invite code          |
 //! | `/v1/pairing`                          | GET, POST, DELETE | this node's join request, without a code |
 //! | `/v1/pairing/digits`                   | PUT               | confirms the digits of that request      |
@@ -57,6 +59,7 @@ mod edit;
 pub mod groups;
 mod history;
 pub mod join_requests;
+pub mod kept;
 mod listener;
 mod manifest_template;
 pub mod members;
@@ -90,6 +93,7 @@ use crate::data_dir::DataDir;
 use crate::dto::{HasSchema, WithSchema};
 use crate::error::{CliError, ExitKind};
 use crate::limits;
+use crate::provider::Providers;
 
 /// The parts of the daemon that request handlers use.
 #[derive(Clone, Debug)]
@@ -98,6 +102,8 @@ pub struct ApiContext {
     pub handle: DaemonHandle,
     /// The paths of this node's files.
     pub data_dir: Arc<DataDir>,
+    /// The providers of this host.
+    pub providers: Arc<Providers>,
     /// The event bus, from which `watch` reads.
     pub event_bus: EventBus,
 }
@@ -185,6 +191,9 @@ fn router(api: ApiContext) -> Router {
         .route("/v1/paths", get(groups::get_paths))
         .route("/v1/doctor", get(doctor::doctor))
         .route("/v1/backup", get(backup::dump_store))
+        .route("/v1/kept", get(kept::list_kept))
+        .route("/v1/kept/{id}", get(kept::get_kept))
+        .route("/v1/kept/{id}/restoration", post(kept::restore_kept))
         .route("/v1/joins", post(members::join_group))
         .route(
             "/v1/pairing",

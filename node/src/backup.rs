@@ -6,7 +6,7 @@
 //! DIR/store.redb        all rows of the store, as of one moment. Its fingerprint matches no location,
 //!                       so a node that starts from it begins new chains
 //! DIR/node.key          the node's private key
-//! DIR/groups.kept, larder.toml, recovery-GROUP.key, files/, previous/       as in the data directory
+//! DIR/groups.kept, larder.toml, recovery-GROUP.key, files/, kept/, written/ as in the data directory
 //! ```
 
 mod copy_file;
@@ -57,7 +57,8 @@ fn io_error(action: &str, path: &Path) -> impl Fn(io::Error) -> CliError {
 fn is_backed_up(file_name: &str) -> bool {
     let is_recovery_key = file_name.starts_with("recovery-") && file_name.ends_with(".key");
     is_recovery_key
-        || ["node.key", "store.redb", "groups.kept", "larder.toml", "files", "previous"].contains(&file_name)
+        || ["node.key", "store.redb", "groups.kept", "larder.toml", "files", "kept", "written"]
+            .contains(&file_name)
 }
 
 /// Creates a backup of the node in `dir`, which must be empty or missing. `write_dump` writes a dump of the
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn paths_outside_the_data_directory_are_refused() {
-        for path in ["node.key", "files/a/b", "recovery-00.key", "previous/x"] {
+        for path in ["node.key", "files/a/b", "recovery-00.key", "kept/x"] {
             assert!(safe_relative_path(path).is_some(), "{path}");
         }
         for path in [

@@ -36,6 +36,7 @@ mod history_point;
 mod init;
 mod invite;
 mod join;
+mod kept;
 mod label;
 mod leave;
 mod list;

@@ -10,7 +10,8 @@
 //! DATA/larder.sock           the socket of the local API
 //! DATA/recovery-GROUP.key    the recovery key of a group that this node created (0600)
 //! DATA/files/                the root of providers, unless roots are named
-//! DATA/previous/             files as they were before Larder first wrote to their paths
+//! DATA/kept/                 contents that Larder replaced or removed but had not written
+//! DATA/written/              what Larder wrote last at each path
 //! DATA/before-restore-N/     the content of the directory before a backup was restored
 //! ```
 
@@ -69,9 +70,14 @@ impl DataDir {
         self.path.join("files")
     }
 
-    /// The directory for files as they were before Larder first wrote to their paths.
-    pub fn previous_dir(&self) -> PathBuf {
-        self.path.join("previous")
+    /// The directory for contents that Larder replaced or removed but had not written.
+    pub fn kept_dir(&self) -> PathBuf {
+        self.path.join("kept")
+    }
+
+    /// The directory for the records of what Larder wrote last at each path.
+    pub fn written_dir(&self) -> PathBuf {
+        self.path.join("written")
     }
 
     /// The file with the recovery key of a group that this node created.

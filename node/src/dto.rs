@@ -13,6 +13,7 @@ mod event;
 mod group;
 mod history;
 mod join_requests;
+mod kept;
 mod node;
 mod node_diff;
 mod resource;
@@ -43,6 +44,7 @@ pub use join_requests::{
     PairingPeerEntry, PairingStatus, PendingList, PendingNode, QuarantineList, QuarantineState,
     QuarantinedChange,
 };
+pub use kept::{KeptContents, KeptList, KeptVersion, RestoredKept};
 pub use node::{MemberRole, NodeEntry, NodeList, NodeState, PingResult, ReplaceResult};
 pub use node_diff::{NodeDiffReport, NodeDrift, ResourceDrift};
 pub use resource::{

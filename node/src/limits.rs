@@ -91,6 +91,15 @@ pub const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The time that one step of `demo` may take on a slow host.
 pub const DEMO_STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Contents that are kept, in bytes. When there are more, the oldest are dropped.
+pub const MAX_KEPT_BYTES: u64 = 256 << 20;
+/// How long contents are kept, in seconds: a year.
+pub const MAX_KEPT_SECONDS: i64 = 366 * 86_400;
+/// What one kept version counts at least, in bytes. It limits the number of small ones.
+pub const MIN_KEPT_ENTRY_BYTES: u64 = 4 << 10;
+/// Hexadecimal digits of the id of kept contents.
+pub const KEPT_ID_HEX_DIGITS: usize = 16;
+
 /// Resources that are applied at the same time. A provider that hangs delays only its own resource.
 pub const MAX_APPLY_WORKERS: usize = 8;
 /// The delay before a failed resource is applied again. It doubles with each failure.

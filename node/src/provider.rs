@@ -1,25 +1,43 @@
 //! Providers: they bring the host to the desired state of one resource, and report the result.
 //!
-//! A provider is a function of the target, of the fields that this node applied last, and of the disk. It may
-//! run again at any time, and does not touch what is already right. It writes below the [`WriteRoots`] only.
-//! The roots are a policy of this host and never come from the group.
+//! A provider is a function of the target, of what this node applied last, and of the disk. It may run again
+//! at any time, and does not touch what is already right. It writes below the [`WriteRoots`] only. The roots
+//! are a policy of this host and never come from the group.
+//!
+//! Before a provider replaces or removes contents that Larder did not write there last, it keeps them, see
+//! [`KeptFiles`].
 
+mod attributes;
 mod config;
+mod crash_point;
+mod error;
 mod file;
+mod kept;
+mod managed_keys;
 mod properties;
+mod protected;
+mod replace_file;
 mod roots;
 mod target_file;
+mod written;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
+use larder_core::resource::literal::Literal;
 use larder_core::resource::observed::ResourceState;
 use larder_core::resource::plan::{Action, FieldValues, Target, text_field};
+use larder_core::value::Value;
 
+pub use error::ApplyError;
+pub use kept::{KeptEntry, KeptFiles};
 pub use roots::WriteRoots;
+pub use written::PathOwner;
 
-use roots::RootError;
+use crate::data_dir::DataDir;
+use protected::ProtectedPaths;
 use target_file::TargetFile;
+use written::WrittenRecords;
 
 /// The result of applying a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +50,8 @@ pub struct ApplyOutcome {
     pub message: String,
     /// The fields that this node has applied from now on.
     pub applied: AppliedState,
+    /// True if the resource is tried again, because the state depends on this host.
+    pub is_retried: bool,
 }
 
 /// The applied fields of a resource after a provider ran.
@@ -45,88 +65,86 @@ pub enum AppliedState {
     Nothing,
 }
 
-/// The reason why a resource was not applied. The host was not changed.
-#[derive(Debug, thiserror::Error)]
-enum ApplyError {
-    /// The roots of this host do not allow it.
-    #[error("policy: {0}")]
-    Policy(String),
-    /// The desired state cannot be applied as it is written.
-    #[error("{0}")]
-    BadSpec(String),
-    /// The operating system reported an error, with the path or the action.
-    #[error("{0}: {1}")]
-    Io(String, io::Error),
-}
-
-impl From<RootError> for ApplyError {
-    fn from(error: RootError) -> Self {
-        Self::Policy(error.to_string())
-    }
-}
-
-impl ApplyError {
-    fn to_outcome(&self) -> ApplyOutcome {
-        let (condition, code) = match self {
-            Self::Policy(_) | Self::BadSpec(_) => (ResourceState::Blocked, 0),
-            Self::Io(_, error) => (ResourceState::Failed, error.raw_os_error().map_or(0, i64::from)),
-        };
-        ApplyOutcome {
-            state: condition,
-            errno: code,
-            message: self.to_string(),
-            applied: AppliedState::Unchanged,
-        }
-    }
-}
-
 /// All providers of this host.
 #[derive(Debug)]
 pub struct Providers {
     roots: WriteRoots,
-    previous_dir: PathBuf,
+    protected: ProtectedPaths,
+    kept: Arc<KeptFiles>,
+    written: WrittenRecords,
+    /// Returns the time in seconds since 1970.
+    clock: fn() -> i64,
+    owned_at_start: Vec<(PathOwner, FieldValues)>,
 }
 
 impl Providers {
-    /// Creates providers that write below `roots`, and that save a file in `previous_dir` before they first
-    /// write to its path.
-    pub fn new(roots: WriteRoots, previous_dir: &Path) -> Self {
-        Self { roots, previous_dir: previous_dir.to_owned() }
+    /// Opens the providers of a node. They write below `roots`, and never to the daemon's own files.
+    pub fn open(
+        roots: WriteRoots,
+        data_dir: &DataDir,
+        settings_file: Option<&Path>,
+        clock: fn() -> i64,
+    ) -> Self {
+        let (written, owned) = WrittenRecords::open(&data_dir.written_dir());
+        let protected = ProtectedPaths::new(data_dir, settings_file);
+        let kept = Arc::new(KeptFiles::open(&data_dir.kept_dir()));
+        let owned = owned.into_iter().map(|(owner, path)| (owner, only_path(&path)));
+        Self { roots, protected, kept, written, clock, owned_at_start: owned.collect() }
     }
 
-    /// Brings the host to `target`. `applied` holds the fields that this node applied last.
-    pub fn apply_target(&self, target: &Target, applied: Option<&FieldValues>) -> ApplyOutcome {
-        let outcome = |condition, message: &str, runs| ApplyOutcome {
-            state: condition,
-            errno: 0,
-            message: message.to_owned(),
-            applied: runs,
-        };
+    /// The contents that were kept on this host.
+    pub fn kept_files(&self) -> Arc<KeptFiles> {
+        Arc::clone(&self.kept)
+    }
+
+    /// The resources that had a path when the providers were opened, each with that path as its only field. A
+    /// crash may have come before the daemon stored that it applied them.
+    pub fn owned_at_start(&self) -> &[(PathOwner, FieldValues)] {
+        &self.owned_at_start
+    }
+
+    /// Brings the host to `target`, a resource of `owner`. `applied` holds the fields that this node applied
+    /// last.
+    pub fn apply_target(
+        &self,
+        owner: &PathOwner,
+        target: &Target,
+        applied: Option<&FieldValues>,
+    ) -> ApplyOutcome {
         match &target.action {
-            Action::Apply { fields, conflicted: held } => match self.apply(target, fields, applied) {
-                Ok(new_fields) if held.is_empty() => {
-                    outcome(ResourceState::Applied, "", AppliedState::Now(new_fields))
+            Action::Apply { fields, conflicted } => match self.apply(owner, fields, applied) {
+                Ok(note) if conflicted.is_empty() => {
+                    outcome(ResourceState::Applied, &note, AppliedState::Now(fields.clone()))
                 }
-                Ok(new_fields) => outcome(
+                Ok(_) => outcome(
                     ResourceState::Held,
-                    &format!("in conflict: {}", held.join(", ")),
-                    AppliedState::Now(new_fields),
+                    &format!("in conflict: {}", conflicted.join(", ")),
+                    AppliedState::Now(fields.clone()),
                 ),
-                Err(refusal) => refusal.to_outcome(),
+                Err(error) => self.failed_apply(owner, fields, applied, &error),
             },
-            Action::Keep { conflicted: held } => outcome(
+            Action::Keep { conflicted } => outcome(
                 ResourceState::Held,
-                &format!("in conflict: {}", held.join(", ")),
+                &format!("in conflict: {}", conflicted.join(", ")),
                 AppliedState::Unchanged,
             ),
-            Action::Remove => {
-                match applied.map(|applied| self.remove_applied(target.resource.kind(), applied)) {
-                    None | Some(Ok(())) => outcome(ResourceState::Applied, "removed", AppliedState::Nothing),
-                    Some(Err(refusal)) => refusal.to_outcome(),
+            Action::Remove => match self.remove(owner, applied) {
+                Ok(note) => {
+                    outcome(ResourceState::Applied, &join_notes("removed", &note), AppliedState::Nothing)
                 }
-            }
-            Action::Release => {
-                outcome(ResourceState::Released, "no longer meant for this node", AppliedState::Nothing)
+                Err(error) => error.to_outcome(),
+            },
+            Action::Release => match self.release(owner, applied) {
+                Ok(()) => {
+                    outcome(ResourceState::Released, "no longer meant for this node", AppliedState::Nothing)
+                }
+                Err(error) => error.to_outcome(),
+            },
+            Action::Forget => {
+                if let Err(error) = self.written.disown(owner, None) {
+                    tracing::warn!(resource = %owner.resource, %error, "cannot update the written records");
+                }
+                outcome(ResourceState::Released, "this node left the group", AppliedState::Nothing)
             }
             Action::Block(reason) => outcome(ResourceState::Blocked, reason, AppliedState::Unchanged),
             Action::Unsupported(reason) => {
@@ -135,58 +153,129 @@ impl Providers {
         }
     }
 
+    fn locate(&self, path: &str) -> Result<TargetFile, ApplyError> {
+        TargetFile::locate(&self.roots, &self.protected, path)
+    }
+
+    /// Applies fields. Returns what an operator should know about it.
     fn apply(
         &self,
-        target: &Target,
+        owner: &PathOwner,
         fields: &FieldValues,
         applied: Option<&FieldValues>,
-    ) -> Result<FieldValues, ApplyError> {
-        let kind = target.resource.kind();
+    ) -> Result<String, ApplyError> {
         let path =
             text_field(fields, "path").ok_or_else(|| ApplyError::BadSpec("incomplete: path".to_owned()))?;
-        let target_file = TargetFile::locate(&self.roots, path)?;
-        let applied_here = applied.filter(|applied| text_field(applied, "path") == Some(path));
-        let new_fields = match kind {
-            "file" => file::apply(self, &target_file, fields, applied_here)?,
-            "config" => config::apply(self, &target_file, fields, applied_here)?,
-            other => {
-                return Err(ApplyError::BadSpec(format!("this version has no provider for kind {other}")));
+        let mut target = self.locate(path)?;
+        self.written
+            .claim(&target, owner)
+            .map_err(|other| ApplyError::Obstacle(format!("claim: the file belongs to {other}: {path}")))?;
+        let note = match self.write_resource(owner, &mut target, fields) {
+            Err(error) => {
+                self.written.release_claim(&target);
+                return Err(error);
             }
+            Ok(note) => note,
         };
-        // If the path changed, the file at the old path is removed.
-        if let (Some(applied), None) = (applied, applied_here) {
-            self.remove_applied(kind, applied)?;
-        }
-        Ok(new_fields)
+        let old_path = applied.and_then(|applied| text_field(applied, "path")).filter(|old| *old != path);
+        let old_note = match old_path.map(|old_path| self.remove_old_path(owner, &target, old_path)) {
+            Some(result) => result?,
+            None => String::new(),
+        };
+        self.disown(owner, Some(&target))?;
+        Ok(join_notes(&note, &old_note))
     }
 
-    fn remove_applied(&self, kind: &str, applied: &FieldValues) -> Result<(), ApplyError> {
-        let Some(path) = text_field(applied, "path") else { return Ok(()) };
-        let target_file = TargetFile::locate(&self.roots, path)?;
-        match kind {
-            "config" => config::remove_keys(&target_file, applied),
-            _ => target_file.remove(),
-        }
-    }
-
-    /// Saves the contents of a file before Larder first writes to its path.
-    fn save_previous_contents(
+    fn write_resource(
         &self,
-        target_file: &TargetFile<'_>,
-        contents: &[u8],
-    ) -> Result<(), ApplyError> {
-        let name: String =
-            target_file.display_path().chars().map(|c| if c == '/' { '%' } else { c }).collect();
-        let name = name.trim_start_matches('%').to_owned();
-        let save = || -> io::Result<()> {
-            std::fs::create_dir_all(&self.previous_dir)?;
-            let path = self.previous_dir.join(name);
-            if path.exists() { Ok(()) } else { std::fs::write(path, contents) }
+        owner: &PathOwner,
+        target: &mut TargetFile,
+        fields: &FieldValues,
+    ) -> Result<String, ApplyError> {
+        match owner.resource.kind() {
+            "file" => self.write_file(owner, target, file::contents(fields)?, file::mode(fields)?),
+            "config" => self.write_config(owner, target, fields),
+            other => Err(ApplyError::BadSpec(format!("this version has no provider for kind {other}"))),
+        }
+    }
+
+    /// Removes what the resource left at its former path, unless that path leads to the same file.
+    fn remove_old_path(
+        &self,
+        owner: &PathOwner,
+        target: &TargetFile,
+        old_path: &str,
+    ) -> Result<String, ApplyError> {
+        match self.locate(old_path) {
+            Ok(old) if old.is_same_file(target) => Ok(String::new()),
+            _ => self.remove_at(owner, old_path),
+        }
+    }
+
+    /// Removes what a resource put at a path, if this host still lets Larder write there.
+    fn remove_at(&self, owner: &PathOwner, path: &str) -> Result<String, ApplyError> {
+        match self.locate(path) {
+            Ok(target) => self.remove_file_of(owner, target),
+            Err(ApplyError::Policy(reason)) => Ok(format!("the former file stays: {reason}")),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&self, owner: &PathOwner, applied: Option<&FieldValues>) -> Result<String, ApplyError> {
+        let note = match applied.and_then(|applied| text_field(applied, "path")) {
+            Some(path) => self.remove_at(owner, path)?,
+            None => String::new(),
         };
-        save().map_err(|error| {
-            ApplyError::Io(format!("saving the previous contents of {}", target_file.display_path()), error)
+        self.disown(owner, None)?;
+        Ok(note)
+    }
+
+    /// A file stays as it is; a config gives its keys back.
+    fn release(&self, owner: &PathOwner, applied: Option<&FieldValues>) -> Result<(), ApplyError> {
+        let path = applied.and_then(|applied| text_field(applied, "path"));
+        if let Some(path) = path.filter(|_| owner.resource.kind() == "config") {
+            self.remove_at(owner, path)?;
+        }
+        self.disown(owner, None)
+    }
+
+    fn disown(&self, owner: &PathOwner, except: Option<&TargetFile>) -> Result<(), ApplyError> {
+        self.written.disown(owner, except).map_err(|error| ApplyError::Io {
+            step: "save what was written",
+            path: owner.resource.to_string(),
+            error,
         })
     }
+
+    /// The outcome of an apply that failed. If it got as far as to record the path, the resource counts as
+    /// applied there, so that a removal takes back what was done.
+    fn failed_apply(
+        &self,
+        owner: &PathOwner,
+        fields: &FieldValues,
+        applied: Option<&FieldValues>,
+        error: &ApplyError,
+    ) -> ApplyOutcome {
+        let failed = error.to_outcome();
+        match text_field(fields, "path") {
+            Some(path) if applied.is_none() && self.written.is_owner(owner) => {
+                ApplyOutcome { applied: AppliedState::Now(only_path(path)), ..failed }
+            }
+            _ => failed,
+        }
+    }
+}
+
+fn outcome(state: ResourceState, message: &str, applied: AppliedState) -> ApplyOutcome {
+    ApplyOutcome { state, errno: 0, message: message.to_owned(), applied, is_retried: false }
+}
+
+fn only_path(path: &str) -> FieldValues {
+    FieldValues::from([("path".to_owned(), Literal::Scalar(Value::from(path)))])
+}
+
+fn join_notes(first: &str, second: &str) -> String {
+    [first, second].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

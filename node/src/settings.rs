@@ -35,6 +35,9 @@ pub struct Settings {
     pub socket_group: Option<String>,
     /// The log level, or a `tracing` filter.
     pub log: Option<String>,
+    /// The file that these settings were read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -42,7 +45,9 @@ impl Settings {
     pub fn load(named_file: Option<&Path>, data_dir: &DataDir) -> Result<Self, CliError> {
         let path = named_file.map_or_else(|| data_dir.settings_file(), Path::to_path_buf);
         match read_text_file(&path) {
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Ok(text) => {
+                Ok(Self { file: Some(path.clone()), ..Self::parse(&text, &path.display().to_string())? })
+            }
             Err(error) if named_file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self::default())
             }
@@ -73,6 +78,7 @@ impl Settings {
             roots: self.roots.or(other.roots),
             socket_group: self.socket_group.or(other.socket_group),
             log: self.log.or(other.log),
+            file: self.file.or(other.file),
         }
     }
 }

@@ -88,6 +88,14 @@ impl<'a> TestNode<'a> {
         self.wait_until_it_answers();
     }
 
+    /// Starts the daemon with a umask, for example `077`, and waits until it answers.
+    pub fn start_with_umask(&mut self, umask: &str, args: &[&str]) {
+        let mut command = self.command(Path::new("sh"));
+        command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(&self.binary).args(args);
+        self.daemon = Some(Process::start(command, &self.log_path()));
+        self.wait_until_it_answers();
+    }
+
     fn wait_until_it_answers(&mut self) {
         wait_until(WAIT_LIMIT, &format!("{} answers", self.name), || {
             if let Some(status) = self.daemon.as_mut().and_then(Process::exit_status) {

@@ -56,8 +56,11 @@ pub enum Action {
     },
     /// Removes what the node applied.
     Remove,
-    /// Forgets the resource and leaves it as it is, because it no longer applies to the node.
+    /// Gives the resource up, because it no longer applies to the node: a file stays, a config gives its keys
+    /// back.
     Release,
+    /// Forgets the resource and leaves everything as it is, because the node is no longer a member.
+    Forget,
     /// Does nothing, for this reason.
     Block(String),
     /// Does nothing, because this version does not know the kind or a field.
@@ -72,7 +75,7 @@ pub fn plan_targets(
     applied: &AppliedFields,
 ) -> Vec<Target> {
     if !members.is_member(node) {
-        return release_all(applied);
+        return forget_all(applied);
     }
     let labels = NodeLabels::read(desired.state(), members, node);
     let node = LabelledNode { id: *node, labels: &labels };
@@ -108,15 +111,15 @@ fn keep_conflicting_paths(targets: &mut [Target]) {
     }
 }
 
-/// The targets of a node that is not a member: it releases everything it applied.
-fn release_all(applied: &AppliedFields) -> Vec<Target> {
-    let release = |resource: &ResourceName| Target {
+/// The targets of a node that is not a member: it forgets everything it applied.
+fn forget_all(applied: &AppliedFields) -> Vec<Target> {
+    let forget = |resource: &ResourceName| Target {
         resource: resource.clone(),
         revision: String::new(),
         change: None,
-        action: Action::Release,
+        action: Action::Forget,
     };
-    applied.keys().map(release).collect()
+    applied.keys().map(forget).collect()
 }
 
 /// The fields that count on one node. Each has the path under which the resource stores it, which differs for

@@ -20,6 +20,7 @@ use crate::daemon::{DaemonHandle, EventBus, stop_requested};
 use crate::data_dir::DataDir;
 use crate::error::CliError;
 use crate::limits::{ACCEPT_RETRY_DELAY, SOCKET_CHECK_INTERVAL};
+use crate::provider::Providers;
 
 /// The open socket of the local API.
 #[derive(Debug)]
@@ -59,11 +60,12 @@ impl SocketListener {
         mut self,
         handle: DaemonHandle,
         data_dir: DataDir,
+        providers: Arc<Providers>,
         event_bus: EventBus,
         mut stop: watch::Receiver<bool>,
     ) -> Self {
         let Some(listener) = self.listener.take() else { return self };
-        let app = router(ApiContext { handle, data_dir: Arc::new(data_dir), event_bus });
+        let app = router(ApiContext { handle, data_dir: Arc::new(data_dir), providers, event_bus });
         let app = app.into_make_service_with_connect_info::<RequestUser>();
         let shutdown = async move { stop_requested(&mut stop).await };
         self.task = Some(tokio::spawn(async move {

@@ -5,8 +5,8 @@ use clap::Subcommand;
 use super::context::{CommandContext, CommandResult};
 use super::{
     alias, apply, approve, backup, blame, completions, conflicts, daemon, delete_group, demo, deny, diff,
-    doc, doctor, edit, export, forget, get, groups, heads, init, invite, join, label, leave, list, log, man,
-    nodes, paths, pending, ping, plan, quarantine, recover, remove, replace, resolve, restore,
+    doc, doctor, edit, export, forget, get, groups, heads, init, invite, join, kept, label, leave, list, log,
+    man, nodes, paths, pending, ping, plan, quarantine, recover, remove, replace, resolve, restore,
     restore_backup, revert, rm, role, rotate, set, show, status, sync, tag, undo, unset, up, validate, watch,
 };
 
@@ -217,6 +217,10 @@ pub(super) enum OperationsCommand {
     Doctor,
     /// Print the paths of this node's files
     Paths,
+    /// List, print and restore contents that Larder replaced on this host
+    ///
+    /// Before Larder replaces or removes contents that it did not write there last, it keeps them.
+    Kept(kept::KeptArgs),
     /// Back up this node while its daemon runs
     ///
     /// The backup contains the private key of the node. Keep it secret.
@@ -348,6 +352,7 @@ impl OperationsCommand {
         match self {
             Self::Doctor => doctor::doctor(context),
             Self::Paths => paths::paths(context),
+            Self::Kept(args) => kept::kept(context, args),
             Self::Backup(args) => backup::backup(context, &args),
             Self::RestoreBackup(args) => restore_backup::restore_backup(context, &args),
             Self::Completions(args) => completions::completions(&args, &mut (context.build_parser)()),

@@ -52,6 +52,7 @@ impl DaemonArgs {
             roots: (!roots.is_empty()).then_some(roots),
             socket_group: None,
             log: None,
+            file: None,
         };
         let settings = flags.or_defaults(Settings::load(self.config.as_deref(), &context.data_dir)?);
         let join_code = self.join.as_deref().map(read_invite_code);

@@ -21,7 +21,7 @@ use super::dirty_groups::DirtyGroups;
 use super::handle::{DaemonHandle, DaemonStopping};
 use super::stop::stop_requested;
 use crate::limits;
-use crate::provider::{AppliedState, ApplyOutcome, Providers};
+use crate::provider::{AppliedState, ApplyOutcome, PathOwner, Providers};
 use crate::store::{Store, StoreError};
 use crate::time::wall_clock_seconds;
 
@@ -37,6 +37,8 @@ struct ResourceTask {
     last_target: Option<Target>,
     /// True while a worker applies the resource.
     is_running: bool,
+    /// True if it was blocked by something on this host.
+    is_blocked_by_host: bool,
     /// The number of failures in a row.
     consecutive_failures: u32,
     /// When a failed resource is applied again.
@@ -48,6 +50,7 @@ pub(super) struct Reconciler {
     handle: DaemonHandle,
     providers: Arc<Providers>,
     applied: BTreeMap<GroupId, AppliedFields>,
+    group_names: BTreeMap<GroupId, String>,
     tasks: BTreeMap<ResourceKey, ResourceTask>,
     workers: JoinSet<(ResourceKey, Target, ApplyOutcome)>,
 }
@@ -55,11 +58,16 @@ pub(super) struct Reconciler {
 impl Reconciler {
     pub(super) fn new(
         handle: DaemonHandle,
-        providers: Providers,
-        applied: BTreeMap<GroupId, AppliedFields>,
+        providers: Arc<Providers>,
+        mut applied: BTreeMap<GroupId, AppliedFields>,
     ) -> Self {
-        let (tasks, workers) = (BTreeMap::new(), JoinSet::new());
-        Self { handle, providers: Arc::new(providers), applied, tasks, workers }
+        // A crash may have come after a provider wrote, and before that was stored.
+        for (owner, fields) in providers.owned_at_start() {
+            let applied = applied.entry(owner.group).or_default();
+            applied.entry(owner.resource.clone()).or_insert_with(|| fields.clone());
+        }
+        let (tasks, workers, group_names) = (BTreeMap::new(), JoinSet::new(), BTreeMap::new());
+        Self { handle, providers, applied, group_names, tasks, workers }
     }
 
     /// Reads what this host has applied.
@@ -116,9 +124,12 @@ impl Reconciler {
                 let own_id = local_node.own_id();
                 // A damaged copy may lack resources, so nothing is applied from it.
                 let state = local_node.group(&group).filter(|state| !state.refetching)?;
-                Some(plan_targets(state.group.desired()?, state.group.members(), &own_id, &applied))
+                let targets = plan_targets(state.group.desired()?, state.group.members(), &own_id, &applied);
+                Some((state.group.name().to_owned(), targets))
             });
-            for target in targets.await?.unwrap_or_default() {
+            let Some((group_name, targets)) = targets.await? else { continue };
+            self.group_names.insert(group, group_name);
+            for target in targets {
                 let task = self.tasks.entry((group, target.resource.clone())).or_default();
                 let is_current = !task.is_running && task.last_target.as_ref() == Some(&target);
                 task.pending_target = (!is_current).then_some(target);
@@ -153,15 +164,19 @@ impl Reconciler {
             task.retry_at = None;
             let applied = self.applied.get(group).and_then(|runs| runs.get(resource)).cloned();
             let key = (*group, resource.clone());
+            let group_name = self.group_names.get(group).cloned().unwrap_or_default();
+            let owner = PathOwner { group: *group, group_name, resource: resource.clone() };
             let providers = Arc::clone(&self.providers);
             self.workers.spawn_blocking(move || {
-                let apply =
-                    std::panic::AssertUnwindSafe(|| providers.apply_target(&target, applied.as_ref()));
+                let apply = std::panic::AssertUnwindSafe(|| {
+                    providers.apply_target(&owner, &target, applied.as_ref())
+                });
                 let outcome = std::panic::catch_unwind(apply).unwrap_or_else(|_| ApplyOutcome {
                     state: ResourceState::Failed,
                     errno: 0,
                     message: "the provider crashed; please report this".to_owned(),
                     applied: AppliedState::Unchanged,
+                    is_retried: true,
                 });
                 (key, target, outcome)
             });
@@ -180,7 +195,8 @@ impl Reconciler {
         tracing::info!(group = %group.short(), %resource, state = state_name, "applied a resource");
         let task = self.tasks.entry(key).or_default();
         task.is_running = false;
-        if outcome.state == ResourceState::Failed {
+        task.is_blocked_by_host = outcome.is_retried && outcome.state == ResourceState::Blocked;
+        if outcome.is_retried {
             let delay = limits::APPLY_RETRY_DELAY
                 .saturating_mul(1 << task.consecutive_failures.min(16))
                 .min(limits::APPLY_RETRY_MAX_DELAY);
@@ -201,8 +217,21 @@ impl Reconciler {
             message: outcome.message,
         };
         task.last_target = Some(target);
+        self.retry_blocked_if_freed(group, &resource, &outcome.applied);
         self.record_applied(group, &resource, outcome.applied).await?;
         self.handle.report_observed(group, vec![(resource, observed)]).await
+    }
+
+    /// A resource that gave up its path may have been in the way of others.
+    fn retry_blocked_if_freed(&mut self, group: GroupId, resource: &ResourceName, new_state: &AppliedState) {
+        let path_before = self.applied.get(&group).and_then(|applied| applied.get(resource)?.get("path"));
+        let is_freed = match new_state {
+            AppliedState::Unchanged => false,
+            AppliedState::Now(fields) => path_before.is_some() && path_before != fields.get("path"),
+            AppliedState::Nothing => path_before.is_some(),
+        };
+        let blocked = self.tasks.values_mut().filter(|task| is_freed && task.is_blocked_by_host);
+        blocked.for_each(|task| task.retry_at = Some(Instant::now()));
     }
 
     async fn record_applied(

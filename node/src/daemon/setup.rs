@@ -26,6 +26,7 @@ use crate::identity;
 use crate::provider::{Providers, WriteRoots};
 use crate::settings::Settings;
 use crate::store::StoreWriter;
+use crate::time::wall_clock_seconds;
 
 /// The options of a daemon.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ impl Daemon {
         let open_args = OpenArgs { data_dir: data_dir.clone(), secret: secret.clone(), clock };
         let OpenedNode { node, initial_effects, daemon_rows, applied, store } = open_args.open()?;
         let join_code = usable_join_code(join_code, &node)?;
-        let providers = open_providers(&data_dir, &settings)?;
+        let providers = Arc::new(open_providers(&data_dir, &settings)?);
         let (net, events) = start_network(secret, &settings, &daemon_rows)?;
         let listener = SocketListener::open(&data_dir, settings.socket_group.as_deref())?;
 
@@ -93,11 +94,11 @@ impl Daemon {
             open_args,
             outage: None,
         };
-        let reconciler = Reconciler::new(handle.clone(), providers, applied);
+        let reconciler = Reconciler::new(handle.clone(), Arc::clone(&providers), applied);
         let reconciler_task = tokio::spawn(reconciler.run(dirty_groups, stopping.clone()));
         let owner_task = tokio::spawn(run_owner(owner, initial_effects, stopping.clone()));
         handle.store_rows(daemon_rows.identity_rows).await?;
-        let listener = listener.serve(handle.clone(), data_dir.clone(), event_bus, stopping);
+        let listener = listener.serve(handle.clone(), data_dir.clone(), providers, event_bus, stopping);
         let daemon = Self { handle, node_id, data_dir, stop, owner_task, reconciler_task, listener };
         if let Some(code) = join_code {
             daemon.join_in_background(code);
@@ -171,15 +172,15 @@ fn usable_join_code(
 }
 
 fn open_providers(data_dir: &DataDir, settings: &Settings) -> Result<Providers, CliError> {
-    let default_roots = [data_dir.files_dir()];
     let roots = match &settings.roots {
-        Some(paths) => WriteRoots::open_existing(paths),
-        None => WriteRoots::open_or_create(&default_roots),
+        Some(paths) => WriteRoots::named(paths),
+        None => WriteRoots::created(&data_dir.files_dir()),
     };
-    let roots = roots.map_err(|error| {
-        CliError::usage(format!("a root cannot be used: {error}")).with_hint("give directories that exist")
-    })?;
-    Ok(Providers::new(roots, &data_dir.previous_dir()))
+    let roots = roots.map_err(|error| CliError::usage(format!("a root cannot be used: {error}")))?;
+    for missing in roots.list_missing() {
+        tracing::warn!("a root cannot be opened, so the resources below it are blocked: {missing}");
+    }
+    Ok(Providers::open(roots, data_dir, settings.file.as_deref(), wall_clock_seconds))
 }
 
 fn start_network(

@@ -1,91 +1,124 @@
 //! The provider of kind `config`: it sets keys in a file that other programs may write too.
 //!
-//! It sets each key separately. Comments, the order of lines, and other keys stay. It removes a key only if
-//! Larder set it and the resource no longer has it.
+//! It sets each key separately. Comments, the order of lines, and other keys stay. A key that the resource no
+//! longer has gets back what stood there before, unless another program changed it since.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use larder_core::resource::field::FieldPath;
 use larder_core::resource::literal::{self, Literal};
 use larder_core::resource::plan::{FieldValues, text_field};
 use larder_core::value::Value;
 
+use super::error::ApplyError;
+use super::managed_keys::ManagedKeys;
 use super::properties::Properties;
 use super::target_file::TargetFile;
-use super::{ApplyError, Providers};
 
-/// An entry among the applied fields: Larder created the file, and removes it when no content is left. No
-/// field of a resource can have this name.
-const CREATED_FIELD: &str = "created by larder";
+/// Names of other formats, as file names end with them.
+const OTHER_FORMATS: [&str; 6] = ["ini", "json", "toml", "xml", "yaml", "yml"];
 
-pub(super) fn apply(
-    providers: &Providers,
-    target: &TargetFile<'_>,
+/// The new contents of a file, and its keys.
+pub(super) struct EditedFile {
+    pub(super) contents: Vec<u8>,
+    /// The keys to record before the write.
+    pub(super) keys: ManagedKeys,
+    /// The keys to record after it.
+    pub(super) keys_after: ManagedKeys,
+    /// True if no line of others is in the file.
+    pub(super) is_whole: bool,
+}
+
+/// Computes the file with the keys of a resource. `recorded` holds the keys that Larder set before.
+pub(super) fn edit(
+    target: &TargetFile,
     fields: &FieldValues,
-    applied: Option<&FieldValues>,
-) -> Result<FieldValues, ApplyError> {
+    existing: &[u8],
+    recorded: &ManagedKeys,
+) -> Result<EditedFile, ApplyError> {
+    check_format(target, fields)?;
+    check_text(target, existing)?;
+    let wanted = flat_keys(fields)?;
+    let (mut properties, mut keys) = (Properties::parse(existing), recorded.clone());
+    keys.apply(&mut properties, &wanted).map_err(|repeated| {
+        ApplyError::Obstacle(format!(
+            "`{}` stands on {} lines, and one must be meant; use a resource of kind file: {}",
+            repeated.key,
+            repeated.lines,
+            target.display_path()
+        ))
+    })?;
+    let contents = properties.to_bytes();
+    let mut keys_after = keys.clone();
+    keys_after.retain(&wanted);
+    keys_after.clone().take_back_all(&mut properties);
+    let is_whole = properties.to_bytes().trim_ascii().is_empty();
+    Ok(EditedFile { contents, keys, keys_after, is_whole })
+}
+
+/// Computes the file without the keys that Larder set.
+pub(super) fn take_back(existing: &[u8], recorded: &ManagedKeys) -> Vec<u8> {
+    let mut properties = Properties::parse(existing);
+    recorded.clone().take_back_all(&mut properties);
+    properties.to_bytes()
+}
+
+fn check_format(target: &TargetFile, fields: &FieldValues) -> Result<(), ApplyError> {
     match text_field(fields, "format") {
-        None | Some("properties") => {}
+        Some("properties") => return Ok(()),
         Some(format) => {
             return Err(ApplyError::BadSpec(format!("this version cannot write format `{format}`")));
         }
+        None => {}
     }
-    let existing = target.read()?;
-    let mut properties = Properties::parse(existing.as_ref().map_or(&[], |found| found.contents.as_slice()));
-    let wanted_keys = flat_keys(fields);
-    for key in applied.map(flat_keys).unwrap_or_default().keys().filter(|key| !wanted_keys.contains_key(*key))
-    {
-        properties.remove(key);
+    let path = target.display_path();
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    match extension.map(str::to_ascii_lowercase) {
+        Some(extension) if OTHER_FORMATS.contains(&extension.as_str()) => Err(ApplyError::BadSpec(format!(
+            "the name says {extension}; set format=properties if it is not, or use kind file: {path}"
+        ))),
+        _ => Ok(()),
     }
-    for (key, value) in &wanted_keys {
-        properties.set(key, value);
-    }
-    let contents = properties.to_bytes();
-    if let (None, Some(found)) = (applied, &existing)
-        && found.contents != contents
-    {
-        providers.save_previous_contents(target, &found.contents)?;
-    }
-    target.write(&contents, None, existing.as_ref())?;
-    let mut new_fields = fields.clone();
-    let is_created_here = existing.is_none() || applied.is_some_and(|runs| runs.contains_key(CREATED_FIELD));
-    if is_created_here {
-        new_fields.insert(CREATED_FIELD.to_owned(), Literal::Scalar(Value::Bool(true)));
-    }
-    Ok(new_fields)
 }
 
-/// Removes the keys that Larder set, and the file if Larder created it and no content is left.
-pub(super) fn remove_keys(target: &TargetFile<'_>, applied: &FieldValues) -> Result<(), ApplyError> {
-    let Some(existing) = target.read()? else { return Ok(()) };
-    let mut properties = Properties::parse(&existing.contents);
-    for key in flat_keys(applied).keys() {
-        properties.remove(key);
-    }
-    let contents = properties.to_bytes();
-    if applied.contains_key(CREATED_FIELD) && contents.trim_ascii().is_empty() {
-        return target.remove();
-    }
-    target.write(&contents, None, Some(&existing))
+/// Refuses contents that are no text of single bytes or UTF-8.
+fn check_text(target: &TargetFile, existing: &[u8]) -> Result<(), ApplyError> {
+    let is_utf16 = existing.starts_with(b"\xff\xfe") || existing.starts_with(b"\xfe\xff");
+    let problem = match () {
+        () if is_utf16 => "the file is UTF-16",
+        () if existing.contains(&0) => "the file holds NUL bytes",
+        () => return Ok(()),
+    };
+    Err(ApplyError::Obstacle(format!("{problem}; use a resource of kind file: {}", target.display_path())))
 }
 
 /// Returns the keys and values of a resource as the file holds them.
-fn flat_keys(fields: &FieldValues) -> BTreeMap<String, String> {
+fn flat_keys(fields: &FieldValues) -> Result<BTreeMap<String, String>, ApplyError> {
     let flat_key = |path: &str| {
         let path: FieldPath = path.parse().ok().filter(|path: &FieldPath| path.first() == "keys")?;
         Some(path.dotted_rest()).filter(|key| !key.is_empty())
     };
-    fields.iter().filter_map(|(path, value)| Some((flat_key(path)?, flat_value(value)))).collect()
+    let keys = fields.iter().filter_map(|(path, value)| Some((flat_key(path)?, value)));
+    keys.map(|(key, value)| {
+        let text = flat_value(value)
+            .ok_or_else(|| ApplyError::BadSpec(format!("bytes cannot be the value of a key: keys.{key}")))?;
+        Ok((key, text))
+    })
+    .collect()
 }
 
-/// Formats a value for a flat file: text unchanged, a list with commas between its items.
-fn flat_value(value: &Literal) -> String {
+/// Formats a value for a flat file: text unchanged, a list with commas between its items. Bytes have no form.
+fn flat_value(value: &Literal) -> Option<String> {
     let format_scalar = |value: &Value| match value {
-        Value::Str(text) => text.clone(),
-        other => literal::format_scalar(other),
+        Value::Str(text) => Some(text.clone()),
+        Value::Bytes(_) => None,
+        other => Some(literal::format_scalar(other)),
     };
     match value {
         Literal::Scalar(value) => format_scalar(value),
-        Literal::List(values) => values.iter().map(format_scalar).collect::<Vec<_>>().join(","),
+        Literal::List(values) => {
+            values.iter().map(format_scalar).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
     }
 }

@@ -6,18 +6,30 @@
 //! backslash before it. If a key occurs several times, its last value counts. White space alone separates
 //! too, so files like `ntp.conf` can be read. New lines use the separator of the last entry.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The bytes with which a UTF-8 file may begin. They are no part of the first key.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The lines of a properties file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Properties {
+    has_byte_order_mark: bool,
     lines: Vec<LogicalLine>,
-    /// False if the file has bytes that are not UTF-8. Then only ASCII is written.
-    is_utf8: bool,
+    /// The lines of each key, by their numbers.
+    lines_by_key: BTreeMap<String, Vec<usize>>,
+    line_end: &'static [u8],
+    /// True if text that is not ASCII is written as UTF-8. Otherwise it is escaped: readers of Latin-1 and of
+    /// UTF-8 both understand escapes.
+    writes_utf8: bool,
 }
 
 /// A logical line: a line with its continuation lines and its line end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum LogicalLine {
-    /// A comment or blank line.
+    /// A comment or blank line; empty if a key was removed here.
     Unkeyed(Vec<u8>),
     /// A key with its value.
     Entry {
@@ -30,64 +42,125 @@ enum LogicalLine {
     },
 }
 
+/// The last line of a file before and after it got a line end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ExtendedLine {
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
 impl Properties {
     /// Parses a file. Any bytes are a properties file.
     pub(super) fn parse(bytes: &[u8]) -> Self {
-        let mut parts = Vec::new();
-        let mut rest = bytes;
+        let text = bytes.strip_prefix(BYTE_ORDER_MARK);
+        let mut lines = Vec::new();
+        let mut lines_by_key: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut rest = text.unwrap_or(bytes);
         while !rest.is_empty() {
             let (first_line, remaining) = rest.split_at(logical_line_len(rest));
-            parts.push(parse_line(first_line));
+            let line = parse_line(first_line);
+            if let LogicalLine::Entry { key, .. } = &line {
+                lines_by_key.entry(decode_text(key)).or_default().push(lines.len());
+            }
+            lines.push(line);
             rest = remaining;
         }
-        Self { lines: parts, is_utf8: std::str::from_utf8(bytes).is_ok() }
+        Self {
+            has_byte_order_mark: text.is_some(),
+            lines,
+            lines_by_key,
+            line_end: first_line_end(bytes),
+            writes_utf8: std::str::from_utf8(bytes).is_ok() && !bytes.is_ascii(),
+        }
     }
 
     /// Returns the bytes of the file.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let line_bytes = |part: &LogicalLine| match part {
-            LogicalLine::Unkeyed(bytes) | LogicalLine::Entry { bytes, .. } => bytes.clone(),
-        };
-        self.lines.iter().flat_map(line_bytes).collect()
+        let mark = if self.has_byte_order_mark { BYTE_ORDER_MARK } else { &[] };
+        mark.iter().chain(self.lines.iter().flat_map(LogicalLine::bytes)).copied().collect()
     }
 
-    /// Sets `key` to a value, in its line if the key exists, else in a new last line.
-    pub(super) fn set(&mut self, key: &str, new_value: &str) {
-        let utf8 = self.is_utf8;
-        let index = self.lines.iter().rposition(|part| part.is_key(key));
-        let Some(LogicalLine::Entry { bytes, value, value_start, value_end, key_end, .. }) =
-            index.and_then(|index| self.lines.get_mut(index))
-        else {
+    /// Returns the number of lines with `key`.
+    pub(super) fn count(&self, key: &str) -> usize {
+        self.lines_by_key.get(key).map_or(0, Vec::len)
+    }
+
+    /// Returns the value of `key`. If the key stands on several lines, the last one counts.
+    pub(super) fn value(&self, key: &str) -> Option<String> {
+        self.lines.get(self.last_line_of(key)?)?.value()
+    }
+
+    /// Returns the bytes of the line with `key`.
+    pub(super) fn line(&self, key: &str) -> Option<&[u8]> {
+        self.lines.get(self.last_line_of(key)?).map(|line| line.bytes().as_slice())
+    }
+
+    fn last_line_of(&self, key: &str) -> Option<usize> {
+        self.lines_by_key.get(key)?.last().copied()
+    }
+
+    /// Sets `key` to a value, in its line if the key exists, else in a new last line. Returns the line that
+    /// got a line end for this.
+    pub(super) fn set(&mut self, key: &str, new_value: &str) -> Option<ExtendedLine> {
+        let writes_utf8 = self.writes_utf8;
+        let index = self.last_line_of(key);
+        let Some(line) = index.and_then(|index| self.lines.get_mut(index)) else {
             return self.append(key, new_value);
         };
+        let LogicalLine::Entry { bytes, value, value_start, value_end, key_end, .. } = line else {
+            return None;
+        };
         if decode_text(value) == new_value {
-            return;
+            return None;
         }
-        let prefix = |end: usize| bytes.get(..end).unwrap_or_default().to_vec();
-        let mut new_bytes = prefix(*value_start);
+        let mut new_bytes = bytes.get(..*value_start).unwrap_or_default().to_vec();
         if *value_start == *key_end {
             // The line has a key without a separator.
             new_bytes.push(b'=');
         }
-        new_bytes.extend(escape_value(new_value, utf8));
+        new_bytes.extend(escape_value(new_value, writes_utf8));
         new_bytes.extend(bytes.get(*value_end..).unwrap_or_default());
-        if let (Some(index), changed) = (index, parse_line(&new_bytes))
-            && let Some(old) = self.lines.get_mut(index)
-        {
-            *old = changed;
+        *line = parse_line(&new_bytes);
+        None
+    }
+
+    /// Puts `original` in place of the last line with `key` that has one of these values; `None` removes the
+    /// line. Other lines stay. Returns the original, if it needed a line end.
+    pub(super) fn restore(
+        &mut self,
+        key: &str,
+        values: &[String],
+        original: Option<&[u8]>,
+    ) -> Option<ExtendedLine> {
+        let has_own_value = |index: &usize| {
+            self.lines.get(*index).and_then(LogicalLine::value).is_some_and(|value| values.contains(&value))
+        };
+        let indexes = self.lines_by_key.get(key).map(Vec::as_slice).unwrap_or_default();
+        let index = indexes.iter().rposition(has_own_value)?;
+        let line_index = *indexes.get(index)?;
+        let is_last = line_index + 1 == self.lines.len();
+        let line_end = self.line_end;
+        let line = self.lines.get_mut(line_index)?;
+        *line = parse_line(original.unwrap_or_default());
+        if original.is_none() {
+            self.lines_by_key.get_mut(key)?.remove(index);
+            // So that the last element is the last line of the file.
+            while self.lines.pop_if(|line| line.bytes().is_empty()).is_some() {}
+            return None;
+        }
+        if is_last { None } else { line.extend(line_end) }
+    }
+
+    /// Takes the added line end from the last line of the file, if it still has it.
+    pub(super) fn shorten(&mut self, extended: &ExtendedLine) {
+        if let Some(line) = self.lines.last_mut().filter(|line| *line.bytes() == extended.after) {
+            *line = parse_line(&extended.before);
         }
     }
 
-    /// Removes all lines with `key`.
-    pub(super) fn remove(&mut self, key: &str) {
-        self.lines.retain(|part| !part.is_key(key));
-    }
-
-    fn append(&mut self, key: &str, value: &str) {
-        let line_end = self.detect_line_end();
-        if let Some(last) = self.lines.last_mut() {
-            last.terminate(&line_end);
-        }
+    fn append(&mut self, key: &str, value: &str) -> Option<ExtendedLine> {
+        let line_end = self.line_end;
+        let extended = self.lines.last_mut().and_then(|line| line.extend(line_end));
         let last_separator = self.lines.iter().rev().find_map(|part| match part {
             LogicalLine::Entry { bytes, key_end, value_start, .. } => bytes.get(*key_end..*value_start),
             LogicalLine::Unkeyed(_) => None,
@@ -95,28 +168,45 @@ impl Properties {
         // Use the separator of the last entry, unless it spans a continuation.
         let separator =
             last_separator.filter(|between| !between.is_empty() && !between.contains(&b'\\')).unwrap_or(b"=");
-        let mut bytes = escape_key(key, self.is_utf8);
+        let mut bytes = escape_key(key, self.writes_utf8);
         bytes.extend(separator);
-        bytes.extend(escape_value(value, self.is_utf8));
-        bytes.extend(&line_end);
+        bytes.extend(escape_value(value, self.writes_utf8));
+        bytes.extend(line_end);
+        self.lines_by_key.entry(key.to_owned()).or_default().push(self.lines.len());
         self.lines.push(parse_line(&bytes));
+        extended
     }
+}
 
-    /// Returns the line end of the first line; LF if there is none.
-    fn detect_line_end(&self) -> Vec<u8> {
-        let bytes = self.to_bytes();
-        match bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            Some(position) if bytes.get(position) == Some(&b'\n') => b"\n".to_vec(),
-            Some(position) if bytes.get(position + 1) == Some(&b'\n') => b"\r\n".to_vec(),
-            Some(_) => b"\r".to_vec(),
-            None => b"\n".to_vec(),
-        }
+/// Returns the line end of the first line; LF if there is none.
+fn first_line_end(bytes: &[u8]) -> &'static [u8] {
+    match bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        Some(position) if bytes.get(position) == Some(&b'\n') => b"\n",
+        Some(position) if bytes.get(position + 1) == Some(&b'\n') => b"\r\n",
+        Some(_) => b"\r",
+        None => b"\n",
     }
 }
 
 impl LogicalLine {
-    fn is_key(&self, wanted_key: &str) -> bool {
-        matches!(self, Self::Entry { key, .. } if decode_text(key) == wanted_key)
+    fn bytes(&self) -> &Vec<u8> {
+        let (Self::Unkeyed(bytes) | Self::Entry { bytes, .. }) = self;
+        bytes
+    }
+
+    fn value(&self) -> Option<String> {
+        match self {
+            Self::Entry { value, .. } => Some(decode_text(value)),
+            Self::Unkeyed(_) => None,
+        }
+    }
+
+    /// Gives the line a line end. Returns the line before and after, if it had none.
+    fn extend(&mut self, line_end: &[u8]) -> Option<ExtendedLine> {
+        let before = self.bytes().clone();
+        self.terminate(line_end);
+        let after = self.bytes().clone();
+        (before != after).then_some(ExtendedLine { before, after })
     }
 
     /// Adds a line end to the last line of a file, if it has none. Removes a backslash before it, because the
@@ -294,37 +384,37 @@ fn decode_text(bytes: &[u8]) -> String {
     }
 }
 
-fn escape_value(value: &str, is_utf8: bool) -> Vec<u8> {
+fn escape_value(value: &str, writes_utf8: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let leading_len = value.len() - value.trim_start_matches([' ', '\t', '\u{c}']).len();
     for (at, c) in value.char_indices() {
         if c == ' ' && at < leading_len {
             out.push(b'\\');
         }
-        escape_char(c, is_utf8, &mut out);
+        escape_char(c, writes_utf8, &mut out);
     }
     out
 }
 
-fn escape_key(key: &str, is_utf8: bool) -> Vec<u8> {
+fn escape_key(key: &str, writes_utf8: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (at, c) in key.char_indices() {
         if matches!(c, ' ' | '=' | ':') || (at == 0 && matches!(c, '#' | '!')) {
             out.push(b'\\');
         }
-        escape_char(c, is_utf8, &mut out);
+        escape_char(c, writes_utf8, &mut out);
     }
     out
 }
 
-fn escape_char(c: char, is_utf8: bool, out: &mut Vec<u8>) {
+fn escape_char(c: char, writes_utf8: bool, out: &mut Vec<u8>) {
     match c {
         '\\' => out.extend(b"\\\\"),
         '\n' => out.extend(b"\\n"),
         '\r' => out.extend(b"\\r"),
         '\t' => out.extend(b"\\t"),
         '\u{c}' => out.extend(b"\\f"),
-        c if c.is_ascii() || is_utf8 => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        c if c.is_ascii() || writes_utf8 => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         c => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 out.extend(format!("\\u{unit:04X}").as_bytes());
@@ -334,122 +424,4 @@ fn escape_char(c: char, is_utf8: bool, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_entries(text: &[u8]) -> Vec<(String, String)> {
-        entries_of(&Properties::parse(text))
-    }
-
-    fn entries_of(file: &Properties) -> Vec<(String, String)> {
-        let read = |part: &LogicalLine| match part {
-            LogicalLine::Entry { key, value, .. } => {
-                Some((super::decode_text(key), super::decode_text(value)))
-            }
-            LogicalLine::Unkeyed(_) => None,
-        };
-        file.lines.iter().filter_map(read).collect()
-    }
-
-    fn single_entry(key: &str, value: &str) -> Vec<(String, String)> {
-        vec![(key.to_owned(), value.to_owned())]
-    }
-
-    /// The examples are from the documentation of `java.util.Properties.load`, with edge cases added.
-    #[test]
-    fn properties_parse_as_java_util_properties_loads_them() {
-        for (text, key, value) in [
-            ("Truth = Beauty", "Truth", "Beauty"),
-            (" Truth:Beauty", "Truth", "Beauty"),
-            ("Truth                    :Beauty", "Truth", "Beauty"),
-            (
-                "fruits    apple, banana, pear, \\\n          cantaloupe, \\\n   kiwi",
-                "fruits",
-                "apple, banana, pear, cantaloupe, kiwi",
-            ),
-            ("cheeses", "cheeses", ""),
-            ("\\:\\= = x", ":=", "x"),
-            ("a\\ b=c", "a b", "c"),
-            ("a==b", "a", "=b"),
-            ("a : = b", "a", "= b"),
-            ("a=b  ", "a", "b  "),
-            ("a=\\u00e9\\ud83d\\ude00", "a", "é\u{1f600}"),
-            ("a=\\q\\\\", "a", "q\\"),
-            ("a=1\\\r\n  2", "a", "12"),
-            ("\tserver ntp.example iburst", "server", "ntp.example iburst"),
-            ("a=#b", "a", "#b"),
-            ("a=b\\", "a", "b"),
-        ] {
-            assert_eq!(parse_entries(text.as_bytes()), single_entry(key, value), "{text:?}");
-        }
-        assert_eq!(parse_entries(b"# a=b\\\n! c\n\n  \n"), vec![]);
-        assert_eq!(parse_entries(b"a=caf\xe9\n"), single_entry("a", "café"));
-    }
-
-    #[test]
-    fn unchanged_lines_keep_their_bytes() {
-        let text = "# head\r\n\r\na = 1\r\n! note\r\nb:\\\r\n  2\r\na=3\r\nd";
-        let mut file = Properties::parse(text.as_bytes());
-        file.set("a", "3");
-        file.set("b", "2");
-        assert_eq!(file.to_bytes(), text.as_bytes());
-        file.set("a", "4");
-        file.set("new key", " x\n");
-        file.set("d", "5");
-        let expected = "# head\r\n\r\na = 1\r\n! note\r\nb:\\\r\n  2\r\na=4\r\nd=5\r\nnew\\ key=\\ x\\n\r\n";
-        assert_eq!(String::from_utf8(file.to_bytes()).unwrap(), expected);
-        file.remove("a");
-        file.remove("new key");
-        assert_eq!(
-            String::from_utf8(file.to_bytes()).unwrap(),
-            "# head\r\n\r\n! note\r\nb:\\\r\n  2\r\nd=5\r\n"
-        );
-    }
-
-    #[test]
-    fn added_keys_copy_separator_and_encoding_of_the_file() {
-        let mut file = Properties::parse(b"driftfile /var/ntp\nserver a");
-        file.set("restrict", "default");
-        assert_eq!(file.to_bytes(), b"driftfile /var/ntp\nserver a\nrestrict default\n");
-        let mut file = Properties::parse(b"a=caf\xe9\n");
-        file.set("b", "é");
-        assert_eq!(file.to_bytes(), b"a=caf\xe9\nb=\\u00E9\n");
-        let mut file = Properties::parse(b"");
-        file.set("b", "é");
-        assert_eq!(file.to_bytes(), "b=é\n".as_bytes());
-        let mut file = Properties::parse(b"a=b\\");
-        file.set("c", "d");
-        assert_eq!(
-            parse_entries(&file.to_bytes()),
-            [single_entry("a", "b"), single_entry("c", "d")].concat()
-        );
-    }
-
-    /// Any bytes stay the same after parsing and writing, and a key that was set has its new value.
-    #[test]
-    fn any_bytes_round_trip_and_any_key_can_be_set() {
-        let pieces: [&[u8]; 17] = [
-            b"a", b"b", b"=", b":", b" ", b"\t", b"\\", b"\n", b"\r", b"\r\n", b"#", b"!", b"\\u0041",
-            b"\\u12", b"\xe9", b"\x0c", b"\\\n",
-        ];
-        let mut seed: u32 = 1;
-        let mut next = |below: usize| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 8) as usize % below
-        };
-        for _ in 0..20_000 {
-            let bytes: Vec<u8> = (0..next(14)).flat_map(|_| pieces[next(pieces.len())].to_vec()).collect();
-            let mut file = Properties::parse(&bytes);
-            assert_eq!(file.to_bytes(), bytes);
-            let key = ["a", "b", "a b", "#k", "é", "k\n"][next(6)];
-            let value = ["", " x ", "y\\", "\u{1f600}é", "1\n2", "#"][next(6)];
-            file.set(key, value);
-            let written = file.to_bytes();
-            let found = parse_entries(&written).into_iter().rfind(|(found, _)| found == key);
-            assert_eq!(found, Some((key.to_owned(), value.to_owned())), "{bytes:?} -> {written:?}");
-            assert_eq!(parse_entries(&written), entries_of(&file), "{bytes:?} -> {written:?}");
-            file.remove(key);
-            assert!(!parse_entries(&file.to_bytes()).iter().any(|(found, _)| found == key), "{bytes:?}");
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod damage;
 mod document;
 mod durability;
 mod editor;
+mod files;
 mod history;
 mod large_group;
 mod late_introduction;
@@ -36,6 +37,7 @@ pub(crate) fn tests() -> Vec<crate::harness::Test> {
         document::tests(),
         durability::tests(),
         editor::tests(),
+        files::tests(),
         history::tests(),
         large_group::tests(),
         late_introduction::tests(),
