@@ -206,7 +206,7 @@ pub(super) enum SyncCommand {
     ///
     /// Two nodes with the same digest have the same data of the group.
     Heads(heads::HeadsArgs),
-    /// Export the document to an Automerge file, or compare such a file
+    /// Export the document to an Automerge file, or compare one
     Doc(doc::DocArgs),
 }
 
