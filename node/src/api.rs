@@ -5,7 +5,7 @@
 //! | `/v1/paths`                            | GET               | the paths of this node's files           |
 //! | `/v1/doctor`                           | GET               | findings about this node, with advice    |
 //! | `/v1/backup`                           | GET               | the rows of the store                    |
-//! | `/v1/kept`, `/v1/kept/{id}`            | GET               | contents that Larder replaced on this host |
+//! | `/v1/kept`, `/v1/kept/{id}`            | GET               | contents that Larder replaced here       |
 //! | `/v1/kept/{id}/restoration`            | POST              | writes such contents back                |
 //! | `/v1/joins`                            | POST              | joins a group by an invite code          |
 //! | `/v1/pairing`                          | GET, POST, DELETE | this node's join request, without a code |

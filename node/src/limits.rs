@@ -93,9 +93,9 @@ pub const DEMO_STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Contents that are kept, in bytes. When there are more, the oldest are dropped.
 pub const MAX_KEPT_BYTES: u64 = 256 << 20;
-/// How long contents are kept, in seconds: a year.
+/// The longest time for which contents are kept, in seconds: a year.
 pub const MAX_KEPT_SECONDS: i64 = 366 * 86_400;
-/// What one kept version counts at least, in bytes. It limits the number of small ones.
+/// The smallest size that counts for one kept version, in bytes. It limits the number of small ones.
 pub const MIN_KEPT_ENTRY_BYTES: u64 = 4 << 10;
 /// Hexadecimal digits of the id of kept contents.
 pub const KEPT_ID_HEX_DIGITS: usize = 16;

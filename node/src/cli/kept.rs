@@ -26,9 +26,7 @@ enum KeptSubcommand {
         /// Id of the contents, or its first digits
         id: String,
     },
-    /// Write kept contents back to their file, or to PATH
-    ///
-    /// What stands at the path is kept before it is replaced. A path that a resource manages is refused.
+    /// Write kept contents back to their file or to PATH, and keep what stands there
     Restore {
         /// Id of the contents, or its first digits
         id: String,

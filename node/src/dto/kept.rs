@@ -11,7 +11,7 @@ pub struct KeptList {
     pub kept: Vec<KeptVersion>,
     /// The number of bytes that are kept at most. The oldest contents are dropped first.
     pub max_bytes: u64,
-    /// How long contents are kept at most, in seconds.
+    /// The longest time for which contents are kept, in seconds.
     pub max_seconds: i64,
 }
 
@@ -41,7 +41,7 @@ pub struct KeptVersion {
 /// `larder.kept-contents/1`: one kept version with its contents.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeptContents {
-    /// The version.
+    /// The version that was kept.
     #[serde(flatten)]
     pub version: KeptVersion,
     /// The contents in base64.

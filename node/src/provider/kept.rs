@@ -80,8 +80,8 @@ impl KeptFiles {
         read_bytes(fs::File::open(self.dir.join(&entry.id))?)
     }
 
-    /// Keeps contents, and returns their id when they are on the disk. `entry` describes them; its id and size
-    /// are set here.
+    /// Keeps contents, and returns their id when they are on the disk. `entry` describes them; its id and
+    /// size are set here.
     pub(super) fn keep(&self, mut entry: KeptEntry, contents: &[u8]) -> io::Result<String> {
         let id: String = HEXLOWER.encode(&hash16("larder 1 kept", &[entry.path.as_bytes(), contents]));
         entry.id = id.chars().take(limits::KEPT_ID_HEX_DIGITS).collect();

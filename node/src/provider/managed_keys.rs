@@ -75,8 +75,8 @@ impl ManagedKeys {
         }
     }
 
-    /// Restores what stood at the keys before, where the value is still the one that Larder set. The keys stay
-    /// recorded until the file is written.
+    /// Restores what stood at the keys before, where the value is still the one that Larder set. The keys
+    /// stay recorded until the file is written.
     fn take_back(&mut self, properties: &mut Properties, keys: &BTreeSet<String>) {
         let managed = keys.iter().filter_map(|key| Some((key, self.keys.get(key)?)));
         // Added lines go first: then the last line of others is the last one again.

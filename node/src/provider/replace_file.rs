@@ -176,8 +176,8 @@ impl Providers {
         Ok(Some(format!("{reason}; its contents: larder kept show {kept}")))
     }
 
-    /// Writes kept contents to a path that no resource manages. Returns the id of what stood there and is kept
-    /// now.
+    /// Writes kept contents to a path that no resource manages. Returns the id of what stood there and is
+    /// kept now.
     pub fn restore_kept(&self, entry: &KeptEntry, path: &str) -> Result<Option<String>, ApplyError> {
         let mut target = self.locate(path)?;
         if let Some(owner) = self.written.owner_of(&target) {

@@ -1,8 +1,8 @@
 //! The roots: the directories that providers may write to. They are settings of this host and never come from
 //! the group.
 //!
-//! A root is opened anew for each resource, so that a root that was mounted over, replaced or created since is
-//! the one that the path of the operator shows.
+//! A root is opened anew for each resource, so that a root that was mounted over, replaced or created since
+//! is the one that the path of the operator shows.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};

@@ -37,11 +37,11 @@ const MAX_VERSIONS: usize = 2;
 /// A resource of a group, as the owner of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathOwner {
-    /// The group.
+    /// The id of the group.
     pub group: GroupId,
     /// The name of the group, for messages.
     pub group_name: String,
-    /// The resource.
+    /// The name of the resource.
     pub resource: ResourceName,
 }
 

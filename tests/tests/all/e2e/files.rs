@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::LARDER;
 
 tests! {
-    a_file_of_the_first_root_is_kept_when_another_root_takes_its_place,
+    a_file_below_another_root_is_kept_before_it_is_replaced,
     a_hand_edit_is_replaced_after_a_restart_and_kept,
     kept_contents_are_listed_printed_and_restored,
     two_groups_with_one_path_are_a_claim,
@@ -36,7 +36,7 @@ fn wait_for_state(node: &TestNode<'_>, resource: &str, state: &str, word: &str) 
     });
 }
 
-fn a_file_of_the_first_root_is_kept_when_another_root_takes_its_place() {
+fn a_file_below_another_root_is_kept_before_it_is_replaced() {
     let lab = Lab::require(1);
     let mut nodes = start_cluster(&lab, LARDER);
     let node = &mut nodes[0];

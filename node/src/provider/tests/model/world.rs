@@ -295,7 +295,8 @@ impl World {
             }
             _ => None,
         };
-        if matches!(edit, HandEdit::HardLinkTo(to) if usize::from(to) == slot || !self.is_file(usize::from(to)))
+        if let HandEdit::HardLinkTo(to) = edit
+            && (usize::from(to) == slot || !self.is_file(usize::from(to)))
         {
             return;
         }
