@@ -4,7 +4,7 @@
 //! The document itself is flat. Every field of every resource is one key:
 //!
 //! ```text
-//! <kind>/<name> <field>             a single value; <field> is a canonical dotted path, see `field`
+//! <kind>/<name> <field>             a single value; <field> is a canonical dotted path, see `spelling`
 //! <kind>/<name> <field>#<32 hex>    a list item: the hash of (value, number of equal items before it);
 //!                                   the value is "<rank> <TOML literal>"
 //! node/<node id> alias              the alias of a node; node/<node id> labels.<key> is one label
@@ -29,6 +29,7 @@ pub mod path_conflict;
 pub mod plan;
 pub mod schema;
 pub mod selector;
+pub mod spelling;
 pub mod view;
 
 pub use field::FieldPath;

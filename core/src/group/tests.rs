@@ -3,6 +3,7 @@
 
 mod edit_conflicts;
 mod edit_transactions;
+mod field_spellings;
 mod hostile_batches;
 mod journal;
 mod random_worlds;

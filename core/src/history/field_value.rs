@@ -1,33 +1,17 @@
-//! The value of a field, read from its keys.
+//! The value of a field with the put that decided it.
 
 use crate::delta::OpRef;
-use crate::resource::list_item::{self, ListItem};
+use crate::resource::FieldRef;
 use crate::resource::literal::Literal;
-use crate::resource::view::{FieldView, ItemView};
-use crate::shard::state::VisibleValue;
+use crate::resource::view::FieldView;
+use crate::shard::state::VisibleState;
 
-/// The view of the field to which all of `keys` belong.
-fn field_view<'a>(keys: impl Iterator<Item = (&'a str, &'a [VisibleValue])>) -> FieldView<'a> {
-    let mut view = FieldView::default();
-    for (key, visible) in keys {
-        if list_item::split_item_field(key).1 {
-            let item = visible.last().and_then(|winner| ListItem::decode(&winner.value));
-            view.items.push(ItemView { key, visible, item });
-        } else {
-            view.scalar = visible;
-        }
-    }
-    view
-}
-
-/// The value of the field to which all of `keys` belong, and the put that last decided it.
+/// The value of a field, and the put that last decided it.
 ///
 /// For a single value that is the put that wrote it; for a list, the newest put that added or removed an
 /// item; for an unset field, the newest put of all.
-pub(super) fn read_field<'a>(
-    keys: impl Iterator<Item = (&'a str, &'a [VisibleValue])>,
-) -> (Option<Literal>, Option<OpRef>) {
-    let view = field_view(keys);
+pub(super) fn read_field(state: &VisibleState, field_ref: &FieldRef) -> (Option<Literal>, Option<OpRef>) {
+    let view = FieldView::read(state, field_ref);
     let value = view.value();
     let scalar = view.scalar.last().map(|visible| visible.op);
     let items = view.items.iter().filter_map(|item| item.visible.last()).map(|visible| visible.op).max();

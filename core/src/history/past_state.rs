@@ -119,7 +119,8 @@ impl<'a> PastState<'a> {
 
     /// The past value of a field, if it was set, and the change that last wrote it, if there is one.
     pub(super) fn read_field(&self, field_ref: &FieldRef) -> (Option<Literal>, Option<ChangeId>) {
-        let (value, op) = field_value::read_field(self.read_keys(field_ref.keys(self.shard.state())).iter());
+        let (value, op) =
+            field_value::read_field(&self.read_keys(field_ref.keys(self.shard.state())), field_ref);
         (value, op.and_then(|op| self.shard.graph().entry_of_op(&op)).map(|entry| entry.id))
     }
 
@@ -129,9 +130,6 @@ impl<'a> PastState<'a> {
         fields: &'k [(FieldRef, VisibleKeys<'k>)],
     ) -> impl Iterator<Item = (Option<Literal>, Option<OpRef>)> {
         let state = self.read_keys(fields.iter().flat_map(|(_, keys)| keys.iter().copied()));
-        fields.iter().map(move |(_, keys)| {
-            let past_values = keys.iter().map(|(key, _)| (*key, state.get(key)));
-            field_value::read_field(past_values.filter(|(_, visible)| !visible.is_empty()))
-        })
+        fields.iter().map(move |(field_ref, _)| field_value::read_field(&state, field_ref))
     }
 }

@@ -88,7 +88,7 @@ fn find_value_conflict(
     }
     let mut written_values: Vec<(&GraphEntry, Option<Literal>)> = conflicting_values(shard, field);
     if field.has_removed_author
-        && field.items.iter().any(|view| shard.state().has_dependency_only_value(view.visible))
+        && field.items.iter().any(|view| shard.state().has_dependency_only_value(&view.visible))
     {
         // The sides are the list with the item and the list without it.
         written_values.extend(first_unsupported_writer(shard, field).map(|entry| (entry, field.value())));
@@ -182,7 +182,7 @@ fn conflicting_values<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Vec<(&'a G
     for view in &field.items {
         let newest_item =
             view.visible.iter().filter_map(|visible| list_item::ListItem::decode(&visible.value)).next_back();
-        let Some(newest_item) = newest_item.filter(|_| is_partly_unset(view.visible)) else { continue };
+        let Some(newest_item) = newest_item.filter(|_| is_partly_unset(&view.visible)) else { continue };
         let (mut list_with_item, mut list_without_item) = (whole.clone(), whole.clone());
         match view.item {
             Some(_) => drop(
@@ -193,7 +193,7 @@ fn conflicting_values<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Vec<(&'a G
             ),
             None => list_with_item.push(newest_item.value),
         }
-        for visible in view.visible {
+        for visible in view.visible.iter() {
             let value =
                 if visible.value.is_null() { list_without_item.clone() } else { list_with_item.clone() };
             sides.extend(writer(visible).map(|entry| (entry, list(value))));
@@ -213,7 +213,8 @@ fn find_edit_remove_conflict(shard: &Shard, view: &ResourceView<'_>) -> Option<C
     let known_to_removals: VersionVector = graph.version_of(removals.iter().map(|entry| &entry.id));
     let mut edits: Vec<&GraphEntry> = Vec::new();
     for (path, field) in &view.fields {
-        let visible_values = field.scalar.iter().chain(field.items.iter().flat_map(|item| item.visible));
+        let visible_values =
+            field.scalar.iter().chain(field.items.iter().flat_map(|item| item.visible.iter()));
         for visible in visible_values.filter(|visible| *path != "ensure" && !visible.value.is_null()) {
             let Some(entry) = graph.entry_of_op(&visible.op) else { continue };
             let is_concurrent = !graph.version_contains(&known_to_removals, entry)

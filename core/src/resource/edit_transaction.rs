@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::conflict::{Conflict, ConflictKind, conflicts_of};
 use super::edit::{Edit, EditError, FieldEdit, Resolution};
-use super::field::FieldPath;
+use super::field::{FieldPath, FieldPathError};
 use super::field_ref::FieldRef;
 use super::history_tag;
 use super::list_item::{self, ListItem, RANK_SPACING};
-use super::literal::Literal;
+use super::literal::{Literal, format_scalar};
 use super::name::ResourceName;
 use super::schema;
-use super::view::ResourceView;
+use super::spelling::{self, canonical_path};
+use super::view::{FieldView, ResourceView};
 use crate::delta::{OpRef, Put};
 use crate::id::{ChainId, ChangeId, NodeId};
 use crate::limits;
 use crate::shard::Shard;
-use crate::shard::state::VisibleState;
+use crate::shard::state::{VisibleState, VisibleValue};
 use crate::typed_name::{HistoryPoint, NodeName};
 use crate::value::Value;
 
@@ -162,10 +163,11 @@ impl EditTransaction<'_> {
                 check_label_text(value, limits::MAX_LABEL_BYTES)?;
             }
             let path = FieldPath::new(vec!["labels".to_owned(), key.clone()]);
-            let path = path.ok_or_else(|| EditError::InvalidLabelText(key.clone()))?.to_string();
-            match value {
-                Some(value) => self.put(&resource.field_key(&path), Value::Str(value.clone())),
-                None => self.clear_key(&resource.field_key(&path)),
+            let path = path.ok_or_else(|| EditError::InvalidLabelText(key.clone()))?;
+            let path = canonical_path(resource.kind(), path).to_string();
+            self.assign_field(resource, &path, value.as_deref().map(text_literal));
+            if value.is_none() {
+                self.clear_key(&resource.field_key(&path));
             }
         }
         Ok(())
@@ -186,6 +188,7 @@ impl EditTransaction<'_> {
         replace: bool,
     ) -> Result<(), EditError> {
         self.check_managed(resource)?;
+        let fields = &canonical_fields(resource, fields);
         let sets_a_value =
             fields.iter().any(|(_, edit)| matches!(edit, FieldEdit::Assign(_) | FieldEdit::Add(_)));
         let exists = self.copy_to_scratch(resource);
@@ -219,14 +222,14 @@ impl EditTransaction<'_> {
         fields: &[(FieldPath, FieldEdit)],
         replace: bool,
     ) -> BTreeSet<String> {
-        let is_written = |name: &str| {
-            fields.iter().any(|(path, edit)| {
-                let path = path.to_string();
-                let below = name.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
-                name == path || (matches!(edit, FieldEdit::Unset) && below)
-            })
-        };
-        self.field_names(resource).into_iter().filter(|name| replace || is_written(name)).collect()
+        if replace {
+            return self.field_names(resource).into_iter().collect();
+        }
+        let written = fields.iter().flat_map(|(path, edit)| match edit {
+            FieldEdit::Unset => self.fields_within(resource, &path.to_string()),
+            _ => BTreeSet::from([path.to_string()]),
+        });
+        written.collect()
     }
 
     fn remove_resource(&mut self, resource: &ResourceName) -> Result<(), EditError> {
@@ -246,8 +249,8 @@ impl EditTransaction<'_> {
         resolution: &Resolution,
         id: Option<&str>,
     ) -> Result<(), EditError> {
-        let field: &str =
-            &field.parse::<FieldPath>().map_or_else(|_| field.to_owned(), |path| path.to_string());
+        let canonical = field.parse().map(|path| canonical_path(resource.kind(), path).to_string());
+        let field: &str = &canonical.unwrap_or_else(|_: FieldPathError| field.to_owned());
         let no_conflict = || match id {
             None => EditError::NoConflict(FieldRef::new(resource, field)),
             Some(_) => EditError::ConflictChanged(FieldRef::new(resource, field)),
@@ -287,20 +290,15 @@ impl EditTransaction<'_> {
             }
             FieldEdit::Add(value) | FieldEdit::Remove(value) => {
                 schema::check_value(resource, path, &Literal::List(vec![value.clone()]), self.allow_unknown)?;
-                if matches!(
-                    self.scratch_view(resource).and_then(|view| view.value(&name)),
-                    Some(Literal::Scalar(_))
-                ) {
-                    return Err(EditError::NotAList(FieldRef::new(resource, &name)));
+                let field_ref = FieldRef::new(resource, &name);
+                if let Some(Literal::Scalar(_)) = FieldView::read(&self.scratch, &field_ref).value() {
+                    return Err(EditError::NotAList(field_ref));
                 }
-                self.edit_item(resource, &name, value, matches!(edit, FieldEdit::Add(_)));
+                self.edit_item(&field_ref, value, matches!(edit, FieldEdit::Add(_)));
             }
             FieldEdit::Unset => {
-                let below = format!("{name}.");
-                for field in self.field_names(resource) {
-                    if field == name || field.starts_with(&below) {
-                        self.assign_field(resource, &field, None);
-                    }
+                for field in self.fields_within(resource, &name) {
+                    self.assign_field(resource, &field, None);
                 }
             }
         }
@@ -308,12 +306,13 @@ impl EditTransaction<'_> {
     }
 
     /// Appends an item to a list, or removes the last equal one.
-    fn edit_item(&mut self, resource: &ResourceName, path: &str, value: &Value, is_add: bool) {
-        let view = self.scratch_view(resource);
-        let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
-        let present = items.filter_map(|view| Some((view.key.to_owned(), view.item.as_ref()?)));
+    fn edit_item(&mut self, field_ref: &FieldRef, value: &Value, is_add: bool) {
+        self.respell_field(field_ref);
+        let view = FieldView::read(&self.scratch, field_ref);
+        let present = view.items.iter().filter_map(|view| Some((view.key.to_owned(), view.item.as_ref()?)));
         if is_add {
             let last_rank = present.map(|(_, item)| item.rank).max();
+            let FieldRef { resource, path } = field_ref;
             let key_of = |nth| resource.field_key(&list_item::item_field(path, value, nth));
             let free_nth = (0..).find(|nth| self.scratch.winner(&key_of(*nth)).is_none()).unwrap_or(0);
             let item =
@@ -327,27 +326,64 @@ impl EditTransaction<'_> {
         }
     }
 
-    /// Sets or unsets a field, whether it was a list or a single value.
-    fn assign_field(&mut self, resource: &ResourceName, path: &str, value: Option<Literal>) {
-        let scalar_key = resource.field_key(path);
-        let view = self.scratch_view(resource);
-        let items = view.iter().filter_map(|view| view.fields.get(path)).flat_map(|field| &field.items);
-        let old_ranks: BTreeMap<String, Option<i64>> =
-            items.map(|item| (item.key.to_owned(), item.item.as_ref().map(|item| item.rank))).collect();
-        let puts = match value {
-            Some(Literal::Scalar(value)) => vec![(scalar_key.clone(), value)],
-            Some(Literal::List(values)) => ranked_items(resource, path, &values, &old_ranks),
-            None => Vec::new(),
-        };
-        for key in old_ranks.into_keys().chain([scalar_key]) {
-            let is_set = self.scratch.get(&key).iter().any(|visible| !visible.value.is_null());
-            if is_set && !puts.iter().any(|(kept, _)| *kept == key) {
-                self.put(&key, Value::Null);
+    /// Moves the values of all keys of the field to their canonical spelling.
+    fn respell_field(&mut self, field_ref: &FieldRef) {
+        let others = self.scratch.other_spellings(&field_ref.key_prefix());
+        let of_field =
+            others.filter(|(canonical, ..)| FieldRef::from_key(canonical).as_ref() == Some(field_ref));
+        let moved: Vec<(String, String)> =
+            of_field.map(|(canonical, key, _)| (canonical.to_owned(), key.to_owned())).collect();
+        for (canonical, key) in moved {
+            let Some(value) = self.scratch.winner(&key).cloned() else { continue };
+            if self.scratch.winner(&canonical).is_none() {
+                self.put(&canonical, value);
             }
+            self.put(&key, Value::Null);
+        }
+    }
+
+    /// Sets or unsets a field, whether it was a list or a single value. The value gets the canonical spelling.
+    fn assign_field(&mut self, resource: &ResourceName, path: &str, value: Option<Literal>) {
+        let field_ref = FieldRef::new(resource, path);
+        let is_set = |visible: &[VisibleValue]| visible.iter().any(|one| !one.value.is_null());
+        let set_keys: Vec<String> = field_ref
+            .keys(&self.scratch)
+            .filter(|(_, visible)| is_set(visible))
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        let puts: BTreeMap<String, Value> = match value {
+            Some(Literal::Scalar(value)) => BTreeMap::from([(resource.field_key(path), value)]),
+            Some(Literal::List(values)) => {
+                let items = FieldView::read(&self.scratch, &field_ref).items.into_iter();
+                let old_ranks: BTreeMap<String, i64> =
+                    items.filter_map(|view| Some((view.key.to_owned(), view.item?.rank))).collect();
+                ranked_items(resource, path, &values, &old_ranks)
+            }
+            None => BTreeMap::new(),
+        };
+        for key in set_keys.iter().filter(|key| !puts.contains_key(*key)) {
+            self.put(key, Value::Null);
+        }
+        // The value of another side may come in the canonical spelling. It is in conflict with the removal.
+        let scalar_key = resource.field_key(path);
+        if puts.is_empty()
+            && set_keys.iter().any(|key| spelling::canonical_key(key).as_ref() == Some(&scalar_key))
+        {
+            self.put(&scalar_key, Value::Null);
+            self.forced_keys.insert(scalar_key);
         }
         for (key, value) in puts {
             self.put(&key, value);
         }
+    }
+
+    /// The field at `path`, if it was ever written, and those below it.
+    fn fields_within(&self, resource: &ResourceName, path: &str) -> BTreeSet<String> {
+        let prefix = resource.field_key(path);
+        let keys = self.scratch.range_with_prefix(&prefix).map(|(key, _)| key);
+        let others = self.scratch.other_spellings(&prefix).map(|(canonical, ..)| canonical);
+        let fields = keys.chain(others).filter_map(FieldRef::from_key);
+        fields.filter(|field_ref| field_ref.is_within(path)).map(|field_ref| field_ref.path).collect()
     }
 
     fn unset_other_fields(&mut self, resource: &ResourceName, named_fields: &BTreeSet<String>) {
@@ -437,33 +473,29 @@ fn ranked_items(
     resource: &ResourceName,
     path: &str,
     values: &[Value],
-    ranks: &BTreeMap<String, Option<i64>>,
-) -> Vec<(String, Value)> {
-    let mut seen: Vec<(&Value, u64)> = Vec::new();
+    ranks: &BTreeMap<String, i64>,
+) -> BTreeMap<String, Value> {
+    let mut equal_counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut last_rank = 0i64;
-    let mut out = Vec::with_capacity(values.len());
+    let mut out = BTreeMap::new();
     for value in values {
-        let nth = match seen.iter_mut().find(|(other, _)| *other == value) {
-            Some((_, count)) => {
-                *count += 1;
-                *count
-            }
-            None => {
-                seen.push((value, 0));
-                0
-            }
-        };
-        let key = resource.field_key(&list_item::item_field(path, value, nth));
-        let rank = ranks
-            .get(&key)
-            .copied()
-            .flatten()
-            .filter(|rank| *rank > last_rank)
-            .unwrap_or(last_rank.saturating_add(RANK_SPACING));
-        last_rank = rank;
-        out.push((key, ListItem { rank, value: value.clone() }.encode()));
+        let nth = equal_counts.entry(format_scalar(value)).or_default();
+        let key = resource.field_key(&list_item::item_field(path, value, *nth));
+        *nth += 1;
+        let old_rank = ranks.get(&key).copied().filter(|rank| *rank > last_rank);
+        last_rank = old_rank.unwrap_or(last_rank.saturating_add(RANK_SPACING));
+        out.insert(key, ListItem { rank: last_rank, value: value.clone() }.encode());
     }
     out
+}
+
+/// The same changes with the canonical path of each field.
+fn canonical_fields(
+    resource: &ResourceName,
+    fields: &[(FieldPath, FieldEdit)],
+) -> Vec<(FieldPath, FieldEdit)> {
+    let canonical = |path: &FieldPath| canonical_path(resource.kind(), path.clone());
+    fields.iter().map(|(path, edit)| (canonical(path), edit.clone())).collect()
 }
 
 fn resolved_value(conflict: &Conflict, resolution: &Resolution) -> Result<Option<Literal>, EditError> {

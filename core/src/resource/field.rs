@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::literal::quote;
 
 /// The most segments of one path.
-const MAX_SEGMENTS: usize = 16;
+pub(super) const MAX_SEGMENTS: usize = 16;
 
 /// The path of a field, such as `keys.url` or `overlay."role=plc".mode`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::list_item;
 use super::name::ResourceName;
+use super::spelling;
 use crate::shard::state::{VisibleState, VisibleValue};
 
 /// The display name of the one value that a node stores for a resource in its observed shard.
@@ -24,8 +25,11 @@ impl FieldRef {
         Self { resource: resource.clone(), path: path.to_owned() }
     }
 
-    /// The field that a key of the document belongs to, or `None` if this version cannot parse the key.
+    /// The field that a key of the document belongs to in any spelling, or `None` if this version cannot
+    /// parse the key.
     pub fn from_key(key: &str) -> Option<Self> {
+        let canonical = spelling::canonical_key(key);
+        let key = canonical.as_deref().unwrap_or(key);
         match ResourceName::split_key(key) {
             Some((resource, field)) => {
                 Some(Self { resource, path: list_item::split_item_field(field).0.to_owned() })
@@ -49,13 +53,19 @@ impl FieldRef {
         if self.path.is_empty() { self.resource.to_string() } else { self.resource.field_key(&self.path) }
     }
 
-    /// The keys of the field in `state`, with their visible values.
+    /// The keys of the field in `state` in all spellings, with their visible values.
     pub(crate) fn keys<'a>(
         &self,
         state: &'a VisibleState,
     ) -> impl Iterator<Item = (&'a str, &'a [VisibleValue])> + use<'a> {
         let prefix = self.key_prefix();
-        state.range_with_prefix(&prefix).filter(move |(key, _)| list_item::split_item_field(key).0 == prefix)
+        let others = state.other_spellings(&prefix);
+        let is_of_field = move |key: &str| list_item::split_item_field(key).0 == prefix;
+        let canonical = state.range_with_prefix(&self.key_prefix()).map(|(key, visible)| (key, key, visible));
+        canonical
+            .chain(others)
+            .filter(move |(canonical, ..)| is_of_field(canonical))
+            .map(|(_, key, visible)| (key, visible))
     }
 }
 

@@ -15,6 +15,7 @@ use super::field::{FieldPath, FieldPathError};
 use super::literal::{self, Literal, quote};
 use super::name::ResourceName;
 use super::schema;
+use super::spelling::canonical_path;
 use super::view::ResourceView;
 use toml_edit::{Document, Item, Table, TableLike};
 
@@ -120,6 +121,7 @@ impl ManifestReader<'_> {
                 false => FieldPath::new(parent_path.iter().cloned().chain([key.to_owned()]).collect())
                     .ok_or_else(|| self.error_at(offset, "the field name is empty or too long"))?,
             };
+            let path = canonical_path(entry.resource.kind(), path);
             if let Some(inner) = self.inner_table(item) {
                 self.read_fields(entry, path.segments(), inner)?;
                 continue;

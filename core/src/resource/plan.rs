@@ -83,8 +83,10 @@ pub fn plan_targets(
         .iter()
         .filter(|view| view.name.is_managed())
         .filter_map(|view| {
+            let conflicts = conflicts_of(desired, view).into_iter();
+            let bases = conflicts.map(|conflict| (conflict.field, conflict.base)).collect();
             let action =
-                TargetPlanner { desired, view, node: &node, applied: applied.get(&view.name) }.action()?;
+                TargetPlanner { view, node: &node, applied: applied.get(&view.name), bases }.action()?;
             let newest =
                 view.ops().last().and_then(|op| desired.graph().entry_of_op(op)).map(|entry| entry.id);
             Some(Target { resource: view.name.clone(), revision: view.revision(), change: newest, action })
@@ -127,10 +129,11 @@ fn forget_all(applied: &AppliedFields) -> Vec<Target> {
 type EffectiveFields<'a> = BTreeMap<String, (&'a str, FieldView<'a>)>;
 
 struct TargetPlanner<'a> {
-    desired: &'a Shard,
     view: &'a ResourceView<'a>,
     node: &'a LabelledNode<'a>,
     applied: Option<&'a FieldValues>,
+    /// The fields in conflict on any node, each with the last common value of all sides.
+    bases: BTreeMap<String, Option<Literal>>,
 }
 
 impl TargetPlanner<'_> {
@@ -257,7 +260,7 @@ impl TargetPlanner<'_> {
                 _ => conflicted.single.insert(path.clone()),
             };
         }
-        if self.view.is_removed() && !conflicts_of(self.desired, self.view).is_empty() {
+        if self.view.is_removed() && !self.bases.is_empty() {
             conflicted.resource_wide.insert("ensure".to_owned());
         }
         for label in self.labels_used_in_selectors() {
@@ -278,7 +281,7 @@ impl TargetPlanner<'_> {
     }
 
     fn base_of_conflict(&self, path: &str) -> Option<Literal> {
-        conflicts_of(self.desired, self.view).into_iter().find(|conflict| conflict.field == path)?.base
+        self.bases.get(path).cloned().flatten()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The flat keys of a document, read as resources with fields.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::field::FieldPath;
+use super::field_ref::FieldRef;
 use super::list_item::{self, ListItem};
 use super::literal::Literal;
 use super::name::ResourceName;
@@ -15,10 +17,10 @@ use crate::value::Value;
 /// One item of a list field, as the document shows it.
 #[derive(Clone, Debug)]
 pub struct ItemView<'a> {
-    /// The item's key in the document.
+    /// The item's key in the document, in its canonical spelling.
     pub key: &'a str,
     /// The visible values of the key.
-    pub visible: &'a [VisibleValue],
+    pub visible: Cow<'a, [VisibleValue]>,
     /// The item that the winner encodes, or `None` if it was removed.
     pub item: Option<ListItem>,
 }
@@ -27,7 +29,7 @@ pub struct ItemView<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct FieldView<'a> {
     /// The visible values of the field's own key, which hold a single value.
-    pub scalar: &'a [VisibleValue],
+    pub scalar: Cow<'a, [VisibleValue]>,
     /// The items of the list, if the field is or was a list.
     pub items: Vec<ItemView<'a>>,
     /// True if a value is visible only because changes build on a removed member's change.
@@ -35,6 +37,28 @@ pub struct FieldView<'a> {
 }
 
 impl<'a> FieldView<'a> {
+    /// Reads one field.
+    pub fn read(state: &'a VisibleState, field_ref: &FieldRef) -> Self {
+        let mut field = Self::default();
+        for (key, visible) in field_ref.keys(state) {
+            if let Some((canonical, visible)) = state.merge_spellings(key, visible) {
+                field.add_key(state, canonical, visible);
+            }
+        }
+        field
+    }
+
+    /// Adds a key in its canonical spelling.
+    fn add_key(&mut self, state: &VisibleState, key: &'a str, visible: Cow<'a, [VisibleValue]>) {
+        self.has_removed_author |= state.has_dependency_only_value(&visible);
+        if list_item::split_item_field(key).1 {
+            let item = visible.last().and_then(|winner| ListItem::decode(&winner.value));
+            self.items.push(ItemView { key, visible, item });
+        } else {
+            self.scalar = visible;
+        }
+    }
+
     /// The value of the field, or `None` if it is unset. Of several visible values, it is the winner.
     pub fn value(&self) -> Option<Literal> {
         let scalar = self.scalar.last().filter(|visible| !visible.value.is_null());
@@ -68,13 +92,16 @@ impl<'a> FieldView<'a> {
             && self.present_items().next().is_some();
         self.has_removed_author
             || is_scalar_and_list
-            || has_different_values(self.scalar)
-            || self.items.iter().any(|view| is_partly_unset(view.visible))
+            || has_different_values(&self.scalar)
+            || self.items.iter().any(|view| is_partly_unset(&view.visible))
     }
 
     /// All puts that are visible in the field.
     pub fn ops(&self) -> impl Iterator<Item = OpRef> {
-        self.scalar.iter().chain(self.items.iter().flat_map(|view| view.visible)).map(|visible| visible.op)
+        self.scalar
+            .iter()
+            .chain(self.items.iter().flat_map(|view| view.visible.iter()))
+            .map(|visible| visible.op)
     }
 }
 
@@ -108,17 +135,11 @@ impl<'a> ResourceView<'a> {
         (!view.fields.is_empty()).then_some(view)
     }
 
-    fn add_key(&mut self, state: &VisibleState, key: &'a str, visible: &'a [VisibleValue]) {
+    fn add_key(&mut self, state: &'a VisibleState, key: &'a str, visible: &'a [VisibleValue]) {
+        let Some((key, visible)) = state.merge_spellings(key, visible) else { return };
         let Some((_, field)) = key.split_once(' ') else { return };
-        let (path, is_item) = list_item::split_item_field(field);
-        let entry = self.fields.entry(path).or_default();
-        entry.has_removed_author |= state.has_dependency_only_value(visible);
-        if is_item {
-            let item = visible.last().and_then(|winner| ListItem::decode(&winner.value));
-            entry.items.push(ItemView { key, visible, item });
-        } else {
-            entry.scalar = visible;
-        }
+        let (path, _) = list_item::split_item_field(field);
+        self.fields.entry(path).or_default().add_key(state, key, visible);
     }
 
     /// The value of a field. Of several visible values, it is the winner.

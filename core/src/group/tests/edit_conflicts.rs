@@ -33,13 +33,13 @@ fn plan_puts(peer: &GroupPeer, edit: &Edit) -> Result<BTreeMap<String, Value>, E
     plan_edits(peer.group.desired().unwrap(), std::slice::from_ref(edit), false)
 }
 
-fn write_edit(peer: &mut GroupPeer, edit: &Edit) {
+pub(super) fn write_edit(peer: &mut GroupPeer, edit: &Edit) {
     let puts = plan_puts(peer, edit).unwrap();
     peer.write(ShardName::Desired, puts, 0);
 }
 
 /// A peer after two peers wrote `first` together, and then one edit each without knowing of the other's.
-fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> GroupPeer {
+pub(super) fn diverged_peer(first: &[Edit], left: &Edit, right: &Edit) -> GroupPeer {
     let mut all = new_peers(2);
     let [a, b] = &mut all[..] else { panic!() };
     first.iter().for_each(|edit| write_edit(a, edit));
