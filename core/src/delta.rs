@@ -16,6 +16,7 @@
 //! `deps`, `puts` (by key) and `preds` are sorted and have no repeats.
 
 pub mod automerge_codec;
+pub mod change_note;
 pub mod columnar;
 pub mod encoded_change;
 
@@ -63,7 +64,7 @@ pub struct Delta {
     pub start_op: u64,
     /// The time by the author's clock, in seconds since 1970. It decides nothing.
     pub time: i64,
-    /// The message, see [`crate::group::ChangeNote`].
+    /// The message, see [`change_note::ChangeNote`].
     pub message: String,
     /// The keys that the change sets, sorted by key.
     pub puts: Vec<Put>,

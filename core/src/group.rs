@@ -40,6 +40,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+pub use crate::delta::change_note::ChangeNote;
 pub use ingest_fault::{IngestFault, RejectedChangeFault};
 pub use ingest_outcome::{IngestOutcome, NewChange};
 pub use membership_records::{MembershipRecords, RecordOutcome};
@@ -49,7 +50,7 @@ pub use shard_state::{ShardState, accepted_candidates};
 pub use shard_states::ShardStates;
 pub use unaccepted::{UnacceptedChange, UnacceptedSet};
 pub use unaccepted_reason::UnacceptedReason;
-pub use write::{ChangeNote, WriteError, WriteOutcome};
+pub use write::{WriteError, WriteOutcome};
 
 use crate::id::{Digest, GrantId, GroupId, NodeId, ShardId, hash16};
 use crate::record::{Frontiers, Membership, RecordSet, Role, SignedRecord};

@@ -31,6 +31,7 @@ pub mod schema;
 pub mod selector;
 pub mod spelling;
 pub mod view;
+mod write_size;
 
 pub use field::FieldPath;
 pub use field_ref::FieldRef;

@@ -10,6 +10,7 @@ pub mod document;
 pub mod export;
 pub mod graph;
 pub mod resource_index;
+mod restored;
 mod retract;
 pub mod root;
 pub mod state;
@@ -24,6 +25,7 @@ use chain::Chain;
 use document::{Document, ShardFault};
 use graph::{Graph, NewEntry, VersionVector};
 use resource_index::ResourceIndex;
+use restored::restoring_command;
 pub(crate) use retract::RetractedChange;
 use root::ShardRoot;
 use state::{VisibleState, VisibleValue};
@@ -39,6 +41,8 @@ pub struct Shard {
     cursor: Option<ValidationCursor>,
     /// The accepted changes that do not count by themselves: accepted changes depend on them.
     dependency_only: BTreeSet<ChangeId>,
+    /// The commands of the changes that write earlier values again, see [`restored`].
+    restoring_commands: BTreeMap<ChangeId, String>,
     /// `None` if the snapshot had no index that could be read.
     resource_index: Option<ResourceIndex>,
 }
@@ -55,6 +59,7 @@ impl Shard {
             document,
             cursor: None,
             dependency_only: BTreeSet::new(),
+            restoring_commands: BTreeMap::new(),
             resource_index,
         }
     }
@@ -95,6 +100,17 @@ impl Shard {
         let ops = change_ids.iter().filter_map(|id| ops_of(self.graph.get(id)?)).flatten().collect();
         self.state.set_dependency_only(ops);
         self.dependency_only = change_ids;
+        self.update_restored_puts();
+    }
+
+    /// Finds the values of removed authors that restoring changes brought back. Usually there is no removed
+    /// author, and nothing to do.
+    fn update_restored_puts(&mut self) {
+        if self.dependency_only.is_empty() || self.restoring_commands.is_empty() {
+            return self.state.set_restored_puts(BTreeMap::new());
+        }
+        self.flush();
+        self.state.set_restored_puts(self.find_restored_puts());
     }
 
     /// Isolates the shard after a defect.
@@ -117,6 +133,7 @@ impl Shard {
         heads: &[ChangeId],
     ) -> Option<Self> {
         let mut graph = Graph::new(&root);
+        let mut restoring_commands = BTreeMap::new();
         let authors: BTreeMap<ChainId, (GrantId, Incarnation)> = chains
             .iter()
             .map(|(grant, incarnation, _)| {
@@ -128,6 +145,7 @@ impl Shard {
                 continue;
             }
             let author = *authors.get(&meta.chain_id)?;
+            restoring_commands.extend(restoring_command(&meta.message).map(|command| (meta.id, command)));
             let (seq, start_op, max_op, time) = (meta.seq, meta.start_op, meta.max_op, meta.time);
             graph.insert(NewEntry { id: meta.id, author, seq, start_op, max_op, time, deps: &meta.deps });
         }
@@ -149,6 +167,7 @@ impl Shard {
             document,
             cursor: None,
             dependency_only: BTreeSet::new(),
+            restoring_commands,
             resource_index: None,
         })
     }
@@ -178,11 +197,17 @@ impl Shard {
         for (put, (_, op)) in delta.puts.iter().zip(&ops) {
             self.state.apply_put(*op, put);
         }
+        let restoring_command = restoring_command(&delta.message);
+        let is_restoring = restoring_command.is_some();
+        self.restoring_commands.extend(restoring_command.map(|command| (id, command)));
         let was_rebuilding = self.document.is_rebuilding();
         self.document.push(change);
         if was_rebuilding && !self.document.is_rebuilding() {
             // The cursor's base is in the old document, which is gone; the new one is not flushed up to it.
             self.cursor = None;
+        }
+        if is_restoring || self.state.has_restored_puts() {
+            self.update_restored_puts();
         }
     }
 

@@ -21,15 +21,40 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
+/// The reason why no document may hold a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// The text or the bytes are too long.
+    #[error(
+        "the value has {0} bytes, and a value has at most {max}; split it into several files or keys",
+        max = limits::MAX_VALUE_BYTES
+    )]
+    TooLong(usize),
+    /// The number is not finite, or minus zero.
+    #[error("a number must be finite, and not minus zero")]
+    InvalidNumber,
+}
+
 impl Value {
-    /// True if a document may hold this value: it is within the size limit, finite, and not minus zero.
-    pub fn is_valid(&self) -> bool {
+    /// Checks that a document may hold this value.
+    pub fn check(&self) -> Result<(), ValueError> {
+        let check_len = |len: usize| match len {
+            0..=limits::MAX_VALUE_BYTES => Ok(()),
+            _ => Err(ValueError::TooLong(len)),
+        };
         match self {
-            Self::Float(float) => float.is_finite() && (*float != 0.0 || float.is_sign_positive()),
-            Self::Str(text) => text.len() <= limits::MAX_VALUE_BYTES,
-            Self::Bytes(bytes) => bytes.len() <= limits::MAX_VALUE_BYTES,
-            Self::Null | Self::Bool(_) | Self::Int(_) => true,
+            Self::Float(float) if !float.is_finite() || (*float == 0.0 && float.is_sign_negative()) => {
+                Err(ValueError::InvalidNumber)
+            }
+            Self::Str(text) => check_len(text.len()),
+            Self::Bytes(bytes) => check_len(bytes.len()),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) => Ok(()),
         }
+    }
+
+    /// True if a document may hold this value.
+    pub fn is_valid(&self) -> bool {
+        self.check().is_ok()
     }
 
     /// True of [`Value::Null`].

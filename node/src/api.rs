@@ -176,7 +176,14 @@ pub struct QueryParams<T>(pub T);
 
 impl From<JsonRejection> for CliError {
     fn from(rejection: JsonRejection) -> Self {
-        Self::usage(format!("the body of the request is not valid: {}", rejection.body_text()))
+        let text = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => format!(
+                "the request is longer than the {} bytes that the daemon reads; write it in several steps",
+                limits::MAX_REQUEST_BYTES
+            ),
+            _ => format!("the body of the request is not valid: {}", rejection.body_text()),
+        };
+        Self::usage(text)
     }
 }
 

@@ -241,7 +241,8 @@ impl CliError {
             | EditError::InvalidLabelText(_)
             | EditError::AliasBeginsId { .. }
             | EditError::InvalidTag(_)
-            | EditError::TooManyFields => Self::usage(text),
+            | EditError::TooManyFields(_)
+            | EditError::TooLarge(_) => Self::usage(text),
         }
     }
 
@@ -252,7 +253,7 @@ impl CliError {
                 .with_hint("revert the later changes too, or set the fields with `larder set`"),
             RevertError::Conflicted(_) => Self::new(ExitKind::Refused, "conflict", text)
                 .with_hint("resolve it first: see `larder conflicts` and `larder resolve`"),
-            RevertError::TooManyFields => {
+            RevertError::TooManyFields(_) => {
                 Self::usage(text).with_hint("restore one kind or resource at a time")
             }
             RevertError::Unreadable(_) => Self::failed(text),
@@ -264,6 +265,7 @@ impl CliError {
         match error {
             WriteError::Role(_) | WriteError::NotMember => Self::new(ExitKind::Refused, "role", text)
                 .with_hint("ask an operator or admin; `larder nodes` lists them"),
+            WriteError::Delta(_) | WriteError::MessageTooLong(_) => Self::usage(text),
             _ => Self::failed(text),
         }
     }

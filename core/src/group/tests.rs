@@ -7,6 +7,7 @@ mod field_spellings;
 mod hostile_batches;
 mod journal;
 mod random_worlds;
+mod removed_author;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@ use super::Group;
 use super::fast_path;
 use super::ingest::IngestPass;
 use super::ingest_outcome::IngestOutcome;
-use crate::codec::truncate_utf8;
+use crate::delta::change_note::{ChangeNote, MessageTooLong};
 use crate::delta::encoded_change::EncodedChange;
 use crate::delta::{Delta, DeltaError, Put};
 use crate::id::{ChainId, ChangeId, GrantId, Incarnation, NodeId, SecretKey, ShardId};
@@ -20,82 +20,6 @@ use crate::shard::root::ShardName;
 use crate::shard::validate::{ChangeFault, Validation};
 use crate::store::{LAYOUT_VERSION, OwnTipRow, Row, Table, key};
 use crate::value::Value;
-
-/// What a change says besides its puts: message, author's user and command, time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChangeNote {
-    /// The operator's message: why the change was made.
-    pub message: String,
-    /// The operator's user name on the host.
-    pub user: String,
-    /// The command that made the change, without values.
-    pub command: String,
-    /// The time by this node's clock, in seconds since 1970.
-    pub time: i64,
-}
-
-impl ChangeNote {
-    /// Encodes message, user and command as a change's message: the operator's message, an empty line, and
-    /// trailers as Git writes them. Too long a text is cut, the operator's message first.
-    pub fn encode(&self) -> String {
-        let trailers: Vec<String> = [(USER_TRAILER, &self.user), (COMMAND_TRAILER, &self.command)]
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| {
-                format!(
-                    "{name}{}",
-                    truncate_utf8(value, limits::MAX_TRAILER_BYTES).replace(['\n', '\r'], " ")
-                )
-            })
-            .collect();
-        let trailers = trailers.join("\n");
-        let message_text = truncate_utf8(
-            &self.message,
-            limits::MAX_MESSAGE_BYTES - trailers.len() - TRAILER_SEPARATOR.len(),
-        );
-        let needs_no_separator = trailers.is_empty() && split_trailers(message_text) == (message_text, "");
-        match (message_text, needs_no_separator) {
-            ("", _) => trailers,
-            (message_text, true) => message_text.to_owned(),
-            // A message that looks like trailers gets an empty trailer paragraph, so that it is not read as
-            // trailers.
-            (message_text, false) => format!("{message_text}{TRAILER_SEPARATOR}{trailers}"),
-        }
-    }
-
-    /// Decodes what [`ChangeNote::encode`] wrote.
-    pub fn decode(encoded: &str, time: i64) -> Self {
-        let (message_text, trailers) = split_trailers(encoded);
-        let trailer_value = |trailer_name| {
-            trailers.split('\n').find_map(|line| line.strip_prefix(trailer_name)).unwrap_or_default()
-        };
-        Self {
-            message: message_text.to_owned(),
-            user: trailer_value(USER_TRAILER).to_owned(),
-            command: trailer_value(COMMAND_TRAILER).to_owned(),
-            time,
-        }
-    }
-}
-
-const USER_TRAILER: &str = "User: ";
-const COMMAND_TRAILER: &str = "Command: ";
-/// The separator of message and trailers: an empty line.
-const TRAILER_SEPARATOR: &str = "\n\n";
-
-/// The operator's message and the trailers of a change's message. Trailers are the last paragraph, if each of
-/// its lines is a trailer.
-fn split_trailers(encoded: &str) -> (&str, &str) {
-    let is_trailer = |line: &str| line.starts_with(USER_TRAILER) || line.starts_with(COMMAND_TRAILER);
-    let are_trailers = |text: &str| text.split('\n').all(is_trailer);
-    match encoded.rsplit_once(TRAILER_SEPARATOR) {
-        Some((message_text, trailers)) if trailers.is_empty() || are_trailers(trailers) => {
-            (message_text, trailers)
-        }
-        None if are_trailers(encoded) => ("", encoded),
-        _ => (encoded, ""),
-    }
-}
 
 /// The outcome of [`Group::write`].
 #[derive(Clone, Debug, Default)]
@@ -118,6 +42,9 @@ pub enum WriteError {
     /// The caller is at fault: the change exceeds a limit.
     #[error(transparent)]
     Delta(#[from] DeltaError),
+    /// The caller is at fault: the operator's message is too long.
+    #[error(transparent)]
+    MessageTooLong(#[from] MessageTooLong),
     /// A defect isolated the shard.
     #[error(transparent)]
     ShardFault(#[from] ShardFault),
@@ -152,6 +79,7 @@ impl Group {
         if puts.is_empty() {
             return Ok(WriteOutcome::default());
         }
+        note.check()?;
         let active = active_chain(self, &secret.node_id(), shard_name, new_incarnation)?;
         let mut pass = IngestPass::new(self);
         let root = pass.membership.root(&active.shard_id).ok_or(WriteError::NotMember)?;

@@ -87,8 +87,11 @@ pub enum RevertError {
     #[error("in conflict: {}", join_limited(.0.iter().map(ToString::to_string)))]
     Conflicted(Vec<FieldRef>),
     /// The revert would change too many fields.
-    #[error("the request changes more than {max} fields", max = limits::MAX_EDITS_PER_REQUEST)]
-    TooManyFields,
+    #[error(
+        "it would set {0} fields and list items, and one change sets at most {max}",
+        max = limits::MAX_EDITS_PER_REQUEST
+    )]
+    TooManyFields(usize),
     /// The document cannot provide the earlier values.
     #[error("this node's document lacks change {}; run `larder doctor`", .0.short())]
     Unreadable(ChangeId),
@@ -120,7 +123,7 @@ pub fn plan_revert(
         RevertRequest::Restore { heads: at, scope } => restore_puts(shard, at, scope),
     };
     if puts.len() > limits::MAX_EDITS_PER_REQUEST {
-        return Err(RevertError::TooManyFields);
+        return Err(RevertError::TooManyFields(puts.len()));
     }
     check_not_conflicted(shard, &puts)?;
     remove_emptied_resources(shard, &mut puts);
@@ -148,15 +151,18 @@ fn revert_puts(
             .filter_map(|visible| Some((shard.graph().entry_of_op(&visible.op)?.id, &visible.value)))
             .filter(|(by, _)| !reverted.contains(by))
             .collect();
-        let value = match others.last() {
+        let (op, value) = match others.last() {
             // A concurrent value by another change stays.
-            Some((_, value)) if others.len() < current.len() => (*value).clone(),
-            _ => value_without(shard, &key, writers, &reverted)?
-                .or_else(|| NodeLabels::granted_value(members, &key))
-                .unwrap_or(Value::Null),
+            Some((_, value)) if others.len() < current.len() => (None, (*value).clone()),
+            _ => match value_without(shard, &key, writers, &reverted)? {
+                Some((op, value)) => (Some(op), value),
+                None => (None, NodeLabels::granted_value(members, &key).unwrap_or(Value::Null)),
+            },
         };
+        // The reverted change may have accepted the value of a removed author, which is then in conflict again.
+        let ends_acceptance = others.is_empty() && op.is_some_and(|op| shard.state().is_dependency_only(&op));
         match others.last() {
-            _ if has_only_value(current, &value) => {}
+            _ if has_only_value(current, &value) && !ends_acceptance => {}
             Some((by, _)) if others.len() == current.len() => {
                 overwritten.extend(FieldRef::from_key(&key).map(|field| (field, *by)))
             }
@@ -173,7 +179,7 @@ fn value_without(
     key: &str,
     writers: Vec<ChangeId>,
     reverted: &BTreeSet<ChangeId>,
-) -> Result<Option<Value>, RevertError> {
+) -> Result<Option<(OpRef, Value)>, RevertError> {
     let graph = shard.graph();
     let (mut pending, mut seen) = (writers, BTreeSet::new());
     let mut replaced: BTreeMap<OpRef, (&GraphEntry, Value)> = BTreeMap::new();
@@ -195,8 +201,8 @@ fn value_without(
     // A put replaces all values that are visible to it.
     let is_newest =
         |candidate: &GraphEntry| !replaced.values().any(|(other, _)| graph.is_ancestor(candidate, other));
-    let newest = replaced.values().rfind(|(entry, _)| is_newest(entry));
-    Ok(newest.map(|(_, value)| value.clone()))
+    let newest = replaced.iter().rfind(|(_, (entry, _))| is_newest(entry));
+    Ok(newest.map(|(op, (_, value))| (*op, value.clone())))
 }
 
 /// True if the key has this value and no other.

@@ -1,7 +1,9 @@
 //! The bounds that a node may choose for itself: they delay, split or evict, and decide nothing about
 //! validity.
 
-use super::frozen::{MAX_DELTA_BYTES, MAX_PUTS_PER_CHANGE, MAX_RECORD_BYTES};
+use super::frozen::{
+    MAX_DELTA_BYTES, MAX_DEPS_PER_CHANGE, MAX_MESSAGE_BYTES, MAX_PUTS_PER_CHANGE, MAX_RECORD_BYTES,
+};
 
 // --- The wire ---
 
@@ -91,8 +93,20 @@ pub const MAX_UNACCEPTED_PER_BATCH: usize = 256;
 pub const REBUILD_SLICE_CHANGES: usize = 1024;
 /// The most changes of one node that `undo` searches for the newest that is not undone.
 pub const MAX_UNDO_SEARCH_CHANGES: usize = 1000;
+/// The most versions of a key that are searched for the author of a value that an undo brought back.
+pub const MAX_ORIGIN_SEARCH_CHANGES: usize = 1024;
 /// The most fields that one write request may name.
 pub const MAX_EDITS_PER_REQUEST: usize = MAX_PUTS_PER_CHANGE;
+/// The most bytes of keys and values that one write request may set, with [`PUT_OVERHEAD_BYTES`] for each:
+/// what remains of the longest delta beside its longest message and dependencies.
+pub const MAX_WRITE_BYTES: usize =
+    MAX_DELTA_BYTES - MAX_MESSAGE_BYTES - MAX_DEPS_PER_CHANGE * DEP_BYTES - DELTA_HEADER_BYTES;
+/// The bytes of a put besides its key and value, with one replaced value; and those of each further one.
+pub const PUT_OVERHEAD_BYTES: usize = 32;
+/// The bytes of one dependency in a delta.
+const DEP_BYTES: usize = 32;
+/// The bytes of a delta's fields of fixed length, rounded up.
+const DELTA_HEADER_BYTES: usize = 256;
 /// The unused capacity of a loaded document, in bytes, above which a compact copy replaces it. Automerge 0.12
 /// keeps the full capacity of a value slab when it splits one.
 pub const COMPACT_AFTER_BYTES: usize = 32 << 20;

@@ -12,8 +12,9 @@ use super::input::{AdminOp, AdminRequest, AliasAndLabels};
 use super::name_lookup::{self, find_change, find_unaccepted};
 use super::pairing::exchange;
 use super::record_issuer::{Authority, RecordIssuer};
-use crate::group::ChangeNote;
+use crate::delta::change_note::{ChangeNote, MessageTooLong};
 use crate::id::{ChangeId, GrantId, NodeId, SecretKey};
+use crate::limits;
 use crate::record::{Admit, EffectiveGrant, Forget, Frontiers, Grant, RecordBody, Role};
 use crate::shard::root::ShardName;
 use crate::typed_name::ChangeName;
@@ -56,6 +57,10 @@ fn execute(
         return Err(RequestError::Refetching);
     }
     let AdminRequest { op, user, message, .. } = request;
+    if message.len() > limits::MAX_RECORD_NOTE_BYTES {
+        let error = MessageTooLong { bytes: message.len(), limit: limits::MAX_RECORD_NOTE_BYTES };
+        return Err(RequestError::Write(error.into()));
+    }
     let issuer = &mut RecordIssuer::new(state, ctx, &user, &message);
     match op {
         AdminOp::RemoveMember { node, keep_through } => {

@@ -7,9 +7,10 @@ use super::group_state::{GroupContext, GroupState};
 use super::input::{RevertCommand, RevertTarget, WriteRequest};
 use super::name_lookup::{self, find_changes, find_heads};
 use super::{Node, NodeInfo, NodeState};
-use crate::group::ChangeNote;
+use crate::delta::change_note::{ChangeNote, truncate_marked};
 use crate::history::{self, RevertRequest, UNDO_COMMAND_PREFIX, UndoableChange};
 use crate::id::{ChangeId, HistoryEntryId, NodeId};
+use crate::limits;
 use crate::resource::edit_transaction;
 use crate::resource::node_replacement::plan_node_replacement;
 use crate::shard::root::ShardName;
@@ -161,7 +162,9 @@ fn default_revert_message(state: &GroupState, verb: &str, changes: &[ChangeId]) 
         history::find_entry(&state.group, &HistoryEntryId::Change { shard_id, id: *one })
     });
     match entry.as_ref().and_then(|entry| entry.note.message.lines().next()) {
-        Some(first_line) if !first_line.is_empty() => format!("{summary}: {first_line}"),
+        Some(first_line) if !first_line.is_empty() => {
+            truncate_marked(&format!("{summary}: {first_line}"), limits::MAX_TRAILER_BYTES)
+        }
         _ => summary,
     }
 }

@@ -118,7 +118,9 @@ fn find_value_conflict(
 /// The change with the smallest id that keeps a value of a removed author in the document.
 fn first_unsupported_writer<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Option<&'a GraphEntry> {
     let unsupported = field.ops().filter(|op| shard.state().is_dependency_only(op));
-    unsupported.filter_map(|op| shard.graph().entry_of_op(&op)).min_by_key(|entry| entry.id)
+    unsupported
+        .filter_map(|op| shard.graph().entry_of_op(shard.state().origin_of(&op)))
+        .min_by_key(|entry| entry.id)
 }
 
 /// The value of the field without the values of removed authors, and the newest change behind it. Each key
@@ -152,7 +154,7 @@ fn visible_without_removed_authors(
         }
         let writers: Vec<ChangeId> = unsupported
             .iter()
-            .filter_map(|visible_value| graph.entry_of_op(&visible_value.op))
+            .filter_map(|visible_value| graph.entry_of_op(state.origin_of(&visible_value.op)))
             .map(|entry| entry.id)
             .collect();
         let below = graph.heads_of_version(&graph.version_below(&writers));
@@ -164,7 +166,7 @@ fn visible_without_removed_authors(
 /// list, they are the list with and the list without each item in conflict. If one side wrote a list and
 /// another a single value, they are both.
 fn conflicting_values<'a>(shard: &'a Shard, field: &FieldView<'_>) -> Vec<(&'a GraphEntry, Option<Literal>)> {
-    let writer = |visible: &VisibleValue| shard.graph().entry_of_op(&visible.op);
+    let writer = |visible: &VisibleValue| shard.graph().entry_of_op(shard.state().origin_of(&visible.op));
     let scalar =
         |visible: &VisibleValue| (!visible.value.is_null()).then(|| Literal::Scalar(visible.value.clone()));
     if field.items.is_empty() {

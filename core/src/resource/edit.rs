@@ -161,8 +161,19 @@ pub enum EditError {
     )]
     InvalidTag(String),
     /// The request edits too many fields.
-    #[error("the request changes more than {max} fields", max = limits::MAX_EDITS_PER_REQUEST)]
-    TooManyFields,
+    #[error(
+        "the request sets {0} fields and list items, and one change sets at most {max}; write it in several \
+         steps",
+        max = limits::MAX_EDITS_PER_REQUEST
+    )]
+    TooManyFields(usize),
+    /// The keys and values of the request do not fit in one change.
+    #[error(
+        "the request sets {0} bytes of keys and values, and one change holds at most {max}; write it in \
+         several steps",
+        max = limits::MAX_WRITE_BYTES
+    )]
+    TooLarge(usize),
 }
 
 impl From<SchemaError> for EditError {

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::conflict::{Conflict, ConflictKind, conflicts_of};
 use super::edit::{Edit, EditError, FieldEdit, Resolution};
-use super::field::{FieldPath, FieldPathError};
+use super::field::FieldPath;
 use super::field_ref::FieldRef;
 use super::history_tag;
 use super::list_item::{self, ListItem, RANK_SPACING};
-use super::literal::{Literal, format_scalar};
+use super::literal::Literal;
 use super::name::ResourceName;
 use super::schema;
 use super::spelling::{self, canonical_path};
 use super::view::{FieldView, ResourceView};
+use super::write_size::WriteSize;
 use crate::delta::{OpRef, Put};
 use crate::id::{ChainId, ChangeId, NodeId};
 use crate::limits;
@@ -54,10 +55,8 @@ pub fn plan_edits(
     };
     for edit in edits {
         transaction.apply_edit(edit)?;
-        if transaction.touched_keys.len() > limits::MAX_EDITS_PER_REQUEST {
-            return Err(EditError::TooManyFields);
-        }
     }
+    transaction.check_size()?;
     Ok(transaction.into_puts())
 }
 
@@ -74,6 +73,17 @@ pub fn preview_state(state: &VisibleState, puts: &BTreeMap<String, Value>) -> Vi
 }
 
 impl EditTransaction<'_> {
+    /// Checks the size of all touched keys, even of those that keep their value. So a manifest that is too
+    /// large for a new resource is too large for an existing one.
+    fn check_size(&self) -> Result<(), EditError> {
+        let mut size = WriteSize::default();
+        for key in &self.touched_keys {
+            let value = self.scratch.get(key).last().map_or(&Value::Null, |visible| &visible.value);
+            size.add_put(key.len(), value, self.shard.state().get(key).len());
+        }
+        size.check()
+    }
+
     fn into_puts(self) -> BTreeMap<String, Value> {
         let mut puts = BTreeMap::new();
         for key in self.touched_keys {
@@ -249,8 +259,8 @@ impl EditTransaction<'_> {
         resolution: &Resolution,
         id: Option<&str>,
     ) -> Result<(), EditError> {
-        let canonical = field.parse().map(|path| canonical_path(resource.kind(), path).to_string());
-        let field: &str = &canonical.unwrap_or_else(|_: FieldPathError| field.to_owned());
+        let canonical = spelling::parse_path(resource, field).map(|path| path.to_string());
+        let field: &str = &canonical.unwrap_or_else(|_| field.to_owned());
         let no_conflict = || match id {
             None => EditError::NoConflict(FieldRef::new(resource, field)),
             Some(_) => EditError::ConflictChanged(FieldRef::new(resource, field)),
@@ -342,7 +352,7 @@ impl EditTransaction<'_> {
         }
     }
 
-    /// Sets or unsets a field, whether it was a list or a single value. The value gets the canonical spelling.
+    /// Sets or unsets a field, whether it was a list or a single value, in its canonical spelling.
     fn assign_field(&mut self, resource: &ResourceName, path: &str, value: Option<Literal>) {
         let field_ref = FieldRef::new(resource, path);
         let is_set = |visible: &[VisibleValue]| visible.iter().any(|one| !one.value.is_null());
@@ -357,7 +367,7 @@ impl EditTransaction<'_> {
                 let items = FieldView::read(&self.scratch, &field_ref).items.into_iter();
                 let old_ranks: BTreeMap<String, i64> =
                     items.filter_map(|view| Some((view.key.to_owned(), view.item?.rank))).collect();
-                ranked_items(resource, path, &values, &old_ranks)
+                list_item::ranked_items(resource, path, &values, &old_ranks)
             }
             None => BTreeMap::new(),
         };
@@ -466,27 +476,6 @@ fn overlay_fields(
         Ok((format!("overlay.\"node={node}\".{path}").parse::<FieldPath>()?, edit.clone()))
     };
     fields.iter().map(in_overlay).collect()
-}
-
-/// The keys and values of a list. Items that were in it keep their rank while that keeps the order.
-fn ranked_items(
-    resource: &ResourceName,
-    path: &str,
-    values: &[Value],
-    ranks: &BTreeMap<String, i64>,
-) -> BTreeMap<String, Value> {
-    let mut equal_counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut last_rank = 0i64;
-    let mut out = BTreeMap::new();
-    for value in values {
-        let nth = equal_counts.entry(format_scalar(value)).or_default();
-        let key = resource.field_key(&list_item::item_field(path, value, *nth));
-        *nth += 1;
-        let old_rank = ranks.get(&key).copied().filter(|rank| *rank > last_rank);
-        last_rank = old_rank.unwrap_or(last_rank.saturating_add(RANK_SPACING));
-        out.insert(key, ListItem { rank: last_rank, value: value.clone() }.encode());
-    }
-    out
 }
 
 /// The same changes with the canonical path of each field.

@@ -95,7 +95,7 @@ impl FromStr for FieldPath {
         let error = |reason: &str| FieldPathError { text: text.to_owned(), reason: reason.to_owned() };
         let keys = toml_edit::Key::parse(text).map_err(|parse_error| error(parse_error.message()))?;
         Self::new(keys.iter().map(|key| key.get().to_owned()).collect())
-            .ok_or_else(|| error("an empty or too long path"))
+            .ok_or_else(|| error(&format!("a part is empty, or there are more than {MAX_SEGMENTS} parts")))
     }
 }
 

@@ -7,6 +7,9 @@
 //!
 //! Items are sorted by rank, and items of equal rank by key. A rank may repeat.
 
+use std::collections::BTreeMap;
+
+use super::name::ResourceName;
 use crate::id::{Digest, hash16};
 use crate::resource::literal::{self, Literal};
 use crate::value::Value;
@@ -44,6 +47,27 @@ pub fn item_field(field: &str, value: &Value, nth: u64) -> String {
     let literal = literal::format_scalar(value);
     let digest = Digest(hash16("larder 1 list item", &[literal.as_bytes(), &[0], &nth.to_be_bytes()]));
     format!("{field}#{digest}")
+}
+
+/// The keys and values of a list. Items that were in it keep their rank while that keeps the order.
+pub(super) fn ranked_items(
+    resource: &ResourceName,
+    path: &str,
+    values: &[Value],
+    ranks: &BTreeMap<String, i64>,
+) -> BTreeMap<String, Value> {
+    let mut equal_counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut last_rank = 0i64;
+    let mut out = BTreeMap::new();
+    for value in values {
+        let nth = equal_counts.entry(literal::format_scalar(value)).or_default();
+        let key = resource.field_key(&item_field(path, value, *nth));
+        *nth += 1;
+        let old_rank = ranks.get(&key).copied().filter(|rank| *rank > last_rank);
+        last_rank = old_rank.unwrap_or(last_rank.saturating_add(RANK_SPACING));
+        out.insert(key, ListItem { rank: last_rank, value: value.clone() }.encode());
+    }
+    out
 }
 
 /// Splits the field part of a key into the field's path and a flag that is true for a list item. Within a

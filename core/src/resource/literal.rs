@@ -5,7 +5,7 @@ pub mod plain;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::value::Value;
+use crate::value::{Value, ValueError};
 
 /// The error of parsing a literal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +16,9 @@ pub enum LiteralError {
     /// The text is TOML of a type that no field has.
     #[error("{0} cannot be the value of a field")]
     UnsupportedType(&'static str),
-    /// The value is too long, not finite, or minus zero.
-    #[error("the value is too long, not finite, or minus zero")]
-    InvalidValue,
+    /// No document may hold the value.
+    #[error(transparent)]
+    InvalidValue(#[from] ValueError),
 }
 
 /// The value of a field: a single value or a list.
@@ -60,7 +60,8 @@ fn scalar_from_toml(value: &toml_edit::Value) -> Result<Value, LiteralError> {
         toml_edit::Value::Array(_) => return Err(LiteralError::UnsupportedType("a list in a list")),
         toml_edit::Value::InlineTable(table) => bytes_from_table(table)?,
     };
-    value.is_valid().then_some(value).ok_or(LiteralError::InvalidValue)
+    value.check()?;
+    Ok(value)
 }
 
 fn bytes_from_table(table: &toml_edit::InlineTable) -> Result<Value, LiteralError> {

@@ -10,13 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::edit::{Edit, FieldEdit};
+use super::edit::{Edit, EditError, FieldEdit};
 use super::field::{FieldPath, FieldPathError};
+use super::list_item::{self, ListItem};
 use super::literal::{self, Literal, quote};
 use super::name::ResourceName;
 use super::schema;
 use super::spelling::canonical_path;
 use super::view::ResourceView;
+use super::write_size::WriteSize;
 use toml_edit::{Document, Item, Table, TableLike};
 
 /// One resource of a manifest.
@@ -78,6 +80,27 @@ pub fn parse(text: &str, allow_unknown: bool) -> Result<Vec<ManifestEntry>, Mani
     Ok(entries)
 }
 
+/// Checks that one change can set all fields of these resources.
+pub fn check_size(entries: &[ManifestEntry]) -> Result<(), EditError> {
+    let mut size = WriteSize::default();
+    for entry in entries {
+        for (path, value) in &entry.fields {
+            let path = path.to_string();
+            match value {
+                Literal::Scalar(value) => size.add_put(entry.resource.field_key(&path).len(), value, 1),
+                Literal::List(values) => {
+                    for value in values {
+                        let key = entry.resource.field_key(&list_item::item_field(&path, value, 0));
+                        let item = ListItem { rank: 0, value: value.clone() };
+                        size.add_put(key.len(), &item.encode(), 1);
+                    }
+                }
+            }
+        }
+    }
+    size.check()
+}
+
 struct ManifestReader<'a> {
     text: &'a str,
     allow_unknown: bool,
@@ -119,7 +142,7 @@ impl ManifestReader<'_> {
                     key.parse().map_err(|error: FieldPathError| self.error_at(offset, &error.to_string()))?
                 }
                 false => FieldPath::new(parent_path.iter().cloned().chain([key.to_owned()]).collect())
-                    .ok_or_else(|| self.error_at(offset, "the field name is empty or too long"))?,
+                    .ok_or_else(|| self.error_at(offset, &format!("`{key}` is empty, or nested too deep")))?,
             };
             let path = canonical_path(entry.resource.kind(), path);
             if let Some(inner) = self.inner_table(item) {

@@ -1,10 +1,12 @@
 //! The schemas of this version: the kinds of resources, their fields, and the values that these may hold.
 
 use super::field::FieldPath;
+use super::list_item::{self, ListItem};
 use super::literal::Literal;
 use super::name::ResourceName;
 use super::selector::Selector;
-use crate::value::Value;
+use crate::limits;
+use crate::value::{Value, ValueError};
 
 /// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,22 @@ pub enum SchemaError {
         /// The given value.
         found: String,
     },
+    /// The key of the field is too long for the document.
+    #[error(
+        "a key has at most {max} bytes with its resource, and this one has {1}; choose a shorter name: `{0}`",
+        max = limits::MAX_KEY_BYTES
+    )]
+    KeyTooLong(String, usize),
+    /// A value or a list item is too long for the document, or no number that it may hold.
+    #[error("`{field}` of {resource}: {error}")]
+    InvalidValue {
+        /// The resource.
+        resource: ResourceName,
+        /// The field.
+        field: String,
+        /// The reason.
+        error: ValueError,
+    },
 }
 
 fn names() -> String {
@@ -180,6 +198,7 @@ pub fn check_value(
     allow_unknown: bool,
 ) -> Result<(), SchemaError> {
     let field_type = field_type_of(resource, field, allow_unknown)?;
+    check_length(resource, field, value)?;
     let wrong_type = |expected: String| SchemaError::WrongType {
         resource: resource.clone(),
         field: field.to_string(),
@@ -206,6 +225,26 @@ pub fn check_value(
         (FieldType::Mode, _) => Err(wrong_type("three or four octal digits as text, as \"0644\"".to_owned())),
         (FieldType::Choice(choices), _) => Err(wrong_type(format!("one of {}", choices.join(", ")))),
     }
+}
+
+/// Checks the lengths of the keys and values that the document gets.
+fn check_length(resource: &ResourceName, field: &FieldPath, value: &Literal) -> Result<(), SchemaError> {
+    let path = field.to_string();
+    let (key, stored): (String, Vec<Value>) = match value {
+        Literal::Scalar(value) => (resource.field_key(&path), vec![value.clone()]),
+        Literal::List(values) => {
+            let encode = |value: &Value| ListItem { rank: i64::MAX, value: value.clone() }.encode();
+            let key = resource.field_key(&list_item::item_field(&path, &Value::Null, 0));
+            (key, values.iter().map(encode).collect())
+        }
+    };
+    if key.len() > limits::MAX_KEY_BYTES {
+        return Err(SchemaError::KeyTooLong(path, key.len()));
+    }
+    let error = stored.iter().find_map(|value| value.check().err());
+    error.map_or(Ok(()), |error| {
+        Err(SchemaError::InvalidValue { resource: resource.clone(), field: path, error })
+    })
 }
 
 fn is_octal_mode(text: &str) -> bool {

@@ -5,9 +5,9 @@
 //! path has one segment for each part between dots, or a single quoted segment if a part would be empty or
 //! there are too many.
 
-use super::field::{FieldPath, MAX_SEGMENTS};
+use super::field::{FieldPath, FieldPathError, MAX_SEGMENTS};
 use super::list_item::split_item_field;
-use super::name::NODE_KIND;
+use super::name::{NODE_KIND, ResourceName};
 use super::schema::find_schema;
 
 /// The most parts of a flat key that become segments. With them, the path in an overlay has [`MAX_SEGMENTS`].
@@ -31,6 +31,11 @@ pub fn canonical_path(kind: &str, path: FieldPath) -> FieldPath {
     let prefix = path.segments().iter().take(table_index + 1).cloned();
     let segments = prefix.chain(parts.into_iter().map(str::to_owned)).collect();
     FieldPath::new(segments).unwrap_or(path)
+}
+
+/// The canonical path of the field of `resource` that `text` names.
+pub fn parse_path(resource: &ResourceName, text: &str) -> Result<FieldPath, FieldPathError> {
+    text.parse().map(|path| canonical_path(resource.kind(), path))
 }
 
 /// The canonical spelling of a key of the document. `None` if the key has it already, or if this version

@@ -295,6 +295,7 @@ pub(super) struct ChangeMeta {
     pub(super) start_op: u64,
     pub(super) max_op: u64,
     pub(super) time: i64,
+    pub(super) message: String,
     pub(super) deps: Vec<ChangeId>,
 }
 
@@ -307,6 +308,7 @@ impl ChangeMeta {
             start_op: meta.start_op,
             max_op: meta.max_op,
             time: meta.timestamp,
+            message: meta.message.as_deref().unwrap_or_default().to_owned(),
             deps: meta.deps.iter().map(|hash| ChangeId(hash.0)).collect(),
         })
     }

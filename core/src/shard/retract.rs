@@ -48,6 +48,7 @@ impl Shard {
         self.resource_index =
             self.resource_index.as_ref().map(|resource_index| resource_index.remapped(&self.graph, &graph));
         self.graph = graph;
+        self.restoring_commands.retain(|change, _| !retracted_ids.contains(change));
         self.cursor = None;
         self.document.rebuild_without(retracted_ids);
         retracted

@@ -26,6 +26,8 @@ pub struct VisibleState {
     total_bytes: usize,
     /// The puts of accepted changes that do not count by themselves.
     dependency_only: BTreeSet<OpRef>,
+    /// The visible puts that wrote a removed author's value again, with the put of that author.
+    restored_puts: BTreeMap<OpRef, OpRef>,
 }
 
 impl VisibleState {
@@ -106,14 +108,29 @@ impl VisibleState {
         self.by_key.is_empty()
     }
 
-    /// True if a change wrote this that does not count by itself, see [`crate::acceptance`].
+    /// True if a change wrote this that does not count by itself, see [`crate::acceptance`], or if the put
+    /// wrote the value of such a change again.
     pub fn is_dependency_only(&self, op: &OpRef) -> bool {
-        self.dependency_only.contains(op)
+        self.dependency_only.contains(op) || self.restored_puts.contains_key(op)
+    }
+
+    /// The put that a value comes from: the removed author's put for a value that was written again, and else
+    /// the put itself.
+    pub fn origin_of<'a>(&'a self, op: &'a OpRef) -> &'a OpRef {
+        self.restored_puts.get(op).unwrap_or(op)
+    }
+
+    pub(super) fn set_restored_puts(&mut self, restored_puts: BTreeMap<OpRef, OpRef>) {
+        self.restored_puts = restored_puts;
+    }
+
+    pub(super) fn has_restored_puts(&self) -> bool {
+        !self.restored_puts.is_empty()
     }
 
     /// True if one of these values was written only by changes that do not count by themselves.
     pub fn has_dependency_only_value(&self, visible: &[VisibleValue]) -> bool {
-        if self.dependency_only.is_empty() {
+        if self.dependency_only.is_empty() && self.restored_puts.is_empty() {
             return false;
         }
         let is_supported = |value: &Value| {

@@ -4,7 +4,7 @@ use axum::extract::State;
 use larder_core::history;
 use larder_core::node::{GroupState, Node};
 use larder_core::resource::ResourceName;
-use larder_core::resource::field::FieldPath;
+use larder_core::resource::spelling;
 use larder_core::store::Table;
 
 use super::history::{head_ids, heads_at};
@@ -36,7 +36,7 @@ fn read_blame(
 ) -> Result<BlameReport, CliError> {
     let desired = state.desired_shard()?;
     let normalize_path = |text: &str| {
-        let path = text.parse::<FieldPath>().map_err(|error| CliError::not_found(error.to_string()));
+        let path = spelling::parse_path(name, text).map_err(|error| CliError::not_found(error.to_string()));
         path.map(|path| path.to_string())
     };
     let field = params.field.as_deref().map(normalize_path).transpose()?;

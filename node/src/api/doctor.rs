@@ -69,7 +69,7 @@ fn run_checks(local_node: &Node) -> Vec<DoctorCheck> {
 fn check_network(local_node: &Node, check_list: &mut CheckList) {
     let addresses = local_node.own_info().addresses;
     if addresses.is_empty() {
-        let network_hint = "connect the host to a network, and read the daemon's log";
+        let network_hint = "connect the host to a network, and read the daemon's log on its standard error";
         check_list.push_check(
             "network",
             CheckState::Bad,

@@ -10,10 +10,10 @@ use larder_core::id::ChangeId;
 use larder_core::node::{GroupState, Node};
 use larder_core::resource::concurrent_edits::{ConcurrentEdits, find_concurrent_edits};
 use larder_core::resource::conflict::{self, conflicts_of, side_tag};
-use larder_core::resource::field::FieldPath;
 use larder_core::resource::literal::Literal;
 use larder_core::resource::manifest;
 use larder_core::resource::path_conflict::path_conflicts;
+use larder_core::resource::spelling;
 use larder_core::resource::view::{ResourceView, resources};
 use larder_core::resource::{ResourceName, observed};
 use larder_core::shard::Shard;
@@ -159,8 +159,10 @@ pub(super) async fn get_resource(
 /// Keeps only one field and those below it.
 fn keep_field(values: &mut ResourceValues, field: &str) -> Result<(), CliError> {
     let no_field = || CliError::not_found(format!("{} has no field `{field}`", values.resource));
+    let resource = parse_resource(&values.resource)?;
     let path =
-        field.parse::<FieldPath>().map_err(|error| CliError::not_found(error.to_string()))?.to_string();
+        spelling::parse_path(&resource, field).map_err(|error| CliError::not_found(error.to_string()))?;
+    let path = path.to_string();
     let prefix = format!("{path}.");
     let is_at_or_below = |name: &String| *name == path || name.starts_with(&prefix);
     if !values.fields.keys().chain(&values.conflicted).any(is_at_or_below) {

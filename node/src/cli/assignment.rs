@@ -53,7 +53,9 @@ pub(super) fn read_value(text: &str) -> Result<Value, CliError> {
     let Some(path) = text.strip_prefix('@') else { return Ok(Value::from(text)) };
     let bytes = std::fs::File::open(path).and_then(read_bytes);
     let bytes = bytes.map_err(|error| CliError::usage(format!("cannot read {path}: {error}")))?;
-    Ok(String::from_utf8(bytes).map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Str))
+    let value = String::from_utf8(bytes).map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Str);
+    value.check().map_err(|error| CliError::usage(format!("{path}: {error}")))?;
+    Ok(value)
 }
 
 /// The position of the first `=` outside quotes.

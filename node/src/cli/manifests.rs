@@ -43,6 +43,8 @@ pub(super) fn read_manifests(args: &ManifestArgs) -> Result<Vec<ManifestEntry>, 
             entries.push(entry);
         }
     }
+    manifest::check_size(&entries)
+        .map_err(|error| CliError::new(ExitKind::Usage, "manifest", error.to_string()))?;
     Ok(entries)
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
-use larder_core::resource::FieldPath;
 use larder_core::resource::edit::{Edit, Resolution};
 use larder_core::resource::literal::{self, Literal};
+use larder_core::resource::spelling;
 use larder_core::value::Value;
 
 use super::context::{CommandContext, CommandResult};
@@ -92,7 +92,8 @@ fn resolve_in_editor(context: &CommandContext, args: ResolveArgs) -> CommandResu
 /// The conflict that the arguments name.
 fn find_conflict(context: &CommandContext, args: &ResolveArgs) -> Result<ConflictEntry, CliError> {
     let found: dto::ConflictList = context.client.get(&context.group_path(&["conflicts"]), &[])?;
-    let field = args.field.parse::<FieldPath>().map(|path| path.to_string());
+    let field =
+        spelling::parse_path(&parse_resource(&args.resource)?, &args.field).map(|path| path.to_string());
     let field =
         field.map_err(|error| CliError::not_found(error.to_string()).with_hint("see `larder conflicts`"))?;
     let mut conflicts = found.conflicts.into_iter();

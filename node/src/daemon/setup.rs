@@ -7,7 +7,7 @@ use std::sync::Arc;
 use larder_core::id::{GroupId, NodeId, SecretKey};
 use larder_core::node::{Effect, Node, Request};
 use larder_core::wire::invite_code::InviteCode;
-use larder_net::{EventReceiver, Multiaddr, NetHandle};
+use larder_net::{EventReceiver, Multiaddr, NetHandle, StartError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -183,6 +183,9 @@ fn open_providers(data_dir: &DataDir, settings: &Settings) -> Result<Providers, 
     Ok(Providers::open(roots, data_dir, settings.file.as_deref(), wall_clock_seconds))
 }
 
+/// What to do about an address that cannot be used.
+const ADDRESS_HINT: &str = "see --listen and --peer, and `listen` and `peers` in larder.toml";
+
 fn start_network(
     secret: SecretKey,
     settings: &Settings,
@@ -204,5 +207,10 @@ fn start_network(
         .iter()
         .map(|(node, addresses)| (*node, parse_addresses(addresses)))
         .collect();
-    larder_net::start(config).map_err(|error| CliError::failed(error.to_string()))
+    larder_net::start(config).map_err(|error| match error {
+        StartError::UnsupportedAddress(_) | StartError::TooManyStaticPeers(_) => {
+            CliError::usage(error.to_string()).with_hint(ADDRESS_HINT)
+        }
+        _ => CliError::failed(error.to_string()),
+    })
 }

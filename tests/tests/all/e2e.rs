@@ -7,6 +7,7 @@ mod damage;
 mod document;
 mod durability;
 mod editor;
+mod fields;
 mod files;
 mod history;
 mod large_group;
@@ -37,6 +38,7 @@ pub(crate) fn tests() -> Vec<crate::harness::Test> {
         document::tests(),
         durability::tests(),
         editor::tests(),
+        fields::tests(),
         files::tests(),
         history::tests(),
         large_group::tests(),

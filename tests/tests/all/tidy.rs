@@ -1,5 +1,6 @@
 //! Rules about the sources that the compiler does not check.
 
+mod commands;
 mod declarations;
 mod imports;
 mod production;
@@ -11,10 +12,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn tests() -> Vec<crate::harness::Test> {
-    [declarations::tests(), imports::tests(), purity::tests(), text::tests(), words::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        commands::tests(),
+        declarations::tests(),
+        imports::tests(),
+        purity::tests(),
+        text::tests(),
+        words::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn workspace_root() -> PathBuf {

@@ -54,10 +54,8 @@ impl<'de> Deserialize<'de> for PlainValue {
 struct LiteralVisitor;
 
 fn checked<E: serde::de::Error>(value: Value) -> Result<Literal, E> {
-    match value.is_valid() {
-        true => Ok(Literal::Scalar(value)),
-        false => Err(E::custom("a value that no field can hold")),
-    }
+    value.check().map_err(E::custom)?;
+    Ok(Literal::Scalar(value))
 }
 
 impl<'de> Visitor<'de> for LiteralVisitor {
