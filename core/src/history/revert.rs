@@ -159,7 +159,7 @@ fn revert_puts(
                 None => (None, NodeLabels::granted_value(members, &key).unwrap_or(Value::Null)),
             },
         };
-        // The reverted change may have accepted the value of a removed author, which is then in conflict again.
+        // If the reverted change accepted the value of a removed author, the value is in conflict again.
         let ends_acceptance = others.is_empty() && op.is_some_and(|op| shard.state().is_dependency_only(&op));
         match others.last() {
             _ if has_only_value(current, &value) && !ends_acceptance => {}
