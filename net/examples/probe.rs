@@ -151,9 +151,9 @@ impl ProbeNode {
             NetEvent::Listening { addrs } => {
                 print_event(&format!("\"ev\":\"listening\",\"addrs\":{}", format_addrs(&addrs)))
             }
-            NetEvent::NodeDiscovered { peer, addrs, source: by } => {
+            NetEvent::NodeDiscovered { peer, addrs, source } => {
                 print_event(&format!(
-                    "\"ev\":\"seen\",\"peer\":{},\"by\":\"{by:?}\",\"addrs\":{}",
+                    "\"ev\":\"discovered\",\"peer\":{},\"source\":\"{source:?}\",\"addrs\":{}",
                     self.peer_name(peer),
                     format_addrs(&addrs)
                 ));
@@ -182,15 +182,15 @@ impl ProbeNode {
                 print_event(&format!("\"ev\":\"sent\",\"link\":{link},\"bytes\":{bytes}"));
             }
             NetEvent::BytesSent { .. } => {}
-            NetEvent::LinkRefused { peer, reason: why } => {
+            NetEvent::LinkRefused { peer, reason } => {
                 print_event(&format!(
-                    "\"ev\":\"refused\",\"peer\":{},\"why\":\"{why:?}\"",
+                    "\"ev\":\"refused\",\"peer\":{},\"reason\":\"{reason:?}\"",
                     self.peer_name(peer)
                 ));
             }
             NetEvent::GuestStreamFailed { peer, reason } => {
                 print_event(&format!(
-                    "\"ev\":\"visit-failed\",\"peer\":{},\"reason\":\"{reason:?}\"",
+                    "\"ev\":\"guest-failed\",\"peer\":{},\"reason\":\"{reason:?}\"",
                     self.peer_name(peer)
                 ));
             }
@@ -212,8 +212,8 @@ impl ProbeNode {
         }
     }
 
-    /// `members SEEDS`, `visit SEED`, `learn SEED ADDR`, `send LINK SIZE COUNT`, `close LINK`, `every MS`,
-    /// `deaf`, `hear`, `count`, `stop`.
+    /// `members SEEDS`, `guest SEED`, `learn SEED ADDR`, `send LINK SIZE COUNT`, `close LINK`, `pause`,
+    /// `resume`, `count`, `stop`.
     fn on_command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let parse_number = |text: &str| text.parse::<u64>().unwrap_or_default();
@@ -222,7 +222,7 @@ impl ProbeNode {
                 parse_seeds(seed_list).into_iter().map(|seed| secret_from_seed(seed).node_id()).collect(),
             ),
             ["members"] => self.net.set_members(BTreeSet::new()),
-            ["visit", seed] => {
+            ["guest", seed] => {
                 self.net.open_guest_stream(secret_from_seed(parse_number(seed)).node_id());
             }
             ["learn", seed, addr] => self.net.learn_addresses(
@@ -233,8 +233,8 @@ impl ProbeNode {
                 self.send(LinkId(parse_number(link)), parse_number(size), parse_number(count))
             }
             ["close", link] => self.net.close_link(LinkId(parse_number(link))),
-            ["deaf"] => self.is_paused = true,
-            ["hear"] => self.is_paused = false,
+            ["pause"] => self.is_paused = true,
+            ["resume"] => self.is_paused = false,
             ["count"] => {
                 let counts = self.net.connection_counts();
                 let count_fields: Vec<_> = counts

@@ -25,9 +25,10 @@ fn two_fresh_hosts_see_each_other() {
     let mut probes = [start_probe(&lab, 0, &[]), start_probe(&lab, 1, &[])];
     for (index, probe) in probes.iter_mut().enumerate() {
         let other = 1 - index;
-        let seen = probe.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == other);
-        let took = seen["t"].as_f64().unwrap() - start;
-        report!("host {index} saw host {other} {took:.0} ms after its start");
+        let discovered =
+            probe.wait_for_event(0, "discovered", |e| e["ev"] == "discovered" && e["peer"] == other);
+        let took = discovered["t"].as_f64().unwrap() - start;
+        report!("host {index} discovered host {other} {took:.0} ms after its start");
     }
 }
 
@@ -91,7 +92,7 @@ fn members_link_by_a_learned_address_when_multicast_is_blocked() {
     let (leader, other) = leader_first(0, 1);
     let addr = format!("/ip4/{}/tcp/7440", lab.addr(other as usize));
     assert!(
-        both[0].member_links().is_empty() && both[0].events_named("seen").is_empty(),
+        both[0].member_links().is_empty() && both[0].events_named("discovered").is_empty(),
         "multicast is blocked"
     );
     both[leader as usize].process.write_line(&format!("learn {other} {addr}"));

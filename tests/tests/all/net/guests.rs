@@ -18,19 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn a_non_member_gets_a_guest_stream_but_no_member_link() {
     let lab = Lab::require(2);
     let mut member = start_probe(&lab, 0, &["--echo"]);
-    // The probe believes that it is a member, but the other one does not know it.
-    let mut stranger = start_probe(&lab, 1, &["--members", "0"]);
-    stranger.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == 0);
-    stranger.process.write_line("visit 0");
-    let up = stranger.wait_for_event(0, "a visit", |e| e["ev"] == "up");
+    // The probe knows the other as a member, but the other does not know it.
+    let mut non_member = start_probe(&lab, 1, &["--members", "0"]);
+    non_member.wait_for_event(0, "discovered", |e| e["ev"] == "discovered" && e["peer"] == 0);
+    non_member.process.write_line("guest 0");
+    let up = non_member.wait_for_event(0, "a guest stream", |e| e["ev"] == "up");
     assert_eq!(up["kind"], "Guest");
     let link = up["link"].as_u64().unwrap();
-    stranger.process.write_line(&format!("send {link} 60000 1"));
-    stranger.wait_for_event(0, "the echo", |e| e["ev"] == "frame" && e["bytes"] == 60_000);
-    assert!(stranger.member_links().is_empty() && member.member_links().is_empty());
+    non_member.process.write_line(&format!("send {link} 60000 1"));
+    non_member.wait_for_event(0, "the echo", |e| e["ev"] == "frame" && e["bytes"] == 60_000);
+    assert!(non_member.member_links().is_empty() && member.member_links().is_empty());
     // Exceeding the quota of a guest stream closes it.
     for _ in 0..6 {
-        stranger.process.write_line(&format!("send {link} 60000 4"));
+        non_member.process.write_line(&format!("send {link} 60000 4"));
     }
     let down = member.wait_for_event(0, "the end", |e| e["ev"] == "down");
     assert!(
@@ -40,7 +40,7 @@ fn a_non_member_gets_a_guest_stream_but_no_member_link() {
     // After it became a member, it gets a link.
     member.process.write_line("members 1");
     wait_until(PATIENCE, "linked", || {
-        (member.member_links().len() == 1 && stranger.member_links().len() == 1).then_some(())
+        (member.member_links().len() == 1 && non_member.member_links().len() == 1).then_some(())
     });
 }
 
@@ -52,7 +52,7 @@ fn a_removed_member_loses_its_link() {
     // removed.
     let link = both[0].member_links()[&1].link;
     both[0].process.write_line(&format!("send {link} 1000000 3\nmembers"));
-    wait_until(PATIENCE, "what was sent before", || {
+    wait_until(PATIENCE, "the frames sent before", || {
         let frames = both[1].events_named("frame");
         (frames.iter().filter(|frame| frame["bytes"] == 1_000_000).count() == 3).then_some(())
     });
@@ -71,7 +71,7 @@ fn large_frames_pass_and_a_flood_is_limited() {
     both[0].process.write_line(&format!("send {link} 2097152 1"));
     both[1].wait_for_event(0, "a frame of 2 MiB", |e| e["ev"] == "frame" && e["bytes"] == 2_097_152);
     // The other probe stops reading. The buffers fill, then the queue, and then the link is closed.
-    both[1].process.write_line("deaf");
+    both[1].process.write_line("pause");
     let end = wait_until(PATIENCE, "the queue is full", || {
         both[0].process.write_line(&format!("send {link} 1000000 4"));
         both[0].events_named("down").into_iter().next()
@@ -82,7 +82,7 @@ fn large_frames_pass_and_a_flood_is_limited() {
         report!("memory after the flood: {memory} MiB");
         assert!(memory < 150, "{memory} MiB");
     }
-    both[1].process.write_line("hear");
+    both[1].process.write_line("resume");
     wait_until_linked(&mut both, PATIENCE);
 }
 
@@ -90,24 +90,23 @@ fn large_frames_pass_and_a_flood_is_limited() {
 fn guest_streams_beyond_the_limit_wait_for_their_turn() {
     let limit = larder_net::limits::MAX_OUTGOING_GUEST_STREAMS;
     let lab = Lab::require(limit + 2);
-    let mut visitor = start_probe(&lab, 0, &[]);
-    let _strangers: Vec<_> = (1..=limit + 1).map(|nth| start_probe(&lab, nth, &[])).collect();
+    let mut opener = start_probe(&lab, 0, &[]);
+    let _non_members: Vec<_> = (1..=limit + 1).map(|nth| start_probe(&lab, nth, &[])).collect();
     for nth in 1..=limit + 1 {
-        visitor.wait_for_event(0, "seen", |e| e["ev"] == "seen" && e["peer"] == nth);
-        visitor.process.write_line(&format!("visit {nth}"));
+        opener.wait_for_event(0, "discovered", |e| e["ev"] == "discovered" && e["peer"] == nth);
+        opener.process.write_line(&format!("guest {nth}"));
     }
-    wait_until(PATIENCE, "as many visits as there may be", || {
-        (visitor.events_named("up").len() == limit).then_some(())
+    wait_until(PATIENCE, "as many guest streams as the limit allows", || {
+        (opener.events_named("up").len() == limit).then_some(())
     });
-    // A silent guest stream is closed for one that waits. A peer that had its turn does not get another
-    // first.
+    // A silent guest stream makes room for a waiting request, and only as many end as wait.
     wait_until(PATIENCE, "the last one's turn", || {
-        (visitor.events_named("up").len() == limit + 1).then_some(())
+        (opener.events_named("up").len() == limit + 1).then_some(())
     });
-    let given_up: Vec<_> =
-        visitor.events_named("down").into_iter().map(|down| down["reason"].clone()).collect();
-    assert_eq!(given_up, ["Silent"], "one waited, and one gives way");
-    let visited: std::collections::BTreeSet<u64> =
-        visitor.events_named("up").iter().filter_map(|up| up["peer"].as_u64()).collect();
-    assert_eq!(visited.len(), limit + 1);
+    let down_reasons: Vec<_> =
+        opener.events_named("down").into_iter().map(|down| down["reason"].clone()).collect();
+    assert_eq!(down_reasons, ["Silent"], "one request waited, so one stream ended");
+    let reached_peers: std::collections::BTreeSet<u64> =
+        opener.events_named("up").iter().filter_map(|up| up["peer"].as_u64()).collect();
+    assert_eq!(reached_peers.len(), limit + 1);
 }

@@ -102,7 +102,7 @@ fn hostile_frames_close_only_their_own_guest_stream() {
         let claim = u32::MAX.to_be_bytes().to_vec();
         for attack in [claim, random] {
             let (mut stream, driving) =
-                open_raw_stream(&addr, "/larder/guest/1").await.expect("a visit is open to anyone");
+                open_raw_stream(&addr, "/larder/guest/1").await.expect("a guest stream is open to anyone");
             let mut hello = [0];
             stream.read_exact(&mut hello).await.unwrap();
             assert_eq!(hello, *b"+");
@@ -111,7 +111,7 @@ fn hostile_frames_close_only_their_own_guest_stream() {
             let mut rest = Vec::new();
             let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
                 .await
-                .expect("the visit was ended");
+                .expect("the guest stream was ended");
             driving.abort();
         }
         // The node answers "not yet" to a member link of a non-member, or closes the stream if this key may
