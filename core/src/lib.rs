@@ -14,6 +14,8 @@
 //! | [`id`]          | ids of nodes, groups, records, changes, shards and chains; hashes and signatures    |
 //! | [`limits`]      | every bound: those that are part of the format, and those that a node may choose    |
 //! | [`limit_stats`] | counters of the limits that were reached                                            |
+//! | [`rate_limiter`] | token buckets by key                                                               |
+//! | [`backoff`]     | the growing delay between attempts that fail                                        |
 //! | [`record`]      | signed membership records, the set of them, and the membership that follows from it |
 //! | [`value`]       | the scalar values of a document                                                     |
 //! | [`delta`]       | changes in canonical form, their Automerge encoding, and batches in columns         |
@@ -124,6 +126,7 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod acceptance;
+pub mod backoff;
 pub mod codec;
 pub mod delta;
 #[cfg(test)]
@@ -134,6 +137,7 @@ pub mod id;
 pub mod limit_stats;
 pub mod limits;
 pub mod node;
+pub mod rate_limiter;
 pub mod record;
 pub mod resource;
 pub mod shard;

@@ -17,7 +17,7 @@ pub struct LimitHit {
 
 impl LimitStats {
     /// Counts that a limit was reached.
-    pub(crate) fn record(&mut self, name: &'static str, limit: usize) {
+    pub fn record(&mut self, name: &'static str, limit: usize) {
         self.record_many(name, limit, 1);
     }
 

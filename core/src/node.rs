@@ -53,7 +53,6 @@ mod pending_joins;
 mod pending_observations;
 mod presence;
 mod protocol_error;
-mod push_limiter;
 mod record_issuer;
 mod requested_ranges;
 mod rng;

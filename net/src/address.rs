@@ -1,6 +1,6 @@
 //! Parses addresses, and decides which can be dialed and which are reported to others.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use larder_core::id::NodeId;
 use libp2p::Multiaddr;
@@ -64,6 +64,17 @@ pub(crate) fn reachable_addresses(listening: &[SocketAddr], configured: &[Socket
     reachable
 }
 
+/// The source that shares a rate: an IPv4 address, or an IPv6 /64, from which one host can choose freely.
+pub(crate) fn source_key(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +109,12 @@ mod tests {
         assert_eq!(reachable_addresses(&[loopback, lan, link_local], &[]), [lan]);
         assert_eq!(reachable_addresses(&[loopback, link_local], &[]), [loopback]);
         assert_eq!(reachable_addresses(&[loopback, lan], &[parse_socket("127.0.0.1:0")]), [lan, loopback]);
+    }
+
+    #[test]
+    fn all_addresses_of_one_ipv6_prefix_are_one_source() {
+        let key_of = |text: &str| source_key(text.parse().unwrap());
+        assert_eq!(key_of("fd00::1"), key_of("fd00::ffff:1"));
+        assert_ne!(key_of("fd00::1"), key_of("fd00:0:0:1::1"));
     }
 }

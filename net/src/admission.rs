@@ -4,14 +4,13 @@
 //! known (0.5 ms). Members have room of their own; non-members share a few connections. The driver decides
 //! which streams a connection may carry.
 
-pub(crate) mod rate_limit;
-
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use larder_core::rate_limiter::{KeyedRateLimiter, RateLimit};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::{
@@ -20,8 +19,8 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-use crate::admission::rate_limit::{KeyedRateLimiter, RateLimit};
-use crate::limit_stats::LimitStats;
+use crate::address::source_key;
+use crate::limit_stats::SharedLimitStats;
 use crate::{address, key, limits};
 
 /// Why a connection was denied. The other side only sees a closed connection.
@@ -75,21 +74,27 @@ struct AdmittedConnection {
 }
 
 /// The first behaviour that libp2p asks about each connection.
-#[derive(Default)]
 pub(crate) struct AdmissionBehaviour {
     members: HashSet<PeerId>,
     /// Source addresses of members; they get a higher rate.
     member_addresses: HashSet<IpAddr>,
     pending: HashMap<ConnectionId, IpAddr>,
     admitted: HashMap<ConnectionId, AdmittedConnection>,
-    inbound_rate: KeyedRateLimiter<IpAddr>,
-    limit_stats: LimitStats,
+    inbound_rate: KeyedRateLimiter<IpAddr, Instant>,
+    limit_stats: SharedLimitStats,
 }
 
 impl AdmissionBehaviour {
     /// Creates the behaviour; it counts denied connections in `limit_stats`.
-    pub(crate) fn new(limit_stats: LimitStats) -> Self {
-        Self { limit_stats, ..Self::default() }
+    pub(crate) fn new(limit_stats: SharedLimitStats) -> Self {
+        Self {
+            members: HashSet::new(),
+            member_addresses: HashSet::new(),
+            pending: HashMap::new(),
+            admitted: HashMap::new(),
+            inbound_rate: KeyedRateLimiter::new(limits::MAX_RATE_LIMITED_SOURCES),
+            limit_stats,
+        }
     }
 
     /// Replaces the set of member keys.
@@ -104,7 +109,7 @@ impl AdmissionBehaviour {
         now: Instant,
     ) -> Result<(), DenyReason> {
         let target = address::parse_dial_target(remote).ok_or(DenyReason::UnsupportedAddress)?;
-        let source = rate_limit::source_key(target.socket.ip());
+        let source = source_key(target.socket.ip());
         let pending_from_source = self.pending.values().filter(|ip| **ip == source).count();
         if self.pending.len() >= limits::MAX_PENDING_HANDSHAKES {
             return Err(DenyReason::PendingHandshakes);
@@ -135,8 +140,7 @@ impl AdmissionBehaviour {
     ) -> Result<(), DenyReason> {
         self.pending.remove(&id);
         key::node_id_of(&peer).ok_or(DenyReason::UnsupportedKeyType)?;
-        let source =
-            address::parse_dial_target(remote).map(|target| rate_limit::source_key(target.socket.ip()));
+        let source = address::parse_dial_target(remote).map(|target| source_key(target.socket.ip()));
         if self.admitted.len() >= limits::MAX_CONNECTIONS {
             return Err(DenyReason::Connections);
         }
@@ -245,8 +249,8 @@ impl NetworkBehaviour for AdmissionBehaviour {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit_stats::LimitHit;
     use larder_core::id::SecretKey;
+    use larder_core::limit_stats::LimitHit;
 
     fn peer_id_from_seed(seed: usize) -> PeerId {
         let mut bytes = [0; 32];
@@ -264,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_connection_rate_of_one_address_does_not_limit_another() {
-        let mut admission = AdmissionBehaviour::default();
+        let mut admission = AdmissionBehaviour::new(SharedLimitStats::default());
         let now = Instant::now();
         let admitted_attempts = (0..200).filter(|n| {
             let is_admitted = admission.check_pending(connection_id(*n), &multiaddr_of_host(1), now).is_ok();
@@ -278,16 +282,14 @@ mod tests {
             &multiaddr_of_host(1),
         );
         assert!(denied.is_err());
-        let [LimitHit { limit, hit_count, .. }] = admission.limit_stats.take_hits()[..] else {
-            panic!("no limit hit was counted")
-        };
-        assert_eq!((limit, hit_count), (limits::MAX_INBOUND_BURST_PER_SOURCE as usize, 1));
+        let hits: Vec<_> = admission.limit_stats.take().iter().map(|(_, hit)| hit).collect();
+        assert_eq!(hits, [LimitHit { limit: limits::MAX_INBOUND_BURST_PER_SOURCE as usize, count: 1 }]);
         assert!(admission.check_pending(connection_id(201), &multiaddr_of_host(2), now).is_ok());
     }
 
     #[test]
     fn pending_handshakes_are_bounded() {
-        let mut admission = AdmissionBehaviour::default();
+        let mut admission = AdmissionBehaviour::new(SharedLimitStats::default());
         let now = Instant::now();
         let pending = (0..=255).filter(|n| {
             let host = u8::try_from(*n).unwrap();
@@ -310,7 +312,7 @@ mod tests {
 
     #[test]
     fn non_members_cannot_use_up_the_connections_of_members() {
-        let mut admission = AdmissionBehaviour::default();
+        let mut admission = AdmissionBehaviour::new(SharedLimitStats::default());
         admission.set_members([peer_id_from_seed(1000)].into());
         let hosts =
             limits::MAX_NON_MEMBER_CONNECTIONS.div_ceil(limits::MAX_NON_MEMBER_CONNECTIONS_PER_SOURCE) + 2;

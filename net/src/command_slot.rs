@@ -18,8 +18,6 @@ pub(crate) struct PendingCommands {
     pub(crate) members: Option<BTreeSet<NodeId>>,
     pub(crate) learned_addresses: BTreeMap<NodeId, Vec<Multiaddr>>,
     pub(crate) guest_streams: VecDeque<NodeId>,
-    pub(crate) static_peers: Option<Vec<Multiaddr>>,
-    pub(crate) reconnect_now: bool,
     pub(crate) shutdown: bool,
 }
 

@@ -2,40 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use larder_core::backoff::Backoff;
 use libp2p::swarm::ConnectionId;
 
+use crate::jitter::with_jitter;
 use crate::limits;
-
-/// A delay that doubles up to a cap, with jitter so that hosts do not retry in step.
-#[derive(Clone, Debug)]
-pub(crate) struct Backoff {
-    initial: Duration,
-    cap: Duration,
-    failures: u32,
-}
-
-impl Backoff {
-    pub(crate) fn new(first: Duration, cap: Duration) -> Self {
-        Self { initial: first, cap, failures: 0 }
-    }
-
-    /// Returns the delay after one more failure: 3/4 to 5/4 of the doubled delay.
-    pub(crate) fn next_delay(&mut self) -> Duration {
-        let doubled =
-            self.initial.saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX));
-        self.failures = self.failures.saturating_add(1);
-        doubled.min(self.cap).mul_f64(0.75 + 0.5 * rand::random::<f64>())
-    }
-
-    /// Starts again with the initial delay.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
-    }
-
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
-}
 
 /// A dial in progress.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +23,14 @@ pub(crate) struct DialState {
     next_at: Option<Instant>,
     last_started_at: Option<Instant>,
     in_flight: Option<DialInFlight>,
+    /// True if a link came up since the last loss of the connection.
+    had_link: bool,
 }
 
 impl DialState {
     pub(crate) fn new() -> Self {
         let backoff = Backoff::new(limits::MIN_REDIAL_DELAY, limits::MAX_REDIAL_DELAY);
-        Self { backoff, next_at: None, last_started_at: None, in_flight: None }
+        Self { backoff, next_at: None, last_started_at: None, in_flight: None, had_link: false }
     }
 
     /// The dial in progress.
@@ -116,7 +89,7 @@ impl DialState {
     /// Abandons the dial in progress, or one that could not start, and plans the next.
     pub(crate) fn abandon_and_back_off(&mut self, now: Instant) {
         self.in_flight = None;
-        let delay = self.backoff.next_delay();
+        let delay = with_jitter(self.backoff.next_delay());
         self.plan_no_later_than(now + delay);
     }
 
@@ -134,13 +107,16 @@ impl DialState {
     /// Resets the backoff, because a link came up. A connection alone does not, because a peer that does not
     /// know this node closes it again and again.
     pub(crate) fn on_link_up(&mut self) {
+        self.had_link = true;
         self.backoff.reset();
     }
 
     /// Plans the next dial after a lost connection: after `head_start` if it had a link, otherwise after a
     /// backoff.
-    pub(crate) fn on_connection_lost(&mut self, now: Instant, had_link: bool, head_start: Duration) {
-        let delay = if had_link { head_start } else { self.backoff.next_delay().max(head_start) };
+    pub(crate) fn on_connection_lost(&mut self, now: Instant, head_start: Duration) {
+        let had_link = std::mem::take(&mut self.had_link);
+        let delay =
+            if had_link { head_start } else { with_jitter(self.backoff.next_delay()).max(head_start) };
         self.plan_no_later_than(now + delay);
     }
 }
@@ -153,19 +129,6 @@ mod tests {
 
     fn connection_id(number: usize) -> ConnectionId {
         ConnectionId::new_unchecked(number)
-    }
-
-    #[test]
-    fn backoff_delays_double_up_to_the_cap() {
-        let mut backoff = Backoff::new(250 * MS, 30_000 * MS);
-        let first = backoff.next_delay();
-        assert!((187 * MS..313 * MS).contains(&first), "{first:?}");
-        for _ in 0..40 {
-            assert!(backoff.next_delay() <= 37_500 * MS);
-        }
-        assert!(backoff.next_delay() >= 22_500 * MS);
-        backoff.reset();
-        assert!(backoff.next_delay() < 313 * MS);
     }
 
     #[test]
@@ -209,17 +172,17 @@ mod tests {
         for n in 0..12 {
             dial.on_dial_started(connection_id(n), now);
             dial.clear();
-            dial.on_connection_lost(now, false, Duration::ZERO);
+            dial.on_connection_lost(now, Duration::ZERO);
             now = dial.due().unwrap();
         }
         let before = now;
         dial.on_dial_started(connection_id(99), now);
         dial.clear();
-        dial.on_connection_lost(now, false, Duration::ZERO);
+        dial.on_connection_lost(now, Duration::ZERO);
         assert!(dial.due().unwrap() - before > 20_000 * MS);
         dial.on_link_up();
         dial.clear();
-        dial.on_connection_lost(now, true, Duration::ZERO);
+        dial.on_connection_lost(now, Duration::ZERO);
         assert_eq!(dial.due(), Some(now));
     }
 }

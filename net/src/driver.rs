@@ -1,133 +1,113 @@
 //! The driver: the one task that owns the swarm and all state of the network.
 //!
 //! `Driver::run` waits for the first of these: a swarm event, a link task's message, a beacon, a command of
-//! the daemon, a restored carrier, or the next deadline. It changes its state and waits again. It never waits
-//! for a link or for the daemon.
+//! the daemon, a restored carrier, or the next deadline. It passes the input to the part that it concerns,
+//! runs what is due, carries out what the parts request of the swarm, and waits again. It never waits for a
+//! link or for the daemon.
+//!
+//! | part | its state |
+//! |---|---|
+//! | `members` | the members of all groups |
+//! | `discovery` | the addresses of this node and of others, the beacons |
+//! | `dialer` | dials in progress and planned |
+//! | `peers` | connections, links and guest streams |
 
 mod commands;
 mod dialing;
-mod guest_streams;
-mod links;
 mod shutdown;
 mod swarm_events;
-mod timers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use larder_core::id::NodeId;
+use libp2p::PeerId;
 use libp2p::swarm::{Config as SwarmConfig, Swarm};
-use libp2p::{Multiaddr, PeerId};
-use std::num::NonZeroU8;
 use tokio::sync::mpsc;
 
-use crate::address;
 use crate::admission::AdmissionBehaviour;
-use crate::admission::rate_limit::KeyedRateLimiter;
 use crate::behaviour::Behaviour;
 use crate::command_slot::CommandSlot;
 use crate::config::{Config, StartError};
+use crate::dialer::Dialer;
+use crate::discovery::Discovery;
 use crate::discovery::address_book::AddressBook;
-use crate::discovery::beacon_schedule::BeaconSchedule;
-use crate::discovery::beacon_socket::{BeaconSockets, ReceivedBeacon};
+use crate::discovery::beacon_socket::ReceivedBeacon;
+use crate::discovery::beacons::Beacons;
 use crate::discovery::link_state::LinkStateWatcher;
 use crate::discovery::mdns::{self, MdnsLimiter};
-use crate::discovery::static_peers::StaticPeers;
-use crate::event::NetEvent;
-use crate::event_backlog::EventBacklog;
+use crate::effects::{DriverContext, DriverEffects, SwarmAction};
+use crate::event::DiscoverySource;
 use crate::event_channel::{EventReceiver, EventSender, event_channel};
-use crate::handle::{ConnectionCounts, NetHandle};
-use crate::limit_stats::LimitStats;
+use crate::limit_stats::SharedLimitStats;
 use crate::link::link_task::LinkMsg;
-use crate::link::registry::LinkRegistry;
 use crate::link::stream::StreamBehaviour;
 use crate::listen::Listeners;
-use crate::peer::PeerState;
+use crate::members::MemberSet;
+use crate::peer_table::PeerTable;
+use crate::shared_state::SharedState;
 use crate::transport::build_transport;
 use crate::{key, limits};
 
 use self::shutdown::ShutdownState;
 
-/// The state of the network.
+/// The longest sleep of the driver when nothing is planned.
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
+
+/// The parts of the network, and their inputs.
 pub(crate) struct Driver {
-    local_node: NodeId,
     swarm: Swarm<Behaviour>,
-    listeners: Listeners,
-    is_multicast_enabled: bool,
-    /// The time at which a loopback-only listener is reported, if no other address appears before.
-    report_loopback_at: Option<Instant>,
-
     commands: Arc<CommandSlot>,
-    link_registry: LinkRegistry,
-    connection_counts: ConnectionCounts,
-    limit_stats: LimitStats,
-    event_sender: EventSender,
-    event_backlog: EventBacklog,
-
     link_msgs: mpsc::Receiver<LinkMsg>,
-    link_msg_sender: mpsc::Sender<LinkMsg>,
-    last_link_id: u64,
-
-    beacon_sockets: BeaconSockets,
     received_beacons: mpsc::Receiver<ReceivedBeacon>,
-    beacon_schedule: BeaconSchedule,
     link_state: LinkStateWatcher,
-    mdns_limiter: MdnsLimiter,
-    address_book: AddressBook,
-    static_peers: StaticPeers,
+    event_sender: EventSender,
+    effects: DriverEffects,
 
-    members: BTreeSet<NodeId>,
-    peers: BTreeMap<NodeId, PeerState>,
-    /// Nodes to open a guest stream to as soon as fewer outgoing ones are open.
-    waiting_guest_streams: VecDeque<NodeId>,
-    guest_rate_by_node: KeyedRateLimiter<NodeId>,
-    guest_rate_by_source: KeyedRateLimiter<IpAddr>,
+    members: MemberSet,
+    discovery: Discovery,
+    dialer: Dialer,
+    peers: PeerTable,
+    mdns_limiter: MdnsLimiter,
+    limit_stats: SharedLimitStats,
     shutdown: ShutdownState,
 }
 
 impl Driver {
     /// Opens the listeners and builds a driver; [`run`](Self::run) then runs it.
-    pub(crate) fn new(net: &NetHandle, config: Config) -> Result<(Self, EventReceiver), StartError> {
-        let local_node = net.local_node();
-        let mut swarm = new_swarm(&config, net.limit_stats.clone())?;
+    pub(crate) fn new(shared: &SharedState, config: Config) -> Result<(Self, EventReceiver), StartError> {
+        let (local_node, limit_stats) = (shared.local_node, shared.limit_stats.clone());
+        let mut swarm = new_swarm(&config, limit_stats.clone())?;
         let listeners = Listeners::open(&mut swarm, &config)?;
         let (event_sender, events) = event_channel();
-        let (link_msg_sender, link_msgs) = mpsc::channel(limits::LINK_MSG_CHANNEL_CAPACITY);
-        let (beacon_sockets, received_beacons) = BeaconSockets::new(local_node, net.limit_stats.clone());
+        let (beacons, received_beacons) =
+            Beacons::new(config.is_multicast_enabled, local_node, limit_stats.clone());
+        let (peers, link_msgs) = PeerTable::new(
+            Arc::clone(&shared.connection_counts),
+            limit_stats.clone(),
+            shared.link_registry.clone(),
+            event_sender.clone(),
+        );
+        let address_book = AddressBook::new(limit_stats.clone());
         let mut driver = Self {
-            local_node,
             swarm,
-            listeners,
-            is_multicast_enabled: config.is_multicast_enabled,
-            report_loopback_at: None,
-            commands: Arc::clone(&net.commands),
-            link_registry: net.link_registry.clone(),
-            connection_counts: Arc::clone(&net.connection_counts),
-            limit_stats: net.limit_stats.clone(),
-            event_sender,
-            event_backlog: EventBacklog::default(),
+            commands: Arc::clone(&shared.commands),
             link_msgs,
-            link_msg_sender,
-            last_link_id: 0,
-            beacon_sockets,
             received_beacons,
-            beacon_schedule: BeaconSchedule::new(),
             link_state: LinkStateWatcher::new(),
+            event_sender,
+            effects: DriverEffects::default(),
+            members: MemberSet::new(local_node),
+            discovery: Discovery::new(local_node, listeners, address_book, beacons),
+            dialer: Dialer::default(),
+            peers,
             mdns_limiter: MdnsLimiter::default(),
-            address_book: AddressBook::new(net.limit_stats.clone()),
-            static_peers: StaticPeers::default(),
-            members: BTreeSet::new(),
-            peers: BTreeMap::new(),
-            waiting_guest_streams: VecDeque::new(),
-            guest_rate_by_node: KeyedRateLimiter::default(),
-            guest_rate_by_source: KeyedRateLimiter::default(),
+            limit_stats,
             shutdown: ShutdownState::Running,
         };
         let now = Instant::now();
-        driver.set_static_peers(&config.static_peers, now)?;
+        driver.add_static_peers(&config.static_peers, now)?;
         for (node, addrs) in &config.known_addresses {
             driver.learn_addresses(*node, addrs, now);
         }
@@ -137,81 +117,99 @@ impl Driver {
     /// Runs until the daemon calls shutdown or drops its event receiver.
     pub(crate) async fn run(mut self) {
         while !self.shutdown.is_finished() {
-            let has_backlog = !self.event_backlog.is_empty();
+            let has_backlog = !self.effects.events.is_empty();
             let deadline = tokio::time::Instant::from_std(self.next_deadline(Instant::now()));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event, Instant::now()),
-                Some(link_msg) = self.link_msgs.recv() => self.on_link_msg(link_msg, Instant::now()),
-                Some(received) = self.received_beacons.recv() => self.on_beacon(received, Instant::now()),
+                Some(link_msg) = self.link_msgs.recv() => self.on_link_msg(&link_msg, Instant::now()),
+                Some(received) = self.received_beacons.recv() => {
+                    let ReceivedBeacon { node, socket } = received;
+                    self.on_discovered(node, socket, DiscoverySource::Beacon, Instant::now());
+                }
                 () = self.commands.wait_changed() => self.run_commands(Instant::now()),
                 () = self.link_state.carrier_restored() => self.on_carrier_restored(Instant::now()),
-                _ = self.event_sender.send_next(|| self.event_backlog.pop()), if has_backlog => {}
+                _ = self.event_sender.send_next(|| self.effects.events.pop()), if has_backlog => {}
                 () = self.event_sender.receiver_dropped() => return,
                 () = tokio::time::sleep_until(deadline) => {}
             }
             self.run_due(Instant::now());
         }
-        while let Some(event) = self.event_backlog.pop() {
+        while let Some(event) = self.effects.events.pop() {
             if self.event_sender.send(event).await.is_err() {
                 return;
             }
         }
     }
 
-    /// Reacts to a change of the listen addresses. Loopback alone is reported after a delay.
-    fn on_listen_change(&mut self, is_reachable_changed: bool, now: Instant) {
-        if !is_reachable_changed {
-            return;
-        }
-        if self.listeners.has_only_loopback() {
-            self.report_loopback_at = Some(now + limits::LOOPBACK_REPORT_DELAY);
-        } else {
-            self.report_listening(now);
-        }
+    /// The peers, and what they need of the other parts.
+    fn peers_with_context(&mut self, now: Instant) -> (&mut PeerTable, DriverContext<'_>) {
+        let ctx = DriverContext { members: &self.members, effects: &mut self.effects, now };
+        (&mut self.peers, ctx)
     }
 
-    /// Reports the reachable addresses and opens beacon sockets for them.
-    fn report_listening(&mut self, now: Instant) {
-        self.report_loopback_at = None;
-        let reachable = self.listeners.reachable().to_vec();
-        let addrs: Vec<Multiaddr> = reachable.iter().copied().map(address::to_multiaddr).collect();
-        tracing::debug!(?addrs, "listening");
-        self.event_backlog.push(NetEvent::Listening { addrs });
-        if !self.is_multicast_enabled {
-            return;
-        }
-        if self.beacon_sockets.set_interfaces(&reachable) {
-            self.beacon_schedule.start_burst(now);
-            self.dial_missing_members(now);
-        }
-        if self.beacon_sockets.is_empty() {
-            self.beacon_schedule.stop();
+    fn on_link_msg(&mut self, link_msg: &LinkMsg, now: Instant) {
+        let is_stopping = self.shutdown.is_shutting_down();
+        let (peers, mut ctx) = self.peers_with_context(now);
+        if peers.on_link_msg(link_msg, is_stopping, &mut ctx)
+            && let Some(dial) = self.dialer.get_mut(link_msg.peer)
+        {
+            dial.on_link_up();
         }
     }
 
     fn on_carrier_restored(&mut self, now: Instant) {
         tracing::info!("an interface regained its carrier");
-        if !self.beacon_sockets.is_empty() {
-            self.beacon_schedule.start_burst(now);
-        }
+        self.discovery.beacons.on_carrier_restored(now);
         self.dial_missing_members(now);
     }
 
-    fn is_member(&self, node: NodeId) -> bool {
-        self.members.contains(&node)
+    /// The time at which the driver has something to do.
+    fn next_deadline(&self, now: Instant) -> Instant {
+        let deadline = if self.shutdown.is_shutting_down() {
+            self.shutdown.deadline()
+        } else {
+            let deadlines = [
+                self.discovery.listeners.report_at(),
+                self.discovery.beacons.next_at(),
+                self.dialer.next_deadline(),
+                self.peers.next_deadline(&self.members),
+                self.mdns_limiter.resumes_at(),
+            ];
+            deadlines.into_iter().flatten().min()
+        };
+        deadline.unwrap_or(now + MAX_SLEEP).min(now + MAX_SLEEP)
     }
 
-    fn is_leader_towards(&self, node: NodeId) -> bool {
-        key::is_leader(self.local_node, node)
+    /// Runs everything that is due, and carries out what the parts requested.
+    fn run_due(&mut self, now: Instant) {
+        if self.shutdown.is_shutting_down() {
+            let has_connections = !self.peers.connections.is_empty();
+            if self.shutdown.advance(self.peers.has_running_tasks(), has_connections, now) {
+                let nodes = self.peers.connections.nodes();
+                nodes.for_each(|node| self.effects.act(SwarmAction::Disconnect(node)));
+            }
+            return self.carry_out_actions(now);
+        }
+        let missing_members = self.peers.connections.missing_members(self.members.all().len(), now);
+        self.discovery.beacons.send_if_due(missing_members, now);
+        let is_report_due = self.discovery.listeners.take_due_report(now);
+        self.report_addresses_if(is_report_due, now);
+        let local_peer_id = *self.swarm.local_peer_id();
+        self.mdns_limiter.resume_if_due(&mut self.swarm.behaviour_mut().mdns, local_peer_id, now);
+        self.run_due_dials(now);
+        let (peers, mut ctx) = self.peers_with_context(now);
+        peers.run_due(&mut ctx);
+        while let Some(node) = self.peers.guests.pop_waiting() {
+            self.open_guest_stream(node, now);
+        }
+        self.peers.guests.end_silent(now);
+        self.dialer.retain(|node| self.members.contains(node) || !self.peers.is_unused(node));
+        self.peers.forget_unused(&self.members);
+        self.carry_out_actions(now);
     }
 }
 
-/// Returns a random delay up to `limit`.
-fn random_delay(limit: Duration) -> Duration {
-    limit.mul_f64(rand::random::<f64>())
-}
-
-fn new_swarm(config: &Config, limit_stats: LimitStats) -> Result<Swarm<Behaviour>, StartError> {
+fn new_swarm(config: &Config, limit_stats: SharedLimitStats) -> Result<Swarm<Behaviour>, StartError> {
     let keypair = key::keypair(&config.secret).map_err(|error| StartError::InvalidKey(error.to_string()))?;
     let transport = build_transport(&keypair).map_err(|error| StartError::InvalidKey(error.to_string()))?;
     let local_peer_id = PeerId::from(keypair.public());

@@ -26,11 +26,6 @@ impl EventReceiver {
     pub async fn recv(&mut self) -> Option<NetEvent> {
         self.queue.recv().await.map(|item| item.event)
     }
-
-    /// Returns the next event if one waits.
-    pub fn try_recv(&mut self) -> Option<NetEvent> {
-        self.queue.try_recv().ok().map(|item| item.event)
-    }
 }
 
 /// A sender of events: one in the driver, one in each link task.

@@ -1,19 +1,18 @@
 //! The handle with which the daemon controls the network.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use larder_core::id::NodeId;
+use larder_core::limit_stats::LimitStats;
 use libp2p::Multiaddr;
 
-use crate::command_slot::CommandSlot;
 use crate::config::{Config, StartError};
 use crate::driver::Driver;
 use crate::event::{DownReason, LinkId, LinkKind};
 use crate::event_channel::EventReceiver;
-use crate::limit_stats::{LimitHit, LimitStats};
 use crate::limits;
-use crate::link::registry::LinkRegistry;
+use crate::shared_state::SharedState;
 
 /// Why a frame was not queued. The link is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,52 +26,34 @@ pub enum SendFrameError {
     FrameTooLarge(usize),
 }
 
-/// The number of connections with each node.
-pub(crate) type ConnectionCounts = Arc<Mutex<BTreeMap<NodeId, usize>>>;
-
 /// A handle of the network. Clones control the same network. No method waits.
 #[derive(Clone)]
 pub struct NetHandle {
-    local_node: NodeId,
-    pub(crate) commands: Arc<CommandSlot>,
-    pub(crate) link_registry: LinkRegistry,
-    pub(crate) connection_counts: ConnectionCounts,
-    pub(crate) limit_stats: LimitStats,
+    shared: SharedState,
 }
 
 /// Starts the network as a task of the current tokio runtime.
 ///
 /// The network stops on [`NetHandle::shutdown`], or when the [`EventReceiver`] is dropped.
 pub fn start(config: Config) -> Result<(NetHandle, EventReceiver), StartError> {
-    let net = NetHandle {
-        local_node: config.secret.node_id(),
-        commands: Arc::default(),
-        link_registry: LinkRegistry::default(),
-        connection_counts: ConnectionCounts::default(),
-        limit_stats: LimitStats::default(),
-    };
-    let (driver, events) = Driver::new(&net, config)?;
+    let shared = SharedState::new(config.secret.node_id());
+    let (driver, events) = Driver::new(&shared, config)?;
     tokio::spawn(driver.run());
-    Ok((net, events))
+    Ok((NetHandle { shared }, events))
 }
 
 impl NetHandle {
-    /// The node id of this node.
-    pub fn local_node(&self) -> NodeId {
-        self.local_node
-    }
-
     /// Replaces the set of members of all groups. Only members may open links, and the network keeps a link
     /// with each of them. It closes connections of removed members, and opens a link at once with a new
     /// member that is connected. The set may contain this node. At most [`limits::MAX_MEMBERS`] count.
     pub fn set_members(&self, members: BTreeSet<NodeId>) {
-        self.commands.submit(|pending| pending.members = Some(members));
+        self.shared.commands.submit(|pending| pending.members = Some(members));
     }
 
     /// Adds addresses of `peer` that a member reported. Ignores addresses that are not TCP over IP, and more
     /// than [`limits::MAX_ADDRESSES_PER_NODE`].
     pub fn learn_addresses(&self, peer: NodeId, addrs: Vec<Multiaddr>) {
-        self.commands.submit(|pending| pending.add_addresses(peer, addrs));
+        self.shared.commands.submit(|pending| pending.add_addresses(peer, addrs));
     }
 
     /// Opens a guest stream to `peer`, dialing it if needed: a `LinkUp` or a `GuestStreamFailed` follows. A
@@ -80,24 +61,13 @@ impl NetHandle {
     /// [`limits::MAX_OUTGOING_GUEST_STREAMS`] the request waits. Returns false if
     /// [`limits::MAX_WAITING_GUEST_STREAMS`] requests wait already; try again later.
     pub fn open_guest_stream(&self, peer: NodeId) -> bool {
-        self.commands.submit(|pending| pending.add_guest_stream(peer))
-    }
-
-    /// Replaces the operator's peer addresses of [`Config::static_peers`]. Ignores addresses that are not TCP
-    /// over IP.
-    pub fn set_static_peers(&self, addrs: Vec<Multiaddr>) {
-        self.commands.submit(|pending| pending.static_peers = Some(addrs));
-    }
-
-    /// Dials missing members now, regardless of backoff.
-    pub fn reconnect_now(&self) {
-        self.commands.submit(|pending| pending.reconnect_now = true);
+        self.shared.commands.submit(|pending| pending.add_guest_stream(peer))
     }
 
     /// Queues `frame` on `link`. An empty frame is not sent. If the queue is full, the link ends with
     /// [`DownReason::QueueFull`]; `NetEvent::BytesSent` reports how fast the queue drains.
     pub fn send_frame(&self, link: LinkId, frame: Vec<u8>) -> Result<(), SendFrameError> {
-        let (kind, queue) = self.link_registry.get(link).ok_or(SendFrameError::LinkGone(link))?;
+        let (kind, queue) = self.shared.link_registry.get(link).ok_or(SendFrameError::LinkGone(link))?;
         let (max_frame_bytes, max_queue_bytes) = match kind {
             LinkKind::Member => (limits::MAX_MEMBER_FRAME_BYTES, limits::MAX_MEMBER_QUEUE_BYTES),
             LinkKind::Guest => (limits::MAX_GUEST_FRAME_BYTES, limits::MAX_GUEST_QUEUE_BYTES),
@@ -106,7 +76,7 @@ impl NetHandle {
             return Err(SendFrameError::FrameTooLarge(frame.len()));
         }
         if !queue.push(frame) {
-            self.limit_stats.record("bytes that wait for a peer", max_queue_bytes);
+            self.shared.limit_stats.record("bytes that wait for a peer", max_queue_bytes);
         }
         Ok(())
     }
@@ -114,24 +84,24 @@ impl NetHandle {
     /// Ends `link` after its queue was sent, at the latest after [`limits::FLUSH_TIMEOUT`]. `LinkDown`
     /// follows. The network opens a link with a member again after a delay.
     pub fn close_link(&self, link: LinkId) {
-        if let Some((_, queue)) = self.link_registry.get(link) {
+        if let Some((_, queue)) = self.shared.link_registry.get(link) {
             queue.end_link(DownReason::Closed);
         }
     }
 
     /// The number of connections by node: normally one each.
     pub fn connection_counts(&self) -> BTreeMap<NodeId, usize> {
-        self.connection_counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.connection_counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The limits reached since the last call, with their counts.
-    pub fn take_limit_hits(&self) -> Vec<LimitHit> {
-        self.limit_stats.take_hits()
+    /// Takes the counts of the limits reached since the last call.
+    pub fn take_limit_hits(&self) -> LimitStats {
+        self.shared.limit_stats.take()
     }
 
     /// Stops the network: ends the links with a goodbye, then closes the connections. [`EventReceiver::recv`]
     /// returns the last `LinkDown`s and then `None`.
     pub fn shutdown(&self) {
-        self.commands.submit(|pending| pending.shutdown = true);
+        self.shared.commands.submit(|pending| pending.shutdown = true);
     }
 }

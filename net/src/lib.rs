@@ -26,9 +26,10 @@
 //!
 //! 1. It waits for the first of: a swarm event, a message of a link task, a beacon, a command, a restored
 //!    carrier, room for an event, the next deadline.
-//! 2. It handles that one input. A handler changes state, plans deadlines and requests swarm actions; it
-//!    never waits.
+//! 2. It passes that one input to the part that it concerns. A part changes its state, plans deadlines and
+//!    requests actions of the swarm; it never waits.
 //! 3. It runs everything that is due: a beacon, a dial, a relink, an expired guest stream, a shutdown stage.
+//!    Then it carries out the requested actions.
 //!
 //! Each open link has a task of its own. The task moves frames between its stream, its send queue and the
 //! event channel, so a slow link delays no other. When the daemon is slow, link tasks stop reading and TCP
@@ -41,7 +42,7 @@
 //! It dials after a head start of the leader, in case the leader does not know its address.
 //!
 //! 1. A beacon, mDNS, the operator or a member names an address; `discovery` stores it in the address book.
-//! 2. The driver dials a missing member; `dial` plans attempts with backoff.
+//! 2. The driver dials a missing member; `dialer` plans attempts with backoff.
 //! 3. `admission` limits the connection by address before the handshake and by key after it.
 //! 4. The leader requests a stream (`link::stream`); the hello accepts it, holds it or refuses it.
 //! 5. The link task sends [`NetEvent::LinkUp`], then frames, then [`NetEvent::LinkDown`] with a
@@ -49,39 +50,50 @@
 //!
 //! # Modules
 //!
-//! | module                              | content                                                          |
-//! |-------------------------------------|------------------------------------------------------------------|
-//! | [`limits`]                          | all limits, with their reasons                                   |
-//! | `config`, `event`, `handle`         | the public interface                                             |
-//! | `command_slot`                      | commands from the daemon to the driver                           |
-//! | `event_channel`, `event_backlog`    | events to the daemon                                             |
-//! | `driver`                            | the loop and its handlers                                        |
-//! | `discovery`                         | beacon, mDNS, static peers, address book, carriers               |
-//! | `dial`, `peer`                      | the state of one peer: dials, connections, link; pure            |
-//! | `admission`                         | limits of connections, rate limits                               |
-//! | `link`                              | streams, hello, frames, send queues, link tasks                  |
-//! | `listen`, `transport`               | listeners, ports and sockets                                     |
-//! | `address`, `key`                    | conversions between Larder's and libp2p's addresses and keys     |
-//! | `limit_stats`                       | counts of reached limits                                         |
+//! | module                                | content                                                        |
+//! |---------------------------------------|----------------------------------------------------------------|
+//! | [`limits`]                            | all limits, with their reasons                                 |
+//! | `config`, `event`, `handle`           | the public interface                                           |
+//! | `shared_state`, `command_slot`        | what handle and driver share; commands to the driver           |
+//! | `event_channel`, `event_backlog`      | events to the daemon                                           |
+//! | `driver`                              | the loop: it passes each input to the parts below              |
+//! | `effects`                             | what the parts request of the driver                           |
+//! | `members`                             | the members, and which node of a pair leads                    |
+//! | `discovery`, `listen`                 | beacon, mDNS, address book, carriers; the own addresses        |
+//! | `dialer`, `dial`                      | when to dial which node; pure                                  |
+//! | `peer_table`                          | the connections and streams of all peers                       |
+//! | `connections`, `guest_streams`        | two parts of it: established connections, guest streams; pure  |
+//! | `link`                                | streams, hello, frames, send queues, link table, link tasks    |
+//! | `admission`                           | limits of connections, rate limits                             |
+//! | `transport`                           | ports and sockets                                              |
+//! | `address`, `key`, `jitter`            | conversions of addresses and keys; random delays               |
+//! | `limit_stats`                         | counts of reached limits                                       |
 
 mod address;
 mod admission;
 mod behaviour;
 mod command_slot;
 mod config;
+mod connections;
 mod dial;
+mod dialer;
 mod discovery;
 mod driver;
+mod effects;
 mod event;
 mod event_backlog;
 mod event_channel;
+mod guest_streams;
 mod handle;
+mod jitter;
 mod key;
 mod limit_stats;
 pub mod limits;
 mod link;
 mod listen;
-mod peer;
+mod members;
+mod peer_table;
+mod shared_state;
 mod transport;
 
 pub use config::{Config, StartError};
@@ -90,4 +102,3 @@ pub use event::{DiscoverySource, DownReason, GuestStreamError, LinkId, LinkKind,
 pub use event_channel::EventReceiver;
 pub use handle::{NetHandle, SendFrameError, start};
 pub use libp2p::Multiaddr;
-pub use limit_stats::LimitHit;

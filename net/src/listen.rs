@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
 
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
@@ -10,6 +11,7 @@ use libp2p::{Multiaddr, TransportError};
 
 use crate::address;
 use crate::config::{Config, StartError};
+use crate::limits;
 use crate::transport::port::{PortClaim, claim_port};
 
 /// All listeners of this node.
@@ -18,6 +20,8 @@ pub(crate) struct Listeners {
     configured: Vec<SocketAddr>,
     bound: HashSet<(ListenerId, SocketAddr)>,
     reachable: Vec<SocketAddr>,
+    /// The time at which loopback alone is reported, if no other address appears before.
+    report_loopback_at: Option<Instant>,
     port_claims: BTreeMap<SocketAddr, PortClaim>,
 }
 
@@ -74,20 +78,30 @@ impl Listeners {
         Ok(())
     }
 
-    /// Records a new listen address. True if the reachable addresses changed.
-    pub(crate) fn on_listen_addr_added(&mut self, listener_id: ListenerId, addr: &Multiaddr) -> bool {
+    /// Records a new listen address. True if the reachable addresses are to be reported now.
+    pub(crate) fn on_listen_addr_added(
+        &mut self,
+        listener_id: ListenerId,
+        addr: &Multiaddr,
+        now: Instant,
+    ) -> bool {
         if let Some(target) = address::parse_dial_target(addr) {
             self.bound.insert((listener_id, target.socket));
         }
-        self.refresh_reachable()
+        self.refresh_reachable(now)
     }
 
-    /// Records removed listen addresses. True if the reachable addresses changed.
-    pub(crate) fn on_listen_addrs_removed(&mut self, listener_id: ListenerId, addrs: &[Multiaddr]) -> bool {
+    /// Records removed listen addresses. True if the reachable addresses are to be reported now.
+    pub(crate) fn on_listen_addrs_removed(
+        &mut self,
+        listener_id: ListenerId,
+        addrs: &[Multiaddr],
+        now: Instant,
+    ) -> bool {
         for target in addrs.iter().filter_map(address::parse_dial_target) {
             self.bound.remove(&(listener_id, target.socket));
         }
-        self.refresh_reachable()
+        self.refresh_reachable(now)
     }
 
     /// The addresses at which others can reach this node.
@@ -95,9 +109,19 @@ impl Listeners {
         &self.reachable
     }
 
+    /// When loopback alone is reported.
+    pub(crate) fn report_at(&self) -> Option<Instant> {
+        self.report_loopback_at
+    }
+
+    /// True if loopback alone is to be reported now.
+    pub(crate) fn take_due_report(&mut self, now: Instant) -> bool {
+        self.report_loopback_at.take_if(|report_at| *report_at <= now).is_some()
+    }
+
     /// True if loopback is the only address and the operator did not configure it: at the start, while the
     /// interfaces are still being listed, or on a host without a network.
-    pub(crate) fn has_only_loopback(&self) -> bool {
+    fn has_only_loopback(&self) -> bool {
         self.configured.is_empty() && self.reachable.iter().all(|socket| socket.ip().is_loopback())
     }
 
@@ -106,11 +130,37 @@ impl Listeners {
         self.reachable.iter().chain(&self.configured).any(|socket| socket.ip().is_loopback())
     }
 
-    fn refresh_reachable(&mut self) -> bool {
+    /// Loopback alone is reported after a delay, other changes at once.
+    fn refresh_reachable(&mut self, now: Instant) -> bool {
         let sockets: Vec<_> = self.bound.iter().map(|(_, socket)| *socket).collect();
         let reachable = address::reachable_addresses(&sockets, &self.configured);
-        let is_changed = reachable != self.reachable;
+        if reachable == self.reachable {
+            return false;
+        }
         self.reachable = reachable;
-        is_changed
+        let is_delayed = self.has_only_loopback();
+        self.report_loopback_at = is_delayed.then_some(now + limits::LOOPBACK_REPORT_DELAY);
+        !is_delayed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_alone_is_reported_after_a_delay_and_other_addresses_at_once() {
+        let (mut listeners, now) = (Listeners::default(), Instant::now());
+        let id = ListenerId::next();
+        let addr = |text: &str| -> Multiaddr { text.parse().unwrap() };
+        assert!(!listeners.on_listen_addr_added(id, &addr("/ip4/127.0.0.1/tcp/1"), now));
+        let report_at = now + limits::LOOPBACK_REPORT_DELAY;
+        assert_eq!(listeners.report_at(), Some(report_at));
+        assert!(!listeners.take_due_report(now));
+        assert!(listeners.on_listen_addr_added(id, &addr("/ip4/10.0.0.1/tcp/1"), now));
+        assert!(!listeners.take_due_report(report_at), "it was reported with the other address");
+        assert!(!listeners.on_listen_addr_added(id, &addr("/ip4/10.0.0.1/tcp/1"), now), "no change");
+        assert!(!listeners.on_listen_addrs_removed(id, &[addr("/ip4/10.0.0.1/tcp/1")], now));
+        assert!(listeners.take_due_report(report_at) && listeners.report_at().is_none());
     }
 }

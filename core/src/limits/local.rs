@@ -132,13 +132,12 @@ pub const AWAY_AFTER_MS: u64 = 12_500;
 pub const REPAIR_DELAY_MS: u64 = 1_000;
 /// The time without an answer, in milliseconds, after which a range is requested from another neighbour.
 pub const RANGE_REQUEST_TIMEOUT_MS: u64 = 5_000;
-/// The pause between the first guest streams of a join to the same peer, in milliseconds.
-pub const GUEST_RETRY_MS: u64 = 2_000;
-/// The number of retries after [`GUEST_RETRY_MS`]; later retries wait [`SLOW_GUEST_RETRY_MS`].
-pub const FAST_GUEST_RETRIES: u32 = 2;
-/// The pause between later guest streams of a join to the same peer, in milliseconds. It is the rate at which
-/// members admit guest streams of one peer.
-pub const SLOW_GUEST_RETRY_MS: u64 = 6_000;
+/// The pause between the first two guest streams of a join to the same peer, in milliseconds. It doubles with
+/// every further stream, up to [`MAX_GUEST_RETRY_MS`].
+pub const MIN_GUEST_RETRY_MS: u64 = 2_000;
+/// The longest pause between two guest streams of a join to the same peer, in milliseconds. Members admit
+/// guest streams of one peer at about this rate.
+pub const MAX_GUEST_RETRY_MS: u64 = 6_000;
 /// The time, in milliseconds, after which a pairing gives up, and after which a member forgets a silent
 /// pairing peer.
 pub const PAIRING_TIMEOUT_MS: u64 = 600_000;
@@ -165,10 +164,12 @@ pub const PRESENCE_MIN_INTERVAL_MS: u64 = 20;
 pub const BROADCAST_DEBOUNCE_MS: u64 = 150;
 /// The number of pushed changes of one author that a node takes in a second. Changes beyond it are fetched in
 /// batches.
-pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 1_000;
+pub const MAX_AUTHOR_PUSHES_PER_SECOND: u32 = 1_000;
 /// The number of pushed changes of one author that a node takes at once. Changes beyond it are fetched in
 /// batches.
-pub const MAX_AUTHOR_PUSH_BURST: usize = 4_096;
+pub const MAX_AUTHOR_PUSH_BURST: u32 = 4_096;
+/// The authors whose pushes are counted. Beyond it, the author that pushed least is forgotten first.
+pub const MAX_RATE_LIMITED_AUTHORS: usize = 4_096;
 /// The time, in milliseconds, that a presence message waits for further changes of this node's links.
 pub const PRESENCE_DEBOUNCE_MS: u64 = 50;
 /// The time, in milliseconds, that a presence message waits for each member beyond

@@ -14,6 +14,7 @@ use crate::delta::{Delta, SignedDelta};
 use crate::group::{Group, IngestOutcome, NewChange, Tip};
 use crate::id::{NodeId, ShardId};
 use crate::limits;
+use crate::rate_limiter::RateLimit;
 use crate::wire::member::{GroupFrame, PushedChanges};
 
 impl SyncHandler<'_, '_> {
@@ -40,11 +41,12 @@ impl SyncHandler<'_, '_> {
     fn is_push_allowed(&mut self, delta: &[u8]) -> bool {
         let Some(grant) = Delta::peek_grant_id(delta) else { return true };
         let Some((author, _)) = self.state.group.records().holder_and_role(&grant) else { return true };
-        let is_allowed = self.state.push_limiter.try_take(author, self.ctx.now.mono);
+        let rate = RateLimit::per_second(limits::MAX_AUTHOR_PUSHES_PER_SECOND, limits::MAX_AUTHOR_PUSH_BURST);
+        let is_allowed = self.state.push_limiter.try_take(author, rate, self.ctx.now.mono);
         if !is_allowed {
             self.ctx
                 .limit_stats
-                .record("changes of one author pushed at once", limits::MAX_AUTHOR_PUSH_BURST);
+                .record("changes of one author pushed at once", limits::MAX_AUTHOR_PUSH_BURST as usize);
         }
         is_allowed
     }

@@ -8,7 +8,6 @@ use super::input::{ClockReading, LinkId, MonoTime};
 use super::liveness::LivenessTable;
 use super::outbox::Outbox;
 use super::pending_observations::PendingObservations;
-use super::push_limiter::PushLimiter;
 use super::requested_ranges::RequestedRanges;
 use super::rng::SeededRng;
 use super::session::SyncSession;
@@ -16,6 +15,7 @@ use crate::group::{Group, WriteOutcome};
 use crate::id::{Digest, GroupId, NodeId, SecretKey, ShardId};
 use crate::limit_stats::LimitStats;
 use crate::limits;
+use crate::rate_limiter::KeyedRateLimiter;
 use crate::store::{GroupRow, LAYOUT_VERSION, Row, Table, key};
 use crate::wire::member::GroupFrame;
 
@@ -103,7 +103,8 @@ pub struct GroupState {
     pub(super) requested_ranges: RequestedRanges,
     /// The invites made here, and the join requests that wait or are forwarded.
     pub admission: Admission,
-    pub(super) push_limiter: PushLimiter,
+    /// The pushes of each author.
+    pub(super) push_limiter: KeyedRateLimiter<NodeId, MonoTime>,
     pub(super) presence_sequence: u64,
     /// When the next presence is due; `None` while there is no session.
     pub(super) presence_due: Option<MonoTime>,
@@ -136,7 +137,7 @@ impl GroupState {
             liveness: LivenessTable::default(),
             requested_ranges: RequestedRanges::default(),
             admission: Admission::default(),
-            push_limiter: PushLimiter::default(),
+            push_limiter: KeyedRateLimiter::new(limits::MAX_RATE_LIMITED_AUTHORS),
             presence_sequence: 0,
             presence_due: None,
             snapshot_due: Some(now.mono),

@@ -1,30 +1,36 @@
-//! When to open a guest stream to a node again: often at first, because a join should take seconds, and later
+//! When to open a guest stream to a node again: soon at first, because a join should take seconds, and later
 //! as rarely as members accept streams of one peer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::input::MonoTime;
+use crate::backoff::Backoff;
 use crate::id::NodeId;
 use crate::limits;
 
-/// By peer: when a guest stream was last opened to it, and how often so far.
+/// The delay before the next guest stream to a peer to which none was opened yet doubles with every stream.
+const NEW_BACKOFF: Backoff = Backoff::new(
+    Duration::from_millis(limits::MIN_GUEST_RETRY_MS),
+    Duration::from_millis(limits::MAX_GUEST_RETRY_MS),
+);
+
+/// By peer: when a guest stream to it may be opened next.
 #[derive(Clone, Debug, Default)]
-pub(super) struct GuestBackoff(BTreeMap<NodeId, (MonoTime, u32)>);
+pub(super) struct GuestBackoff(BTreeMap<NodeId, (MonoTime, Backoff)>);
 
 impl GuestBackoff {
     /// When a stream to `peer` may be opened next.
     pub(super) fn due_at(&self, peer: &NodeId) -> MonoTime {
-        let Some((last_opened_at, attempts)) = self.0.get(peer) else { return MonoTime::default() };
-        let is_fast = *attempts <= limits::FAST_GUEST_RETRIES;
-        last_opened_at.plus_ms(if is_fast { limits::GUEST_RETRY_MS } else { limits::SLOW_GUEST_RETRY_MS })
+        self.0.get(peer).map(|(due, _)| *due).unwrap_or_default()
     }
 
     /// True if it is time to open a stream to `peer`. It then counts as opened.
     pub(super) fn try_start(&mut self, peer: NodeId, now: MonoTime) -> bool {
-        let is_due = self.due_at(&peer) <= now;
+        let (due, backoff) = self.0.entry(peer).or_insert((MonoTime::default(), NEW_BACKOFF));
+        let is_due = *due <= now;
         if is_due {
-            let attempt = self.0.entry(peer).or_default();
-            *attempt = (now, attempt.1.saturating_add(1));
+            *due = now + backoff.next_delay();
         }
         is_due
     }

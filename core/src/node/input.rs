@@ -1,6 +1,8 @@
 //! The inputs of a node.
 
 use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,14 @@ impl MonoTime {
     /// The milliseconds that passed since `earlier`.
     pub fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000
+    }
+}
+
+impl Add<Duration> for MonoTime {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use larder_core::id::NodeId;
 
-use crate::limit_stats::LimitStats;
+use crate::limit_stats::SharedLimitStats;
 use crate::limits;
 
 /// How an address became known.
@@ -36,6 +36,8 @@ struct NodeAddresses {
     last_discovered: Option<Instant>,
     /// When `NodeDiscovered` was last sent, and with which addresses.
     last_reported: Option<(Instant, Vec<SocketAddr>)>,
+    /// The address at which a dial last succeeded.
+    last_dialled: Option<SocketAddr>,
 }
 
 /// The address book. All members fit; other nodes up to [`limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK`].
@@ -43,12 +45,12 @@ struct NodeAddresses {
 pub(crate) struct AddressBook {
     nodes: BTreeMap<NodeId, NodeAddresses>,
     members: BTreeSet<NodeId>,
-    limit_stats: LimitStats,
+    limit_stats: SharedLimitStats,
 }
 
 impl AddressBook {
     /// Creates an empty book; it counts evictions in `limit_stats`.
-    pub(crate) fn new(limit_stats: LimitStats) -> Self {
+    pub(crate) fn new(limit_stats: SharedLimitStats) -> Self {
         Self { limit_stats, ..Self::default() }
     }
 
@@ -71,6 +73,7 @@ impl AddressBook {
             entries: Vec::new(),
             last_discovered: None,
             last_reported: None,
+            last_dialled: None,
         });
         let known_index = node_addresses.entries.iter().position(|e| e.socket == socket);
         let mut new_entry = AddressEntry { socket, origin, noted_at: now };
@@ -99,6 +102,19 @@ impl AddressBook {
         }
     }
 
+    /// Adds the address at which a dial succeeded. True if the last dial succeeded at another one.
+    pub(crate) fn on_dial_answered(
+        &mut self,
+        node: NodeId,
+        socket: SocketAddr,
+        origin: AddressOrigin,
+        now: Instant,
+    ) -> bool {
+        self.add_address(node, socket, origin, now);
+        let last_dialled = self.nodes.get_mut(&node).and_then(|node| node.last_dialled.replace(socket));
+        last_dialled != Some(socket)
+    }
+
     /// Removes an address at which another node answered.
     pub(crate) fn remove_address(&mut self, node: NodeId, socket: SocketAddr) {
         if let Some(node_addresses) = self.nodes.get_mut(&node) {
@@ -108,20 +124,20 @@ impl AddressBook {
 
     /// Returns the addresses of `node`, newest first.
     pub(crate) fn addresses_of(&self, node: NodeId) -> Vec<SocketAddr> {
-        self.nodes.get(&node).map(|page| page.entries.iter().map(|e| e.socket).collect()).unwrap_or_default()
+        self.nodes.get(&node).map(|node| node.entries.iter().map(|e| e.socket).collect()).unwrap_or_default()
     }
 
     /// True if an address of `node` did not come from discovery, so that `node` may not know this node.
     pub(crate) fn has_undiscovered_address(&self, node: NodeId) -> bool {
         self.nodes
             .get(&node)
-            .is_some_and(|page| page.entries.iter().any(|e| e.origin != AddressOrigin::Discovered))
+            .is_some_and(|node| node.entries.iter().any(|e| e.origin != AddressOrigin::Discovered))
     }
 
     /// True if discovery has not seen `node` for [`limits::NEWCOMER_AFTER_SILENCE`]; it may not know this
     /// node.
     pub(crate) fn is_newcomer(&self, node: NodeId, now: Instant) -> bool {
-        let last_discovered = self.nodes.get(&node).and_then(|page| page.last_discovered);
+        let last_discovered = self.nodes.get(&node).and_then(|node| node.last_discovered);
         last_discovered.is_none_or(|last_discovered| {
             now.saturating_duration_since(last_discovered) > limits::NEWCOMER_AFTER_SILENCE
         })
@@ -131,7 +147,7 @@ impl AddressBook {
     pub(crate) fn nodes_at(&self, socket: SocketAddr) -> impl Iterator<Item = NodeId> {
         self.nodes
             .iter()
-            .filter(move |(_, page)| page.entries.iter().any(|e| e.socket == socket))
+            .filter(move |(_, node)| node.entries.iter().any(|e| e.socket == socket))
             .map(|(node, _)| *node)
     }
 
@@ -165,7 +181,7 @@ impl AddressBook {
             limits::MAX_NON_MEMBERS_IN_ADDRESS_BOOK,
         );
         let non_members = self.nodes.iter().filter(|(node, _)| !self.members.contains(node));
-        let oldest = non_members.min_by_key(|(_, page)| page.last_discovered).map(|(node, _)| *node);
+        let oldest = non_members.min_by_key(|(_, node)| node.last_discovered).map(|(node, _)| *node);
         oldest.and_then(|oldest| self.nodes.remove(&oldest));
     }
 }

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use larder_core::backoff::Backoff;
+
+use crate::connections::MissingMembers;
+use crate::jitter::random_delay;
 use crate::limits;
 
 /// The schedule of the beacons of this node.
@@ -9,37 +13,33 @@ pub(crate) struct BeaconSchedule {
     last_sent: Option<Instant>,
     next_at: Option<Instant>,
     burst_left: u8,
+    /// The interval while no member is missing; it grows until something changes.
+    complete_interval: Backoff,
 }
 
-/// The number of members, and how long the newest missing member has been missing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct MissingMembers {
-    pub(crate) member_count: usize,
-    pub(crate) newest_missing_for: Option<Duration>,
-}
-
-impl MissingMembers {
-    /// The interval between regular beacons.
-    pub(crate) fn beacon_interval(self) -> Duration {
-        let host_count = u32::try_from(self.member_count).unwrap_or(u32::MAX).saturating_add(1);
-        let shared_interval = |per_host: Duration| per_host.saturating_mul(host_count);
-        match self.newest_missing_for {
-            Some(missing_for) if missing_for < limits::LONG_MISSING_AFTER => {
-                limits::BEACON_INTERVAL_WHILE_MISSING.max(shared_interval(limits::BEACON_INTERVAL_PER_HOST))
-            }
-            Some(_) => limits::BEACON_INTERVAL_WHILE_LONG_MISSING
-                .max(shared_interval(limits::BEACON_INTERVAL_PER_HOST_WHILE_LONG_MISSING)),
-            None => {
-                limits::BEACON_INTERVAL_WHILE_COMPLETE.max(shared_interval(limits::BEACON_INTERVAL_PER_HOST))
-            }
+/// The interval between regular beacons; `complete_interval` is the shortest one while no member is missing.
+fn beacon_interval(missing_members: MissingMembers, complete_interval: Duration) -> Duration {
+    let host_count = u32::try_from(missing_members.member_count).unwrap_or(u32::MAX).saturating_add(1);
+    let (shortest, per_host) = match missing_members.newest_missing_for {
+        Some(missing_for) if missing_for < limits::LONG_MISSING_AFTER => {
+            (limits::BEACON_INTERVAL_WHILE_MISSING, limits::BEACON_INTERVAL_PER_HOST)
         }
-    }
+        Some(_) => {
+            (limits::BEACON_INTERVAL_WHILE_LONG_MISSING, limits::BEACON_INTERVAL_PER_HOST_WHILE_LONG_MISSING)
+        }
+        None => (complete_interval, limits::BEACON_INTERVAL_PER_HOST),
+    };
+    shortest.max(per_host.saturating_mul(host_count))
 }
 
 impl BeaconSchedule {
     /// Creates a schedule that is idle until [`BeaconSchedule::start_burst`].
     pub(crate) fn new() -> Self {
-        Self { last_sent: None, next_at: None, burst_left: 0 }
+        let complete_interval = Backoff::new(
+            limits::MIN_BEACON_INTERVAL_WHILE_COMPLETE,
+            limits::MAX_BEACON_INTERVAL_WHILE_COMPLETE,
+        );
+        Self { last_sent: None, next_at: None, burst_left: 0, complete_interval }
     }
 
     /// Plans a beacon now and a few more soon, because an interface appeared or regained its carrier.
@@ -55,23 +55,17 @@ impl BeaconSchedule {
     }
 
     /// Plans a beacon after `jitter`, but at least [`limits::MIN_BEACON_INTERVAL`] after the last.
-    pub(crate) fn plan_after(&mut self, now: Instant, jitter: Duration) {
+    fn plan_after(&mut self, now: Instant, jitter: Duration) {
+        self.complete_interval.reset();
         let earliest = self.last_sent.map_or(now, |last| last + limits::MIN_BEACON_INTERVAL);
         let planned_at = (now + jitter).max(earliest);
         self.next_at = Some(self.next_at.map_or(planned_at, |next| next.min(planned_at)));
     }
 
-    /// Plans a beacon after the usual jitter, if the schedule runs.
-    pub(crate) fn plan_soon_if_started(&mut self, now: Instant) {
+    /// Plans a beacon after a short random delay, if the schedule runs: others must learn of this node.
+    pub(crate) fn plan_soon(&mut self, now: Instant) {
         if self.next_at.is_some() {
-            self.plan_after(now, limits::MAX_BEACON_REPLY_DELAY.mul_f64(rand::random()));
-        }
-    }
-
-    /// Moves the next beacon forward if the interval became shorter.
-    pub(crate) fn on_missing_changed(&mut self, now: Instant, missing_members: MissingMembers) {
-        if let Some(next) = &mut self.next_at {
-            *next = (*next).min(now + missing_members.beacon_interval());
+            self.plan_after(now, random_delay(limits::MAX_BEACON_REPLY_DELAY));
         }
     }
 
@@ -83,11 +77,12 @@ impl BeaconSchedule {
     /// Plans the beacon after the one being sent. `random_fraction` in 0..1 keeps hosts out of step.
     pub(crate) fn on_sent(&mut self, now: Instant, missing_members: MissingMembers, random_fraction: f64) {
         self.last_sent = Some(now);
-        let mut interval = missing_members.beacon_interval();
-        if self.burst_left > 0 {
+        let interval = if self.burst_left > 0 {
             self.burst_left -= 1;
-            interval = interval.min(limits::BEACON_INTERVAL_WHILE_MISSING);
-        }
+            limits::BEACON_INTERVAL_WHILE_MISSING
+        } else {
+            beacon_interval(missing_members, self.complete_interval.next_delay())
+        };
         self.next_at = Some(now + interval.mul_f64(0.9 + 0.2 * random_fraction));
     }
 }
@@ -104,12 +99,14 @@ mod tests {
 
     #[test]
     fn the_beacon_interval_grows_with_the_number_of_members() {
-        assert_eq!(missing_members(1, Some(0)).beacon_interval(), 250 * MS);
-        assert_eq!(missing_members(29, Some(3599)).beacon_interval(), 1500 * MS);
-        assert_eq!(missing_members(1, Some(3600)).beacon_interval(), 1000 * MS);
-        assert_eq!(missing_members(29, Some(3600)).beacon_interval(), 3000 * MS);
-        assert_eq!(missing_members(0, None).beacon_interval(), 5000 * MS);
-        assert_eq!(missing_members(999, None).beacon_interval(), 50_000 * MS);
+        let interval =
+            |count, missing_for_secs| beacon_interval(missing_members(count, missing_for_secs), 6000 * MS);
+        assert_eq!(interval(1, Some(0)), 250 * MS);
+        assert_eq!(interval(29, Some(3599)), 1500 * MS);
+        assert_eq!(interval(1, Some(3600)), 1000 * MS);
+        assert_eq!(interval(29, Some(3600)), 3000 * MS);
+        assert_eq!(interval(0, None), 6000 * MS);
+        assert_eq!(interval(999, None), 50_000 * MS);
     }
 
     #[test]
@@ -117,6 +114,8 @@ mod tests {
         let mut schedule = BeaconSchedule::new();
         let start = Instant::now();
         assert_eq!(schedule.next_at(), None);
+        schedule.plan_soon(start);
+        assert_eq!(schedule.next_at(), None, "there is no interface to send on");
         schedule.start_burst(start);
         assert_eq!(schedule.next_at(), Some(start));
         schedule.on_sent(start, missing_members(1, None), 0.5);
@@ -128,15 +127,39 @@ mod tests {
     }
 
     #[test]
-    fn a_newly_missing_member_brings_the_next_beacon_forward() {
+    fn without_a_change_beacons_become_rarer_but_never_wake_an_idle_node_within_five_seconds() {
+        let mut schedule = BeaconSchedule::new();
+        let start = Instant::now();
+        schedule.start_burst(start);
+        let next_interval = |schedule: &mut BeaconSchedule, random_fraction| {
+            let now = schedule.next_at().unwrap();
+            schedule.on_sent(now, missing_members(0, None), random_fraction);
+            schedule.next_at().unwrap() - now
+        };
+        for _ in 0..limits::BEACON_BURST_COUNT {
+            assert_eq!(next_interval(&mut schedule, 0.5), 250 * MS);
+        }
+        assert_eq!(next_interval(&mut schedule, 0.0), 5400 * MS);
+        let later: Vec<_> = (0..3).map(|_| next_interval(&mut schedule, 0.5)).collect();
+        assert_eq!(later, [12_000, 20_000, 20_000].map(Duration::from_millis));
+        schedule.plan_soon(start);
+        assert_eq!(next_interval(&mut schedule, 0.5), 6000 * MS, "something changed");
+    }
+
+    #[test]
+    fn a_newly_missing_member_is_announced_within_ten_milliseconds_and_then_often() {
         let mut schedule = BeaconSchedule::new();
         let start = Instant::now();
         schedule.start_burst(start);
         for n in 0..10 {
             schedule.on_sent(start + n * 1000 * MS, missing_members(1, None), 0.5);
         }
-        assert_eq!(schedule.next_at(), Some(start + 14_000 * MS));
-        schedule.on_missing_changed(start + 9500 * MS, missing_members(1, Some(0)));
-        assert_eq!(schedule.next_at(), Some(start + 9750 * MS));
+        let lost_at = start + 9500 * MS;
+        assert!(schedule.next_at().unwrap() > lost_at + 5000 * MS);
+        schedule.plan_soon(lost_at);
+        let sent_at = schedule.next_at().unwrap();
+        assert!(sent_at <= lost_at + limits::MAX_BEACON_REPLY_DELAY);
+        schedule.on_sent(sent_at, missing_members(1, Some(0)), 0.5);
+        assert_eq!(schedule.next_at(), Some(sent_at + 250 * MS));
     }
 }

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use larder_core::id::NodeId;
+use larder_core::rate_limiter::{KeyedRateLimiter, RateLimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::admission::rate_limit::{KeyedRateLimiter, RateLimit};
 use crate::discovery::beacon::{Beacon, PACKET_BYTES};
-use crate::limit_stats::LimitStats;
+use crate::limit_stats::SharedLimitStats;
 use crate::limits;
 
 /// A received beacon.
@@ -44,11 +44,10 @@ impl Drop for BeaconInterface {
     }
 }
 
-#[derive(Default)]
 struct BeaconRateLimits {
-    per_source: KeyedRateLimiter<IpAddr>,
-    total: KeyedRateLimiter<()>,
-    limit_stats: LimitStats,
+    per_source: KeyedRateLimiter<IpAddr, Instant>,
+    total: KeyedRateLimiter<(), Instant>,
+    limit_stats: SharedLimitStats,
 }
 
 impl BeaconRateLimits {
@@ -78,10 +77,17 @@ impl BeaconRateLimits {
 impl BeaconSockets {
     /// Creates the sockets without interfaces. Received beacons arrive at the receiver; excess ones are
     /// counted.
-    pub(crate) fn new(local_node: NodeId, limit_stats: LimitStats) -> (Self, mpsc::Receiver<ReceivedBeacon>) {
+    pub(crate) fn new(
+        local_node: NodeId,
+        limit_stats: SharedLimitStats,
+    ) -> (Self, mpsc::Receiver<ReceivedBeacon>) {
         let (sender, receiver) = mpsc::channel(limits::BEACON_CHANNEL_CAPACITY);
-        let rate_limits =
-            Arc::new(Mutex::new(BeaconRateLimits { limit_stats, ..BeaconRateLimits::default() }));
+        let rate_limits = BeaconRateLimits {
+            per_source: KeyedRateLimiter::new(limits::MAX_RATE_LIMITED_SOURCES),
+            total: KeyedRateLimiter::new(1),
+            limit_stats,
+        };
+        let rate_limits = Arc::new(Mutex::new(rate_limits));
         (Self { local_node, interfaces: BTreeMap::new(), sender, rate_limits }, receiver)
     }
 

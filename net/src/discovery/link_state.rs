@@ -4,14 +4,38 @@
 //! every link change on a netlink socket (measured: within 2 ms). Elsewhere nothing is detected, and the
 //! regular beacon finds the peers again.
 
-#[cfg(target_os = "linux")]
-pub(crate) use linux::LinkStateWatcher;
+/// Watches the carriers of the interfaces of this host.
+pub(crate) struct LinkStateWatcher {
+    #[cfg(target_os = "linux")]
+    netlink: Option<netlink::CarrierListener>,
+}
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::LinkStateWatcher;
+impl LinkStateWatcher {
+    pub(crate) fn new() -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            netlink: netlink::CarrierListener::open()
+                .inspect_err(|error| tracing::debug!(%error, "cannot watch carriers"))
+                .ok(),
+        }
+    }
+
+    /// Waits until a carrier is restored. Cancel safe.
+    pub(crate) async fn carrier_restored(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some(netlink) = &mut self.netlink {
+            match netlink.carrier_restored().await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "carriers are no longer watched"),
+            }
+            self.netlink = None;
+        }
+        std::future::pending().await
+    }
+}
 
 #[cfg(target_os = "linux")]
-mod linux {
+mod netlink {
     use std::collections::HashMap;
     use std::io;
 
@@ -26,30 +50,26 @@ mod linux {
     /// The netlink multicast group of link changes.
     const RTMGRP_LINK: u32 = 1;
 
-    /// Watches the carriers of the interfaces of this host.
-    pub(crate) struct LinkStateWatcher {
-        socket: Option<TokioSocket>,
+    /// The netlink socket, and the last known carrier of each interface.
+    pub(super) struct CarrierListener {
+        socket: TokioSocket,
         up_by_interface: HashMap<u32, bool>,
     }
 
-    impl LinkStateWatcher {
-        pub(crate) fn new() -> Self {
-            let socket =
-                open_netlink_socket().inspect_err(|error| tracing::debug!(%error, "cannot watch carriers"));
-            Self { socket: socket.ok(), up_by_interface: HashMap::new() }
+    impl CarrierListener {
+        pub(super) fn open() -> io::Result<Self> {
+            let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+            socket.socket_mut().bind(&SocketAddr::new(0, RTMGRP_LINK))?;
+            Ok(Self { socket, up_by_interface: HashMap::new() })
         }
 
-        /// Waits until a carrier is restored. Cancel safe.
-        pub(crate) async fn carrier_restored(&mut self) {
+        /// Waits until a carrier is restored. Cancel safe. After an error the socket is unusable.
+        pub(super) async fn carrier_restored(&mut self) -> io::Result<()> {
             loop {
-                let Some(socket) = &self.socket else { return std::future::pending().await };
-                let Ok((packet, sender)) = socket.recv_from_full().await else {
-                    self.socket = None;
-                    continue;
-                };
+                let (packet, sender) = self.socket.recv_from_full().await?;
                 // Only the kernel has port 0; messages of other processes are ignored.
                 if sender.port_number() == 0 && self.on_packet(&packet) {
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -70,28 +90,6 @@ mod linux {
                 link_message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running);
             let was_up = self.up_by_interface.insert(link_message.header.index, is_up);
             is_up && was_up == Some(false)
-        }
-    }
-
-    fn open_netlink_socket() -> io::Result<TokioSocket> {
-        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, RTMGRP_LINK))?;
-        Ok(socket)
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod elsewhere {
-    /// Detects nothing: only Linux reports link changes.
-    pub(crate) struct LinkStateWatcher;
-
-    impl LinkStateWatcher {
-        pub(crate) fn new() -> Self {
-            Self
-        }
-
-        pub(crate) async fn carrier_restored(&mut self) {
-            std::future::pending().await
         }
     }
 }

@@ -9,7 +9,7 @@ use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limit_stats::LimitStats;
+use crate::limit_stats::SharedLimitStats;
 use crate::limits;
 
 /// The UDP port of multicast DNS (RFC 6762, section 3).
@@ -55,7 +55,7 @@ impl MdnsLimiter {
     pub(crate) fn pause_if_flooded(
         &mut self,
         mdns: &mut MdnsBehaviour,
-        limit_stats: &LimitStats,
+        limit_stats: &SharedLimitStats,
         now: Instant,
     ) {
         let record_count = mdns.as_ref().map_or(0, |mdns| mdns.discovered_nodes().len());

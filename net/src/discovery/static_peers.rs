@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use larder_core::backoff::Backoff;
 use larder_core::id::NodeId;
 use libp2p::swarm::ConnectionId;
 
-use crate::dial::Backoff;
+use crate::jitter::with_jitter;
 use crate::limits;
 
 /// One configured address; `node` is known once a node has answered.
@@ -25,23 +26,14 @@ pub(crate) struct StaticPeers {
 }
 
 impl StaticPeers {
-    /// Replaces the addresses. The state of the remaining ones is kept.
-    pub(crate) fn set_addresses(&mut self, sockets: &[SocketAddr], now: Instant) {
-        self.peers.retain(|s| sockets.contains(&s.socket));
-        for socket in sockets {
-            if !self.peers.iter().any(|s| s.socket == *socket) && self.peers.len() < limits::MAX_STATIC_PEERS
-            {
-                let (backoff, next_dial_at) =
-                    (Backoff::new(limits::MIN_REDIAL_DELAY, limits::MAX_REDIAL_DELAY), Some(now));
-                self.peers.push(StaticPeer {
-                    socket: *socket,
-                    node: None,
-                    in_flight: None,
-                    backoff,
-                    next_dial_at,
-                });
-            }
+    /// Adds an address, and plans its dial.
+    pub(crate) fn add(&mut self, socket: SocketAddr, now: Instant) {
+        if self.peers.iter().any(|s| s.socket == socket) {
+            return;
         }
+        let backoff = Backoff::new(limits::MIN_REDIAL_DELAY, limits::MAX_REDIAL_DELAY);
+        let next_dial_at = Some(now);
+        self.peers.push(StaticPeer { socket, node: None, in_flight: None, backoff, next_dial_at });
     }
 
     /// Returns an address whose dial is due.
@@ -66,7 +58,7 @@ impl StaticPeers {
             return false;
         };
         static_peer.in_flight = None;
-        static_peer.next_dial_at = Some(now + static_peer.backoff.next_delay());
+        static_peer.next_dial_at = Some(now + with_jitter(static_peer.backoff.next_delay()));
         true
     }
 
@@ -99,10 +91,5 @@ impl StaticPeer {
     /// Records that a dial has started.
     pub(crate) fn on_dial_started(&mut self, connection: ConnectionId) {
         self.in_flight = Some(connection);
-    }
-
-    /// Postpones the dial by a backoff.
-    pub(crate) fn postpone(&mut self, now: Instant) {
-        self.next_dial_at = Some(now + self.backoff.next_delay());
     }
 }

@@ -1,11 +1,8 @@
-//! Shuts down: ends the links, then closes the connections.
+//! The stages of the shutdown: the links end, then the connections close.
 
 use std::time::Instant;
 
-use crate::driver::Driver;
-use crate::event::DownReason;
 use crate::limits;
-use crate::peer::MemberLinkState;
 
 /// The stage of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,45 +30,53 @@ impl ShutdownState {
             Self::Running | Self::Finished => None,
         }
     }
-}
 
-impl Driver {
-    /// Starts the shutdown.
-    pub(super) fn begin_shutdown(&mut self, now: Instant) {
-        if self.shutdown.is_shutting_down() {
-            return;
+    /// Starts the shutdown. False if it has started before.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        let is_first = *self == Self::Running;
+        if is_first {
+            *self = Self::ClosingLinks(now + 2 * limits::FLUSH_TIMEOUT);
         }
-        self.shutdown = ShutdownState::ClosingLinks(now + 2 * limits::FLUSH_TIMEOUT);
-        self.beacon_schedule.stop();
-        self.beacon_sockets.set_interfaces(&[]);
-        for peer in self.peers.values_mut() {
-            if let MemberLinkState::Open(handle) = &peer.link {
-                handle.queue.end_link(DownReason::Shutdown);
-            }
-            peer.guest_streams.iter().for_each(|handle| handle.queue.end_link(DownReason::Shutdown));
-            peer.dial.clear();
-            peer.relink_at = None;
-        }
+        is_first
     }
 
-    /// Enters the next stage when this one is complete or timed out.
-    pub(super) fn advance_shutdown(&mut self, now: Instant) {
-        match self.shutdown {
-            ShutdownState::ClosingLinks(deadline)
-                if deadline <= now || self.peers.values().all(|peer| peer.running_link_tasks == 0) =>
-            {
-                let peer_ids: Vec<_> = self.peers.values().map(|peer| peer.peer_id).collect();
-                for peer_id in peer_ids {
-                    let _ = self.swarm.disconnect_peer_id(peer_id);
-                }
-                self.shutdown = ShutdownState::ClosingConnections(now + limits::FLUSH_TIMEOUT);
+    /// Enters the next stage when this one is complete or timed out. True if the connections close from now
+    /// on.
+    pub(super) fn advance(&mut self, has_links: bool, has_connections: bool, now: Instant) -> bool {
+        match *self {
+            Self::ClosingLinks(deadline) if deadline <= now || !has_links => {
+                *self = Self::ClosingConnections(now + limits::FLUSH_TIMEOUT);
+                true
             }
-            ShutdownState::ClosingConnections(deadline)
-                if deadline <= now || self.peers.values().all(|peer| peer.connections.is_empty()) =>
-            {
-                self.shutdown = ShutdownState::Finished;
+            Self::ClosingConnections(deadline) if deadline <= now || !has_connections => {
+                *self = Self::Finished;
+                false
             }
-            _ => {}
+            _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_ends_when_it_is_complete_or_times_out() {
+        let now = Instant::now();
+        let mut state = ShutdownState::Running;
+        assert!(!state.advance(false, false, now) && !state.is_shutting_down());
+        assert!(state.begin(now) && !state.begin(now));
+        assert!(!state.advance(true, true, now), "links still send");
+        assert!(state.advance(false, true, now), "now the connections close");
+        assert!(!state.advance(false, true, now) && !state.is_finished());
+        state.advance(false, false, now);
+        assert!(state.is_finished() && state.deadline().is_none());
+        let mut state = ShutdownState::Running;
+        state.begin(now);
+        let late = now + 2 * limits::FLUSH_TIMEOUT;
+        assert!(state.advance(true, true, late));
+        state.advance(true, true, late + limits::FLUSH_TIMEOUT);
+        assert!(state.is_finished());
     }
 }

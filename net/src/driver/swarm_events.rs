@@ -1,18 +1,17 @@
-//! Reacts to the events of the libp2p swarm.
+//! Passes the events of the libp2p swarm to the parts, and carries out what they request of it.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
-use larder_core::id::NodeId;
-use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{PeerId, mdns};
 
 use crate::behaviour::BehaviourEvent;
-use crate::discovery::address_book::AddressOrigin;
+use crate::connections::PeerConnection;
 use crate::driver::Driver;
-use crate::event::{DiscoverySource, DownReason, NetEvent};
-use crate::peer::{MemberLinkState, OutgoingGuestState, PeerConnection};
+use crate::effects::SwarmAction;
+use crate::event::DiscoverySource;
+use crate::link::stream::StreamEvent;
 use crate::{address, key};
 
 impl Driver {
@@ -24,44 +23,67 @@ impl Driver {
                 self.on_connection_established(peer_id, connection_id, &endpoint, now);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
-                if let Some(node) = key::node_id_of(&peer_id) {
-                    tracing::debug!(peer = %node.short(), ?cause, "connection closed");
-                    self.on_connection_closed(node, connection_id, cause.is_some(), now);
-                }
+                tracing::debug!(%peer_id, ?cause, "connection closed");
+                self.on_connection_closed(peer_id, connection_id, cause.is_some(), now);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
-                self.on_dial_failed(
-                    peer_id.and_then(|peer| key::node_id_of(&peer)),
-                    connection_id,
-                    error,
-                    now,
-                );
+                let node = peer_id.and_then(|peer| key::node_id_of(&peer));
+                self.on_dial_failed(node, connection_id, &error, now);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                let changed = self.listeners.on_listen_addr_added(listener_id, &address);
-                self.on_listen_change(changed, now);
+                let is_changed = self.discovery.listeners.on_listen_addr_added(listener_id, &address, now);
+                self.report_addresses_if(is_changed, now);
             }
             SwarmEvent::ExpiredListenAddr { listener_id, address } => {
-                let changed = self.listeners.on_listen_addrs_removed(listener_id, &[address]);
-                self.on_listen_change(changed, now);
+                let is_changed =
+                    self.discovery.listeners.on_listen_addrs_removed(listener_id, &[address], now);
+                self.report_addresses_if(is_changed, now);
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 tracing::warn!(?addresses, ?reason, "listener closed");
-                let changed = self.listeners.on_listen_addrs_removed(listener_id, &addresses);
-                self.on_listen_change(changed, now);
+                let is_changed =
+                    self.discovery.listeners.on_listen_addrs_removed(listener_id, &addresses, now);
+                self.report_addresses_if(is_changed, now);
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener error"),
             _ => {}
         }
     }
 
+    /// Reports the addresses of this node if `is_due`, and dials missing members over a new interface.
+    pub(super) fn report_addresses_if(&mut self, is_due: bool, now: Instant) {
+        if is_due && self.discovery.on_reachable_changed(&mut self.effects, now) {
+            self.dial_missing_members(now);
+        }
+    }
+
+    fn on_mdns(&mut self, event: mdns::Event, now: Instant) {
+        if let mdns::Event::Discovered(discovered) = event {
+            for (peer, addr) in discovered {
+                if let (Some(node), Some(target)) =
+                    (key::node_id_of(&peer), address::parse_dial_target(&addr))
+                {
+                    self.on_discovered(node, target.socket, DiscoverySource::Mdns, now);
+                }
+            }
+        }
+        self.mdns_limiter.pause_if_flooded(&mut self.swarm.behaviour_mut().mdns, &self.limit_stats, now);
+    }
+
+    fn on_stream_event(&mut self, event: StreamEvent, now: Instant) {
+        if let Some(node) = key::node_id_of(&event.peer).filter(|_| !self.shutdown.is_shutting_down()) {
+            let (peers, mut ctx) = self.peers_with_context(now);
+            peers.on_stream(node, event.connection, event.outcome, &mut ctx);
+        }
+    }
+
     fn on_connection_established(
         &mut self,
         peer_id: PeerId,
-        connection: ConnectionId,
+        id: ConnectionId,
         endpoint: &ConnectedPoint,
         now: Instant,
     ) {
@@ -72,109 +94,59 @@ impl Driver {
         let addr = target.map_or_else(|| remote.clone(), |target| address::to_multiaddr(target.socket));
         let is_dialed_here = endpoint.is_dialer();
         if is_dialed_here && let Some(target) = target {
-            self.on_dial_answered(node, connection, target.socket, now);
+            self.on_dial_answered(node, id, target.socket, now);
         }
-        let Some(peer) = self.peer_or_insert(node, now) else { return };
-        peer.connections.push(PeerConnection {
-            id: connection,
-            is_dialed_here,
-            addr,
-            established_at: now,
-            last_used_at: now,
-            is_closing: false,
-        });
-        peer.missing_since = None;
-        peer.dial.clear();
-        self.update_connection_count(node);
+        self.dialer.cancel(node);
+        let (established_at, last_used_at) = (now, now);
+        let connection =
+            PeerConnection { id, is_dialed_here, addr, established_at, last_used_at, is_closing: false };
         if self.shutdown.is_shutting_down() {
-            let _ = self.swarm.disconnect_peer_id(peer_id);
-            return;
+            self.peers.connections.insert(node, connection);
+            return self.effects.act(SwarmAction::Disconnect(node));
         }
-        if self.is_member(node) {
-            self.reconcile_member_link(node);
-        }
-        if self
-            .peers
-            .get(&node)
-            .is_some_and(|peer| matches!(peer.outgoing_guest, OutgoingGuestState::Dialing(_)))
-        {
-            self.request_guest_stream(node, now);
-        }
-    }
-
-    /// Records the address at which a dial succeeded.
-    fn on_dial_answered(
-        &mut self,
-        node: NodeId,
-        connection: ConnectionId,
-        socket: std::net::SocketAddr,
-        now: Instant,
-    ) {
-        if self.static_peers.on_dial_answered(connection, node).is_some() {
-            self.address_book.add_address(node, socket, AddressOrigin::Static, now);
-            self.report_discovered(node, DiscoverySource::Static, now);
-        } else {
-            self.address_book.add_address(node, socket, AddressOrigin::Dialled, now);
-        }
-        let Some(peer) = self.peer_or_insert(node, now) else { return };
-        if peer.last_reported_addr.replace(socket) != Some(socket) {
-            self.event_backlog
-                .push(NetEvent::AddressConfirmed { peer: node, addr: address::to_multiaddr(socket) });
-        }
+        let (peers, mut ctx) = self.peers_with_context(now);
+        peers.on_connected(node, connection, &mut ctx);
     }
 
     /// Handles a closed connection. `is_broken` is true if this node did not close it.
-    fn on_connection_closed(&mut self, node: NodeId, id: ConnectionId, is_broken: bool, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        peer.connections.retain(|connection| connection.id != id);
-        if peer.link_connection() == Some(id) {
-            let link = std::mem::replace(&mut peer.link, MemberLinkState::None);
-            peer.relink_at = None;
-            if let MemberLinkState::Open(handle) = link
-                && !is_broken
-            {
-                handle.queue.end_link(DownReason::Lost);
+    fn on_connection_closed(&mut self, peer_id: PeerId, id: ConnectionId, is_broken: bool, now: Instant) {
+        let Some(node) = key::node_id_of(&peer_id) else { return };
+        let (peers, mut ctx) = self.peers_with_context(now);
+        let is_newly_missing = peers.on_connection_closed(node, id, is_broken, &mut ctx);
+        if is_newly_missing && !self.shutdown.is_shutting_down() {
+            let head_start = self.dial_head_start(node);
+            if let Some(dial) = self.dialer.get_mut(node) {
+                dial.on_connection_lost(now, head_start);
             }
-        }
-        // A broken connection wakes the readers of its streams, and they read what has arrived. Yamux does
-        // not wake them when this node closes the connection.
-        if !is_broken {
-            peer.guest_streams
-                .iter()
-                .filter(|r| r.connection == id)
-                .for_each(|r| r.queue.end_link(DownReason::Lost));
-        }
-        self.update_connection_count(node);
-        self.on_connection_count_reduced(node, now);
-        self.forget_if_unused(node);
-    }
-
-    /// Moves the link to another connection, or marks the peer as missing.
-    fn on_connection_count_reduced(&mut self, node: NodeId, now: Instant) {
-        let is_member = self.is_member(node);
-        let head_start = self.dial_head_start(node);
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        if peer.is_connected() {
-            if is_member {
-                self.reconcile_member_link(node);
-            }
-            return;
-        }
-        let had_link = std::mem::take(&mut peer.had_link);
-        if peer.mark_missing_if_disconnected(now) && is_member && !self.shutdown.is_shutting_down() {
-            peer.dial.on_connection_lost(now, had_link, head_start);
-            self.beacon_schedule.on_missing_changed(now, self.missing_members(now));
-            self.beacon_schedule.plan_soon_if_started(now);
+            self.discovery.beacons.announce(now);
         }
     }
 
-    fn update_connection_count(&mut self, node: NodeId) {
-        let count = self.peers.get(&node).map_or(0, |peer| peer.connections.len());
-        let mut connection_counts = self.connection_counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if count == 0 {
-            connection_counts.remove(&node);
-        } else {
-            connection_counts.insert(node, count);
+    /// Carries out what the parts requested of the swarm, in order.
+    pub(super) fn carry_out_actions(&mut self, now: Instant) {
+        while let Some(action) = self.effects.swarm_actions.pop_front() {
+            match action {
+                SwarmAction::Dial(node, opts) => {
+                    let connection = opts.connection_id();
+                    if let Err(error) = self.swarm.dial(opts) {
+                        tracing::debug!(?node, %error, "dial not started");
+                        self.dialer.on_dial_failed(node, connection, now);
+                    }
+                }
+                SwarmAction::Disconnect(node) => {
+                    if let Some(peer_id) = key::peer_id_of(node) {
+                        let _ = self.swarm.disconnect_peer_id(peer_id);
+                    }
+                }
+                SwarmAction::CloseConnection(id) => {
+                    self.swarm.close_connection(id);
+                }
+                SwarmAction::RequestStream(node, id, kind) => {
+                    if let Some(peer_id) = key::peer_id_of(node) {
+                        self.swarm.behaviour_mut().streams.request_stream(peer_id, id, kind);
+                    }
+                }
+            }
         }
     }
 }

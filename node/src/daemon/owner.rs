@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
+use larder_core::backoff::Backoff;
 use larder_core::id::NodeId;
 use larder_core::node::{Effect, Input, LinkId, LinkKind, Node, RequestError, RequestId, Response};
 use larder_core::store::{Row, Table, key};
@@ -51,7 +51,7 @@ pub(super) struct Owner {
 pub(super) struct StoreOutage {
     /// When the store is opened next.
     retry_at: tokio::time::Instant,
-    retry_delay: Duration,
+    backoff: Backoff,
     /// The daemon's own rows that are still to be written: the newest of each key.
     unwritten_rows: BTreeMap<(Table, Vec<u8>), Row>,
 }
@@ -107,12 +107,8 @@ impl Owner {
 
     /// Passes the network's limit hits to the node, so that a query sees them.
     fn collect_limit_hits(&mut self) {
-        for hit in self.net.take_limit_hits() {
-            self.handle_input(Input::LimitHit {
-                limit_name: hit.subject,
-                limit: hit.limit,
-                hits: hit.hit_count,
-            });
+        for (limit_name, hit) in self.net.take_limit_hits().iter() {
+            self.handle_input(Input::LimitHit { limit_name, limit: hit.limit, hits: hit.count });
         }
     }
 
@@ -123,12 +119,9 @@ impl Owner {
                 self.event_bus.on_stored();
             }
             CommitOutcome::Failed { reason, unwritten_rows: rows } => {
-                let retry_at = tokio::time::Instant::now() + limits::STORE_REOPEN_DELAY;
-                self.outage = Some(StoreOutage {
-                    retry_at,
-                    retry_delay: limits::STORE_REOPEN_DELAY,
-                    unwritten_rows: BTreeMap::new(),
-                });
+                let mut backoff = Backoff::new(limits::STORE_REOPEN_DELAY, limits::STORE_REOPEN_MAX_DELAY);
+                let retry_at = tokio::time::Instant::now() + backoff.next_delay();
+                self.outage = Some(StoreOutage { retry_at, backoff, unwritten_rows: BTreeMap::new() });
                 self.write_own_rows(rows);
                 self.handle_input(Input::StoreFailed { reason });
             }
@@ -143,8 +136,7 @@ impl Owner {
             Ok(()) => tracing::info!("the store works again"),
             Err(failure) => {
                 tracing::debug!(why = failure.text, "the store does not work yet");
-                outage.retry_delay = (outage.retry_delay * 2).min(limits::STORE_REOPEN_MAX_DELAY);
-                outage.retry_at = tokio::time::Instant::now() + outage.retry_delay;
+                outage.retry_at = tokio::time::Instant::now() + outage.backoff.next_delay();
                 self.outage = Some(outage);
             }
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_core::backoff::Backoff;
 use larder_core::id::{ChangeId, GroupId};
 use larder_core::resource::ResourceName;
 use larder_core::resource::observed::{CHANGE_PREFIX_HEX_DIGITS, ObservedState, ResourceState};
@@ -29,7 +30,6 @@ use crate::time::wall_clock_seconds;
 type ResourceKey = (GroupId, ResourceName);
 
 /// The work on one resource.
-#[derive(Default)]
 struct ResourceTask {
     /// The target to apply next.
     pending_target: Option<Target>,
@@ -39,10 +39,24 @@ struct ResourceTask {
     is_running: bool,
     /// True if it was blocked by something on this host.
     is_blocked_by_host: bool,
-    /// The number of failures in a row.
-    consecutive_failures: u32,
+    /// The delay after the next failure.
+    backoff: Backoff,
     /// When a failed resource is applied again.
     retry_at: Option<Instant>,
+}
+
+impl Default for ResourceTask {
+    fn default() -> Self {
+        let backoff = Backoff::new(limits::APPLY_RETRY_DELAY, limits::APPLY_RETRY_MAX_DELAY);
+        Self {
+            pending_target: None,
+            last_target: None,
+            is_running: false,
+            is_blocked_by_host: false,
+            backoff,
+            retry_at: None,
+        }
+    }
 }
 
 /// The task that applies the desired state to this host.
@@ -197,13 +211,10 @@ impl Reconciler {
         task.is_running = false;
         task.is_blocked_by_host = outcome.is_retried && outcome.state == ResourceState::Blocked;
         if outcome.is_retried {
-            let delay = limits::APPLY_RETRY_DELAY
-                .saturating_mul(1 << task.consecutive_failures.min(16))
-                .min(limits::APPLY_RETRY_MAX_DELAY);
-            task.consecutive_failures = task.consecutive_failures.saturating_add(1);
-            task.retry_at = Some(Instant::now() + delay);
+            task.retry_at = Some(Instant::now() + task.backoff.next_delay());
         } else {
-            (task.consecutive_failures, task.retry_at) = (0, None);
+            task.backoff.reset();
+            task.retry_at = None;
         }
         let observed = ObservedState {
             state: outcome.state,

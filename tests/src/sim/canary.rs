@@ -269,13 +269,13 @@ pub const CANARIES: &[Canary] = &[
             ),
             patch(
                 "core/src/limits/local.rs",
-                "pub const MAX_AUTHOR_PUSH_BURST: usize = 4_096;",
-                "pub const MAX_AUTHOR_PUSH_BURST: usize = 3;",
+                "pub const MAX_AUTHOR_PUSH_BURST: u32 = 4_096;",
+                "pub const MAX_AUTHOR_PUSH_BURST: u32 = 3;",
             ),
             patch(
                 "core/src/limits/local.rs",
-                "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 1_000;",
-                "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u64 = 2;",
+                "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u32 = 1_000;",
+                "pub const MAX_AUTHOR_PUSHES_PER_SECOND: u32 = 2;",
             ),
             patch(
                 "core/src/limits/local.rs",

@@ -116,7 +116,7 @@ fn guest_streams_are_opened_often_at_first_and_rarely_later() {
             }
             effects.clear();
         }
-        assert_eq!(opened_at_ms, [0, 2_000, 4_000, 10_000, 16_000, 22_000, 28_000]);
+        assert_eq!(opened_at_ms, [0, 2_000, 6_000, 12_000, 18_000, 24_000]);
         // A new request starts at once.
         let (_, effects) = host.request(request);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::OpenGuestStream { .. })));

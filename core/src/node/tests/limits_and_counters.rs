@@ -41,7 +41,7 @@ fn push_with_unknown_dependency(n: u64, value: &str) -> PushedChanges {
 #[test]
 fn pushes_of_one_author_are_rate_limited() {
     let mut host = linked_node();
-    let burst = limits::MAX_AUTHOR_PUSH_BURST as u64;
+    let burst = u64::from(limits::MAX_AUTHOR_PUSH_BURST);
     for n in 0..burst + 100 {
         host.receive_member_frame(
             1,
@@ -59,7 +59,7 @@ fn pushes_of_one_author_are_rate_limited() {
     }
     assert_eq!(
         hit_count(&host, "changes of one author pushed at once"),
-        100 + 100 - limits::MAX_AUTHOR_PUSHES_PER_SECOND / 20
+        100 + 100 - u64::from(limits::MAX_AUTHOR_PUSHES_PER_SECOND / 20)
     );
     assert!(host.can_write("what this node writes itself is another matter"));
 }
