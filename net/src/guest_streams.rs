@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_beyond_the_limit_wait_in_order_and_a_silent_stream_makes_room() {
+    fn requests_beyond_the_limit_wait_in_order_until_a_silent_stream_ends() {
         let now = Instant::now();
         let mut guests = full_table(now);
         let slot_deadline = now + 2 * limits::GUEST_FIRST_FRAME_TIMEOUT;

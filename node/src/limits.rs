@@ -19,7 +19,7 @@ pub const LOG_QUEUE_LINES: usize = 4096;
 /// The time that the daemon waits after a failed accept on its socket, for example without free descriptors.
 pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The time between two checks of the daemon that its socket file still exists.
-pub const SOCKET_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+pub const SOCKET_CHECK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Longest membership backup that is read, in bytes. The records of all groups of a node need far less.
 pub const MEMBERSHIP_BACKUP_BYTES: u64 = 256 << 20;

@@ -89,7 +89,7 @@ fn an_alias_survives_restarts_and_duplicates_are_flagged() {
     nodes[0].run_ok(&["alias", &ids[2][..10], "till"]);
     wait_until_converged(&nodes);
     let text = nodes[1].run_larder(&["nodes"]);
-    assert!(text.stderr.contains("more than one node is called `till`"), "{}", text.stderr);
+    assert!(text.stderr.contains("several nodes have the alias `till`"), "{}", text.stderr);
     let refused = nodes[0].run_larder(&["label", "till", "role=x"]);
     assert_eq!(refused.exit_code, 4);
     assert!(refused.stderr.contains(&ids[1]) && refused.stderr.contains(&ids[2]), "{}", refused.stderr);
