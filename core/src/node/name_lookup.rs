@@ -23,7 +23,7 @@ use crate::typed_name::{ChangeName, GroupName, HistoryPoint, NodeName};
 use crate::wire::invite_code::InviteCode;
 
 /// The shortest prefix of an id that competes with an alias of the same text, in characters.
-const MIN_ID_PREFIX_CHARS: usize = 4;
+pub const MIN_ID_PREFIX_CHARS: usize = 4;
 
 /// The only candidate that `text` names: by its full id, by its alias, or by a prefix of its id. Ids are
 /// compared without regard to case.
