@@ -217,7 +217,7 @@ pub(super) enum OperationsCommand {
     Doctor,
     /// Print the paths of this node's files
     Paths,
-    /// List, print and restore contents that Larder replaced on this host
+    /// List, print or restore what Larder replaced on this host
     ///
     /// Before Larder replaces or removes contents that it did not write there last, it keeps them.
     Kept(kept::KeptArgs),
