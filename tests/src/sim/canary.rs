@@ -333,7 +333,7 @@ pub fn create_workspace(from: &Path, to: &Path) -> io::Result<()> {
     let (sim, sources) = (to.join("sim"), from.join("tests"));
     std::fs::create_dir_all(sim.join("src"))?;
     std::fs::write(sim.join("Cargo.toml"), SIM_MANIFEST)?;
-    std::fs::write(sim.join("src/lib.rs"), "pub mod sim;\n")?;
+    std::fs::write(sim.join("src/lib.rs"), SIM_CRATE_ROOT)?;
     for (source, link) in
         [("src/sim.rs", "src/sim.rs"), ("src/sim", "src/sim"), ("bin/sim.rs", "src/main.rs")]
     {
@@ -355,11 +355,13 @@ name = "larder-sim"
 path = "src/main.rs"
 
 [dependencies]
-larder-core.workspace = true
+larder-core = { workspace = true, features = ["test-support"] }
 clap.workspace = true
 serde.workspace = true
 serde_json.workspace = true
 "#;
+
+const SIM_CRATE_ROOT: &str = "pub mod sim;\npub use larder_core::test_support::rng;\n";
 
 fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
