@@ -14,8 +14,8 @@ use larder_tests::rng::TestRng;
 /// The number of random inputs for each target, in addition to its seeds.
 const RANDOM_INPUTS: u64 = 100;
 const MAX_RANDOM_BYTES: u64 = 400;
-/// The number of inputs of a target that simulates a whole world for each, about a third of a second. `--seed`
-/// chooses them.
+/// The number of inputs of a target that simulates a whole world for each, about a third of a second.
+/// `--seed` chooses them.
 const MAX_WORLDS: usize = 40;
 
 /// Runs every fuzz target on its seeds and on random inputs.
